@@ -1,0 +1,147 @@
+"""`params.yaml` as typed, frozen values: one class per section, no defaults, nothing unknown."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(gt=0)]
+Name = Annotated[str, Field(pattern=r"^[\w][\w .-]*$")]
+
+
+class ConfigError(ValueError):
+    """A value in params.yaml, or a combination of them, that cannot work."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FolderRule(Section):
+    """Where a `folder` data set keeps its files, relative to its root; see docs/data.md."""
+
+    normal: str
+    test_normal: str
+    image: str
+    mask: str
+    groups: str
+
+
+class Prepare(Section):
+    source: str
+    layout: Literal["demo", "mvtec", "btad", "folder"]
+    licence: str
+    image_size: Positive
+    mask_threshold: Annotated[int, Field(ge=1, le=255)]
+    max_megapixels: Rate
+    folder: FolderRule
+
+
+class BaseModelSource(Section):
+    source: str
+
+
+class Pretrain(Section):
+    iterations: Positive
+    batch: Positive
+    learning_rate: Rate
+    patch: Positive
+    widths: tuple[Positive, ...]
+    text_width: Positive
+    defect_share: Share
+    balance_limit: Annotated[float, Field(ge=1)]
+    weight_average: Share
+
+
+class Method(Section):
+    timestep_count: Positive
+    alignment: Literal["scheduled", "binary"]
+    alignment_threshold: Annotated[int, Field(ge=0)]
+    mask_reduction: Literal["max", "antialias"]
+    token_count: Positive
+    prompt: str
+    isolated_prompt: str
+
+
+class Train(Section):
+    iterations: Positive
+    batch: Positive
+    learning_rate: Rate
+    adapter_widths: tuple[Positive, ...]
+    residual: bool
+    balance_limit: Annotated[float, Field(ge=1)]
+    train_base: bool
+
+
+class Synthesize(Section):
+    count: Positive
+    batch: Positive
+    shard_rows: Positive
+    steps: Positive
+    spacing: Literal["uniform"]
+    graded_intervals: tuple[tuple[int, int], ...]
+    known_region: Literal["posterior", "fresh", "fresh_resample"]
+    clamp: bool
+    feather: Annotated[int, Field(ge=0)]
+    min_contrast: Annotated[float, Field(ge=0, le=255)]
+
+
+class Segment(Section):
+    model: Literal["segformer"]
+    width: Positive
+    depths: tuple[Positive, Positive, Positive, Positive]
+    image_size: Positive
+    iterations: Positive
+    batch: Positive
+    learning_rate: Rate
+    normal_share: Share
+    real_share: Share
+
+
+class Evaluate(Section):
+    gallery: Positive
+
+
+class Execution(Section):
+    device: Literal["auto", "cpu", "cuda"]
+    threads: Positive
+    save_every_s: Rate
+
+
+class Params(Section):
+    name: Name
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    categories: Annotated[tuple[Name, ...], Field(min_length=1)]
+    prepare: Prepare
+    base: BaseModelSource
+    pretrain: Pretrain
+    method: Method
+    train: Train
+    synthesize: Synthesize
+    segment: Segment
+    evaluate: Evaluate
+    execution: Execution
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """The values of a parameter file; a ConfigError names every unknown, missing or wrong key at once."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Params.model_validate(values)
+    except FileNotFoundError:
+        raise ConfigError(f"Expected a parameter file at {path.absolute()}, found none. Run from the project's root.") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"Expected YAML in {path}, found a syntax error: {error}") from None
+    except ValidationError as error:
+        raise ConfigError(_explain(path, error)) from None
+
+
+def _explain(path: Path, error: ValidationError) -> str:
+    lines = [f"Expected the keys and types of stage/params.py in {path}, found {error.error_count()} problem(s):"]
+    for problem in error.errors():
+        place = ".".join(str(part) for part in problem["loc"]) or "the file"
+        lines.append(f"  {place}: {problem['msg']} (found {str(problem['input'])[:80]!r})")
+    return "\n".join([*lines, "Correct these lines; params/*.yaml are complete examples."])

@@ -17,6 +17,8 @@ class ConfigError(ValueError):
 
 
 class Section(BaseModel):
+    """A part of params.yaml: frozen, complete, nothing unknown."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -31,6 +33,8 @@ class FolderRule(Section):
 
 
 class Prepare(Section):
+    """What is read, and how; ranges as annotated, sizes in px."""
+
     source: str
     layout: Literal["demo", "mvtec", "btad", "folder"]
     licence: str
@@ -40,11 +44,25 @@ class Prepare(Section):
     folder: FolderRule
 
 
+class Prompts(Section):
+    """Templates with {category} and {defect}."""
+
+    normal: str
+    defect: str
+    isolated: str
+
+
 class BaseModelSource(Section):
+    """Which latent diffusion model everything stands on."""
+
     source: str
+    timestep_count: Positive
+    prompts: Prompts
 
 
 class Pretrain(Section):
+    """The small base from scratch."""
+
     iterations: Positive
     batch: Positive
     learning_rate: Rate
@@ -54,42 +72,52 @@ class Pretrain(Section):
     defect_share: Share
     balance_limit: Annotated[float, Field(ge=1)]
     weight_average: Share
+    augment: bool
 
 
 class Method(Section):
-    timestep_count: Positive
+    """What training and sampling must agree on."""
+
     alignment: Literal["scheduled", "binary"]
     alignment_threshold: Annotated[int, Field(ge=0)]
     mask_reduction: Literal["max", "antialias"]
     token_count: Positive
-    prompt: str
-    isolated_prompt: str
 
 
 class Train(Section):
+    """Adapters and tokens of a category."""
+
     iterations: Positive
     batch: Positive
     learning_rate: Rate
     adapter_widths: tuple[Positive, ...]
     residual: bool
     balance_limit: Annotated[float, Field(ge=1)]
+    augment: bool
     train_base: bool
 
 
 class Synthesize(Section):
+    """How many samples, and how the sampler walks."""
+
     count: Positive
     batch: Positive
     shard_rows: Positive
+    mask_source: Literal["real", "augmented"]
     steps: Positive
     spacing: Literal["uniform"]
     graded_intervals: tuple[tuple[int, int], ...]
     known_region: Literal["posterior", "fresh", "fresh_resample"]
+    jump_length: Positive
+    resamplings: Positive
     clamp: bool
     feather: Annotated[int, Field(ge=0)]
     min_contrast: Annotated[float, Field(ge=0, le=255)]
 
 
 class Segment(Section):
+    """The downstream segmenter and its batches."""
+
     model: Literal["segformer"]
     width: Positive
     depths: tuple[Positive, Positive, Positive, Positive]
@@ -102,16 +130,22 @@ class Segment(Section):
 
 
 class Evaluate(Section):
+    """The report."""
+
     gallery: Positive
 
 
 class Execution(Section):
+    """Where and how work runs; must not change results."""
+
     device: Literal["auto", "cpu", "cuda"]
     threads: Positive
     save_every_s: Rate
 
 
 class Params(Section):
+    """The whole file."""
+
     name: Name
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     categories: Annotated[tuple[Name, ...], Field(min_length=1)]

@@ -1,0 +1,59 @@
+# Every verb of the project; `make` lists them. Needs Python 3.11, git and make.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo run test lint format
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3.11
+REPORT := data/evaluate/report/index.html
+PIN = $(shell sed -n 's/^ *"$(1)==\([^"]*\)".*/\1/p' pyproject.toml)
+PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export DVC_NO_ANALYTICS := 1
+
+help:  ## list the verbs
+	@sed -n 's/^\([a-z]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r verb line; do printf 'make %-8s %s\n' "$$verb" "$$line"; done
+
+setup: .venv/.installed  ## make .venv with every pinned package (3 GB, a few minutes the first time)
+
+demo: setup  ## run the whole line on the embedded demo data and say where the report is
+	@$(REPRO)
+
+run: setup  ## run the whole line on your images: make run DATA=<folder>
+	@[ -n "$${DATA:-}" ] || { echo "Expected a folder of images, found no DATA. Run \`make run DATA=<folder>\`; docs/data.md describes the layouts." >&2; exit 1; }
+	@stage use-data "$$DATA"
+	@$(REPRO)
+
+test: setup  ## run every test; those that need Chromium or a GPU skip themselves and say so
+	@python -m pytest -rs $(ARGS)
+
+lint: setup  ## check style and types
+	@ruff check .
+	@ruff format --check .
+	@pyright
+
+format: setup  ## lay out the code
+	@ruff check --fix .
+	@ruff format .
+
+# `tee -i` outlives Ctrl-C, so that DVC can finish its last line.
+define REPRO
+git rev-parse --git-dir >/dev/null 2>&1 || { echo "Expected a git checkout in $(CURDIR), found none; DVC needs one. Clone the project, or run \`git init\` here." >&2; exit 1; }; \
+log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
+dvc repro | tee -i "$$log"; \
+! grep -q '^Data and pipelines are up to date' "$$log" || echo "Nothing has changed since the last run, so nothing was done."; \
+echo "The report: file://$(CURDIR)/$(REPORT)"
+endef
+
+# The stamp comes last: an interrupted installation is taken up again.
+.venv/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { echo "Expected Python 3.11 as \`$(PYTHON)\`, found none. Install it, or run \`make $(MAKECMDGOALS) PYTHON=<path of a Python 3.11>\`." >&2; exit 1; }
+	@echo "Setting up .venv: 3 GB, a few minutes the first time."
+	@$(PYTHON) -m venv .venv
+	@$(PIP) install "torch==$(call PIN,torch)"
+	@$(PIP) install --editable '.[dev]'
+	@# docs/decisions/0002: the same OpenCV without the system library libGL.
+	@$(PIP) install --no-deps --force-reinstall "opencv-python-headless==$(call PIN,opencv-python)"
+	@$(PIP) check
+	@touch $@

@@ -1,0 +1,30 @@
+"""Orchestration: one Prefect flow per DVC stage. Prefect and OpenMP read their settings when imported, so they are set here."""
+
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PROFILES = Path(os.environ.get("HOME", "/")) / ".prefect" / "profiles.toml"
+
+SETTINGS = {
+    "PREFECT_HOME": str(ROOT / ".prefect"),
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "DVC_NO_ANALYTICS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    # The console shows progress and one message at the end; Prefect's own log goes to its server.
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    # Spinning OpenMP threads collapse as soon as anything else uses the CPU.
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+
+if find_spec("prefect") is None:
+    sys.exit(
+        f"Expected Prefect in the Python that runs this, found none in {sys.executable}. Run `make setup`, then `. .venv/bin/activate`."
+    )
+if PROFILES.exists():  # what the user configured by `prefect config set` or `prefect cloud login` stays in force
+    os.environ.setdefault("PREFECT_PROFILES_PATH", str(PROFILES))
+for _name, _value in SETTINGS.items():
+    os.environ.setdefault(_name, _value)

@@ -1,0 +1,42 @@
+"""Bring the categories' results together: the metrics, and the report."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.runtime import run
+from stage.params import Params, load_params
+from stage.report.pages import write_report
+from stage.results import collect
+
+DATA = Path("data")
+OUTPUT = DATA / "evaluate"
+
+
+@flow(name="evaluate")
+def evaluate() -> None:
+    """Collect the metrics and write the report."""
+    params = load_params()
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    results = gather(params.categories)
+    (OUTPUT / "metrics.json").write_text(json.dumps(results, indent=2) + "\n")
+    report(params)
+
+
+@task(cache_policy=NO_CACHE)
+def gather(categories: tuple[str, ...]) -> dict[str, Any]:
+    """The numbers of all categories."""
+    return collect(DATA, categories)
+
+
+@task(cache_policy=NO_CACHE)
+def report(params: Params) -> None:
+    """The HTML pages."""
+    write_report(DATA, OUTPUT / "report", params)
+
+
+if __name__ == "__main__":
+    run(evaluate)

@@ -1,0 +1,52 @@
+"""The process a flow works for: the `dvc` above it. When that is killed, its shell and its command would go on without it."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import psutil
+
+POLL_S = 0.5
+GRACE_S = 10.0  # for an orphaned flow to reach a consistent state
+
+
+def owner() -> psutil.Process:
+    """The nearest `dvc` above this process, or this process where there is none."""
+    me = psutil.Process()
+    return next((process for process in me.parents() if _is_dvc(process)), me)
+
+
+def is_alive(pid: int, started: float) -> bool:
+    """Whether the process of that id is still the one that started then, in seconds since the epoch."""
+    try:
+        process = psutil.Process(pid)
+        return process.create_time() == started and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def end_with_owner() -> None:
+    """Ask this process to stop between two steps when its `dvc` is gone, and end it for certain after a grace period.
+
+    Asking the kernel (PR_SET_PDEATHSIG) is not enough: between `dvc` and its command there may be a shell, which lives on.
+    """
+    process = owner()
+    if process.pid != os.getpid():
+        threading.Thread(target=_follow, args=(process.pid, process.create_time()), daemon=True).start()
+
+
+def _follow(pid: int, started: float) -> None:
+    while is_alive(pid, started):
+        time.sleep(POLL_S)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_S)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _is_dvc(process: psutil.Process) -> bool:
+    try:
+        return any(Path(word).name == "dvc" for word in process.cmdline()[:3])
+    except psutil.Error:
+        return False

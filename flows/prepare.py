@@ -1,0 +1,46 @@
+"""Read the data set into one catalog per category: what was found, what it is good for, and its pixels at working size."""
+
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from rich.console import Console
+
+from flows.runtime import run
+from stage.datasets.catalog import prepare as read_catalogs
+from stage.datasets.catalog import summary_table
+from stage.datasets.demo import write_demo
+from stage.params import Prepare, load_params
+
+OUTPUT = Path("data/prepare")
+
+
+@flow(name="prepare")
+def prepare() -> None:
+    """Read every category, drawing the demo first where it is asked for."""
+    params = load_params()
+    if params.prepare.layout == "demo":
+        with tempfile.TemporaryDirectory() as folder:
+            draw(Path(folder) / "demo", params.seed)
+            summary = read(params.prepare, params.categories, Path(folder) / "demo")
+    else:
+        summary = read(params.prepare, params.categories, Path(params.prepare.source))
+    Console().print(summary_table(summary))
+
+
+@task(cache_policy=NO_CACHE)
+def draw(root: Path, seed: int) -> None:
+    """The demo data set, in a folder that goes away."""
+    write_demo(root, seed)
+
+
+@task(cache_policy=NO_CACHE)
+def read(params: Prepare, categories: tuple[str, ...], root: Path) -> pd.DataFrame:
+    """Catalogs, summary and the list of what was set aside."""
+    return read_catalogs(params, categories, root, OUTPUT)
+
+
+if __name__ == "__main__":
+    run(prepare)

@@ -1,0 +1,163 @@
+"""How a flow runs inside a DVC stage: one Prefect server for all, a clean end whatever happens, one message for bad input."""
+
+import functools
+import inspect
+import os
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import httpx
+from prefect import Flow, tags
+from prefect.exceptions import PrefectException, TerminationSignal
+from prefect.runtime import flow_run
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_HOME,
+    PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
+    temporary_settings,
+)
+from prefect.states import Cancelled, Failed
+
+from flows import server
+from flows.owner import end_with_owner
+from stage.params import Params, load_params
+from stage.progress import Interrupted, stop_on_signals
+
+PARENT = "STAGE_PARENT_FLOW_RUN"  # environment variable; names the flow run that started this process
+KEPT = "Interrupted. Finished work is kept in .spool; run `dvc repro` to continue."
+INTERRUPTED = 130  # exit status
+API_TROUBLE = (httpx.HTTPError, PrefectException, RuntimeError, OSError, ValueError)
+
+
+def run(flow: Flow[..., Any], arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a flow as a process: exit 0 when it completes, 1 with a message on bad input, 130 when interrupted.
+
+    `arguments` are the command line's. Anything unexpected keeps its traceback.
+    """
+    end_with_owner()
+    try:
+        params = load_params()
+        values = _parse(flow, sys.argv[1:] if arguments is None else arguments, params)
+        limit_threads(params.execution.threads)
+        sys.exit(_run_once(flow, values))
+    except (KeyboardInterrupt, TerminationSignal):
+        _say(KEPT)
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        if not is_refusal(error):
+            raise
+        sys.exit(str(error))
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether an error is our own message about the user's input: raised by a line of ours, not inside a library."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = str(trace.tb_frame.f_globals.get("__name__")) if trace else ""
+    is_about_input = isinstance(error, ValueError) or (isinstance(error, FileNotFoundError) and error.errno is None)
+    return is_about_input and module.split(".")[0] in {"stage", "flows", "__main__"}
+
+
+def limit_threads(count: int) -> None:
+    """Let torch use `count` threads, here and in processes started from here; does not import torch."""
+    os.environ["OMP_NUM_THREADS"] = str(count)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(count)
+
+
+def _parse(flow: Flow[..., Any], given: Sequence[str], params: Params) -> dict[str, str]:
+    """The flow's arguments by name; a category must be one of params.yaml."""
+    names = list(inspect.signature(flow.fn).parameters)
+    values = dict(zip(names, given, strict=False))
+    if len(given) != len(names):
+        usage = " ".join([f"python -m flows.{flow.name}", *(name.upper() for name in names)])
+        raise ValueError(f"Expected {len(names)} argument(s), found {len(given)} on the command line. Run `{usage}`.")
+    if values.get("category", params.categories[0]) not in params.categories:
+        known = ", ".join(params.categories)
+        raise ValueError(f"Expected one of the categories {known}, found {values['category']!r} on the command line. See params.yaml.")
+    return values
+
+
+@dataclass
+class Outcome:
+    """What came of the flow's own code, whatever Prefect managed to record of it."""
+
+    status: int | None = None  # None: not begun
+    error: Exception | None = None
+
+
+def _run_once(flow: Flow[..., Any], values: dict[str, str]) -> int:
+    """The exit status of the flow, run against the first API that answers; raises the flow's own error."""
+    outcome = Outcome()
+    settled = flow.with_options(flow_run_name=" ".join([flow.name, *values.values()]))
+    settled.fn = _settling(flow.fn, outcome)
+    for api in (_shared_api, _ephemeral_api):
+        try:
+            with api(), tags(*_parent_tag()):
+                settled(**values, return_state=True)
+        except API_TROUBLE as trouble:
+            _say(f"Prefect did not answer and could not record all of this run: {trouble!r}")
+        if outcome.status is not None:
+            break
+    if outcome.error:
+        raise outcome.error
+    if outcome.status is None:
+        raise RuntimeError("Expected one of two Prefect APIs to start the flow, found neither working; see .prefect/server.log.")
+    return outcome.status
+
+
+def _settling(function: Callable[..., Any], outcome: Outcome) -> Callable[..., Any]:
+    """The flow's function, leaving its outcome behind and telling Prefect apart what was cancelled, refused and failed."""
+
+    @functools.wraps(function)
+    def settle(*args: Any, **kwargs: Any) -> Any:
+        stop_on_signals()  # here, because Prefect's own handler would end the flow between any two lines
+        os.environ[PARENT] = str(flow_run.id)
+        outcome.status = 1
+        try:
+            result = function(*args, **kwargs)
+        except Interrupted:
+            _say(KEPT)
+            outcome.status = INTERRUPTED
+            return Cancelled(message=KEPT)
+        except Exception as error:
+            outcome.error = error
+            if is_refusal(error):
+                return Failed(message=str(error), name="Refused")
+            raise
+        outcome.status = 0
+        return result
+
+    return settle
+
+
+@contextmanager
+def _shared_api() -> Generator[None]:
+    """The user's own API where one is configured, else the server that all flows of this repository share."""
+    if PREFECT_API_URL.value():
+        yield
+        return
+    url = server.find_or_start(Path(PREFECT_HOME.value()))
+    os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"]))
+    # Without a heartbeat, whose thread wakes once a second, a flow ends a second sooner.
+    with temporary_settings({PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
+
+
+def _ephemeral_api() -> AbstractContextManager[Any]:
+    """Prefect's own temporary server, slow to start."""
+    return temporary_settings({PREFECT_API_URL: None, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True})
+
+
+def _parent_tag() -> list[str]:
+    return [f"parent:{os.environ[PARENT]}"] if PARENT in os.environ else []
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")

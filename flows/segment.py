@@ -1,0 +1,78 @@
+"""Train the segmenter of one category on each arm, and score both on the real defects that nothing before has seen."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.runtime import run
+from stage.arms import ARMS, Arm
+from stage.checkpoints import file_digest
+from stage.device import device
+from stage.examples import CATALOG, pairs_of
+from stage.params import Params, load_params
+from stage.predictions import write_predictions
+from stage.segmentation import evaluate_arm, train_segmenter
+from stage.shards import MANIFEST, read_samples
+from stage.spool import publish, spool_folder, work_key
+
+CATALOGS = Path("data/prepare")
+SAMPLES = Path("data/synthesize")
+OUTPUT = Path("data/segment")
+
+
+@flow(name="segment")
+def segment(category: str) -> None:
+    """Train on both arms, score, publish."""
+    params = load_params()
+    digests = (file_digest(CATALOGS / category / CATALOG), file_digest(SAMPLES / category / MANIFEST))
+    folder = spool_folder("segment", category, work_key(params.seed, params.segment, digests))
+    curves = [train(arm, folder, params) for arm in arms(category)]
+    pd.concat(curves).to_csv(folder / "new" / "curve.csv", index=False)
+    score(category, folder / "new", params)
+    publish(folder / "new", OUTPUT / category)
+
+
+def arms(category: str) -> list[Arm]:
+    """The two sides of the comparison: the real third alone, and with the accepted samples."""
+    real, normal = (pairs_of(CATALOGS / category, "train", good=good) for good in (False, True))
+    synthetic = read_samples(SAMPLES / category, accepted_only=True)
+    return [Arm(name, real, pool, normal) for name, pool in zip(ARMS, ([], synthetic), strict=True)]
+
+
+@task(cache_policy=NO_CACHE)
+def train(arm: Arm, folder: Path, params: Params) -> pd.DataFrame:
+    """One arm; an unfinished training is resumed, a finished one read."""
+    weights, curve_file = folder / "new" / f"{arm.name}.safetensors", folder / f"{arm.name}.csv"
+    if not curve_file.exists():  # else an earlier run that was interrupted finished this arm
+        curve = train_segmenter(
+            arm,
+            params.segment,
+            seed=params.seed,
+            device=device(params.execution.device),
+            output=weights,
+            state_dir=folder,
+            save_every_s=params.execution.save_every_s,
+        )
+        curve.assign(arm=arm.name).to_csv(curve_file, index=False)
+    return pd.read_csv(curve_file)
+
+
+@task(cache_policy=NO_CACHE)
+def score(category: str, folder: Path, params: Params) -> None:
+    """Metrics and predictions of both arms on the test images."""
+    defective, good = (pairs_of(CATALOGS / category, "test", good=good) for good in (False, True))
+    results = {
+        name: evaluate_arm(
+            folder / f"{name}.safetensors", params.segment, defective=defective, good=good, device=device(params.execution.device)
+        )
+        for name in ARMS
+    }
+    (folder / "metrics.json").write_text(json.dumps({name: result.metrics for name, result in results.items()}, indent=2) + "\n")
+    write_predictions(defective, {name: result.probabilities for name, result in results.items()}, folder / "predictions.parquet")
+
+
+if __name__ == "__main__":
+    run(segment)

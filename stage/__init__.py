@@ -1,0 +1,1 @@
+"""STAGE: segmentation-oriented industrial anomaly synthesis by graded diffusion with explicit mask alignment."""

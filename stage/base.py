@@ -1,0 +1,164 @@
+"""The frozen latent diffusion model (METHOD 2), loaded from a folder in diffusers' layout, whoever trained it.
+
+Shapes: B batch, C latent channels, h w latent size, H W image size, L text length, D text channels.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBertModel
+from torch import Tensor, nn
+from transformers import BertTokenizer, CLIPTextModel, CLIPTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from stage.codec import PatchCodec
+from stage.params import ConfigError
+from stage.schedule import NoiseSchedule
+
+# Which folder plays which part, by the names that diffusers' pipelines use, and which classes may be built from it.
+PARTS: dict[str, dict[str, Any]] = {
+    "unet": {"UNet2DConditionModel": UNet2DConditionModel},
+    "vae": {"AutoencoderKL": AutoencoderKL, "PatchCodec": PatchCodec},
+    "vqvae": {"AutoencoderKL": AutoencoderKL},
+    "text_encoder": {"CLIPTextModel": CLIPTextModel},
+    "bert": {"LDMBertModel": LDMBertModel},
+    "tokenizer": {name: cls for cls in (CLIPTokenizer, BertTokenizer) for name in (cls.__name__, cls.__name__ + "Fast")},
+    "scheduler": dict.fromkeys(("DDPMScheduler", "DDIMScheduler", "PNDMScheduler", "LMSDiscreteScheduler"), DDPMScheduler),
+}
+INDEX = "model_index.json"
+
+
+@dataclass(frozen=True)
+class Base:
+    """U-Net, text encoder, tokenizer and image codec in evaluation mode, and the schedule they were trained with."""
+
+    unet: UNet2DConditionModel
+    text_encoder: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    codec: AutoencoderKL | PatchCodec
+    schedule: NoiseSchedule
+
+    @property
+    def channels(self) -> int:
+        """C."""
+        return int(self.unet.config["in_channels"])
+
+    @property
+    def factor(self) -> int:
+        """Image pixels along one latent cell."""
+        config = self.codec.config
+        return config["patch"] if isinstance(self.codec, PatchCodec) else 2 ** (len(config["block_out_channels"]) - 1)
+
+    def modules(self) -> tuple[nn.Module, ...]:
+        """The three networks."""
+        return self.unet, self.text_encoder, self.codec
+
+    def to(self, device: str) -> "Base":
+        """Move the networks; returns self."""
+        for module in self.modules():
+            module.to(device)
+        return self
+
+    def freeze(self) -> "Base":
+        """Evaluation mode, no gradients; returns self."""
+        for module in self.modules():
+            module.eval().requires_grad_(False)
+        return self
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Latents (B, C, h, w) of images (B, 3, H, W) in [-1, 1]; the mode, so that they are deterministic."""
+        return self.codec.encode(images).latent_dist.mode() * self.codec.config["scaling_factor"]
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images (B, 3, H, W), about [-1, 1], of latents."""
+        return self.codec.decode(latents / self.codec.config["scaling_factor"]).sample
+
+    def embed(self, prompts: Sequence[str]) -> Tensor:
+        """Text conditions (B, L, D)."""
+        length = min(self.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings)
+        tokens = self.tokenizer(list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+        return self.text_encoder(tokens.input_ids.to(self.text_encoder.device))[0]
+
+    def save(self, folder: Path) -> None:
+        """Write the folder that `load_base` reads."""
+        scheduler = DDPMScheduler(**scheduler_config(self.schedule.timestep_count))
+        parts = {
+            "unet": self.unet,
+            "vae": self.codec,
+            "text_encoder": self.text_encoder,
+            "tokenizer": self.tokenizer,
+            "scheduler": scheduler,
+        }
+        for name, part in parts.items():
+            part.save_pretrained(folder / name)
+        index = {name: [type(part).__module__.split(".")[0], type(part).__name__] for name, part in parts.items()}
+        (folder / INDEX).write_text(json.dumps({"_class_name": "StableDiffusionPipeline", **index}, indent=2))
+
+
+def scheduler_config(timestep_count: int) -> dict[str, Any]:
+    """The schedule of LDM text-to-image and of Stable Diffusion 1.x: betas linear in their square root (METHOD 2)."""
+    return {
+        "num_train_timesteps": timestep_count,
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+        "clip_sample": False,
+        "prediction_type": "epsilon",
+    }
+
+
+def noise_schedule(scheduler: DDPMScheduler) -> NoiseSchedule:
+    """Its alpha_bars; only epsilon-predicting models are a base."""
+    if (kind := scheduler.config["prediction_type"]) != "epsilon":
+        raise ConfigError(
+            f"Expected a base that predicts epsilon, found prediction_type {kind!r} in its scheduler. Choose another base.source."
+        )
+    return NoiseSchedule(scheduler.alphas_cumprod.double())
+
+
+def load_base(folder: Path) -> Base:
+    """A base in diffusers' layout, frozen, in evaluation mode, on the CPU; weights from safetensors only.
+
+    Raises ConfigError naming what is missing or of another class.
+    """
+    if not (folder / INDEX).is_file():
+        raise ConfigError(f"Expected a base in diffusers' layout, found no {INDEX} in {folder}. Point base.source at such a folder.")
+    index = json.loads((folder / INDEX).read_text())
+    codec = _load(folder, index, "vqvae" if "vqvae" in index else "vae")
+    text_encoder = _load(folder, index, "bert" if "bert" in index else "text_encoder")
+    schedule = noise_schedule(_load(folder, index, "scheduler"))
+    return Base(_load(folder, index, "unet"), text_encoder, _load(folder, index, "tokenizer"), codec, schedule).freeze()
+
+
+def _load(folder: Path, index: dict[str, Any], part: str) -> Any:
+    _, found = index.get(part) or (None, "nothing")
+    if found not in PARTS[part]:
+        raise ConfigError(
+            f"Expected {part} to be one of {', '.join(PARTS[part])}, found {found}, in {folder / INDEX}. "
+            "Choose an LDM text-to-image or Stable Diffusion 1.x checkpoint as base.source."
+        )
+    cls = PARTS[part][found]
+    options = {"use_safetensors": True} if issubclass(cls, nn.Module) else {}
+    try:
+        return cls.from_pretrained(folder / part, local_files_only=True, **options)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"Expected a complete {found} in {folder / part}, found: {error}. Fetch the checkpoint again.") from None
+
+
+def trainable(modules: Sequence[nn.Module]) -> list[nn.Parameter]:
+    """The parameters of `modules` that ask for a gradient."""
+    return [p for module in modules for p in module.parameters() if p.requires_grad]
+
+
+def pixels_to_tensor(images: Any) -> Tensor:
+    """(N, H, W, 3) uint8 array to (N, 3, H, W) float32 in [-1, 1]."""
+    return torch.from_numpy(images).movedim(-1, 1).float() / 127.5 - 1
+
+
+def tensor_to_pixels(images: Tensor) -> Any:
+    """(N, 3, H, W) in [-1, 1] to (N, H, W, 3) uint8, clipped."""
+    return ((images.clamp(-1, 1) + 1) * 127.5).round().movedim(1, -1).byte().cpu().numpy()

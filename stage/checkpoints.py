@@ -1,0 +1,82 @@
+"""What `train` leaves of a category: adapters and tokens as safetensors, bound to the base they were trained on."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from stage.base import load_base
+from stage.params import ConfigError
+from stage.training import Generator
+
+WEIGHTS, FACTS = "adapters.safetensors", "checkpoint.json"
+
+
+class Checkpoint(NamedTuple):
+    """A trained generator in evaluation mode, the range of its training latents, (C, 1, 1) each, and its digest."""
+
+    generator: Generator
+    bounds: tuple[Tensor, Tensor]
+    digest: str
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over the names and contents of a folder's files; the same wherever the folder lies."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{file_digest(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save_checkpoint(generator: Generator, bounds: tuple[Tensor, Tensor], base_folder: Path, folder: Path, *, with_unet: bool) -> None:
+    """Write only what was trained; the U-Net too where it was."""
+    tensors = {f"adapters.{key}": value for key, value in generator.adapters.state_dict().items()}
+    tensors |= {"tokens": generator.token_weights[generator.token_rows], "bounds": torch.stack(bounds)}
+    tensors |= {f"unet.{key}": value for key, value in generator.base.unet.state_dict().items()} if with_unet else {}
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, folder / WEIGHTS)
+    facts = {
+        "category": generator.category,
+        "types": generator.types,
+        "token_count": generator.token_count,
+        "adapter_widths": generator.widths,
+        "residual": generator.residual,
+        "base_digest": folder_digest(base_folder),
+    }
+    (folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def load_checkpoint(base_folder: Path, folder: Path) -> Checkpoint:
+    """The generator of a category on its base; a ConfigError where it was trained on another."""
+    facts = json.loads((folder / FACTS).read_text())
+    if facts["base_digest"] != (found := folder_digest(base_folder)):
+        raise ConfigError(
+            f"Expected the base {facts['base_digest'][:12]} that {folder} was trained on, found {found[:12]} in {base_folder}. "
+            f"Run `dvc repro train@{facts['category']}`."
+        )
+    tensors = load_file(folder / WEIGHTS)
+    widths = tuple(facts["adapter_widths"])
+    generator = Generator(
+        load_base(base_folder), facts["category"], tuple(facts["types"]), facts["token_count"], widths, residual=facts["residual"]
+    )
+    generator.adapters.load_state_dict(_below(tensors, "adapters"))
+    if unet := _below(tensors, "unet"):
+        generator.base.unet.load_state_dict(unet)
+    with torch.no_grad():
+        generator.token_weights[generator.token_rows] = tensors["tokens"]
+    low, high = tensors["bounds"]
+    return Checkpoint(generator.eval().requires_grad_(False), (low, high), file_digest(folder / WEIGHTS))
+
+
+def _below(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}

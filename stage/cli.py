@@ -1,0 +1,72 @@
+"""`stage ...`: what people do with the factory beside `dvc repro`. Every verb calls one function."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from stage.params import load_params
+
+app = typer.Typer(help="STAGE, a data factory for industrial anomaly synthesis.", no_args_is_help=True, pretty_exceptions_enable=False)
+DATA = Path("data")
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+@app.command()
+def use_data(
+    folder: Annotated[Path, typer.Argument(help="The data set: MVTec AD or BTAD layout, or a single category of one.")],
+    categories: Annotated[list[str] | None, typer.Option("--category", help="Only these; all that are found otherwise.")] = None,
+    licence: Annotated[str, typer.Option(help="Licence of the images; it travels with every sample.")] = "unknown",
+) -> None:
+    """Point params.yaml at a data set; `git checkout params.yaml` goes back to the demo."""
+    from stage.datasets.layouts import detect_layout
+    from stage.settings import use_data as write
+
+    layout, found = detect_layout(folder)
+    write(Path("params.yaml"), folder, layout, categories or found, licence)
+    Console().print(f"params.yaml now reads {', '.join(categories or found)} ({layout}) from {folder.resolve()}.", highlight=False)
+
+
+@app.command()
+def demo_data(folder: Annotated[Path, typer.Argument(help="Where to draw it.")]) -> None:
+    """Draw the demo data set, to look at it or to use it elsewhere."""
+    from stage.datasets.demo import write_demo
+
+    write_demo(folder, load_params().seed)
+
+
+@app.command()
+def export(
+    output: Annotated[Path, typer.Option(help="Folder that gets one folder per category.")] = Path("build/export"),
+    categories: Annotated[list[str] | None, typer.Option("--category", help="Only these.")] = None,
+) -> None:
+    """Write the published samples as PNG files in MVTec AD's layout."""
+    from stage.export import export_mvtec
+
+    for category in categories or load_params().categories:
+        count = export_mvtec(DATA, category, output)
+        Console().print(f"{count} samples of {category} in {output / category}", highlight=False)
+
+
+@app.command()
+def results(*, as_json: AsJson = False) -> None:
+    """Show the metrics of the last `dvc repro`."""
+    from stage.results import read_results, results_table
+
+    values = read_results(DATA)
+    Console().print_json(json.dumps(values)) if as_json else Console().print(results_table(values))
+
+
+def main() -> None:
+    """Run a verb; bad input ends in its message, not in a traceback."""
+    try:
+        app()
+    except ValueError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

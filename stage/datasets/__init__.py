@@ -1,0 +1,1 @@
+"""Real and drawn data sets, read into one catalog."""

@@ -1,0 +1,124 @@
+"""The catalog of each category: one row per image file found, accepted or set aside, with its prepared pixels."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Features, Value
+from rich.table import Table
+
+from stage.datasets.entries import Entry, read_entry
+from stage.datasets.folder import find
+from stage.datasets.groups import read_groups
+from stage.datasets.images import DataError
+from stage.datasets.layouts import data_root, rule_of
+from stage.datasets.rules import GOOD
+from stage.datasets.split import divide
+from stage.pairs import image_features, write_table
+from stage.params import FolderRule, Prepare
+from stage.progress import track
+
+TEXTS = ("category", "defect", "source_split", "split", "image_path", "image_sha256", "mask_path", "mask_sha256")
+SIZES = ("width", "height", "defect_area", "prepared_area")
+FEATURES = Features(
+    {
+        **{name: Value("string") for name in TEXTS},
+        **{name: Value("int64") for name in SIZES},
+        **{name: Value("string") for name in ("mode", "group", "licence", "status", "reason", "note")},
+        **image_features(),
+    }
+)
+COUNTS = ("accepted", "train", "test", "set_aside", "groups", "noted")
+
+
+def prepare(params: Prepare, categories: Sequence[str], root: Path, output: Path) -> pd.DataFrame:
+    """Read the categories in `root`; write `<category>/catalog.parquet`, `summary.json` and `set_aside.csv` to `output`.
+
+    Returns the summary: a row per category and defect type with its counts. The same files give the same bytes.
+    Raises ConfigError for a naming rule, and DataError for a category, that cannot work.
+    """
+    rule = rule_of(params, categories)
+    entries = [entry for category in categories for entry in _prepare_category(params, rule, category, root, output)]
+    summary = _summarise(entries)
+    aside = pd.DataFrame(
+        [(entry.category, entry.path, entry.reason) for entry in entries if entry.reason], columns=["category", "path", "reason"]
+    )
+    aside.to_csv(output / "set_aside.csv", index=False, lineterminator="\n")
+    (output / "summary.json").write_text(json.dumps(_nested(summary), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return summary
+
+
+def _prepare_category(params: Prepare, rule: FolderRule, category: str, root: Path, output: Path) -> list[Entry]:
+    home = data_root(root, params.layout, category)
+    found = find(home, category, rule)
+    groups = read_groups(home, rule.groups.replace("{category}", category), [each.image for each in found if each.image])
+    progress = track(found, total=len(found), label=f"prepare {category}")
+    entries = divide([read_entry(each, home, params, category=category, group=groups.get(each.path, each.path)) for each in progress])
+    _check_usable(entries, category, home)
+    rows = ({name: getattr(entry, name) for name in FEATURES} for entry in entries)
+    write_table(rows, FEATURES, output / category / "catalog.parquet")
+    return entries
+
+
+def _check_usable(entries: list[Entry], category: str, root: Path) -> None:
+    trained = [entry.defect for entry in entries if entry.split == "train"]
+    missing = "normal training image" if GOOD not in trained else "defect type with three usable images" if {*trained} == {GOOD} else ""
+    if not missing:
+        return
+    reasons = Counter(entry.reason for entry in entries if entry.reason).most_common(5)
+    told = "".join(f"\n  {count} x {reason}" for reason, count in reasons) or "\n  none"
+    types = sorted({entry.defect for entry in entries if entry.defect not in ("", GOOD)})
+    raise DataError(
+        f"Expected at least one {missing} of category {category} in {root}, found none among {len(entries)} files "
+        f"(defect types: {', '.join(types) or 'none'}). Set aside were:{told}\nAdd or mend images there, or correct prepare in params.yaml."
+    )
+
+
+def read_catalog(path: Path) -> pd.DataFrame:
+    """Every column of a catalog but the pixels; sizes that are not known are <NA>. Raises DataError."""
+    try:
+        names = [name for name in pq.read_schema(path).names if name not in image_features()]
+        table = pq.read_table(path, columns=names)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"Expected a catalog at {path}, found none that can be read: {error}. Run `dvc repro prepare`.") from None
+    return table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+
+
+def _summarise(entries: list[Entry]) -> pd.DataFrame:
+    table = pd.DataFrame(
+        {
+            "category": [entry.category for entry in entries],
+            "defect": [entry.defect for entry in entries],
+            "accepted": [not entry.reason for entry in entries],
+            "train": [entry.split == "train" for entry in entries],
+            "test": [entry.split == "test" for entry in entries],
+            "set_aside": [bool(entry.reason) for entry in entries],
+            "groups": [None if entry.reason else entry.group for entry in entries],
+            "noted": [bool(entry.note) and not entry.reason for entry in entries],
+        }
+    )
+    how = {name: "nunique" if name == "groups" else "sum" for name in COUNTS}
+    return table.groupby(["category", "defect"]).agg(how).astype(int).reset_index()
+
+
+def _nested(summary: pd.DataFrame) -> dict[str, dict[str, dict[str, int]]]:
+    nested: dict[str, dict[str, dict[str, int]]] = {}
+    for row in summary.to_dict("records"):
+        nested.setdefault(row["category"], {})[row["defect"] or "-"] = {name: row[name] for name in COUNTS}
+    return nested
+
+
+def summary_table(summary: pd.DataFrame) -> Table:
+    """What `prepare` read, for a terminal; `-` stands for files that no rule names."""
+    table = Table(title="Images read")
+    for name in ("category", "defect"):
+        table.add_column(name, overflow="fold")
+    for name in COUNTS:
+        table.add_column(name.replace("_", " "), justify="right")
+    for row in summary.to_dict("records"):
+        table.add_row(row["category"], row["defect"] or "-", *(str(row[name]) for name in COUNTS))
+    return table

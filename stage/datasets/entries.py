@@ -1,0 +1,120 @@
+"""One row of the catalog: what one image file is, its prepared pixels, and the reason where it is set aside."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from stage.datasets.folder import Found
+from stage.datasets.images import DataError, Raster, read_image, read_mask
+from stage.datasets.resize import resize_image, resize_mask
+from stage.datasets.rules import GOOD
+from stage.pairs import image_cell
+from stage.params import Prepare
+
+Cell = dict[str, bytes | None]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The fields are the catalog's columns; docs/data.md describes them. An empty `reason` means accepted."""
+
+    category: str
+    defect: str
+    source_split: str
+    image_path: str | None
+    mask_path: str | None
+    group: str
+    licence: str
+    split: str = ""
+    image_sha256: str | None = None
+    mask_sha256: str | None = None
+    width: int | None = None
+    height: int | None = None
+    mode: str | None = None
+    defect_area: int | None = None
+    prepared_area: int | None = None
+    reason: str = ""
+    note: str = ""
+    image: Cell | None = None
+    mask: Cell | None = None
+
+    @property
+    def status(self) -> str:
+        """`accepted` or `set_aside`."""
+        return "set_aside" if self.reason else "accepted"
+
+    @property
+    def path(self) -> str:
+        """Of the file that the row is about: the image, or a mask without one."""
+        return self.image_path or self.mask_path or ""
+
+    def set_aside(self, reason: str) -> "Entry":
+        """The same entry without its pixels and its side of the split."""
+        return replace(self, reason=reason, split="", image=None, mask=None)
+
+
+def read_entry(found: Found, root: Path, params: Prepare, *, category: str, group: str) -> Entry:
+    """The row of one found file, with prepared pixels; whatever is wrong with it becomes its reason."""
+    is_normal = found.defect == GOOD
+    mask_path = None if is_normal else found.mask
+    entry = Entry(category, found.defect, found.source_split, found.image, mask_path, group, params.licence, reason=found.reason)
+    if entry.reason:
+        return entry
+    try:
+        entry = _with_digests(entry, root)
+        raster = read_image(root / found.path, max_megapixels=params.max_megapixels)
+        height, width = raster.pixels.shape[:2]
+        entry = replace(entry, width=width, height=height, mode=raster.mode)
+        mask = _mask_of(found, root, params, (height, width))
+        return _with_pixels(entry, raster, mask, params.image_size)
+    except DataError as error:
+        return entry.set_aside(str(error))
+
+
+def _with_digests(entry: Entry, root: Path) -> Entry:
+    digests = (_sha256(root / path) if path else None for path in (entry.image_path, entry.mask_path))
+    image_sha256, mask_sha256 = digests
+    return replace(entry, image_sha256=image_sha256, mask_sha256=mask_sha256)
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"the file {path.name} cannot be read: {error.strerror}") from None
+
+
+def _mask_of(found: Found, root: Path, params: Prepare, shape: tuple[int, int]) -> Raster:
+    if found.mask is None:
+        return Raster(np.zeros(shape, np.uint8), "", ())
+    try:
+        raster = read_mask(root / found.mask, max_megapixels=params.max_megapixels, threshold=params.mask_threshold)
+        _check_mask(raster.pixels, shape, found.defect == GOOD, params.mask_threshold)
+    except DataError as error:
+        raise DataError(f"its mask {PurePosixPath(found.mask).name}: {error}") from None
+    return raster
+
+
+def _check_mask(mask: np.ndarray, shape: tuple[int, int], is_normal: bool, threshold: int) -> None:
+    if mask.shape != shape:
+        raise DataError(f"{mask.shape[1]}x{mask.shape[0]} pixels, the image {shape[1]}x{shape[0]}: they must be equal")
+    if is_normal and mask.any():
+        raise DataError(f"marks {mask.sum()} pixels as defect, where the image is normal by its place")
+    if not is_normal and not mask.any():
+        raise DataError(f"marks no defect: no pixel reaches prepare.mask_threshold, {threshold}")
+
+
+def _with_pixels(entry: Entry, raster: Raster, mask: Raster, size: int) -> Entry:
+    prepared = resize_mask(mask.pixels, size)
+    notes = [*raster.notes, *(f"mask: {note}" for note in mask.notes)]
+    return replace(
+        entry,
+        defect_area=int(mask.pixels.sum()),
+        prepared_area=int(prepared.sum()),
+        note="; ".join(notes),
+        image=image_cell(resize_image(raster.pixels, size)),
+        mask=image_cell(prepared),
+    )

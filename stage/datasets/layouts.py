@@ -1,0 +1,57 @@
+"""Which layout a folder of images has, and the naming rule of each."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from stage.datasets import btad, mvtec
+from stage.datasets.images import DataError
+from stage.datasets.rules import check_rule
+from stage.params import FolderRule, Prepare
+
+FOLDERS = {"mvtec": mvtec.FOLDERS, "btad": btad.FOLDERS}
+RULES = {"mvtec": mvtec.RULE, "btad": btad.RULE, "demo": mvtec.RULE}
+
+
+def detect_layout(root: Path) -> tuple[str, list[str]]:
+    """The layout (`mvtec` or `btad`) of `root` and its categories, sorted; `root` may be a category's folder itself.
+
+    Raises DataError with what was looked for where it is neither, or both.
+    """
+    if not root.is_dir():
+        raise DataError(f"Expected a folder of images at {root}, found none. Correct the path.")
+    for layout in FOLDERS:
+        if _has(root, layout):
+            return layout, [root.resolve().name]
+    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    found = {layout: names for layout in FOLDERS if (names := [path.name for path in folders if _has(path, layout)])}
+    if len(found) != 1:
+        raise DataError(_unknown(root, [path.name for path in folders], found))
+    return next(iter(found.items()))
+
+
+def _has(folder: Path, layout: str) -> bool:
+    return all((folder / inner).is_dir() for inner in FOLDERS[layout])
+
+
+def _unknown(root: Path, names: list[str], found: dict[str, list[str]]) -> str:
+    wanted = "; ".join(f"{layout}: <category>/{' and <category>/'.join(inner)}" for layout, inner in FOLDERS.items())
+    held = f"several at once, {found}" if found else f"the folders {names[:8]}"
+    return (
+        f"Expected the folders of one known layout in {root} ({wanted}), found {held}. "
+        "Correct the path, or set prepare.layout to `folder` and describe the names in prepare.folder (docs/data.md)."
+    )
+
+
+def rule_of(params: Prepare, categories: Sequence[str]) -> FolderRule:
+    """The naming rule that `params` asks for; a ConfigError where its own cannot work."""
+    if params.layout != "folder":
+        return RULES[params.layout]
+    check_rule(params.folder, categories)
+    return params.folder
+
+
+def data_root(root: Path, layout: str, category: str) -> Path:
+    """The folder that holds the category folders: `root`, or its parent where `root` is the folder of `category` itself."""
+    home = root.resolve()
+    is_category = layout in FOLDERS and home.name == category and not (root / category).is_dir() and _has(root, layout)
+    return home.parent if is_category else root

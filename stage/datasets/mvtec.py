@@ -1,0 +1,15 @@
+"""The folder layout of MVTec AD (Bergmann et al., CVPR 2019), which many other data sets use; the demo too."""
+
+from stage.params import FolderRule
+
+RULE = FolderRule(
+    normal="{category}/train/good/{name}.*",
+    test_normal="{category}/test/good/{name}.*",
+    image="{category}/test/{defect}/{name}.*",
+    mask="{category}/ground_truth/{defect}/{name}_mask.*",
+    groups="{category}/groups.csv",
+)
+"""`groups.csv` is not MVTec's: it is read where a user has added it."""
+
+FOLDERS = ("train/good", "test")
+"""What a category's folder holds, by which the layout is recognised."""

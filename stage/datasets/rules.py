@@ -1,0 +1,117 @@
+"""The naming rule of a data set: patterns with {category}, {defect} and {name} that say what each file is."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from stage.params import ConfigError, FolderRule
+
+ROLES = ("normal", "test_normal", "mask", "image")  # the first that fits decides: normal images win over {defect}
+PLACEHOLDERS = ("{category}", "{defect}", "{name}")
+ONE_DEFECT = "damaged"  # the defect type where no pattern has {defect}, as in the paper for BTAD
+GOOD = "good"  # the defect type of normal images, whatever the layout
+
+
+class Place(NamedTuple):
+    """What a rule says of one file."""
+
+    role: str
+    defect: str
+    name: str
+
+
+class Expressions(NamedTuple):
+    """A rule for one category: by role, the expression of its files and that of the folders they lie in."""
+
+    files: dict[str, re.Pattern[str]]
+    folders: dict[str, re.Pattern[str]]
+
+    def place(self, path: str) -> Place | None:
+        """What the file at `path` (POSIX, relative to the root) is, None where no pattern names it."""
+        for role in self.files:
+            if found := self.match(role, path):
+                return found
+        return None
+
+    def match(self, role: str, path: str) -> Place | None:
+        """As `place`, by the pattern of one role alone."""
+        found = self.files[role].fullmatch(unicodedata.normalize("NFC", path))
+        if found is None:
+            return None
+        values = found.groupdict()
+        return Place(role, GOOD if role in ("normal", "test_normal") else values.get("defect", ONE_DEFECT), values["name"])
+
+    def is_folder(self, path: str) -> bool:
+        """Whether `path` is a folder in which the rule expects files."""
+        return any(folder.fullmatch(unicodedata.normalize("NFC", path)) for folder in self.folders.values())
+
+
+def compile_rule(rule: FolderRule, category: str | None) -> Expressions:
+    """The expressions of `rule` for one category, or for any where it is None; an empty pattern has none."""
+    patterns = {role: getattr(rule, role) for role in ROLES if getattr(rule, role)}
+    parents = {role: PurePosixPath(text).parent.as_posix() for role, text in patterns.items()}
+    return Expressions(
+        {role: _expression(text, category) for role, text in patterns.items()},
+        {role: _expression(text, category) for role, text in parents.items()},
+    )
+
+
+def _expression(text: str, category: str | None) -> re.Pattern[str]:
+    stem, dot, suffix = text.rpartition(".") if "." in PurePosixPath(text).name else (text, "", "")
+    seen: set[str] = set()
+    # Cameras on Windows write .PNG: the extension alone is read without its case.
+    return re.compile(f"{_pieces(stem, category, seen)}(?i:{_pieces(dot + suffix, category, seen)})")
+
+
+def _pieces(text: str, category: str | None, seen: set[str]) -> str:
+    return "".join(_piece(token, category, seen) for token in re.split(r"(\{\w*\}|\*)", unicodedata.normalize("NFC", text)))
+
+
+def _piece(token: str, category: str | None, seen: set[str]) -> str:
+    if token == "*":
+        return "[^/]*"
+    if token == "{category}" and category is not None:
+        return re.escape(unicodedata.normalize("NFC", category))
+    if token not in PLACEHOLDERS:
+        return re.escape(token)
+    name = token[1:-1]
+    if name in seen:
+        return f"(?P={name})"
+    seen.add(name)
+    return f"(?P<{name}>[^/]+)"
+
+
+def check_rule(rule: FolderRule, categories: Sequence[str]) -> None:
+    """Refuse a rule that cannot name files safely and without doubt, by a ConfigError."""
+    for key in FolderRule.model_fields:
+        problem = _problem(key, getattr(rule, key))
+        if problem:
+            raise ConfigError(f"Expected a pattern below the data folder in prepare.folder.{key}, found {getattr(rule, key)!r}: {problem}.")
+    if ("{defect}" in rule.image) != ("{defect}" in rule.mask):
+        raise ConfigError(
+            "Expected {defect} in both of prepare.folder.image and prepare.folder.mask or in neither: a mask belongs to one image."
+        )
+    without = [key for key in ("normal", "image", "mask") if "{category}" not in getattr(rule, key)]
+    if without and len(categories) > 1:
+        raise ConfigError(
+            f"Expected {{category}} in prepare.folder.{without[0]} for the categories {list(categories)}, found none: "
+            "each would read the same images. Add it, or name one category."
+        )
+
+
+def _problem(key: str, text: str) -> str:
+    parts = PurePosixPath(text).parts
+    if text.startswith(("/", "~")) or ".." in parts or "\\" in text or re.match(r"[A-Za-z]:", text):
+        return "it may not be absolute, leave the folder by '..', or hold a backslash"
+    if "**" in text:
+        return "`*` stays within one name, so `**` has no meaning here"
+    unknown = [token for token in re.findall(r"\{\w*\}", text) if token not in PLACEHOLDERS]
+    if unknown:
+        return f"{unknown[0]} is unknown; there are {', '.join(PLACEHOLDERS)}"
+    if key == "groups":
+        return "it names one file, so {defect}, {name} and `*` have no place in it" if re.search(r"\{(defect|name)\}|\*", text) else ""
+    if not text:
+        return "" if key == "test_normal" else "it is empty"
+    return "" if "{name}" in PurePosixPath(text).name else "its last part holds no {name}"

@@ -1,0 +1,92 @@
+"""The split of one category's accepted images: the generator's and segmenter's third, and the rest for the test."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from stage.datasets.entries import Entry
+from stage.datasets.rules import GOOD
+
+FEWEST = 3  # images of a defect type, of which one third can be trained on
+
+
+def divide(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries, sorted by path, with their side of the split, or set aside where they can be on neither.
+
+    A group of images goes to training as a whole, in the order of its first image, while of no defect type more than
+    floor(n/3) images are taken; a group that would exceed that, or that has a normal test image, goes to the test.
+    An image without a group is one of its own, so that without groups the first floor(n/3) of each type train.
+    """
+    entries = _without_duplicates(sorted(entries, key=lambda entry: entry.path))
+    while True:
+        trained = _training_groups(entries)
+        reasons = _unusable_types(entries, trained)
+        if not reasons:
+            return _on_sides(entries, trained)
+        entries = [_set_aside(entry, reasons.get(entry.defect, "")) for entry in entries]
+
+
+def _without_duplicates(entries: list[Entry]) -> list[Entry]:
+    first: dict[str | None, Entry] = {}
+    for entry in entries:
+        if not entry.reason:
+            first.setdefault(entry.image_sha256, entry)
+    return [
+        _set_aside(
+            entry, "" if (kept := first.get(entry.image_sha256, entry)) is entry else f"the same bytes as {kept.path}, which is kept"
+        )
+        for entry in entries
+    ]
+
+
+def _set_aside(entry: Entry, reason: str) -> Entry:
+    return entry.set_aside(reason) if reason and not entry.reason else entry
+
+
+def _defects(entries: list[Entry]) -> list[Entry]:
+    return [entry for entry in entries if not entry.reason and entry.defect != GOOD]
+
+
+def _training_groups(entries: list[Entry]) -> set[str]:
+    members: dict[str, Counter[str]] = defaultdict(Counter)
+    for entry in _defects(entries):
+        members[entry.group][entry.defect] += 1
+    tested = _normal_test_groups(entries)
+    limits = {defect: count // 3 for defect, count in Counter(entry.defect for entry in _defects(entries)).items()}
+    taken: Counter[str] = Counter()
+    trained: set[str] = set()
+    for group, counts in members.items():
+        if group not in tested and all(taken[defect] + count <= limits[defect] for defect, count in counts.items()):
+            taken += counts
+            trained.add(group)
+    return trained
+
+
+def _normal_test_groups(entries: list[Entry]) -> set[str]:
+    return {entry.group for entry in entries if not entry.reason and entry.defect == GOOD and entry.source_split == "test"}
+
+
+def _unusable_types(entries: list[Entry], trained: set[str]) -> dict[str, str]:
+    """Per defect type that cannot be split, the reason."""
+    reasons: dict[str, str] = {}
+    sizes = Counter(entry.defect for entry in _defects(entries))
+    covered = {entry.defect for entry in _defects(entries) if entry.group in trained}
+    for defect, size in sizes.items():
+        if size < FEWEST:
+            reasons[defect] = f"its defect type {defect} has {size} usable images, and a split takes {FEWEST}"
+        elif defect not in covered:
+            reasons[defect] = f"no group of its defect type {defect} fits into a third of its {size} images, so none could be trained on"
+    return reasons
+
+
+def _on_sides(entries: list[Entry], trained: set[str]) -> list[Entry]:
+    tested = _normal_test_groups(entries) | {entry.group for entry in _defects(entries) if entry.group not in trained}
+    return [entry if entry.reason else _on_side(entry, trained, tested) for entry in entries]
+
+
+def _on_side(entry: Entry, trained: set[str], tested: set[str]) -> Entry:
+    if entry.defect != GOOD:
+        return replace(entry, split="train" if entry.group in trained else "test")
+    if entry.source_split == "train" and entry.group in tested:
+        return entry.set_aside(f"normal, but its group {entry.group} is in the test, so it may not be a training image")
+    return replace(entry, split=entry.source_split)

@@ -1,0 +1,152 @@
+"""The forward process, the posterior and STAGE's sampling loop: Algorithm 1 with Eq. 2 to 7, for any decreasing timesteps.
+
+Shapes: B batch, C latent channels, h w latent size; latents (B, C, h, w); masks (B, 1, h, w) in [0, 1], 1 = defect.
+Timesteps t and s are 0-based, CLEAN (-1) is free of noise. What deviates from the paper says so at the line.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from torch import Tensor
+
+from stage.schedule import Branch, NoiseSchedule, Transition, alignment_mask, branch_at
+
+KnownRegion = Literal["posterior", "fresh", "fresh_resample"]
+PredictNoise = Callable[[Tensor, int, Branch, Tensor], Tensor]
+"""(x_t, t, branch, the branch's mask) -> eps, (B, C, h, w). One network call."""
+Draw = Callable[[], Tensor]
+"""Standard normal noise (B, C, h, w), every row from its own generator."""
+
+
+class Gaussian(NamedTuple):
+    """Mean (B, C, h, w) and standard deviation of an isotropic normal distribution."""
+
+    mean: Tensor
+    std: float
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """The mean plus `noise`, standard normal, scaled."""
+        return self.mean + self.std * noise
+
+
+@dataclass(frozen=True)
+class SamplingRule:
+    """How Algorithm 1 is walked. `alignment_threshold` None keeps the alignment mask binary."""
+
+    schedule: NoiseSchedule
+    graded_intervals: tuple[tuple[int, int], ...]
+    alignment_threshold: int | None
+    known_region: KnownRegion
+    x_0_bounds: tuple[Tensor, Tensor] | None = None
+
+    def aligned(self, defect_mask: Tensor, t: int) -> Tensor:
+        """M_t^p."""
+        return alignment_mask(defect_mask, t, threshold=self.alignment_threshold, timestep_count=self.schedule.timestep_count)
+
+
+class State(NamedTuple):
+    """x_t of the image and x_t^p of the defect alone."""
+
+    x_t: Tensor
+    x_t_p: Tensor
+
+
+def q_sample(x_0: Tensor, t: int, noise: Tensor, schedule: NoiseSchedule) -> Tensor:
+    """x_t ~ q(x_t | x_0)."""
+    alpha_bar = schedule.alpha_bar(t)
+    return math.sqrt(alpha_bar) * x_0 + math.sqrt(1 - alpha_bar) * noise
+
+
+def noised(x_0: Tensor, t: Tensor, noise: Tensor, schedule: NoiseSchedule) -> Tensor:
+    """x_t ~ q(x_t | x_0) with one timestep per row: t (B,) int64."""
+    alpha_bars = schedule.alpha_bars.to(x_0.device)[t].to(x_0.dtype)[:, None, None, None]
+    return alpha_bars.sqrt() * x_0 + (1 - alpha_bars).sqrt() * noise
+
+
+def renoise(x_t: Tensor, move: Transition, noise: Tensor, schedule: NoiseSchedule) -> Tensor:
+    """x_s ~ q(x_s | x_t) for s > t: the forward step that RePaint's resampling takes back."""
+    kept = schedule.alpha_bar(move.s) / schedule.alpha_bar(move.t)
+    return math.sqrt(kept) * x_t + math.sqrt(1 - kept) * noise
+
+
+def predict_x_0(x_t: Tensor, eps: Tensor, t: int, schedule: NoiseSchedule) -> Tensor:
+    """x_0 that the noise estimate implies."""
+    alpha_bar = schedule.alpha_bar(t)
+    return (x_t - math.sqrt(1 - alpha_bar) * eps) / math.sqrt(alpha_bar)
+
+
+def posterior(x_t: Tensor, x_0: Tensor, move: Transition, schedule: NoiseSchedule) -> Gaussian:
+    """q(x_s | x_t, x_0): Eq. 2 for s = t - 1, and what its unit steps compose to for any s < t."""
+    bar_t, bar_s = schedule.alpha_bar(move.t), schedule.alpha_bar(move.s)
+    a = bar_t / bar_s
+    mean = (math.sqrt(bar_s) * (1 - a) * x_0 + math.sqrt(a) * (1 - bar_s) * x_t) / (1 - bar_t)
+    return Gaussian(mean, math.sqrt((1 - a) * (1 - bar_s) / (1 - bar_t)))
+
+
+def compose(mask: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
+    """What is `inside` the mask and what is `outside` it: mask * inside + (1 - mask) * outside (Eq. 3)."""
+    return mask * inside + (1 - mask) * outside
+
+
+def sample(
+    predict_noise: PredictNoise, x_back: Tensor, defect_mask: Tensor, *, moves: Iterable[Transition], rule: SamplingRule, draw: Draw
+) -> Tensor:
+    """x_0 (B, C, h, w) of images that show a defect inside `defect_mask` and `x_back` elsewhere (Algorithm 1)."""
+    x_t = draw()
+    state = State(x_t, x_t)  # x_T^p is needed at once: the paper's first graded interval begins at T
+    for move in moves:
+        state = _move(predict_noise, state, x_back, defect_mask, move, rule, draw)
+    return state.x_t
+
+
+def _move(
+    predict_noise: PredictNoise, state: State, x_back: Tensor, defect_mask: Tensor, move: Transition, rule: SamplingRule, draw: Draw
+) -> State:
+    if move.s > move.t:
+        noise = draw()
+        return State(*(renoise(x, move, noise, rule.schedule) for x in state))
+    if branch_at(move.t, rule.graded_intervals) == "anomaly_only":
+        eps = predict_noise(state.x_t_p, move.t, "anomaly_only", defect_mask)
+        return graded_step(state, eps, x_back, defect_mask, move, rule, draw)
+    eps = predict_noise(state.x_t, move.t, "anomaly_aware", rule.aligned(defect_mask, move.t))
+    return aware_step(state, eps, x_back, defect_mask, move, rule, draw)
+
+
+def graded_step(state: State, eps: Tensor, x_back: Tensor, defect_mask: Tensor, move: Transition, rule: SamplingRule, draw: Draw) -> State:
+    """The anomaly-only branch's step (Eq. 7, first case): the defect alone is denoised, then set into the background."""
+    # 1. x_0 of the defect alone: zero outside the mask, as in training.
+    x_0 = defect_mask * _bounded(predict_x_0(state.x_t_p, eps, move.t, rule.schedule), rule)
+    x_p = posterior(state.x_t_p, x_0, move, rule.schedule).sample(draw())
+    # 2. Outside, M_{t-1} ~ q(M_{t-1} | M_0): noise of the right level, since M_0 = 0 there.
+    #    Algorithm 1 writes a one-channel mask into a C-channel latent; each channel gets its own noise here, as in training.
+    x_p = compose(defect_mask, x_p, q_sample(defect_mask.expand_as(x_p), move.s, draw(), rule.schedule))
+    # 3. The image: the defect inside, the background at the same noise level outside.
+    x_s_back = _noised_background(state.x_t, x_back, move, rule, draw)
+    return State(compose(defect_mask, x_p, x_s_back), x_p)
+
+
+def aware_step(state: State, eps: Tensor, x_back: Tensor, defect_mask: Tensor, move: Transition, rule: SamplingRule, draw: Draw) -> State:
+    """The anomaly-aware branch's step (Eq. 7, second case) by Anomaly Inference (Eq. 3 to 6)."""
+    # 1. Compose in x_0 with the mask of the target, then the posterior (Algorithm 1 uses t-1 for both parts; Eq. 7 prints t for one).
+    mask = rule.aligned(defect_mask, move.s)
+    x_0_hat = _bounded(predict_x_0(state.x_t, eps, move.t, rule.schedule), rule)
+    x_s = posterior(state.x_t, compose(mask, x_0_hat, x_back), move, rule.schedule).sample(draw())
+    # 2. Algorithm 1 also pastes freshly noised background. With a soft mask that averages two independent noises and
+    #    lowers their level below anything seen in training, so `posterior` leaves it out.
+    if rule.known_region != "posterior":
+        x_s = compose(mask, x_s, q_sample(x_back, move.s, draw(), rule.schedule))
+    # 3. x^p follows, so that a later graded interval finds the defect up to date.
+    x_p = compose(defect_mask, x_s, q_sample(defect_mask.expand_as(x_s), move.s, draw(), rule.schedule))
+    return State(x_s, x_p)
+
+
+def _noised_background(x_t: Tensor, x_back: Tensor, move: Transition, rule: SamplingRule, draw: Draw) -> Tensor:
+    if rule.known_region == "posterior":
+        return posterior(x_t, x_back, move, rule.schedule).sample(draw())
+    return q_sample(x_back, move.s, draw(), rule.schedule)
+
+
+def _bounded(x_0: Tensor, rule: SamplingRule) -> Tensor:
+    return x_0 if rule.x_0_bounds is None else x_0.clamp(*rule.x_0_bounds)

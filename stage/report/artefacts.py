@@ -1,0 +1,162 @@
+"""What the other verbs publish under `data/`, read for the report; only the pictures that are shown are decoded."""
+
+import csv
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
+from PIL import Image
+
+from stage.pairs import CorruptShardError, decode_image
+from stage.report.sheets import Panel, Specimen, enlargement
+
+Row = dict[str, Any]
+Cell = dict[str, bytes]  # the struct<bytes, path> of a Parquet column
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the planned samples of one defect type; contrasts of 255, those of the accepted."""
+
+    defect: str
+    accepted: int
+    rejected: int
+    reasons: tuple[tuple[str, int], ...]
+    contrast: float
+    outside: float
+
+    @property
+    def made(self) -> int:
+        """All samples, whatever their verdict."""
+        return self.accepted + self.rejected
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON artefact; FileNotFoundError says which verb writes it."""
+    return json.loads(_existing(path).read_text(encoding="utf-8"))
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV artefact."""
+    with _existing(path).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def image_counts(data: Path) -> list[Row]:
+    """What was read of the real images: a row per category and defect type with its counts."""
+    summary = read_json(data / "prepare" / "summary.json")
+    return [{"category": category, "defect": defect, **counts} for category, types in summary.items() for defect, counts in types.items()]
+
+
+def outcomes(data: Path, category: str) -> list[Outcome]:
+    """Per defect type, in sorted order: how many samples were accepted, and why the others were not."""
+    rows = _rows(shards(data, category), ["defect", "verdict", "reason", "contrast", "outside"])
+    return [_outcome(defect, [row for row in rows if row["defect"] == defect]) for defect in sorted({row["defect"] for row in rows})]
+
+
+def synthetic_specimens(data: Path, category: str, defect: str, count: int, *, verdict: str = "accepted") -> list[Specimen]:
+    """The first `count` samples of a defect type by ordinal: background, mask, synthetic image, enlarged defect."""
+    wanted = (pc.field("defect") == defect) & (pc.field("verdict") == verdict) & pc.field("image").is_valid()
+    keys = sorted(_rows(shards(data, category), ["ordinal", "sample_id"], wanted), key=lambda row: row["ordinal"])[:count]
+    names = ["ordinal", "sample_id", "contrast", "reason", "background_sha256", "image", "mask"]
+    rows = _rows(shards(data, category), names, pc.field("sample_id").isin([key["sample_id"] for key in keys]))
+    hashes = sorted({row["background_sha256"] for row in rows})
+    originals = _rows(
+        [catalog(data, category)], ["image_sha256", "image"], pc.field("image_sha256").isin(hashes) & pc.field("image").is_valid()
+    )
+    backgrounds = {row["image_sha256"]: row["image"] for row in originals}
+    return [_synthetic(row, backgrounds.get(row["background_sha256"])) for row in sorted(rows, key=lambda row: row["ordinal"])]
+
+
+def real_specimens(data: Path, category: str, defect: str, count: int) -> list[Specimen]:
+    """The first `count` real training images of a defect type: image, mask, enlarged defect."""
+    wanted = (pc.field("defect") == defect) & (pc.field("split") == "train") & pc.field("mask").is_valid()
+    rows = _rows([catalog(data, category)], ["image_path", "image", "mask"], wanted)[:count]
+    return [_real(row) for row in rows]
+
+
+def predictions(data: Path, category: str, per_defect: int) -> dict[str, list[Specimen]]:
+    """Per defect type some test images: image, truth, and the defect probability that either arm predicts."""
+    path = data / "segment" / category / "predictions.parquet"
+    columns = ["defect", "image_path", "image", "mask", "real_only", "real_and_synthetic"]
+    rows = _rows([path], columns, pc.field("mask").is_valid()) if path.is_file() else []
+    by_defect = {defect: [row for row in rows if row["defect"] == defect] for defect in {row["defect"] for row in rows}}
+    return {defect: [_prediction(row) for row in some[:per_defect]] for defect, some in by_defect.items()}
+
+
+def shards(data: Path, category: str) -> list[Path]:
+    """The shards of a category; FileNotFoundError when there is none."""
+    folder = data / "synthesize" / category
+    return sorted(folder.glob("shard-*.parquet")) or [_existing(folder / "shard-00000.parquet")]
+
+
+def catalog(data: Path, category: str) -> Path:
+    """The catalog of a category."""
+    return data / "prepare" / category / "catalog.parquet"
+
+
+def decode(cell: Cell) -> Image.Image:
+    """The RGB picture in a Parquet cell; raises CorruptShardError."""
+    return Image.fromarray(decode_image(cell["bytes"]))
+
+
+def _rows(paths: Sequence[Path], columns: Sequence[str], where: pc.Expression | None = None) -> list[Row]:
+    files = [str(_existing(path)) for path in paths]
+    try:
+        return pads.dataset(files).to_table(columns=list(columns), filter=where).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise CorruptShardError(
+            f"Expected Parquet with the columns {', '.join(columns)} in {files[0]} and what lies beside it, found files that cannot be "
+            f"read so: {reason} Delete them and run `dvc repro`."
+        ) from None
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected {path} for the report, found no such file. Run `dvc repro`, which makes it before the report.")
+    return path
+
+
+def _outcome(defect: str, rows: Sequence[Row]) -> Outcome:
+    accepted = [row for row in rows if row["verdict"] == "accepted"]
+    reasons = Counter(reason for row in rows if row["verdict"] != "accepted" for reason in _reason_kinds(row["reason"]))
+    return Outcome(
+        defect=defect,
+        accepted=len(accepted),
+        rejected=len(rows) - len(accepted),
+        reasons=tuple(reasons.most_common()),
+        contrast=median(row["contrast"] for row in accepted) if accepted else 0.0,
+        outside=max((row["outside"] for row in accepted), default=0),
+    )
+
+
+def _reason_kinds(reason: str) -> list[str]:
+    """The reasons of one sample without what differs from sample to sample: what follows a colon, and numbers."""
+    return [re.sub(r"\d+(\.\d+)?", "…", part.partition(":")[0]) for part in reason.split("; ")]
+
+
+def _synthetic(row: Row, background: Cell | None) -> Specimen:
+    first = [Panel("background", decode(background))] if background else []
+    mask = decode(row["mask"])
+    why = f", {row['reason']}" if row["reason"] else ""
+    panels = (*first, Panel("mask", mask), *enlargement("synthetic", decode(row["image"]), mask))
+    return Specimen(f"contrast {row['contrast']:.0f}{why}, {row['sample_id']}", panels)
+
+
+def _real(row: Row) -> Specimen:
+    mask = decode(row["mask"])
+    return Specimen(row["image_path"], (Panel("mask", mask), *enlargement("real", decode(row["image"]), mask)))
+
+
+def _prediction(row: Row) -> Specimen:
+    columns = {"image": "image", "mask": "truth", "real_only": "real only", "real_and_synthetic": "+ synthetic"}
+    return Specimen(row["image_path"], tuple(Panel(label, decode(row[column])) for column, label in columns.items()))

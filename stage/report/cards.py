@@ -1,0 +1,73 @@
+"""Specimens as picture files that pages show; every file name is of our own making."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from stage.report.sheets import Panel, Specimen
+
+LARGEST_EDGE = 256  # px; larger pictures are reduced
+
+
+class Mark(NamedTuple):
+    """A rectangle over a picture, in percent of its width and height."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+class Tile(NamedTuple):
+    """One picture of a page: label, address relative to the page, text for those who do not see it."""
+
+    label: str
+    source: str
+    alt: str
+    mark: Mark | None
+
+
+class Card(NamedTuple):
+    """One specimen of a page."""
+
+    caption: str
+    tiles: tuple[Tile, ...]
+
+
+def slug(name: str) -> str:
+    """A file name for any text: itself when it is of [A-Za-z0-9_-], else what is left of it and a hash of the whole."""
+    if re.fullmatch(r"[A-Za-z0-9_-]{1,60}", name):
+        return name
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+    return f"{re.sub('[^A-Za-z0-9_-]+', '-', name)[:40].strip('-')}-{digest}".lstrip("-")
+
+
+def write_cards(specimens: Sequence[Specimen], root: Path, folder: Path) -> list[Card]:
+    """Write the panels of each specimen under `root / folder`, for pages that lie in `root`."""
+    (root / folder).mkdir(parents=True, exist_ok=True)
+    cards: list[Card] = []
+    for number, specimen in enumerate(specimens):
+        tiles = [
+            _write_tile(panel, specimen.caption, root, folder / f"{number:02}-{place}.png") for place, panel in enumerate(specimen.panels)
+        ]
+        cards.append(Card(specimen.caption, tuple(tiles)))
+    return cards
+
+
+def _write_tile(panel: Panel, caption: str, root: Path, path: Path) -> Tile:
+    picture = panel.picture.copy()
+    picture.thumbnail((LARGEST_EDGE, LARGEST_EDGE), Image.Resampling.LANCZOS)
+    picture.save(root / path, optimize=True)
+    return Tile(panel.label, path.as_posix(), f"{panel.label}: {caption}", _mark(panel))
+
+
+def _mark(panel: Panel) -> Mark | None:
+    if panel.box is None:
+        return None
+    left, top, right, bottom = panel.box
+    x, y = 100 / panel.picture.width, 100 / panel.picture.height
+    return Mark(left * x, top * y, (right - left) * x, (bottom - top) * y)

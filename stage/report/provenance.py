@@ -1,0 +1,58 @@
+"""What made a report: versions, machine and git revision, of the process that writes it."""
+
+import os
+import platform
+import shutil
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = (
+    *("torch", "diffusers", "transformers", "safetensors", "onedl-mmsegmentation", "onedl-mmengine", "onedl-mmcv"),
+    *("prefect", "dvc", "datasets", "pyarrow", "numpy", "scipy", "pillow", "opencv-python", "opencv-python-headless", "matplotlib"),
+)
+GIB = 2**30
+
+
+def versions() -> dict[str, str]:
+    """Python and every installed package that results depend on, with its version."""
+    found = {"Python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, str]:
+    """Operating system, processor, memory and accelerators."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    return {
+        "system": platform.platform(),
+        "processor": f"{_processor()}, {os.cpu_count()} cores",
+        "memory": f"{memory:.0f} GiB",
+        "accelerators": _output("nvidia-smi", "-L") or "none",
+    }
+
+
+def revision() -> str:
+    """The git revision of the working folder and the files that differ from it, or that there is none."""
+    commit = _output("git", "rev-parse", "HEAD")
+    if not commit:
+        return "not under git"
+    changed = _output("git", "diff", "--name-only", "HEAD").splitlines()
+    return f"{commit}, with changes in {', '.join(changed)}" if changed else commit
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _output(*command: str) -> str:
+    if not shutil.which(command[0]):
+        return ""
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()  # empty when the command fails

@@ -1,0 +1,88 @@
+"""Pictures side by side: what stands next to what, the enlarged defect, and contact sheets."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+Box = tuple[int, int, int, int]  # left, top, right, bottom, px; right and bottom are outside
+
+SMALLEST_CROP = 12  # px; a defect of three pixels is still shown with its surroundings
+MARGIN, GAP, GROUP_GAP, LABEL_HEIGHT, TITLE_HEIGHT = 16, 6, 28, 28, 40  # px of a contact sheet
+PAPER, INK, MARK = "#ffffff", "#30343b", "#e5484d"
+
+
+class Panel(NamedTuple):
+    """One labelled picture; `box` is the region that the next panel enlarges."""
+
+    label: str
+    picture: Image.Image
+    box: Box | None = None
+
+
+class Specimen(NamedTuple):
+    """What a reader looks at as one: panels that stand in one row, and a caption."""
+
+    caption: str
+    panels: tuple[Panel, ...]
+
+
+def defect_box(mask: Image.Image) -> Box:
+    """The square around the non-zero pixels of an `L` mask, with some of its surroundings, moved inside the image."""
+    left, top, right, bottom = mask.getbbox() or (0, 0, mask.width, mask.height)
+    edge = min(max(5 * max(right - left, bottom - top) // 4 + 4, SMALLEST_CROP), mask.width, mask.height)
+    x = min(max((left + right - edge) // 2, 0), mask.width - edge)
+    y = min(max((top + bottom - edge) // 2, 0), mask.height - edge)
+    return x, y, x + edge, y + edge
+
+
+def enlargement(label: str, image: Image.Image, mask: Image.Image) -> tuple[Panel, Panel]:
+    """The image with its defect's surroundings marked, and these surroundings alone."""
+    box = defect_box(mask)
+    return Panel(label, image, box), Panel("enlarged", image.crop(box))
+
+
+def contact_sheet(specimens: Sequence[Specimen], *, title: str = "", per_row: int = 2, tile: int = 192) -> Image.Image:
+    """An RGB sheet of specimens that have the same panels, `per_row` side by side under labelled columns, `tile` px a picture."""
+    if not specimens:
+        raise ValueError("Expected at least one specimen for a contact sheet, found none. Synthesize samples of this defect type first.")
+    labels = [panel.label for panel in specimens[0].panels]
+    per_row = min(per_row, len(specimens))
+    group_width = len(labels) * (tile + GAP) - GAP
+    first_y = MARGIN + LABEL_HEIGHT + (TITLE_HEIGHT if title else 0)
+    row_count = -(-len(specimens) // per_row)
+    size = (2 * MARGIN + per_row * (group_width + GROUP_GAP) - GROUP_GAP, first_y + row_count * (tile + GAP) - GAP + MARGIN)
+    sheet = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((MARGIN, MARGIN), title, fill=INK, font=ImageFont.load_default(24))
+    for column in range(per_row):
+        for position, label in enumerate(labels):
+            x = MARGIN + column * (group_width + GROUP_GAP) + position * (tile + GAP)
+            draw.text((x, first_y - LABEL_HEIGHT), label, fill=INK, font=ImageFont.load_default(18))
+    for number, specimen in enumerate(specimens):
+        row, column = divmod(number, per_row)
+        corner = (MARGIN + column * (group_width + GROUP_GAP), first_y + row * (tile + GAP))
+        _paste_row(sheet, specimen.panels, corner, tile)
+    return sheet
+
+
+def stacked(sheets: Sequence[Image.Image]) -> Image.Image:
+    """Several contact sheets as one picture, one below the other."""
+    whole = Image.new("RGB", (max(sheet.width for sheet in sheets), sum(sheet.height for sheet in sheets)), PAPER)
+    y = 0
+    for sheet in sheets:
+        whole.paste(sheet, (0, y))
+        y += sheet.height
+    return whole
+
+
+def _paste_row(sheet: Image.Image, panels: Sequence[Panel], corner: tuple[int, int], tile: int) -> None:
+    for position, panel in enumerate(panels):
+        x, y = corner[0] + position * (tile + GAP), corner[1]
+        method = Image.Resampling.NEAREST if max(panel.picture.size) <= tile else Image.Resampling.LANCZOS
+        picture = ImageOps.contain(panel.picture.convert("RGB"), (tile, tile), method)
+        sheet.paste(picture, (x, y))
+        if panel.box:
+            scale = picture.width / panel.picture.width
+            left, top, right, bottom = (round(edge * scale) for edge in panel.box)
+            ImageDraw.Draw(sheet).rectangle((x + left, y + top, x + right - 1, y + bottom - 1), outline=MARK, width=2)

@@ -1,0 +1,51 @@
+"""The numbers of all categories in one table, for `dvc metrics` and for people."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from rich.table import Table
+
+SHOWN = ("iou", "acc", "auroc", "pro", "f1", "ap")
+
+
+def collect(data: Path, categories: Sequence[str]) -> dict[str, Any]:
+    """Per category and on average: every metric of both arms, and the digest of the samples that one of them was trained on."""
+    scores = {category: _read(data / "segment" / category / "metrics.json") for category in categories}
+    samples = {category: _read(data / "synthesize" / category / "manifest.json") for category in categories}
+    counts = {
+        category: {key: manifest[key] for key in ("count", "accepted", "rejected", "digest")} for category, manifest in samples.items()
+    }
+    return {"average": _average(list(scores.values())), "categories": scores, "samples": counts}
+
+
+def _average(scores: Sequence[dict[str, dict[str, float | None]]]) -> dict[str, dict[str, float | None]]:
+    return {arm: {name: _mean([score[arm][name] for score in scores]) for name in values} for arm, values in scores[0].items()}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return fmean(defined) if len(defined) == len(values) else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())
+
+
+def read_results(data: Path) -> dict[str, Any]:
+    """What `evaluate` published; a ValueError where it has not."""
+    path = data / "evaluate" / "metrics.json"
+    if not path.is_file():
+        raise ValueError(f"Expected the metrics of a finished run at {path}, found none. Run `dvc repro`.")
+    return _read(path)
+
+
+def results_table(results: dict[str, Any]) -> Table:
+    """A row per category and arm, in percent of the defect class, per pixel."""
+    table = Table("category", "trained on", *SHOWN, title="Real defects never seen, %, defect class")
+    for name, arms in [*results["categories"].items(), ("average", results["average"])]:
+        for arm, values in arms.items():
+            table.add_row(name, arm.replace("_", " "), *("-" if values[key] is None else f"{100 * values[key]:.1f}" for key in SHOWN))
+    return table

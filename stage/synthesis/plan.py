@@ -1,0 +1,99 @@
+"""The plan: one row per sample to be made. A sample is a pure function of its row, the checkpoint and the parameters."""
+
+import hashlib
+from collections.abc import Iterator
+from itertools import groupby
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from stage.base import Base
+from stage.params import Prompts, Synthesize
+from stage.prompts import prompts
+
+
+class PlanRow(NamedTuple):
+    """One sample to be made. Paths are relative to the data set's root; `mask_turn` is 0 ... 7 (`augment.turn`)."""
+
+    sample_id: str
+    ordinal: int
+    attempt: int
+    seed: int
+    settings: str
+    method: str
+    category: str
+    defect: str
+    prompt: str
+    background_path: str
+    background_sha256: str
+    mask_path: str
+    mask_sha256: str
+    mask_turn: int
+    licence: str
+
+
+def sample_seed(root: int, category: str, defect: str, ordinal: int, attempt: int) -> int:
+    """63 bits from a sample's identity; never from a shard, worker or time."""
+    identity = "|".join(map(str, (root, category, defect, ordinal, attempt)))
+    return int.from_bytes(hashlib.blake2b(identity.encode(), digest_size=8).digest()) >> 1
+
+
+def make_plan(catalog: pd.DataFrame, params: Synthesize, templates: Prompts, *, settings: str, root_seed: int) -> list[PlanRow]:
+    """`count` rows per defect type of a category's catalog, sorted by type and ordinal (METHOD 7).
+
+    Each pairs a random normal training image with a mask of that type from the generator's third.
+    """
+    training = catalog[(catalog.status == "accepted") & (catalog.split == "train")]
+    backgrounds = training[training.defect == "good"]
+    rows: list[PlanRow] = []
+    for defect, masks in training[training.defect != "good"].groupby("defect", sort=True):
+        rows += [_row(str(defect), k, backgrounds, masks, params, templates, settings, root_seed) for k in range(params.count)]
+    return rows
+
+
+def _row(
+    defect: str,
+    ordinal: int,
+    backgrounds: pd.DataFrame,
+    masks: pd.DataFrame,
+    params: Synthesize,
+    templates: Prompts,
+    settings: str,
+    root_seed: int,
+) -> PlanRow:
+    category = str(backgrounds.category.iloc[0])
+    seed = sample_seed(root_seed, category, defect, ordinal, attempt=0)
+    random = np.random.default_rng(seed)
+    background, mask = (table.iloc[int(random.integers(len(table)))] for table in (backgrounds, masks))
+    return PlanRow(
+        sample_id=f"{category}-{defect}-{ordinal:06d}",
+        ordinal=ordinal,
+        attempt=0,
+        seed=seed,
+        settings=settings,
+        method="stage",
+        category=category,
+        defect=defect,
+        prompt=prompts(templates, category, defect)[0],
+        background_path=background.image_path,
+        background_sha256=background.image_sha256,
+        mask_path=mask.mask_path,
+        mask_sha256=mask.mask_sha256,
+        mask_turn=int(random.integers(8)) if params.mask_source == "augmented" else 0,
+        licence=background.licence,
+    )
+
+
+def batches(plan: list[PlanRow], size: int) -> Iterator[list[PlanRow]]:
+    """Rows that share a network call: one defect type, ordinals k * size ... ; at most `size`, slot = ordinal mod size."""
+    for _, rows in groupby(plan, key=lambda row: (row.defect, row.ordinal // size)):
+        yield list(rows)
+
+
+def check_sizes(base: Base, image_size: int) -> None:
+    """Refuse an image size that the base's latent grid does not divide."""
+    if image_size % base.factor:
+        raise ValueError(
+            f"Expected prepare.image_size to be a multiple of the base's {base.factor} px, found {image_size} in params.yaml. Change one of them."
+        )

@@ -1,0 +1,182 @@
+"""Training of one category on a base (METHOD 3): two adapters and the learned tokens of its defect types (Eq. 12).
+
+Shapes: N images, V variants (turns and flips), B batch, C latent channels, h w latent size; masks (.., 1, h, w) in {0, 1}.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from stage.adapter import MaskGuidanceAdapter
+from stage.augment import TURNS, turn
+from stage.base import Base, pixels_to_tensor
+from stage.device import device
+from stage.diffusion import noised
+from stage.fitting import Fit, Losses
+from stage.masks import area_balance, latent_mask
+from stage.params import ConfigError, Method, Params, Prompts, Train
+from stage.prompts import add_tokens, placeholders, prompts
+from stage.schedule import Branch, training_alignment_masks
+
+
+@dataclass(frozen=True)
+class DefectImages:
+    """The generator's third of a category: images (N, H, W, 3) uint8, masks (N, H, W) uint8 in {0, 1}, the defect type of each."""
+
+    category: str
+    images: NDArray[np.uint8]
+    masks: NDArray[np.uint8]
+    defects: list[str]
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """Its defect types, sorted."""
+        return tuple(sorted(set(self.defects)))
+
+
+class Generator(nn.Module):
+    """A base with what STAGE adds for one category: an adapter per branch, and tokens inside the text encoder."""
+
+    def __init__(
+        self, base: Base, category: str, types: tuple[str, ...], token_count: int, widths: tuple[int, ...], *, residual: bool
+    ) -> None:
+        super().__init__()
+        self.unet, self.text_encoder, self.codec = base.modules()
+        self.base, self.category, self.types, self.token_count, self.widths, self.residual = (
+            base,
+            category,
+            types,
+            token_count,
+            widths,
+            residual,
+        )
+        self.token_rows = add_tokens(base, types, token_count)
+        self.adapters = nn.ModuleDict(
+            {branch: MaskGuidanceAdapter(base.channels, widths, residual=residual) for branch in ("anomaly_aware", "anomaly_only")}
+        )
+
+    @property
+    def token_weights(self) -> nn.Parameter:
+        """The embedding matrix (vocabulary, D); `token_rows` are ours."""
+        return self.base.text_encoder.get_input_embeddings().weight
+
+    def conditions(self, templates: Prompts) -> dict[Branch, Tensor]:
+        """Text conditions (types, L, D) of the two branches, rows in the order of `types`."""
+        pairs = [prompts(templates, self.category, placeholders(defect, self.token_count)) for defect in self.types]
+        aware, only = zip(*pairs, strict=True)
+        return {"anomaly_aware": self.base.embed(aware), "anomaly_only": self.base.embed(only)}
+
+    def predict_noise(self, x_t: Tensor, t: Tensor | int, branch: Branch, mask: Tensor, condition: Tensor) -> Tensor:
+        """Noise estimate (B, C, h, w) of one branch: the frozen network's, refined by the branch's adapter under the branch's mask."""
+        return self.adapters[branch](self.base.unet(x_t, t, condition).sample, mask)
+
+
+@dataclass(frozen=True)
+class CachedLatents:
+    """Everything of the training set that is constant: latents (N, V, C, h, w), masks (N, V, 1, h, w), type numbers (N,)."""
+
+    latents: Tensor
+    masks: Tensor
+    types: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def encode(cls, base: Base, data: DefectImages, method: Method, *, augment: bool) -> "CachedLatents":
+        """Encode every image once under every variant."""
+        turns = range(TURNS) if augment else range(1)
+        images = [base.encode(pixels_to_tensor(np.stack([turn(image, k) for k in turns])).to(base.unet.device)) for image in data.images]
+        masks = [torch.stack([latent_mask(turn(mask, k), base.factor, method.mask_reduction) for k in turns]) for mask in data.masks]
+        return cls(
+            torch.stack(images),
+            torch.stack(masks).to(base.unet.device),
+            torch.tensor([data.types.index(defect) for defect in data.defects]),
+        )
+
+    @property
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """Lowest and highest value of every latent channel, (C, 1, 1) each."""
+        return self.latents.amin((0, 1, 3, 4))[:, None, None], self.latents.amax((0, 1, 3, 4))[:, None, None]
+
+
+class Trained(NamedTuple):
+    """A trained generator, the range of its training latents, (C, 1, 1) each, and the loss curve."""
+
+    generator: Generator
+    bounds: tuple[Tensor, Tensor]
+    curve: pd.DataFrame
+
+
+def train(base: Base, data: DefectImages, params: Params, *, state: Path) -> Trained:
+    """Train a category's adapters and tokens on the frozen base; an unfinished training in `state` is continued."""
+    settings = params.train
+    if (found := base.schedule.timestep_count) != params.base.timestep_count:
+        raise ConfigError(
+            f"Expected a base of {params.base.timestep_count} timesteps (base.timestep_count in params.yaml), found {found}. Correct the number."
+        )
+    with torch.random.fork_rng():
+        torch.manual_seed(params.seed)
+        generator = Generator(
+            base, data.category, data.types, params.method.token_count, settings.adapter_widths, residual=settings.residual
+        ).to(device(params.execution.device))
+    cached = CachedLatents.encode(base, data, params.method, augment=settings.augment)
+    loss = StageLoss(generator, cached, params.method, settings, params.base.prompts, params.seed)
+    optimizer, modules = optimise(generator, settings)
+    curve = Fit(f"train {data.category}", modules, optimizer, settings.iterations, state, params.execution.save_every_s).run(loss)
+    return Trained(generator.to("cpu"), cached.bounds, curve)
+
+
+def optimise(generator: Generator, settings: Train) -> tuple[torch.optim.Optimizer, dict[str, nn.Module]]:
+    """AdamW over the adapters and the learned rows of the embedding matrix (and a small base's U-Net, where asked), with their modules."""
+    generator.eval().requires_grad_(False)
+    embeddings = generator.base.text_encoder.get_input_embeddings()
+    modules: dict[str, nn.Module] = {"adapters": generator.adapters.train(), "embeddings": embeddings}
+    if settings.train_base:
+        modules["unet"] = generator.base.unet
+    for module in modules.values():
+        module.requires_grad_(True)
+    ours = torch.zeros_like(embeddings.weight[:, :1]).index_fill_(0, generator.token_rows.to(embeddings.weight.device), 1)
+    embeddings.weight.register_hook(lambda gradient: gradient * ours)
+    decayed = [p for name, module in modules.items() if name != "embeddings" for p in module.parameters()]
+    groups = [{"params": decayed}, {"params": [embeddings.weight], "weight_decay": 0.0}]  # decay would move the words that are not ours
+    return torch.optim.AdamW(groups, lr=settings.learning_rate), modules
+
+
+class StageLoss:
+    """Eq. 12 as III-B and III-D describe it.
+
+    The equation prints epsilon_ao for the whole latent and epsilon_aa, weighted, for the masked one. The text and the released
+    code say the reverse, and so do we: the aware branch sees x_0 and M_t^p, the only-branch sees x_0 * M_0 and M_0.
+    """
+
+    def __init__(self, generator: Generator, data: CachedLatents, method: Method, train: Train, templates: Prompts, seed: int) -> None:
+        self.generator, self.data, self.method, self.train, self.templates, self.seed = generator, data, method, train, templates, seed
+        self.timestep_count = generator.base.schedule.timestep_count
+
+    def __call__(self, iteration: int) -> Losses:
+        """A pure function of the weights and the iteration."""
+        random = torch.Generator().manual_seed(self.seed * 1_000_003 + iteration)
+        rows = torch.randint(len(self.data.latents), (self.train.batch,), generator=random)
+        variants = torch.randint(self.data.latents.shape[1], (self.train.batch,), generator=random)
+        x_0, mask, types = self.data.latents[rows, variants], self.data.masks[rows, variants], self.data.types[rows]
+        conditions = self.generator.conditions(self.templates)
+        weights = area_balance(mask, self.train.balance_limit)
+        t = torch.randint(self.timestep_count, (self.train.batch,), generator=random)
+        aligned = training_alignment_masks(mask, t, threshold=self._threshold(), timestep_count=self.timestep_count)
+        aware = self._error("anomaly_aware", x_0, t, aligned, conditions["anomaly_aware"][types], random) * aligned
+        only = self._error("anomaly_only", x_0 * mask, t, mask, conditions["anomaly_only"][types], random)
+        losses = {"aware": (weights * aware).mean(), "only": (weights * only).mean()}
+        return {"loss": losses["aware"] + losses["only"], **losses}
+
+    def _error(self, branch: Branch, x_0: Tensor, t: Tensor, mask: Tensor, condition: Tensor, random: torch.Generator) -> Tensor:
+        noise = torch.randn(x_0.shape, generator=random).to(x_0.device)
+        x_t = noised(x_0, t, noise, self.generator.base.schedule)
+        return (noise - self.generator.predict_noise(x_t, t.to(x_0.device), branch, mask, condition)).abs()
+
+    def _threshold(self) -> int | None:
+        return self.method.alignment_threshold if self.method.alignment == "scheduled" else None

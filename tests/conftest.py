@@ -1,0 +1,36 @@
+"""What all tests share: one thread for torch, one Prefect server outside the repository, and nothing sent anywhere."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+HOME = Path(tempfile.mkdtemp(prefix="stage-prefect-"))
+# Before anything imports torch or Prefect, which read them once; the processes that tests start inherit them.
+os.environ["OMP_NUM_THREADS"] = "1"  # torch's threads collapse when something else uses the CPU
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+os.environ["PREFECT_HOME"] = str(HOME)
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["DVC_NO_ANALYTICS"] = "1"
+os.environ["DO_NOT_TRACK"] = "1"
+
+
+@pytest.fixture(scope="session")
+def prefect_home() -> Iterator[Path]:
+    """A Prefect home whose server lives until the last test; flows that tests start find it, so each costs seconds less."""
+    from flows import server
+
+    server.find_or_start(HOME)
+    yield HOME
+    process = psutil.Process(json.loads((HOME / "server.json").read_text())["pid"])
+    process.terminate()
+    psutil.wait_procs([process], timeout=30)
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(HOME, ignore_errors=True)

@@ -1,0 +1,238 @@
+"""Preparing a data set: what comes out for good files, and a reason for each bad one."""
+
+import io
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.compute as pc
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from stage.datasets.catalog import prepare, read_catalog, summary_table
+from stage.datasets.images import DataError
+from stage.pairs import Pairs
+from stage.params import Prepare
+
+CRACK, MASK = "test/crack/001.png", "ground_truth/crack/001_mask.png"
+
+
+def catalog_of(params: Prepare, root: Path, output: Path) -> pd.DataFrame:
+    prepare(params, ["part"], root, output)
+    return read_catalog(output / "part/catalog.parquet")
+
+
+def set_aside(catalog: pd.DataFrame) -> dict[str, str]:
+    aside = catalog[catalog["status"] == "set_aside"]
+    return dict(zip(aside["image_path"], aside["reason"], strict=True))
+
+
+def test_a_row_says_what_an_image_is(params: Prepare, mvtec: Path, tmp_path: Path) -> None:
+    """The plan, the leak guard and the report read these columns."""
+    row = catalog_of(params, mvtec, tmp_path / "out").set_index("image_path").loc[f"part/{CRACK}"]
+
+    assert row[["category", "defect", "source_split", "split", "mode", "status", "reason", "note"]].tolist() == [
+        *("part", "crack", "test", "train", "RGB", "accepted", "", "")
+    ]
+    assert row[["width", "height", "defect_area"]].tolist() == [32, 24, 48]
+    assert row["mask_path"] == f"part/{MASK}"
+    assert row["group"] == f"part/{CRACK}"
+    assert row["licence"] == "CC0-1.0"
+    assert row["image_sha256"] == _sha256sum(mvtec / "part" / CRACK)
+    assert row["mask_sha256"] == _sha256sum(mvtec / "part" / MASK)
+
+
+def _sha256sum(path: Path) -> str:
+    return subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True).stdout.split()[0]
+
+
+def test_pixels_are_prepared_squares_and_normal_masks_are_empty(params: Prepare, mvtec: Path, tmp_path: Path) -> None:
+    """Training would get images of mixed sizes. 6 x 8 px of 24 x 32 are 4 x 4 cells of 16 x 16."""
+    catalog_of(params, mvtec, tmp_path / "out")
+    defects = Pairs.read([tmp_path / "out/part/catalog.parquet"], (pc.field("defect") == "crack") & (pc.field("split") == "train"))
+    normals = Pairs.read([tmp_path / "out/part/catalog.parquet"], pc.field("defect") == "good")
+
+    assert (len(defects), len(normals)) == (2, 6)
+    assert {pair.image.shape for pair in (*defects, *normals)} == {(16, 16, 3)}
+    assert [np.argwhere(pair.mask).min(0).tolist() for pair in defects] == [[4, 4]] * 2
+    assert [pair.mask.sum() for pair in defects] == [16, 16] == defects.table["prepared_area"].to_pylist()
+    assert not any(pair.mask.any() for pair in normals)
+
+
+def test_the_summary_counts_what_was_read(params: Prepare, mvtec: Path, tmp_path: Path) -> None:
+    """A user would believe that all images are in use."""
+    (mvtec / "part" / CRACK).write_bytes(b"")
+    summary = prepare(params, ["part"], mvtec, tmp_path / "out")
+    shown = io.StringIO()
+    Console(width=100, file=shown).print(summary_table(summary))
+
+    assert summary[["defect", "accepted", "train", "test", "set_aside"]].to_numpy().tolist() == [
+        ["crack", 6, 2, 4, 1],
+        ["good", 6, 4, 2, 0],
+        ["spot", 4, 1, 3, 0],
+    ]
+    assert json.loads((tmp_path / "out/summary.json").read_text())["part"]["crack"]["set_aside"] == 1
+    assert (
+        tmp_path / "out/set_aside.csv"
+    ).read_text() == 'category,path,reason\npart,part/test/crack/001.png,"the file is empty, 0 bytes"\n'
+    assert all(word in shown.getvalue() for word in ("crack", "good", "spot", "set aside"))
+
+
+def truncate(name: str) -> Callable[[Path], None]:
+    def spoil(part: Path) -> None:
+        whole = (part / name).read_bytes()
+        (part / name).write_bytes(whole[: len(whole) - 30])
+
+    return spoil
+
+
+def paint(name: str, mode: str, size: tuple[int, int], colour: int = 0) -> Callable[[Path], None]:
+    return lambda part: Image.new(mode, size, colour).save(part / name)
+
+
+def copy(source: str, target: str) -> Callable[[Path], None]:
+    def spoil(part: Path) -> None:
+        (part / target).parent.mkdir(exist_ok=True)
+        shutil.copy(part / source, part / target)
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("spoil", "path", "reason"),
+    [
+        (truncate(CRACK), CRACK, "truncated or damaged"),
+        (truncate(MASK), CRACK, "its mask 001_mask.png: truncated or damaged"),
+        (paint(CRACK, "RGB", (1001, 1000)), CRACK, "larger than prepare.max_megapixels, 1"),
+        (paint("train/good/009.tif", "F", (32, 24)), "train/good/009.tif", "32 bits"),
+        (paint(MASK, "L", (32, 23), 255), CRACK, "its mask 001_mask.png: 32x23 pixels, the image 32x24"),
+        (paint(MASK, "L", (1001, 1000), 255), CRACK, "its mask 001_mask.png: larger than"),
+        (paint(MASK, "L", (32, 24), 0), CRACK, "its mask 001_mask.png: marks no defect"),
+        (lambda part: (part / MASK).unlink(), CRACK, "has no mask"),
+        (lambda part: (part / "train/good/002.png").write_bytes(b"text"), "train/good/002.png", "not an image"),
+        (copy("train/good/000.png", "train/good/009.png"), "train/good/009.png", "the same bytes as part/train/good/000.png"),
+        (copy("test/good/000.png", "train/good/009.png"), "train/good/009.png", "the same bytes as part/test/good/000.png"),
+        (copy("ground_truth/crack/000_mask.png", "ground_truth/good/000_mask.png"), "test/good/000.png", "marks 48 pixels as defect"),
+    ],
+)
+def test_each_bad_file_is_set_aside_alone_with_its_reason(
+    params: Prepare, mvtec: Path, tmp_path: Path, spoil: Callable[[Path], None], path: str, reason: str
+) -> None:
+    """One bad file would end the night's run, or be trained on."""
+    spoil(mvtec / "part")
+    found = set_aside(catalog_of(params, mvtec, tmp_path / "out"))
+
+    assert list(found) == [f"part/{path}"]
+    assert reason in found[f"part/{path}"]
+
+
+def test_a_mask_without_an_image_has_a_row_of_its_own(params: Prepare, mvtec: Path, tmp_path: Path) -> None:
+    """A deleted or misnamed image would leave no trace."""
+    (mvtec / "part" / CRACK).unlink()
+    catalog = catalog_of(params, mvtec, tmp_path / "out")
+    row = catalog[catalog["status"] == "set_aside"].iloc[0]
+
+    assert (row["mask_path"], row["reason"], row["defect"]) == (f"part/{MASK}", "a mask without an image of its name", "crack")
+    assert pd.isna(row["image_path"])
+    assert (tmp_path / "out/set_aside.csv").read_text().splitlines()[1].startswith(f"part,part/{MASK},")
+
+
+def test_a_type_with_two_images_is_set_aside_and_the_rest_goes_on(params: Prepare, mvtec: Path, tmp_path: Path) -> None:
+    """A rare defect type would stop the whole category."""
+    for number in (2, 3):
+        (mvtec / f"part/test/spot/{number:03}.png").unlink()
+        (mvtec / f"part/ground_truth/spot/{number:03}_mask.png").unlink()
+    catalog = catalog_of(params, mvtec, tmp_path / "out")
+
+    assert set(set_aside(catalog).values()) == {"its defect type spot has 2 usable images, and a split takes 3"}
+    assert set(catalog[catalog["split"] == "train"]["defect"]) == {"crack", "good"}
+
+
+def test_conversions_are_noted_and_accepted(params: Prepare, mvtec: Path, tmp_path: Path) -> None:
+    """A 16-bit image or a label map would be set aside, or used without a word."""
+    Image.fromarray(np.full((24, 32), 30000, np.uint16)).save(mvtec / "part" / CRACK)
+    Image.fromarray(np.eye(24, 32, dtype=np.uint8)).save(mvtec / "part" / MASK)
+    row = catalog_of(params, mvtec, tmp_path / "out").set_index("image_path").loc[f"part/{CRACK}"]
+
+    assert row["status"] == "accepted"
+    assert row["mode"] == "I;16"
+    assert row["note"] == "16 bits a pixel, divided by 257; mask: mask of labels up to 1: every one but 0 is defect"
+
+
+def test_groups_of_the_file_reach_the_split(params: Prepare, mvtec: Path, tmp_path: Path) -> None:
+    """The groups file would be read and not used: seven cracks of one part cannot be divided."""
+    (mvtec / "part/groups.csv").write_text("file,group\n" + "".join(f"test/crack/{number:03}.png,tile 1\n" for number in range(7)))
+    found = set_aside(catalog_of(params, mvtec, tmp_path / "out"))
+
+    assert {path.split("/")[2] for path in found} == {"crack"}
+    assert "no group of its defect type crack fits" in found[f"part/{CRACK}"]
+
+
+@pytest.mark.parametrize(
+    ("emptied", "message"),
+    [
+        ("train/good", "at least one normal training image of category part"),
+        ("ground_truth", r"at least one defect type with three usable images .*\(defect types: crack, spot\)[\s\S]*11 x has no mask"),
+        ("test", "at least one defect type"),
+    ],
+)
+def test_a_category_without_what_it_takes_is_refused(params: Prepare, mvtec: Path, tmp_path: Path, emptied: str, message: str) -> None:
+    """Training would start on nothing and fail far from the cause."""
+    shutil.rmtree(mvtec / "part" / emptied)
+    with pytest.raises(DataError, match=message):
+        prepare(params, ["part"], mvtec, tmp_path / "out")
+
+
+def test_the_same_files_give_the_same_bytes(params: Prepare, mvtec: Path, tmp_path: Path) -> None:
+    """A night without change would train everything again."""
+    (mvtec / "part" / CRACK).write_bytes(b"no image")
+    copied = shutil.copytree(mvtec, tmp_path / "elsewhere/data", copy_function=shutil.copyfile)
+    for root, output in ((mvtec, "one"), (copied, "two")):
+        prepare(params, ["part"], root, tmp_path / output)
+
+    for name in ("part/catalog.parquet", "summary.json", "set_aside.csv"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_the_folder_of_the_category_itself_gives_the_same(params: Prepare, mvtec: Path, tmp_path: Path) -> None:
+    """`DATA=.../part` would read nothing, or name its images otherwise."""
+    one, two = (catalog_of(params, root, tmp_path / name) for root, name in ((mvtec, "one"), (mvtec / "part", "two")))
+
+    pd.testing.assert_frame_equal(one, two)
+
+
+def test_btad_is_read(params: Prepare, draw: Callable[..., Path], tmp_path: Path) -> None:
+    """BTAD's `ko` would be the defect's name, or its bitmaps not be read."""
+    for number in range(3):
+        draw(f"01/train/ok/{number:04}.bmp")
+        draw(f"01/test/ok/{number:04}.bmp")
+        draw(f"01/test/ko/{number:04}.bmp")
+        draw(f"01/ground_truth/ko/{number:04}.png", is_mask=True)
+    summary = prepare(params.model_copy(update={"layout": "btad"}), ["01"], tmp_path / "data", tmp_path / "out")
+
+    assert summary[["defect", "train", "test", "set_aside"]].to_numpy().tolist() == [["damaged", 1, 2, 0], ["good", 3, 3, 0]]
+
+
+def test_odd_names_are_read(params: Prepare, draw: Callable[..., Path], mvtec: Path, tmp_path: Path) -> None:
+    """A user with spaces, umlauts, commas or line breaks in names would lose these images."""
+    names = ["a b", "Prüfling,7", "部品", "{name}", "a\nb", "-rf ~", "x.y.z", "%s"]
+    for name in names:
+        draw(f"part/test/großer Riss/{name}.png")
+        draw(f"part/ground_truth/großer Riss/{name}_mask.png", is_mask=True)
+    catalog = catalog_of(params, mvtec, tmp_path / "out")
+
+    assert set_aside(catalog) == {}
+    assert sorted(catalog[catalog["defect"] == "großer Riss"]["image_path"]) == sorted(
+        f"part/test/großer Riss/{name}.png" for name in names
+    )
+
+
+def test_a_missing_catalog_is_answered_with_the_command(tmp_path: Path) -> None:
+    """A user would see a traceback of pyarrow."""
+    with pytest.raises(DataError, match="dvc repro prepare"):
+        read_catalog(tmp_path / "catalog.parquet")

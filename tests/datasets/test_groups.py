@@ -1,0 +1,60 @@
+"""The groups file is read as users write it, and doubted where it is ambiguous."""
+
+from pathlib import Path
+
+import pytest
+
+from stage.datasets.groups import read_groups
+from stage.datasets.images import DataError
+
+IMAGES = ["part/good/1.png", "part/crack/1.png", "part/crack/2.png"]
+
+
+def groups(root: Path, text: str | bytes) -> dict[str, str]:
+    (root / "part").mkdir(exist_ok=True)
+    (root / "part/groups.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_groups(root, "part/groups.csv", IMAGES)
+
+
+@pytest.mark.parametrize("name", ["part/crack/2.png", "crack/2.png", "2.png", "./crack/2.png", "crack\\2.png"])
+def test_a_file_is_named_by_path_or_by_name(tmp_path: Path, name: str) -> None:
+    """The groups of a user who wrote another kind of path would silently not hold."""
+    assert groups(tmp_path, f"file,group\n{name},007\n") == {"part/crack/2.png": "007"}
+
+
+def test_byte_order_mark_and_other_columns_do_no_harm(tmp_path: Path) -> None:
+    """A table saved by Excel would be refused."""
+    assert groups(tmp_path, b"\xef\xbb\xbffile,when,group\n2.png,today,A\n") == {"part/crack/2.png": "A"}
+
+
+def test_without_a_file_there_are_no_groups(tmp_path: Path) -> None:
+    """The file is optional."""
+    assert read_groups(tmp_path, "part/groups.csv", IMAGES) == {}
+    assert read_groups(tmp_path, "", IMAGES) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "cannot be read"),
+        (b"file,group\n\xff\xfe,1\n", "cannot be read"),
+        ("file;group\n2.png;1\n", r"columns file and group .* found \['file;group'\]"),
+        ("file,group\n2.png,1\n2.png,2\n", "found two for '2.png'"),
+        ("file,group\n1.png,1\n", "found several of that name"),
+        ("file,group\nelsewhere.png,1\n", "which name none"),
+    ],
+)
+def test_a_groups_file_that_cannot_be_meant_is_refused(tmp_path: Path, text: str | bytes, message: str) -> None:
+    """Images of one part would stand on both sides of the split, and every number would be too good."""
+    with pytest.raises(DataError, match=message):
+        groups(tmp_path, text)
+
+
+def test_a_groups_file_from_outside_is_refused(tmp_path: Path) -> None:
+    """A data set from elsewhere could have any file of the machine read."""
+    (tmp_path / "root/part").mkdir(parents=True)
+    (tmp_path / "secret.csv").write_text("file,group\n2.png,1\n")
+    (tmp_path / "root/part/groups.csv").symlink_to(tmp_path / "secret.csv")
+
+    with pytest.raises(DataError, match="a link that leaves it"):
+        read_groups(tmp_path / "root", "part/groups.csv", IMAGES)

@@ -1,0 +1,82 @@
+"""Real photographs: MVTec AD's bottle and the magnetic tiles, as their own files say what must come out."""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from stage.datasets.catalog import prepare, read_catalog
+from stage.params import FolderRule, Prepare, load_params
+
+SHARED = Path(os.environ.get("STAGE_SHARED_DATA", Path(__file__).parents[3] / "shared/data"))
+TILE = FolderRule(
+    normal="MT_Free/Imgs/{name}.jpg",
+    test_normal="",
+    image="MT_{defect}/Imgs/{name}.jpg",
+    mask="MT_{defect}/Imgs/{name}.png",
+    groups="groups.csv",
+)
+
+
+def folder(name: str) -> Path:
+    if not (SHARED / name).is_dir():
+        pytest.skip(f"NOT TESTED ON REAL IMAGES: no {SHARED / name}; set STAGE_SHARED_DATA to the folder that holds {name}")
+    return SHARED / name
+
+
+def test_bottle_is_read_whole(params: Prepare, tmp_path: Path) -> None:
+    """The numbers of the data set's README: 209 normals to train, 20 to test, 20 + 22 + 21 defects; thirds 6, 7, 7."""
+    summary = prepare(params, ["bottle"], folder("mvtec_bottle"), tmp_path)
+
+    assert summary[["defect", "train", "test", "set_aside"]].to_numpy().tolist() == [
+        ["broken_large", 6, 14, 0],
+        ["broken_small", 7, 15, 0],
+        ["contamination", 7, 14, 0],
+        ["good", 209, 20, 0],
+    ]
+
+
+@pytest.fixture(scope="module")
+def tiles(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    root, output = folder("magnetic_tile"), tmp_path_factory.mktemp("tiles")
+    params = load_params(Path(__file__).parents[2] / "params.yaml").prepare
+    prepare(params.model_copy(update={"layout": "folder", "folder": TILE, "image_size": 32}), ["tile"], root, output)
+    return read_catalog(output / "tile/catalog.parquet")
+
+
+def test_every_tile_is_accounted_for(tiles: pd.DataFrame) -> None:
+    """The counts of the files themselves; the masks of the normal tiles are no orphans."""
+    assert tiles["defect"].value_counts().to_dict() == {"good": 664, "Blowhole": 100, "Uneven": 80, "Break": 54, "Crack": 42, "Fray": 21}
+
+
+def test_empty_masks_of_the_tiles_are_set_aside(tiles: pd.DataFrame) -> None:
+    """The data set's README: four `Uneven` masks hold no defect pixel."""
+    aside = tiles[(tiles["status"] == "set_aside") & (tiles["defect"] != "good")]
+
+    assert aside["defect"].tolist() == ["Uneven"] * 4
+    assert aside["reason"].str.contains("marks no defect").all()
+
+
+def test_no_tile_is_on_both_sides(tiles: pd.DataFrame) -> None:
+    """One tile was photographed under several exposures; a split by image would test what was trained on."""
+    listed = pd.read_csv(folder("magnetic_tile") / "groups.csv", dtype=str).set_index("file")["group"]
+    accepted = tiles[tiles["status"] == "accepted"]
+
+    assert accepted["group"].tolist() == listed[accepted["image_path"]].tolist()
+    assert accepted.groupby("group")["split"].nunique().max() == 1
+
+
+def test_the_smallest_spot_of_the_tiles_is_kept(tiles: pd.DataFrame) -> None:
+    """Blowholes of under a cell would have become normal images with a defect's name."""
+    accepted = tiles[(tiles["status"] == "accepted") & (tiles["defect"] != "good")]
+
+    assert accepted["prepared_area"].min() >= 1
+
+
+def test_thirds_of_the_tiles_are_nearly_full(tiles: pd.DataFrame) -> None:
+    """Whole groups could leave far too little to train on: between a quarter and a third is here."""
+    accepted = tiles[(tiles["status"] == "accepted") & (tiles["defect"] != "good")]
+    shares = accepted.assign(trained=accepted["split"] == "train").groupby("defect")["trained"].mean()
+
+    assert shares.between(0.25, 1 / 3).all()

@@ -1,0 +1,179 @@
+"""The whole graph on a micro setting, as a user runs it: the real dvc, the real flows, a copy of the repository."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from ruamel.yaml import YAML
+from source_tree import ROOT
+
+MICRO = {
+    "prepare": {"image_size": 32},
+    "pretrain": {"iterations": 150, "batch": 4, "widths": [16, 16], "text_width": 16},
+    "train": {"iterations": 4, "batch": 4, "adapter_widths": [16]},
+    "synthesize": {"count": 5, "batch": 4, "shard_rows": 4, "steps": 4},
+    "segment": {"iterations": 3, "batch": 4, "width": 8, "depths": [1, 1, 1, 1], "image_size": 32},
+    "evaluate": {"gallery": 2},
+    "execution": {"threads": 1},
+}
+BIN = Path(sys.executable).parent
+
+
+def change(params: Path, values: Mapping[str, Any]) -> None:
+    """Set values in a params.yaml, section by section."""
+    yaml = YAML()
+    content = yaml.load(params)
+    for section, changes in values.items():
+        content[section].update(changes) if isinstance(changes, Mapping) else content.__setitem__(section, changes)
+    yaml.dump(content, params)
+
+
+def run(folder: Path, *command: str, status: int = 0) -> str:
+    """The output of a command in the copy, which must end with `status`."""
+    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": "", "COLUMNS": "200"}
+
+
+def ran(output: str) -> list[str]:
+    """The DVC stages that a repro ran, in order."""
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")]
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A git checkout of the tree as it is, micro parameters, nothing made yet."""
+    folder = tmp_path_factory.mktemp("factory")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    (folder / "dvc.lock").unlink(missing_ok=True)
+    change(folder / "params.yaml", MICRO)
+    run(folder, "git", "init", "-q")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def interrupted(copy: Path) -> str:
+    """What `dvc repro` says when Ctrl-C reaches it in the middle of `pretrain`."""
+    process = subprocess.Popen(
+        ["dvc", "repro", "pretrain"], cwd=copy, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    assert process.stdout
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if line.startswith("pretrain: "):
+            os.killpg(process.pid, signal.SIGINT)
+            break
+    rest, _ = process.communicate(timeout=60)
+    return "".join(said) + rest
+
+
+@pytest.fixture(scope="module")
+def first(copy: Path, interrupted: str) -> str:
+    """The output of the first whole `dvc repro`."""
+    return run(copy, "dvc", "repro")
+
+
+def test_ctrl_c_says_what_is_kept_and_leaves_no_traceback(copy: Path, interrupted: str) -> None:
+    """A user who stops a long run would not know whether hours are lost."""
+    assert "Finished work is kept in .spool; run `dvc repro` to continue." in interrupted
+    assert "Traceback" not in interrupted
+    assert not (copy / "data/pretrain/base").exists()
+    assert len(list((copy / ".spool").glob("pretrain/base/*/state.safetensors"))) == 1
+
+
+def test_an_interrupted_run_continues_where_it_stopped(interrupted: str, first: str) -> None:
+    """Stopping a run would throw its work away."""
+    begun = [int(line.split("/")[0].removeprefix("pretrain: ")) for line in first.splitlines() if line.startswith("pretrain: ")]
+
+    assert begun[0] > 0
+
+
+def test_the_graph_runs_and_publishes_everything(copy: Path, first: str) -> None:
+    """The two commands of the README would not work."""
+    assert ran(first)[0] in {"prepare", "pretrain"}
+    assert ran(first)[-1] == "evaluate"
+    for category in ("fabric", "washer"):
+        manifest = json.loads((copy / f"data/synthesize/{category}/manifest.json").read_text())
+        plan = pd.read_parquet(copy / f"data/synthesize/{category}/plan.parquet")
+
+        assert manifest["count"] == len(plan) == 10
+        assert [shard["rows"] for shard in manifest["shards"]] == [4, 4, 2]
+        assert set(json.loads((copy / f"data/segment/{category}/metrics.json").read_text())) == {"real_only", "real_and_synthetic"}
+    assert (copy / "data/evaluate/report/index.html").is_file()
+    assert "Traceback" not in first
+
+
+def test_the_trained_base_is_a_diffusers_folder(copy: Path, first: str) -> None:
+    """Another tool could not open the base."""
+    from diffusers import UNet2DConditionModel
+
+    network = UNet2DConditionModel.from_pretrained(copy / "data/pretrain/base/unet", use_safetensors=True)
+
+    assert network.config["block_out_channels"] == [16, 16]
+
+
+def test_a_second_repro_does_nothing(copy: Path, first: str) -> None:
+    """A night without change would cost a night."""
+    output = run(copy, "dvc", "repro")
+
+    assert "Data and pipelines are up to date." in output
+    assert not ran(output)
+
+
+def test_dvc_shows_graph_metrics_and_plots(copy: Path, first: str) -> None:
+    """People could not look at the numbers with the tool they know."""
+    dag, metrics = run(copy, "dvc", "dag"), json.loads(run(copy, "dvc", "metrics", "show", "--json"))
+    run(copy, "dvc", "plots", "show", "-o", "plots")
+
+    assert all(node in dag for node in ("prepare", "train@fabric", "synthesize@washer", "evaluate"))
+    assert "iou" in metrics[""]["data"]["data/evaluate/metrics.json"]["data"]["average"]["real_only"]
+    assert (copy / "plots/index.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"segment": {"iterations": 4}}, {"segment@fabric", "segment@washer", "evaluate"}),
+        ({"synthesize": {"feather": 1}}, {f"{verb}@{name}" for verb in ("synthesize", "segment") for name in ("fabric", "washer")} | {"evaluate"}),
+        ({"execution": {"save_every_s": 7.0}}, set()),
+    ],
+)
+def test_a_parameter_reruns_exactly_the_stages_that_read_it(copy: Path, first: str, values: dict[str, Any], expected: set[str]) -> None:
+    """A change would leave old data in place, or remake what it does not touch."""
+    before = (copy / "params.yaml").read_text()
+    change(copy / "params.yaml", values)
+    output = run(copy, "dvc", "repro", "--dry")
+    (copy / "params.yaml").write_text(before)
+
+    assert set(ran(output)) == expected
+
+
+def test_with_a_given_base_one_changed_image_remakes_its_category_alone(copy: Path, first: str) -> None:
+    """A nightly run would retrain fourteen categories because of one new photograph."""
+    run(copy, "stage", "demo-data", "photographs")
+    shutil.copytree(copy / "data/pretrain/base", copy / "given")
+    change(copy / "params.yaml", {"base": {"source": "given"}, "prepare": {"source": "photographs", "layout": "mvtec"}})
+    run(copy, "dvc", "repro", "synthesize@fabric", "synthesize@washer")
+    (copy / "photographs/washer/train/good/000.png").unlink()
+    output = run(copy, "dvc", "repro", "synthesize@fabric", "synthesize@washer")
+
+    assert {name for name in ran(output) if "@" in name} == {"train@washer", "synthesize@washer"}

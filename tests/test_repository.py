@@ -1,0 +1,131 @@
+"""The repository's own rules."""
+
+import re
+import sys
+import tomllib
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+import yaml
+from source_tree import ROOT, VERBS, identifiers, import_closure, imports, module_path, sections_read, sources, targets
+
+DEFINITION = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+GRAPH = {verb: node.get("do", node) for verb, node in DEFINITION["stages"].items()}
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+# From the bottom up; a module imports only from rows below its own. What is not named here is `stage/` in general.
+NUMBERS = ("stage.params", "stage.progress", "stage.schedule", "stage.masks", "stage.diffusion", "stage.metrics", "stage.pairs")
+# Where the name to import is not the name to install.
+DISTRIBUTION = {"PIL": "pillow", "cv2": "opencv-python", "yaml": "pyyaml", "sklearn": "scikit-learn", "skimage": "scikit-image"}
+DISTRIBUTION |= {"ruamel": "ruamel.yaml", "mmseg": "onedl-mmsegmentation", "mmengine": "onedl-mmengine", "mmcv": "onedl-mmcv"}
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def difference(listed: set[str], true: set[str]) -> str:
+    """What to change in a list, or nothing."""
+    return "; ".join([*(f"add {name}" for name in sorted(true - listed)), *(f"remove {name}" for name in sorted(listed - true))])
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_dependencies_are_the_import_closure_of_the_flow(verb: str) -> None:
+    """A change of code that makes the data would leave the old data in place, or one that does not would remake it."""
+    source = PARAMS["prepare"]["source"]
+    listed = {name.replace("${prepare.source}", source) for name in GRAPH[verb]["deps"]}
+    code = {name for name in listed if name.endswith(".py")} - {source}
+    closure = {relative(path) for path in import_closure(ROOT / f"flows/{verb}.py")} - {source}
+
+    assert not difference(code, closure), f"dvc.yaml, deps of {verb}: {difference(code, closure)}"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_params_are_the_sections_that_the_flow_reads(verb: str) -> None:
+    """A changed parameter would not reach the data that depends on it, or would remake data that does not."""
+    read = sections_read(ROOT / f"flows/{verb}.py")
+    read = (set(PARAMS) if "model_dump" in read else read) - {"execution"}
+    listed = set(GRAPH[verb]["params"])
+
+    assert not difference(listed, read), f"dvc.yaml, params of {verb}: {difference(listed, read)}"
+
+
+def test_no_dvc_stage_depends_on_how_work_is_executed() -> None:
+    """Another number of threads would remake every data set."""
+    assert not [verb for verb, node in GRAPH.items() if "execution" in node["params"]]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_one_verb_in_four_places(verb: str) -> None:
+    """Who knows one file name would not know the others."""
+    outputs = GRAPH[verb]["outs"]
+
+    assert GRAPH[verb]["cmd"].startswith(f"python -m flows.{verb}")
+    assert (ROOT / f"flows/{verb}.py").exists()
+    assert verb in PARAMS
+    assert [name for name in outputs if name.split("/")[:2] == ["data", verb]] == outputs
+
+
+def test_the_graph_has_these_verbs_and_no_others() -> None:
+    """A DVC stage would stand outside the rules of this file."""
+    assert tuple(GRAPH) == VERBS
+
+
+@pytest.mark.parametrize("path", sources("stage"), ids=relative)
+def test_the_method_knows_nothing_of_its_orchestration(path: Path) -> None:
+    """The mathematics could not be used, or tested, without Prefect or DVC."""
+    assert not {item.module for item in imports(path) if item.module.split(".")[0] in {"flows", "prefect", "dvc"}}
+
+
+@pytest.mark.parametrize("module", NUMBERS)
+def test_the_bottom_row_imports_nothing_from_above(module: str) -> None:
+    """A formula would need folders, Parquet or a network to be checked by hand."""
+    path = module_path(module)
+    ours = {item.module for item in imports(path) if item.module.split(".")[0] == "stage"}
+
+    assert ours <= set(NUMBERS)
+
+
+def test_imports_have_no_circles() -> None:
+    """Imports would not point down."""
+    paths = sources("stage", "flows")
+    below = {path: {target for item in imports(path) for target in targets(item)} - {path} for path in paths}
+
+    TopologicalSorter(below).prepare()  # a CycleError names the circle
+
+
+def words(identifier: str) -> list[str]:
+    """`weightAverage_decay` -> weight, average, decay."""
+    return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", identifier)]
+
+
+@pytest.mark.parametrize("path", sources("stage", "flows", "tests", "benchmarks"), ids=relative)
+def test_no_identifier_uses_the_ambiguous_abbreviation(path: Path) -> None:
+    """In this method it means explicit mask alignment, elsewhere a moving average: readers take one for the other."""
+    assert not [f"{name}, line {line}" for name, line in identifiers(path) if "ema" in words(name)]
+
+
+@pytest.mark.parametrize("path", sources("stage", "flows"), ids=relative)
+def test_nothing_is_called_like_the_package(path: Path) -> None:
+    """`stage` would mean the method here and a node of the graph there."""
+    assert not [line for name, line in identifiers(path) if name == "stage"]
+
+
+def test_every_pin_has_its_reason_beside_it() -> None:
+    """Nobody would dare, or know when, to change one."""
+    bare = [line for line in PYPROJECT.splitlines() if re.match(r'\s+"[\w.-]+\[?.*==', line) and not re.search(r"#\s*\S", line)]
+
+    assert not bare
+
+
+def test_every_dependency_is_pinned_and_every_import_is_a_dependency() -> None:
+    """A fresh machine would get another version tomorrow, or none at all."""
+    project = tomllib.loads(PYPROJECT)["project"]
+    dependencies = project["dependencies"]
+    pinned = {re.split("==", name)[0].lower() for name in dependencies if "==" in name}
+    imported = {item.module.split(".")[0] for path in sources("stage", "flows") for item in imports(path)}
+    foreign = imported - sys.stdlib_module_names - {"stage", "flows"}
+
+    assert len(pinned) == len(dependencies)
+    assert {DISTRIBUTION.get(name, name).lower() for name in foreign} <= pinned

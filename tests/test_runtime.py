@@ -1,0 +1,258 @@
+"""How a flow ends, whatever happens; and the server that flows share. Every flow here is a process, as under `dvc repro`."""
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+from source_tree import ROOT
+
+from flows.owner import is_alive, owner
+from flows.runtime import is_refusal, limit_threads
+from stage.params import ConfigError, load_params
+
+PATIENCE_S = 90.0
+PROBE = """
+import os, signal, sys, time
+from pathlib import Path
+import prefect
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from flows.runtime import run
+from stage.progress import track
+
+def refuse(): raise ValueError("Expected a, found b in c. Do d.")
+def fail(): return {}["missing"]
+def wait():
+    Path("begun").touch()
+    for _ in track(range(1200), total=1200, label="wait"): time.sleep(0.1)
+def kill_server():
+    import json
+    os.kill(json.loads((Path(os.environ["PREFECT_HOME"]) / "server.json").read_text())["pid"], signal.SIGKILL)
+def nothing(): pass
+
+@task(cache_policy=NO_CACHE)
+def act(name): globals()[name]()
+
+@flow(name="probe")
+def probe(deed: str) -> None:
+    with open("addresses", "a") as file: file.write(f"{prefect.settings.PREFECT_API_URL.value()}\\n")
+    act(deed)
+
+run(probe)
+"""
+DVC = '#!/bin/sh\n"$@"\n'  # a process called dvc, with a shell between it and its command
+
+Start = Callable[..., "subprocess.Popen[str]"]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts the probe flow in a process group of its own, in an empty folder with params.yaml; ends what is left of it."""
+    (tmp_path / "probe.py").write_text(PROBE)
+    (tmp_path / "dvc").write_text(DVC)
+    (tmp_path / "dvc").chmod(0o755)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    begun: list[subprocess.Popen[str]] = []
+
+    def begin(command: str, **settings: object) -> "subprocess.Popen[str]":
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **{name: str(value) for name, value in settings.items()}}
+        process = subprocess.Popen(
+            ["bash", "-c", command.replace("PROBE", f"{sys.executable} probe.py")],
+            cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+        begun.append(process)
+        return process
+
+    yield begin
+    for process in begun:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+@pytest.fixture
+def own_home(prefect_home: Path, tmp_path: Path) -> Path:
+    """A home without a server, its database already made."""
+    place = tmp_path / "home"
+    place.mkdir()
+    with closing(sqlite3.connect(prefect_home / "prefect.db")) as source, closing(sqlite3.connect(place / "prefect.db")) as target:
+        source.backup(target)
+    return place
+
+
+def end(process: "subprocess.Popen[str]") -> tuple[int, str]:
+    """The exit status and what was said on stderr."""
+    _, errors = process.communicate(timeout=PATIENCE_S)
+    return process.returncode, errors
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def last_run(home: Path) -> tuple[str, str, str]:
+    with closing(sqlite3.connect(home / "prefect.db")) as database:
+        return database.execute("select name, state_name, tags from flow_run order by created desc limit 1").fetchone()
+
+
+def test_a_completed_flow_is_quiet(prefect_home: Path, start: Start) -> None:
+    """Prefect's chatter would hide what the flow has to say."""
+    assert end(start("PROBE nothing")) == (0, "")
+    assert last_run(prefect_home)[:2] == ("probe nothing", "Completed")
+
+
+def test_a_refusal_is_one_message(prefect_home: Path, start: Start) -> None:
+    """A user with a bad image would have to read a traceback."""
+    assert end(start("PROBE refuse")) == (1, "Expected a, found b in c. Do d.\n")
+    assert last_run(prefect_home)[:2] == ("probe refuse", "Refused")
+
+
+def test_an_unexpected_error_keeps_its_traceback(prefect_home: Path, start: Start) -> None:
+    """A defect of ours could not be found."""
+    status, errors = end(start("PROBE fail"))
+
+    assert status == 1
+    assert errors.count("Traceback") == 1
+    assert 'return {}["missing"]' in errors
+    assert last_run(prefect_home)[:2] == ("probe fail", "Failed")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_flow_says_what_is_kept(prefect_home: Path, start: Start, tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C would end in a traceback, or leave the user wondering what is lost."""
+    process = start("exec PROBE wait")
+    until((tmp_path / "begun").exists)
+    os.killpg(process.pid, number)
+    status, errors = end(process)
+
+    assert status == 130
+    assert "Interrupted. Finished work is kept in .spool; run `dvc repro` to continue." in errors
+    assert "Traceback" not in errors
+    assert last_run(prefect_home)[:2] == ("probe wait", "Cancelled")
+
+
+@pytest.mark.parametrize(("arguments", "message"), [("", "found 0"), ("a b", "found 2")])
+def test_wrong_arguments_get_the_usage(prefect_home: Path, start: Start, arguments: str, message: str) -> None:
+    """A mistyped command would end in a traceback of the command line's parser."""
+    status, errors = end(start(f"PROBE {arguments}"))
+
+    assert status == 1
+    assert errors.startswith("Expected 1 argument(s)")
+    assert message in errors
+    assert "Run `python -m flows.probe DEED`." in errors
+
+
+def test_the_parent_run_is_recorded(prefect_home: Path, start: Start) -> None:
+    """A nightly run could not be followed down to the flows it caused: `dvc` between them forgets it."""
+    end(start("PROBE nothing", STAGE_PARENT_FLOW_RUN="4711"))
+
+    assert json.loads(last_run(prefect_home)[2]) == ["parent:4711"]
+
+
+def test_the_users_api_is_used(prefect_home: Path, own_home: Path, start: Start, tmp_path: Path) -> None:
+    """Someone with a Prefect server would not see the runs there."""
+    url = json.loads((prefect_home / "server.json").read_text())["url"]
+    status, errors = end(start("PROBE nothing", PREFECT_HOME=own_home, PREFECT_API_URL=url))
+
+    assert (status, errors) == (0, "")
+    assert (tmp_path / "addresses").read_text().split() == [url]
+    assert not (own_home / "server.json").exists()
+
+
+def test_flows_of_one_dvc_share_a_server_that_ends_with_it(own_home: Path, start: Start, tmp_path: Path) -> None:
+    """Nine flows would start nine servers, or a finished `dvc repro` would leave one behind; two at once would collide."""
+    status, errors = end(start("./dvc bash -c 'PROBE nothing & PROBE nothing & wait; PROBE nothing'", PREFECT_HOME=own_home))
+    addresses = (tmp_path / "addresses").read_text().split()
+
+    assert (status, errors) == (0, "")
+    assert len(addresses) == 3
+    assert len(set(addresses)) == 1
+    until(lambda: not (own_home / "server.json").exists())
+
+
+def test_a_killed_server_costs_nothing_and_is_replaced(own_home: Path, start: Start, tmp_path: Path) -> None:
+    """Finished work would count as failed because its record could not be written; later flows would look for a dead server."""
+    status, errors = end(start("./dvc bash -c 'PROBE kill_server && PROBE nothing'", PREFECT_HOME=own_home, PREFECT_CLIENT_MAX_RETRIES=1))
+    addresses = (tmp_path / "addresses").read_text().split()
+
+    assert status == 0
+    assert "Traceback" not in errors
+    assert len(set(addresses)) == 2
+
+
+def test_without_a_server_of_ours_prefect_uses_its_own(own_home: Path, start: Start, tmp_path: Path) -> None:
+    """A lock that cannot be had would stop all work."""
+    (own_home / "server.lock").mkdir()
+    status, errors = end(start("PROBE nothing", PREFECT_HOME=own_home))
+
+    assert status == 0
+    assert errors.startswith("Prefect did not answer")
+    assert "Traceback" not in errors
+    assert (tmp_path / "addresses").exists()
+
+
+def test_a_flow_ends_with_its_dvc(prefect_home: Path, start: Start, tmp_path: Path) -> None:
+    """Killing `dvc` would leave its command at work, against the one that the next `dvc repro` starts."""
+    process = start("exec ./dvc bash -c 'PROBE wait; true'")
+    until((tmp_path / "begun").exists)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    _, alive = psutil.wait_procs(children, timeout=PATIENCE_S)
+
+    assert not alive
+    assert last_run(prefect_home)[:2] == ("probe wait", "Cancelled")
+
+
+def test_an_address_of_a_process_that_is_gone_is_not_used(tmp_path: Path) -> None:
+    """After a crash of the machine every flow would wait for a server that is not there."""
+    ended = subprocess.Popen(["true"])
+    started = psutil.Process(ended.pid).create_time()
+    ended.wait()
+
+    assert not is_alive(ended.pid, started)
+    assert not is_alive(os.getpid(), psutil.Process().create_time() + 1)
+    assert is_alive(os.getpid(), psutil.Process().create_time())
+
+
+def test_without_dvc_a_process_owns_itself() -> None:
+    """The server of a single `python -m flows.<verb>` would outlive it."""
+    assert owner().pid == os.getpid()
+
+
+def test_only_our_own_words_are_a_refusal(tmp_path: Path) -> None:
+    """An error inside a library would be shown as the user's mistake, its traceback lost."""
+    with pytest.raises(ConfigError) as ours:
+        load_params(tmp_path / "missing.yaml")
+    with pytest.raises(ValueError, match="invalid literal") as theirs:
+        json.loads("1", parse_int=lambda _: int("x"))
+
+    assert is_refusal(ours.value)
+    assert not is_refusal(theirs.value)
+    assert not is_refusal(FileNotFoundError(2, "No such file or directory"))
+
+
+def test_torch_uses_as_many_threads_as_params_say() -> None:
+    """The machine would be shared otherwise than params.yaml says, also by processes that a flow starts."""
+    import torch
+
+    before = torch.get_num_threads()
+    limit_threads(before + 1)
+
+    assert torch.get_num_threads() == before + 1
+    assert os.environ["OMP_NUM_THREADS"] == str(before + 1)
+
+    limit_threads(before)

@@ -8,7 +8,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.runtime import run
-from stage.arms import ARMS, Arm
+from stage.arms import Arm, arms
 from stage.checkpoints import file_digest
 from stage.device import device
 from stage.examples import CATALOG, pairs_of
@@ -16,7 +16,7 @@ from stage.params import Params, load_params
 from stage.predictions import write_predictions
 from stage.segmentation import evaluate_arm, train_segmenter
 from stage.shards import MANIFEST, read_samples
-from stage.spool import publish, spool_folder, work_key
+from stage.spool import publish, spool_folder, work_key, write_whole
 
 CATALOGS = Path("data/prepare")
 SAMPLES = Path("data/synthesize")
@@ -29,17 +29,16 @@ def segment(category: str) -> None:
     params = load_params()
     digests = (file_digest(CATALOGS / category / CATALOG), file_digest(SAMPLES / category / MANIFEST))
     folder = spool_folder("segment", category, work_key(params.seed, params.segment, digests))
-    curves = [train(arm, folder, params) for arm in arms(category)]
-    pd.concat(curves).to_csv(folder / "new" / "curve.csv", index=False)
-    score(category, folder / "new", params)
+    curves = {arm.name: train(arm, folder, params) for arm in sides(category)}
+    pd.concat(curves.values()).to_csv(folder / "new" / "curve.csv", index=False)
+    score(category, list(curves), folder / "new", params)
     publish(folder / "new", OUTPUT / category)
 
 
-def arms(category: str) -> list[Arm]:
-    """The two sides of the comparison: the real third alone, and with the accepted samples."""
+def sides(category: str) -> tuple[Arm, Arm]:
+    """The real third alone, and with the accepted samples."""
     real, normal = (pairs_of(CATALOGS / category, "train", good=good) for good in (False, True))
-    synthetic = read_samples(SAMPLES / category, accepted_only=True)
-    return [Arm(name, real, pool, normal) for name, pool in zip(ARMS, ([], synthetic), strict=True)]
+    return arms(real, read_samples(SAMPLES / category, accepted_only=True), normal)
 
 
 @task(cache_policy=NO_CACHE)
@@ -56,19 +55,19 @@ def train(arm: Arm, folder: Path, params: Params) -> pd.DataFrame:
             state_dir=folder,
             save_every_s=params.execution.save_every_s,
         )
-        curve.assign(arm=arm.name).to_csv(curve_file, index=False)
+        write_whole(curve.assign(arm=arm.name).to_csv(index=False), curve_file)
     return pd.read_csv(curve_file)
 
 
 @task(cache_policy=NO_CACHE)
-def score(category: str, folder: Path, params: Params) -> None:
+def score(category: str, arms_trained: list[str], folder: Path, params: Params) -> None:
     """Metrics and predictions of both arms on the test images."""
     defective, good = (pairs_of(CATALOGS / category, "test", good=good) for good in (False, True))
     results = {
         name: evaluate_arm(
             folder / f"{name}.safetensors", params.segment, defective=defective, good=good, device=device(params.execution.device)
         )
-        for name in ARMS
+        for name in arms_trained
     }
     (folder / "metrics.json").write_text(json.dumps({name: result.metrics for name, result in results.items()}, indent=2) + "\n")
     write_predictions(defective, {name: result.probabilities for name, result in results.items()}, folder / "predictions.parquet")

@@ -11,15 +11,18 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
 import psutil
-import uvicorn
 from filelock import FileLock, Timeout
 
 from flows import ROOT
 from flows.owner import POLL_S, is_alive, owner
+
+if TYPE_CHECKING:
+    import uvicorn
 
 START_TIMEOUT_S = 90.0  # a first start creates the database, under load
 LOCK_TIMEOUT_S = 120.0
@@ -80,11 +83,12 @@ def _start(home: Path) -> str:
             return server["url"]
         time.sleep(0.05)
     process.kill()
-    raise OSError(f"no server within {START_TIMEOUT_S:.0f} s")
+    raise OSError(f"it ended, or did not start within {START_TIMEOUT_S:.0f} s")
 
 
 def serve(home: Path) -> None:
     """Serve Prefect's API on a free port of this machine until the last owner has gone."""
+    import uvicorn  # here, because flows only look for a server
     from prefect.server.api.server import create_app
 
     listener = socket.socket()
@@ -95,14 +99,16 @@ def serve(home: Path) -> None:
     server.run(sockets=[listener])
 
 
-def _watch(server: uvicorn.Server, home: Path, url: str) -> None:
+def _watch(server: "uvicorn.Server", home: Path, url: str) -> None:
     while not server.started:
         time.sleep(0.02)
     me = psutil.Process()
     _write(home / "server.json", {"url": url, "pid": me.pid, "started": me.create_time()})
-    while not _has_retired(home, me.pid):
-        time.sleep(POLL_S)
-    server.should_exit = True
+    try:
+        while not _has_retired(home, me.pid):
+            time.sleep(POLL_S)
+    finally:
+        server.should_exit = True
 
 
 def _has_retired(home: Path, pid: int) -> bool:
@@ -117,7 +123,7 @@ def _has_retired(home: Path, pid: int) -> bool:
         return True
 
 
-def _read(path: Path):
+def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -26,6 +26,16 @@ class Arm(NamedTuple):
     normal: Sequence[Pair]
 
 
+def arms(real: Sequence[Pair], synthetic: Sequence[Pair], normal: Sequence[Pair]) -> tuple[Arm, Arm]:
+    """The two sides of the comparison; a ValueError where no sample was accepted, since they would then be the same."""
+    if not len(synthetic):
+        raise ValueError(
+            "Expected accepted samples to compare with real data alone, found none under data/synthesize. "
+            "Look at the reasons in its shards; train longer, or lower synthesize.min_contrast."
+        )
+    return Arm("real_only", real, [], normal), Arm("real_and_synthetic", real, synthetic, normal)
+
+
 class Composition(NamedTuple):
     """How many pairs of each kind make up a batch."""
 

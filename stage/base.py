@@ -7,15 +7,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBertModel
+from diffusers.utils.logging import disable_progress_bar as disable_model_bars
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import BertTokenizer, CLIPTextModel, CLIPTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
 
 from stage.codec import PatchCodec
+from stage.diffusion import noise_from_velocity
 from stage.params import ConfigError
 from stage.schedule import NoiseSchedule
 
@@ -29,7 +33,11 @@ PARTS: dict[str, dict[str, Any]] = {
     "tokenizer": {name: cls for cls in (CLIPTokenizer, BertTokenizer) for name in (cls.__name__, cls.__name__ + "Fast")},
     "scheduler": dict.fromkeys(("DDPMScheduler", "DDIMScheduler", "PNDMScheduler", "LMSDiscreteScheduler"), DDPMScheduler),
 }
+# Nine short bars a run say nothing that someone waits for.
+disable_progress_bar()
+disable_model_bars()
 INDEX = "model_index.json"
+Prediction = Literal["epsilon", "v_prediction"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,7 @@ class Base:
     tokenizer: PreTrainedTokenizerBase
     codec: AutoencoderKL | PatchCodec
     schedule: NoiseSchedule
+    prediction: Prediction
 
     @property
     def channels(self) -> int:
@@ -52,6 +61,11 @@ class Base:
         """Image pixels along one latent cell."""
         config = self.codec.config
         return config["patch"] if isinstance(self.codec, PatchCodec) else 2 ** (len(config["block_out_channels"]) - 1)
+
+    @property
+    def multiple(self) -> int:
+        """Image sizes are multiples of this: the latent grid is halved between the U-Net's levels."""
+        return self.factor * 2 ** (len(self.unet.config["block_out_channels"]) - 1)
 
     def modules(self) -> tuple[nn.Module, ...]:
         """The three networks."""
@@ -77,6 +91,11 @@ class Base:
         """Images (B, 3, H, W), about [-1, 1], of latents."""
         return self.codec.decode(latents / self.codec.config["scaling_factor"]).sample
 
+    def predict_noise(self, x_t: Tensor, t: Tensor | int, condition: Tensor) -> Tensor:
+        """Noise estimate (B, C, h, w) for x_t at t, an int or (B,), under text conditions (B, L, D). One network call."""
+        output = self.unet(x_t, t, condition).sample
+        return output if self.prediction == "epsilon" else noise_from_velocity(output, x_t, t, self.schedule)
+
     def embed(self, prompts: Sequence[str]) -> Tensor:
         """Text conditions (B, L, D)."""
         length = min(self.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings)
@@ -85,7 +104,7 @@ class Base:
 
     def save(self, folder: Path) -> None:
         """Write the folder that `load_base` reads."""
-        scheduler = DDPMScheduler(**scheduler_config(self.schedule.timestep_count))
+        scheduler = DDPMScheduler(**scheduler_config(self.schedule.timestep_count, self.prediction))
         parts = {
             "unet": self.unet,
             "vae": self.codec,
@@ -99,7 +118,15 @@ class Base:
         (folder / INDEX).write_text(json.dumps({"_class_name": "StableDiffusionPipeline", **index}, indent=2))
 
 
-def scheduler_config(timestep_count: int) -> dict[str, Any]:
+def check_image_size(size: int, multiple: int) -> None:
+    """Refuse images (size, size) that a base's grids do not divide."""
+    if size % multiple:
+        raise ConfigError(
+            f"Expected prepare.image_size to be a multiple of the base's {multiple} px, found {size} in params.yaml. Change one of them."
+        )
+
+
+def scheduler_config(timestep_count: int, prediction: Prediction = "epsilon") -> dict[str, Any]:
     """The schedule of LDM text-to-image and of Stable Diffusion 1.x: betas linear in their square root (METHOD 2)."""
     return {
         "num_train_timesteps": timestep_count,
@@ -107,17 +134,23 @@ def scheduler_config(timestep_count: int) -> dict[str, Any]:
         "beta_end": 0.012,
         "beta_schedule": "scaled_linear",
         "clip_sample": False,
-        "prediction_type": "epsilon",
+        "prediction_type": prediction,
     }
 
 
 def noise_schedule(scheduler: DDPMScheduler) -> NoiseSchedule:
-    """Its alpha_bars; only epsilon-predicting models are a base."""
-    if (kind := scheduler.config["prediction_type"]) != "epsilon":
-        raise ConfigError(
-            f"Expected a base that predicts epsilon, found prediction_type {kind!r} in its scheduler. Choose another base.source."
-        )
+    """Its alpha_bars."""
     return NoiseSchedule(scheduler.alphas_cumprod.double())
+
+
+def prediction_of(scheduler: DDPMScheduler) -> Prediction:
+    """What the network was trained to predict; anything but noise, or the velocity that is noise in other words, is refused."""
+    if (kind := scheduler.config["prediction_type"]) not in get_args(Prediction):
+        raise ConfigError(
+            f"Expected a base that predicts epsilon or v_prediction, found prediction_type {kind!r} in its scheduler. "
+            "Choose another base.source."
+        )
+    return kind
 
 
 def load_base(folder: Path) -> Base:
@@ -127,11 +160,29 @@ def load_base(folder: Path) -> Base:
     """
     if not (folder / INDEX).is_file():
         raise ConfigError(f"Expected a base in diffusers' layout, found no {INDEX} in {folder}. Point base.source at such a folder.")
-    index = json.loads((folder / INDEX).read_text())
+    try:
+        index = json.loads((folder / INDEX).read_text())
+    except ValueError as error:
+        raise ConfigError(f"Expected JSON in {folder / INDEX}, found: {error}. Fetch the checkpoint again.") from None
     codec = _load(folder, index, "vqvae" if "vqvae" in index else "vae")
     text_encoder = _load(folder, index, "bert" if "bert" in index else "text_encoder")
-    schedule = noise_schedule(_load(folder, index, "scheduler"))
-    return Base(_load(folder, index, "unet"), text_encoder, _load(folder, index, "tokenizer"), codec, schedule).freeze()
+    scheduler = _load(folder, index, "scheduler")
+    unet, tokenizer = _load(folder, index, "unet"), _load(folder, index, "tokenizer")
+    base = Base(unet, text_encoder, tokenizer, codec, noise_schedule(scheduler), prediction_of(scheduler))
+    _check_fit(base, folder)
+    return base.freeze()
+
+
+def _check_fit(base: Base, folder: Path) -> None:
+    """Inpainting networks take more channels than their autoencoder gives, SDXL's a second text encoder's too."""
+    config = base.codec.config
+    channels = 3 * config["patch"] ** 2 if isinstance(base.codec, PatchCodec) else config["latent_channels"]
+    expected = channels, base.text_encoder.config.hidden_size
+    if (found := (base.channels, base.unet.config["cross_attention_dim"])) != expected:
+        raise ConfigError(
+            f"Expected a U-Net for {expected[0]} latent channels and text of width {expected[1]}, found one for {found[0]} and {found[1]} "
+            f"in {folder / 'unet'}. Choose an LDM text-to-image or Stable Diffusion 1.x checkpoint, not one for inpainting, as base.source."
+        )
 
 
 def _load(folder: Path, index: dict[str, Any], part: str) -> Any:
@@ -141,12 +192,23 @@ def _load(folder: Path, index: dict[str, Any], part: str) -> Any:
             f"Expected {part} to be one of {', '.join(PARTS[part])}, found {found}, in {folder / INDEX}. "
             "Choose an LDM text-to-image or Stable Diffusion 1.x checkpoint as base.source."
         )
-    cls = PARTS[part][found]
-    options = {"use_safetensors": True} if issubclass(cls, nn.Module) else {}
     try:
-        return cls.from_pretrained(folder / part, local_files_only=True, **options)
-    except (OSError, ValueError) as error:
+        loaded, missing = _from_pretrained(PARTS[part][found], folder / part)
+    except (OSError, ValueError, SafetensorError) as error:
         raise ConfigError(f"Expected a complete {found} in {folder / part}, found: {error}. Fetch the checkpoint again.") from None
+    if missing:
+        raise ConfigError(
+            f"Expected a complete {found} in {folder / part}, found no weights for {', '.join(sorted(missing)[:3])}. Fetch the checkpoint again."
+        )
+    return loaded
+
+
+def _from_pretrained(cls: Any, folder: Path) -> tuple[Any, set[str]]:
+    if issubclass(cls, (PreTrainedTokenizerBase, DDPMScheduler)):
+        return cls.from_pretrained(folder, local_files_only=True), set()
+    # The libraries fill weights that they do not find with random ones, and only log it.
+    loaded, report = cls.from_pretrained(folder, local_files_only=True, use_safetensors=True, output_loading_info=True)
+    return loaded, set(report["missing_keys"])
 
 
 def trainable(modules: Sequence[nn.Module]) -> list[nn.Parameter]:

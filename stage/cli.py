@@ -26,8 +26,10 @@ def use_data(
     from stage.settings import use_data as write
 
     layout, found = detect_layout(folder)
+    if unknown := sorted({*(categories or ())} - {*found}):
+        raise ValueError(f"Expected categories among {', '.join(found)}, found {', '.join(unknown)} after --category. Look into {folder}.")
     write(Path("params.yaml"), folder, layout, categories or found, licence)
-    Console().print(f"params.yaml now reads {', '.join(categories or found)} ({layout}) from {folder.resolve()}.", highlight=False)
+    _say(f"params.yaml now reads {', '.join(categories or found)} ({layout}) from {folder.resolve()}.")
 
 
 @app.command()
@@ -48,7 +50,7 @@ def export(
 
     for category in categories or load_params().categories:
         count = export_mvtec(DATA, category, output)
-        Console().print(f"{count} samples of {category} in {output / category}", highlight=False)
+        _say(f"{count} samples of {category} in {output / category}")
 
 
 @app.command()
@@ -60,11 +62,16 @@ def results(*, as_json: AsJson = False) -> None:
     Console().print_json(json.dumps(values)) if as_json else Console().print(results_table(values))
 
 
+def _say(text: str) -> None:
+    """Print as it is: a path may hold what rich would read as markup, or wrap."""
+    Console().print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 def main() -> None:
     """Run a verb; bad input ends in its message, not in a traceback."""
     try:
         app()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(str(error))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor
 
 from stage.schedule import Branch, NoiseSchedule, Transition, alignment_mask, branch_at
@@ -61,8 +62,24 @@ def q_sample(x_0: Tensor, t: int, noise: Tensor, schedule: NoiseSchedule) -> Ten
 
 def noised(x_0: Tensor, t: Tensor, noise: Tensor, schedule: NoiseSchedule) -> Tensor:
     """x_t ~ q(x_t | x_0) with one timestep per row: t (B,) int64."""
-    alpha_bars = schedule.alpha_bars.to(x_0.device)[t].to(x_0.dtype)[:, None, None, None]
-    return alpha_bars.sqrt() * x_0 + (1 - alpha_bars).sqrt() * noise
+    alpha_bar = _per_row(schedule, t, x_0)
+    return alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * noise
+
+
+def velocity(x_0: Tensor, t: Tensor, noise: Tensor, schedule: NoiseSchedule) -> Tensor:
+    """V = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0 (Salimans and Ho 2022), with one timestep per row."""
+    alpha_bar = _per_row(schedule, t, x_0)
+    return alpha_bar.sqrt() * noise - (1 - alpha_bar).sqrt() * x_0
+
+
+def noise_from_velocity(v: Tensor, x_t: Tensor, t: Tensor | int, schedule: NoiseSchedule) -> Tensor:
+    """The noise estimate that a velocity estimate is, exactly: sqrt(alpha_bar) v + sqrt(1 - alpha_bar) x_t."""
+    alpha_bar = _per_row(schedule, torch.as_tensor(t), x_t)
+    return alpha_bar.sqrt() * v + (1 - alpha_bar).sqrt() * x_t
+
+
+def _per_row(schedule: NoiseSchedule, t: Tensor, like: Tensor) -> Tensor:
+    return schedule.alpha_bars[t.to(schedule.alpha_bars.device)].to(like).reshape(-1, 1, 1, 1)
 
 
 def renoise(x_t: Tensor, move: Transition, noise: Tensor, schedule: NoiseSchedule) -> Tensor:
@@ -81,8 +98,10 @@ def posterior(x_t: Tensor, x_0: Tensor, move: Transition, schedule: NoiseSchedul
     """q(x_s | x_t, x_0): Eq. 2 for s = t - 1, and what its unit steps compose to for any s < t."""
     bar_t, bar_s = schedule.alpha_bar(move.t), schedule.alpha_bar(move.s)
     a = bar_t / bar_s
-    mean = (math.sqrt(bar_s) * (1 - a) * x_0 + math.sqrt(a) * (1 - bar_s) * x_t) / (1 - bar_t)
-    return Gaussian(mean, math.sqrt((1 - a) * (1 - bar_s) / (1 - bar_t)))
+    # Coefficients in float64: the step to CLEAN has exactly 1 and 0, and returns x_0 bit for bit.
+    of_x_0 = math.sqrt(bar_s) * (1 - a) / (1 - bar_t)
+    of_x_t = math.sqrt(a) * (1 - bar_s) / (1 - bar_t)
+    return Gaussian(of_x_0 * x_0 + of_x_t * x_t, math.sqrt((1 - a) * (1 - bar_s) / (1 - bar_t)))
 
 
 def compose(mask: Tensor, inside: Tensor, outside: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ def export_mvtec(data: Path, category: str, output: Path) -> int:
 
 def component(name: str) -> str:
     """A defect type's name, fit to be a folder; names come from data, so anything that could climb or hide is refused."""
-    if name != Path(name).name or name.startswith(".") or "\\" in name or "\0" in name:
+    if not name or name != Path(name).name or name.startswith(".") or "\\" in name or "\0" in name:
         raise ValueError(f"Expected a defect type that can name a folder, found {name!r} among the samples. Rename it in the data set.")
     return name
 

@@ -50,7 +50,8 @@ class Fit:
         except Interrupted:
             self._save(curve)
             raise
-        return pd.DataFrame([{"iteration": i, **row} for i, row in enumerate(curve)])
+        # Names sorted: a resumed curve comes back in the file's order, and must not differ in its columns.
+        return pd.DataFrame([{"iteration": i, **dict(sorted(row.items()))} for i, row in enumerate(curve)])
 
     def _update(self, iteration: int, rates: list[float], losses_at: Callable[[int], Losses]) -> dict[str, float]:
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):

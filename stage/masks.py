@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, max_pool2d
 
 Reduction = Literal["max", "antialias"]
-FULL_STRENGTH_WIDTH = 6  # px; narrower components are pasted hard
+FULL_STRENGTH_WIDTH = 6  # px; components up to this width are pasted hard (the depth at the middle of 5 and of 6 px is the same 3)
 
 
 def latent_mask(mask: NDArray[np.uint8], factor: int, reduction: Reduction) -> Tensor:
@@ -28,14 +28,14 @@ def latent_mask(mask: NDArray[np.uint8], factor: int, reduction: Reduction) -> T
 def paste_weights(mask: NDArray[np.uint8], feather: int) -> NDArray[np.float32]:
     """Weight of the synthetic pixels, (H, W) in [0, 1]: 0 outside the mask, softened inward over `feather` px, 1 at every core.
 
-    Components under 6 px wide keep weight 1 throughout, so that a tiny defect keeps its full strength.
+    Components up to 6 px wide keep weight 1 throughout, so that a tiny defect keeps its full strength.
     """
     weights = mask.astype(np.float32)
     components, count = ndimage.label(mask, structure=np.ones((3, 3)))
     for component in range(1, count + 1):
         inside = components == component
         depth = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
-        if (core := depth.max()) >= FULL_STRENGTH_WIDTH / 2:
+        if (core := depth.max()) > FULL_STRENGTH_WIDTH / 2:
             weights[inside] = np.minimum(1, depth / min(feather + 1, core))[inside]
     return weights
 

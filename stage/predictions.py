@@ -18,8 +18,9 @@ def write_predictions(pairs: Pairs, probabilities: Mapping[str, NDArray[np.float
     arms = {arm: ImageFeature() for arm in probabilities}
     features = Features({**{name: Value("string") for name in TEXTS}, **image_features(), **arms})
     table = pairs.table.select([*TEXTS, "image", "mask"]).to_pylist()
-    grey = {arm: [_grey(one) for one in values] for arm, values in probabilities.items()}
-    write_table([{**row, **{arm: cells[i] for arm, cells in grey.items()}} for i, row in enumerate(table)], features, path)
+    grey = [[_grey(one) for one in values] for values in probabilities.values()]
+    rows = ({**row, **dict(zip(probabilities, cells, strict=True))} for row, *cells in zip(table, *grey, strict=True))
+    write_table(rows, features, path)
 
 
 def _grey(probability: NDArray[np.float32]) -> dict[str, bytes | None]:

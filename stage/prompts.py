@@ -17,9 +17,12 @@ def prompts(params: Prompts, category: str, defect: str) -> tuple[str, str]:
     return prompt(params.defect, category, defect), prompt(params.isolated, category, defect)
 
 
-def placeholders(defect: str, count: int) -> str:
-    """The learned tokens of a defect type as text: what replaces {defect} in a prompt once they are trained."""
-    return " ".join(f"<{defect}-{k}>" for k in range(count))
+def placeholders(number: int, count: int) -> str:
+    """The learned tokens of a category's defect type `number` as text: what replaces {defect} in a prompt.
+
+    Numbered, not named: tokenizers fold case and split at spaces, and prompts write underscores as spaces.
+    """
+    return " ".join(f"<defect-{number}-{k}>" for k in range(count))
 
 
 def add_tokens(base: Base, defects: tuple[str, ...], count: int) -> Tensor:
@@ -28,7 +31,7 @@ def add_tokens(base: Base, defects: tuple[str, ...], count: int) -> Tensor:
     Returns the row numbers (len(defects) * count,) of the embedding matrix that are to be trained.
     """
     first = len(base.tokenizer)
-    base.tokenizer.add_tokens([token for defect in defects for token in placeholders(defect, count).split()])
+    base.tokenizer.add_tokens([token for number in range(len(defects)) for token in placeholders(number, count).split()])
     embeddings = base.text_encoder.resize_token_embeddings(len(base.tokenizer), mean_resizing=False)
     rows = torch.arange(first, len(base.tokenizer))
     with torch.no_grad():

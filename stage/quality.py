@@ -21,14 +21,14 @@ def judge(sample: Pair, background: NDArray[np.uint8], min_contrast: float) -> V
     """Accept a sample whose defect can be seen and whose surroundings are the photograph's."""
     difference = np.abs(sample.image.astype(np.int16) - background).astype(np.int16)
     inside = sample.mask.astype(bool)
-    contrast = float(difference[inside].mean()) if inside.any() else 0.0
+    contrast = round(float(difference[inside].mean()), 3) if inside.any() else 0.0
     outside = int(difference[~inside].max(initial=0))
     reasons = _reasons(contrast, outside, min_contrast, is_empty=not inside.any())
-    return Verdict(round(contrast, 3), outside, "rejected" if reasons else "accepted", "; ".join(reasons))
+    return Verdict(contrast, outside, "rejected" if reasons else "accepted", "; ".join(reasons))
 
 
 def _reasons(contrast: float, outside: int, min_contrast: float, *, is_empty: bool) -> list[str]:
     if is_empty:
         return ["empty mask"]
-    faint = [f"faint: contrast {contrast:.1f} of 255 is under {min_contrast:.1f}"] if contrast < min_contrast else []
+    faint = [f"faint: contrast {contrast:g} of 255 is under {min_contrast:g}"] if contrast < min_contrast else []
     return faint + ([f"background changed by up to {outside} of 255"] if outside else [])

@@ -69,7 +69,8 @@ def resampling_transitions(times: Sequence[int], *, jump_length: int, resampling
 
 def alignment_weight(t: int, *, threshold: int, timestep_count: int) -> float:
     """zeta(t) of Eq. 8: 1 at t = T, 0 at and below the threshold t_s, linear between."""
-    return max(0.0, (paper_timestep(t) - threshold) / (timestep_count - threshold))
+    above = paper_timestep(t) - threshold
+    return above / (timestep_count - threshold) if above > 0 else 0.0
 
 
 def alignment_mask(defect_mask: Tensor, t: int, *, threshold: int | None, timestep_count: int) -> Tensor:

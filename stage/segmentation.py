@@ -7,6 +7,7 @@ data by replaying it and its checkpoints by pickle, and would need files on disk
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from stage.fitting import Fit
 from stage.metrics import confusion, defect_scores, image_scores, pixel_scores
 from stage.pairs import Pair
 from stage.params import Segment
+from stage.seeds import derived_seed
 from stage.segmenters import DEFECT, build_segmenter, logits, losses
 
 BETAS, WEIGHT_DECAY = (0.9, 0.999), 0.01  # of AdamW, as SegFormer's; norms and biases do not decay
@@ -37,12 +39,12 @@ def train_segmenter(
     state = state_dir / f"{arm.name}-{_digest(arm, params, seed)}.safetensors"
     # Drop-path and initialisation draw from torch's global generator: seeded per iteration, and handed back untouched.
     with torch.random.fork_rng():
-        torch.manual_seed(_seed(seed, 0))
+        torch.manual_seed(derived_seed(seed, 0))
         model = build_segmenter(params).to(device).train()
 
         def losses_at(iteration: int) -> dict[str, Tensor]:
             images, masks = _enlarge(batch_at(arm, params, iteration, seed=seed), params.image_size, device)
-            torch.manual_seed(_seed(seed, 1 + iteration))
+            torch.manual_seed(derived_seed(seed, 1 + iteration))
             return losses(model, images, masks)
 
         fit = Fit(f"segment {arm.name}", {"model": model}, _optimizer(model, params), params.iterations, state, save_every_s)
@@ -61,17 +63,25 @@ def predict(weights: Path, params: Segment, images: Sequence[Pair], *, device: s
     return np.concatenate([_probabilities(model, [images[i] for i in rows], params.image_size, device) for rows in batches])
 
 
+class ArmResult(NamedTuple):
+    """Metrics as fractions, and the defect probabilities (N, H, W) of the defective test images."""
+
+    metrics: dict[str, float]
+    probabilities: NDArray[np.float32]
+
+
 def evaluate_arm(
     weights: Path, params: Segment, *, defective: Sequence[Pair], good: Sequence[Pair], device: str, batch: int = 16
-) -> dict[str, float]:
-    """Every metric of one arm, as fractions: per pixel over the defective test images, per image with the good ones beside them.
+) -> ArmResult:
+    """Every metric of one arm: per pixel over the defective test images, per image with the good ones beside them.
 
     IoU and Acc are taken where the defect is the more likely class, as mmsegmentation does.
     """
     masks = np.stack([pair.mask for pair in defective])
     scores = predict(weights, params, defective, device=device, batch=batch)
     calm = predict(weights, params, good, device=device, batch=batch) if len(good) else scores[:0]
-    return {**defect_scores(confusion(scores > 0.5, masks)), **pixel_scores(scores, masks), **image_scores(scores, calm)}
+    metrics = {**defect_scores(confusion(scores > 0.5, masks)), **pixel_scores(scores, masks), **image_scores(scores, calm)}
+    return ArmResult(metrics, scores)
 
 
 def _probabilities(model: nn.Module, pairs: Sequence[Pair], size: int, device: str) -> NDArray[np.float32]:
@@ -95,11 +105,6 @@ def _optimizer(model: nn.Module, params: Segment) -> torch.optim.Optimizer:
     vectors = [weight for weight in model.parameters() if weight.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": vectors, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=params.learning_rate, betas=BETAS)
-
-
-def _seed(seed: int, ordinal: int) -> int:
-    """A seed for torch, spread so that neighbouring ordinals share nothing."""
-    return int(np.random.SeedSequence((seed, ordinal)).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _digest(arm: Arm, params: Segment, seed: int) -> str:

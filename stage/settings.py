@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml as yaml_1_1
 from ruamel.yaml import YAML
-from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString as Quoted
 
-from stage.params import load_params
+from stage.params import ConfigError, load_params
 
 
 def use_data(params_file: Path, source: Path, layout: str, categories: Sequence[str], licence: str) -> None:
@@ -17,17 +16,15 @@ def use_data(params_file: Path, source: Path, layout: str, categories: Sequence[
     yaml.preserve_quotes = True
     yaml.width = 1000  # never fold a line: the comments stand beside the values
     values = yaml.load(params_file)
-    values["categories"][:] = [_text(name) for name in categories]  # in place, so that its comment stays
-    values["prepare"] |= {"source": _text(source.resolve().as_posix()), "layout": layout, "licence": _text(licence)}
+    # Quoted, because YAML 1.1 takes a category called `on` for a truth value; the list in place, so that its comment stays.
+    values["categories"][:] = [Quoted(name) for name in categories]
+    values["prepare"] |= {"source": Quoted(source.resolve().as_posix()), "layout": layout, "licence": Quoted(licence)}
     partial = params_file.with_suffix(".partial")
     try:
         yaml.dump(values, partial)
         load_params(partial)
         partial.replace(params_file)
+    except ConfigError as error:
+        raise ConfigError(str(error).replace(str(partial), str(params_file))) from None
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _text(value: str) -> str:
-    """Quoted where `load_params`, which reads YAML 1.1, would take the bare word for something else: a category called `on`."""
-    return value if yaml_1_1.safe_load(f"[{value}]") == [value] else DoubleQuotedScalarString(value)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from datasets import Features, Value
 
 from stage.checkpoints import file_digest
-from stage.pairs import Pair, Pairs, image_cell, image_features, write_table
+from stage.pairs import CorruptShardError, Pair, Pairs, image_cell, image_features, write_table
 from stage.quality import Verdict
 from stage.synthesis.plan import PlanRow
 
@@ -54,7 +54,9 @@ def assemble(batches: Sequence[Path], shard_rows: int, folder: Path) -> dict[str
 
 
 def read_samples(folder: Path, *, accepted_only: bool) -> Pairs:
-    """The samples of a published folder, decoded when asked for."""
+    """The samples of a published folder, decoded when asked for; raises CorruptShardError."""
+    if not (folder / MANIFEST).is_file():
+        raise CorruptShardError(f"Expected {MANIFEST} beside the published samples in {folder}, found none. Run `dvc repro synthesize`.")
     manifest = json.loads((folder / MANIFEST).read_text())
     where = pc.field("verdict") == "accepted" if accepted_only else None
     return Pairs.read([folder / shard["path"] for shard in manifest["shards"]], where)

@@ -20,11 +20,10 @@ def work_key(*values: Any) -> str:
 
 def code_digest() -> str:
     """Digest of the source files of every module of `stage` that this process has imported."""
-    modules = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "stage"}
+    files = {name: module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "stage"}
     digest = hashlib.blake2b(digest_size=16)
-    for name, module in sorted(modules.items()):
-        if module.__file__:  # `stage` itself is a namespace package: a folder without a file
-            digest.update(name.encode() + Path(module.__file__).read_bytes())
+    for name, file in sorted(files.items()):
+        digest.update(name.encode() + Path(str(file)).read_bytes())
     return digest.hexdigest()
 
 
@@ -35,12 +34,22 @@ def spool_folder(verb: str, category: str, key: str) -> Path:
     return folder
 
 
+def write_whole(text: str, path: Path) -> None:
+    """Write a small file that is absent or complete at any time."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
 def publish(folder: Path, output: Path) -> None:
     """Move a complete folder of the spool to a DVC output, in one rename, and drop all unfinished work of its verb and category."""
     verb, category, *_ = folder.relative_to(SPOOL).parts
     shutil.rmtree(output, ignore_errors=True)
     output.parent.mkdir(parents=True, exist_ok=True)
-    folder.replace(output)
+    arrived = output.with_name(f".{output.name}.arriving")
+    shutil.rmtree(arrived, ignore_errors=True)
+    shutil.move(folder, arrived)  # copies where data/ is another file system
+    arrived.replace(output)
     shutil.rmtree(SPOOL / verb / category, ignore_errors=True)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from stage.adapter import MaskGuidanceAdapter
 from stage.augment import TURNS, turn
-from stage.base import Base, pixels_to_tensor
+from stage.base import Base, check_image_size, pixels_to_tensor
 from stage.device import device
 from stage.diffusion import noised
 from stage.fitting import Fit, Losses
@@ -23,6 +23,7 @@ from stage.masks import area_balance, latent_mask
 from stage.params import ConfigError, Method, Params, Prompts, Train
 from stage.prompts import add_tokens, placeholders, prompts
 from stage.schedule import Branch, training_alignment_masks
+from stage.seeds import derived_seed
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,13 @@ class Generator(nn.Module):
 
     def conditions(self, templates: Prompts) -> dict[Branch, Tensor]:
         """Text conditions (types, L, D) of the two branches, rows in the order of `types`."""
-        pairs = [prompts(templates, self.category, placeholders(defect, self.token_count)) for defect in self.types]
+        pairs = [prompts(templates, self.category, placeholders(number, self.token_count)) for number in range(len(self.types))]
         aware, only = zip(*pairs, strict=True)
         return {"anomaly_aware": self.base.embed(aware), "anomaly_only": self.base.embed(only)}
 
     def predict_noise(self, x_t: Tensor, t: Tensor | int, branch: Branch, mask: Tensor, condition: Tensor) -> Tensor:
         """Noise estimate (B, C, h, w) of one branch: the frozen network's, refined by the branch's adapter under the branch's mask."""
-        return self.adapters[branch](self.base.unet(x_t, t, condition).sample, mask)
+        return self.adapters[branch](self.base.predict_noise(x_t, t, condition), mask)
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ def train(base: Base, data: DefectImages, params: Params, *, state: Path) -> Tra
         raise ConfigError(
             f"Expected a base of {params.base.timestep_count} timesteps (base.timestep_count in params.yaml), found {found}. Correct the number."
         )
+    check_image_size(data.images.shape[1], base.multiple)
     with torch.random.fork_rng():
         torch.manual_seed(params.seed)
         generator = Generator(
@@ -160,7 +162,7 @@ class StageLoss:
 
     def __call__(self, iteration: int) -> Losses:
         """A pure function of the weights and the iteration."""
-        random = torch.Generator().manual_seed(self.seed * 1_000_003 + iteration)
+        random = torch.Generator().manual_seed(derived_seed(self.seed, iteration))
         rows = torch.randint(len(self.data.latents), (self.train.batch,), generator=random)
         variants = torch.randint(self.data.latents.shape[1], (self.train.batch,), generator=random)
         x_0, mask, types = self.data.latents[rows, variants], self.data.masks[rows, variants], self.data.types[rows]

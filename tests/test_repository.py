@@ -122,10 +122,18 @@ def test_every_pin_has_its_reason_beside_it() -> None:
 def test_every_dependency_is_pinned_and_every_import_is_a_dependency() -> None:
     """A fresh machine would get another version tomorrow, or none at all."""
     project = tomllib.loads(PYPROJECT)["project"]
-    dependencies = project["dependencies"]
-    pinned = {re.split("==", name)[0].lower() for name in dependencies if "==" in name}
-    imported = {item.module.split(".")[0] for path in sources("stage", "flows") for item in imports(path)}
-    foreign = imported - sys.stdlib_module_names - {"stage", "flows"}
+    tools = project["optional-dependencies"]["dev"]
+    ours = {"stage", "flows", *(path.stem for path in sources("tests"))}
 
-    assert len(pinned) == len(dependencies)
-    assert {DISTRIBUTION.get(name, name).lower() for name in foreign} <= pinned
+    assert not [name for name in [*project["dependencies"], *tools] if "==" not in name]
+    assert distributions(sources("stage", "flows"), ours) <= pinned(project["dependencies"])
+    assert distributions(sources("tests", "benchmarks"), ours) <= pinned(project["dependencies"] + tools)
+
+
+def distributions(paths: list[Path], ours: set[str]) -> set[str]:
+    imported = {item.module.split(".")[0] for path in paths for item in imports(path)}
+    return {DISTRIBUTION.get(name, name).lower() for name in imported - ours - sys.stdlib_module_names}
+
+
+def pinned(dependencies: list[str]) -> set[str]:
+    return {name.split("==")[0].lower() for name in dependencies}

@@ -167,7 +167,7 @@ def test_it_learns_a_bright_square_on_unseen_images(tmp_path: Path):
     params = TINY.model_copy(update={"iterations": 80, "batch": 8, "image_size": 64})
     one = Arm("real_only", squares(8, 1), [], squares(4, 3, defect=False))
     curve = train(one, tmp_path, params)
-    scores = evaluate_arm(
+    scores, _ = evaluate_arm(
         tmp_path / "weights.safetensors", params, defective=squares(10, 11), good=squares(6, 12, defect=False), device="cpu"
     )
     assert scores["iou"] > 0.8

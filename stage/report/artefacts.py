@@ -67,11 +67,9 @@ def synthetic_specimens(data: Path, category: str, defect: str, count: int, *, v
     wanted = (pc.field("defect") == defect) & (pc.field("verdict") == verdict) & pc.field("image").is_valid()
     keys = sorted(_rows(shards(data, category), ["ordinal", "sample_id"], wanted), key=lambda row: row["ordinal"])[:count]
     names = ["ordinal", "sample_id", "contrast", "reason", "background_sha256", "image", "mask"]
-    rows = _rows(shards(data, category), names, pc.field("sample_id").isin([key["sample_id"] for key in keys]))
+    rows = _rows(shards(data, category), names, _among("sample_id", [key["sample_id"] for key in keys]))
     hashes = sorted({row["background_sha256"] for row in rows})
-    originals = _rows(
-        [catalog(data, category)], ["image_sha256", "image"], pc.field("image_sha256").isin(hashes) & pc.field("image").is_valid()
-    )
+    originals = _rows([catalog(data, category)], ["image_sha256", "image"], _among("image_sha256", hashes) & pc.field("image").is_valid())
     backgrounds = {row["image_sha256"]: row["image"] for row in originals}
     return [_synthetic(row, backgrounds.get(row["background_sha256"])) for row in sorted(rows, key=lambda row: row["ordinal"])]
 
@@ -118,6 +116,10 @@ def _rows(paths: Sequence[Path], columns: Sequence[str], where: pc.Expression | 
             f"Expected Parquet with the columns {', '.join(columns)} in {files[0]} and what lies beside it, found files that cannot be "
             f"read so: {reason} Delete them and run `dvc repro`."
         ) from None
+
+
+def _among(column: str, values: Sequence[str]) -> pc.Expression:
+    return pc.field(column).isin(pa.array(values, pa.string()))  # an untyped empty list matches no column
 
 
 def _existing(path: Path) -> Path:

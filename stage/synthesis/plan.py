@@ -1,6 +1,5 @@
 """The plan: one row per sample to be made. A sample is a pure function of its row, the checkpoint and the parameters."""
 
-import hashlib
 from collections.abc import Iterator
 from itertools import groupby
 from typing import NamedTuple
@@ -8,9 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from stage.base import Base
 from stage.params import Prompts, Synthesize
 from stage.prompts import prompts
+from stage.seeds import derived_seed
+
+FIRST_ATTEMPT = 0
 
 
 class PlanRow(NamedTuple):
@@ -31,12 +32,6 @@ class PlanRow(NamedTuple):
     mask_sha256: str
     mask_turn: int
     licence: str
-
-
-def sample_seed(root: int, category: str, defect: str, ordinal: int, attempt: int) -> int:
-    """63 bits from a sample's identity; never from a shard, worker or time."""
-    identity = "|".join(map(str, (root, category, defect, ordinal, attempt)))
-    return int.from_bytes(hashlib.blake2b(identity.encode(), digest_size=8).digest()) >> 1
 
 
 def make_plan(catalog: pd.DataFrame, params: Synthesize, templates: Prompts, *, settings: str, root_seed: int) -> list[PlanRow]:
@@ -63,13 +58,13 @@ def _row(
     root_seed: int,
 ) -> PlanRow:
     category = str(backgrounds.category.iloc[0])
-    seed = sample_seed(root_seed, category, defect, ordinal, attempt=0)
+    seed = derived_seed(root_seed, category, defect, ordinal, FIRST_ATTEMPT)
     random = np.random.default_rng(seed)
     background, mask = (table.iloc[int(random.integers(len(table)))] for table in (backgrounds, masks))
     return PlanRow(
-        sample_id=f"{category}-{defect}-{ordinal:06d}",
+        sample_id=f"{category}/{defect}/{ordinal:06d}",
         ordinal=ordinal,
-        attempt=0,
+        attempt=FIRST_ATTEMPT,
         seed=seed,
         settings=settings,
         method="stage",
@@ -89,11 +84,3 @@ def batches(plan: list[PlanRow], size: int) -> Iterator[list[PlanRow]]:
     """Rows that share a network call: one defect type, ordinals k * size ... ; at most `size`, slot = ordinal mod size."""
     for _, rows in groupby(plan, key=lambda row: (row.defect, row.ordinal // size)):
         yield list(rows)
-
-
-def check_sizes(base: Base, image_size: int) -> None:
-    """Refuse an image size that the base's latent grid does not divide."""
-    if image_size % base.factor:
-        raise ValueError(
-            f"Expected prepare.image_size to be a multiple of the base's {base.factor} px, found {image_size} in params.yaml. Change one of them."
-        )

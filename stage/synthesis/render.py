@@ -20,7 +20,7 @@ from stage.synthesis.plan import PlanRow
 
 
 class Source(NamedTuple):
-    """Photographs by content hash: `background(sha256)` and `mask(sha256)` give (H, W, 3) and (H, W) uint8."""
+    """What plan rows name, by the content hash of its file: images (H, W, 3) for the backgrounds, masks (H, W), uint8."""
 
     backgrounds: dict[str, Pair]
     masks: dict[str, Pair]

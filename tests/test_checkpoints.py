@@ -1,0 +1,95 @@
+import hashlib
+import shutil
+
+import pytest
+import torch
+from miniatures import defect_images, small_base, small_params
+from safetensors.torch import load_file
+
+from stage.base import load_base
+from stage.checkpoints import file_digest, folder_digest, load_checkpoint, save_checkpoint
+from stage.params import ConfigError
+from stage.training import train
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["frozen", "train_base"])
+def saved(request, tmp_path_factory):
+    """A miniature trained on a saved base, and its checkpoint: (trained, base folder, checkpoint folder)."""
+    root = tmp_path_factory.mktemp("checkpoint")
+    small_base().save(root / "base")
+    params = small_params(iterations=3, train_base=request.param)
+    trained = train(load_base(root / "base"), defect_images(), params, state=root / "state.safetensors")
+    save_checkpoint(trained.generator, trained.bounds, root / "base", root / "out", with_unet=request.param)
+    return trained, root / "base", root / "out"
+
+
+def test_loaded_generator_is_the_trained_one(saved):
+    """Otherwise samples would not be made by what was trained: the same conditions and estimates, types and bounds."""
+    trained, base, folder = saved
+    loaded = load_checkpoint(base, folder)
+    before, after = trained.generator.eval(), loaded.generator
+    templates = small_params().base.prompts
+    x_t = torch.randn(2, before.base.channels, 8, 8, generator=torch.Generator().manual_seed(0))
+    mask = torch.zeros(2, 1, 8, 8)
+    mask[..., 2:5, 2:5] = 1
+    with torch.no_grad():
+        conditions, loaded_conditions = before.conditions(templates), after.conditions(templates)
+        for branch in ("anomaly_aware", "anomaly_only"):
+            assert torch.equal(conditions[branch], loaded_conditions[branch])
+            estimates = [generator.predict_noise(x_t, 500, branch, mask, conditions[branch]) for generator in (before, after)]
+            assert torch.equal(*estimates)
+    assert (after.category, after.types, after.token_count) == ("bottle", ("broken_large", "crack"), before.token_count)
+    assert all(torch.equal(*pair) for pair in zip(trained.bounds, loaded.bounds, strict=True))
+
+
+def test_loaded_generator_is_ready_to_sample(saved):
+    """Otherwise batch normalisation would make a sample depend on its neighbours in the batch."""
+    _, base, folder = saved
+    generator = load_checkpoint(base, folder).generator
+    assert not any(module.training for module in generator.modules())
+    assert not any(p.requires_grad for p in generator.parameters())
+
+
+def test_checkpoint_holds_only_what_was_trained_and_no_pickle(saved):
+    """Otherwise every category would carry a copy of the base, gigabytes of it, or run code when it is loaded."""
+    trained, _, folder = saved
+    assert sorted(path.name for path in folder.iterdir()) == ["adapters.safetensors", "checkpoint.json"]
+    tensors = load_file(folder / "adapters.safetensors")
+    parts = {name.split(".")[0] for name in tensors}
+    assert parts - {"unet"} == {"adapters", "tokens", "bounds"}
+    assert tensors["tokens"].shape[0] == trained.generator.token_count * 2
+
+
+def test_another_base_is_refused(saved, tmp_path):
+    """Otherwise adapters would refine estimates of a network that they never saw, and draw noise."""
+    _, _, folder = saved
+    small_base(seed=5).save(tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"Expected the base [0-9a-f]{12} that .* was trained on, found [0-9a-f]{12} in .*dvc repro train@bottle"
+    ):
+        load_checkpoint(tmp_path, folder)
+
+
+def test_a_base_may_move(saved, tmp_path):
+    """Otherwise a checkpoint would be lost with the folder's name, or on another machine."""
+    _, base, folder = saved
+    shutil.copytree(base, tmp_path / "elsewhere")
+    assert load_checkpoint(tmp_path / "elsewhere", folder).digest == load_checkpoint(base, folder).digest
+
+
+def test_digest_of_a_file_is_sha256(tmp_path):
+    """Otherwise lineage would name a hash that nobody else can compute."""
+    (tmp_path / "a").write_bytes(b"stage")
+    assert file_digest(tmp_path / "a") == hashlib.sha256(b"stage").hexdigest()
+
+
+def test_digest_of_a_folder_sees_names_and_contents(tmp_path):
+    """Otherwise two different bases could pass for one."""
+    digests = set()
+    for number, files in enumerate([{"a": "1", "b": "2"}, {"a": "2", "b": "1"}, {"a": "1"}, {"a": "1", "c": "2"}, {"a": "12"}]):
+        folder = tmp_path / str(number)
+        for name, content in files.items():
+            (folder / "sub").mkdir(parents=True, exist_ok=True)
+            (folder / "sub" / name).write_text(content)
+        digests.add(folder_digest(folder))
+    assert len(digests) == 5

@@ -1,0 +1,151 @@
+"""`stage ...`: what people type, from the root of the project, and what they are told when it cannot work."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from small_factory import draw_part
+from typer.testing import CliRunner, Result
+
+from stage.cli import app, main
+from stage.datasets.layouts import detect_layout
+from stage.params import load_params
+
+ROOT = Path(__file__).parents[1]
+VALUES = {"iou": 0.5, "acc": 0.5, "auroc": 0.9, "pro": None, "f1": 0.1, "ap": 0.2}
+METRICS = {"average": {"real_only": VALUES}, "categories": {"bolt": {"real_only": VALUES}}, "samples": {}}
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that has nothing of the project but its parameter file."""
+    (tmp_path / "project").mkdir()
+    shutil.copy(ROOT / "params.yaml", tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
+    return tmp_path / "project"
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "100"}, catch_exceptions=False)
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Run what `stage` runs in a shell, and give back its one message: a text as exit status is printed, and the status is 1."""
+
+    def message(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["stage", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert isinstance(ended.value.code, str)
+        return ended.value.code
+
+    return message
+
+
+@pytest.fixture
+def metrics(project: Path) -> None:
+    """What `evaluate` would have published."""
+    (project / "data" / "evaluate").mkdir(parents=True)
+    (project / "data" / "evaluate" / "metrics.json").write_text(json.dumps(METRICS))
+
+
+def test_help_lists_every_verb() -> None:
+    """Nobody would find them."""
+    result = run("--help")
+
+    assert result.exit_code == 0
+    assert all(verb in result.output for verb in ("use-data", "demo-data", "export", "results"))
+
+
+@pytest.mark.parametrize("verb", ["use-data", "demo-data", "export", "results"])
+def test_every_verb_explains_itself(verb: str) -> None:
+    """A user would have to read the code."""
+    result = run(verb, "--help")
+
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+@pytest.mark.usefixtures("metrics")
+def test_results_for_machines_are_json() -> None:
+    """A script could not read them."""
+    assert json.loads(run("results", "--json").output) == METRICS
+
+
+@pytest.mark.usefixtures("metrics")
+def test_results_for_people_are_a_table() -> None:
+    """One would have to read JSON."""
+    output = run("results").output
+
+    assert "bolt" in output
+    assert "50.0" in output
+
+
+def test_demo_data_draws_the_demo() -> None:
+    """Nobody could look at what the demo is trained on."""
+    result = run("demo-data", "drawn")
+
+    assert result.exit_code == 0
+    assert detect_layout(Path("drawn")) == ("mvtec", ["fabric", "washer"])
+
+
+def test_use_data_writes_the_parameters_and_says_so(tmp_path: Path) -> None:
+    """`make run DATA=...` would run the demo."""
+    folder = tmp_path / "[bold]images[/]"  # rich would take it for markup
+    draw_part(folder)
+
+    result = run("use-data", str(folder), "--licence", "CC BY 4.0")
+
+    params = load_params()
+    assert (params.categories, params.prepare.layout, params.prepare.source) == (("part",), "mvtec", str(folder))
+    assert params.prepare.licence == "CC BY 4.0"
+    assert result.output == f"params.yaml now reads part (mvtec) from {folder}.\n"
+
+
+def test_use_data_takes_the_categories_asked_for(tmp_path: Path) -> None:
+    """A user of one category would wait for fifteen."""
+    draw_part(tmp_path / "images")
+    shutil.copytree(tmp_path / "images" / "part", tmp_path / "images" / "other")
+
+    run("use-data", str(tmp_path / "images"), "--category", "part")
+
+    assert load_params().categories == ("part",)
+
+
+def test_what_cannot_work_is_one_message(refused: Callable[..., str], tmp_path: Path, project: Path) -> None:
+    """A user would see a traceback, or the run would fail half an hour later."""
+    draw_part(tmp_path / "images")
+    before = Path("params.yaml").read_text()
+
+    assert refused("results").startswith("Expected the metrics of a finished run at data/evaluate/metrics.json, found none.")
+    assert refused("export").startswith("Expected a Parquet file at data/prepare/fabric/catalog.parquet, found none.")
+    assert refused("use-data", str(tmp_path / "nowhere")).startswith("Expected a folder of images at")
+    assert refused("use-data", str(project)).startswith("Expected the folders of one known layout in")
+    assert refused("use-data", str(tmp_path / "images"), "--category", "nut").startswith("Expected categories among part, found nut")
+    assert refused("demo-data", str(project)).startswith("Expected an empty place or an earlier demo at")
+    assert Path("params.yaml").read_text() == before
+
+
+def test_a_folder_that_cannot_be_made_is_one_message(refused: Callable[..., str]) -> None:
+    """A typing error in a path would end in a traceback."""
+    Path("file").write_text("")
+
+    assert "Not a directory" in refused("demo-data", "file/below")
+
+
+@pytest.mark.parametrize("verb", [("use-data", "."), ("export",), ("demo-data", "drawn")])
+def test_outside_the_project_there_is_one_message(verb: tuple[str, ...], refused: Callable[..., str], tmp_path: Path) -> None:
+    """A traceback would not say that one only stands in the wrong folder."""
+    Path("params.yaml").unlink()
+    draw_part(tmp_path / "project")
+
+    assert refused(*verb).startswith("Expected a parameter file at")
+
+
+def test_an_unknown_verb_is_refused() -> None:
+    """A typing error would pass for success."""
+    assert run("exprot").exit_code == 2

@@ -1,0 +1,174 @@
+"""Exports: a folder that other people's training scripts read, and names from data that cannot leave it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_factory import CATEGORY, Factory, build, plan_row
+
+from stage.datasets.catalog import prepare
+from stage.datasets.layouts import detect_layout
+from stage.examples import CATALOG, pairs_of
+from stage.export import component, export_mvtec
+from stage.pairs import Pair
+from stage.quality import Verdict
+from stage.shards import assemble, read_samples, sample_row, write_samples
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def factory(tmp_path_factory: pytest.TempPathFactory) -> Factory:
+    return build(tmp_path_factory.mktemp("factory"))
+
+
+@pytest.fixture
+def data(factory: Factory, tmp_path: Path) -> Path:
+    """A data folder of this test's own, with the prepared category and no samples yet."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "prepare").symlink_to(factory.data / "prepare")
+    return tmp_path / "data"
+
+
+def publish_samples(data: Path, defects: list[str]) -> None:
+    """Five samples of each type, of which the third is rejected."""
+    rows = []
+    for defect in defects:
+        for ordinal in range(5):
+            random = np.random.default_rng(len(rows))
+            mask = np.zeros((16, 16), np.uint8)
+            mask[ordinal : ordinal + 4, 4:9] = 1
+            sample = Pair(random.integers(0, 256, (16, 16, 3), dtype=np.uint8), mask)
+            verdict = Verdict(1, 0, "rejected", "faint") if ordinal == 2 else Verdict(50, 0, "accepted", "")
+            rows.append(sample_row(plan_row(ordinal, defect=defect, sample_id=f"{defect}-{ordinal}"), sample, verdict, checkpoint=""))
+    write_samples(rows, data / "batch.parquet")
+    assemble([data / "batch.parquet"], 100, data / "synthesize" / CATEGORY)
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_layout_is_mvtec_ad_s(data: Path, tmp_path: Path) -> None:
+    """No training script would find the images and the masks that belong to them."""
+    publish_samples(data, ["crack", "rißig"])
+
+    count = export_mvtec(data, CATEGORY, tmp_path / "export")
+
+    assert count == 8
+    numbers = [f"{k:06d}" for k in range(4)]
+    samples = {
+        f"{kind}/{defect}/{k}{end}.png"
+        for defect in ("crack", "rißig")
+        for k in numbers
+        for kind, end in (("test", ""), ("ground_truth", "_mask"))
+    }
+    assert files(tmp_path / "export") == {f"{CATEGORY}/{name}" for name in samples | {f"train/good/{k:06d}.png" for k in range(5)}}
+
+
+def test_our_own_reader_reads_it_back(factory: Factory, data: Path, tmp_path: Path) -> None:
+    """Exported samples would not be those that were published, or masks would lie beside other images."""
+    publish_samples(data, ["crack", "spot"])
+    export_mvtec(data, CATEGORY, tmp_path / "export")
+
+    assert detect_layout(tmp_path / "export") == ("mvtec", [CATEGORY])
+    summary = prepare(factory.params.prepare, [CATEGORY], tmp_path / "export", tmp_path / "again")
+
+    assert dict(zip(summary.defect, summary.accepted, strict=True)) == {"crack": 4, "good": 5, "spot": 4}
+    assert summary.set_aside.sum() == 0
+    published = read_samples(data / "synthesize" / CATEGORY, accepted_only=True)
+    again = [*pairs_of(tmp_path / "again" / CATEGORY, "train", good=False), *pairs_of(tmp_path / "again" / CATEGORY, "test", good=False)]
+    assert sorted(each.image.tobytes() + each.mask.tobytes() for each in published) == sorted(
+        each.image.tobytes() + each.mask.tobytes() for each in again
+    )
+
+
+def test_normal_images_are_the_prepared_training_images(data: Path, tmp_path: Path) -> None:
+    """A detector trained on the export would be shown images of the test."""
+    publish_samples(data, ["crack"])
+    export_mvtec(data, CATEGORY, tmp_path / "export")
+
+    exported = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "export" / CATEGORY / "train" / "good").iterdir())]
+    prepared = [pair.image for pair in pairs_of(data / "prepare" / CATEGORY, "train", good=True)]
+
+    assert len(exported) == 5
+    assert all(np.array_equal(one, other) for one, other in zip(exported, prepared, strict=True))
+
+
+def test_an_exported_picture_says_that_it_is_synthetic(data: Path, tmp_path: Path) -> None:
+    """Once it is a loose file, it would pass for a photograph."""
+    publish_samples(data, ["crack"])
+    export_mvtec(data, CATEGORY, tmp_path)
+
+    with Image.open(tmp_path / CATEGORY / "test" / "crack" / "000002.png") as sample:
+        assert sample.info == {"Synthetic": "true", "Sample": "crack-3"}  # the third of five was rejected
+    with Image.open(tmp_path / CATEGORY / "train" / "good" / "000000.png") as photograph:
+        assert photograph.info == {}
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", ".hidden", "../up", "a/b", "/etc", "a\\b", "a\0b"])
+def test_a_defect_name_that_could_leave_its_folder_is_refused(data: Path, tmp_path: Path, name: str) -> None:
+    """A data set from elsewhere could write files anywhere on the disk."""
+    publish_samples(data, ["crack", name])
+    before = files(tmp_path)
+
+    with pytest.raises(ValueError, match=r"Expected a defect type that can name a folder, found .* Rename it"):
+        export_mvtec(data, CATEGORY, tmp_path / "export")
+
+    assert not (tmp_path / "export" / CATEGORY).exists()
+    assert all(f"/.{CATEGORY}.partial/train/good/" in f"/{path}" for path in files(tmp_path) - before)
+
+
+@pytest.mark.parametrize("name", ["crack", "broken_large", "Riß 3", "a.b", "…", "<b>"])
+def test_an_odd_but_harmless_name_is_accepted(name: str) -> None:
+    """A user's defect types could not be exported."""
+    assert component(name) == name
+
+
+def test_a_folder_that_is_there_is_left_alone(data: Path, tmp_path: Path) -> None:
+    """Someone's files would be overwritten."""
+    publish_samples(data, ["crack"])
+    (tmp_path / "export" / CATEGORY).mkdir(parents=True)
+    (tmp_path / "export" / CATEGORY / "precious.txt").write_text("mine")
+
+    with pytest.raises(ValueError, match=rf"{CATEGORY}, found it there already. Remove it, or choose another one with --output"):
+        export_mvtec(data, CATEGORY, tmp_path / "export")
+
+    assert files(tmp_path / "export") == {f"{CATEGORY}/precious.txt"}
+
+
+def test_a_kill_leaves_no_half_folder_and_the_next_export_is_whole(data: Path, tmp_path: Path) -> None:
+    """Half a data set would be trained on, or the leftovers of a kill would be mixed with the next one's files."""
+    publish_samples(data, ["crack"])
+    command = f"""
+import resource, signal
+from pathlib import Path
+from stage.export import export_mvtec
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({_largest(data) - 1},) * 2)  # the first file over it kills the process
+export_mvtec(Path({str(data)!r}), {CATEGORY!r}, Path({str(tmp_path / "export")!r}))
+"""
+    killed = subprocess.run([sys.executable, "-c", command], cwd=ROOT, capture_output=True, check=False)
+
+    assert killed.returncode == -25, killed.stderr  # SIGXFSZ
+    assert files(tmp_path / "export")
+    assert not (tmp_path / "export" / CATEGORY).exists()
+    (tmp_path / "export" / f".{CATEGORY}.partial" / "left over.png").touch()
+    assert export_mvtec(data, CATEGORY, tmp_path / "export") == 4
+    assert len(files(tmp_path / "export")) == 5 + 2 * 4
+
+
+def _largest(data: Path) -> int:
+    samples = read_samples(data / "synthesize" / CATEGORY, accepted_only=True)
+    return max(len(cell["bytes"]) for cell in samples.table["image"].to_pylist())
+
+
+def test_what_is_missing_is_named(data: Path, tmp_path: Path) -> None:
+    """`stage export` before `dvc repro` would end in a traceback."""
+    with pytest.raises(ValueError, match=r"manifest\.json.*dvc repro synthesize"):
+        export_mvtec(data, CATEGORY, tmp_path / "export")
+    with pytest.raises(ValueError, match=rf"{CATALOG}, found none.*dvc repro"):
+        export_mvtec(data, "elsewhere", tmp_path / "export")

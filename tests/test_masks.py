@@ -1,0 +1,138 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from stage.masks import area_balance, latent_mask, paste_back, paste_weights
+
+SIZE = 24
+
+
+def blank():
+    return np.zeros((SIZE, SIZE), np.uint8)
+
+
+def rectangle(height, width):
+    mask = blank()
+    mask[4 : 4 + height, 4 : 4 + width] = 1
+    return mask
+
+
+def photographs(seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (2, SIZE, SIZE, 3)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_max_keeps_every_single_pixel_defect(factor):
+    """Otherwise a tiny defect would vanish before the network sees its mask: each of all pixels marks exactly its own cell."""
+    for pixel in range(SIZE * SIZE):
+        row, column = divmod(pixel, SIZE)
+        mask = blank()
+        mask[row, column] = 1
+        cells = latent_mask(mask, factor, "max")
+        assert cells.shape == (1, SIZE // factor, SIZE // factor)
+        assert cells.sum() == 1
+        assert cells[0, row // factor, column // factor] == 1
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 3), (1, 20), (4, 4)])
+def test_antialias_loses_spots_and_lines(height, width):
+    """Otherwise our reason to leave the released code's reduction would be untrue."""
+    mask = blank()
+    mask[6 : 6 + height, 2 : 2 + width] = 1
+    assert latent_mask(mask, 8, "antialias").sum() == 0
+    assert latent_mask(mask, 8, "max").sum() > 0
+
+
+@pytest.mark.parametrize("reduction", ["max", "antialias"])
+def test_aligned_blocks_survive_both_reductions(reduction):
+    """Otherwise large defects would be moved or grown by a reduction that should leave them alone."""
+    mask = blank()
+    mask[8:24, 0:16] = 1
+    cells = latent_mask(mask, 4, reduction)
+    assert cells.dtype == torch.float32
+    assert torch.equal(cells[0, 2:, :4], torch.ones(4, 4))
+    assert cells.sum() == 16
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("feather", [1, 2, 8])
+def test_components_under_six_pixels_wide_keep_full_strength(width, feather):
+    """Otherwise a scratch or a pinhole would be faded into the photograph."""
+    for mask in (rectangle(width, 15), rectangle(15, width), rectangle(width, width)):
+        assert np.array_equal(paste_weights(mask, feather), mask)
+
+
+@pytest.mark.parametrize("feather", [0, 1, 2, 3, 20])
+def test_weights_soften_inward_and_reach_one_at_the_core(feather):
+    """Otherwise the paste would bleed out of its mask, or a defect never show at full strength."""
+    mask = rectangle(9, 13)
+    weights = paste_weights(mask, feather)
+    assert np.all(weights[mask == 0] == 0)
+    assert np.all(weights[mask == 1] > 0)
+    assert weights.max() == 1
+    assert weights[8, 10] == 1  # the middle
+    assert weights[4, 10] == pytest.approx(1 / min(feather + 1, 5))  # its edge: depth 1 of feather + 1
+
+
+def test_feather_is_a_width_in_pixels():
+    """Otherwise `feather: 2` would not mean two pixels: the third one in has full weight."""
+    weights = paste_weights(rectangle(12, 12), 2)
+    assert weights[10, 4:10].tolist() == pytest.approx([1 / 3, 2 / 3, 1, 1, 1, 1])
+
+
+def test_each_component_has_its_own_core():
+    """Otherwise a spot beside a large defect would be faded, or one in a corner judged by its neighbour."""
+    mask = rectangle(10, 10)
+    mask[18:20, 18:20] = 1
+    mask[0, 23] = 1
+    weights = paste_weights(mask, 3)
+    assert np.all(weights[18:20, 18:20] == 1)
+    assert weights[0, 23] == 1
+    assert weights[4, 4] < 1
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 6))
+def test_paste_is_exact_outside_and_full_at_every_core(seed, feather):
+    """Otherwise published pixels outside a mask would not be the photograph's, or some component would have no core."""
+    rng = np.random.default_rng(seed)
+    mask = (ndimage.gaussian_filter(rng.normal(size=(SIZE, SIZE)), rng.uniform(0.1, 3)) > 0.1).astype(np.uint8)
+    synthetic, background = photographs(seed)
+    pasted = paste_back(synthetic, background, mask, feather)
+    assert pasted.dtype == np.uint8
+    assert np.array_equal(pasted[mask == 0], background[mask == 0])
+    weights = paste_weights(mask, feather)
+    assert np.array_equal(pasted[weights == 1], synthetic[weights == 1])
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    assert [weights[labels == k].max() for k in range(1, count + 1)] == [1.0] * count
+
+
+def test_half_weight_is_the_mean():
+    """Otherwise the softened rim would be brighter or darker than both photographs: 200 and 100 at one half is 150."""
+    mask = rectangle(9, 9)
+    pasted = paste_back(np.full((SIZE, SIZE, 3), 200, np.uint8), np.full((SIZE, SIZE, 3), 100, np.uint8), mask, 1)
+    assert pasted[4, 8].tolist() == [150, 150, 150]
+    assert pasted[5, 8].tolist() == [200, 200, 200]
+    rounded = paste_back(np.full((SIZE, SIZE, 3), 200, np.uint8), np.full((SIZE, SIZE, 3), 100, np.uint8), mask, 2)
+    assert rounded[4:7, 8, 0].tolist() == [133, 167, 200]  # 133.3, 166.7, 200
+
+
+def test_balance_by_hand():
+    """Otherwise the loss would overlook small defects: a quarter of the image counts fourfold, one cell of 64 at most the limit."""
+    masks = torch.zeros(3, 1, 8, 8)
+    masks[0, 0, :4, :4] = 1
+    masks[1, 0, 0, 0] = 1
+    weights = area_balance(masks, 20.0)
+    assert weights[0, 0, 0, 0] == 4
+    assert weights[0, 0, 7, 7] == 1
+    assert weights[1, 0, 0, 0] == 20
+    assert torch.equal(weights[2], torch.ones(1, 8, 8))
+
+
+def test_a_limit_of_one_weighs_nothing():
+    """Otherwise the paper's setting would not be the paper's loss."""
+    masks = (torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)) > 0.5).float()
+    assert torch.equal(area_balance(masks, 1.0), torch.ones_like(masks))

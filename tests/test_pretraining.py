@@ -1,0 +1,176 @@
+import os
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from miniatures import PATCH, SIZE, defect_images, interruptible, small_params
+from torch import nn
+
+from stage.base import load_base
+from stage.pretraining import TEXT_LENGTH, Examples, PretrainingLoss, WeightAverage, pick, pretrain, small_base, turned
+from stage.progress import Interrupted
+from stage.schedule import NoiseSchedule
+
+CELLS = SIZE // PATCH
+
+
+def examples():
+    """Two normal bottles and four defective ones."""
+    data = defect_images()
+    normal = np.random.default_rng(0).integers(60, 120, (2, SIZE, SIZE, 3)).astype(np.uint8)
+    words = [name.replace("_", " ") for name in data.defects]
+    return Examples(
+        np.concatenate([normal, data.images]),
+        np.concatenate([np.zeros((2, SIZE, SIZE), np.uint8), data.masks]),
+        ["bottle", "bottle", *(f"bottle {word}" for word in words)],
+        [None, None, *(f"isolated bottle {word}" for word in words)],
+    )
+
+
+def settings(**changes):
+    small = {"iterations": 4, "batch": 8, "patch": PATCH, "widths": (16,), "text_width": 16, "defect_share": 0.5, "augment": False}
+    return small_params().pretrain.model_copy(update=small | changes)
+
+
+def run(folder, **changes):
+    return pretrain(
+        examples(), settings(**changes), timestep_count=1000, seed=3, state=folder / "state.safetensors", execution=small_params().execution
+    )
+
+
+def weights(base):
+    return {f"{k}.{name}": value for k, part in enumerate(base.modules()) for name, value in part.state_dict().items()}
+
+
+def same(a, b):
+    theirs = weights(b)
+    return all(torch.equal(value, theirs[name]) for name, value in weights(a).items())
+
+
+def test_defective_and_normal_rows_are_told_apart():
+    """Otherwise the share of defective images in a batch would not be what params.yaml says."""
+    assert examples().normal.tolist() == [0, 1]
+    assert examples().defective.tolist() == [2, 3, 4, 5]
+
+
+def test_pretrained_base_loads_as_any_other(tmp_path):
+    """Otherwise `train` would need a second way of loading; the folder is diffusers' layout."""
+    base, curve = run(tmp_path)
+    base.save(tmp_path / "base")
+    loaded = load_base(tmp_path / "base")
+    assert same(base, loaded)
+    assert loaded.prediction == base.prediction
+    assert loaded.factor == PATCH
+    assert loaded.schedule.timestep_count == 1000
+    assert len(curve) == 4
+    assert not any(module.training for part in base.modules() for module in part.modules())
+
+
+def test_same_seed_same_base(tmp_path):
+    """Otherwise nobody could make a base again from what the report names."""
+    assert same(run(tmp_path / "a")[0], run(tmp_path / "b")[0])
+
+
+def test_every_training_prompt_fits_and_has_its_own_words(tmp_path):
+    """Otherwise two defect types would have one condition, or a prompt with eight learned tokens be cut off."""
+    base = small_base(examples(), settings(), 1000)
+    texts = sorted({text for text in (*examples().prompts, *examples().isolated) if text})
+    tokens = [tuple(base.tokenizer(text).input_ids) for text in texts]
+    assert len(set(tokens)) == len(texts)
+    assert max(map(len, tokens)) + 8 <= TEXT_LENGTH
+    assert base.embed(texts).shape == (5, TEXT_LENGTH, 16)
+
+
+@pytest.mark.parametrize(("decay", "kept"), [(1.0, True), (0.0, False)])
+def test_published_weights_are_the_running_average(tmp_path, decay, kept):
+    """Otherwise the last, noisy weights would be published: an average that never moves leaves those of the beginning."""
+    base, _ = run(tmp_path, weight_average=decay)
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        untrained = small_base(examples(), settings(), 1000)
+    assert same(base, untrained) == kept
+
+
+def test_running_average_by_hand():
+    """Otherwise the decay would mean something else: 0.9 of the old and 0.1 of the new, twice, from 0 to 1."""
+    module = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(module.weight)
+    average = WeightAverage(module, 0.9)
+    nn.init.ones_(module.weight)
+    average.update()
+    average.update()
+    assert average.average.weight.item() == pytest.approx(0.19)
+    assert module.weight.item() == 1
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 1.0])
+def test_batches_are_whole_images_and_isolated_defects(share):
+    """Otherwise the base would not have seen what both branches ask of it: half of the defective ones alone, zero elsewhere."""
+    params = settings(batch=8, defect_share=share)
+    base = small_base(examples(), params, 1000)
+    silent = NoiseSchedule(torch.full((1000,), 1 - 1e-14, dtype=torch.float64))
+    seen = []
+    base.unet.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    PretrainingLoss(replace(base, schedule=silent), examples(), params, seed=0)(0)
+    latents = base.encode(torch.from_numpy(examples().images).movedim(-1, 1) / 127.5 - 1)
+    outside = np.stack([mask.reshape(CELLS, PATCH, CELLS, PATCH).max((1, 3)) == 0 for mask in examples().masks])
+    alone = latents * torch.from_numpy(~outside)[:, None]
+    kinds = [kind(row, latents, alone) for row in seen[0]]
+    assert kinds.count("isolated") == 8 * share / 2
+    assert kinds.count("defective") == 8 * share / 2
+    assert kinds.count("normal") == 8 * (1 - share)
+
+
+def kind(row, latents, alone):
+    """What a row of a batch, seen without noise, is."""
+    close = [torch.allclose(row, latents[k], atol=1e-4) for k in range(6)]
+    if any(close):
+        return "normal" if close.index(True) < 2 else "defective"
+    return "isolated" if any(torch.allclose(row, alone[k], atol=1e-4) for k in range(2, 6)) else "unknown"
+
+
+def test_loss_depends_on_the_iteration_alone():
+    """Otherwise a resumed training would draw other batches than an uninterrupted one."""
+    params = settings(augment=True)
+    base = small_base(examples(), params, 1000).freeze()
+    loss = PretrainingLoss(base, examples(), params, seed=2**63 - 1)
+    first, other, again = loss(1)["loss"], loss(2)["loss"], loss(1)["loss"]
+    assert first == again != other
+
+
+def test_picked_rows_are_of_those_given():
+    """Otherwise normal images would be taught as defects."""
+    generator = torch.Generator().manual_seed(0)
+    assert set(pick(torch.tensor([4, 7]), 50, generator).tolist()) == {4, 7}
+    assert pick(torch.tensor([], dtype=torch.int64), 3, generator).tolist() == []
+
+
+def test_images_turn_with_their_masks():
+    """Otherwise a mask would mark a place where its defect is not; without a generator nothing turns."""
+    data, rows = examples(), torch.arange(2, 6).repeat(8)
+    images, masks = turned(data, rows, torch.Generator().manual_seed(0))
+    assert np.array_equal((images == 230).all(-1), masks == 1)
+    assert len({mask.tobytes() for mask in masks}) > 4
+    images, masks = turned(data, rows, None)
+    assert np.array_equal(images, data.images[rows])
+    assert np.array_equal(masks, data.masks[rows])
+
+
+def test_interrupted_pretraining_resumes_to_the_bit(tmp_path, monkeypatch):
+    """Otherwise Ctrl-C would change the base, and with it everything that stands on it: weights, average and curve."""
+    whole, curve = run(tmp_path / "whole")
+    step = torch.optim.AdamW.step
+
+    def interrupted_step(self, *arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        return step(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", interrupted_step)
+        with interruptible(), pytest.raises(Interrupted):
+            run(tmp_path / "parts")
+    resumed, resumed_curve = run(tmp_path / "parts")
+    assert resumed_curve.equals(curve)
+    assert same(resumed, whole)

@@ -1,0 +1,174 @@
+"""Rendering: a sample is a pure function of its row, and outside the mask it is the photograph, byte for byte."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from small_factory import Factory, build
+
+from stage.augment import turn
+from stage.datasets.catalog import read_catalog
+from stage.pairs import Pair, decode_image, decode_mask
+from stage.schedule import CLEAN, Transition
+from stage.synthesis.batch import write_batch
+from stage.synthesis.plan import PlanRow, make_plan
+from stage.synthesis.render import RowNoise, moves
+
+
+@pytest.fixture(scope="module")
+def factory(tmp_path_factory: pytest.TempPathFactory) -> Factory:
+    return build(tmp_path_factory.mktemp("factory"))
+
+
+@pytest.fixture(scope="module")
+def rows(factory: Factory) -> list[PlanRow]:
+    """Of one defect type, with several backgrounds, masks and turns."""
+    params = factory.params.synthesize.model_copy(update={"count": 9})
+    plan = make_plan(read_catalog(factory.catalog), params, factory.params.base.prompts, settings="test", root_seed=3)
+    return [row for row in plan if row.defect == "crack"]
+
+
+def render(factory: Factory, rows: list[PlanRow], **changes: object) -> list[Pair]:
+    return factory.renderer(**changes).render(rows, factory.source())
+
+
+def digests(samples: list[Pair]) -> list[str]:
+    return [hashlib.sha256(image.tobytes() + mask.tobytes()).hexdigest() for image, mask in samples]
+
+
+@pytest.mark.parametrize("known_region", ["posterior", "fresh", "fresh_resample"])
+def test_two_runs_are_equal_to_the_bit(factory: Factory, rows: list[PlanRow], known_region: str) -> None:
+    """A dataset could not be made again, and a resumed run would differ from an unbroken one."""
+    changes = {"known_region": known_region, "jump_length": 2, "resamplings": 2}
+
+    assert digests(render(factory, rows[:4], **changes)) == digests(render(factory, rows[:4], **changes))
+
+
+def test_a_sample_does_not_depend_on_the_rows_beside_it(factory: Factory, rows: list[PlanRow]) -> None:
+    """Asking for more samples, or losing a worker, would change the others."""
+    full = digests(render(factory, rows[:4]))
+
+    assert digests(render(factory, [rows[0], rows[5], rows[6], rows[3]]))[::3] == full[::3]
+    assert len(set(full)) == 4
+
+
+def test_a_padded_tail_gives_the_same_samples_as_a_full_batch(factory: Factory, rows: list[PlanRow]) -> None:
+    """The last samples of a type would change when more are asked for."""
+    full = digests(render(factory, rows[:4]))
+
+    for count in (1, 2, 3):
+        assert digests(render(factory, rows[:count])) == full[:count]
+
+
+def test_the_network_always_sees_a_whole_batch(factory: Factory, rows: list[PlanRow]) -> None:
+    """The last bits of a sample, which depend on the batch's shape, would depend on how many samples were asked for."""
+    renderer, shapes = factory.renderer(), set[int]()
+    hook = renderer.generator.unet.register_forward_pre_hook(lambda _, inputs: shapes.add(len(inputs[0])))
+    with hook:
+        samples = renderer.render(rows[:3], factory.source())
+
+    assert (shapes, len(samples)) == ({4}, 3)
+
+
+def test_torch_s_own_generator_plays_no_part(factory: Factory, rows: list[PlanRow]) -> None:
+    """A sample would depend on what the process did before."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        first = digests(render(factory, rows[:2]))
+        torch.manual_seed(2)
+        assert digests(render(factory, rows[:2])) == first
+
+
+@pytest.mark.parametrize("feather", [0, 2])
+def test_outside_the_mask_a_sample_is_its_background(factory: Factory, rows: list[PlanRow], feather: int) -> None:
+    """A segmenter would learn the traces of the generator instead of the defect."""
+    source = factory.source()
+    for start in (0, 4, 8):
+        batch = rows[start : start + 4]
+        for row, sample in zip(batch, render(factory, batch, feather=feather), strict=True):
+            background = source.backgrounds[row.background_sha256].image
+            changed = (sample.image != background).any(axis=-1)
+            assert not changed[sample.mask == 0].any()
+            assert changed[sample.mask == 1].any()
+
+
+def test_a_sample_s_mask_is_that_of_its_row_turned(factory: Factory, rows: list[PlanRow]) -> None:
+    """The label would not be where the defect is."""
+    masks = factory.source().masks
+    samples = [sample for start in (0, 4, 8) for sample in render(factory, rows[start : start + 4])]
+
+    for row, sample in zip(rows, samples, strict=True):
+        assert np.array_equal(sample.mask, turn(masks[row.mask_sha256].mask, row.mask_turn))
+    assert len({sample.mask.tobytes() for sample in samples}) > 2
+
+
+def test_another_seed_gives_another_defect(factory: Factory, rows: list[PlanRow]) -> None:
+    """Five hundred samples would be one sample on five hundred photographs."""
+    first = rows[0]
+    same, other, *_ = render(factory, [first, first._replace(seed=first.seed + 1)])
+
+    inside = same.mask == 1
+    assert (same.image[inside] != other.image[inside]).mean() > 0.5
+
+
+@pytest.mark.parametrize("changes", [{"steps": 5}, {"known_region": "fresh"}, {"graded_intervals": ()}])
+def test_sampling_parameters_reach_the_sampler(factory: Factory, rows: list[PlanRow], changes: dict[str, object]) -> None:
+    """An ablation would compare a method with itself."""
+    assert digests(render(factory, rows[:1], **changes)) != digests(render(factory, rows[:1]))
+
+
+def test_noise_of_a_row_is_its_own_in_any_company(rows: list[PlanRow]) -> None:
+    """A sample's noise would depend on its neighbours."""
+    like = torch.zeros(3, 2, 5, 5)
+    noise, reversed_noise = RowNoise(rows[:3], like), RowNoise(rows[:3][::-1], like)
+
+    draws = [(noise(), reversed_noise()) for _ in range(3)]
+
+    assert all(torch.equal(one, other.flip(0)) for one, other in draws)
+    assert torch.equal(draws[2][0][1], _third_draw(rows[1].seed))
+    assert all(one.shape == like.shape for one, _ in draws)
+
+
+def _third_draw(seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(2, 5, 5, generator=generator) for _ in range(3)][2]
+
+
+def test_the_walk_ends_free_of_noise_in_as_many_calls_as_steps(factory: Factory) -> None:
+    """Samples would keep noise, or cost more than was asked for."""
+    params = factory.params.synthesize
+    plain = moves(params, 1000)
+    resampled = moves(params.model_copy(update={"known_region": "fresh_resample", "jump_length": 1, "resamplings": 2}), 1000)
+
+    assert plain == [Transition(999, 749), Transition(749, 499), Transition(499, 249), Transition(249, CLEAN)]
+    assert sum(move.s < move.t for move in resampled) == 1 + 2 * 3
+    assert resampled[-1].s == CLEAN
+
+
+def test_a_written_batch_holds_rows_verdicts_and_pixels(factory: Factory, rows: list[PlanRow], tmp_path: Path) -> None:
+    """A sample would carry another one's lineage, or be rendered differently than when asked for alone."""
+    params = factory.params.synthesize.model_copy(update={"min_contrast": 0.0})
+    renderer, source = factory.renderer(), factory.source()
+
+    write_batch(renderer, rows[4:7], source, params, checkpoint="c" * 64, file=tmp_path / "b.parquet")
+
+    written = pq.read_table(tmp_path / "b.parquet").to_pylist()
+    for row, found, sample in zip(rows[4:7], written, renderer.render(rows[4:7], source), strict=True):
+        assert {name: found[name] for name in PlanRow._fields} == row._asdict()
+        assert np.array_equal(decode_image(found["image"]["bytes"]), sample.image)
+        assert np.array_equal(decode_mask(found["mask"]["bytes"]), sample.mask)
+        assert (found["checkpoint"], found["verdict"], found["outside"]) == ("c" * 64, "accepted", 0)
+        difference = np.abs(sample.image.astype(float) - source.backgrounds[row.background_sha256].image)
+        assert found["contrast"] == pytest.approx(difference[sample.mask == 1].mean(), abs=5e-4)
+
+
+def test_a_faint_batch_is_written_with_its_reasons(factory: Factory, rows: list[PlanRow], tmp_path: Path) -> None:
+    """Rejected samples would vanish."""
+    params = factory.params.synthesize.model_copy(update={"min_contrast": 255.0})
+
+    write_batch(factory.renderer(), rows[:3], factory.source(), params, checkpoint="", file=tmp_path / "b.parquet")
+
+    assert pq.read_table(tmp_path / "b.parquet")["verdict"].to_pylist() == ["rejected"] * 3

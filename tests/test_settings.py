@@ -1,0 +1,124 @@
+"""The parameter files: `use-data` changes four values and nothing else; the named settings differ in values only."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stage.params import ConfigError, load_params
+from stage.settings import use_data
+
+ROOT = Path(__file__).parents[1]
+ORIGINAL = (ROOT / "params.yaml").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A copy of the repository's parameter file."""
+    (tmp_path / "params.yaml").write_text(ORIGINAL, encoding="utf-8")
+    return tmp_path / "params.yaml"
+
+
+def keys(values: Any, place: str = "") -> list[str]:
+    """Every key in its order, as `section.key`."""
+    if not isinstance(values, dict):
+        return [place]
+    return [name for key, value in values.items() for name in keys(value, f"{place}.{key}")]
+
+
+def comment(line: str) -> str:
+    """What follows the value, at whatever column."""
+    return line.partition(" # ")[2]
+
+
+def test_the_four_values_are_written_and_no_other(file: Path, tmp_path: Path) -> None:
+    """A run on one's own data would be trained with other numbers than the file says."""
+    before = load_params(file)
+    use_data(file, tmp_path / "images", "btad", ["bolt", "nut"], "CC BY 4.0")
+    after = load_params(file)
+
+    changed = {"source": (tmp_path / "images").as_posix(), "layout": "btad", "licence": "CC BY 4.0"}
+    assert after == before.model_copy(update={"categories": ("bolt", "nut"), "prepare": before.prepare.model_copy(update=changed)})
+
+
+@pytest.mark.parametrize("categories", [["bolt"], [f"category {k}" for k in range(40)]])
+def test_every_other_line_stays_as_it_is(file: Path, categories: list[str]) -> None:
+    """Units, sources and the reader's own notes would be gone, and `git diff` would show a file made anew."""
+    use_data(file, Path("/data"), "mvtec", categories, "unknown")
+
+    lines = list(zip(ORIGINAL.splitlines(), file.read_text(encoding="utf-8").splitlines(), strict=True))
+    changed = [before.split(":")[0].strip() for before, after in lines if before != after]
+    assert changed == ["categories", "source", "layout", "licence"]
+    assert all(comment(before) == comment(after) for before, after in lines)
+
+
+def test_writing_twice_is_writing_once(file: Path) -> None:
+    """Comments would wander to the right with every use."""
+    contents = []
+    for _ in range(3):
+        use_data(file, Path("/data"), "mvtec", ["bolt"], "unknown")
+        contents.append(file.read_text(encoding="utf-8"))
+
+    assert all(one == other for one, other in pairwise(contents))
+
+
+@pytest.mark.parametrize("name", ["01", "on", "no", "Null", "1e3", "Prüfling", "metal nut", "0x1f", "2024-01-01"])
+def test_a_category_is_a_name_whatever_yaml_thinks_of_it(file: Path, name: str) -> None:
+    """BTAD's category `01` would be the number 1, and a folder called `on` true."""
+    use_data(file, Path("/data"), "mvtec", [name], "no")
+
+    assert load_params(file).categories == (name,)
+    assert load_params(file).prepare.licence == "no"
+
+
+@pytest.mark.parametrize("folder", ["/a b/#c: [d]", '/Prüf\'linge/"x"', "/" + "long/" * 300 + "x"])
+def test_any_folder_can_be_named(file: Path, folder: str) -> None:
+    """Images in a folder with an odd name could not be used."""
+    use_data(file, Path(folder), "mvtec", ["bolt"], "unknown")
+
+    assert load_params(file).prepare.source == folder
+
+
+def test_a_relative_folder_is_made_absolute(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file would mean another folder from another place."""
+    monkeypatch.chdir(tmp_path)
+
+    use_data(file, Path("images"), "mvtec", ["bolt"], "unknown")
+
+    assert load_params(file).prepare.source == (tmp_path / "images").as_posix()
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "", "{category}"])
+def test_a_name_that_cannot_be_a_category_leaves_the_file_as_it_was(file: Path, name: str) -> None:
+    """A parameter file that does not load would be left behind, or the message would name a file that is gone."""
+    with pytest.raises(ConfigError, match=r"params\.yaml, found \d problem.*\n  categories\.0"):
+        use_data(file, Path("/data"), "mvtec", [name], "unknown")
+
+    assert file.read_text(encoding="utf-8") == ORIGINAL
+    assert [path.name for path in file.parent.iterdir()] == ["params.yaml"]
+
+
+def test_without_a_parameter_file_there_is_one_message(tmp_path: Path) -> None:
+    """`stage use-data` outside the project would end in a traceback."""
+    with pytest.raises(ConfigError, match=r"Expected a parameter file .*Run from the project's root"):
+        use_data(tmp_path / "params.yaml", Path("/data"), "mvtec", ["bolt"], "unknown")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "params").glob("*.yaml")), ids=lambda path: path.name)
+def test_named_settings_have_the_keys_of_params_yaml_and_load(path: Path) -> None:
+    """`cp params/... params.yaml` would not work, or would silently leave a value as the demo has it."""
+    assert keys(yaml.safe_load(path.read_text(encoding="utf-8"))) == keys(yaml.safe_load(ORIGINAL))
+    load_params(path)
+
+
+def test_the_paper_s_settings_are_the_paper_s() -> None:
+    """Results would be called the paper's that are not: the numbers are those of Sections III and IV-A."""
+    paper = load_params(ROOT / "params" / "paper-mvtec.yaml")
+
+    assert (paper.train.iterations, paper.train.batch, paper.train.learning_rate, paper.train.residual) == (80000, 4, 1e-3, False)
+    assert (paper.base.timestep_count, paper.method.alignment_threshold, paper.method.token_count) == (1000, 200, 8)
+    assert (paper.synthesize.count, paper.synthesize.steps, paper.synthesize.known_region) == (500, 1000, "fresh")
+    assert paper.synthesize.graded_intervals == ((800, 1000), (300, 400))
+    assert (paper.base.source, paper.prepare.image_size, len(paper.categories)) == ("CompVis/ldm-text2im-large-256", 256, 15)

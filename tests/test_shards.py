@@ -1,0 +1,196 @@
+"""Shards: every sample once, with its lineage and verdict, readable by others, and named by digests that hold."""
+
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import datasets
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from small_factory import plan_row
+
+from stage.pairs import CorruptShardError, Pair
+from stage.quality import Verdict
+from stage.shards import FEATURES, MANIFEST, assemble, read_samples, sample_row, write_samples
+from stage.synthesis.plan import PlanRow
+
+
+def pair(ordinal: int) -> Pair:
+    random = np.random.default_rng(ordinal)
+    return Pair(random.integers(0, 256, (8, 8, 3), dtype=np.uint8), random.integers(0, 2, (8, 8), dtype=np.uint8))
+
+
+def sample(ordinal: int) -> dict[str, Any]:
+    """Every third one is rejected."""
+    verdict = Verdict(3.5, 0, "rejected", "faint") if ordinal % 3 == 2 else Verdict(20.25, 0, "accepted", "")
+    return sample_row(plan_row(ordinal), pair(ordinal), verdict, checkpoint="c" * 64)
+
+
+def batch_files(folder: Path, count: int, size: int) -> list[Path]:
+    files = [folder / f"{number:06d}.parquet" for number in range(-(-count // size))]
+    for number, file in enumerate(files):
+        write_samples((sample(k) for k in range(number * size, min(count, (number + 1) * size))), file)
+    return files
+
+
+def published(folder: Path, count: int = 12, *, size: int = 4, shard_rows: int = 5) -> Path:
+    """A folder of shards, made from batches of `size`."""
+    assemble(batch_files(folder / "batches", count, size), shard_rows, folder / "new")
+    return folder / "new"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_hugging_face_datasets_decodes_the_pictures_and_has_every_column(tmp_path: Path) -> None:
+    """Users of `load_dataset` would get dictionaries of bytes instead of images, or lose the lineage."""
+    files = str(published(tmp_path) / "*.parquet")
+
+    loaded = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path / "cache"))
+
+    assert loaded.column_names == [*PlanRow._fields, *Verdict._fields, "checkpoint", "image", "mask"]
+    assert len(loaded) == 12
+    for ordinal, row in enumerate(loaded):
+        _assert_is(row, ordinal)
+
+
+def test_hugging_face_datasets_streams_the_same(tmp_path: Path) -> None:
+    """A dataset too large for one machine could not be trained on."""
+    streamed = datasets.load_dataset("parquet", data_files=str(published(tmp_path) / "*.parquet"), split="train", streaming=True)
+
+    rows = list(streamed)
+
+    assert len(rows) == 12
+    for ordinal, row in enumerate(rows):
+        _assert_is(row, ordinal)
+
+
+def _assert_is(row: dict[str, Any], ordinal: int) -> None:
+    image, mask = pair(ordinal)
+    assert {name: row[name] for name in PlanRow._fields} == plan_row(ordinal)._asdict()
+    assert isinstance(row["image"], Image.Image)
+    assert isinstance(row["mask"], Image.Image)
+    assert np.array_equal(np.asarray(row["image"]), image)
+    assert np.array_equal(np.asarray(row["mask"]), mask * 255)
+    assert row["verdict"] == ("rejected" if ordinal % 3 == 2 else "accepted")
+
+
+def test_duckdb_and_pandas_read_the_columns(tmp_path: Path) -> None:
+    """The queries of docs/data.md would not run."""
+    folder = published(tmp_path)
+
+    query = f"SELECT verdict, count(*), avg(contrast), max(seed) FROM '{folder}/shard-*.parquet' GROUP BY verdict ORDER BY verdict"
+    frame = pd.read_parquet(folder / "shard-00000.parquet", columns=["sample_id", "contrast"])
+
+    assert duckdb.sql(query).fetchall() == [("accepted", 8, 20.25, 2**62 + 10), ("rejected", 4, 3.5, 2**62 + 11)]
+    assert frame.sample_id.tolist() == [f"part/crack/{k:06d}" for k in range(5)]
+
+
+def test_a_picture_says_that_it_is_synthetic_and_which_sample_it_is() -> None:
+    """A picture that left its shard would pass for a photograph."""
+    row = sample(4)
+
+    for name in ("image", "mask"):
+        with Image.open(io.BytesIO(row[name]["bytes"])) as opened:
+            assert opened.info == {"Synthetic": "true", "Sample": "part/crack/000004"}
+
+
+def test_a_row_has_the_columns_of_the_shard() -> None:
+    """A value would be dropped when it is written, without a word."""
+    assert list(sample(0)) == list(FEATURES)
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 5, 6, 11, 12, 50])
+def test_a_shard_is_a_fixed_run_of_samples_for_any_batch(tmp_path: Path, size: int) -> None:
+    """Another batch size would move samples between files, and every file would count as changed."""
+    folder = published(tmp_path, size=size)
+
+    counts = [pd.read_parquet(path, columns=["ordinal"]).ordinal.tolist() for path in sorted(folder.glob("shard-*.parquet"))]
+
+    assert counts == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11]]
+
+
+def test_the_same_samples_give_the_same_bytes(tmp_path: Path) -> None:
+    """DVC would see a new version where nothing has changed."""
+    assert contents(published(tmp_path / "a")) == contents(published(tmp_path / "b", size=7))
+
+
+def test_the_manifest_s_digests_hold(tmp_path: Path) -> None:
+    """A metric would name a dataset that nobody can find or check."""
+    folder = published(tmp_path)
+    manifest = json.loads((folder / MANIFEST).read_text())
+
+    digests = []
+    for shard in manifest["shards"]:
+        assert shard["sha256"] == hashlib.sha256((folder / shard["path"]).read_bytes()).hexdigest()
+        rows = pd.read_parquet(folder / shard["path"])
+        told = b"".join(row.sample_id.encode() + row.image["bytes"] + row.mask["bytes"] for row in rows.itertuples())
+        digests.append(hashlib.sha256(told).hexdigest())
+    assert digests == [shard["pixels"] for shard in manifest["shards"]]
+    assert manifest["digest"] == hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def test_the_manifest_counts(tmp_path: Path) -> None:
+    """The report would say that more samples were accepted than there are."""
+    manifest = assemble(batch_files(tmp_path / "batches", 12, 4), 5, tmp_path / "new")
+
+    assert {name: manifest[name] for name in ("count", "accepted", "rejected")} == {"count": 12, "accepted": 8, "rejected": 4}
+    assert [(shard["rows"], shard["accepted"]) for shard in manifest["shards"]] == [(5, 4), (5, 3), (2, 1)]
+    assert json.loads((tmp_path / "new" / MANIFEST).read_text()) == manifest
+
+
+def test_one_other_pixel_gives_another_digest(tmp_path: Path) -> None:
+    """Two datasets would pass for the same one."""
+    rows = [sample(0), sample(0)]
+    image, mask = pair(0)
+    changed = image.copy()
+    changed[0, 0, 0] ^= 1
+    rows[1] = sample_row(plan_row(0), Pair(changed, mask), Verdict(20.25, 0, "accepted", ""), checkpoint="c" * 64)
+    for number, row in enumerate(rows):
+        write_samples([row], tmp_path / f"{number}.parquet")
+
+    one, other = (assemble([tmp_path / f"{number}.parquet"], 5, tmp_path / f"new{number}") for number in (0, 1))
+
+    assert one["digest"] != other["digest"]
+
+
+def test_rejected_samples_stay_in_the_shards_and_out_of_training(tmp_path: Path) -> None:
+    """A faint defect would be taught to the segmenter, or its reason be lost."""
+    folder = published(tmp_path)
+
+    every, accepted = (read_samples(folder, accepted_only=only) for only in (False, True))
+
+    assert every.table["ordinal"].to_pylist() == list(range(12))
+    assert accepted.table["ordinal"].to_pylist() == [0, 1, 3, 4, 6, 7, 9, 10]
+    assert every.table["reason"].to_pylist()[2] == "faint"
+    assert np.array_equal(accepted[2].image, pair(3).image)
+    assert np.array_equal(accepted[2].mask, pair(3).mask)
+
+
+def test_a_file_that_the_manifest_does_not_name_is_not_read(tmp_path: Path) -> None:
+    """A shard left over from something else would count as published."""
+    folder = published(tmp_path)
+    write_samples([sample(99)], folder / "shard-00099.parquet")
+
+    assert len(read_samples(folder, accepted_only=False)) == 12
+
+
+def test_a_truncated_shard_is_named(tmp_path: Path) -> None:
+    """A user would see a traceback of pyarrow, without the file's name."""
+    shard = published(tmp_path) / "shard-00001.parquet"
+    shard.write_bytes(shard.read_bytes()[:-20])
+
+    with pytest.raises(CorruptShardError, match=r"shard-00001\.parquet.*dvc repro"):
+        read_samples(shard.parent, accepted_only=True)
+
+
+def test_missing_samples_are_named(tmp_path: Path) -> None:
+    """`stage export` before the first run would end in a traceback."""
+    with pytest.raises(CorruptShardError, match=r"Expected manifest\.json .*, found none\. Run `dvc repro synthesize`"):
+        read_samples(tmp_path, accepted_only=True)

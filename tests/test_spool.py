@@ -1,0 +1,138 @@
+"""Unfinished work: found again only for the very same inputs, published in one move."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from stage.params import load_params
+from stage.spool import code_digest, publish, spool_folder, work_key, write_whole
+
+PARAMS = load_params(Path(__file__).parents[1] / "params.yaml")
+
+
+@pytest.fixture(autouse=True)
+def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The spool lies in the folder one works in."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Load one more module, with a source file of its own."""
+
+    def load(name: str) -> Path:
+        loaded = ModuleType(name)
+        loaded.__file__ = str(tmp_path / f"{name}.py")
+        Path(loaded.__file__).write_text("one = 1\n")
+        monkeypatch.setitem(sys.modules, name, loaded)
+        return Path(loaded.__file__)
+
+    return load
+
+
+def test_the_same_inputs_have_the_same_key() -> None:
+    """Every resumed run would begin again."""
+    again = load_params(Path(__file__).parents[1] / "params.yaml")
+
+    assert work_key(1, PARAMS.synthesize, "digest") == work_key(1, again.synthesize, "digest")
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer")  # no parameter is meant to be that text
+@pytest.mark.parametrize("name", list(type(PARAMS.synthesize).model_fields))
+def test_every_parameter_changes_the_key(name: str) -> None:
+    """A run would resume over samples that other parameters had made."""
+    other = PARAMS.synthesize.model_copy(update={name: "another"})
+
+    assert work_key(other) != work_key(PARAMS.synthesize)
+
+
+@pytest.mark.parametrize("other", [(2, "a", "b"), (1, "a", "c"), (1, "b", "a"), (1, "ab", ""), (1, ["a", "b"]), (1, "a")])
+def test_every_input_changes_the_key(other: tuple[object, ...]) -> None:
+    """A run would resume over samples of another checkpoint."""
+    assert work_key(*other) != work_key(1, "a", "b")
+
+
+def test_changed_code_changes_the_key(module: Callable[[str], Path]) -> None:
+    """After a correction, the samples that the mistake had made would be taken up."""
+    source = module("stage.added")
+    before = work_key(1)
+
+    source.write_text("one = 2\n")
+
+    assert work_key(1) != before
+
+
+def test_code_that_is_not_ours_does_not_change_the_key(module: Callable[[str], Path]) -> None:
+    """A test file or an orchestrator's change would throw work away."""
+    before = code_digest()
+
+    module("stages")
+    module("flows.added")
+
+    assert code_digest() == before
+
+
+def test_work_is_found_again_by_its_key() -> None:
+    """A killed run would lose all that it had done."""
+    (spool_folder("train", "bolt", "k1") / "state").write_text("half")
+
+    assert (spool_folder("train", "bolt", "k1") / "state").read_text() == "half"
+    assert not list(spool_folder("train", "bolt", "k2").iterdir())
+
+
+def test_published_is_what_was_in_the_folder_and_nothing_else(tmp_path: Path) -> None:
+    """Files of an earlier version would stay among the new ones."""
+    output = tmp_path / "data" / "train" / "bolt"
+    for content in ("first", "second"):
+        new = spool_folder("train", "bolt", "k1") / "new"
+        new.mkdir()
+        (new / content).write_text(content)
+        publish(new, output)
+
+        assert {path.name: path.read_text() for path in output.iterdir()} == {content: content}
+
+
+def test_publication_is_a_rename(tmp_path: Path) -> None:
+    """A kill during a copy would leave half an output."""
+    new = spool_folder("train", "bolt", "k1") / "new"
+    new.mkdir()
+    inode = new.stat().st_ino
+
+    publish(new, tmp_path / "out")
+
+    assert (tmp_path / "out").stat().st_ino == inode
+
+
+def test_publication_ends_the_unfinished_work_of_that_verb_and_category_alone(tmp_path: Path) -> None:
+    """The spool would grow with every changed parameter, or another category's work would be lost."""
+    others = [spool_folder(*place) for place in (("train", "nut", "k1"), ("synthesize", "bolt", "k1"))]
+    spool_folder("train", "bolt", "stale")
+    new = spool_folder("train", "bolt", "k1") / "new"
+    new.mkdir()
+
+    publish(new, tmp_path / "out")
+
+    assert not (tmp_path / ".spool" / "train" / "bolt").exists()
+    assert all(folder.is_dir() for folder in others)
+
+
+def test_only_a_folder_of_the_spool_can_be_published(tmp_path: Path) -> None:
+    """What lies around a folder from elsewhere would be deleted as unfinished work."""
+    (tmp_path / "a" / "b" / "new").mkdir(parents=True)
+
+    with pytest.raises(ValueError, match="spool"):
+        publish(tmp_path / "a" / "b" / "new", tmp_path / "out")
+    assert (tmp_path / "a" / "b" / "new").is_dir()
+
+
+def test_a_small_file_is_written_whole(tmp_path: Path) -> None:
+    """A half-written curve would count as a finished training."""
+    (tmp_path / "curve.csv").write_text("old")
+
+    write_whole("neu: ζ\n", tmp_path / "curve.csv")
+
+    assert (tmp_path / "curve.csv").read_text(encoding="utf-8") == "neu: ζ\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["curve.csv"]

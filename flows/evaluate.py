@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from flows.runtime import run
 from stage.params import Params, load_params
 from stage.report.pages import write_report
-from stage.results import collect
+from stage.results import collect, write_curves
 
 DATA = Path("data")
 OUTPUT = DATA / "evaluate"
@@ -23,6 +23,7 @@ def evaluate() -> None:
     OUTPUT.mkdir(parents=True, exist_ok=True)
     results = gather(params.categories)
     (OUTPUT / "metrics.json").write_text(json.dumps(results, indent=2) + "\n")
+    write_curves(DATA, params.categories, OUTPUT / "curves")
     report(params)
 
 

@@ -7,7 +7,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.runtime import run
 from stage.base_source import TRAINED_HERE, locate, write_pointer
-from stage.checkpoints import folder_digest
+from stage.digests import folder_digest
 from stage.examples import pretraining_examples
 from stage.params import Params, load_params
 from stage.pretraining import pretrain as train_base
@@ -23,7 +23,6 @@ def pretrain() -> None:
     params = load_params()
     if params.base.source == "scratch":
         publish(train_from_scratch(params), OUTPUT)
-        write_pointer(OUTPUT / TRAINED_HERE, OUTPUT)
     else:
         write_pointer(fetch(params.base.source), OUTPUT)
 
@@ -43,6 +42,7 @@ def train_from_scratch(params: Params) -> Path:
         execution=params.execution,
     )
     base.save(folder / "new" / TRAINED_HERE)
+    write_pointer(folder / "new" / TRAINED_HERE, folder / "new")
     curve.to_csv(folder / "new" / "curve.csv", index=False)
     return folder / "new"
 

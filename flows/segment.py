@@ -9,8 +9,8 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.runtime import run
 from stage.arms import Arm, arms
-from stage.checkpoints import file_digest
 from stage.device import device
+from stage.digests import file_digest
 from stage.examples import CATALOG, pairs_of
 from stage.params import Params, load_params
 from stage.predictions import write_predictions

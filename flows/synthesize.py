@@ -8,9 +8,10 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.runtime import run
 from stage.base_source import follow_pointer
-from stage.checkpoints import file_digest, load_checkpoint
-from stage.datasets.catalog import read_catalog
+from stage.checkpoints import load_checkpoint
+from stage.datasets.table import read_catalog
 from stage.device import device
+from stage.digests import file_digest
 from stage.examples import CATALOG, by_digest, pairs_of
 from stage.params import Params, load_params
 from stage.progress import track

@@ -8,7 +8,8 @@ from prefect.cache_policies import NO_CACHE
 from flows.runtime import run
 from stage.base import load_base
 from stage.base_source import follow_pointer
-from stage.checkpoints import file_digest, folder_digest, save_checkpoint
+from stage.checkpoints import save_checkpoint
+from stage.digests import file_digest, folder_digest
 from stage.examples import CATALOG, defect_images
 from stage.params import Params, load_params
 from stage.spool import publish, spool_folder, work_key

@@ -7,11 +7,12 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from stage.base import INDEX
+from stage.digests import folder_digest
 from stage.params import ConfigError
 
 POINTER = "base.json"
 TRAINED_HERE = "base"
-FILES = ("*.json", "*.txt", "*.safetensors")  # never pickles
+FILES = (INDEX, "*/*.json", "*/*.txt", "*/*.safetensors")  # never pickles, nor the whole model once more at the root
 
 
 def locate(source: str) -> Path:
@@ -23,15 +24,15 @@ def locate(source: str) -> Path:
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ConfigError(
             f"Expected base.source to be a folder with {INDEX} or a hub id that can be fetched, found {source!r}: "
-            f"{str(error).splitlines()[0]} Correct it in params.yaml, or download the checkpoint and give its folder."
+            f"{str(error).partition(chr(10))[0]} Correct it in params.yaml, or download the checkpoint and give its folder."
         ) from None
 
 
 def write_pointer(base: Path, output: Path) -> None:
-    """Note in `output` where the base lies; relative if it is in there."""
+    """Note in `output` where the base lies, relative if it is in there, and what it is: other weights make other categories."""
     output.mkdir(parents=True, exist_ok=True)
     place = base.relative_to(output) if base.is_relative_to(output) else base
-    (output / POINTER).write_text(json.dumps({"folder": place.as_posix()}) + "\n")
+    (output / POINTER).write_text(json.dumps({"folder": place.as_posix(), "digest": folder_digest(base)}) + "\n")
 
 
 def follow_pointer(output: Path) -> Path:

@@ -1,6 +1,5 @@
 """What `train` leaves of a category: adapters and tokens as safetensors, bound to the base they were trained on."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from stage.base import load_base
+from stage.digests import file_digest, folder_digest
 from stage.params import ConfigError
 from stage.training import Generator
 
@@ -22,20 +22,6 @@ class Checkpoint(NamedTuple):
     generator: Generator
     bounds: tuple[Tensor, Tensor]
     digest: str
-
-
-def folder_digest(folder: Path) -> str:
-    """SHA-256 over the names and contents of a folder's files; the same wherever the folder lies."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{file_digest(path)}\n".encode())
-    return digest.hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def save_checkpoint(generator: Generator, bounds: tuple[Tensor, Tensor], base_folder: Path, folder: Path, *, with_unet: bool) -> None:
@@ -62,7 +48,7 @@ def load_checkpoint(base_folder: Path, folder: Path) -> Checkpoint:
     if facts["base_digest"] != (found := folder_digest(base_folder)):
         raise ConfigError(
             f"Expected the base {facts['base_digest'][:12]} that {folder} was trained on, found {found[:12]} in {base_folder}. "
-            f"Run `dvc repro train@{facts['category']}`."
+            f"Run `dvc repro -f pretrain`, then `dvc repro train@{facts['category']}`."
         )
     tensors = load_file(folder / WEIGHTS)
     widths = tuple(facts["adapter_widths"])

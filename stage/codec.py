@@ -40,7 +40,7 @@ class PatchCodec(ModelMixin, ConfigMixin):
         scale = (deviations + FLOOR).sqrt()
         codec.rotation.copy_(axes.flip(1).T)
         codec.mean.copy_(vectors.mean(0))
-        codec.scale.copy_(scale * (deviations / scale).square().mean().sqrt())
+        codec.scale.copy_(scale * (deviations / scale).square().mean().sqrt().clamp(min=FLOOR))
         return codec
 
     def encode(self, images: Tensor) -> AutoencoderKLOutput:

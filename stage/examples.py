@@ -1,19 +1,58 @@
 """From a category's catalog to the arrays that training, synthesis and segmentation are given."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from stage.datasets.rules import GOOD
 from stage.pairs import Pair, Pairs
 from stage.params import Prompts
-from stage.pretraining import Examples
 from stage.prompts import prompt, prompts
-from stage.training import DefectImages
 
 CATALOG = "catalog.parquet"
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Training images and what to call them: images (N, H, W, 3) uint8, masks (N, H, W) uint8; `isolated` is None for a normal one."""
+
+    images: NDArray[np.uint8]
+    masks: NDArray[np.uint8]
+    prompts: list[str]
+    isolated: list[str | None]
+
+    @property
+    def defective(self) -> NDArray[np.int64]:
+        """Row numbers of the defective images."""
+        return np.flatnonzero([text is not None for text in self.isolated])
+
+    @property
+    def normal(self) -> NDArray[np.int64]:
+        """Row numbers of the normal images."""
+        return np.flatnonzero([text is None for text in self.isolated])
+
+
+@dataclass(frozen=True)
+class DefectImages:
+    """The generator's third of a category: images (N, H, W, 3) uint8, masks (N, H, W) uint8 in {0, 1}, the defect type of each.
+
+    Beside it, `normal` training images (K, H, W, 3) uint8.
+    """
+
+    category: str
+    images: NDArray[np.uint8]
+    masks: NDArray[np.uint8]
+    defects: list[str]
+    normal: NDArray[np.uint8]
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """Its defect types, sorted."""
+        return tuple(sorted(set(self.defects)))
 
 
 def pairs_of(folder: Path, split: str, *, good: bool) -> Pairs:
@@ -43,9 +82,10 @@ def pretraining_examples(folders: Iterable[Path], templates: Prompts) -> Example
 
 
 def defect_images(folder: Path, category: str) -> DefectImages:
-    """The generator's third of a category."""
+    """The generator's third of a category, and its normal training images."""
     found = pairs_of(folder, "train", good=False)
-    return DefectImages(category, *_stack(found), column(found, "defect"))
+    normal = _stack(pairs_of(folder, "train", good=True))[0]
+    return DefectImages(category, *_stack(found), column(found, "defect"), normal)
 
 
 def by_digest(pairs: Pairs, name: str) -> dict[str, Pair]:

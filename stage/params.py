@@ -94,6 +94,7 @@ class Train(Section):
     residual: bool
     balance_limit: Annotated[float, Field(ge=1)]
     augment: bool
+    hidden_share: Share
     train_base: bool
 
 

@@ -4,7 +4,6 @@ Shapes: N images, B batch, C latent channels, h w latent size, H W image size; m
 """
 
 import copy
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,32 +19,13 @@ from stage.base import Base, check_image_size, noise_schedule, pixels_to_tensor,
 from stage.codec import PatchCodec
 from stage.device import device
 from stage.diffusion import noised, velocity
+from stage.examples import Examples
 from stage.fitting import Fit, Losses
 from stage.masks import area_balance, latent_mask
 from stage.params import Execution, Pretrain
 from stage.seeds import derived_seed
 
 TEXT_LENGTH = 32  # tokens; two words, their neighbours and 8 learned ones fit well
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Training images and what to call them: images (N, H, W, 3) uint8, masks (N, H, W) uint8; `isolated` is None for a normal one."""
-
-    images: NDArray[np.uint8]
-    masks: NDArray[np.uint8]
-    prompts: list[str]
-    isolated: list[str | None]
-
-    @property
-    def defective(self) -> Tensor:
-        """Row numbers of the defective images."""
-        return torch.tensor([i for i, text in enumerate(self.isolated) if text is not None])
-
-    @property
-    def normal(self) -> Tensor:
-        """Row numbers of the normal images."""
-        return torch.tensor([i for i, text in enumerate(self.isolated) if text is None])
 
 
 def pretrain(
@@ -153,9 +133,10 @@ class WeightAverage:
             kept.lerp_(new, 1 - self.decay)
 
 
-def pick(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def pick(rows: NDArray[np.int64], count: int, generator: torch.Generator) -> Tensor:
     """`count` of `rows`, with replacement; none if there is nothing to pick from."""
-    return rows[torch.randint(len(rows), (count,), generator=generator)] if len(rows) else rows.long()
+    found = torch.from_numpy(rows)
+    return found[torch.randint(len(found), (count,), generator=generator)] if len(found) else found
 
 
 def turned(examples: Examples, rows: Tensor, generator: torch.Generator | None) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

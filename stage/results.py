@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import pandas as pd
 from rich.table import Table
 
 SHOWN = ("iou", "acc", "auroc", "pro", "f1", "ap")
@@ -32,6 +33,18 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text())
+
+
+def write_curves(data: Path, categories: Sequence[str], output: Path) -> None:
+    """Every training's loss as a file of iteration and loss, the form that `dvc plots` overlays."""
+    output.mkdir(parents=True, exist_ok=True)
+    curves = {"pretrain": data / "pretrain" / "curve.csv"} | {f"train-{name}": data / "train" / name / "curve.csv" for name in categories}
+    tables = {name: pd.read_csv(path) for name, path in curves.items() if path.exists()}
+    for category in categories:
+        arms = pd.read_csv(data / "segment" / category / "curve.csv").groupby("arm")
+        tables |= {f"segment-{category}-{arm}": table for arm, table in arms}
+    for name, table in tables.items():
+        table[["iteration", "loss"]].to_csv(output / f"{name}.csv", index=False)
 
 
 def read_results(data: Path) -> dict[str, Any]:

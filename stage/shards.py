@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets import Features, Value
 
-from stage.checkpoints import file_digest
+from stage.digests import file_digest
 from stage.pairs import CorruptShardError, Pair, Pairs, image_cell, image_features, write_table
 from stage.quality import Verdict
 from stage.synthesis.plan import PlanRow

@@ -10,35 +10,21 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stage.adapter import MaskGuidanceAdapter
 from stage.augment import TURNS, turn
 from stage.base import Base, check_image_size, pixels_to_tensor
 from stage.device import device
-from stage.diffusion import noised
+from stage.diffusion import compose, noised
+from stage.examples import DefectImages
 from stage.fitting import Fit, Losses
 from stage.masks import area_balance, latent_mask
 from stage.params import ConfigError, Method, Params, Prompts, Train
-from stage.prompts import add_tokens, placeholders, prompts
+from stage.prompts import placeholders, prompts
 from stage.schedule import Branch, training_alignment_masks
 from stage.seeds import derived_seed
-
-
-@dataclass(frozen=True)
-class DefectImages:
-    """The generator's third of a category: images (N, H, W, 3) uint8, masks (N, H, W) uint8 in {0, 1}, the defect type of each."""
-
-    category: str
-    images: NDArray[np.uint8]
-    masks: NDArray[np.uint8]
-    defects: list[str]
-
-    @property
-    def types(self) -> tuple[str, ...]:
-        """Its defect types, sorted."""
-        return tuple(sorted(set(self.defects)))
+from stage.tokens import add_tokens
 
 
 class Generator(nn.Module):
@@ -80,11 +66,15 @@ class Generator(nn.Module):
 
 @dataclass(frozen=True)
 class CachedLatents:
-    """Everything of the training set that is constant: latents (N, V, C, h, w), masks (N, V, 1, h, w), type numbers (N,)."""
+    """Everything of the training set that is constant.
+
+    Latents (N, V, C, h, w), masks (N, V, 1, h, w) and type numbers (N,) of the defective images, latents (K, C, h, w) of normal ones.
+    """
 
     latents: Tensor
     masks: Tensor
     types: Tensor
+    normal: Tensor
 
     @classmethod
     @torch.no_grad()
@@ -97,6 +87,7 @@ class CachedLatents:
             torch.stack(images),
             torch.stack(masks).to(base.unet.device),
             torch.tensor([data.types.index(defect) for defect in data.defects]),
+            torch.cat([base.encode(pixels_to_tensor(image[None]).to(base.unet.device)) for image in data.normal]),
         )
 
     @property
@@ -170,15 +161,33 @@ class StageLoss:
         weights = area_balance(mask, self.train.balance_limit)
         t = torch.randint(self.timestep_count, (self.train.batch,), generator=random)
         aligned = training_alignment_masks(mask, t, threshold=self._threshold(), timestep_count=self.timestep_count)
-        aware = self._error("anomaly_aware", x_0, t, aligned, conditions["anomaly_aware"][types], random) * aligned
-        only = self._error("anomaly_only", x_0 * mask, t, mask, conditions["anomaly_only"][types], random)
+        shown = self._shown(x_0, mask, t, random)
+        aware = self._error("anomaly_aware", shown, x_0, t, aligned, conditions["anomaly_aware"][types], random) * aligned
+        only = self._error("anomaly_only", shown * mask, x_0 * mask, t, mask, conditions["anomaly_only"][types], random)
         losses = {"aware": (weights * aware).mean(), "only": (weights * only).mean()}
         return {"loss": losses["aware"] + losses["only"], **losses}
 
-    def _error(self, branch: Branch, x_0: Tensor, t: Tensor, mask: Tensor, condition: Tensor, random: torch.Generator) -> Tensor:
+    def _shown(self, x_0: Tensor, mask: Tensor, t: Tensor, random: torch.Generator) -> Tensor:
+        """x_0, or, in `hidden_share` of the rows above t_s, x_0 with its defect replaced by a normal image's latents.
+
+        Not in the paper. A weak network lets a faint defect fade into normal texture on its way down and has never seen such
+        a state; here it learns to find back from it.
+        """
+        others = self.data.normal[torch.randint(len(self.data.normal), (len(x_0),), generator=random)]
+        hidden = (torch.rand(len(x_0), generator=random) < self.train.hidden_share) & (t > self.method.alignment_threshold)
+        return torch.where(hidden.to(x_0.device)[:, None, None, None], compose(mask, others, x_0), x_0)
+
+    def _error(
+        self, branch: Branch, shown: Tensor, x_0: Tensor, t: Tensor, mask: Tensor, condition: Tensor, random: torch.Generator
+    ) -> Tensor:
+        """Distance of the branch's estimate from the noise that leads from x_t back to x_0: the noise drawn, where x_0 was shown."""
+        schedule = self.generator.base.schedule
         noise = torch.randn(x_0.shape, generator=random).to(x_0.device)
-        x_t = noised(x_0, t, noise, self.generator.base.schedule)
-        return (noise - self.generator.predict_noise(x_t, t.to(x_0.device), branch, mask, condition)).abs()
+        target = noise + noised(shown - x_0, t, torch.zeros_like(noise), schedule) / noised(
+            torch.zeros_like(noise), t, torch.ones_like(noise), schedule
+        )
+        estimate = self.generator.predict_noise(noised(shown, t, noise, schedule), t.to(x_0.device), branch, mask, condition)
+        return (target - estimate).abs()
 
     def _threshold(self) -> int | None:
         return self.method.alignment_threshold if self.method.alignment == "scheduled" else None

@@ -42,7 +42,7 @@ def defect_images(count: int = 4) -> DefectImages:
     for k in range(count):
         masks[k, 3 : 7 + k % 3, 5 : 9 + k % 2] = 1
     images[masks > 0] = 230
-    return DefectImages("bottle", images, masks, ["broken_large" if k % 2 == 0 else "crack" for k in range(count)])
+    return DefectImages("bottle", images, masks, ["broken_large" if k % 2 == 0 else "crack" for k in range(count)], images[:2])
 
 
 def small_unet(channels: int, text_width: int = WIDTH) -> UNet2DConditionModel:

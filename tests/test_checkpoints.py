@@ -7,7 +7,8 @@ from miniatures import defect_images, small_base, small_params
 from safetensors.torch import load_file
 
 from stage.base import load_base
-from stage.checkpoints import file_digest, folder_digest, load_checkpoint, save_checkpoint
+from stage.checkpoints import load_checkpoint, save_checkpoint
+from stage.digests import file_digest, folder_digest
 from stage.params import ConfigError
 from stage.training import train
 

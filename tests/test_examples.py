@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small_factory import CATEGORY, DEFECTS, Factory, build
 
-from stage.datasets.catalog import read_catalog
+from stage.datasets.table import read_catalog
 from stage.examples import by_digest, column, defect_images, pairs_of, pretraining_examples
 from stage.params import Prompts
 

@@ -73,7 +73,13 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def interrupted(copy: Path) -> str:
     """What `dvc repro` says when Ctrl-C reaches it in the middle of `pretrain`."""
     process = subprocess.Popen(
-        ["dvc", "repro", "pretrain"], cwd=copy, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        ["dvc", "repro", "pretrain"],
+        cwd=copy,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
     assert process.stdout
     said = []
@@ -153,7 +159,10 @@ def test_dvc_shows_graph_metrics_and_plots(copy: Path, first: str) -> None:
     ("values", "expected"),
     [
         ({"segment": {"iterations": 4}}, {"segment@fabric", "segment@washer", "evaluate"}),
-        ({"synthesize": {"feather": 1}}, {f"{verb}@{name}" for verb in ("synthesize", "segment") for name in ("fabric", "washer")} | {"evaluate"}),
+        (
+            {"synthesize": {"feather": 1}},
+            {f"{verb}@{name}" for verb in ("synthesize", "segment") for name in ("fabric", "washer")} | {"evaluate"},
+        ),
         ({"execution": {"save_every_s": 7.0}}, set()),
     ],
 )

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from small_factory import CATEGORY, Factory, build, plan_row
 
-from stage.datasets.catalog import read_catalog
+from stage.datasets.table import read_catalog
 from stage.params import Prompts, Synthesize
 from stage.synthesis.plan import PlanRow, batches, make_plan
 

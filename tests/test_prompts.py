@@ -4,7 +4,8 @@ from miniatures import small_base, write_latent_diffusion
 
 from stage.base import load_base
 from stage.params import Prompts
-from stage.prompts import add_tokens, placeholders, prompt, prompts
+from stage.prompts import placeholders, prompt, prompts
+from stage.tokens import add_tokens
 
 TEMPLATES = Prompts(normal="{category}", defect="{category} {defect}", isolated="isolated {category} {defect}")
 TYPES = ("broken_large", "crack")

@@ -10,7 +10,7 @@ import torch
 from small_factory import Factory, build
 
 from stage.augment import turn
-from stage.datasets.catalog import read_catalog
+from stage.datasets.table import read_catalog
 from stage.pairs import Pair, decode_image, decode_mask
 from stage.schedule import CLEAN, Transition
 from stage.synthesis.batch import write_batch

@@ -12,8 +12,8 @@ import pytest
 from datasets import Features, Value
 from PIL import Image
 
-from stage.datasets.catalog import FEATURES
 from stage.datasets.rules import GOOD
+from stage.datasets.table import FEATURES
 from stage.pairs import CorruptShardError, Pair, image_cell, image_features, write_table
 from stage.params import Params, load_params
 from stage.quality import judge

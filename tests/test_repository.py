@@ -41,6 +41,14 @@ def test_dependencies_are_the_import_closure_of_the_flow(verb: str) -> None:
     assert not difference(code, closure), f"dvc.yaml, deps of {verb}: {difference(code, closure)}"
 
 
+def test_evaluate_depends_on_the_templates_of_the_report() -> None:
+    """A corrected page would never reach the report."""
+    assets = {relative(path) for pattern in ("*.jinja", "*.css") for path in (ROOT / "stage/report").glob(pattern)}
+
+    assert assets
+    assert not difference({name for name in GRAPH["evaluate"]["deps"] if name.endswith((".jinja", ".css"))}, assets)
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_params_are_the_sections_that_the_flow_reads(verb: str) -> None:
     """A changed parameter would not reach the data that depends on it, or would remake data that does not."""

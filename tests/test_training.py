@@ -42,7 +42,7 @@ def quarters(count=3):
     images = np.random.default_rng(1).integers(0, 256, (count, SIZE, SIZE, 3)).astype(np.uint8)
     masks = np.zeros((count, SIZE, SIZE), np.uint8)
     masks[:, *QUARTER] = 1
-    return DefectImages("bottle", images, masks, ["crack"] * count)
+    return DefectImages("bottle", images, masks, ["crack"] * count, images[:2])
 
 
 class KnownCase:

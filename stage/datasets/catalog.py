@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-from datasets import Features, Value
 from rich.table import Table
 
 from stage.datasets.entries import Entry, read_entry
@@ -18,20 +15,11 @@ from stage.datasets.images import DataError
 from stage.datasets.layouts import data_root, rule_of
 from stage.datasets.rules import GOOD
 from stage.datasets.split import divide
-from stage.pairs import image_features, write_table
+from stage.datasets.table import FEATURES
+from stage.pairs import write_table
 from stage.params import FolderRule, Prepare
 from stage.progress import track
 
-TEXTS = ("category", "defect", "source_split", "split", "image_path", "image_sha256", "mask_path", "mask_sha256")
-SIZES = ("width", "height", "defect_area", "prepared_area")
-FEATURES = Features(
-    {
-        **{name: Value("string") for name in TEXTS},
-        **{name: Value("int64") for name in SIZES},
-        **{name: Value("string") for name in ("mode", "group", "licence", "status", "reason", "note")},
-        **image_features(),
-    }
-)
 COUNTS = ("accepted", "train", "test", "set_aside", "groups", "noted")
 
 
@@ -76,16 +64,6 @@ def _check_usable(entries: list[Entry], category: str, root: Path) -> None:
         f"Expected at least one {missing} of category {category} in {root}, found none among {len(entries)} files "
         f"(defect types: {', '.join(types) or 'none'}). Set aside were:{told}\nAdd or mend images there, or correct prepare in params.yaml."
     )
-
-
-def read_catalog(path: Path) -> pd.DataFrame:
-    """Every column of a catalog but the pixels; sizes that are not known are <NA>. Raises DataError."""
-    try:
-        names = [name for name in pq.read_schema(path).names if name not in image_features()]
-        table = pq.read_table(path, columns=names)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"Expected a catalog at {path}, found none that can be read: {error}. Run `dvc repro prepare`.") from None
-    return table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
 
 
 def _summarise(entries: list[Entry]) -> pd.DataFrame:

@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from stage.datasets.catalog import prepare, read_catalog, summary_table
+from stage.datasets.catalog import prepare, summary_table
 from stage.datasets.images import DataError
+from stage.datasets.table import read_catalog
 from stage.pairs import Pairs
 from stage.params import Prepare
 

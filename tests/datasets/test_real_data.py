@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from stage.datasets.catalog import prepare, read_catalog
+from stage.datasets.catalog import prepare
+from stage.datasets.table import read_catalog
 from stage.params import FolderRule, Prepare, load_params
 
 SHARED = Path(os.environ.get("STAGE_SHARED_DATA", Path(__file__).parents[3] / "shared/data"))

@@ -1,0 +1,32 @@
+"""The catalog as a table: its columns, and how to read them without the pixels."""
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Features, Value
+
+from stage.datasets.images import DataError
+from stage.pairs import image_features
+
+TEXTS = ("category", "defect", "source_split", "split", "image_path", "image_sha256", "mask_path", "mask_sha256")
+SIZES = ("width", "height", "defect_area", "prepared_area")
+FEATURES = Features(
+    {
+        **{name: Value("string") for name in TEXTS},
+        **{name: Value("int64") for name in SIZES},
+        **{name: Value("string") for name in ("mode", "group", "licence", "status", "reason", "note")},
+        **image_features(),
+    }
+)
+
+
+def read_catalog(path: Path) -> pd.DataFrame:
+    """Every column of a catalog but the pixels; sizes that are not known are <NA>. Raises DataError."""
+    try:
+        names = [name for name in pq.read_schema(path).names if name not in image_features()]
+        table = pq.read_table(path, columns=names)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"Expected a catalog at {path}, found none that can be read: {error}. Run `dvc repro prepare`.") from None
+    return table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)

@@ -54,6 +54,18 @@ def export(
 
 
 @app.command()
+def contact_sheet(
+    output: Annotated[Path, typer.Argument(help="The PNG to write.")],
+    count: Annotated[int, typer.Option(min=1, help="Samples per defect type.")] = 4,
+) -> None:
+    """Draw the first samples of every defect type into one picture."""
+    from stage.report.overview import overview
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    overview(DATA, load_params().categories, count).save(output)
+
+
+@app.command()
 def results(*, as_json: AsJson = False) -> None:
     """Show the metrics of the last `dvc repro`."""
     from stage.results import read_results, results_table

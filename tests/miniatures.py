@@ -147,7 +147,7 @@ def write_latent_diffusion(folder: Path) -> LDMTextToImagePipeline:
 def small_params(**train: object) -> Params:
     """params.yaml with networks and batches as small as these bases; `train` overrides its section of that name."""
     params = load_params(ROOT / "params.yaml")
-    section = {"iterations": 3, "batch": 3, "adapter_widths": (8, 8), "augment": False} | train
+    section = {"iterations": 3, "batch": 3, "adapter_widths": (8, 8), "augment": False, "hidden_share": 0.0, "train_base": False} | train
     return params.model_copy(
         update={
             "train": params.train.model_copy(update=section),

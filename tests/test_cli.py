@@ -58,10 +58,10 @@ def test_help_lists_every_verb() -> None:
     result = run("--help")
 
     assert result.exit_code == 0
-    assert all(verb in result.output for verb in ("use-data", "demo-data", "export", "results"))
+    assert all(verb in result.output for verb in ("use-data", "demo-data", "export", "contact-sheet", "results"))
 
 
-@pytest.mark.parametrize("verb", ["use-data", "demo-data", "export", "results"])
+@pytest.mark.parametrize("verb", ["use-data", "demo-data", "export", "contact-sheet", "results"])
 def test_every_verb_explains_itself(verb: str) -> None:
     """A user would have to read the code."""
     result = run(verb, "--help")

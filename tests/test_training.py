@@ -42,14 +42,14 @@ def quarters(count=3):
     images = np.random.default_rng(1).integers(0, 256, (count, SIZE, SIZE, 3)).astype(np.uint8)
     masks = np.zeros((count, SIZE, SIZE), np.uint8)
     masks[:, *QUARTER] = 1
-    return DefectImages("bottle", images, masks, ["crack"] * count, images[:2])
+    return DefectImages("bottle", images, masks, ["crack"] * count, 255 - images[:2])
 
 
 class KnownCase:
     """Eq. 12 where the network's answer is known: adapters are residual and untouched, so they pass it on."""
 
-    def __init__(self, answer, *, alignment="scheduled", balance_limit=1.0, alpha_bar=None):
-        params = small_params(batch=16, balance_limit=balance_limit)
+    def __init__(self, answer, *, alignment="scheduled", balance_limit=1.0, alpha_bar=None, hidden_share=0.0):
+        params = small_params(batch=16, balance_limit=balance_limit, hidden_share=hidden_share)
         method = params.method.model_copy(update={"alignment": alignment})
         self.network = KnownNoise(answer)
         base = replace(small_base(), unet=self.network)
@@ -106,6 +106,29 @@ def test_aware_branch_sees_the_image_and_the_other_the_defect_alone():
     assert torch.allclose(isolated, whole * inside, atol=1e-5)
     assert isolated[..., 4:, :].abs().max() < 1e-5 < isolated[..., :4, :4].abs().min()
     assert not torch.equal(aware, only)
+
+
+def test_a_hidden_defect_is_replaced_by_a_normal_image_above_the_threshold_alone():
+    """Otherwise a small base would be taught that normal texture at low noise is a defect, or nothing at all."""
+    case = KnownCase(0.0, alpha_bar=1 - 1e-14, hidden_share=1.0)
+    (shown, t, _), _ = case.network.asked
+    known, normal = case.data.latents[:, 0], case.data.normal
+    hidden = t > 200
+    assert 0 < hidden.sum() < len(t)
+    for row, is_hidden in zip(shown, hidden, strict=True):
+        inside = normal if is_hidden else known
+        assert any(torch.allclose(row[:, :4, :4], image[:, :4, :4], atol=1e-5) for image in inside)
+        assert any(torch.allclose(row[:, 4:], image[:, 4:], atol=1e-5) for image in known)
+
+
+def test_the_target_of_a_hidden_defect_leads_back_to_it():
+    """Otherwise the network would learn to keep what covers the defect: the error is then sqrt(alpha_bar / (1 - alpha_bar)) |shown - x_0|."""
+    case = KnownCase(0.0, alpha_bar=1 - 1e-4, hidden_share=1.0)
+    (shown, _, _), (isolated, _, _) = case.network.asked
+    known = case.data.latents[:, 0]
+    rows = [min(range(len(known)), key=lambda k, row=row: (row[:, 4:] - known[k][:, 4:]).abs().sum().item()) for row in shown]
+    distance = (isolated - known[rows] * case.data.masks[0, 0]).abs().mean().item()
+    assert case.losses["only"].item() == pytest.approx(100 * distance, rel=0.05)
 
 
 def test_adapters_are_given_their_branchs_mask():

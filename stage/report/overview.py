@@ -1,0 +1,21 @@
+"""One picture of what was made: the first samples of every defect type, for a README or a quick look."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from stage.report.artefacts import outcomes, synthetic_specimens
+from stage.report.sheets import contact_sheet, stacked
+
+
+def overview(data: Path, categories: Sequence[str], count: int) -> Image.Image:
+    """Background, mask, synthetic image and enlarged defect of the first `count` accepted samples of each defect type."""
+    types = [(category, outcome.defect) for category in categories for outcome in outcomes(data, category) if outcome.accepted]
+    sheets = [
+        contact_sheet(synthetic_specimens(data, category, defect, count), title=f"{category}, {defect}", tile=128)
+        for category, defect in types
+    ]
+    if not sheets:
+        raise ValueError(f"Expected accepted samples under {data / 'synthesize'}, found none. Run `dvc repro` first.")
+    return stacked(sheets)

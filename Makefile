@@ -18,6 +18,7 @@ help:  ## list the verbs
 setup: .venv/.installed  ## make .venv with every pinned package (3 GB, a few minutes the first time)
 
 demo: setup  ## run the whole line on the embedded demo data and say where the report is
+	@grep -q '^  layout: demo' params.yaml || { echo "Expected params.yaml to read the demo's data, found another data set in it. Run \`git checkout params.yaml\` for the demo, or \`dvc repro\` to go on with yours." >&2; exit 1; }
 	@$(REPRO)
 
 run: setup  ## run the whole line on your images: make run DATA=<folder>

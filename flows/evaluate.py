@@ -9,6 +9,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.runtime import run
 from stage.params import Params, load_params
+from stage.progress import check_stop
 from stage.report.pages import write_report
 from stage.results import collect, write_curves
 
@@ -21,6 +22,7 @@ def evaluate() -> None:
     """Collect the metrics and write the report."""
     params = load_params()
     OUTPUT.mkdir(parents=True, exist_ok=True)
+    check_stop()
     results = gather(params.categories)
     (OUTPUT / "metrics.json").write_text(json.dumps(results, indent=2) + "\n")
     write_curves(DATA, params.categories, OUTPUT / "curves")
@@ -36,6 +38,7 @@ def gather(categories: tuple[str, ...]) -> dict[str, Any]:
 @task(cache_policy=NO_CACHE)
 def report(params: Params) -> None:
     """The HTML pages."""
+    check_stop()
     write_report(DATA, OUTPUT / "report", params)
 
 

@@ -14,6 +14,7 @@ from stage.digests import file_digest
 from stage.examples import CATALOG, pairs_of
 from stage.params import Params, load_params
 from stage.predictions import write_predictions
+from stage.progress import check_stop
 from stage.segmentation import evaluate_arm, train_segmenter
 from stage.shards import MANIFEST, read_samples
 from stage.spool import publish, spool_folder, work_key, write_whole
@@ -45,7 +46,7 @@ def sides(category: str) -> tuple[Arm, Arm]:
 def train(arm: Arm, folder: Path, params: Params) -> pd.DataFrame:
     """One arm; an unfinished training is resumed, a finished one read."""
     weights, curve_file = folder / "new" / f"{arm.name}.safetensors", folder / f"{arm.name}.csv"
-    if not curve_file.exists():  # else an earlier run that was interrupted finished this arm
+    if not (weights.exists() and curve_file.exists()):  # else an earlier run that was interrupted finished this arm
         curve = train_segmenter(
             arm,
             params.segment,
@@ -62,6 +63,7 @@ def train(arm: Arm, folder: Path, params: Params) -> pd.DataFrame:
 @task(cache_policy=NO_CACHE)
 def score(category: str, arms_trained: list[str], folder: Path, params: Params) -> None:
     """Metrics and predictions of both arms on the test images."""
+    check_stop()
     defective, good = (pairs_of(CATALOGS / category, "test", good=good) for good in (False, True))
     results = {
         name: evaluate_arm(

@@ -99,7 +99,12 @@ class Base:
     def embed(self, prompts: Sequence[str]) -> Tensor:
         """Text conditions (B, L, D)."""
         length = min(self.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings)
-        tokens = self.tokenizer(list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+        tokens = self.tokenizer(list(prompts), padding="max_length", max_length=length, return_tensors="pt")
+        if (found := tokens.input_ids.shape[1]) > length:
+            raise ConfigError(
+                f"Expected prompts of at most {length} tokens, the base's limit, found {found}. "
+                "Lower method.token_count or shorten base.prompts in params.yaml."
+            )
         return self.text_encoder(tokens.input_ids.to(self.text_encoder.device))[0]
 
     def save(self, folder: Path) -> None:

@@ -36,5 +36,9 @@ def write_pointer(base: Path, output: Path) -> None:
 
 
 def follow_pointer(output: Path) -> Path:
-    """The base's folder that `write_pointer` noted."""
-    return output / json.loads((output / POINTER).read_text())["folder"]
+    """The base's folder that `write_pointer` noted; a ConfigError where it is gone or another one by now."""
+    noted = json.loads((output / POINTER).read_text())
+    folder = output / noted["folder"]
+    if not folder.is_dir() or folder_digest(folder) != noted["digest"]:
+        raise ConfigError(f"Expected the base {noted['digest'][:12]} in {folder}, found it changed or gone. Run `dvc repro -f pretrain`.")
+    return folder

@@ -1,5 +1,6 @@
 """The training loop that `pretrain` and `train` share: resumable to the bit, stoppable between two updates."""
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ Losses = dict[str, Tensor]
 GRADIENT_NORM = 1.0  # clipped to; keeps a small network stable at these learning rates
 
 
-class TrainingError(RuntimeError):
+class TrainingError(ValueError):
     """A training that cannot go on."""
 
 
@@ -50,6 +51,7 @@ class Fit:
         except Interrupted:
             self._save(curve)
             raise
+        self._save(curve)
         # Names sorted: a resumed curve comes back in the file's order, and must not differ in its columns.
         return pd.DataFrame([{"iteration": i, **dict(sorted(row.items()))} for i, row in enumerate(curve)])
 
@@ -78,6 +80,8 @@ class Fit:
         self.state.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.state.with_suffix(".tmp")
         save_file({key: value.contiguous().clone() for key, value in tensors.items()}, temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
         temporary.replace(self.state)
 
     def _resume(self) -> list[dict[str, float]]:

@@ -1,14 +1,30 @@
 """`params.yaml` as typed, frozen values: one class per section, no defaults, nothing unknown."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0)]
+Widths = Annotated[tuple[Positive, ...], Field(min_length=1)]
+GroupedWidths = Annotated[tuple[Annotated[int, Field(gt=0, multiple_of=16)], ...], Field(min_length=1)]  # 16 groups in every norm
+
+
+def _template(text: str) -> str:
+    """A prompt that can be filled in, and is not empty."""
+    try:
+        filled = text.format(category="c", defect="d")
+    except (KeyError, IndexError, ValueError):
+        filled = ""
+    if not filled.strip():
+        raise ValueError("a prompt is text with {category} and {defect} as its only fields, and not empty")
+    return text
+
+
+Template = Annotated[str, AfterValidator(_template)]
 Name = Annotated[str, Field(pattern=r"^[\w][\w .-]*$")]
 
 
@@ -47,9 +63,9 @@ class Prepare(Section):
 class Prompts(Section):
     """Templates with {category} and {defect}."""
 
-    normal: str
-    defect: str
-    isolated: str
+    normal: Template
+    defect: Template
+    isolated: Template
 
 
 class BaseModelSource(Section):
@@ -67,8 +83,8 @@ class Pretrain(Section):
     batch: Positive
     learning_rate: Rate
     patch: Positive
-    widths: tuple[Positive, ...]
-    text_width: Positive
+    widths: GroupedWidths
+    text_width: Annotated[int, Field(gt=0, multiple_of=4)]
     defect_share: Share
     balance_limit: Annotated[float, Field(ge=1)]
     weight_average: Share
@@ -90,7 +106,7 @@ class Train(Section):
     iterations: Positive
     batch: Positive
     learning_rate: Rate
-    adapter_widths: tuple[Positive, ...]
+    adapter_widths: Widths
     residual: bool
     balance_limit: Annotated[float, Field(ge=1)]
     augment: bool
@@ -129,6 +145,16 @@ class Segment(Section):
     normal_share: Share
     real_share: Share
 
+    @model_validator(mode="after")
+    def _both_arms_differ(self) -> Self:
+        defective = self.batch - round(self.batch * self.normal_share)
+        real = round(defective * self.real_share)
+        if not 0 < real < defective:
+            raise ValueError(
+                f"a batch of {self.batch} must hold real and synthetic defects, these shares give {real} and {defective - real}"
+            )
+        return self
+
 
 class Evaluate(Section):
     """The report."""
@@ -159,6 +185,18 @@ class Params(Section):
     segment: Segment
     evaluate: Evaluate
     execution: Execution
+
+    @model_validator(mode="after")
+    def _timesteps_fit(self) -> Self:
+        last = self.base.timestep_count
+        for low, high in self.synthesize.graded_intervals:
+            if not 0 <= low <= high <= last:
+                raise ValueError(f"synthesize.graded_intervals are [low, high] within 0 and {last}, found [{low}, {high}]")
+        if not self.method.alignment_threshold < last:
+            raise ValueError(f"method.alignment_threshold is under base.timestep_count, found {self.method.alignment_threshold} and {last}")
+        if not self.synthesize.steps <= last:
+            raise ValueError(f"synthesize.steps is at most base.timestep_count, found {self.synthesize.steps} and {last}")
+        return self
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:

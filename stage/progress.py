@@ -36,10 +36,15 @@ def track(items: Iterable[Item], *, total: int, label: str, done: int = 0) -> It
     """
     show = _bar if sys.stderr.isatty() else _lines
     for item in show(items, total=total, label=label, done=done):
-        if _stop["requested"]:
-            _stop["requested"] = False
-            raise Interrupted(label)
+        check_stop()
         yield item
+
+
+def check_stop() -> None:
+    """Raise `Interrupted` where someone has asked for it; for places between two steps that no loop covers."""
+    if _stop["requested"]:
+        _stop["requested"] = False
+        raise Interrupted
 
 
 def _bar(items: Iterable[Item], *, total: int, label: str, done: int) -> Iterator[Item]:

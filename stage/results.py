@@ -13,7 +13,7 @@ SHOWN = ("iou", "acc", "auroc", "pro", "f1", "ap")
 
 
 def collect(data: Path, categories: Sequence[str]) -> dict[str, Any]:
-    """Per category and on average: every metric of both arms, and the digest of the samples that one of them was trained on."""
+    """Per category and on average, where it is defined: every metric of both arms, and the digest of the samples that one of them was trained on."""
     scores = {category: _read(data / "segment" / category / "metrics.json") for category in categories}
     samples = {category: _read(data / "synthesize" / category / "manifest.json") for category in categories}
     counts = {
@@ -23,12 +23,13 @@ def collect(data: Path, categories: Sequence[str]) -> dict[str, Any]:
 
 
 def _average(scores: Sequence[dict[str, dict[str, float | None]]]) -> dict[str, dict[str, float | None]]:
-    return {arm: {name: _mean([score[arm][name] for score in scores]) for name in values} for arm, values in scores[0].items()}
+    names = dict.fromkeys(name for score in scores for values in score.values() for name in values)
+    return {arm: {name: _mean([score[arm].get(name) for score in scores]) for name in names} for arm in scores[0]}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
     defined = [value for value in values if value is not None]
-    return fmean(defined) if len(defined) == len(values) else None
+    return fmean(defined) if defined else None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -60,5 +61,5 @@ def results_table(results: dict[str, Any]) -> Table:
     table = Table("category", "trained on", *SHOWN, title="Real defects never seen, %, defect class")
     for name, arms in [*results["categories"].items(), ("average", results["average"])]:
         for arm, values in arms.items():
-            table.add_row(name, arm.replace("_", " "), *("-" if values[key] is None else f"{100 * values[key]:.1f}" for key in SHOWN))
+            table.add_row(name, arm.replace("_", " "), *("-" if values.get(key) is None else f"{100 * values[key]:.1f}" for key in SHOWN))
     return table

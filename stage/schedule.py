@@ -6,13 +6,14 @@ Timesteps are 0-based, 0 ... T-1, as in diffusers; -1 means free of noise. The p
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 Branch = Literal["anomaly_aware", "anomaly_only"]
 CLEAN = -1
+Steps = TypeVar("Steps", int, Tensor)
 
 
 class Transition(NamedTuple):
@@ -37,8 +38,8 @@ class NoiseSchedule(NamedTuple):
         return 1.0 if t == CLEAN else self.alpha_bars[t].item()
 
 
-def paper_timestep(t: int) -> int:
-    """The paper's number, 0 ... T, of a 0-based timestep."""
+def paper_timestep(t: Steps) -> Steps:
+    """The paper's number, 0 ... T, of a 0-based timestep, or of a tensor of them."""
     return t + 1
 
 

@@ -1,5 +1,6 @@
 """Point params.yaml at a data set; everything else in the file, comments included, stays as it is."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from stage.params import ConfigError, load_params
 
 
 def use_data(params_file: Path, source: Path, layout: str, categories: Sequence[str], licence: str) -> None:
-    """Write source, layout, licence and categories into `params_file`; a ConfigError where it is not valid before and afterwards."""
+    """Write name, categories, source, layout and licence into `params_file`; a ConfigError where it is not valid before and afterwards."""
     load_params(params_file)
     yaml = YAML()
     yaml.preserve_quotes = True
@@ -18,6 +19,7 @@ def use_data(params_file: Path, source: Path, layout: str, categories: Sequence[
     values = yaml.load(params_file)
     # Quoted, because YAML 1.1 takes a category called `on` for a truth value; the list in place, so that its comment stays.
     values["categories"][:] = [Quoted(name) for name in categories]
+    values["name"] = Quoted(re.sub(r"[^\w.-]+", "-", source.resolve().name).strip("-.") or "data")
     values["prepare"] |= {"source": Quoted(source.resolve().as_posix()), "layout": layout, "licence": Quoted(licence)}
     partial = params_file.with_suffix(".partial")
     try:

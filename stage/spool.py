@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from stage.progress import check_stop
+
 SPOOL = Path(".spool")
 
 
@@ -42,15 +44,21 @@ def write_whole(text: str, path: Path) -> None:
 
 
 def publish(folder: Path, output: Path) -> None:
-    """Move a complete folder of the spool to a DVC output, in one rename, and drop all unfinished work of its verb and category."""
-    verb, category, *_ = folder.relative_to(SPOOL).parts
+    """Copy a complete folder of the spool to a DVC output, which appears in one rename; drop older work of its verb and category.
+
+    The work itself stays until the next one: a kill before DVC has noted the output costs nothing then.
+    """
+    check_stop()
+    verb, category, key, *_ = folder.relative_to(SPOOL).parts
     shutil.rmtree(output, ignore_errors=True)
     output.parent.mkdir(parents=True, exist_ok=True)
     arrived = output.with_name(f".{output.name}.arriving")
     shutil.rmtree(arrived, ignore_errors=True)
-    shutil.move(folder, arrived)  # copies where data/ is another file system
+    shutil.copytree(folder, arrived)
     arrived.replace(output)
-    shutil.rmtree(SPOOL / verb / category, ignore_errors=True)
+    for older in (SPOOL / verb / category).iterdir():
+        if older.name != key:
+            shutil.rmtree(older)
 
 
 def _plain(value: Any) -> Any:

@@ -18,6 +18,7 @@ def add_tokens(base: Base, defects: tuple[str, ...], count: int) -> Tensor:
     rows = torch.arange(first, len(base.tokenizer))
     with torch.no_grad():
         for block, defect in zip(rows.split(count), defects, strict=True):
-            ids = base.tokenizer(words(defect), add_special_tokens=False).input_ids
+            spoken = words(defect).strip() or "defect"  # a folder may be called `_`
+            ids = base.tokenizer(spoken, add_special_tokens=False).input_ids
             embeddings.weight[block] = embeddings.weight[ids].mean(0)
     return rows

@@ -22,7 +22,7 @@ from stage.fitting import Fit, Losses
 from stage.masks import area_balance, latent_mask
 from stage.params import ConfigError, Method, Params, Prompts, Train
 from stage.prompts import placeholders, prompts
-from stage.schedule import Branch, training_alignment_masks
+from stage.schedule import Branch, paper_timestep, training_alignment_masks
 from stage.seeds import derived_seed
 from stage.tokens import add_tokens
 
@@ -174,7 +174,7 @@ class StageLoss:
         a state; here it learns to find back from it.
         """
         others = self.data.normal[torch.randint(len(self.data.normal), (len(x_0),), generator=random)]
-        hidden = (torch.rand(len(x_0), generator=random) < self.train.hidden_share) & (t > self.method.alignment_threshold)
+        hidden = (torch.rand(len(x_0), generator=random) < self.train.hidden_share) & (paper_timestep(t) > self.method.alignment_threshold)
         return torch.where(hidden.to(x_0.device)[:, None, None, None], compose(mask, others, x_0), x_0)
 
     def _error(

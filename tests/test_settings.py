@@ -1,4 +1,4 @@
-"""The parameter files: `use-data` changes four values and nothing else; the named settings differ in values only."""
+"""The parameter files: `use-data` changes five values and nothing else; the named settings differ in values only."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -33,14 +33,14 @@ def comment(line: str) -> str:
     return line.partition(" # ")[2]
 
 
-def test_the_four_values_are_written_and_no_other(file: Path, tmp_path: Path) -> None:
+def test_the_five_values_are_written_and_no_other(file: Path, tmp_path: Path) -> None:
     """A run on one's own data would be trained with other numbers than the file says."""
     before = load_params(file)
     use_data(file, tmp_path / "images", "btad", ["bolt", "nut"], "CC BY 4.0")
     after = load_params(file)
 
     changed = {"source": (tmp_path / "images").as_posix(), "layout": "btad", "licence": "CC BY 4.0"}
-    assert after == before.model_copy(update={"categories": ("bolt", "nut"), "prepare": before.prepare.model_copy(update=changed)})
+    assert after == before.model_copy(update={"name": "images", "categories": ("bolt", "nut"), "prepare": before.prepare.model_copy(update=changed)})
 
 
 @pytest.mark.parametrize("categories", [["bolt"], [f"category {k}" for k in range(40)]])
@@ -50,7 +50,7 @@ def test_every_other_line_stays_as_it_is(file: Path, categories: list[str]) -> N
 
     lines = list(zip(ORIGINAL.splitlines(), file.read_text(encoding="utf-8").splitlines(), strict=True))
     changed = [before.split(":")[0].strip() for before, after in lines if before != after]
-    assert changed == ["categories", "source", "layout", "licence"]
+    assert changed == ["name", "categories", "source", "layout", "licence"]
     assert all(comment(before) == comment(after) for before, after in lines)
 
 

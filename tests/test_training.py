@@ -113,7 +113,7 @@ def test_a_hidden_defect_is_replaced_by_a_normal_image_above_the_threshold_alone
     case = KnownCase(0.0, alpha_bar=1 - 1e-14, hidden_share=1.0)
     (shown, t, _), _ = case.network.asked
     known, normal = case.data.latents[:, 0], case.data.normal
-    hidden = t > 200
+    hidden = t + 1 > 200
     assert 0 < hidden.sum() < len(t)
     for row, is_hidden in zip(shown, hidden, strict=True):
         inside = normal if is_hidden else known

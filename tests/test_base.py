@@ -256,11 +256,25 @@ def test_pixels_survive_the_network_range():
 def test_pointer_leads_back_to_the_base(tmp_path):
     """Otherwise `train` would look for the base in the wrong place: beside the pointer when made here, anywhere else when given."""
     output, elsewhere = tmp_path / "pretrain", tmp_path / "checkpoint"
+    for folder in (output / "base", elsewhere):
+        folder.mkdir(parents=True)
+        (folder / "weights").write_text("one")
     write_pointer(output / "base", output)
     assert follow_pointer(output) == output / "base"
     assert str(tmp_path) not in (output / "base.json").read_text()
     write_pointer(elsewhere, output)
     assert follow_pointer(output) == elsewhere
+
+
+def test_a_base_that_has_changed_is_not_followed(tmp_path):
+    """Otherwise one category would be trained on other weights than the rest, with `dvc repro` none the wiser."""
+    base = tmp_path / "checkpoint"
+    base.mkdir()
+    (base / "weights").write_text("one")
+    write_pointer(base, tmp_path / "pretrain")
+    (base / "weights").write_text("other")
+    with pytest.raises(ConfigError, match=r"found it changed or gone\. Run `dvc repro -f pretrain`"):
+        follow_pointer(tmp_path / "pretrain")
 
 
 def test_a_folder_is_its_own_source(tmp_path):

@@ -40,7 +40,9 @@ def test_the_five_values_are_written_and_no_other(file: Path, tmp_path: Path) ->
     after = load_params(file)
 
     changed = {"source": (tmp_path / "images").as_posix(), "layout": "btad", "licence": "CC BY 4.0"}
-    assert after == before.model_copy(update={"name": "images", "categories": ("bolt", "nut"), "prepare": before.prepare.model_copy(update=changed)})
+    assert after == before.model_copy(
+        update={"name": "images", "categories": ("bolt", "nut"), "prepare": before.prepare.model_copy(update=changed)}
+    )
 
 
 @pytest.mark.parametrize("categories", [["bolt"], [f"category {k}" for k in range(40)]])

@@ -1,5 +1,6 @@
 """Unfinished work: found again only for the very same inputs, published in one move."""
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -87,7 +88,7 @@ def test_published_is_what_was_in_the_folder_and_nothing_else(tmp_path: Path) ->
     """Files of an earlier version would stay among the new ones."""
     output = tmp_path / "data" / "train" / "bolt"
     for content in ("first", "second"):
-        new = spool_folder("train", "bolt", "k1") / "new"
+        new = spool_folder("train", "bolt", content) / "new"
         new.mkdir()
         (new / content).write_text(content)
         publish(new, output)
@@ -95,18 +96,33 @@ def test_published_is_what_was_in_the_folder_and_nothing_else(tmp_path: Path) ->
         assert {path.name: path.read_text() for path in output.iterdir()} == {content: content}
 
 
-def test_publication_is_a_rename(tmp_path: Path) -> None:
-    """A kill during a copy would leave half an output."""
+def test_finished_work_outlives_its_publication(tmp_path: Path) -> None:
+    """DVC deletes an output that it has not noted before a kill: the night's work would be gone with it."""
     new = spool_folder("train", "bolt", "k1") / "new"
     new.mkdir()
-    inode = new.stat().st_ino
+    (new / "weights").write_text("trained")
+
+    for _ in range(2):
+        publish(new, tmp_path / "out")
+        shutil.rmtree(tmp_path / "out")
+
+    assert (new / "weights").read_text() == "trained"
+
+
+def test_half_an_output_of_a_killed_publication_is_replaced(tmp_path: Path) -> None:
+    """A kill during the copy would leave its rest in the next output."""
+    new = spool_folder("train", "bolt", "k1") / "new"
+    new.mkdir()
+    (tmp_path / ".out.arriving").mkdir()
+    (tmp_path / ".out.arriving" / "half").write_text("")
 
     publish(new, tmp_path / "out")
 
-    assert (tmp_path / "out").stat().st_ino == inode
+    assert not list((tmp_path / "out").iterdir())
+    assert not (tmp_path / ".out.arriving").exists()
 
 
-def test_publication_ends_the_unfinished_work_of_that_verb_and_category_alone(tmp_path: Path) -> None:
+def test_publication_ends_older_work_of_that_verb_and_category_alone(tmp_path: Path) -> None:
     """The spool would grow with every changed parameter, or another category's work would be lost."""
     others = [spool_folder(*place) for place in (("train", "nut", "k1"), ("synthesize", "bolt", "k1"))]
     spool_folder("train", "bolt", "stale")
@@ -115,7 +131,7 @@ def test_publication_ends_the_unfinished_work_of_that_verb_and_category_alone(tm
 
     publish(new, tmp_path / "out")
 
-    assert not (tmp_path / ".spool" / "train" / "bolt").exists()
+    assert [folder.name for folder in (tmp_path / ".spool" / "train" / "bolt").iterdir()] == ["k1"]
     assert all(folder.is_dir() for folder in others)
 
 

@@ -63,6 +63,7 @@ def contact_sheet(
 
     output.parent.mkdir(parents=True, exist_ok=True)
     overview(DATA, load_params().categories, count).save(output)
+    _say(f"The first {count} accepted samples of every defect type in {output}")
 
 
 @app.command()

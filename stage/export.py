@@ -38,7 +38,11 @@ def component(name: str) -> str:
 def _write(pairs: Pairs, folders: list[PurePosixPath], root: Path, *, masks: bool) -> None:
     numbers: dict[PurePosixPath, int] = {}
     columns = ("image", "mask") if masks else ("image",)
-    for index, folder in enumerate(track(folders, total=len(folders), label=f"export {root.name.strip('.')}")):
+    for index, folder in enumerate(
+        track(
+            folders, total=len(folders), label=f"export {root.name[1:].removesuffix('.partial')}, {'samples' if masks else 'normal images'}"
+        )
+    ):
         numbers[folder] = (number := numbers.get(folder, -1) + 1)
         places = {"image": root / folder / f"{number:06d}.png", "mask": root / "ground_truth" / folder.name / f"{number:06d}_mask.png"}
         for column in columns:

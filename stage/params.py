@@ -46,6 +46,20 @@ class FolderRule(Section):
     image: str
     mask: str
     groups: str
+    foreground: str
+
+
+class Foreground(Section):
+    """Which pixels of a normal image are the object; see `datasets.foreground`."""
+
+    strategy: Literal["none", "threshold", "files"]
+    channel: Literal["grey", "red", "green", "blue", "saturation"]
+    threshold: Literal["otsu", "triangle"] | Annotated[int, Field(ge=0, le=255)]
+    object_is: Literal["auto", "bright", "dark"]
+    opening: Annotated[int, Field(ge=0)]
+    closing: Annotated[int, Field(ge=0)]
+    largest: bool
+    fill_holes: bool
 
 
 class Prepare(Section):
@@ -58,6 +72,7 @@ class Prepare(Section):
     mask_threshold: Annotated[int, Field(ge=1, le=255)]
     max_megapixels: Rate
     folder: FolderRule
+    foreground: Foreground
 
 
 class Prompts(Section):
@@ -72,6 +87,7 @@ class BaseModelSource(Section):
     """Which latent diffusion model everything stands on."""
 
     source: str
+    image_size: Positive
     timestep_count: Positive
     prompts: Prompts
 
@@ -91,13 +107,26 @@ class Pretrain(Section):
     augment: bool
 
 
+class Crop(Section):
+    """Which defects are made on a window around them, and how wide it is; see `crops.window`. Lengths in px of a prepared image."""
+
+    below: Annotated[int, Field(ge=0)]
+    defect_share: Annotated[float, Field(gt=0, le=1)]
+    smallest: Positive
+
+
 class Method(Section):
     """What training and sampling must agree on."""
 
+    adapters: bool
     alignment: Literal["scheduled", "binary"]
     alignment_threshold: Annotated[int, Field(ge=0)]
     mask_reduction: Literal["max", "antialias"]
     token_count: Positive
+    crop: Crop
+
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 class Train(Section):
@@ -112,6 +141,23 @@ class Train(Section):
     augment: bool
     hidden_share: Share
     train_base: bool
+    accumulate: Positive
+    precision: Precision
+    gradient_checkpointing: bool
+
+    @model_validator(mode="after")
+    def _parts_are_equal(self) -> Self:
+        if self.batch % self.accumulate:
+            raise ValueError(f"train.batch is a multiple of train.accumulate, found {self.batch} and {self.accumulate}")
+        return self
+
+
+class Perlin(Section):
+    """Masks of thresholded Perlin noise; see `perlin`."""
+
+    exponents: tuple[Annotated[int, Field(ge=0, le=10)], Annotated[int, Field(ge=0, le=10)]]
+    threshold: Annotated[float, Field(gt=-1, lt=1)]
+    max_components: Positive
 
 
 class Synthesize(Section):
@@ -120,16 +166,23 @@ class Synthesize(Section):
     count: Positive
     batch: Positive
     shard_rows: Positive
-    mask_source: Literal["real", "augmented"]
+    mask_source: Literal["real", "augmented", "perlin"]
+    perlin: Perlin
+    placement: Literal["as_is", "on_object"]
     steps: Positive
-    spacing: Literal["uniform"]
+    spacing: Literal["uniform", "coarse_to_fine"]
     graded_intervals: tuple[tuple[int, int], ...]
     known_region: Literal["posterior", "fresh", "fresh_resample"]
+    composition: Literal["algorithm_1", "equation_7", "released"]
+    mask_noise: Literal["per_channel", "shared"]
+    last_step: Literal["exact", "noisy"]
     jump_length: Positive
     resamplings: Positive
     clamp: bool
     feather: Annotated[int, Field(ge=0)]
     min_contrast: Annotated[float, Field(ge=0, le=255)]
+    precision: Precision
+    compiled: bool
 
 
 class Segment(Section):
@@ -194,6 +247,8 @@ class Params(Section):
                 raise ValueError(f"synthesize.graded_intervals are [low, high] within 0 and {last}, found [{low}, {high}]")
         if not self.method.alignment_threshold < last:
             raise ValueError(f"method.alignment_threshold is under base.timestep_count, found {self.method.alignment_threshold} and {last}")
+        if not self.base.image_size <= self.prepare.image_size:
+            raise ValueError(f"base.image_size is at most prepare.image_size, found {self.base.image_size} and {self.prepare.image_size}")
         if not self.synthesize.steps <= last:
             raise ValueError(f"synthesize.steps is at most base.timestep_count, found {self.synthesize.steps} and {last}")
         return self

@@ -1,25 +1,23 @@
 """Training of one category on a base (METHOD 3): two adapters and the learned tokens of its defect types (Eq. 12).
 
-Shapes: N images, V variants (turns and flips), B batch, C latent channels, h w latent size; masks (.., 1, h, w) in {0, 1}.
+Shapes: B batch, C latent channels, h w latent size; masks (.., 1, h, w) in {0, 1}.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from stage.adapter import MaskGuidanceAdapter
-from stage.augment import TURNS, turn
-from stage.base import Base, check_image_size, pixels_to_tensor
+from stage.base import Base, check_image_size
 from stage.device import device
 from stage.diffusion import compose, noised
 from stage.examples import DefectImages
 from stage.fitting import Fit, Losses
-from stage.masks import area_balance, latent_mask
+from stage.latents import CachedLatents
+from stage.masks import area_balance
 from stage.params import ConfigError, Method, Params, Prompts, Train
 from stage.prompts import placeholders, prompts
 from stage.schedule import Branch, paper_timestep, training_alignment_masks
@@ -62,38 +60,6 @@ class Generator(nn.Module):
     def predict_noise(self, x_t: Tensor, t: Tensor | int, branch: Branch, mask: Tensor, condition: Tensor) -> Tensor:
         """Noise estimate (B, C, h, w) of one branch: the frozen network's, refined by the branch's adapter under the branch's mask."""
         return self.adapters[branch](self.base.predict_noise(x_t, t, condition), mask)
-
-
-@dataclass(frozen=True)
-class CachedLatents:
-    """Everything of the training set that is constant.
-
-    Latents (N, V, C, h, w), masks (N, V, 1, h, w) and type numbers (N,) of the defective images, latents (K, C, h, w) of normal ones.
-    """
-
-    latents: Tensor
-    masks: Tensor
-    types: Tensor
-    normal: Tensor
-
-    @classmethod
-    @torch.no_grad()
-    def encode(cls, base: Base, data: DefectImages, method: Method, *, augment: bool) -> "CachedLatents":
-        """Encode every image once under every variant."""
-        turns = range(TURNS) if augment else range(1)
-        images = [base.encode(pixels_to_tensor(np.stack([turn(image, k) for k in turns])).to(base.unet.device)) for image in data.images]
-        masks = [torch.stack([latent_mask(turn(mask, k), base.factor, method.mask_reduction) for k in turns]) for mask in data.masks]
-        return cls(
-            torch.stack(images),
-            torch.stack(masks).to(base.unet.device),
-            torch.tensor([data.types.index(defect) for defect in data.defects]),
-            torch.cat([base.encode(pixels_to_tensor(image[None]).to(base.unet.device)) for image in data.normal]),
-        )
-
-    @property
-    def bounds(self) -> tuple[Tensor, Tensor]:
-        """Lowest and highest value of every latent channel, (C, 1, 1) each."""
-        return self.latents.amin((0, 1, 3, 4))[:, None, None], self.latents.amax((0, 1, 3, 4))[:, None, None]
 
 
 class Trained(NamedTuple):

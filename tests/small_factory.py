@@ -14,7 +14,8 @@ from stage.examples import by_digest, defect_images, pairs_of
 from stage.params import Params, load_params
 from stage.synthesis.plan import PlanRow
 from stage.synthesis.render import Renderer, Source
-from stage.training import CachedLatents, Generator
+from stage.latents import CachedLatents
+from stage.training import Generator
 
 DEFECTS = {"crack": 6, "spot": 3}  # images; a third of each is the generator's
 CATEGORY = "part"

@@ -12,9 +12,10 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from stage.schedule import Branch, NoiseSchedule, Transition, alignment_mask, branch_at
+from stage.schedule import Branch, NoiseSchedule, Transition, alignment_mask, branch_of
 
 KnownRegion = Literal["posterior", "fresh", "fresh_resample"]
+Composition = Literal["algorithm_1", "equation_7", "released"]
 PredictNoise = Callable[[Tensor, int, Branch, Tensor], Tensor]
 """(x_t, t, branch, the branch's mask) -> eps, (B, C, h, w). One network call."""
 Draw = Callable[[], Tensor]
@@ -40,18 +41,23 @@ class SamplingRule:
     graded_intervals: tuple[tuple[int, int], ...]
     alignment_threshold: int | None
     known_region: KnownRegion
+    composition: Composition = "algorithm_1"
+    mask_noise: Literal["per_channel", "shared"] = "per_channel"
+    last_step: Literal["exact", "noisy"] = "exact"
     x_0_bounds: tuple[Tensor, Tensor] | None = None
 
     def aligned(self, defect_mask: Tensor, t: int) -> Tensor:
         """M_t^p."""
         return alignment_mask(defect_mask, t, threshold=self.alignment_threshold, timestep_count=self.schedule.timestep_count)
 
+    def fused(self, defect_mask: Tensor, move: Transition, inside: Tensor, outside: Tensor) -> Tensor:
+        """Defect and background joined by the alignment mask (Eq. 7): of the target, M_{t-1}^p, for both, as in Algorithm 1.
 
-class State(NamedTuple):
-    """x_t of the image and x_t^p of the defect alone."""
-
-    x_t: Tensor
-    x_t_p: Tensor
+        Eq. 7 prints M_t^p for the defect, so that the weights do not sum to one; the released code has M_t^p for both.
+        """
+        of_inside = self.aligned(defect_mask, move.s if self.composition == "algorithm_1" else move.t)
+        of_outside = self.aligned(defect_mask, move.t if self.composition == "released" else move.s)
+        return of_inside * inside + (1 - of_outside) * outside
 
 
 def q_sample(x_0: Tensor, t: int, noise: Tensor, schedule: NoiseSchedule) -> Tensor:
@@ -114,57 +120,65 @@ def sample(
 ) -> Tensor:
     """x_0 (B, C, h, w) of images that show a defect inside `defect_mask` and `x_back` elsewhere (Algorithm 1)."""
     x_t = draw()
-    state = State(x_t, x_t)  # x_T^p is needed at once: the paper's first graded interval begins at T
     for move in moves:
-        state = _move(predict_noise, state, x_back, defect_mask, move, rule, draw)
-    return state.x_t
+        x_t = _moved(predict_noise, x_t, x_back, defect_mask, move, rule, draw)
+    return x_t
 
 
-def _move(
-    predict_noise: PredictNoise, state: State, x_back: Tensor, defect_mask: Tensor, move: Transition, rule: SamplingRule, draw: Draw
-) -> State:
+def _moved(
+    predict_noise: PredictNoise, x_t: Tensor, x_back: Tensor, defect_mask: Tensor, move: Transition, rule: SamplingRule, draw: Draw
+) -> Tensor:
     if move.s > move.t:
-        noise = draw()
-        return State(*(renoise(x, move, noise, rule.schedule) for x in state))
-    if branch_at(move.t, rule.graded_intervals) == "anomaly_only":
-        eps = predict_noise(state.x_t_p, move.t, "anomaly_only", defect_mask)
-        return graded_step(state, eps, x_back, defect_mask, move, rule, draw)
-    eps = predict_noise(state.x_t, move.t, "anomaly_aware", rule.aligned(defect_mask, move.t))
-    return aware_step(state, eps, x_back, defect_mask, move, rule, draw)
+        return renoise(x_t, move, draw(), rule.schedule)
+    if branch_of(move, rule.graded_intervals) == "anomaly_only":
+        x_t_p = isolated(x_t, defect_mask, move.t, rule, draw)
+        eps = predict_noise(x_t_p, move.t, "anomaly_only", defect_mask)
+        return graded_step(x_t, x_t_p, eps, x_back, defect_mask, move, rule, draw)
+    eps = predict_noise(x_t, move.t, "anomaly_aware", rule.aligned(defect_mask, move.t))
+    return aware_step(x_t, eps, x_back, defect_mask, move, rule, draw)
 
 
-def graded_step(state: State, eps: Tensor, x_back: Tensor, defect_mask: Tensor, move: Transition, rule: SamplingRule, draw: Draw) -> State:
-    """The anomaly-only branch's step (Eq. 7, first case): the defect alone is denoised, then set into the background."""
-    # 1. x_0 of the defect alone: zero outside the mask, as in training.
-    x_0 = defect_mask * _bounded(predict_x_0(state.x_t_p, eps, move.t, rule.schedule), rule)
-    x_p = posterior(state.x_t_p, x_0, move, rule.schedule).sample(draw())
-    # 2. Outside, M_{t-1} ~ q(M_{t-1} | M_0): noise of the right level, since M_0 = 0 there.
-    #    Algorithm 1 writes a one-channel mask into a C-channel latent; each channel gets its own noise here, as in training.
-    x_p = compose(defect_mask, x_p, q_sample(defect_mask.expand_as(x_p), move.s, draw(), rule.schedule))
-    # 3. The image: the defect inside, the background at the same noise level outside.
-    x_s_back = _noised_background(state.x_t, x_back, move, rule, draw)
-    return State(compose(defect_mask, x_p, x_s_back), x_p)
+def isolated(x_t: Tensor, defect_mask: Tensor, t: int, rule: SamplingRule, draw: Draw) -> Tensor:
+    """x_t^p of Eq. 7: `x_t` inside the mask and M_t ~ q(M_t | M_0) outside it, noise of the right level since M_0 = 0 there.
+
+    Algorithm 1 updates x^p after every step. Inside the mask it is the image after both kinds of step, and outside it is drawn
+    anew each time, so it is made here, when an anomaly-only step asks for it.
+    Algorithm 1 also writes a one-channel mask into a C-channel latent, and the released code one noise into all channels
+    (`shared`); noise `per_channel` is what the network was trained on.
+    """
+    noise = draw()
+    noise = noise[:, :1].expand_as(noise) if rule.mask_noise == "shared" else noise
+    return compose(defect_mask, x_t, q_sample(defect_mask.expand_as(x_t), t, noise, rule.schedule))
 
 
-def aware_step(state: State, eps: Tensor, x_back: Tensor, defect_mask: Tensor, move: Transition, rule: SamplingRule, draw: Draw) -> State:
-    """The anomaly-aware branch's step (Eq. 7, second case) by Anomaly Inference (Eq. 3 to 6)."""
-    # 1. Compose in x_0 with the mask of the target, then the posterior (Algorithm 1 uses t-1 for both parts; Eq. 7 prints t for one).
-    mask = rule.aligned(defect_mask, move.s)
-    x_0_hat = _bounded(predict_x_0(state.x_t, eps, move.t, rule.schedule), rule)
-    x_s = posterior(state.x_t, compose(mask, x_0_hat, x_back), move, rule.schedule).sample(draw())
+def graded_step(
+    x_t: Tensor, x_t_p: Tensor, eps: Tensor, x_back: Tensor, defect_mask: Tensor, move: Transition, rule: SamplingRule, draw: Draw
+) -> Tensor:
+    """x_s of the anomaly-only branch (Eq. 7, first case): the defect alone is denoised, then set into the background."""
+    # 1. The defect alone; what the posterior says outside the mask is not used.
+    x_0_hat = _bounded(predict_x_0(x_t_p, eps, move.t, rule.schedule), rule)
+    x_s_p = posterior(x_t_p, x_0_hat, move, rule.schedule).sample(draw())
+    # 2. The background at the same noise level: its own trajectory, or, as in Algorithm 1, drawn anew.
+    if rule.known_region == "posterior":
+        return compose(defect_mask, x_s_p, posterior(x_t, x_back, move, rule.schedule).sample(draw()))
+    return compose(defect_mask, x_s_p, _fresh_background(x_back, move, rule, draw))
+
+
+def aware_step(x_t: Tensor, eps: Tensor, x_back: Tensor, defect_mask: Tensor, move: Transition, rule: SamplingRule, draw: Draw) -> Tensor:
+    """x_s of the anomaly-aware branch (Eq. 7, second case) by Anomaly Inference (Eq. 3 to 6)."""
+    # 1. Compose in x_0, then the posterior.
+    x_0_hat = _bounded(predict_x_0(x_t, eps, move.t, rule.schedule), rule)
+    x_s = posterior(x_t, rule.fused(defect_mask, move, x_0_hat, x_back), move, rule.schedule).sample(draw())
     # 2. Algorithm 1 also pastes freshly noised background. With a soft mask that averages two independent noises and
     #    lowers their level below anything seen in training, so `posterior` leaves it out.
-    if rule.known_region != "posterior":
-        x_s = compose(mask, x_s, q_sample(x_back, move.s, draw(), rule.schedule))
-    # 3. x^p follows, so that a later graded interval finds the defect up to date.
-    x_p = compose(defect_mask, x_s, q_sample(defect_mask.expand_as(x_s), move.s, draw(), rule.schedule))
-    return State(x_s, x_p)
-
-
-def _noised_background(x_t: Tensor, x_back: Tensor, move: Transition, rule: SamplingRule, draw: Draw) -> Tensor:
     if rule.known_region == "posterior":
-        return posterior(x_t, x_back, move, rule.schedule).sample(draw())
-    return q_sample(x_back, move.s, draw(), rule.schedule)
+        return x_s
+    return rule.fused(defect_mask, move, x_s, _fresh_background(x_back, move, rule, draw))
+
+
+def _fresh_background(x_back: Tensor, move: Transition, rule: SamplingRule, draw: Draw) -> Tensor:
+    """x_s^back ~ q(x_s | x_back); the released code leaves the noise of the first timestep in the last step's."""
+    return q_sample(x_back, max(move.s, 0) if rule.last_step == "noisy" else move.s, draw(), rule.schedule)
 
 
 def _bounded(x_0: Tensor, rule: SamplingRule) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 Branch = Literal["anomaly_aware", "anomaly_only"]
+Spacing = Literal["uniform", "coarse_to_fine"]
 CLEAN = -1
 Steps = TypeVar("Steps", int, Tensor)
 
@@ -43,13 +44,18 @@ def paper_timestep(t: Steps) -> Steps:
     return t + 1
 
 
-def timesteps(timestep_count: int, steps: int) -> list[int]:
-    """`steps` timesteps from T-1 downwards, evenly spaced; the step from the last one leads to CLEAN."""
+def timesteps(timestep_count: int, steps: int, spacing: Spacing) -> list[int]:
+    """`steps` timesteps from T-1 downwards; the step from the last one leads to CLEAN.
+
+    `uniform` ones are T/steps apart; `coarse_to_fine` ones are the paper's T (k/steps)^2 for k = steps ... 1, but never under k:
+    long steps where all is noise, short ones where the details come. With as many steps as timesteps both are all of them.
+    """
     if not 1 <= steps <= timestep_count:
         raise ValueError(
             f"Expected 1 to {timestep_count} sampling steps, found {steps}, in synthesize.steps. Choose a value in that range."
         )
-    return [round(k * timestep_count / steps) - 1 for k in range(steps, 0, -1)]
+    power = 2 if spacing == "coarse_to_fine" else 1
+    return [max(k, round(timestep_count * (k / steps) ** power)) - 1 for k in range(steps, 0, -1)]
 
 
 def transitions(times: Sequence[int]) -> list[Transition]:
@@ -85,10 +91,14 @@ def alignment_mask(defect_mask: Tensor, t: int, *, threshold: int | None, timest
     return zeta * (1 - defect_mask) + defect_mask
 
 
-def branch_at(t: int, graded_intervals: Sequence[tuple[int, int]]) -> Branch:
-    """Which branch makes the step from t; intervals are the paper's (low, high), ends included (Algorithm 1; IV-A has two)."""
-    inside = any(low <= paper_timestep(t) <= high for low, high in graded_intervals)
-    return "anomaly_only" if inside else "anomaly_aware"
+def branch_of(move: Transition, graded_intervals: Sequence[tuple[int, int]]) -> Branch:
+    """Which branch makes a step; intervals are the paper's (low, high), ends included (Algorithm 1; IV-A has two).
+
+    Anomaly-only where the step starts inside an interval, or jumps over a whole one: few steps lose none of them.
+    """
+    t, s = paper_timestep(move.t), paper_timestep(move.s)
+    is_graded = any(low <= t <= high or (s < low and high < t) for low, high in graded_intervals)
+    return "anomaly_only" if is_graded else "anomaly_aware"
 
 
 def training_alignment_masks(defect_mask: Tensor, t: Tensor, *, threshold: int | None, timestep_count: int) -> Tensor:

@@ -7,10 +7,10 @@ from diffusers import DDPMScheduler
 from stage.base import noise_schedule, scheduler_config
 from stage.diffusion import (
     SamplingRule,
-    State,
     aware_step,
     compose,
     graded_step,
+    isolated,
     noise_from_velocity,
     noised,
     posterior,
@@ -28,8 +28,8 @@ THEIRS = DDPMScheduler(**scheduler_config(1000), variance_type="fixed_small")
 SCHEDULE = noise_schedule(THEIRS)
 
 
-def rule(*, intervals=(), threshold=200, known_region="posterior", bounds=None):
-    return SamplingRule(SCHEDULE, tuple(intervals), threshold, known_region, bounds)
+def rule(*, intervals=(), threshold=200, known_region="posterior", bounds=None, **switches):
+    return SamplingRule(SCHEDULE, tuple(intervals), threshold, known_region, x_0_bounds=bounds, **switches)
 
 
 def noise_source(seed=0, shape=SHAPE, dtype=torch.float64):
@@ -158,7 +158,6 @@ def test_everywhere_defect_without_grading_is_plain_ddpm(threshold):
     x = torch.randn(SHAPE, generator=generator, dtype=torch.float64)
     for t in range(30, -1, -1):
         x = THEIRS.step(network(x, t), t, x, generator=generator).prev_sample
-        torch.randn(SHAPE, generator=generator, dtype=torch.float64)  # what our x^p is filled with
     assert torch.allclose(ours, x, rtol=1e-4, atol=1e-4)
 
 
@@ -171,7 +170,7 @@ def test_nowhere_defect_gives_the_background_exactly(known_region, intervals):
         lambda x, _t, _b, _m: torch.full_like(x, 50.0),
         x_back,
         torch.zeros(SHAPE[0], 1, *SHAPE[2:]),
-        moves=transitions(timesteps(1000, 20)),
+        moves=transitions(timesteps(1000, 20, "uniform")),
         rule=rule(intervals=intervals, known_region=known_region),
         draw=noise_source(1, dtype=torch.float32),
     )
@@ -182,7 +181,7 @@ def test_nowhere_defect_gives_the_background_exactly(known_region, intervals):
 def test_perfect_network_gives_its_image_inside_and_the_background_outside(known_region):
     """Otherwise the branches, their merging or the last step would spoil what the network knows."""
     defect, background, mask = constant(3), constant(-2), half_mask()
-    times = timesteps(1000, 20)
+    times = timesteps(1000, 20, "uniform")
     moves = resampling_transitions(times, jump_length=5, resamplings=2) if known_region == "fresh_resample" else transitions(times)
     found = sample(
         perfect(defect),
@@ -224,44 +223,74 @@ X_T, X_T_P, EPS, X_BACK = 0.7, 1.1, 0.4, -2.0
 @pytest.mark.parametrize("noise", [0.0, 1.0])
 @pytest.mark.parametrize("known_region", ["posterior", "fresh"])
 def test_anomaly_only_step_by_hand(known_region, noise):
-    """Otherwise Eq. 7, first case: x^p goes by its own posterior, noise fills the rest, and the image is set into its background."""
-    t, state = 900, State(constant(X_T), constant(X_T_P))
+    """Otherwise Eq. 7, first case: the defect goes by its own posterior, and is set into the background at its level."""
+    t, move = 900, Transition(900, 899)
     found = graded_step(
-        state, constant(EPS), constant(X_BACK), half_mask(), Transition(t, t - 1), rule(known_region=known_region), lambda: constant(noise)
+        *(constant(v) for v in (X_T, X_T_P, EPS, X_BACK)), half_mask(), move, rule(known_region=known_region), lambda: constant(noise)
     )
-    defect = eq_2(X_T_P, x_0_of(X_T_P, EPS, t), t, noise)
     background = eq_2(X_T, X_BACK, t, noise) if known_region == "posterior" else q(X_BACK, t - 1, noise)
-    assert near(found.x_t_p[INSIDE], defect)
-    assert near(found.x_t_p[OUTSIDE], q(0, t - 1, noise))
-    assert near(found.x_t[INSIDE], defect)
-    assert near(found.x_t[OUTSIDE], background)
+    assert near(found[INSIDE], eq_2(X_T_P, x_0_of(X_T_P, EPS, t), t, noise))
+    assert near(found[OUTSIDE], background)
 
 
 @pytest.mark.parametrize("noise", [0.0, 1.0])
 @pytest.mark.parametrize("known_region", ["posterior", "fresh"])
-@pytest.mark.parametrize("t", [700, 150])
-def test_anomaly_aware_step_by_hand(t, known_region, noise):
-    """Otherwise Eq. 7, second case: the background enters x_0 by the target's mask (0.625 at t = 700, 0 at 150), then the posterior."""
-    state = State(constant(X_T), constant(X_T_P))
+@pytest.mark.parametrize(
+    ("t", "composition", "of_defect", "of_background"),
+    [
+        (700, "algorithm_1", 0.625, 0.625),  # the paper's number of t - 1 is 700: (700 - 200) / 800
+        (700, "equation_7", 0.62625, 0.625),  # of t, 701: 501 / 800
+        (700, "released", 0.62625, 0.62625),
+        (150, "algorithm_1", 0.0, 0.0),
+        (150, "equation_7", 0.0, 0.0),
+        (150, "released", 0.0, 0.0),
+    ],
+)
+def test_anomaly_aware_step_by_hand(t, composition, of_defect, of_background, known_region, noise):
+    """Otherwise Eq. 7, second case: the background enters x_0 by the alignment mask, then the posterior, then, `fresh`, once more."""
     found = aware_step(
-        state, constant(EPS), constant(X_BACK), half_mask(), Transition(t, t - 1), rule(known_region=known_region), lambda: constant(noise)
+        *(constant(v) for v in (X_T, EPS, X_BACK)),
+        half_mask(),
+        Transition(t, t - 1),
+        rule(known_region=known_region, composition=composition),
+        lambda: constant(noise),
     )
-    zeta = {700: 0.625, 150: 0.0}[t]  # paper's number of the target t - 1 is t: (700 - 200) / 800
     x_0 = x_0_of(X_T, EPS, t)
-    outside = eq_2(X_T, zeta * x_0 + (1 - zeta) * X_BACK, t, noise)
+    outside = eq_2(X_T, of_defect * x_0 + (1 - of_background) * X_BACK, t, noise)
     if known_region == "fresh":
-        outside = zeta * outside + (1 - zeta) * q(X_BACK, t - 1, noise)
-    assert near(found.x_t[INSIDE], eq_2(X_T, x_0, t, noise))
-    assert near(found.x_t[OUTSIDE], outside)
-    assert torch.equal(found.x_t_p[INSIDE], found.x_t[INSIDE])
-    assert near(found.x_t_p[OUTSIDE], q(0, t - 1, noise))
+        outside = of_defect * outside + (1 - of_background) * q(X_BACK, t - 1, noise)
+    assert near(found[INSIDE], eq_2(X_T, x_0, t, noise))
+    assert near(found[OUTSIDE], outside)
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0])
+def test_defect_alone_by_hand(noise):
+    """Otherwise Eq. 7, x^p: the image inside the mask, and outside it a mask of zeros noised to the same level."""
+    found = isolated(constant(X_T), half_mask(), 900, rule(), lambda: constant(noise))
+    assert near(found[INSIDE], X_T)
+    assert near(found[OUTSIDE], q(0, 900, noise))
+
+
+@pytest.mark.parametrize(("known_region", "deviation"), [("fresh", 0.0292), ("posterior", 0.0)])
+def test_released_last_step_leaves_noise_in_a_freshly_drawn_background(known_region, deviation):
+    """Otherwise `last_step: noisy` would not be the released code's: sqrt(1 - alpha_bar_1) = sqrt(0.00085) remains."""
+    found = sample(
+        perfect(constant(3)),
+        constant(-2),
+        half_mask(),
+        moves=transitions(timesteps(1000, 10, "uniform")),
+        rule=rule(known_region=known_region, last_step="noisy"),
+        draw=noise_source(4),
+    )
+    assert (found[OUTSIDE] + 2).std().item() == pytest.approx(deviation, rel=0.2)
+    assert near(found[INSIDE], 3)
 
 
 def test_predicted_x_0_is_kept_in_bounds_and_the_background_is_not():
     """Otherwise a wild estimate at high noise would burn the image, or a photograph brighter than the defects would be clipped."""
     bounds = torch.full((4, 1, 1), -1.0), torch.full((4, 1, 1), 1.0)
     found = aware_step(
-        State(constant(0), constant(0)),
+        constant(0),
         constant(-50),
         constant(X_BACK),
         half_mask(),
@@ -269,17 +298,18 @@ def test_predicted_x_0_is_kept_in_bounds_and_the_background_is_not():
         rule(bounds=bounds),
         noise_source(),
     )
-    assert near(found.x_t[INSIDE], 1.0)
-    assert near(found.x_t[OUTSIDE], X_BACK)
+    assert near(found[INSIDE], 1.0)
+    assert near(found[OUTSIDE], X_BACK)
 
 
-def test_fill_of_the_defect_latent_differs_by_channel():
+@pytest.mark.parametrize("mask_noise", ["per_channel", "shared"])
+def test_fill_of_the_defect_latent_differs_by_channel_unless_shared(mask_noise):
     """Otherwise the anomaly-only branch would get, outside the defect, one noise in all channels, unlike in training."""
-    state = State(constant(X_T), constant(X_T_P))
-    found = graded_step(state, constant(0), constant(0), half_mask(), Transition(900, 899), rule(), noise_source(3))
-    fill = found.x_t_p[OUTSIDE].movedim(1, 0).flatten(1)
-    assert torch.corrcoef(fill).fill_diagonal_(0).abs().max() < 0.9
-    assert fill.std() == pytest.approx(math.sqrt(1 - SCHEDULE.alpha_bar(899)), rel=0.2)
+    found = isolated(constant(X_T), half_mask(), 900, rule(mask_noise=mask_noise), noise_source(3))
+    fill = found[OUTSIDE].movedim(1, 0).flatten(1)
+    others = torch.corrcoef(fill)[~torch.eye(4, dtype=bool)].abs()
+    assert others.min() > 0.999 if mask_noise == "shared" else others.max() < 0.9
+    assert fill.std() == pytest.approx(math.sqrt(1 - SCHEDULE.alpha_bar(900)), rel=0.2)
 
 
 class Spy:
@@ -296,13 +326,27 @@ class Spy:
 def test_each_step_asks_the_network_once_with_its_branchs_mask():
     """Otherwise sampling would cost twice, or an adapter be given the other branch's mask: M_0, and M_t^p of the step's start."""
     spy = Spy()
-    moves = transitions(timesteps(1000, 10))
+    moves = transitions(timesteps(1000, 10, "uniform"))
     sample(spy, constant(0), half_mask(), moves=moves, rule=rule(intervals=PAPER_INTERVALS), draw=noise_source())
     assert [t for t, _, _ in spy.asked] == [move.t for move in moves]
     only = [t for t, branch, _ in spy.asked if branch == "anomaly_only"]
     assert only == [999, 899, 799, 399, 299]
     corners = {t: mask[0, 0, 0, -1].item() for t, _, mask in spy.asked}
     assert corners == pytest.approx({t: (t + 1 - 200) / 800 if t in (699, 599, 499) else 0.0 for t in corners})
+
+
+@pytest.mark.parametrize("spacing", ["uniform", "coarse_to_fine"])
+@pytest.mark.parametrize("steps", [5, 7, 10, 13, 50])
+def test_few_steps_still_walk_every_graded_interval(spacing, steps):
+    """Otherwise fewer steps would switch graded diffusion off without a word: seven uniform ones fall beside [300, 400]."""
+    spy = Spy()
+    moves = transitions(timesteps(1000, steps, spacing))
+    found = sample(spy, constant(-2), half_mask(), moves=moves, rule=rule(intervals=PAPER_INTERVALS), draw=noise_source())
+    only = [t + 1 for t, branch, _ in spy.asked if branch == "anomaly_only"]
+    assert len(spy.asked) == steps
+    assert [t for t in only if t > 700]
+    assert [t for t in only if 280 <= t < 600]
+    assert torch.equal(found[OUTSIDE], constant(-2)[OUTSIDE])
 
 
 def test_first_anomaly_only_step_starts_from_the_images_noise():
@@ -314,7 +358,8 @@ def test_first_anomaly_only_step_starts_from_the_images_noise():
         return torch.zeros_like(x_t)
 
     sample(network, constant(0), half_mask(), moves=[Transition(999, 998)], rule=rule(intervals=PAPER_INTERVALS), draw=noise_source(6))
-    assert torch.equal(inputs[0], normal(6))
+    assert torch.equal(inputs[0][INSIDE], normal(6)[INSIDE])
+    assert inputs[0][OUTSIDE].std() == pytest.approx(1, rel=0.2)
 
 
 def test_anomaly_only_branch_sees_the_defect_without_its_background():
@@ -334,7 +379,7 @@ def test_anomaly_only_branch_sees_the_defect_without_its_background():
 def test_resampling_asks_again_and_not_on_the_way_back():
     """Otherwise RePaint's cost would not be what its settings say: 20 steps, all but the first five walked three times."""
     spy = Spy()
-    walk = resampling_transitions(timesteps(1000, 20), jump_length=5, resamplings=3)
+    walk = resampling_transitions(timesteps(1000, 20, "uniform"), jump_length=5, resamplings=3)
     sample(spy, constant(0), half_mask(), moves=walk, rule=rule(known_region="fresh_resample"), draw=noise_source())
     assert len(spy.asked) == 5 + 15 * 3
 
@@ -355,7 +400,7 @@ def background_noise_levels(known_region, *, threshold, intervals=PAPER_INTERVAL
         network,
         torch.zeros(shape),
         mask,
-        moves=transitions(timesteps(1000, 1000)),
+        moves=transitions(timesteps(1000, 1000, "uniform")),
         rule=rule(intervals=intervals, threshold=threshold, known_region=known_region),
         draw=noise_source(8, shape, torch.float32),
     )

@@ -12,7 +12,7 @@ from stage.schedule import (
     Transition,
     alignment_mask,
     alignment_weight,
-    branch_at,
+    branch_of,
     paper_timestep,
     resampling_transitions,
     timesteps,
@@ -22,6 +22,7 @@ from stage.schedule import (
 
 PAPER = {"threshold": 200, "timestep_count": 1000}
 INTERVALS = ((800, 1000), (300, 400))
+SPACINGS = ("uniform", "coarse_to_fine")
 DOT = torch.tensor([[[[0.0, 1.0], [0.0, 0.0]]]])
 
 
@@ -78,12 +79,28 @@ def test_training_masks_follow_the_timestep_of_their_row():
 )
 def test_branches_switch_at_the_papers_ends_included(code_t, branch):
     """Otherwise the graded intervals would be off by one: the paper's 800 and 1000 are 799 and 999 here."""
-    assert branch_at(code_t, INTERVALS) == branch
+    assert branch_of(Transition(code_t, code_t - 1), INTERVALS) == branch
 
 
 def test_no_interval_leaves_the_aware_branch_alone():
     """Otherwise the ablation without graded sampling would still use the other branch."""
-    assert {branch_at(t, ()) for t in range(1000)} == {"anomaly_aware"}
+    assert {branch_of(Transition(t, CLEAN), ()) for t in range(1000)} == {"anomaly_aware"}
+
+
+@pytest.mark.parametrize(
+    ("t", "s", "branch"),
+    [
+        (428, 285, "anomaly_only"),  # the paper's 429 to 286: over all of [300, 400]
+        (428, 299, "anomaly_aware"),  # to 300, an end of the interval, where the next step starts
+        (428, 298, "anomaly_only"),
+        (399, 99, "anomaly_only"),
+        (499, 199, "anomaly_only"),
+        (298, CLEAN, "anomaly_aware"),
+    ],
+)
+def test_a_step_over_a_whole_interval_is_graded(t, s, branch):
+    """Otherwise few steps would lose an interval, or a step over half of one count twice."""
+    assert branch_of(Transition(t, s), INTERVALS) == branch
 
 
 def test_a_clean_latent_has_no_noise():
@@ -95,16 +112,20 @@ def test_a_clean_latent_has_no_noise():
 
 def test_ten_and_all_timesteps_by_hand():
     """Otherwise few-step sampling would start below T, or not reach the least noisy timestep in full-length sampling."""
-    assert timesteps(1000, 10) == [999, 899, 799, 699, 599, 499, 399, 299, 199, 99]
-    assert timesteps(1000, 1000) == list(range(999, -1, -1))
-    assert timesteps(1000, 1) == [999]
+    assert timesteps(1000, 10, "uniform") == [999, 899, 799, 699, 599, 499, 399, 299, 199, 99]
+    assert timesteps(1000, 5, "coarse_to_fine") == [999, 639, 359, 159, 39]
+    assert timesteps(1000, 10, "coarse_to_fine") == [999, 809, 639, 489, 359, 249, 159, 89, 39, 9]
+    assert timesteps(9, 6, "coarse_to_fine") == [8, 5, 3, 2, 1, 0]  # (k/6)^2 of 9: 9, 6.25, 4, 2.25, 1, 0.25, and never under k
+    for spacing in SPACINGS:
+        assert timesteps(1000, 1000, spacing) == list(range(999, -1, -1))
+        assert timesteps(1000, 1, spacing) == [999]
 
 
-@given(st.integers(1, 1000), st.data())
-def test_timesteps_decrease_from_the_last_and_are_as_many_as_asked(count, data):
+@given(st.integers(1, 1000), st.data(), st.sampled_from(SPACINGS))
+def test_timesteps_decrease_from_the_last_and_are_as_many_as_asked(count, data, spacing):
     """Otherwise a step would be taken twice (a division by zero), or a budget of steps not kept."""
     steps = data.draw(st.integers(1, count))
-    times = timesteps(count, steps)
+    times = timesteps(count, steps, spacing)
     assert len(times) == steps
     assert times[0] == count - 1
     assert times[-1] >= 0
@@ -115,7 +136,7 @@ def test_timesteps_decrease_from_the_last_and_are_as_many_as_asked(count, data):
 def test_an_impossible_number_of_steps_is_refused_with_its_place(steps):
     """Otherwise a wrong params.yaml would end in a traceback from inside the sampler."""
     with pytest.raises(ValueError, match=rf"1 to 1000 sampling steps, found {steps}, in synthesize.steps"):
-        timesteps(1000, steps)
+        timesteps(1000, steps, "uniform")
 
 
 def test_transitions_end_clean():

@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test lint format
+.PHONY: help setup demo run ablation test lint format
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3.11
@@ -19,12 +19,18 @@ setup: .venv/.installed  ## make .venv with every pinned package (3 GB, a few mi
 
 demo: setup  ## run the whole line on the embedded demo data and say where the report is
 	@grep -q '^  layout: demo' params.yaml || { echo "Expected params.yaml to read the demo's data, found another data set in it. Run \`git checkout params.yaml\` for the demo, or \`dvc repro\` to go on with yours." >&2; exit 1; }
-	@$(REPRO)
+	@$(call REPRO,)
+	@echo "The report: file://$(CURDIR)/$(REPORT)"
 
 run: setup  ## run the whole line on your images: make run DATA=<folder>
 	@[ -n "$${DATA:-}" ] || { echo "Expected a folder of images, found no DATA. Run \`make run DATA=<folder>\`; docs/data.md describes the layouts." >&2; exit 1; }
 	@stage use-data "$$DATA"
-	@$(REPRO)
+	@$(call REPRO,)
+	@echo "The report: file://$(CURDIR)/$(REPORT)"
+
+ablation: setup  ## run the six configurations of the paper's Fig. 6, and RePaint, and draw their bars (twice the time of the demo)
+	@$(call REPRO,ablation/dvc.yaml)
+	@stage ablation
 
 test: setup  ## run every test; those that need Chromium or a GPU skip themselves and say so
 	@python -m pytest -rs $(ARGS)
@@ -42,9 +48,8 @@ format: setup  ## lay out the code
 define REPRO
 git rev-parse --git-dir >/dev/null 2>&1 || { echo "Expected a git checkout in $(CURDIR), found none; DVC needs one. Clone the project, or run \`git init\` here." >&2; exit 1; }; \
 log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
-dvc repro | tee -i "$$log"; \
-! grep -q '^Data and pipelines are up to date' "$$log" || echo "Nothing has changed since the last run, so nothing was done."; \
-echo "The report: file://$(CURDIR)/$(REPORT)"
+dvc repro $(1) | tee -i "$$log"; \
+! grep -q '^Data and pipelines are up to date' "$$log" || echo "Nothing has changed since the last run, so nothing was done."
 endef
 
 # The stamp comes last: an interrupted installation is taken up again.

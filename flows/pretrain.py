@@ -30,12 +30,14 @@ def pretrain() -> None:
 @task(cache_policy=NO_CACHE)
 def train_from_scratch(params: Params) -> Path:
     """A small base on the data at hand; resumes an unfinished one."""
-    key = work_key(params.seed, params.base, params.pretrain, params.categories, folder_digest(CATALOGS))
+    key = work_key(params.seed, params.base, params.pretrain, params.method.crop, params.categories, folder_digest(CATALOGS))
     folder = spool_folder("pretrain", "base", key)
     examples = pretraining_examples([CATALOGS / category for category in params.categories], params.base.prompts)
     base, curve = train_base(
         examples,
         params.pretrain,
+        crop=params.method.crop,
+        image_size=params.base.image_size,
         timestep_count=params.base.timestep_count,
         seed=params.seed,
         state=folder / "state.safetensors",

@@ -29,7 +29,7 @@ from stage.params import Params, load_params
 from stage.progress import Interrupted, stop_on_signals
 
 PARENT = "STAGE_PARENT_FLOW_RUN"  # environment variable; names the flow run that started this process
-KEPT = "Interrupted. Finished work is kept in .spool; run `dvc repro` to continue."
+KEPT = "Interrupted. Finished work is kept in .spool; run the same command to continue."
 INTERRUPTED = 130  # exit status
 API_TROUBLE = (httpx.HTTPError, PrefectException, RuntimeError, OSError, ValueError)
 

@@ -28,18 +28,24 @@ OUTPUT = Path("data/segment")
 def segment(category: str) -> None:
     """Train on both arms, score, publish."""
     params = load_params()
-    digests = (file_digest(CATALOGS / category / CATALOG), file_digest(SAMPLES / category / MANIFEST))
-    folder = spool_folder("segment", category, work_key(params.seed, params.segment, digests))
-    curves = {arm.name: train(arm, folder, params) for arm in sides(category)}
+    samples = SAMPLES / category
+    folder = workplace(category, samples, params, verb="segment")
+    curves = {arm.name: train(arm, folder, params) for arm in sides(category, samples)}
     pd.concat(curves.values()).to_csv(folder / "new" / "curve.csv", index=False)
     score(category, list(curves), folder / "new", params)
     publish(folder / "new", OUTPUT / category)
 
 
-def sides(category: str) -> tuple[Arm, Arm]:
-    """The real third alone, and with the accepted samples."""
+def workplace(category: str, samples: Path, params: Params, *, verb: str) -> Path:
+    """The folder of the verb's spool where segmenters for these samples are trained and scored."""
+    digests = (file_digest(CATALOGS / category / CATALOG), file_digest(samples / MANIFEST))
+    return spool_folder(verb, category, work_key(params.seed, params.segment, digests))
+
+
+def sides(category: str, samples: Path) -> tuple[Arm, Arm]:
+    """The real third alone, and with the accepted ones of a folder of samples."""
     real, normal = (pairs_of(CATALOGS / category, "train", good=good) for good in (False, True))
-    return arms(real, read_samples(SAMPLES / category, accepted_only=True), normal)
+    return arms(real, read_samples(samples, accepted_only=True), normal)
 
 
 @task(cache_policy=NO_CACHE)
@@ -62,7 +68,7 @@ def train(arm: Arm, folder: Path, params: Params) -> pd.DataFrame:
 
 @task(cache_policy=NO_CACHE)
 def score(category: str, arms_trained: list[str], folder: Path, params: Params) -> None:
-    """Metrics and predictions of both arms on the test images."""
+    """Metrics and predictions of the arms on the test images, into `folder`."""
     check_stop()
     defective, good = (pairs_of(CATALOGS / category, "test", good=good) for good in (False, True))
     results = {

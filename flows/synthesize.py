@@ -12,14 +12,16 @@ from stage.checkpoints import load_checkpoint
 from stage.datasets.table import read_catalog
 from stage.device import device
 from stage.digests import file_digest
-from stage.examples import CATALOG, by_digest, pairs_of
+from stage.examples import CATALOG
 from stage.params import Params, load_params
 from stage.progress import track
 from stage.shards import assemble
 from stage.spool import publish, spool_folder, work_key
 from stage.synthesis.batch import write_batch
-from stage.synthesis.plan import PlanRow, batches, make_plan
-from stage.synthesis.render import Renderer, Source
+from stage.synthesis.plan import batches, make_plan
+from stage.synthesis.render import Renderer
+from stage.synthesis.rows import PlanRow
+from stage.synthesis.source import read_source
 
 CATALOGS = Path("data/prepare")
 BASE = Path("data/pretrain")
@@ -32,7 +34,7 @@ def synthesize(category: str) -> None:
     """Plan, render, publish."""
     params = load_params()
     rows = plan(category, params)
-    finished = render(category, rows, params)
+    finished = render(category, rows, params, checkpoint=CHECKPOINTS / category, verb="synthesize")
     publish(write_shards(finished, rows, params.synthesize.shard_rows), OUTPUT / category)
 
 
@@ -40,31 +42,32 @@ def synthesize(category: str) -> None:
 def plan(category: str, params: Params) -> list[PlanRow]:
     """A row per sample to be made."""
     catalog = read_catalog(CATALOGS / category / CATALOG)
-    return make_plan(catalog, params.synthesize, params.base.prompts, settings=params.name, root_seed=params.seed)
+    source = read_source(CATALOGS / category)
+    return make_plan(catalog, params.synthesize, params.base.prompts, source=source, settings=params.name, root_seed=params.seed)
 
 
 @task(cache_policy=NO_CACHE)
-def render(category: str, rows: list[PlanRow], params: Params) -> list[Path]:
-    """The batches that the spool does not hold yet."""
-    checkpoint = load_checkpoint(follow_pointer(BASE), CHECKPOINTS / category)
-    renderer = Renderer(checkpoint, params.method, params.synthesize, params.base.prompts, device(params.execution.device))
-    normal, defective = (pairs_of(CATALOGS / category, "train", good=good) for good in (True, False))
-    source = Source(by_digest(normal, "image_sha256"), by_digest(defective, "mask_sha256"))
+def render(category: str, rows: list[PlanRow], params: Params, *, checkpoint: Path, verb: str) -> list[Path]:
+    """The files of all batches, in the verb's spool; those that it does not hold yet are made."""
+    loaded = load_checkpoint(follow_pointer(BASE), checkpoint)
+    where = device(params.execution.device)
+    renderer = Renderer(loaded, params.method, params.synthesize, params.base.prompts, params.base.image_size, where)
+    source = read_source(CATALOGS / category)
     key = work_key(
         params.name,
         params.seed,
         params.base,
         params.method,
         params.synthesize,
-        checkpoint.digest,
+        loaded.digest,
         file_digest(CATALOGS / category / CATALOG),
     )
-    folder = spool_folder("synthesize", category, key)
+    folder = spool_folder(verb, category, key)
     work = list(batches(rows, params.synthesize.batch))
     files = [folder / f"{number:06d}.parquet" for number in range(len(work))]
     todo = [(batch, file) for batch, file in zip(work, files, strict=True) if not file.exists()]
     for batch, file in track(todo, total=len(files), label=f"synthesize {category}", done=len(files) - len(todo)):
-        write_batch(renderer, batch, source, params.synthesize, checkpoint=checkpoint.digest, file=file)
+        write_batch(renderer, batch, source, params.synthesize, checkpoint=loaded.digest, file=file)
     return files
 
 

@@ -23,18 +23,19 @@ OUTPUT = Path("data/train")
 @flow(name="train")
 def train(category: str) -> None:
     """Train one category and publish its checkpoint."""
-    publish(fine_tune(category, load_params()), OUTPUT / category)
+    publish(fine_tune(category, load_params(), verb="train"), OUTPUT / category)
 
 
 @task(cache_policy=NO_CACHE)
-def fine_tune(category: str, params: Params) -> Path:
-    """Adapters and tokens; resumes an unfinished training."""
+def fine_tune(category: str, params: Params, *, verb: str) -> Path:
+    """Adapters and tokens, in a folder of the verb's spool; resumes an unfinished training."""
     base = follow_pointer(BASE)
     catalog = CATALOGS / category
     key = work_key(params.seed, params.base, params.method, params.train, file_digest(catalog / CATALOG), folder_digest(base))
-    folder = spool_folder("train", category, key)
+    folder = spool_folder(verb, category, key)
     result = train_generator(load_base(base), defect_images(catalog, category), params, state=folder / "state.safetensors")
-    save_checkpoint(result.generator, result.bounds, base, folder / "new", with_unet=params.train.train_base)
+    with_unet, source = params.train.train_base, params.base.source
+    save_checkpoint(result.generator, result.bounds, base, folder / "new", with_unet=with_unet, source=source)
     result.curve.to_csv(folder / "new" / "curve.csv", index=False)
     return folder / "new"
 

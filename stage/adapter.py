@@ -23,8 +23,8 @@ class MaskGuidanceAdapter(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         self.project = nn.Conv2d(widths[-1], channels, 1)
         if residual:
-            nn.init.zeros_(self.project.weight)
-            nn.init.zeros_(self.project.bias)
+            for parameter in self.project.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, eps: Tensor, mask: Tensor) -> Tensor:
         """The mask is repeated to C channels, as in the released code."""

@@ -7,37 +7,22 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
-from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBertModel
-from diffusers.utils.logging import disable_progress_bar as disable_model_bars
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import BertTokenizer, CLIPTextModel, CLIPTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils.logging import disable_progress_bar
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from stage.base_parts import INDEX, load_part, read_index
 from stage.codec import PatchCodec
 from stage.diffusion import noise_from_velocity
 from stage.params import ConfigError
 from stage.schedule import NoiseSchedule
 
-# Which folder plays which part, by the names that diffusers' pipelines use, and which classes may be built from it.
-PARTS: dict[str, dict[str, Any]] = {
-    "unet": {"UNet2DConditionModel": UNet2DConditionModel},
-    "vae": {"AutoencoderKL": AutoencoderKL, "PatchCodec": PatchCodec},
-    "vqvae": {"AutoencoderKL": AutoencoderKL},
-    "text_encoder": {"CLIPTextModel": CLIPTextModel},
-    "bert": {"LDMBertModel": LDMBertModel},
-    "tokenizer": {name: cls for cls in (CLIPTokenizer, BertTokenizer) for name in (cls.__name__, cls.__name__ + "Fast")},
-    "scheduler": dict.fromkeys(("DDPMScheduler", "DDIMScheduler", "PNDMScheduler", "LMSDiscreteScheduler"), DDPMScheduler),
-}
-# Nine short bars a run say nothing that someone waits for.
-disable_progress_bar()
-disable_model_bars()
-INDEX = "model_index.json"
 Prediction = Literal["epsilon", "v_prediction"]
+# What a U-Net may predict, by the codec that its base has: v_prediction is only for what is trained here (docs/decisions/0005).
+PREDICTIONS: dict[str, tuple[Prediction, ...]] = {"AutoencoderKL": ("epsilon",), "PatchCodec": ("epsilon", "v_prediction")}
 
 
 @dataclass(frozen=True)
@@ -109,7 +94,7 @@ class Base:
 
     def save(self, folder: Path) -> None:
         """Write the folder that `load_base` reads."""
-        scheduler = DDPMScheduler(**scheduler_config(self.schedule.timestep_count, self.prediction))
+        scheduler = scheduler_of(self.schedule, self.prediction)
         parts = {
             "unet": self.unet,
             "vae": self.codec,
@@ -148,32 +133,47 @@ def noise_schedule(scheduler: DDPMScheduler) -> NoiseSchedule:
     return NoiseSchedule(scheduler.alphas_cumprod.double())
 
 
-def prediction_of(scheduler: DDPMScheduler) -> Prediction:
-    """What the network was trained to predict; anything but noise, or the velocity that is noise in other words, is refused."""
-    if (kind := scheduler.config["prediction_type"]) not in get_args(Prediction):
+def scheduler_of(schedule: NoiseSchedule, prediction: Prediction) -> DDPMScheduler:
+    """A scheduler with these alpha_bars: by name where they are LDM's own, else by its betas, to float32's precision."""
+    config = scheduler_config(schedule.timestep_count, prediction)
+    usual = DDPMScheduler(**config)
+    if torch.equal(noise_schedule(usual).alpha_bars, schedule.alpha_bars):
+        return usual
+    before = torch.cat([torch.ones_like(schedule.alpha_bars[:1]), schedule.alpha_bars[:-1]])
+    return DDPMScheduler(**config, trained_betas=(1 - schedule.alpha_bars / before).tolist())
+
+
+def read_schedule(folder: Path, classes: dict[str, str]) -> tuple[NoiseSchedule, Prediction]:
+    """What a base's U-Net was trained with and to predict; `classes` as from `read_index`.
+
+    Raises ConfigError where it predicts anything but noise, or velocity in a base that was made here, and where the last
+    timestep holds no image at all (zero terminal SNR), from which an estimate of noise tells nothing.
+    """
+    scheduler = load_part(folder, "scheduler", classes["scheduler"])
+    allowed = PREDICTIONS[classes.get("vqvae") or classes["vae"]]
+    place = folder / "scheduler"
+    if (kind := scheduler.config["prediction_type"]) not in allowed:
         raise ConfigError(
-            f"Expected a base that predicts epsilon or v_prediction, found prediction_type {kind!r} in its scheduler. "
-            "Choose another base.source."
+            f"Expected a base that predicts {' or '.join(allowed)}, found prediction_type {kind!r} in {place}. Choose another base.source."
         )
-    return kind
+    schedule = noise_schedule(scheduler)
+    if not 0 < schedule.alpha_bars.min() <= schedule.alpha_bars.max() < 1:
+        raise ConfigError(
+            f"Expected betas that leave something of the image at every timestep, found alpha_bars from {schedule.alpha_bars.min():.3g} "
+            f"to {schedule.alpha_bars.max():.3g} in {place}. Choose another base.source."
+        )
+    return schedule, kind
 
 
 def load_base(folder: Path) -> Base:
-    """A base in diffusers' layout, frozen, in evaluation mode, on the CPU; weights from safetensors only.
+    """A base in diffusers' layout, frozen, in evaluation mode, on the CPU, in float32; from safetensors, or else from tensors in pickles.
 
-    Raises ConfigError naming what is missing or of another class.
+    Raises ConfigError naming what is missing, damaged or of another class.
     """
-    if not (folder / INDEX).is_file():
-        raise ConfigError(f"Expected a base in diffusers' layout, found no {INDEX} in {folder}. Point base.source at such a folder.")
-    try:
-        index = json.loads((folder / INDEX).read_text())
-    except ValueError as error:
-        raise ConfigError(f"Expected JSON in {folder / INDEX}, found: {error}. Fetch the checkpoint again.") from None
-    codec = _load(folder, index, "vqvae" if "vqvae" in index else "vae")
-    text_encoder = _load(folder, index, "bert" if "bert" in index else "text_encoder")
-    scheduler = _load(folder, index, "scheduler")
-    unet, tokenizer = _load(folder, index, "unet"), _load(folder, index, "tokenizer")
-    base = Base(unet, text_encoder, tokenizer, codec, noise_schedule(scheduler), prediction_of(scheduler))
+    classes = read_index(folder)
+    schedule, prediction = read_schedule(folder, classes)
+    unet, codec, text_encoder, tokenizer = [load_part(folder, part, name) for part, name in classes.items() if part != "scheduler"]
+    base = Base(unet, text_encoder, tokenizer, codec, schedule, prediction)
     _check_fit(base, folder)
     return base.freeze()
 
@@ -188,32 +188,6 @@ def _check_fit(base: Base, folder: Path) -> None:
             f"Expected a U-Net for {expected[0]} latent channels and text of width {expected[1]}, found one for {found[0]} and {found[1]} "
             f"in {folder / 'unet'}. Choose an LDM text-to-image or Stable Diffusion 1.x checkpoint, not one for inpainting, as base.source."
         )
-
-
-def _load(folder: Path, index: dict[str, Any], part: str) -> Any:
-    _, found = index.get(part) or (None, "nothing")
-    if found not in PARTS[part]:
-        raise ConfigError(
-            f"Expected {part} to be one of {', '.join(PARTS[part])}, found {found}, in {folder / INDEX}. "
-            "Choose an LDM text-to-image or Stable Diffusion 1.x checkpoint as base.source."
-        )
-    try:
-        loaded, missing = _from_pretrained(PARTS[part][found], folder / part)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ConfigError(f"Expected a complete {found} in {folder / part}, found: {error}. Fetch the checkpoint again.") from None
-    if missing:
-        raise ConfigError(
-            f"Expected a complete {found} in {folder / part}, found no weights for {', '.join(sorted(missing)[:3])}. Fetch the checkpoint again."
-        )
-    return loaded
-
-
-def _from_pretrained(cls: Any, folder: Path) -> tuple[Any, set[str]]:
-    if issubclass(cls, (PreTrainedTokenizerBase, DDPMScheduler)):
-        return cls.from_pretrained(folder, local_files_only=True), set()
-    # The libraries fill weights that they do not find with random ones, and only log it.
-    loaded, report = cls.from_pretrained(folder, local_files_only=True, use_safetensors=True, output_loading_info=True)
-    return loaded, set(report["missing_keys"])
 
 
 def trainable(modules: Sequence[nn.Module]) -> list[nn.Parameter]:

@@ -3,16 +3,17 @@
 import json
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import httpx
 
-from stage.base import INDEX
+from stage.base import read_schedule
+from stage.base_parts import INDEX, PARTS, SMALL_FILES, WEIGHTS, check_files, read_index, weight_files
 from stage.digests import folder_digest
 from stage.params import ConfigError
 
 POINTER = "base.json"
 TRAINED_HERE = "base"
-FILES = (INDEX, "*/*.json", "*/*.txt", "*/*.safetensors")  # never pickles, nor the whole model once more at the root
 
 
 def locate(source: str) -> Path:
@@ -20,12 +21,44 @@ def locate(source: str) -> Path:
     if Path(source).is_dir():
         return Path(source).resolve()
     try:
-        return Path(snapshot_download(source, allow_patterns=list(FILES)))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        return _fetch(source)
+    except (HFValidationError, httpx.HTTPError, OSError) as error:
         raise ConfigError(
             f"Expected base.source to be a folder with {INDEX} or a hub id that can be fetched, found {source!r}: "
             f"{str(error).partition(chr(10))[0]} Correct it in params.yaml, or download the checkpoint and give its folder."
         ) from None
+
+
+def _fetch(source: str) -> Path:
+    """Index and settings first, so that a checkpoint of another kind is refused before gigabytes of it are fetched; then weights."""
+    small = [INDEX, *(f"{part}/{name}" for part in PARTS for name in sorted(SMALL_FILES))]
+    folder = Path(snapshot_download(source, allow_patterns=small))
+    classes = read_index(folder)
+    read_schedule(folder, classes)
+    if not all(_is_complete(folder / part, part) for part in classes):
+        names = HfApi().list_repo_files(source, revision=folder.name)
+        snapshot_download(source, revision=folder.name, allow_patterns=wanted_weights(list(classes), names))
+    for part in classes:
+        check_files(folder / part, part)
+    return folder
+
+
+def _is_complete(folder: Path, part: str) -> bool:
+    try:
+        check_files(folder, part)
+    except ConfigError:
+        return False
+    return True
+
+
+def wanted_weights(parts: list[str], names: list[str]) -> list[str]:
+    """Those of a repository's files that hold the weights of these parts: one format each, no variants, nothing at the root."""
+    return [
+        f"{part}/{name}"
+        for part in parts
+        if part in WEIGHTS
+        for name in weight_files(part, [path.removeprefix(f"{part}/") for path in names if path.startswith(f"{part}/")])
+    ]
 
 
 def write_pointer(base: Path, output: Path) -> None:

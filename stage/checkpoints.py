@@ -10,8 +10,9 @@ from torch import Tensor
 
 from stage.base import load_base
 from stage.digests import file_digest, folder_digest
+from stage.fitting import below
+from stage.generator import Generator
 from stage.params import ConfigError
-from stage.training import Generator
 
 WEIGHTS, FACTS = "adapters.safetensors", "checkpoint.json"
 
@@ -24,10 +25,15 @@ class Checkpoint(NamedTuple):
     digest: str
 
 
-def save_checkpoint(generator: Generator, bounds: tuple[Tensor, Tensor], base_folder: Path, folder: Path, *, with_unet: bool) -> None:
-    """Write only what was trained; the U-Net too where it was."""
+def save_checkpoint(
+    generator: Generator, bounds: tuple[Tensor, Tensor], base_folder: Path, folder: Path, *, with_unet: bool, source: str | None = None
+) -> None:
+    """Write only what was trained: tokens, adapters where there are any, and the U-Net where it was.
+
+    `source` names the base for people, as `base.source` does; the folder's name where it is None. What binds is its digest.
+    """
     tensors = {f"adapters.{key}": value for key, value in generator.adapters.state_dict().items()}
-    tensors |= {"tokens": generator.token_weights[generator.token_rows], "bounds": torch.stack(bounds)}
+    tensors |= {"tokens": generator.tokens.weight, "bounds": torch.stack(bounds)}
     tensors |= {f"unet.{key}": value for key, value in generator.base.unet.state_dict().items()} if with_unet else {}
     folder.mkdir(parents=True, exist_ok=True)
     save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, folder / WEIGHTS)
@@ -35,8 +41,10 @@ def save_checkpoint(generator: Generator, bounds: tuple[Tensor, Tensor], base_fo
         "category": generator.category,
         "types": generator.types,
         "token_count": generator.token_count,
+        "adapters": bool(generator.adapters),
         "adapter_widths": generator.widths,
         "residual": generator.residual,
+        "base": source or base_folder.name,
         "base_digest": folder_digest(base_folder),
     }
     (folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n")
@@ -47,22 +55,22 @@ def load_checkpoint(base_folder: Path, folder: Path) -> Checkpoint:
     facts = json.loads((folder / FACTS).read_text())
     if facts["base_digest"] != (found := folder_digest(base_folder)):
         raise ConfigError(
-            f"Expected the base {facts['base_digest'][:12]} that {folder} was trained on, found {found[:12]} in {base_folder}. "
-            f"Run `dvc repro -f pretrain`, then `dvc repro train@{facts['category']}`."
+            f"Expected the base {facts['base_digest'][:12]} ({facts['base']}) that {folder} was trained on, found {found[:12]} "
+            f"in {base_folder}. Run `dvc repro -f pretrain`, then `dvc repro train@{facts['category']}`."
         )
     tensors = load_file(folder / WEIGHTS)
-    widths = tuple(facts["adapter_widths"])
     generator = Generator(
-        load_base(base_folder), facts["category"], tuple(facts["types"]), facts["token_count"], widths, residual=facts["residual"]
+        load_base(base_folder),
+        facts["category"],
+        tuple(facts["types"]),
+        facts["token_count"],
+        tuple(facts["adapter_widths"]),
+        residual=facts["residual"],
+        adapters=facts["adapters"],
     )
-    generator.adapters.load_state_dict(_below(tensors, "adapters"))
-    if unet := _below(tensors, "unet"):
+    generator.adapters.load_state_dict(below(tensors, "adapters"))
+    generator.tokens.load_state_dict({"weight": tensors["tokens"]})
+    if unet := below(tensors, "unet"):
         generator.base.unet.load_state_dict(unet)
-    with torch.no_grad():
-        generator.token_weights[generator.token_rows] = tensors["tokens"]
     low, high = tensors["bounds"]
     return Checkpoint(generator.eval().requires_grad_(False), (low, high), file_digest(folder / WEIGHTS))
-
-
-def _below(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}

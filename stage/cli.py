@@ -75,6 +75,18 @@ def results(*, as_json: AsJson = False) -> None:
     Console().print_json(json.dumps(values)) if as_json else Console().print(results_table(values))
 
 
+@app.command()
+def ablation(output: Annotated[Path, typer.Option(help="Folder that gets the pictures.")] = Path("build/ablation")) -> None:
+    """Show what `make ablation` found, and draw its bars."""
+    from stage.ablation_results import ablation_table, read_ablations
+    from stage.report.ablation import draw_ablation
+
+    groups = read_ablations(DATA, load_params().categories)
+    Console().print(ablation_table(groups))
+    for path in draw_ablation(DATA, groups, output):
+        _say(f"file://{path.resolve()}")
+
+
 def _say(text: str) -> None:
     """Print as it is: a path may hold what rich would read as markup, or wrap."""
     Console().print(text, highlight=False, markup=False, soft_wrap=True)

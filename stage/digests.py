@@ -1,7 +1,10 @@
 """Content digests of files and folders."""
 
 import hashlib
+from functools import cache
 from pathlib import Path
+
+LARGE = 2**26  # bytes; a smaller file may be written twice between two ticks of its clock
 
 
 def folder_digest(folder: Path) -> str:
@@ -13,6 +16,15 @@ def folder_digest(folder: Path) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
+    """SHA-256 of a file; of a large one that has not changed since, without reading it a second time in this process."""
+    facts = path.stat()
+    read = _remembered if facts.st_size >= LARGE else _read
+    return read(path.absolute(), facts.st_size, facts.st_mtime_ns)
+
+
+def _read(path: Path, _size: int, _mtime_ns: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+_remembered = cache(_read)

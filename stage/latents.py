@@ -1,16 +1,20 @@
 """What is constant of a category's training set, encoded once: latents and latent masks under every turn.
 
-Shapes: N images, V variants (turns and flips), C latent channels, h w latent size; masks (.., 1, h, w) in {0, 1}.
+Shapes: N defective images, V variants (turns and flips), K latents of normal images, C latent channels, h w latent size;
+masks (.., 1, h, w) in {0, 1}.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from stage.augment import TURNS, turn
 from stage.base import Base, pixels_to_tensor
+from stage.crops import Window, cut, window
 from stage.examples import DefectImages
 from stage.masks import latent_mask
 from stage.params import Method
@@ -20,29 +24,63 @@ from stage.params import Method
 class CachedLatents:
     """Everything of the training set that is constant.
 
-    Latents (N, V, C, h, w), masks (N, V, 1, h, w) and type numbers (N,) of the defective images, latents (K, C, h, w) of normal ones.
+    Latents (N, V, C, h, w), masks (N, V, 1, h, w) and type numbers (N,) of the defective images, each through its window.
+    `normal` (K, C, h, w) are normal images through the same windows, in groups of `group_size`; `groups` (N, V) is where the one
+    of a row and variant begins.
     """
 
     latents: Tensor
     masks: Tensor
     types: Tensor
     normal: Tensor
+    groups: Tensor
+    group_size: int
 
     @classmethod
     @torch.no_grad()
-    def encode(cls, base: Base, data: DefectImages, method: Method, *, augment: bool) -> "CachedLatents":
-        """Encode every image once under every variant."""
+    def encode(cls, base: Base, data: DefectImages, method: Method, *, augment: bool, image_size: int) -> "CachedLatents":
+        """Encode every image once under every variant, as (image_size, image_size) px, the base's."""
         turns = range(TURNS) if augment else range(1)
-        images = [base.encode(pixels_to_tensor(np.stack([turn(image, k) for k in turns])).to(base.unet.device)) for image in data.images]
-        masks = [torch.stack([latent_mask(turn(mask, k), base.factor, method.mask_reduction) for k in turns]) for mask in data.masks]
+        windows = [window(mask, method.crop, image_size) for mask in data.masks]
+        images = [_encode(base, cut(image, place, image_size), turns) for image, place in zip(data.images, windows, strict=True)]
+        seen = [cut(mask, place, image_size) for mask, place in zip(data.masks, windows, strict=True)]
+        masks = [torch.stack([latent_mask(turn(mask, k), base.factor, method.mask_reduction) for k in turns]) for mask in seen]
+        # A part of an image is hidden by the same part, turned alike; whole images hide each other as they are.
+        is_whole = all(place.side == len(mask) for place, mask in zip(windows, data.masks, strict=True))
+        normal, groups, group_size = _normal_latents(base, data, windows, range(1) if is_whole else turns, image_size)
         return cls(
             torch.stack(images),
             torch.stack(masks).to(base.unet.device),
             torch.tensor([data.types.index(defect) for defect in data.defects]),
-            torch.cat([base.encode(pixels_to_tensor(image[None]).to(base.unet.device)) for image in data.normal]),
+            normal,
+            groups.expand(-1, len(turns)),
+            group_size,
         )
+
+    def normals(self, rows: Tensor, variants: Tensor, random: torch.Generator) -> Tensor:
+        """Latents (B, C, h, w) of normal images drawn at random, at the place and in the turn of these rows and variants, (B,) each."""
+        return self.normal[self.groups[rows, variants] + torch.randint(self.group_size, (len(rows),), generator=random)]
 
     @property
     def bounds(self) -> tuple[Tensor, Tensor]:
         """Lowest and highest value of every latent channel, (C, 1, 1) each."""
         return self.latents.amin((0, 1, 3, 4))[:, None, None], self.latents.amax((0, 1, 3, 4))[:, None, None]
+
+
+def _normal_latents(base: Base, data: DefectImages, windows: list[Window], turns: range, image_size: int) -> tuple[Tensor, Tensor, int]:
+    """The normal images spread over the different windows, every window with as many: latents, (N, turns) first ones, how many."""
+    places = sorted(set(windows))
+    size = -(-len(data.normal) // len(places))
+    latents = [
+        _encode(base, cut(data.normal[(number + j * len(places)) % len(data.normal)], place, image_size), turns)
+        for number, place in enumerate(places)
+        for j in range(size)
+    ]
+    grouped = torch.stack(latents).unflatten(0, (len(places), size)).transpose(1, 2)  # (places, turns, size, C, h, w)
+    groups = torch.tensor([[(places.index(place) * len(turns) + k) * size for k in range(len(turns))] for place in windows])
+    return grouped.flatten(0, 2), groups, size
+
+
+def _encode(base: Base, image: NDArray[np.uint8], turns: Iterable[int]) -> Tensor:
+    """Latents (turns, C, h, w) of an image's variants: one call, whatever the size of the data set."""
+    return base.encode(pixels_to_tensor(np.stack([turn(image, k) for k in turns])).to(base.unet.device))

@@ -12,6 +12,8 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import interpolate, max_pool2d
 
+from stage.components import components
+
 Reduction = Literal["max", "antialias"]
 FULL_STRENGTH_WIDTH = 6  # px; components up to this width are pasted hard (the depth at the middle of 5 and of 6 px is the same 3)
 
@@ -22,7 +24,13 @@ def latent_mask(mask: NDArray[np.uint8], factor: int, reduction: Reduction) -> T
     if reduction == "max":
         return max_pool2d(pixels, factor)
     size = (mask.shape[0] // factor, mask.shape[1] // factor)
-    return (interpolate(pixels[None], size=size, mode="bicubic", antialias=True)[0] > 0.5).float()
+    return (interpolate(pixels[None], size=size, mode="bilinear", antialias=True)[0] > 0.5).float()
+
+
+def bounding_box(mask: NDArray[np.uint8]) -> tuple[slice, slice]:
+    """Rows and columns of the smallest rectangle around a mask (H, W); of nothing, the first pixel."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) if mask.any() else np.zeros(1, np.int64) for axis in (1, 0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def paste_weights(mask: NDArray[np.uint8], feather: int) -> NDArray[np.float32]:
@@ -31,20 +39,25 @@ def paste_weights(mask: NDArray[np.uint8], feather: int) -> NDArray[np.float32]:
     Components up to 6 px wide keep weight 1 throughout, so that a tiny defect keeps its full strength.
     """
     weights = mask.astype(np.float32)
-    components, count = ndimage.label(mask, structure=np.ones((3, 3)))
-    for component in range(1, count + 1):
-        inside = components == component
+    labels = components(mask)
+    for number, box in enumerate(ndimage.find_objects(labels), 1):
+        if min(side.stop - side.start for side in box) <= FULL_STRENGTH_WIDTH:
+            continue
+        inside = labels[box] == number
         depth = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
         if (core := depth.max()) > FULL_STRENGTH_WIDTH / 2:
-            weights[inside] = np.minimum(1, depth / min(feather + 1, core))[inside]
+            weights[box][inside] = np.minimum(1, depth / min(feather + 1, core))[inside]
     return weights
 
 
 def paste_back(synthetic: NDArray[np.uint8], background: NDArray[np.uint8], mask: NDArray[np.uint8], feather: int) -> NDArray[np.uint8]:
-    """`synthetic` inside the mask, `background` byte for byte outside it; (H, W, 3) uint8 each."""
-    weights = paste_weights(mask, feather)[..., None]
-    mixed = weights * synthetic + (1 - weights) * background
-    return np.where(weights > 0, np.rint(mixed), background).astype(np.uint8)
+    """`synthetic` inside the mask, `background` byte for byte outside it; (H, W, 3) uint8 each. Computes within the mask's bounding box."""
+    box = bounding_box(mask)
+    weights = paste_weights(mask[box], feather)[..., None]
+    mixed = weights * synthetic[box] + (1 - weights) * background[box]
+    pasted = background.copy()
+    pasted[box] = np.where(weights > 0, np.rint(mixed), background[box])
+    return pasted
 
 
 def area_balance(masks: Tensor, limit: float) -> Tensor:

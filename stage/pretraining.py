@@ -19,19 +19,32 @@ from stage.base import Base, check_image_size, noise_schedule, pixels_to_tensor,
 from stage.codec import PatchCodec
 from stage.device import device
 from stage.diffusion import noised, velocity
-from stage.examples import Examples
+from stage.examples import Examples, through_windows
 from stage.fitting import Fit, Losses
 from stage.masks import area_balance, latent_mask
-from stage.params import Execution, Pretrain
+from stage.params import Crop, Execution, Pretrain
 from stage.seeds import derived_seed
 
 TEXT_LENGTH = 32  # tokens; two words, their neighbours and 8 learned ones fit well
 
 
 def pretrain(
-    examples: Examples, params: Pretrain, *, timestep_count: int, seed: int, state: Path, execution: Execution
+    examples: Examples,
+    params: Pretrain,
+    *,
+    crop: Crop,
+    image_size: int,
+    timestep_count: int,
+    seed: int,
+    state: Path,
+    execution: Execution,
 ) -> tuple[Base, pd.DataFrame]:
-    """A base trained on the examples, with its loss curve; an unfinished training in `state` is continued."""
+    """A base of `image_size` px trained on the examples, as it will be shown them, with its loss curve.
+
+    An unfinished training in `state` is continued.
+    """
+    check_image_size(image_size, params.patch * 2 ** (len(params.widths) - 1))
+    examples = through_windows(examples, crop, image_size, np.random.default_rng(derived_seed(seed, "windows")))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         base = small_base(examples, params, timestep_count).to(device(execution.device))
@@ -51,9 +64,7 @@ def small_base(examples: Examples, params: Pretrain, timestep_count: int) -> Bas
     It predicts velocity: a U-Net has no path that hands 48 channels through unchanged, so as a predictor of noise it
     spends its training on copying its input, and colours come out wrong (docs/decisions/0004).
     """
-    check_image_size(examples.images.shape[1], params.patch * 2 ** (len(params.widths) - 1))
-    texts = sorted({text for text in (*examples.prompts, *examples.isolated) if text})
-    tokenizer = CLIPTokenizer(model_max_length=TEXT_LENGTH).train_new_from_iterator(texts, vocab_size=1000, show_progress=False)
+    tokenizer = CLIPTokenizer(model_max_length=TEXT_LENGTH).train_new_from_iterator(examples.texts, vocab_size=1000, show_progress=False)
     text_config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=params.text_width,
@@ -87,8 +98,7 @@ class PretrainingLoss:
 
     def __init__(self, base: Base, examples: Examples, params: Pretrain, seed: int) -> None:
         self.base, self.examples, self.params, self.seed = base, examples, params, seed
-        self.texts = sorted({text for text in (*examples.prompts, *examples.isolated) if text})
-        self.number = {text: i for i, text in enumerate(self.texts)}
+        self.number = {text: i for i, text in enumerate(examples.texts)}
 
     def __call__(self, iteration: int) -> Losses:
         """A pure function of the weights and the iteration."""
@@ -116,7 +126,7 @@ class PretrainingLoss:
         texts = [
             (self.examples.isolated if alone else self.examples.prompts)[row] for row, alone in zip(rows.tolist(), isolate, strict=True)
         ]
-        return latents, cells, self.base.embed(self.texts)[[self.number[text] for text in texts if text]]
+        return latents, cells, self.base.embed(self.examples.texts)[[self.number[text] for text in texts if text]]
 
 
 class WeightAverage:
@@ -142,5 +152,5 @@ def pick(rows: NDArray[np.int64], count: int, generator: torch.Generator) -> Ten
 def turned(examples: Examples, rows: Tensor, generator: torch.Generator | None) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Images and masks of the rows, each under one of the eight quarter turns and flips; unchanged without a generator."""
     turns = torch.randint(TURNS, (len(rows),), generator=generator) if generator else torch.zeros(len(rows), dtype=torch.int64)
-    images = np.stack([turn(examples.images[i], int(k)) for i, k in zip(rows, turns, strict=True)])
-    return images, np.stack([turn(examples.masks[i], int(k)) for i, k in zip(rows, turns, strict=True)])
+    images = np.stack([turn(examples.images[int(i)], int(k)) for i, k in zip(rows, turns, strict=True)])
+    return images, np.stack([turn(examples.masks[int(i)], int(k)) for i, k in zip(rows, turns, strict=True)])

@@ -20,6 +20,8 @@ def use_data(params_file: Path, source: Path, layout: str, categories: Sequence[
     # Quoted, because YAML 1.1 takes a category called `on` for a truth value; the list in place, so that its comment stays.
     values["categories"][:] = [Quoted(name) for name in categories]
     values["name"] = Quoted(re.sub(r"[^\w.-]+", "-", source.resolve().name).strip("-.") or "data")
+    # The demo's washer has a coloured background; photographs of parts have no colour, more often than not.
+    values["prepare"]["foreground"]["channel"] = "grey"
     values["prepare"] |= {"source": Quoted(source.resolve().as_posix()), "layout": layout, "licence": Quoted(licence)}
     partial = params_file.with_suffix(".partial")
     try:

@@ -13,7 +13,7 @@ from datasets import Features, Value
 from stage.digests import file_digest
 from stage.pairs import CorruptShardError, Pair, Pairs, image_cell, image_features, write_table
 from stage.quality import Verdict
-from stage.synthesis.plan import PlanRow
+from stage.synthesis.rows import PlanRow
 
 MANIFEST = "manifest.json"
 _KINDS = {str: "string", int: "int64", float: "float64"}

@@ -1,10 +1,19 @@
-"""Learned tokens for every defect type (III: textual inversion, with AnomalyDiffusion's settings)."""
+"""Learned tokens for every defect type (III: textual inversion, with AnomalyDiffusion's settings), and the prompts they stand in.
+
+Shapes: B batch, L text length, D text channels, K distinct prompts, R learned tokens.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import embedding
 
 from stage.base import Base
 from stage.prompts import placeholders, words
+from stage.schedule import Branch
 
 
 def add_tokens(base: Base, defects: tuple[str, ...], count: int) -> Tensor:
@@ -22,3 +31,49 @@ def add_tokens(base: Base, defects: tuple[str, ...], count: int) -> Tensor:
             ids = base.tokenizer(spoken, add_special_tokens=False).input_ids
             embeddings.weight[block] = embeddings.weight[ids].mean(0)
     return rows
+
+
+class LearnedTokens(nn.Module):
+    """The last rows (R, D) of a text encoder's embedding matrix as a parameter of their own; the matrix stays frozen.
+
+    Training the matrix for these few rows would cost its gradient and two moments: half a gigabyte on the paper's base.
+    """
+
+    def __init__(self, embeddings: nn.Module, count: int) -> None:
+        super().__init__()
+        matrix = embeddings.get_parameter("weight")
+        self.first = len(matrix) - count
+        self.weight = nn.Parameter(matrix[self.first :].detach().clone())
+        embeddings.register_forward_hook(self._insert)
+
+    def _insert(self, _module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        ids = inputs[0]
+        ours = embedding((ids - self.first).clamp(min=0), self.weight)
+        return torch.where((ids >= self.first)[..., None], ours, output)
+
+
+class Conditions(NamedTuple):
+    """Text conditions (K, L, D) of distinct prompts, and for either branch the prompt's number (B,) of every row."""
+
+    table: Tensor
+    rows: dict[Branch, Tensor]
+
+
+class TextConditions:
+    """The text encoder's part in training: each prompt that a batch needs once, and those that no learned token is in once for all."""
+
+    def __init__(self, base: Base, texts: Mapping[Branch, list[str]], learned: Sequence[str]) -> None:
+        """`texts` are the prompts of the defect types in order; those that hold one of `learned` change as training goes on."""
+        self.base, self.texts = base, texts
+        distinct = dict.fromkeys(chain.from_iterable(texts.values()))
+        self.constant = [text for text in distinct if not any(tokens in text for tokens in learned)]
+        with torch.no_grad():
+            self.cached = [base.embed(self.constant)] if self.constant else []
+
+    def __call__(self, types: Tensor) -> Conditions:
+        """The conditions of rows whose defect types have these numbers, (B,) int64."""
+        spoken: dict[Branch, list[str]] = {branch: [texts[k] for k in types.tolist()] for branch, texts in self.texts.items()}
+        changing = [text for text in dict.fromkeys(chain.from_iterable(spoken.values())) if text not in self.constant]
+        table = torch.cat([*self.cached, *([self.base.embed(changing)] if changing else [])])
+        number = {text: k for k, text in enumerate([*self.constant, *changing])}
+        return Conditions(table, {branch: torch.tensor([number[text] for text in rows]) for branch, rows in spoken.items()})

@@ -12,12 +12,14 @@ from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
     DDPMScheduler,
+    DiffusionPipeline,
     LDMTextToImagePipeline,
     PNDMScheduler,
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
 from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBertConfig, LDMBertModel
+from safetensors.torch import load_file
 from transformers import BertTokenizer, CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from stage.base import Base, Prediction, noise_schedule, pixels_to_tensor, scheduler_config
@@ -98,8 +100,8 @@ def small_base(seed: int = 0, prediction: Prediction = "epsilon") -> Base:
         return Base(small_unet(3 * PATCH**2), text_encoder, tokenizer, codec, schedule, prediction).freeze()
 
 
-def write_stable_diffusion(folder: Path, **scheduler: object) -> StableDiffusionPipeline:
-    """A miniature of Stable Diffusion 1.x, saved by diffusers' own pipeline."""
+def write_stable_diffusion(folder: Path, *, safe: bool = True, **scheduler: object) -> StableDiffusionPipeline:
+    """A miniature of Stable Diffusion 1.x, saved by diffusers' own pipeline; its weights as pickles where not `safe`."""
     torch.manual_seed(0)
     text_encoder, tokenizer = small_clip()
     kept = {key: value for key, value in scheduler_config(1000).items() if key != "clip_sample"}
@@ -113,12 +115,12 @@ def write_stable_diffusion(folder: Path, **scheduler: object) -> StableDiffusion
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    pipeline.save_pretrained(folder)
+    _save(pipeline, folder, safe=safe)
     return pipeline
 
 
-def write_latent_diffusion(folder: Path) -> LDMTextToImagePipeline:
-    """A miniature of the paper's base, LDM text-to-image, saved by diffusers' own pipeline; its text width is not its tokenizer's."""
+def write_latent_diffusion(folder: Path, *, safe: bool = True) -> LDMTextToImagePipeline:
+    """A miniature of the paper's base, LDM text-to-image, saved as above; its text length is not its tokenizer's."""
     torch.manual_seed(0)
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "bottle", "broken", "large", "crack", "isolated"]
@@ -140,8 +142,15 @@ def write_latent_diffusion(folder: Path) -> LDMTextToImagePipeline:
         unet=small_unet(4),
         scheduler=DDIMScheduler(**scheduler_config(1000)),
     )
-    pipeline.save_pretrained(folder)
+    _save(pipeline, folder, safe=safe)
     return pipeline
+
+
+def _save(pipeline: DiffusionPipeline, folder: Path, *, safe: bool) -> None:
+    pipeline.save_pretrained(folder)
+    for path in () if safe else list(folder.glob("*/*.safetensors")):
+        torch.save(load_file(path), path.with_name("pytorch_model.bin" if path.stem == "model" else f"{path.stem}.bin"))
+        path.unlink()
 
 
 def small_params(**train: object) -> Params:
@@ -150,6 +159,8 @@ def small_params(**train: object) -> Params:
     section = {"iterations": 3, "batch": 3, "adapter_widths": (8, 8), "augment": False, "hidden_share": 0.0, "train_base": False} | train
     return params.model_copy(
         update={
+            "prepare": params.prepare.model_copy(update={"image_size": SIZE}),
+            "base": params.base.model_copy(update={"image_size": SIZE}),
             "train": params.train.model_copy(update=section),
             "execution": params.execution.model_copy(update={"device": "cpu", "threads": 1, "save_every_s": 1e6}),
         }

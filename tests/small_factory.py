@@ -10,12 +10,13 @@ from PIL import Image
 
 from stage.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from stage.datasets.catalog import prepare
-from stage.examples import by_digest, defect_images, pairs_of
-from stage.params import Params, load_params
-from stage.synthesis.plan import PlanRow
-from stage.synthesis.render import Renderer, Source
+from stage.examples import defect_images
+from stage.generator import Generator
 from stage.latents import CachedLatents
-from stage.training import Generator
+from stage.params import Params, load_params
+from stage.synthesis.render import Renderer
+from stage.synthesis.rows import PlanRow
+from stage.synthesis.source import Source, read_source
 
 DEFECTS = {"crack": 6, "spot": 3}  # images; a third of each is the generator's
 CATEGORY = "part"
@@ -35,12 +36,10 @@ class Factory(NamedTuple):
     def renderer(self, **changes: object) -> Renderer:
         """Of the factory's parameters, some of `synthesize` changed."""
         settings = self.params.synthesize.model_copy(update=changes)
-        return Renderer(self.checkpoint, self.params.method, settings, self.params.base.prompts, "cpu")
+        return Renderer(self.checkpoint, self.params.method, settings, self.params.base.prompts, self.params.base.image_size, "cpu")
 
     def source(self) -> Source:
-        folder = self.catalog.parent
-        normal, defective = (pairs_of(folder, "train", good=good) for good in (True, False))
-        return Source(by_digest(normal, "image_sha256"), by_digest(defective, "mask_sha256"))
+        return read_source(self.catalog.parent)
 
 
 def small_params() -> Params:
@@ -49,6 +48,7 @@ def small_params() -> Params:
     changes = {
         "categories": (CATEGORY,),
         "prepare": {"layout": "mvtec", "image_size": SIZE, "licence": "CC0-1.0"},
+        "base": {"image_size": SIZE},
         "method": {"token_count": 2},
         "train": {"adapter_widths": (8,)},
         "synthesize": {"count": 6, "batch": 4, "shard_rows": 5, "steps": 4},
@@ -85,7 +85,7 @@ def build(root: Path) -> Factory:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         generator = Generator(base, CATEGORY, images.types, params.method.token_count, params.train.adapter_widths, residual=True)
-    bounds = CachedLatents.encode(base, images, params.method, augment=False).bounds
+    bounds = CachedLatents.encode(base, images, params.method, augment=False, image_size=SIZE).bounds
     save_checkpoint(generator, bounds, base_folder, data / "train" / CATEGORY, with_unet=False)
     return Factory(data, params, load_checkpoint(base_folder, data / "train" / CATEGORY))
 
@@ -106,7 +106,14 @@ def plan_row(ordinal: int, **changes: object) -> PlanRow:
         background_sha256="b" * 64,
         mask_path="part/ground_truth/crack/000_mask.png",
         mask_sha256="a" * 64,
+        mask_kind="augmented",
         mask_turn=3,
+        mask_shift_y=-2,
+        mask_shift_x=5,
+        mask_seed=0,
+        mask_area=12,
+        mask_digest="d" * 64,
+        foreground="threshold",
         licence="CC0-1.0",
     )
     return row._replace(**changes)

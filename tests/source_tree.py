@@ -1,4 +1,4 @@
-"""What the source code says about itself, read without running it: imports, and the sections of params.yaml it reads."""
+"""What the source code says about itself, read without running it: imports, and the keys of params.yaml it reads."""
 
 import ast
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 VERBS = ("prepare", "pretrain", "train", "synthesize", "segment", "evaluate")
+ASIDE = ("ablate",)  # verbs of ablation/dvc.yaml, which `dvc repro` leaves alone
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -71,8 +72,8 @@ def targets(item: Import) -> list[Path]:
     return [path] if path else []
 
 
-def sections_read(path: Path) -> set[str]:
-    """The attributes of whole `Params` that a flow reads, in its file and in the functions it hands the whole to."""
+def keys_read(path: Path) -> set[str]:
+    """The keys that a flow reads of whole `Params`, as `method.crop`, in its file and in the functions it hands the whole to."""
     found: set[str] = set()
     seen: set[tuple[Path, str]] = set()
     waiting = [(path, node.name) for node in parse(path).body if isinstance(node, Function)]
@@ -91,7 +92,8 @@ def _uses(path: Path, name: str) -> tuple[set[str], list[tuple[Path, str]]]:
     function = next((node for node in ast.walk(parse(path)) if isinstance(node, Function | ast.ClassDef) and node.name == name), None)
     assert function is not None, f"{path}: `{name}` is handed the whole Params and is not a function there; hand it sections."
     names = set(_whole_params(function))
-    attributes = {node.attr for node in ast.walk(function) if isinstance(node, ast.Attribute) and _is_name(node.value, names)}
+    inner = {node.value for node in ast.walk(function) if isinstance(node, ast.Attribute)}
+    attributes = {key for node in ast.walk(function) if node not in inner and (key := _dotted(node, names))}
     calls: list[tuple[Path, str]] = []
     for call in (node for node in ast.walk(function) if isinstance(node, ast.Call)):
         if any(_is_name(argument, names) for argument in [*call.args, *(keyword.value for keyword in call.keywords)]):
@@ -100,6 +102,14 @@ def _uses(path: Path, name: str) -> tuple[set[str], list[tuple[Path, str]]]:
             )
             calls.append(_definition(path, call.func.id))
     return attributes, calls
+
+
+def _dotted(node: ast.AST, names: set[str]) -> str:
+    """`method.crop` of `params.method.crop`, where `params` is one of the names; nothing of anything else."""
+    if not isinstance(node, ast.Attribute):
+        return ""
+    below = _dotted(node.value, names)
+    return node.attr if _is_name(node.value, names) else below and f"{below}.{node.attr}"
 
 
 def _whole_params(function: ast.AST) -> Iterator[str]:

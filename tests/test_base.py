@@ -1,22 +1,41 @@
-import functools
+import dataclasses
 import json
-import re
 import warnings
 
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DDPMScheduler,
+    EulerDiscreteScheduler,
+    LMSDiscreteScheduler,
+    PNDMScheduler,
+    UniPCMultistepScheduler,
+)
 from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBertModel
-from miniatures import LENGTH, SIZE, WIDTH, defect_images, small_base, small_unet, write_latent_diffusion, write_stable_diffusion
-from safetensors.torch import load_file, save_file
+from miniatures import (
+    LENGTH,
+    SIZE,
+    WIDTH,
+    defect_images,
+    small_base,
+    small_params,
+    small_unet,
+    write_latent_diffusion,
+    write_stable_diffusion,
+)
 from transformers import BertTokenizer, CLIPTextModel, CLIPTokenizer
 
 from stage.base import load_base, pixels_to_tensor, scheduler_config, tensor_to_pixels, trainable
-from stage.base_source import follow_pointer, locate, write_pointer
 from stage.codec import PatchCodec
 from stage.diffusion import predict_x_0
 from stage.params import ConfigError
+from stage.prompts import placeholders
+from stage.schedule import NoiseSchedule
+from stage.tokens import add_tokens
+from stage.training import train
 
 IMAGES = pixels_to_tensor(defect_images().images)
 
@@ -38,11 +57,6 @@ def broken(tmp_path):
     """A Stable Diffusion miniature to spoil."""
     write_stable_diffusion(tmp_path / "base")
     return tmp_path / "base"
-
-
-def reindex(folder, **parts):
-    index = json.loads((folder / "model_index.json").read_text()) | parts
-    (folder / "model_index.json").write_text(json.dumps(index))
 
 
 def same_weights(a, b):
@@ -127,56 +141,29 @@ def test_schedule_is_the_checkpoints(stable_diffusion):
     assert np.allclose(base.schedule.alpha_bars.numpy(), np.cumprod(1 - betas), rtol=1e-4)
 
 
-def test_folder_without_index_is_refused(tmp_path):
-    """Otherwise a wrong folder would end in a traceback."""
-    with pytest.raises(ConfigError, match=r"diffusers' layout, found no model_index.json in .*base.source"):
-        load_base(tmp_path)
-
-
-def test_unreadable_index_is_refused(broken):
-    """Otherwise an index cut off by a broken download would end in a traceback."""
-    (broken / "model_index.json").write_text('{"unet": ')
-    with pytest.raises(ConfigError, match=r"Expected JSON in .*model_index.json"):
-        load_base(broken)
-
-
-@pytest.mark.parametrize(
-    ("part", "cls"),
-    [
-        ("text_encoder", "T5EncoderModel"),
-        ("unet", "UNet3DConditionModel"),
-        ("vae", "VQModel"),
-        ("scheduler", "FlowMatchEulerDiscreteScheduler"),
-    ],
-)
-def test_another_class_is_refused_by_name(broken, part, cls):
-    """Otherwise any class named in a downloaded file would be built, or a base of another kind fail much later."""
-    reindex(broken, **{part: ["diffusers", cls]})
-    with pytest.raises(ConfigError, match=rf"Expected {part} to be one of .*, found {cls}, in .*model_index.json"):
-        load_base(broken)
-
-
-def test_missing_part_is_refused_by_name(broken):
-    """Otherwise an incomplete checkpoint would end in a traceback."""
-    reindex(broken, tokenizer=None)
-    with pytest.raises(ConfigError, match=r"Expected tokenizer to be one of .*, found nothing"):
-        load_base(broken)
-
-
-def test_other_predictions_are_refused(tmp_path):
-    """Otherwise a base that predicts x_0 would be sampled as if it predicted noise."""
-    write_stable_diffusion(tmp_path / "base", prediction_type="sample")
-    with pytest.raises(ConfigError, match="predicts epsilon or v_prediction, found prediction_type 'sample'"):
+@pytest.mark.parametrize("prediction", ["sample", "v_prediction"])
+def test_other_predictions_are_refused(prediction, tmp_path):
+    """Otherwise a base that predicts x_0 would be sampled as if it predicted noise, or one unlike the paper's go unnoticed."""
+    write_stable_diffusion(tmp_path / "base", prediction_type=prediction)
+    with pytest.raises(ConfigError, match=rf"predicts epsilon, found prediction_type '{prediction}' in .*scheduler"):
         load_base(tmp_path / "base")
 
 
+def test_own_base_predicts_noise_or_velocity_only(tmp_path):
+    """Otherwise a folder of ours, changed by hand, would be sampled wrongly."""
+    small_base().save(tmp_path)
+    path = tmp_path / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"prediction_type": "sample"}))
+    with pytest.raises(ConfigError, match="predicts epsilon or v_prediction, found prediction_type 'sample'"):
+        load_base(tmp_path)
+
+
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
-def test_noise_estimate_implies_the_x_0_that_diffusers_finds(prediction, tmp_path):
+def test_noise_estimate_implies_the_x_0_that_diffusers_finds(prediction):
     """Otherwise a base that predicts velocity would be sampled as if it predicted noise, or the other way round."""
-    write_stable_diffusion(tmp_path / "base", prediction_type=prediction)
-    base = load_base(tmp_path / "base")
+    base = small_base(prediction=prediction)
     theirs = DDPMScheduler(**scheduler_config(1000, prediction))
-    x_t = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    x_t = torch.randn(2, base.channels, 8, 8, generator=torch.Generator().manual_seed(0))
     condition = base.embed(["bottle", "bottle crack"])
     with torch.no_grad():
         output = base.unet(x_t, 400, condition).sample
@@ -186,53 +173,40 @@ def test_noise_estimate_implies_the_x_0_that_diffusers_finds(prediction, tmp_pat
     assert torch.allclose(by_row, base.predict_noise(x_t, 400, condition), atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("part", "weights"), [("unet", "diffusion_pytorch_model"), ("text_encoder", "model"), ("vae", "diffusion_pytorch_model")]
-)
-def test_pickled_weights_are_refused(broken, part, weights):
-    """Otherwise a pickle, which can run code, would be loaded, or the user not know why the checkpoint is no good."""
-    found = broken / part / f"{weights}.safetensors"
-    torch.save({}, found.with_name("pytorch_model.bin" if part == "text_encoder" else f"{weights}.bin"))
-    found.unlink()
-    with pytest.raises(ConfigError, match=rf"(?s)Expected a complete \w+ in .*{part}.*safetensors"):
-        load_base(broken)
+BETAS = {
+    "linear": {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02},
+    "cosine": {"beta_schedule": "squaredcos_cap_v2"},
+    "trained": {"trained_betas": np.linspace(0.001, 0.03, 500).tolist(), "num_train_timesteps": 500},
+}
 
 
-@pytest.mark.parametrize("part", ["unet", "text_encoder", "vae"])
-def test_truncated_weights_are_refused(broken, part):
-    """Otherwise a broken download would end in a traceback."""
-    (found,) = (broken / part).glob("*.safetensors")
-    found.write_bytes(found.read_bytes()[:100])
-    with pytest.raises(ConfigError, match=rf"Expected a complete \w+ in .*{part}"):
-        load_base(broken)
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' LMSDiscreteScheduler on torch's tensors
+@pytest.mark.parametrize("betas", BETAS)
+@pytest.mark.parametrize("cls", [DDIMScheduler, PNDMScheduler, LMSDiscreteScheduler, EulerDiscreteScheduler, UniPCMultistepScheduler])
+def test_alpha_bars_are_those_of_the_checkpoints_own_scheduler(cls, betas, tmp_path):
+    """Otherwise a base with other betas than Stable Diffusion's would be denoised by a schedule it was not trained with."""
+    write_stable_diffusion(tmp_path)
+    theirs = cls(**BETAS[betas])
+    theirs.save_pretrained(tmp_path / "scheduler")
+    index = json.loads((tmp_path / "model_index.json").read_text()) | {"scheduler": ["diffusers", cls.__name__]}
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    assert torch.equal(load_base(tmp_path).schedule.alpha_bars, theirs.alphas_cumprod.double())
 
 
-@pytest.mark.parametrize("part", ["unet", "text_encoder", "vae"])
-def test_missing_weights_are_refused(broken, part):
-    """Otherwise the libraries would fill them with random numbers, new ones in every process, and only log it."""
-    (found,) = (broken / part).glob("*.safetensors")
-    tensors = load_file(found)
-    name = sorted(tensors)[0]
-    del tensors[name]
-    save_file(tensors, found, metadata={"format": "pt"})
-    with pytest.raises(ConfigError, match=rf"Expected a complete \w+ in .*{part}, found no weights for .*{re.escape(name.split('.')[-2])}"):
-        load_base(broken)
+def test_a_schedule_that_ends_in_pure_noise_is_refused(tmp_path):
+    """Otherwise sampling would begin with a division by zero: zero terminal SNR leaves nothing of x_0 at T."""
+    write_stable_diffusion(tmp_path)
+    DDIMScheduler(**scheduler_config(1000), rescale_betas_zero_snr=True).save_pretrained(tmp_path / "scheduler")
+    with pytest.raises(ConfigError, match=r"at every timestep, found alpha_bars from 0 to .* in .*scheduler"):
+        load_base(tmp_path)
 
 
-def test_weights_under_their_older_names_are_found(stable_diffusion, broken):
-    """Otherwise checkpoints of Stable Diffusion's time would be refused: `text_model.` before text weights, `query` for `to_q`."""
-    pipeline, _ = stable_diffusion
-    rename(broken / "text_encoder", lambda name: f"text_model.{name}")
-    old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
-    rename(broken / "vae", lambda name: functools.reduce(lambda text, new: text.replace(f".{new}.", f".{old[new]}."), old, name))
-    base = load_base(broken)
-    assert same_weights(base.text_encoder, pipeline.text_encoder)
-    assert same_weights(base.codec, pipeline.vae)
-
-
-def rename(folder, rule):
-    (found,) = folder.glob("*.safetensors")
-    save_file({rule(name): value for name, value in load_file(found).items()}, found, metadata={"format": "pt"})
+def test_saved_base_keeps_its_own_schedule(tmp_path):
+    """Otherwise a base with other betas would come back with Stable Diffusion's; diffusers reads the same from its folder."""
+    linear = DDPMScheduler(beta_schedule="linear").alphas_cumprod.double()
+    dataclasses.replace(small_base(), schedule=NoiseSchedule(linear)).save(tmp_path)
+    assert torch.allclose(load_base(tmp_path).schedule.alpha_bars, linear, rtol=1e-4)
+    assert torch.allclose(DDIMScheduler.from_pretrained(tmp_path / "scheduler").alphas_cumprod.double(), linear, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("channels", "text_width"), [(9, WIDTH), (4, 2 * WIDTH)])
@@ -245,45 +219,89 @@ def test_a_network_for_other_inputs_is_refused(broken, channels, text_width):
         load_base(broken)
 
 
+WRITERS = {"stable_diffusion": write_stable_diffusion, "latent_diffusion": write_latent_diffusion}
+
+
+@pytest.fixture(scope="module", params=WRITERS)
+def both_formats(request, tmp_path_factory):
+    """The same checkpoint with safetensors and with pickles, of either layout."""
+    folders = [tmp_path_factory.mktemp(request.param) / name for name in ("safe", "pickled")]
+    for folder in folders:
+        WRITERS[request.param](folder, safe=folder.name == "safe")
+    return folders
+
+
+def outputs(base):
+    """What training and sampling ask of a base, with learned tokens in its vocabulary."""
+    tokens = add_tokens(base, ("broken_large", "crack"), 2)
+    with torch.no_grad():
+        latents = base.encode(IMAGES)
+        condition = base.embed(["bottle <defect-0-0> <defect-0-1>"] * len(latents))
+        return tokens, latents, base.decode(latents), condition, base.predict_noise(latents, 500, condition), base.schedule.alpha_bars
+
+
+def test_pickled_weights_give_what_safetensors_give(both_formats):
+    """Otherwise the paper's base, whose weights may come as pickles only, would be another model: bit for bit the same."""
+    safe, pickled = both_formats
+    assert not list(pickled.rglob("*.safetensors"))
+    assert not list(safe.rglob("*.bin"))
+    for one, other in zip(outputs(load_base(safe)), outputs(load_base(pickled)), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_training_on_pickled_weights_is_training_on_safetensors(both_formats, tmp_path):
+    """Otherwise a base would load from a pickle and then not train; the same adapters and tokens, bit for bit."""
+    safe, pickled = (train(load_base(folder), defect_images(), small_params(), state=tmp_path / folder.name) for folder in both_formats)
+    assert np.isfinite(safe.curve["loss"]).all()
+    assert same_weights(safe.generator.adapters, pickled.generator.adapters)
+    assert safe.curve["loss"].tolist() == pickled.curve["loss"].tolist()
+
+
+def test_learned_tokens_are_one_token_each(both_formats):
+    """Otherwise a learned vector would stand for a piece of a placeholder, as CLIP's and BERT's tokenizers split unknown words."""
+    base = load_base(both_formats[0])
+    words = base.tokenizer("bottle crack", add_special_tokens=False).input_ids
+    count = len(base.tokenizer)
+    before = base.text_encoder.get_input_embeddings().weight.clone()
+    condition = base.embed(["bottle"])
+
+    rows = add_tokens(base, ("broken_large", "crack"), 11)
+    spoken = [placeholders(number, 11) for number in range(2)]
+    ids = base.tokenizer(f"bottle {' '.join(spoken)} crack", add_special_tokens=False).input_ids
+    assert ids == [words[0], *range(count, count + 22), words[1]]
+    assert rows.tolist() == list(range(count, count + 22))
+    assert base.text_encoder.get_input_embeddings().weight.shape == (count + 22, WIDTH)
+    assert base.text_encoder.config.vocab_size == count + 22
+    assert torch.equal(base.text_encoder.get_input_embeddings().weight[:count], before)
+    assert torch.equal(base.embed(["bottle"]), condition)
+
+
+@pytest.mark.parametrize("ending", ["", "s"])
+def test_an_embedding_row_reaches_the_prompts_that_name_its_token(both_formats, ending):
+    """Otherwise training would move vectors that no prompt uses: only prompts with the token change with its row."""
+    base = load_base(both_formats[0])
+    rows = add_tokens(base, ("crack",), 2)
+    with_token, without = f"bottle{ending} <defect-0-1>", f"bottle{ending} <defect-0-0>"
+    before = base.embed([with_token, without])
+    with torch.no_grad():
+        base.text_encoder.get_input_embeddings().weight[rows[1]] += 1
+    after = base.embed([with_token, without])
+    assert not torch.allclose(before[0], after[0])
+    assert torch.equal(before[1], after[1])
+
+
+def test_text_conditions_are_the_latent_diffusion_pipelines(latent_diffusion):
+    """Otherwise the paper's U-Net would be asked in words it was not trained on: padded to its length, no attention mask."""
+    pipeline, folder = latent_diffusion
+    tokens = pipeline.tokenizer(["bottle crack"], padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt")
+    with torch.no_grad():
+        theirs = pipeline.bert.eval()(tokens.input_ids)[0]
+    assert torch.allclose(load_base(folder).embed(["bottle crack"]), theirs, atol=1e-6)
+
+
 def test_pixels_survive_the_network_range():
     """Otherwise every image would be off by a grey level: 0, 127.5 and 255 are -1, 0 and 1."""
     pixels = np.arange(256, dtype=np.uint8).repeat(3).reshape(1, 16, 16, 3)
     assert np.array_equal(tensor_to_pixels(pixels_to_tensor(pixels)), pixels)
     assert pixels_to_tensor(np.uint8([[[[0, 255, 51]]]]))[0, :, 0, 0].tolist() == pytest.approx([-1, 1, -0.6])
     assert tensor_to_pixels(torch.tensor([[[[-3.0]], [[3.0]], [[0.0]]]])).tolist() == [[[[0, 255, 128]]]]
-
-
-def test_pointer_leads_back_to_the_base(tmp_path):
-    """Otherwise `train` would look for the base in the wrong place: beside the pointer when made here, anywhere else when given."""
-    output, elsewhere = tmp_path / "pretrain", tmp_path / "checkpoint"
-    for folder in (output / "base", elsewhere):
-        folder.mkdir(parents=True)
-        (folder / "weights").write_text("one")
-    write_pointer(output / "base", output)
-    assert follow_pointer(output) == output / "base"
-    assert str(tmp_path) not in (output / "base.json").read_text()
-    write_pointer(elsewhere, output)
-    assert follow_pointer(output) == elsewhere
-
-
-def test_a_base_that_has_changed_is_not_followed(tmp_path):
-    """Otherwise one category would be trained on other weights than the rest, with `dvc repro` none the wiser."""
-    base = tmp_path / "checkpoint"
-    base.mkdir()
-    (base / "weights").write_text("one")
-    write_pointer(base, tmp_path / "pretrain")
-    (base / "weights").write_text("other")
-    with pytest.raises(ConfigError, match=r"found it changed or gone\. Run `dvc repro -f pretrain`"):
-        follow_pointer(tmp_path / "pretrain")
-
-
-def test_a_folder_is_its_own_source(tmp_path):
-    """Otherwise a downloaded checkpoint would be looked up on a hub."""
-    assert locate(str(tmp_path)) == tmp_path.resolve()
-
-
-@pytest.mark.parametrize("source", ["no/such-checkpoint", "not a name at all", "/no/such/folder"])
-def test_a_source_that_is_nowhere_is_refused(source):
-    """Otherwise a typing error in params.yaml, or a missing network, would end in a traceback; the tests have no hub."""
-    with pytest.raises(ConfigError, match=r"Expected base.source to be a folder .* or a hub id that can be fetched, found"):
-        locate(source)

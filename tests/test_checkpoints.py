@@ -1,4 +1,6 @@
 import hashlib
+import json
+import os
 import shutil
 
 import pytest
@@ -8,7 +10,7 @@ from safetensors.torch import load_file
 
 from stage.base import load_base
 from stage.checkpoints import load_checkpoint, save_checkpoint
-from stage.digests import file_digest, folder_digest
+from stage.digests import LARGE, file_digest, folder_digest
 from stage.params import ConfigError
 from stage.training import train
 
@@ -20,7 +22,7 @@ def saved(request, tmp_path_factory):
     small_base().save(root / "base")
     params = small_params(iterations=3, train_base=request.param)
     trained = train(load_base(root / "base"), defect_images(), params, state=root / "state.safetensors")
-    save_checkpoint(trained.generator, trained.bounds, root / "base", root / "out", with_unet=request.param)
+    save_checkpoint(trained.generator, trained.bounds, root / "base", root / "out", with_unet=request.param, source="acme/base")
     return trained, root / "base", root / "out"
 
 
@@ -58,6 +60,7 @@ def test_checkpoint_holds_only_what_was_trained_and_no_pickle(saved):
     tensors = load_file(folder / "adapters.safetensors")
     parts = {name.split(".")[0] for name in tensors}
     assert parts - {"unet"} == {"adapters", "tokens", "bounds"}
+    assert ("unet" in parts) == any(p.requires_grad for p in trained.generator.unet.parameters())
     assert tensors["tokens"].shape[0] == trained.generator.token_count * 2
 
 
@@ -66,9 +69,31 @@ def test_another_base_is_refused(saved, tmp_path):
     _, _, folder = saved
     small_base(seed=5).save(tmp_path)
     with pytest.raises(
-        ConfigError, match=r"Expected the base [0-9a-f]{12} that .* was trained on, found [0-9a-f]{12} in .*dvc repro train@bottle"
+        ConfigError,
+        match=r"Expected the base [0-9a-f]{12} \(acme/base\) that .* was trained on, found [0-9a-f]{12} in .*dvc repro train@bottle",
     ):
         load_checkpoint(tmp_path, folder)
+
+
+def test_checkpoint_names_its_base(saved):
+    """Otherwise nobody could tell from a checkpoint which base to fetch for it: its name for people, its digest for the check."""
+    _, base, folder = saved
+    facts = json.loads((folder / "checkpoint.json").read_text())
+    assert (facts["base"], facts["base_digest"], facts["adapters"]) == ("acme/base", folder_digest(base), True)
+
+
+def test_checkpoint_without_adapters(tmp_path):
+    """Otherwise the ablation's first row would sample with adapters that nobody trained: tokens alone are saved, and come back."""
+    small_base().save(tmp_path / "base")
+    params = small_params(precision="bfloat16")
+    params = params.model_copy(update={"method": params.method.model_copy(update={"adapters": False})})
+    trained = train(load_base(tmp_path / "base"), defect_images(), params, state=tmp_path / "state.safetensors")
+    save_checkpoint(trained.generator, trained.bounds, tmp_path / "base", tmp_path / "out", with_unet=False)
+    assert set(load_file(tmp_path / "out" / "adapters.safetensors")) == {"tokens", "bounds"}
+    generator = load_checkpoint(tmp_path / "base", tmp_path / "out").generator
+    assert len(generator.adapters) == 0
+    assert torch.equal(generator.tokens.weight, trained.generator.tokens.weight)
+    assert {p.dtype for p in generator.parameters()} == {torch.float32}  # the precision of a training is not the base's
 
 
 def test_a_base_may_move(saved, tmp_path):
@@ -82,6 +107,17 @@ def test_digest_of_a_file_is_sha256(tmp_path):
     """Otherwise lineage would name a hash that nobody else can compute."""
     (tmp_path / "a").write_bytes(b"stage")
     assert file_digest(tmp_path / "a") == hashlib.sha256(b"stage").hexdigest()
+
+
+def test_a_large_file_is_read_again_when_it_has_changed(tmp_path):
+    """Otherwise a base exchanged under a running process would pass for the one that it was."""
+    path = tmp_path / "weights"
+    contents = [bytes([k]) * LARGE for k in (1, 2)]
+    for number, content in enumerate(contents):
+        path.write_bytes(content)
+        os.utime(path, ns=(number, number))
+        for _ in range(2):
+            assert file_digest(path) == hashlib.sha256(content).hexdigest()
 
 
 def test_digest_of_a_folder_sees_names_and_contents(tmp_path):

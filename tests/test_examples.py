@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from small_factory import CATEGORY, DEFECTS, Factory, build
 
+from stage.crops import Window, cut, window
 from stage.datasets.table import read_catalog
-from stage.examples import by_digest, column, defect_images, pairs_of, pretraining_examples
-from stage.params import Prompts
+from stage.examples import VIEWS, Examples, column, defect_images, pairs_of, pretraining_examples, through_windows
+from stage.params import Crop, Prompts
 
 TEMPLATES = Prompts(normal="a {category}", defect="{category} with {defect}", isolated="only {defect}")
 
@@ -84,13 +85,63 @@ def test_defect_images_are_the_generator_s_third(folder: Path) -> None:
         assert image[mask == 0].max() < 180
 
 
-@pytest.mark.parametrize(("good", "name"), [(True, "image_sha256"), (False, "mask_sha256")])
-def test_pairs_are_found_by_their_digest(folder: Path, good: bool, name: str) -> None:
-    """A sample would be made from another photograph than its row says."""
-    pairs = pairs_of(folder, "train", good=good)
-    found = by_digest(pairs, name)
+def test_pictures_are_decoded_when_asked_for_and_stay_in_their_order(folder: Path) -> None:
+    """A mask would be bound to another image, or a large data set be decoded whole into memory."""
+    examples = pretraining_examples([folder], TEMPLATES)
+    pairs = [pair for good in (True, False) for pair in pairs_of(folder, "train", good=good)]
 
-    assert list(found) == column(pairs, name)
-    for pair, digest in zip(pairs, column(pairs, name), strict=True):
-        assert np.array_equal(found[digest].image, pair.image)
-        assert np.array_equal(found[digest].mask, pair.mask)
+    assert not isinstance(examples.images, np.ndarray)
+    for row, pair in enumerate(pairs):
+        assert np.array_equal(examples.images[row], pair.image)
+        assert np.array_equal(examples.masks[row], pair.mask)
+    assert np.array_equal(list(examples.images[2:4]), [pair.image for pair in pairs[2:4]])
+    with pytest.raises(IndexError):
+        examples.images[len(pairs)]
+
+
+def test_every_prompt_is_listed_once(folder: Path) -> None:
+    """A prompt would have two numbers, and a batch the wrong condition."""
+    texts = pretraining_examples([folder, folder], TEMPLATES).texts
+
+    assert texts == ["a part", "only crack", "only spot", "part with crack", "part with spot"]
+
+
+def photographs(size: int) -> Examples:
+    """Two normal images and two with a defect of 3 px, all of noise."""
+    images = np.random.default_rng(0).integers(0, 256, (4, size, size, 3)).astype(np.uint8)
+    masks = np.zeros((4, size, size), np.uint8)
+    masks[1, 4:7, 4:6] = masks[2, size - 4 : size - 1, 8:10] = 1
+    return Examples(images, masks, ["n", "c", "s", "n"], [None, "ic", "is", None])
+
+
+@pytest.mark.parametrize(("size", "below", "side"), [(16, 4, 8), (40, 0, 16), (40, 4, 8)])
+def test_through_windows_defects_are_as_they_will_be_made(size: int, below: int, side: int) -> None:
+    """The base would learn defects at another scale than it is asked for, or normal images at another than defective ones."""
+    crop, data = Crop(below=below, defect_share=0.5, smallest=8), photographs(size)
+    seen = through_windows(data, crop, 16, np.random.default_rng(0))
+
+    assert seen.prompts == ["n"] * VIEWS + ["c", "s"] + ["n"] * VIEWS
+    assert seen.isolated == [None] * VIEWS + ["ic", "is"] + [None] * VIEWS
+    for row, of in ((VIEWS, 1), (VIEWS + 1, 2)):
+        place = window(data.masks[of], crop, 16)
+        assert place.side == side
+        assert np.array_equal(seen.images[row], cut(data.images[of], place, 16))
+        assert np.array_equal(seen.masks[row], cut(data.masks[of], place, 16))
+    everywhere = _squares(data.images[0], side)
+    assert {image.tobytes() for image in seen.images[:VIEWS]} <= everywhere
+    assert len({image.tobytes() for image in seen.images[:VIEWS]}) > 1
+
+
+def _squares(image: np.ndarray, side: int) -> set[bytes]:
+    places = ((top, left, side) for top in range(len(image) - side + 1) for left in range(len(image) - side + 1))
+    return {cut(image, Window(*place), 16).tobytes() for place in places}
+
+
+def test_through_whole_windows_everything_is_as_it_was() -> None:
+    """A base that was published could not be made again."""
+    data = photographs(16)
+    seen = through_windows(data, Crop(below=3, defect_share=0.5, smallest=8), 16, np.random.default_rng(0))
+
+    assert np.array_equal(seen.images, data.images)
+    assert np.array_equal(seen.masks, data.masks)
+    assert (seen.prompts, seen.isolated) == (data.prompts, data.isolated)

@@ -42,7 +42,7 @@ def publish_samples(data: Path, defects: list[str]) -> None:
             mask = np.zeros((16, 16), np.uint8)
             mask[ordinal : ordinal + 4, 4:9] = 1
             sample = Pair(random.integers(0, 256, (16, 16, 3), dtype=np.uint8), mask)
-            verdict = Verdict(1, 0, "rejected", "faint") if ordinal == 2 else Verdict(50, 0, "accepted", "")
+            verdict = Verdict(1, 0, 1, 0, "rejected", "faint") if ordinal == 2 else Verdict(50, 0, 1, 1, "accepted", "")
             rows.append(sample_row(plan_row(ordinal, defect=defect, sample_id=f"{defect}-{ordinal}"), sample, verdict, checkpoint=""))
     write_samples(rows, data / "batch.parquet")
     assemble([data / "batch.parquet"], 100, data / "synthesize" / CATEGORY)

@@ -19,7 +19,7 @@ from source_tree import ROOT
 MICRO = {
     "categories": ["fabric", "washer"],
     "prepare": {"image_size": 32, "layout": "demo", "source": "stage/datasets/demo.py"},
-    "base": {"source": "scratch"},
+    "base": {"source": "scratch", "image_size": 32},
     "pretrain": {"iterations": 300, "batch": 4, "widths": [16, 16], "text_width": 16},
     "train": {"iterations": 4, "batch": 4, "adapter_widths": [16]},
     "synthesize": {"count": 5, "batch": 4, "shard_rows": 4, "steps": 4},
@@ -99,7 +99,7 @@ def first(copy: Path, interrupted: str) -> str:
 
 def test_ctrl_c_says_what_is_kept_and_leaves_no_traceback(copy: Path, interrupted: str) -> None:
     """A user who stops a long run would not know whether hours are lost."""
-    assert "Finished work is kept in .spool; run `dvc repro` to continue." in interrupted
+    assert "Finished work is kept in .spool; run the same command to continue." in interrupted
     assert "Traceback" not in interrupted
     assert not (copy / "data/pretrain/base").exists()
     assert len(list((copy / ".spool").glob("pretrain/base/*/state.safetensors"))) == 1
@@ -142,6 +142,42 @@ def test_a_second_repro_does_nothing(copy: Path, first: str) -> None:
 
     assert "Data and pipelines are up to date." in output
     assert not ran(output)
+
+
+@pytest.fixture(scope="module")
+def ablated(copy: Path, first: str) -> dict[str, Any]:
+    """The results of one category's ablation, by configuration; `dvc repro` before it left that alone."""
+    assert not [name for name in ran(first) if "ablate" in name]
+    assert ran(run(copy, "dvc", "repro", "ablation/dvc.yaml:ablate@fabric")) == ["ablation/dvc.yaml:ablate@fabric"]
+    results = json.loads((copy / "data/ablate/fabric/ablations.json").read_text())
+    return {one["label"]: one for one in results["configurations"]}
+
+
+def test_the_ablation_trains_what_differs_and_takes_the_rest_from_the_main_run(copy: Path, ablated: dict[str, Any]) -> None:
+    """The bars would compare something else than what the report describes, or every training would be made seven times."""
+    main = json.loads((copy / "data/segment/fabric/metrics.json").read_text())
+    samples = json.loads((copy / "data/synthesize/fabric/manifest.json").read_text())
+    trainings = {label: one["checkpoint"] for label, one in ablated.items()}
+
+    assert ablated["STAGE"]["metrics"] == main["real_and_synthetic"]
+    assert ablated["STAGE"]["samples"]["digest"] == samples["digest"]
+    assert trainings["STAGE"] == trainings["+ MGA + AIF + EMA"]
+    assert len({trainings[label] for label in ("+ MGA", "+ MGA + AIF", "+ MGA + AIF + GD", "RePaint")}) == 1
+    assert len(set(trainings.values())) == 3
+    assert len({one["samples"]["digest"] for label, one in ablated.items() if label != "RePaint"}) == 6  # too few steps to jump back
+
+
+def test_a_second_ablation_does_nothing_and_an_unfinished_one_finds_its_parts(copy: Path, ablated: dict[str, Any]) -> None:
+    """A day of work would be made again, by the ablation or by the main run after it."""
+    again = run(copy, "dvc", "repro", "ablation/dvc.yaml:ablate@fabric")
+    before = (copy / "data/ablate/fabric/ablations.json").read_bytes()
+    shutil.rmtree(copy / "data/ablate/fabric")
+    resumed = run(copy, "python", "-m", "flows.ablate", "fabric")
+
+    assert "Data and pipelines are up to date." in again
+    assert not [line for line in resumed.splitlines() if ": 0/" in line]
+    assert (copy / "data/ablate/fabric/ablations.json").read_bytes() == before
+    assert all(list((copy / ".spool" / verb / "fabric").iterdir()) for verb in ("train", "synthesize", "segment"))
 
 
 def test_dvc_shows_graph_metrics_and_plots(copy: Path, first: str) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from stage.masks import area_balance, latent_mask, paste_back, paste_weights
+from stage.masks import area_balance, bounding_box, latent_mask, paste_back, paste_weights
 
 SIZE = 24
 
@@ -136,3 +136,37 @@ def test_a_limit_of_one_weighs_nothing():
     """Otherwise the paper's setting would not be the paper's loss."""
     masks = (torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)) > 0.5).float()
     assert torch.equal(area_balance(masks, 1.0), torch.ones_like(masks))
+
+
+def test_bounding_boxes_by_hand():
+    """Otherwise windows and pastes would be beside the defect."""
+    mask = blank()
+    mask[3, 5] = mask[7, 2] = 1
+    assert bounding_box(mask) == (slice(3, 8), slice(2, 6))
+    assert bounding_box(np.ones_like(mask)) == (slice(0, SIZE), slice(0, SIZE))
+    assert bounding_box(blank()) == (slice(0, 1), slice(0, 1))
+
+
+def whole_image_weights(mask, feather):
+    """The definition, over the whole image: depth over feather + 1 or the core's, but 1 in components at most 3 deep."""
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    weights = mask.astype(np.float32)
+    for k in range(1, count + 1):
+        depth = ndimage.distance_transform_edt(np.pad(labels == k, 1))[1:-1, 1:-1]
+        if depth.max() > 3:
+            weights[labels == k] = np.minimum(1, depth / min(feather + 1, depth.max()))[labels == k]
+    return weights
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 6))
+def test_weights_within_a_components_box_are_those_of_the_whole_image(seed, feather):
+    """Otherwise the rim of a defect would depend on its bounding box: neighbours in it, and the image's border, count alike."""
+    rng = np.random.default_rng(seed)
+    mask = (ndimage.gaussian_filter(rng.normal(size=(SIZE, SIZE)), rng.uniform(0.5, 4)) > 0).astype(np.uint8)
+    assert np.array_equal(paste_weights(mask, feather), whole_image_weights(mask, feather))
+
+
+def test_nothing_is_pasted_through_an_empty_mask():
+    """Otherwise a mask that holds nothing would crash the run instead of being rejected with its reason."""
+    synthetic, background = photographs()
+    assert np.array_equal(paste_back(synthetic, background, blank(), 2), background)

@@ -5,12 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
+from miniatures import SIZE
+from PIL import Image
 from small_factory import CATEGORY, Factory, build, plan_row
 
 from stage.datasets.table import read_catalog
+from stage.pairs import CorruptShardError
 from stage.params import Prompts, Synthesize
-from stage.synthesis.plan import PlanRow, batches, make_plan
+from stage.synthesis.placement import is_on, sample_mask
+from stage.synthesis.plan import batches, make_plan
+from stage.synthesis.rows import PlanRow
+from stage.synthesis.source import Source, read_source
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +32,7 @@ def catalog(factory: Factory) -> pd.DataFrame:
 
 def plan(factory: Factory, catalog: pd.DataFrame, *, root_seed: int = 7, **changes: object) -> list[PlanRow]:
     params = factory.params.synthesize.model_copy(update=changes)
-    return make_plan(catalog, params, factory.params.base.prompts, settings="test", root_seed=root_seed)
+    return make_plan(catalog, params, factory.params.base.prompts, source=factory.source(), settings="test", root_seed=root_seed)
 
 
 def by_id(rows: list[PlanRow]) -> dict[str, PlanRow]:
@@ -69,7 +76,7 @@ def test_a_row_is_the_same_for_any_count(factory: Factory, catalog: pd.DataFrame
 
 def test_another_defect_type_changes_no_row_of_the_others(factory: Factory, catalog: pd.DataFrame) -> None:
     """A new defect type would make every other dataset anew."""
-    added = catalog[catalog.defect == "crack"].assign(defect="aaa", mask_sha256="new")
+    added = catalog[catalog.defect == "crack"].assign(defect="aaa")
 
     before, after = plan(factory, catalog), plan(factory, pd.concat([added, catalog], ignore_index=True))
 
@@ -118,11 +125,101 @@ def test_masks_are_turned_only_where_asked_for(factory: Factory, catalog: pd.Dat
     assert {row.mask_turn for row in plan(factory, catalog, mask_source="augmented", count=200)} == set(range(8))
 
 
-def test_turning_masks_changes_nothing_else(factory: Factory, catalog: pd.DataFrame) -> None:
-    """The comparison of the two mask sources would compare different backgrounds too."""
+def without_mask(row: PlanRow) -> dict[str, object]:
+    return {name: value for name, value in row._asdict().items() if not name.startswith("mask_")}
+
+
+@pytest.mark.parametrize("other", ["augmented", "perlin"])
+def test_another_mask_source_changes_nothing_but_masks(factory: Factory, catalog: pd.DataFrame, other: str) -> None:
+    """The comparison of the mask sources would compare different backgrounds and seeds too."""
+    real, changed = (plan(factory, catalog, mask_source=source) for source in ("real", other))
+
+    assert [without_mask(row) for row in changed] == [without_mask(row) for row in real]
+    assert {row.mask_kind for row in changed} == {other}
+
+
+def test_turned_masks_are_of_the_same_files(factory: Factory, catalog: pd.DataFrame) -> None:
+    """`augmented` would use other masks than `real`."""
     real, augmented = (plan(factory, catalog, mask_source=source) for source in ("real", "augmented"))
 
-    assert [row._replace(mask_turn=0) for row in augmented] == real
+    assert [(row.mask_path, row.mask_area) for row in augmented] == [(row.mask_path, row.mask_area) for row in real]
+
+
+def test_noise_masks_name_no_photograph_and_each_has_its_own_seed(factory: Factory, catalog: pd.DataFrame) -> None:
+    """A recall of a defect image would delete samples that never saw it, or all samples would have one mask."""
+    rows = plan(factory, catalog, mask_source="perlin", count=20)
+
+    assert {(row.mask_path, row.mask_sha256, row.mask_turn) for row in rows} == {("", "", 0)}
+    assert len({row.mask_seed for row in rows}) == len({row.mask_digest for row in rows}) == 40
+    assert all(0 < row.mask_seed < 2**63 for row in rows)
+
+
+@pytest.mark.parametrize("kind", ["real", "augmented", "perlin"])
+@pytest.mark.parametrize("placement", ["as_is", "on_object"])
+def test_a_row_gives_the_planned_mask(factory: Factory, catalog: pd.DataFrame, kind: str, placement: str) -> None:
+    """A run would stop at its first sample, or the plan would tell another mask than the sample has."""
+    source = with_object(factory, catalog)
+    rows = make_plan(
+        with_strategy(catalog, "files"),
+        factory.params.synthesize.model_copy(update={"mask_source": kind, "placement": placement, "count": 10}),
+        factory.params.base.prompts,
+        source=source,
+        settings="test",
+        root_seed=7,
+    )
+
+    for row in rows:
+        mask = sample_mask(row, source, factory.params.synthesize.perlin)
+        assert mask.sum() == row.mask_area > 0
+        assert is_on(mask, OBJECT) or placement == "as_is"
+        assert (mask * OBJECT).sum() == mask.sum() or placement == "as_is" or not (row.mask_shift_y or row.mask_shift_x)
+    assert {row.foreground for row in rows} == {"files" if placement == "on_object" else "none"}
+    assert any(row.mask_shift_y or row.mask_shift_x for row in rows) == (placement == "on_object" and kind != "perlin")
+
+
+OBJECT = np.zeros((SIZE, SIZE), np.uint8)
+OBJECT[7:, 2:] = 1
+
+
+def with_object(factory: Factory, catalog: pd.DataFrame) -> Source:
+    """The factory's pixels, with an object on every photograph that its masks do not lie on wholly."""
+    return factory.source()._replace(foregrounds=dict.fromkeys(catalog.image_sha256, OBJECT))
+
+
+def with_strategy(catalog: pd.DataFrame, strategy: str) -> pd.DataFrame:
+    return catalog.assign(foreground_strategy=catalog.foreground_strategy.where(catalog.foreground_strategy.isna(), strategy))
+
+
+def test_masks_stay_where_no_object_was_found(factory: Factory, catalog: pd.DataFrame) -> None:
+    """On a texture, masks would be shifted for nothing, and the plan would claim an object."""
+    rows = plan(factory, catalog, placement="on_object", count=20)
+
+    assert {(row.foreground, row.mask_shift_y, row.mask_shift_x) for row in rows} == {("none", 0, 0)}
+    assert rows == plan(factory, catalog, placement="as_is", count=20)
+
+
+def test_a_source_reads_what_the_rows_name(factory: Factory, catalog: pd.DataFrame) -> None:
+    """A sample would be made from another photograph than its row says."""
+    source = factory.source()
+    row = plan(factory, catalog)[0]
+    root = factory.data.parent / "raw"
+
+    assert np.array_equal(source.backgrounds[row.background_sha256].image, Image.open(root / row.background_path))
+    assert np.array_equal(source.masks[row.mask_sha256].mask * 255, Image.open(root / row.mask_path))
+    assert set(source.foregrounds) == set(source.backgrounds)
+    assert set(source.backgrounds) | set(source.masks) <= set(
+        catalog[catalog.split == "train"][["image_sha256", "mask_sha256"]].to_numpy().ravel()
+    )
+    assert (len(source.backgrounds), len(source.masks)) == (5, 3)
+
+
+def test_an_older_catalog_is_answered_with_the_command(factory: Factory, tmp_path: Path) -> None:
+    """A user who updates the factory would see a KeyError."""
+    table = pq.read_table(factory.catalog).drop_columns(["foreground"])
+    pq.write_table(table, tmp_path / "catalog.parquet")
+
+    with pytest.raises(CorruptShardError, match=r"the column foreground .* Run `dvc repro prepare`"):
+        read_source(tmp_path)
 
 
 def test_backgrounds_are_drawn_evenly(factory: Factory, catalog: pd.DataFrame) -> None:
@@ -140,6 +237,7 @@ def test_prompt_and_licence_travel_with_the_row(factory: Factory, catalog: pd.Da
         catalog.assign(defect=catalog.defect.replace("crack", "long_crack")),
         factory.params.synthesize,
         templates,
+        source=factory.source(),
         settings="s",
         root_seed=0,
     )[0]

@@ -9,11 +9,15 @@ from miniatures import PATCH, SIZE, defect_images, interruptible, small_params
 from torch import nn
 
 from stage.base import load_base
-from stage.pretraining import TEXT_LENGTH, Examples, PretrainingLoss, WeightAverage, pick, pretrain, small_base, turned
+from stage.crops import cut, window
+from stage.examples import Examples, through_windows
+from stage.params import ConfigError, Crop
+from stage.pretraining import TEXT_LENGTH, PretrainingLoss, WeightAverage, pick, pretrain, small_base, turned
 from stage.progress import Interrupted
 from stage.schedule import NoiseSchedule
 
 CELLS = SIZE // PATCH
+WHOLE = Crop(below=0, defect_share=0.5, smallest=8)
 
 
 def examples():
@@ -34,9 +38,16 @@ def settings(**changes):
     return small_params().pretrain.model_copy(update=small | changes)
 
 
-def run(folder, **changes):
+def run(folder, *, data=None, image_size=SIZE, crop=WHOLE, **changes):
     return pretrain(
-        examples(), settings(**changes), timestep_count=1000, seed=3, state=folder / "state.safetensors", execution=small_params().execution
+        data or examples(),
+        settings(**changes),
+        crop=crop,
+        image_size=image_size,
+        timestep_count=1000,
+        seed=3,
+        state=folder / "state.safetensors",
+        execution=small_params().execution,
     )
 
 
@@ -76,7 +87,7 @@ def test_same_seed_same_base(tmp_path):
 def test_every_training_prompt_fits_and_has_its_own_words(tmp_path):
     """Otherwise two defect types would have one condition, or a prompt with eight learned tokens be cut off."""
     base = small_base(examples(), settings(), 1000)
-    texts = sorted({text for text in (*examples().prompts, *examples().isolated) if text})
+    texts = examples().texts
     tokens = [tuple(base.tokenizer(text).input_ids) for text in texts]
     assert len(set(tokens)) == len(texts)
     assert max(map(len, tokens)) + 8 <= TEXT_LENGTH
@@ -174,3 +185,51 @@ def test_interrupted_pretraining_resumes_to_the_bit(tmp_path, monkeypatch):
     resumed, resumed_curve = run(tmp_path / "parts")
     assert resumed_curve.equals(curve)
     assert same(resumed, whole)
+
+
+def large_examples():
+    """`examples` twice as large, in the middle of noise."""
+    small, rng = examples(), np.random.default_rng(5)
+    images = rng.integers(60, 120, (6, 2 * SIZE, 2 * SIZE, 3)).astype(np.uint8)
+    masks = np.zeros((6, 2 * SIZE, 2 * SIZE), np.uint8)
+    middle = slice(SIZE // 2, SIZE // 2 + SIZE)
+    images[:, middle, middle], masks[:, middle, middle] = small.images, small.masks
+    return Examples(images, masks, small.prompts, small.isolated)
+
+
+def test_windows_that_are_whole_images_change_nothing(tmp_path):
+    """Otherwise a base that was published could not be made again: no defect here is as small as 2 px."""
+    cropped = WHOLE.model_copy(update={"below": 2})
+    assert same(run(tmp_path / "a")[0], run(tmp_path / "b", crop=cropped)[0])
+
+
+def test_a_base_for_large_photographs_is_a_base_of_its_own_size(tmp_path):
+    """Otherwise photographs larger than the base could not be learned from, or in another way after each kill."""
+    base, _ = run(tmp_path / "a", data=large_examples())
+    assert same(base, run(tmp_path / "b", data=large_examples())[0])
+    assert not same(base, run(tmp_path / "c")[0])
+
+
+def test_an_image_size_that_does_not_fit_is_refused(tmp_path):
+    """Otherwise the U-Net would fail on its way up, in the first iteration."""
+    with pytest.raises(ConfigError, match="found 15"):
+        run(tmp_path, image_size=15)
+
+
+@pytest.mark.parametrize(("data", "crop"), [(large_examples(), WHOLE), (examples(), WHOLE.model_copy(update={"below": 9}))])
+def test_batches_show_what_will_be_asked_for(data, crop):
+    """Otherwise the base would be asked for defects at a scale that it has never seen."""
+    sight = through_windows(data, crop, SIZE, np.random.default_rng(0))
+    params = settings(batch=8)
+    base = small_base(sight, params, 1000)
+    seen = []
+    base.unet.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    silent = NoiseSchedule(torch.full((1000,), 1 - 1e-14, dtype=torch.float64))
+    PretrainingLoss(replace(base, schedule=silent), sight, params, seed=0)(0)
+    places = [window(mask, crop, SIZE) for mask in data.masks[2:]]
+    assert {place.side < data.images.shape[1] for place in places} == {True}
+    known = base.encode(
+        torch.from_numpy(np.stack([cut(*view, SIZE) for view in zip(data.images[2:], places, strict=True)])).movedim(-1, 1) / 127.5 - 1
+    )
+    whole = seen[0][4:6]  # half of a batch are normal ones, a quarter whole defective ones
+    assert all(any(torch.allclose(row, other, atol=1e-4) for other in known) for row in whole)

@@ -21,7 +21,7 @@ def test_contrast_is_the_mean_difference_inside_the_mask() -> None:
     """The threshold would mean something else than the documentation says: |130-100|, |90-100|, |101-100| have the mean 41/3."""
     verdict = judge(Pair(picture((130, 90, 101)), CENTRE), GREY, 8.0)
 
-    assert verdict == (13.667, 0, "accepted", "")
+    assert verdict == (13.667, 0, 1, 1, "accepted", "")
 
 
 def test_differences_do_not_wrap_around() -> None:
@@ -34,7 +34,7 @@ def test_differences_do_not_wrap_around() -> None:
 @pytest.mark.parametrize(
     ("sample", "reason"),
     [
-        (Pair(picture((107, 107, 107)), CENTRE), "faint: contrast 7 of 255 is under 8"),
+        (Pair(picture((107, 107, 107)), CENTRE), "faint: 1 of 1 defects, contrast down to 7 of 255, under 8"),
         (Pair(picture((200, 200, 200)), CENTRE * 0), "empty mask"),
         (Pair(picture((200, 200, 200), corner=(100, 100, 97)), CENTRE), "background changed by up to 3 of 255"),
     ],
@@ -51,7 +51,8 @@ def test_a_sample_can_be_bad_in_two_ways() -> None:
     """The second reason would show only when the first is mended."""
     verdict = judge(Pair(picture(corner=(90, 100, 100)), CENTRE), GREY, 8.0)
 
-    assert verdict == (0.0, 10, "rejected", "faint: contrast 0 of 255 is under 8; background changed by up to 10 of 255")
+    reason = "faint: 1 of 1 defects, contrast down to 0 of 255, under 8; background changed by up to 10 of 255"
+    assert verdict == (0.0, 10, 1, 0, "rejected", reason)
 
 
 def test_a_sample_at_the_threshold_is_accepted() -> None:
@@ -73,4 +74,68 @@ def test_the_recorded_contrast_is_the_one_that_was_judged() -> None:
 
 def test_a_mask_that_covers_everything_leaves_no_outside() -> None:
     """A defect as large as the image would crash the run."""
-    assert judge(Pair(GREY + 50, np.ones((3, 3), np.uint8)), GREY, 8.0) == (50.0, 0, "accepted", "")
+    assert judge(Pair(GREY + 50, np.ones((3, 3), np.uint8)), GREY, 8.0) == (50.0, 0, 1, 1, "accepted", "")
+
+
+def spots(*brightness: int) -> tuple[Pair, np.ndarray]:
+    """Spots of one pixel on black, each as bright as given, none touching another; and the black."""
+    black = np.zeros((3, 2 * len(brightness) + 1, 3), np.uint8)
+    image, mask = black.copy(), np.zeros(black.shape[:2], np.uint8)
+    image[1, 1::2], mask[1, 1::2] = np.array(brightness)[:, None], 1
+    return Pair(image, mask), black
+
+
+def test_one_faint_defect_among_bright_ones_rejects_the_sample() -> None:
+    """A label would stand where nothing can be seen: on average, 5 and 255 and 255 are bright enough."""
+    verdict = judge(*spots(255, 5, 255), 8.0)
+
+    assert (verdict.components, verdict.visible, verdict.verdict) == (3, 2, "rejected")
+    assert verdict.reason == "faint: 1 of 3 defects, contrast down to 5 of 255, under 8"
+    assert verdict.contrast == pytest.approx((255 + 5 + 255) / 3, abs=5e-4)
+
+
+def test_defects_that_the_grid_does_not_hold_are_counted() -> None:
+    """A sample would be published with a label for what its method could not make, or blamed on faintness alone."""
+    sample, black = spots(255, 0, 3, 0, 255)
+    held = sample.mask.astype(bool)
+    held[1, [3, 7]] = False
+
+    verdict = judge(sample, black, 8.0, held)
+
+    assert (verdict.components, verdict.visible, verdict.verdict) == (5, 2, "rejected")
+    assert verdict.reason == "2 of 5 defects have no cell on the latent grid; faint: 1 of 5 defects, contrast down to 3 of 255, under 8"
+
+
+def test_a_defect_without_a_cell_is_rejected_however_it_looks() -> None:
+    """What the codec changed at its place would pass for a defect."""
+    sample, black = spots(255)
+    verdict = judge(sample, black, 8.0, np.zeros(sample.mask.shape, bool))
+
+    assert (verdict.visible, verdict.reason) == (0, "1 of 1 defects have no cell on the latent grid")
+
+
+def test_a_defect_is_held_by_one_of_its_pixels() -> None:
+    """Large defects would be rejected for a corner that the grid rounds away."""
+    sample = Pair(GREY + 50, np.ones((3, 3), np.uint8))
+    held = np.zeros((3, 3), bool)
+    held[1, 1] = True
+
+    assert judge(sample, GREY, 8.0, held).verdict == "accepted"
+
+
+def test_pixels_that_touch_at_a_corner_are_one_defect() -> None:
+    """A diagonal scratch would be judged pixel by pixel, and rejected for its darkest one: 0 and 100 have the mean 50."""
+    sample = Pair(np.zeros((2, 2, 3), np.uint8), np.eye(2, dtype=np.uint8))
+    sample.image[1, 1] = 100
+
+    verdict = judge(sample, np.zeros((2, 2, 3), np.uint8), 8.0)
+
+    assert (verdict.components, verdict.visible, verdict.contrast) == (1, 1, 50.0)
+
+
+def test_five_hundred_defects_are_each_judged() -> None:
+    """Masks of noise have so many; each is compared with arithmetic on its own pixel."""
+    brightness = np.random.default_rng(0).integers(0, 20, 500)
+    verdict = judge(*spots(*brightness.tolist()), 8.0)
+
+    assert (verdict.components, verdict.visible) == (500, int((brightness >= 8).sum()))

@@ -9,13 +9,17 @@ import pytest
 import torch
 from small_factory import Factory, build
 
-from stage.augment import turn
+from stage.base import pixels_to_tensor, tensor_to_pixels
+from stage.checkpoints import load_checkpoint
 from stage.datasets.table import read_catalog
+from stage.diffusion import sample as draw_sample
+from stage.masks import latent_mask, paste_back
 from stage.pairs import Pair, decode_image, decode_mask
-from stage.schedule import CLEAN, Transition
+from stage.schedule import CLEAN, Branch, Transition
 from stage.synthesis.batch import write_batch
+from stage.synthesis.placement import mask_digest, sample_mask
 from stage.synthesis.plan import PlanRow, make_plan
-from stage.synthesis.render import RowNoise, moves
+from stage.synthesis.render import Renderer, RowNoise, moves
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +31,8 @@ def factory(tmp_path_factory: pytest.TempPathFactory) -> Factory:
 def rows(factory: Factory) -> list[PlanRow]:
     """Of one defect type, with several backgrounds, masks and turns."""
     params = factory.params.synthesize.model_copy(update={"count": 9})
-    plan = make_plan(read_catalog(factory.catalog), params, factory.params.base.prompts, settings="test", root_seed=3)
+    source, templates = factory.source(), factory.params.base.prompts
+    plan = make_plan(read_catalog(factory.catalog), params, templates, source=source, settings="test", root_seed=3)
     return [row for row in plan if row.defect == "crack"]
 
 
@@ -95,14 +100,71 @@ def test_outside_the_mask_a_sample_is_its_background(factory: Factory, rows: lis
             assert changed[sample.mask == 1].any()
 
 
-def test_a_sample_s_mask_is_that_of_its_row_turned(factory: Factory, rows: list[PlanRow]) -> None:
+def test_a_sample_s_mask_is_the_one_that_was_planned(factory: Factory, rows: list[PlanRow]) -> None:
     """The label would not be where the defect is."""
-    masks = factory.source().masks
     samples = [sample for start in (0, 4, 8) for sample in render(factory, rows[start : start + 4])]
 
-    for row, sample in zip(rows, samples, strict=True):
-        assert np.array_equal(sample.mask, turn(masks[row.mask_sha256].mask, row.mask_turn))
+    assert [mask_digest(sample.mask) for sample in samples] == [row.mask_digest for row in rows]
     assert len({sample.mask.tobytes() for sample in samples}) > 2
+
+
+def test_without_windows_a_sample_is_the_sampler_s_and_the_paste_s(factory: Factory, rows: list[PlanRow]) -> None:
+    """The paper's setting would be rendered in another way than the mathematics that is tested: here its parts, put together by hand."""
+    renderer, source, batch = factory.renderer(), factory.source(), rows[:4]
+    base, conditions = renderer.generator.base, renderer.conditions
+
+    def predict(x_t: torch.Tensor, t: int, branch: Branch, mask: torch.Tensor) -> torch.Tensor:
+        return renderer.generator.predict_noise(x_t, t, branch, mask, conditions[branch][0].expand(4, -1, -1))
+
+    backgrounds = np.stack([source.backgrounds[row.background_sha256].image for row in batch])
+    masks = [sample_mask(row, source, renderer.params.perlin) for row in batch]
+    with torch.inference_mode():
+        x_back = base.encode(pixels_to_tensor(backgrounds))
+        cells = torch.stack([latent_mask(mask, base.factor, "max") for mask in masks])
+        x_0 = draw_sample(predict, x_back, cells, moves=renderer.moves, rule=renderer.rule, draw=RowNoise(batch, x_back))
+        made = tensor_to_pixels(base.decode(x_0))
+    expected = [paste_back(*pixels, renderer.params.feather) for pixels in zip(made, backgrounds, masks, strict=True)]
+
+    for sample, image in zip(renderer.render(batch, source), expected, strict=True):
+        assert sample.image.tobytes() == image.tobytes()
+
+
+def windowed(factory: Factory) -> Renderer:
+    """Every defect of up to 15 px on a window, enlarged."""
+    crop = factory.params.method.crop.model_copy(update={"below": 16, "defect_share": 0.9, "smallest": 8})
+    method = factory.params.method.model_copy(update={"crop": crop})
+    params = factory.params
+    return Renderer(factory.checkpoint, method, params.synthesize, params.base.prompts, params.base.image_size, "cpu")
+
+
+def test_windows_keep_a_sample_s_promises(factory: Factory, rows: list[PlanRow]) -> None:
+    """Enlarging would move pixels outside the mask, or make a sample depend on its neighbours; here each has a window of its own size."""
+    renderer, source = windowed(factory), factory.source()
+    full = renderer.render(rows[:4], source)
+
+    assert digests(renderer.render([rows[0], rows[5], rows[6], rows[3]], source))[::3] == digests(full)[::3]
+    assert digests(full) != digests(factory.renderer().render(rows[:4], source))
+    for row, sample in zip(rows[:4], full, strict=True):
+        changed = (sample.image != source.backgrounds[row.background_sha256].image).any(axis=-1)
+        assert not changed[sample.mask == 0].any()
+        assert changed[sample.mask == 1].any()
+        assert np.array_equal(renderer.held(sample.mask), sample.mask == 1)
+
+
+def test_another_precision_gives_nearly_the_same_sample(factory: Factory, rows: list[PlanRow]) -> None:
+    """`precision` would be without effect, or its rounding go into the background and the noise schedule too."""
+    params = factory.params
+    fresh = load_checkpoint(factory.data / "pretrain" / "base", factory.data / "train" / "part")
+    settings = params.synthesize.model_copy(update={"precision": "bfloat16"})
+    renderer = Renderer(fresh, params.method, settings, params.base.prompts, params.base.image_size, "cpu")
+    source = factory.source()
+
+    for half, exact in zip(renderer.render(rows[:4], source), render(factory, rows[:4]), strict=True):
+        difference = np.abs(half.image.astype(int) - exact.image)
+        assert difference.max() > 0
+        assert difference[half.mask == 1].mean() < 8
+        assert not difference[half.mask == 0].any()
+    assert {weight.dtype for weight in renderer.generator.adapters.state_dict().values()} <= {torch.float32, torch.int64}
 
 
 def test_another_seed_gives_another_defect(factory: Factory, rows: list[PlanRow]) -> None:
@@ -114,10 +176,39 @@ def test_another_seed_gives_another_defect(factory: Factory, rows: list[PlanRow]
     assert (same.image[inside] != other.image[inside]).mean() > 0.5
 
 
-@pytest.mark.parametrize("changes", [{"steps": 5}, {"known_region": "fresh"}, {"graded_intervals": ()}])
+@pytest.mark.parametrize(
+    "changes", [{"steps": 5}, {"known_region": "fresh"}, {"graded_intervals": ()}, {"spacing": "coarse_to_fine"}, {"mask_noise": "shared"}]
+)
 def test_sampling_parameters_reach_the_sampler(factory: Factory, rows: list[PlanRow], changes: dict[str, object]) -> None:
     """An ablation would compare a method with itself."""
     assert digests(render(factory, rows[:1], **changes)) != digests(render(factory, rows[:1]))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("graded_intervals", ((1, 2),)),
+        ("known_region", "fresh"),
+        ("composition", "released"),
+        ("mask_noise", "shared"),
+        ("last_step", "noisy"),
+    ],
+)
+def test_every_switch_is_a_field_of_the_rule(factory: Factory, name: str, value: object) -> None:
+    """A named setting would carry a value that nothing reads."""
+    default, changed = (vars(factory.renderer(**changes).rule) for changes in ({}, {name: value}))
+
+    assert {field for field in default if field not in ("schedule", "x_0_bounds") and default[field] != changed[field]} == {name}
+    assert changed[name] == value
+
+
+def test_the_clamp_is_the_range_of_the_training_latents_or_none(factory: Factory) -> None:
+    """Defects would be clipped where the paper does not, or not where the default does."""
+    bounds = factory.renderer(clamp=True).rule.x_0_bounds
+
+    assert bounds is not None
+    assert all(torch.equal(one, other) for one, other in zip(bounds, factory.checkpoint.bounds, strict=True))
+    assert factory.renderer(clamp=False).rule.x_0_bounds is None
 
 
 def test_noise_of_a_row_is_its_own_in_any_company(rows: list[PlanRow]) -> None:
@@ -161,6 +252,7 @@ def test_a_written_batch_holds_rows_verdicts_and_pixels(factory: Factory, rows: 
         assert np.array_equal(decode_image(found["image"]["bytes"]), sample.image)
         assert np.array_equal(decode_mask(found["mask"]["bytes"]), sample.mask)
         assert (found["checkpoint"], found["verdict"], found["outside"]) == ("c" * 64, "accepted", 0)
+        assert (found["components"], found["visible"]) == (1, 1)
         difference = np.abs(sample.image.astype(float) - source.backgrounds[row.background_sha256].image)
         assert found["contrast"] == pytest.approx(difference[sample.mask == 1].mean(), abs=5e-4)
 
@@ -172,3 +264,19 @@ def test_a_faint_batch_is_written_with_its_reasons(factory: Factory, rows: list[
     write_batch(factory.renderer(), rows[:3], factory.source(), params, checkpoint="", file=tmp_path / "b.parquet")
 
     assert pq.read_table(tmp_path / "b.parquet")["verdict"].to_pylist() == ["rejected"] * 3
+
+
+def test_a_batch_says_what_the_grid_could_not_hold(factory: Factory, rows: list[PlanRow], tmp_path: Path) -> None:
+    """A photograph would be published under a mask of a defect that the network never heard of: one pixel, on the released code's grid."""
+    params = factory.params
+    method = params.method.model_copy(update={"mask_reduction": "antialias"})
+    renderer = Renderer(factory.checkpoint, method, params.synthesize, params.base.prompts, params.base.image_size, "cpu")
+    source, mask = factory.source(), np.zeros((16, 16), np.uint8)
+    mask[8, 8] = 1
+    spot = source._replace(masks={"spot": Pair(np.zeros((16, 16, 3), np.uint8), mask)})
+    planned = {"mask_kind": "real", "mask_sha256": "spot", "mask_turn": 0, "mask_shift_y": 0, "mask_shift_x": 0, "foreground": "none"}
+    row = rows[0]._replace(**planned, mask_digest=mask_digest(mask))
+
+    write_batch(renderer, [row], spot, params.synthesize, checkpoint="", file=tmp_path / "b.parquet")
+
+    assert pq.read_table(tmp_path / "b.parquet")["reason"].to_pylist() == ["1 of 1 defects have no cell on the latent grid"]

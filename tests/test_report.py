@@ -17,11 +17,11 @@ from stage.datasets.table import FEATURES
 from stage.pairs import CorruptShardError, Pair, image_cell, image_features, write_table
 from stage.params import Params, load_params
 from stage.quality import judge
-from stage.report import Panel, Specimen, contact_sheet, stacked, write_report
 from stage.report.cards import slug
 from stage.report.charts import write_curves
 from stage.report.comparison import Score, macro_average, percent, points, scores, verdict
-from stage.report.sheets import defect_box
+from stage.report.pages import write_report
+from stage.report.sheets import Panel, Specimen, contact_sheet, defect_box, stacked
 from stage.shards import assemble, sample_row, write_samples
 from stage.synthesis.plan import PlanRow
 

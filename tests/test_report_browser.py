@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from test_report import HOSTILE, Page, demo_params, publish
 
-from stage.report import write_report
+from stage.report.pages import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(

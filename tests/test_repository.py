@@ -5,17 +5,36 @@ import sys
 import tomllib
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from source_tree import ROOT, VERBS, identifiers, import_closure, imports, module_path, sections_read, sources, targets
+from source_tree import ASIDE, ROOT, VERBS, identifiers, import_closure, imports, keys_read, module_path, sources, targets
 
-DEFINITION = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
-GRAPH = {verb: node.get("do", node) for verb, node in DEFINITION["stages"].items()}
+MAIN, BESIDE = ("dvc.yaml", "ablation/dvc.yaml")
+ALL = (*VERBS, *ASIDE)
+
+
+def nodes(file: str) -> dict[str, Any]:
+    """The DVC stages of a file by their verb."""
+    stages = yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))["stages"]
+    return {verb: node.get("do", node) for verb, node in stages.items()}
+
+
+GRAPH = nodes(MAIN) | nodes(BESIDE)
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 # From the bottom up; a module imports only from rows below its own. What is not named here is `stage/` in general.
-NUMBERS = ("stage.params", "stage.progress", "stage.schedule", "stage.masks", "stage.diffusion", "stage.metrics", "stage.pairs")
+NUMBERS = (
+    "stage.params",
+    "stage.progress",
+    "stage.components",
+    "stage.schedule",
+    "stage.masks",
+    "stage.diffusion",
+    "stage.metrics",
+    "stage.pairs",
+)
 # Where the name to import is not the name to install.
 DISTRIBUTION = {"PIL": "pillow", "cv2": "opencv-python", "yaml": "pyyaml", "sklearn": "scikit-learn", "skimage": "scikit-image"}
 DISTRIBUTION |= {"ruamel": "ruamel.yaml", "mmseg": "onedl-mmsegmentation", "mmengine": "onedl-mmengine", "mmcv": "onedl-mmcv"}
@@ -25,12 +44,21 @@ def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+def file_of(verb: str) -> str:
+    return BESIDE if verb in ASIDE else MAIN
+
+
+def within(key: str, place: str) -> bool:
+    """Whether a key is that place of params.yaml, or lies below it."""
+    return f"{key}.".startswith(f"{place}.")
+
+
 def difference(listed: set[str], true: set[str]) -> str:
     """What to change in a list, or nothing."""
     return "; ".join([*(f"add {name}" for name in sorted(true - listed)), *(f"remove {name}" for name in sorted(listed - true))])
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", ALL)
 def test_dependencies_are_the_import_closure_of_the_flow(verb: str) -> None:
     """A change of code that makes the data would leave the old data in place, or one that does not would remake it."""
     source = PARAMS["prepare"]["source"]
@@ -38,7 +66,7 @@ def test_dependencies_are_the_import_closure_of_the_flow(verb: str) -> None:
     code = {name for name in listed if name.endswith(".py")} - {source}
     closure = {relative(path) for path in import_closure(ROOT / f"flows/{verb}.py")} - {source}
 
-    assert not difference(code, closure), f"dvc.yaml, deps of {verb}: {difference(code, closure)}"
+    assert not difference(code, closure), f"{file_of(verb)}, deps of {verb}: {difference(code, closure)}"
 
 
 def test_evaluate_depends_on_the_templates_of_the_report() -> None:
@@ -49,14 +77,17 @@ def test_evaluate_depends_on_the_templates_of_the_report() -> None:
     assert not difference({name for name in GRAPH["evaluate"]["deps"] if name.endswith((".jinja", ".css"))}, assets)
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", ALL)
 def test_params_are_the_sections_that_the_flow_reads(verb: str) -> None:
     """A changed parameter would not reach the data that depends on it, or would remake data that does not."""
-    read = sections_read(ROOT / f"flows/{verb}.py")
-    read = (set(PARAMS) if "model_dump" in read else read) - {"execution"}
+    read = keys_read(ROOT / f"flows/{verb}.py")
+    read = {key for key in (set(PARAMS) if "model_dump" in read else read) if key.split(".")[0] in set(PARAMS) - {"execution"}}
     listed = set(GRAPH[verb]["params"])
+    missing = {key for key in read if not any(within(key, one) for one in listed)}
+    needless = {one for one in listed if not any(within(key, one) for key in read)}
+    changes = difference(needless, missing)
 
-    assert not difference(listed, read), f"dvc.yaml, params of {verb}: {difference(listed, read)}"
+    assert not changes, f"{file_of(verb)}, params of {verb}: {changes}"
 
 
 def test_no_dvc_stage_depends_on_how_work_is_executed() -> None:
@@ -64,20 +95,20 @@ def test_no_dvc_stage_depends_on_how_work_is_executed() -> None:
     assert not [verb for verb, node in GRAPH.items() if "execution" in node["params"]]
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", ALL)
 def test_one_verb_in_four_places(verb: str) -> None:
     """Who knows one file name would not know the others."""
     outputs = GRAPH[verb]["outs"]
 
     assert GRAPH[verb]["cmd"].startswith(f"python -m flows.{verb}")
     assert (ROOT / f"flows/{verb}.py").exists()
-    assert verb in PARAMS
+    assert verb in PARAMS or "ablation/configurations.yaml" in GRAPH[verb]["deps"]
     assert [name for name in outputs if name.split("/")[:2] == ["data", verb]] == outputs
 
 
 def test_the_graph_has_these_verbs_and_no_others() -> None:
     """A DVC stage would stand outside the rules of this file."""
-    assert tuple(GRAPH) == VERBS
+    assert (tuple(nodes(MAIN)), tuple(nodes(BESIDE))) == (VERBS, ASIDE)
 
 
 @pytest.mark.parametrize("path", sources("stage"), ids=relative)
@@ -131,7 +162,7 @@ def test_every_dependency_is_pinned_and_every_import_is_a_dependency() -> None:
     """A fresh machine would get another version tomorrow, or none at all."""
     project = tomllib.loads(PYPROJECT)["project"]
     tools = project["optional-dependencies"]["dev"]
-    ours = {"stage", "flows", *(path.stem for path in sources("tests"))}
+    ours = {"stage", "flows", "benchmarks", *(path.stem for path in sources("tests"))}
 
     assert not [name for name in [*project["dependencies"], *tools] if "==" not in name]
     assert distributions(sources("stage", "flows"), ours) <= pinned(project["dependencies"])

@@ -140,7 +140,7 @@ def test_an_interrupted_flow_says_what_is_kept(prefect_home: Path, start: Start,
     status, errors = end(process)
 
     assert status == 130
-    assert "Interrupted. Finished work is kept in .spool; run `dvc repro` to continue." in errors
+    assert "Interrupted. Finished work is kept in .spool; run the same command to continue." in errors
     assert "Traceback" not in errors
     assert last_run(prefect_home)[:2] == ("probe wait", "Cancelled")
 

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ import pytest
 from PIL import Image
 from small_factory import plan_row
 
+from stage.datasets.table import FEATURES as CATALOG_FEATURES
 from stage.pairs import CorruptShardError, Pair
 from stage.quality import Verdict
 from stage.shards import FEATURES, MANIFEST, assemble, read_samples, sample_row, write_samples
-from stage.synthesis.plan import PlanRow
+from stage.synthesis.rows import PlanRow
 
 
 def pair(ordinal: int) -> Pair:
@@ -27,7 +29,7 @@ def pair(ordinal: int) -> Pair:
 
 def sample(ordinal: int) -> dict[str, Any]:
     """Every third one is rejected."""
-    verdict = Verdict(3.5, 0, "rejected", "faint") if ordinal % 3 == 2 else Verdict(20.25, 0, "accepted", "")
+    verdict = Verdict(3.5, 0, 2, 1, "rejected", "faint") if ordinal % 3 == 2 else Verdict(20.25, 0, 1, 1, "accepted", "")
     return sample_row(plan_row(ordinal), pair(ordinal), verdict, checkpoint="c" * 64)
 
 
@@ -101,6 +103,17 @@ def test_a_picture_says_that_it_is_synthetic_and_which_sample_it_is() -> None:
             assert opened.info == {"Synthetic": "true", "Sample": "part/crack/000004"}
 
 
+@pytest.mark.parametrize(("features", "section"), [(FEATURES, "### A shard's columns"), (CATALOG_FEATURES, "## The catalog")])
+def test_every_column_is_described(features: datasets.Features, section: str) -> None:
+    """A user would find a column that nobody explains, or read of one that is not there."""
+    text = (Path(__file__).parents[1] / "docs/data.md").read_text()
+    table = text.split(f"{section}\n")[1].split("\n#")[0]
+    described = [name for line in table.splitlines() if line.startswith("| `") for name in re.findall(r"`(\w+)`", line.split("|")[1])]
+
+    assert sorted(set(features) - set(described)) == []
+    assert described.index("image") > 10
+
+
 def test_a_row_has_the_columns_of_the_shard() -> None:
     """A value would be dropped when it is written, without a word."""
     assert list(sample(0)) == list(FEATURES)
@@ -151,7 +164,7 @@ def test_one_other_pixel_gives_another_digest(tmp_path: Path) -> None:
     image, mask = pair(0)
     changed = image.copy()
     changed[0, 0, 0] ^= 1
-    rows[1] = sample_row(plan_row(0), Pair(changed, mask), Verdict(20.25, 0, "accepted", ""), checkpoint="c" * 64)
+    rows[1] = sample_row(plan_row(0), Pair(changed, mask), Verdict(20.25, 0, 1, 1, "accepted", ""), checkpoint="c" * 64)
     for number, row in enumerate(rows):
         write_samples([row], tmp_path / f"{number}.parquet")
 

@@ -8,8 +8,9 @@ RULE = FolderRule(
     image="{category}/test/ko/{name}.*",
     mask="{category}/ground_truth/ko/{name}.*",
     groups="{category}/groups.csv",
+    foreground="{category}/foreground/{name}.*",
 )
-"""`groups.csv` is not BTAD's: it is read where a user has added it."""
+"""`groups.csv` and `foreground` are not BTAD's: they are read where a user has added them."""
 
 FOLDERS = ("train/ok", "test/ko")
 """What a category's folder holds, by which the layout is recognised."""

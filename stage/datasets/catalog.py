@@ -10,6 +10,7 @@ from rich.table import Table
 
 from stage.datasets.entries import Entry, read_entry
 from stage.datasets.folder import find
+from stage.datasets.foreground import whole
 from stage.datasets.groups import read_groups
 from stage.datasets.images import DataError
 from stage.datasets.layouts import data_root, rule_of
@@ -42,14 +43,25 @@ def prepare(params: Prepare, categories: Sequence[str], root: Path, output: Path
 
 def _prepare_category(params: Prepare, rule: FolderRule, category: str, root: Path, output: Path) -> list[Entry]:
     home = data_root(root, params.layout, category)
-    found = find(home, category, rule)
+    found = find(home, category, rule, with_foregrounds=params.foreground.strategy == "files")
     groups = read_groups(home, rule.groups.replace("{category}", category), [each.image for each in found if each.image])
     progress = track(found, total=len(found), label=f"prepare {category}")
-    entries = divide([read_entry(each, home, params, category=category, group=groups.get(each.path, each.path)) for each in progress])
+    read = [read_entry(each, home, params, category=category, group=groups.get(each.path, each.path)) for each in progress]
+    entries = _agreed(divide(read), params.image_size)
     _check_usable(entries, category, home)
     rows = ({name: getattr(entry, name) for name in FEATURES} for entry in entries)
     write_table(rows, FEATURES, output / category / "catalog.parquet")
     return entries
+
+
+def _agreed(entries: list[Entry], size: int) -> list[Entry]:
+    """Where a threshold found an object in under half of the normal images, it is chance: the light on a texture, or its grain."""
+    strategies = [entry.foreground_strategy for entry in entries if entry.foreground_strategy]
+    found = strategies.count("threshold")
+    if 2 * found >= len(strategies):
+        return entries
+    outline = whole((size, size), f"{found} of {len(strategies)} images show an object, so it is taken for a texture")
+    return [entry.with_foreground(outline) if entry.foreground_strategy == "threshold" else entry for entry in entries]
 
 
 def _check_usable(entries: list[Entry], category: str, root: Path) -> None:

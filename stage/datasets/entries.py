@@ -7,13 +7,16 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from stage.datasets.folder import Found
-from stage.datasets.images import DataError, Raster, read_image, read_mask
+from stage.datasets.foreground import Outline
+from stage.datasets.images import DataError, Raster, check_size, read_image, read_mask
+from stage.datasets.outlines import outline_of
 from stage.datasets.resize import resize_image, resize_mask
 from stage.datasets.rules import GOOD
 from stage.pairs import image_cell
 from stage.params import Prepare
 
 Cell = dict[str, bytes | None]
+OF_ACCEPTED = ("image", "mask", "foreground", "foreground_strategy", "foreground_note", "foreground_coverage")
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,12 @@ class Entry:
     prepared_area: int | None = None
     reason: str = ""
     note: str = ""
+    foreground_strategy: str | None = None
+    foreground_note: str | None = None
+    foreground_coverage: float | None = None
     image: Cell | None = None
     mask: Cell | None = None
+    foreground: Cell | None = None
 
     @property
     def status(self) -> str:
@@ -52,7 +59,17 @@ class Entry:
 
     def set_aside(self, reason: str) -> "Entry":
         """The same entry without its pixels and its side of the split."""
-        return replace(self, reason=reason, split="", image=None, mask=None)
+        return replace(self, reason=reason, split="", **dict.fromkeys(OF_ACCEPTED))
+
+    def with_foreground(self, outline: Outline) -> "Entry":
+        """The same entry with its object."""
+        return replace(
+            self,
+            foreground_strategy=outline.strategy,
+            foreground_note=outline.note,
+            foreground_coverage=float(outline.mask.mean()),
+            foreground=image_cell(outline.mask),
+        )
 
 
 def read_entry(found: Found, root: Path, params: Prepare, *, category: str, group: str) -> Entry:
@@ -68,7 +85,10 @@ def read_entry(found: Found, root: Path, params: Prepare, *, category: str, grou
         height, width = raster.pixels.shape[:2]
         entry = replace(entry, width=width, height=height, mode=raster.mode)
         mask = _mask_of(found, root, params, (height, width))
-        return _with_pixels(entry, raster, mask, params.image_size)
+        image = resize_image(raster.pixels, params.image_size)
+        entry = _with_pixels(entry, image, mask, raster.notes)
+        outline = outline_of(found, root, params, image, (height, width))
+        return entry.with_foreground(outline) if outline else entry
     except DataError as error:
         return entry.set_aside(str(error))
 
@@ -99,22 +119,21 @@ def _mask_of(found: Found, root: Path, params: Prepare, shape: tuple[int, int]) 
 
 
 def _check_mask(mask: np.ndarray, shape: tuple[int, int], is_normal: bool, threshold: int) -> None:
-    if mask.shape != shape:
-        raise DataError(f"{mask.shape[1]}x{mask.shape[0]} pixels, the image {shape[1]}x{shape[0]}: they must be equal")
+    check_size(mask, shape)
     if is_normal and mask.any():
         raise DataError(f"marks {mask.sum()} pixels as defect, where the image is normal by its place")
     if not is_normal and not mask.any():
         raise DataError(f"marks no defect: no pixel reaches prepare.mask_threshold, {threshold}")
 
 
-def _with_pixels(entry: Entry, raster: Raster, mask: Raster, size: int) -> Entry:
-    prepared = resize_mask(mask.pixels, size)
-    notes = [*raster.notes, *(f"mask: {note}" for note in mask.notes)]
+def _with_pixels(entry: Entry, image: np.ndarray, mask: Raster, notes: tuple[str, ...]) -> Entry:
+    prepared = resize_mask(mask.pixels, len(image))
+    notes = (*notes, *(f"mask: {note}" for note in mask.notes))
     return replace(
         entry,
         defect_area=int(mask.pixels.sum()),
         prepared_area=int(prepared.sum()),
         note="; ".join(notes),
-        image=image_cell(resize_image(raster.pixels, size)),
+        image=image_cell(image),
         mask=image_cell(prepared),
     )

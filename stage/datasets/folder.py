@@ -15,13 +15,17 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Found:
-    """One image file (or a mask without one), paths POSIX and relative to the root; `reason` is empty where it may be used."""
+    """One image file (or a mask without one), paths POSIX and relative to the root; `reason` is empty where it may be used.
+
+    `foregrounds` are the files that say what of a normal training image is the object; there should be one at most.
+    """
 
     image: str | None
     mask: str | None = None
     defect: str = ""
     source_split: str = ""
     reason: str = ""
+    foregrounds: tuple[str, ...] = ()
 
     @property
     def path(self) -> str:
@@ -29,9 +33,13 @@ class Found:
         return self.image or self.mask or ""
 
 
-def find(root: Path, category: str, rule: FolderRule) -> list[Found]:
-    """The files of `category` in `root`, sorted by path; raises DataError where there is no such folder."""
-    start = root / _common_folder(rule, category)
+def find(root: Path, category: str, rule: FolderRule, *, with_foregrounds: bool = False) -> list[Found]:
+    """The files of `category` in `root`, sorted by path; raises DataError where there is no such folder.
+
+    Foreground files are looked for beside the others; `with_foregrounds`, also where they lie elsewhere.
+    """
+    patterns = [rule.normal, rule.test_normal, rule.image, rule.mask, rule.foreground if with_foregrounds else ""]
+    start = root / _common_folder(patterns, category)
     if not start.is_dir() or not start.resolve().is_relative_to(root.resolve()):
         raise DataError(
             f"Expected the images of category {category} in the folder {start}, found no such folder inside {root}. "
@@ -52,8 +60,8 @@ def find(root: Path, category: str, rule: FolderRule) -> list[Found]:
     return sorted([*_assemble(placed, ours), *strays], key=lambda found: found.path)
 
 
-def _common_folder(rule: FolderRule, category: str) -> str:
-    parents = [PurePosixPath(text).parent.parts for text in (rule.normal, rule.test_normal, rule.image, rule.mask) if text]
+def _common_folder(patterns: list[str], category: str) -> str:
+    parents = [PurePosixPath(text).parent.parts for text in patterns if text]
     fixed: list[str] = []
     for parts in zip(*parents, strict=False):
         if len(set(parts)) > 1 or "*" in parts[0] or "{defect}" in parts[0] or "{name}" in parts[0]:
@@ -100,10 +108,13 @@ def _stray(path: str, place: Place | None, trouble: str) -> Found:
 
 def _assemble(placed: list[tuple[str, Place]], ours: Expressions) -> Iterator[Found]:
     masks: dict[Key, list[str]] = defaultdict(list)
+    foregrounds: dict[str, tuple[str, ...]] = defaultdict(tuple)
     images: dict[Key, list[Found]] = defaultdict(list)
     for path, place in placed:
         if place.role == "mask":
             masks[place.defect, place.name].append(path)
+        elif place.role == "foreground":
+            foregrounds[place.name] += (path,)
         else:
             images[_key(path, place)].append(_image(path, place))
     used: set[Key] = set()
@@ -111,7 +122,8 @@ def _assemble(placed: list[tuple[str, Place]], ours: Expressions) -> Iterator[Fo
         for found in same:
             mask_key = _mask_key(found, key, ours)
             used.add(mask_key)
-            yield _with_mask(found, same, masks.get(mask_key, []))
+            own = foregrounds[key[1]] if found.source_split == "train" else ()
+            yield _with_mask(replace(found, foregrounds=own), same, masks.get(mask_key, []))
     for (defect, _), paths in ((key, paths) for key, paths in masks.items() if key not in used):
         yield from (Found(None, path, defect, "test", "a mask without an image of its name") for path in paths)
 

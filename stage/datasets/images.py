@@ -45,6 +45,12 @@ def read_mask(path: Path, *, max_megapixels: float, threshold: int) -> Raster:
     return _read(path, max_megapixels, partial(_binary, threshold=threshold))
 
 
+def check_size(mask: np.ndarray, shape: tuple[int, int]) -> None:
+    """Raise a DataError where a mask (H, W) is not of its image's size."""
+    if mask.shape != shape:
+        raise DataError(f"{mask.shape[1]}x{mask.shape[0]} pixels, the image {shape[1]}x{shape[0]}: they must be equal")
+
+
 def _read(path: Path, max_megapixels: float, convert: Callable[[Image.Image, bool], Converted]) -> Raster:
     with _pixel_limit(max_megapixels), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

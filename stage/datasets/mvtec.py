@@ -8,8 +8,9 @@ RULE = FolderRule(
     image="{category}/test/{defect}/{name}.*",
     mask="{category}/ground_truth/{defect}/{name}_mask.*",
     groups="{category}/groups.csv",
+    foreground="{category}/foreground/{name}.*",
 )
-"""`groups.csv` is not MVTec's: it is read where a user has added it."""
+"""`groups.csv` and `foreground` are not MVTec's: they are read where a user has added them."""
 
 FOLDERS = ("train/good", "test")
 """What a category's folder holds, by which the layout is recognised."""

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
+from stage.components import components
 
 
 def resize_image(pixels: np.ndarray, size: int) -> np.ndarray:
@@ -25,8 +25,7 @@ def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
     down, across = _overlaps(mask.shape[0], size), _overlaps(mask.shape[1], size).T
     coverage = down @ mask @ across
     is_kept = 2 * coverage >= mask.size
-    labels = np.zeros(mask.shape, np.int32)
-    ndimage.label(mask, structure=EIGHT_NEIGHBOURS, output=labels)
+    labels = components(mask)
     rescued = np.zeros_like(is_kept)
     for number, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
         own = down[:, rows] @ (labels[rows, columns] == number) @ across[columns]

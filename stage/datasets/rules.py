@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from stage.params import ConfigError, FolderRule
 
-ROLES = ("normal", "test_normal", "mask", "image")  # the first that fits decides: normal images win over {defect}
+ROLES = ("foreground", "normal", "test_normal", "mask", "image")  # the first that fits decides: normal images win over {defect}
+NORMAL = ("foreground", "normal", "test_normal")  # the roles of what belongs to normal images
 PLACEHOLDERS = ("{category}", "{defect}", "{name}")
 ONE_DEFECT = "damaged"  # the defect type where no pattern has {defect}, as in the paper for BTAD
 GOOD = "good"  # the defect type of normal images, whatever the layout
@@ -41,7 +42,7 @@ class Expressions(NamedTuple):
         if found is None:
             return None
         values = found.groupdict()
-        return Place(role, GOOD if role in ("normal", "test_normal") else values.get("defect", ONE_DEFECT), values["name"])
+        return Place(role, GOOD if role in NORMAL else values.get("defect", ONE_DEFECT), values["name"])
 
     def is_folder(self, path: str) -> bool:
         """Whether `path` is a folder in which the rule expects files."""
@@ -113,5 +114,5 @@ def _problem(key: str, text: str) -> str:
     if key == "groups":
         return "it names one file, so {defect}, {name} and `*` have no place in it" if re.search(r"\{(defect|name)\}|\*", text) else ""
     if not text:
-        return "" if key == "test_normal" else "it is empty"
+        return "" if key in ("test_normal", "foreground") else "it is empty"
     return "" if "{name}" in PurePosixPath(text).name else "its last part holds no {name}"

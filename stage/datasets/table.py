@@ -6,18 +6,22 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Features, Value
+from datasets import Image as ImageFeature
 
 from stage.datasets.images import DataError
 from stage.pairs import image_features
 
 TEXTS = ("category", "defect", "source_split", "split", "image_path", "image_sha256", "mask_path", "mask_sha256")
 SIZES = ("width", "height", "defect_area", "prepared_area")
+PICTURES = Features({**image_features(), "foreground": ImageFeature()})
 FEATURES = Features(
     {
         **{name: Value("string") for name in TEXTS},
         **{name: Value("int64") for name in SIZES},
         **{name: Value("string") for name in ("mode", "group", "licence", "status", "reason", "note")},
-        **image_features(),
+        **{name: Value("string") for name in ("foreground_strategy", "foreground_note")},
+        "foreground_coverage": Value("float64"),
+        **PICTURES,
     }
 )
 
@@ -25,7 +29,7 @@ FEATURES = Features(
 def read_catalog(path: Path) -> pd.DataFrame:
     """Every column of a catalog but the pixels; sizes that are not known are <NA>. Raises DataError."""
     try:
-        names = [name for name in pq.read_schema(path).names if name not in image_features()]
+        names = [name for name in pq.read_schema(path).names if name not in PICTURES]
         table = pq.read_table(path, columns=names)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"Expected a catalog at {path}, found none that can be read: {error}. Run `dvc repro prepare`.") from None

@@ -4,7 +4,7 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -58,26 +58,30 @@ def image_counts(data: Path) -> list[Row]:
 
 def outcomes(data: Path, category: str) -> list[Outcome]:
     """Per defect type, in sorted order: how many samples were accepted, and why the others were not."""
-    rows = _rows(shards(data, category), ["defect", "verdict", "reason", "contrast", "outside"])
+    rows = read_rows(shards(data, category), ["defect", "verdict", "reason", "contrast", "outside"])
     return [_outcome(defect, [row for row in rows if row["defect"] == defect]) for defect in sorted({row["defect"] for row in rows})]
 
 
 def synthetic_specimens(data: Path, category: str, defect: str, count: int, *, verdict: str = "accepted") -> list[Specimen]:
     """The first `count` samples of a defect type by ordinal: background, mask, synthetic image, enlarged defect."""
     wanted = (pc.field("defect") == defect) & (pc.field("verdict") == verdict) & pc.field("image").is_valid()
-    keys = sorted(_rows(shards(data, category), ["ordinal", "sample_id"], wanted), key=lambda row: row["ordinal"])[:count]
+    keys = sorted(read_rows(shards(data, category), ["ordinal", "sample_id"], wanted), key=lambda row: row["ordinal"])[:count]
     names = ["ordinal", "sample_id", "contrast", "reason", "background_sha256", "image", "mask"]
-    rows = _rows(shards(data, category), names, _among("sample_id", [key["sample_id"] for key in keys]))
-    hashes = sorted({row["background_sha256"] for row in rows})
-    originals = _rows([catalog(data, category)], ["image_sha256", "image"], _among("image_sha256", hashes) & pc.field("image").is_valid())
-    backgrounds = {row["image_sha256"]: row["image"] for row in originals}
+    rows = read_rows(shards(data, category), names, _among("sample_id", [key["sample_id"] for key in keys]))
+    backgrounds = originals(data, category, {row["background_sha256"] for row in rows})
     return [_synthetic(row, backgrounds.get(row["background_sha256"])) for row in sorted(rows, key=lambda row: row["ordinal"])]
+
+
+def originals(data: Path, category: str, hashes: Collection[str]) -> dict[str, Cell]:
+    """Prepared images of a category by their content hash; those that are there."""
+    wanted = _among("image_sha256", sorted(hashes)) & pc.field("image").is_valid()
+    return {row["image_sha256"]: row["image"] for row in read_rows([catalog(data, category)], ["image_sha256", "image"], wanted)}
 
 
 def real_specimens(data: Path, category: str, defect: str, count: int) -> list[Specimen]:
     """The first `count` real training images of a defect type: image, mask, enlarged defect."""
     wanted = (pc.field("defect") == defect) & (pc.field("split") == "train") & pc.field("mask").is_valid()
-    rows = _rows([catalog(data, category)], ["image_path", "image", "mask"], wanted)[:count]
+    rows = read_rows([catalog(data, category)], ["image_path", "image", "mask"], wanted)[:count]
     return [_real(row) for row in rows]
 
 
@@ -85,7 +89,7 @@ def predictions(data: Path, category: str, per_defect: int) -> dict[str, list[Sp
     """Per defect type some test images: image, truth, and the defect probability that either arm predicts."""
     path = data / "segment" / category / "predictions.parquet"
     columns = ["defect", "image_path", "image", "mask", "real_only", "real_and_synthetic"]
-    rows = _rows([path], columns, pc.field("mask").is_valid()) if path.is_file() else []
+    rows = read_rows([path], columns, pc.field("mask").is_valid()) if path.is_file() else []
     by_defect = {defect: [row for row in rows if row["defect"] == defect] for defect in {row["defect"] for row in rows}}
     return {defect: [_prediction(row) for row in some[:per_defect]] for defect, some in by_defect.items()}
 
@@ -106,7 +110,8 @@ def decode(cell: Cell) -> Image.Image:
     return Image.fromarray(decode_image(cell["bytes"]))
 
 
-def _rows(paths: Sequence[Path], columns: Sequence[str], where: pc.Expression | None = None) -> list[Row]:
+def read_rows(paths: Sequence[Path], columns: Sequence[str], where: pc.Expression | None = None) -> list[Row]:
+    """Those rows of Parquet files that satisfy `where`; raises CorruptShardError."""
     files = [str(_existing(path)) for path in paths]
     try:
         return pads.dataset(files).to_table(columns=list(columns), filter=where).to_pylist()

@@ -6,14 +6,18 @@ from pathlib import Path
 from stage.params import Synthesize
 from stage.quality import judge
 from stage.shards import sample_row, write_samples
-from stage.synthesis.plan import PlanRow
-from stage.synthesis.render import Renderer, Source
+from stage.synthesis.render import Renderer
+from stage.synthesis.rows import PlanRow
+from stage.synthesis.source import Source
 
 
 def write_batch(renderer: Renderer, rows: Sequence[PlanRow], source: Source, params: Synthesize, *, checkpoint: str, file: Path) -> None:
     """Render the rows and write them with their verdicts to `file`, which is absent or complete at any time."""
     samples = renderer.render(rows, source)
     backgrounds = (source.backgrounds[row.background_sha256].image for row in rows)
-    verdicts = (judge(sample, background, params.min_contrast) for sample, background in zip(samples, backgrounds, strict=True))
+    verdicts = (
+        judge(sample, background, params.min_contrast, renderer.held(sample.mask))
+        for sample, background in zip(samples, backgrounds, strict=True)
+    )
     done = zip(rows, samples, verdicts, strict=True)
     write_samples([sample_row(row, sample, verdict, checkpoint=checkpoint) for row, sample, verdict in done], file)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from rich.console import Console
@@ -17,7 +18,7 @@ from rich.console import Console
 from stage.datasets.catalog import prepare, summary_table
 from stage.datasets.images import DataError
 from stage.datasets.table import read_catalog
-from stage.pairs import Pairs
+from stage.pairs import Pairs, decode_mask
 from stage.params import Prepare
 
 CRACK, MASK = "test/crack/001.png", "ground_truth/crack/001_mask.png"
@@ -163,6 +164,94 @@ def test_conversions_are_noted_and_accepted(params: Prepare, mvtec: Path, tmp_pa
     assert row["status"] == "accepted"
     assert row["mode"] == "I;16"
     assert row["note"] == "16 bits a pixel, divided by 257; mask: mask of labels up to 1: every one but 0 is defect"
+
+
+def with_files(params: Prepare) -> Prepare:
+    return params.model_copy(update={"foreground": params.foreground.model_copy(update={"strategy": "files"})})
+
+
+@pytest.fixture
+def drawn(mvtec: Path, draw: Callable[..., Path]) -> Path:
+    """The data set, each normal training image with a foreground file of 6 x 8 of 24 x 32 px."""
+    for number in range(4):
+        draw(f"part/foreground/{number:03}.png", is_mask=True)
+    return mvtec
+
+
+def test_foregrounds_are_read_from_files(params: Prepare, drawn: Path, tmp_path: Path) -> None:
+    """A user who has drawn the objects would get others. 6 x 8 px of 24 x 32 are 4 x 4 cells of 16 x 16: a sixteenth."""
+    catalog = catalog_of(with_files(params), drawn, tmp_path / "out")
+    normal = catalog[(catalog["defect"] == "good") & (catalog["split"] == "train")]
+    cells = pq.read_table(tmp_path / "out/part/catalog.parquet", filters=pc.field("image_path").isin(normal["image_path"]))["foreground"]
+
+    assert normal[["foreground_strategy", "foreground_coverage", "foreground_note"]].to_numpy().tolist() == [["files", 1 / 16, ""]] * 4
+    for cell in cells.to_pylist():
+        assert np.argwhere(decode_mask(cell["bytes"])).min(0).tolist() == [4, 4]
+
+
+def test_only_normal_training_images_have_a_foreground(params: Prepare, drawn: Path, tmp_path: Path) -> None:
+    """A column would be half full, and nobody could say of what."""
+    for chosen in (params, with_files(params)):
+        catalog = catalog_of(chosen, drawn, tmp_path / chosen.foreground.strategy)
+        has = catalog[["foreground_strategy", "foreground_coverage", "foreground_note"]].notna()
+        stored = pq.read_table(tmp_path / chosen.foreground.strategy / "part/catalog.parquet")["foreground"].is_valid().to_pylist()
+
+        is_normal = (catalog["defect"] == "good") & (catalog["split"] == "train")
+        assert all((has[name] == is_normal).all() for name in has)
+        assert stored == is_normal.tolist()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (
+            lambda part: (part / "foreground/002.png").unlink(),
+            "one foreground file of its name for prepare.foreground.strategy files, found none",
+        ),
+        (copy("foreground/002.png", "foreground/002.bmp"), "found part/foreground/002.bmp and part/foreground/002.png"),
+        (paint("foreground/002.png", "L", (32, 23), 255), "its foreground 002.png: 32x23 pixels, the image 32x24"),
+        (truncate("foreground/002.png"), "its foreground 002.png: truncated or damaged"),
+    ],
+)
+def test_a_bad_foreground_file_sets_its_image_aside(
+    params: Prepare, drawn: Path, tmp_path: Path, spoil: Callable[[Path], None], reason: str
+) -> None:
+    """Defects would be placed by the object of another image, or anywhere, without a word."""
+    spoil(drawn / "part")
+    found = set_aside(catalog_of(with_files(params), drawn, tmp_path / "out"))
+
+    assert list(found) == ["part/train/good/002.png"]
+    assert reason in found["part/train/good/002.png"]
+
+
+def test_an_empty_foreground_file_means_the_whole_image(params: Prepare, drawn: Path, tmp_path: Path) -> None:
+    """A plan would look for a place on nothing."""
+    paint("foreground/002.png", "L", (32, 24), 0)(drawn / "part")
+    row = catalog_of(with_files(params), drawn, tmp_path / "out").set_index("image_path").loc["part/train/good/002.png"]
+
+    assert row[["foreground_strategy", "foreground_coverage"]].tolist() == ["none", 1.0]
+    assert row["foreground_note"] == "whole image: an object would cover 0.0% of it"
+
+
+def test_foreground_files_change_nothing_for_other_strategies(params: Prepare, drawn: Path, tmp_path: Path) -> None:
+    """Files of one strategy would be strays of another."""
+    assert set_aside(catalog_of(params, drawn, tmp_path / "out")) == {}
+
+
+@pytest.mark.parametrize(("objects", "strategy"), [(1, "none"), (2, "threshold"), (4, "threshold")])
+def test_a_category_is_a_texture_where_few_images_show_an_object(
+    params: Prepare, mvtec: Path, tmp_path: Path, objects: int, strategy: str
+) -> None:
+    """One cloth in ten, its light falling just so, would have its defects crowded into a corner."""
+    for number in range(objects):
+        pixels = np.full((24, 32, 3), (90, 90, 90 + number), np.uint8)
+        pixels[6:18, 8:24] = (250, 20, 20)
+        Image.fromarray(pixels).save(mvtec / f"part/train/good/{number:03}.png")
+    catalog = catalog_of(params, mvtec, tmp_path / "out").set_index("image_path")
+    rows = catalog.loc[[f"part/train/good/{number:03}.png" for number in range(objects)]]
+
+    assert set(rows["foreground_strategy"]) == {strategy}
+    assert all(("1 of 4 images show an object" in note) == (objects == 1) for note in rows["foreground_note"])
 
 
 def test_groups_of_the_file_reach_the_split(params: Prepare, mvtec: Path, tmp_path: Path) -> None:

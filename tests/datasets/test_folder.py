@@ -30,6 +30,26 @@ def test_images_are_found_with_their_masks(mvtec: Path) -> None:
     assert list(found) == sorted(found)
 
 
+def test_a_foreground_belongs_to_the_training_image_of_its_name(mvtec: Path, draw: Callable[..., Path]) -> None:
+    """Every normal test image would get a training image's object, or the files would be listed as strays."""
+    draw("part/foreground/001.bmp", is_mask=True)
+    found = {each.path: each for each in find(mvtec, "part", RULE)}
+
+    assert len(found) == 4 + 2 + 7 + 4
+    assert found["part/train/good/001.png"].foregrounds == ("part/foreground/001.bmp",)
+    assert [path for path, each in found.items() if each.foregrounds] == ["part/train/good/001.png"]
+
+
+def test_foregrounds_may_lie_elsewhere(mvtec: Path, draw: Callable[..., Path]) -> None:
+    """A user whose objects lie in another folder would have to move them, and be told that they are missing."""
+    draw("objects/part/001.png", is_mask=True)
+    rule = RULE.model_copy(update={"foreground": "objects/{category}/{name}.*"})
+    found = {each.path: each for each in find(mvtec, "part", rule, with_foregrounds=True)}
+
+    assert found["part/train/good/001.png"].foregrounds == ("objects/part/001.png",)
+    assert not any(each.reason for each in found.values())
+
+
 def spoil_stem(part: Path) -> None:
     Image.new("RGB", (32, 24)).save(part / "test/crack/001.jpg")
 
@@ -138,6 +158,7 @@ def test_files_of_other_categories_are_left_alone(tmp_path: Path) -> None:
         image="bad/{category}/{defect}-{name}.png",
         mask="mask/{category}/{defect}-{name}.png",
         groups="",
+        foreground="",
     )
     for path in ("good/part/1.png", "good/other/1.png", "bad/part/crack-1.png", "bad/other/crack-1.png", "mask/part/crack-1.png"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)

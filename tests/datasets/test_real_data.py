@@ -7,6 +7,9 @@ import pandas as pd
 import pytest
 
 from stage.datasets.catalog import prepare
+from stage.datasets.foreground import foreground
+from stage.datasets.images import read_image
+from stage.datasets.resize import resize_image
 from stage.datasets.table import read_catalog
 from stage.params import FolderRule, Prepare, load_params
 
@@ -17,6 +20,7 @@ TILE = FolderRule(
     image="MT_{defect}/Imgs/{name}.jpg",
     mask="MT_{defect}/Imgs/{name}.png",
     groups="groups.csv",
+    foreground="",
 )
 
 
@@ -38,11 +42,34 @@ def test_bottle_is_read_whole(params: Prepare, tmp_path: Path) -> None:
     ]
 
 
+def test_bottles_are_found_on_their_background(params: Prepare, tmp_path: Path) -> None:
+    """Masks would be placed beside the bottle. Its mouth is a disc 0.88 of the image wide, which covers 0.61 of it."""
+    grey = params.model_copy(update={"image_size": 64, "foreground": params.foreground.model_copy(update={"channel": "grey"})})
+    prepare(grey, ["bottle"], folder("mvtec_bottle"), tmp_path)
+    catalog = read_catalog(tmp_path / "bottle/catalog.parquet")
+    normal = catalog[(catalog["defect"] == "good") & (catalog["split"] == "train")]
+
+    assert set(normal["foreground_strategy"]) == {"threshold"}
+    assert normal["foreground_coverage"].between(0.58, 0.66).all()
+
+
+@pytest.mark.parametrize("channel", ["grey", "saturation"])
+@pytest.mark.parametrize("name", ["brick", "grass", "gravel"])
+def test_a_texture_is_all_object(params: Prepare, name: str, channel: str) -> None:
+    """Bricks would get defects, and mortar none."""
+    image = resize_image(read_image(folder("textures") / f"{name}.png", max_megapixels=1).pixels, 128)
+    outline = foreground(image, params.foreground.model_copy(update={"channel": channel}))
+
+    assert outline.mask.all()
+    assert (outline.strategy, outline.note[:12]) == ("none", "whole image:")
+
+
 @pytest.fixture(scope="module")
 def tiles(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     root, output = folder("magnetic_tile"), tmp_path_factory.mktemp("tiles")
     params = load_params(Path(__file__).parents[2] / "params.yaml").prepare
-    prepare(params.model_copy(update={"layout": "folder", "folder": TILE, "image_size": 32}), ["tile"], root, output)
+    grey = params.foreground.model_copy(update={"channel": "grey"})
+    prepare(params.model_copy(update={"layout": "folder", "folder": TILE, "image_size": 32, "foreground": grey}), ["tile"], root, output)
     return read_catalog(output / "tile/catalog.parquet")
 
 
@@ -73,6 +100,14 @@ def test_the_smallest_spot_of_the_tiles_is_kept(tiles: pd.DataFrame) -> None:
     accepted = tiles[(tiles["status"] == "accepted") & (tiles["defect"] != "good")]
 
     assert accepted["prepared_area"].min() >= 1
+
+
+def test_tiles_fill_their_photographs(tiles: pd.DataFrame) -> None:
+    """The light on some of the tiles would pass for an object: all of a tile's photograph is tile."""
+    normal = tiles[(tiles["defect"] == "good") & (tiles["split"] == "train")]
+
+    assert set(normal["foreground_strategy"]) == {"none"}
+    assert (normal["foreground_coverage"] == 1).all()
 
 
 def test_thirds_of_the_tiles_are_nearly_full(tiles: pd.DataFrame) -> None:

@@ -12,6 +12,7 @@ TILE = FolderRule(
     image="MT_{defect}/Imgs/{name}.jpg",
     mask="MT_{defect}/Imgs/{name}.png",
     groups="groups.csv",
+    foreground="",
 )
 
 
@@ -22,6 +23,7 @@ TILE = FolderRule(
         (RULE, "part/test/good/0.png", Place("test_normal", "good", "0")),
         (RULE, "part/test/big crack/a.b.PNG", Place("image", "big crack", "a.b")),
         (RULE, "part/ground_truth/crack/a.b_mask.png", Place("mask", "crack", "a.b")),
+        (RULE, "part/foreground/0.png", Place("foreground", "good", "0")),
         (RULE, "other/train/good/0.png", None),
         (RULE, "part/train/good/deeper/0.png", None),
         (RULE, "part/ground_truth/crack/0.png", None),
@@ -52,7 +54,7 @@ def test_a_repeated_placeholder_stands_for_the_same_text() -> None:
     assert ours.place("crack/7/8.jpg") is None
 
 
-@pytest.mark.parametrize("key", ["normal", "test_normal", "image", "mask", "groups"])
+@pytest.mark.parametrize("key", ["normal", "test_normal", "image", "mask", "groups", "foreground"])
 @pytest.mark.parametrize("bad", ["../{name}.png", "a/../../{name}.png", "/etc/{name}", "~/{name}.png", "C:/{name}.png", "..\\{name}.png"])
 def test_a_pattern_may_not_leave_the_folder(key: str, bad: str) -> None:
     """A parameter file from elsewhere could read any image of the machine."""

@@ -1,0 +1,79 @@
+"""A batch of the demo from photographs to samples: by the renderer, and by Algorithm 1 as it is printed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmarks.algorithm_1 import Branch, algorithm_1
+from benchmarks.networks import demo_generator, renderer_of
+from stage.base import pixels_to_tensor, scheduler_config, tensor_to_pixels
+from stage.datasets.catalog import prepare
+from stage.datasets.demo import write_demo
+from stage.datasets.table import read_catalog
+from stage.examples import CATALOG
+from stage.masks import latent_mask, paste_back
+from stage.params import Params
+from stage.synthesis.placement import sample_mask
+from stage.synthesis.plan import PlanRow, batches, make_plan
+from stage.synthesis.render import Renderer
+from stage.synthesis.source import Source, read_source
+
+
+class Order(NamedTuple):
+    """A batch of plan rows, what they name, and an untrained renderer for them."""
+
+    rows: list[PlanRow]
+    source: Source
+    renderer: Renderer
+
+
+def demo_order(params: Params, folder: Path) -> Order:
+    """The first batch of the demo's first category; `folder` is filled with the demo."""
+    category = params.categories[0]
+    write_demo(folder / "raw", params.seed)
+    prepare(params.prepare, (category,), folder / "raw", folder / "catalogs")
+    catalog = folder / "catalogs" / category
+    source = read_source(catalog)
+    plan = make_plan(
+        read_catalog(catalog / CATALOG), params.synthesize, params.base.prompts, source=source, settings=params.name, root_seed=params.seed
+    )
+    generator = demo_generator(params, tuple(sorted({row.defect for row in plan})))
+    return Order(next(batches(plan, params.synthesize.batch)), source, renderer_of(generator, params, "cpu"))
+
+
+@torch.inference_mode()
+def plainly(order: Order, params: Params) -> list[NDArray[np.uint8]]:
+    """The same samples by Algorithm 1 to the letter: float32, every timestep, no clamp; images (H, W, 3)."""
+    generator, conditions = order.renderer.generator, order.renderer.conditions
+    number = generator.types.index(order.rows[0].defect)
+    masks = [sample_mask(row, order.source, params.synthesize.perlin) for row in order.rows]
+    backgrounds = np.stack([order.source.backgrounds[row.background_sha256].image for row in order.rows])
+    x_back = generator.base.encode(pixels_to_tensor(backgrounds))
+    random = torch.Generator().manual_seed(0)
+
+    def network(x_t: Tensor, t: int, branch: Branch, mask: Tensor) -> Tensor:
+        # The paper counts timesteps from 1, a network from 0.
+        return generator.predict_noise(x_t, t - 1, branch, mask, conditions[branch][number].expand(len(x_t), -1, -1))
+
+    x_0 = algorithm_1(
+        network,
+        x_back,
+        torch.stack([latent_mask(mask, generator.base.factor, params.method.mask_reduction) for mask in masks]),
+        lambda _kind, _t: torch.randn(x_back.shape, generator=random),
+        betas=betas(params.base.timestep_count),
+        intervals=params.synthesize.graded_intervals,
+        t_s=params.method.alignment_threshold,
+    )
+    pasted = zip(tensor_to_pixels(generator.base.decode(x_0)), backgrounds, masks, strict=True)
+    return [paste_back(new, old, mask, params.synthesize.feather) for new, old, mask in pasted]
+
+
+def betas(timestep_count: int) -> Sequence[float]:
+    """Of diffusers' schedule, that of LDM and of Stable Diffusion 1.x."""
+    return DDPMScheduler(**scheduler_config(timestep_count)).betas.tolist()

@@ -1,0 +1,95 @@
+"""The object of a normal image: the pixels of the part itself, and not of what it lies on.
+
+Images are (H, W, 3) uint8 RGB; foregrounds are (H, W) uint8 in {0, 1}, 1 = object. Where no object can be told from a
+background, as on cloth, the whole image is the object, and a note says why.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.filters import threshold_otsu, threshold_triangle
+from skimage.morphology import disk
+
+from stage.components import components
+from stage.params import Foreground
+
+CHANNELS = {"red": 0, "green": 1, "blue": 2}
+LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue; ITU-R BT.601, as Pillow's mode L
+THRESHOLDS = {"otsu": threshold_otsu, "triangle": threshold_triangle}
+COVERAGE = (0.01, 0.98)  # of the image; an object that covers less or more was not found
+BORDER_WIDTH = 0.02  # of the image's side
+BORDER = 0.85  # of the border's pixels; where fewer are background, the picture is of a texture
+Mask = NDArray[np.uint8]
+
+
+class Outline(NamedTuple):
+    """An object, the strategy that found it, and why it is the whole image where none was found.
+
+    The strategy is `none` for a whole image; its note is empty where no object was looked for.
+    """
+
+    mask: Mask
+    strategy: str
+    note: str = ""
+
+
+def foreground(image: NDArray[np.uint8], params: Foreground) -> Outline:
+    """The object of a prepared image, by threshold unless the strategy is `none`."""
+    if params.strategy == "none":
+        return whole(image.shape[:2])
+    values = channel(image, params.channel)
+    if values.min() == values.max():
+        return whole(values.shape, f"its {params.channel} is {values.min()} everywhere")
+    bright = values > (THRESHOLDS[params.threshold](values) if isinstance(params.threshold, str) else params.threshold)
+    frame = _border(values.shape)
+    is_bright = bright[frame].mean() < 0.5 if params.object_is == "auto" else params.object_is == "bright"
+    raw = bright == is_bright
+    mask = _cleaned(raw, params)
+    # The raw pixels tell a texture whose grains are split evenly; the cleaned ones, grains that have grown together.
+    background = 1 - max(raw[frame].mean(), mask[frame].mean())
+    return checked(mask, "threshold") if background >= BORDER else whole(mask.shape, f"{background:.0%} of its border is background")
+
+
+def checked(mask: NDArray[np.bool_] | Mask, strategy: str) -> Outline:
+    """`mask` as the object, or the whole image where it covers under 1 % or over 98 % of it."""
+    low, high = COVERAGE
+    if not low <= mask.mean() <= high:
+        return whole(mask.shape, f"an object would cover {mask.mean():.1%} of it")
+    return Outline(mask.astype(np.uint8), strategy)
+
+
+def whole(shape: tuple[int, ...], reason: str = "") -> Outline:
+    """Every pixel is object, for `reason`."""
+    return Outline(np.ones(shape, np.uint8), "none", f"whole image: {reason}" if reason else "")
+
+
+def channel(image: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
+    """One value per pixel, (H, W) uint8: a colour, the luminance, or the saturation (1 - smallest colour / largest, of 255)."""
+    if name in CHANNELS:
+        return image[..., CHANNELS[name]]
+    if name == "grey":
+        return np.rint(image @ LUMA).astype(np.uint8)
+    largest, smallest = image.max(axis=2).astype(np.float64), image.min(axis=2)
+    return np.rint(255 * (largest - smallest) / np.maximum(largest, 1)).astype(np.uint8)
+
+
+def _border(shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    width = max(1, round(BORDER_WIDTH * min(shape)))
+    frame = np.ones(shape, bool)
+    frame[width:-width, width:-width] = False
+    return frame
+
+
+def _cleaned(mask: NDArray[np.bool_], params: Foreground) -> NDArray[np.bool_]:
+    # Beyond the image its edge goes on, so that an object that it cuts is not eaten from there.
+    reach = params.opening + params.closing
+    cleaned = np.pad(mask, reach, mode="edge")
+    cleaned = ndimage.binary_opening(cleaned, disk(params.opening))
+    cleaned = ndimage.binary_closing(cleaned, disk(params.closing))
+    cleaned = np.asarray(cleaned, bool)[reach : reach + mask.shape[0], reach : reach + mask.shape[1]]
+    if params.largest:
+        labels = components(cleaned)
+        cleaned = labels == 1 + np.bincount(labels.ravel())[1:].argmax() if cleaned.any() else cleaned
+    return np.asarray(ndimage.binary_fill_holes(cleaned), bool) if params.fill_holes else cleaned

@@ -1,0 +1,36 @@
+"""The object of each normal training image of a data set: by threshold, or from the file that a user has drawn."""
+
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from stage.datasets.folder import Found
+from stage.datasets.foreground import Outline, checked, foreground
+from stage.datasets.images import DataError, check_size, read_mask
+from stage.datasets.resize import resize_mask
+from stage.datasets.rules import GOOD
+from stage.params import Prepare
+
+
+def outline_of(found: Found, root: Path, params: Prepare, image: np.ndarray, shape: tuple[int, int]) -> Outline | None:
+    """The object of a normal training image; None for every other image, on which nothing is painted. Raises DataError.
+
+    `image` is the prepared one, (S, S, 3); `shape` is (H, W) of the file, which a foreground file must have too.
+    """
+    if found.defect != GOOD or found.source_split != "train":
+        return None
+    if params.foreground.strategy != "files":
+        return foreground(image, params.foreground)
+    if len(found.foregrounds) != 1:
+        names = " and ".join(found.foregrounds[:2]) or "none"
+        raise DataError(f"takes one foreground file of its name for prepare.foreground.strategy files, found {names}")
+    return _read(found.foregrounds[0], root, params, shape)
+
+
+def _read(path: str, root: Path, params: Prepare, shape: tuple[int, int]) -> Outline:
+    try:
+        raster = read_mask(root / path, max_megapixels=params.max_megapixels, threshold=params.mask_threshold)
+        check_size(raster.pixels, shape)
+    except DataError as error:
+        raise DataError(f"its foreground {PurePosixPath(path).name}: {error}") from None
+    return checked(resize_mask(raster.pixels, params.image_size), "files")

@@ -1,0 +1,133 @@
+"""Where a mask lies: on the object of its photograph, which is not in the paper (IV-D names the lack).
+
+H, W image size. Masks and objects are (H, W) uint8 in {0, 1}; 1 = defect, 1 = object.
+"""
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import fftconvolve
+from skimage.measure import block_reduce
+
+from stage.augment import turn
+from stage.components import components
+from stage.masks import bounding_box
+from stage.params import Perlin
+from stage.perlin import perlin_mask
+from stage.synthesis.rows import PlanRow
+from stage.synthesis.source import Source
+
+ON_OBJECT = 0.5  # of a mask's area; with so much on the object it is left alone: a broken edge reaches beyond it
+GRID = 512  # px; larger images are searched in steps of several pixels
+TRIES = 50  # Perlin masks, until one meets the object
+SPOT = 1 / 16  # of the image's side; radius of the defect that is drawn where none of them did
+Mask = NDArray[np.uint8]
+
+
+class Shift(NamedTuple):
+    """How far a mask is moved, px: down and to the right."""
+
+    y: int
+    x: int
+
+
+def sample_mask(row: PlanRow, source: Source, perlin: Perlin) -> Mask:
+    """The mask of a plan row, always the same. Raises ValueError where it is not the one that was planned."""
+    mask = mask_of(row, source, perlin)
+    if mask_digest(mask) != row.mask_digest:
+        raise ValueError(
+            f"Expected the planned mask {row.mask_digest[:12]} of {row.sample_id}, found {mask_digest(mask)[:12]}: its sources or "
+            "synthesize.perlin have changed since. Run `dvc repro synthesize`."
+        )
+    return mask
+
+
+def mask_of(row: PlanRow, source: Source, perlin: Perlin) -> Mask:
+    """As `sample_mask`, by the row's choices alone; its area and digest may still be open."""
+    if row.mask_kind == "perlin":
+        return drawn(part_of(row, source), perlin, np.random.default_rng(row.mask_seed))
+    mask, shift = turned(row, source), Shift(row.mask_shift_y, row.mask_shift_x)
+    if row.foreground == "none" or is_on(mask, part := part_of(row, source)):
+        return mask
+    return trimmed(moved(mask, shift), part)
+
+
+def turned(row: PlanRow, source: Source) -> Mask:
+    """The mask of the row's photograph, before it is moved."""
+    return turn(source.masks[row.mask_sha256].mask, row.mask_turn)
+
+
+def part_of(row: PlanRow, source: Source) -> Mask:
+    """The object on the row's background; the whole image where its foreground is `none`."""
+    part = source.foregrounds[row.background_sha256]
+    return np.ones_like(part) if row.foreground == "none" else part
+
+
+def mask_digest(mask: Mask) -> str:
+    """SHA-256 of a mask's shape and bytes."""
+    return hashlib.sha256(f"{mask.shape[0]}x{mask.shape[1]}|".encode() + np.ascontiguousarray(mask).tobytes()).hexdigest()
+
+
+def drawn(part: Mask, perlin: Perlin, random: np.random.Generator) -> Mask:
+    """A Perlin mask on an object, never empty: the first of 50 that meets it, in few enough components, or else a round spot."""
+    height, width = part.shape
+    for _ in range(TRIES):
+        mask = perlin_mask(height, width, perlin, random) * part
+        if 0 < components(mask).max() <= perlin.max_components:
+            return mask
+    return _spot(part, random)
+
+
+def _spot(part: Mask, random: np.random.Generator) -> Mask:
+    centres = np.argwhere(part)
+    y, x = centres[random.integers(len(centres))]
+    rows, columns = np.ogrid[: part.shape[0], : part.shape[1]]
+    near = np.hypot(rows - y, columns - x) <= max(1, min(part.shape) * SPOT)
+    labels = components(near & (part > 0))
+    return (labels == labels[y, x]).astype(np.uint8)
+
+
+def shift_onto(mask: Mask, part: Mask, random: np.random.Generator) -> Shift:
+    """A move after which the mask lies on an object: none where it does, else any of those that fit, else one that overlaps most.
+
+    No move takes a part of the mask out of the image. Where none meets the object, the mask stays.
+    """
+    if is_on(mask, part):
+        return Shift(0, 0)
+    step = -(-max(mask.shape) // GRID)
+    # A block is object where all of it is, and defect where any of it is: what fits in blocks fits in pixels.
+    coarse_mask, coarse_part = block_reduce(mask, step, np.max), block_reduce(part, step, np.min)
+    box = bounding_box(coarse_mask)
+    small = coarse_mask[box].astype(np.float64)
+    overlaps = np.rint(fftconvolve(coarse_part.astype(np.float64), small[::-1, ::-1], mode="valid"))
+    if not overlaps.max():
+        return Shift(0, 0)
+    places = np.argwhere(overlaps == overlaps.max())
+    top, left = places[random.integers(len(places))]
+    return _inside(mask, (int(top) - box[0].start) * step, (int(left) - box[1].start) * step)
+
+
+def _inside(mask: Mask, y: int, x: int) -> Shift:
+    rows, columns = bounding_box(mask)
+    return Shift(
+        int(np.clip(y, -rows.start, mask.shape[0] - rows.stop)),
+        int(np.clip(x, -columns.start, mask.shape[1] - columns.stop)),
+    )
+
+
+def moved(mask: Mask, shift: Shift) -> Mask:
+    """`mask` moved within its image; no part of it leaves."""
+    return np.roll(mask, shift, axis=(0, 1))
+
+
+def trimmed(mask: Mask, part: Mask) -> Mask:
+    """`mask` without what is off the object; whole where nothing would be left."""
+    on_object = mask * part
+    return on_object if on_object.any() else mask
+
+
+def is_on(mask: Mask, part: Mask) -> bool:
+    """Whether a mask lies on an object well enough to stay where it is."""
+    return bool((mask * part).sum() >= ON_OBJECT * mask.sum())

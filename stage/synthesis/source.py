@@ -1,0 +1,55 @@
+"""The pixels that plan rows name, by the content hash of their files; each is decoded when it is asked for, and not kept."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stage.examples import CATALOG, column, pairs_of
+from stage.pairs import CorruptShardError, Pair, decode_mask
+
+Pixels = TypeVar("Pixels", Pair, NDArray[np.uint8])
+
+
+class Source(NamedTuple):
+    """What samples are made from: photographs by `image_sha256`, masks by `mask_sha256`, both as pairs.
+
+    `foregrounds` are the photographs' objects, (H, W) uint8 in {0, 1}, 1 = object, by `image_sha256`.
+    """
+
+    backgrounds: Mapping[str, Pair]
+    masks: Mapping[str, Pair]
+    foregrounds: Mapping[str, NDArray[np.uint8]]
+
+
+class Decoded(Mapping[str, Pixels], Generic[Pixels]):
+    """A mapping whose values are decoded at every look-up: `decode(k)` is the value of the k-th digest."""
+
+    def __init__(self, digests: Sequence[str], decode: Callable[[int], Pixels]) -> None:
+        self.places = {digest: place for place, digest in enumerate(digests)}
+        self.decode = decode
+
+    def __getitem__(self, digest: str) -> Pixels:
+        return self.decode(self.places[digest])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+
+def read_source(folder: Path) -> Source:
+    """The training images of a prepared category, `data/prepare/<category>`: nothing of the test. Raises CorruptShardError."""
+    normal, defective = (pairs_of(folder, "train", good=good) for good in (True, False))
+    if "foreground" not in normal.table.column_names:
+        raise CorruptShardError(f"Expected the column foreground in {folder / CATALOG}, found an older catalog. Run `dvc repro prepare`.")
+    images = column(normal, "image_sha256")
+    cells = normal.table["foreground"]
+    return Source(
+        Decoded(images, normal.__getitem__),
+        Decoded(column(defective, "mask_sha256"), defective.__getitem__),
+        Decoded(images, lambda place: decode_mask(cells[place]["bytes"].as_py())),
+    )

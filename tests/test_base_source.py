@@ -1,0 +1,214 @@
+import json
+import shutil
+
+import pytest
+from huggingface_hub import constants
+from miniatures import write_latent_diffusion, write_stable_diffusion
+from small_hub import NAME, serving
+
+from stage.base import load_base
+from stage.base_source import follow_pointer, locate, wanted_weights, write_pointer
+from stage.params import ConfigError
+
+# Every kind of file name that mirrors of Stable Diffusion 1.x have, for two of the parts.
+STABLE_DIFFUSION = [
+    ".gitattributes",
+    "README.md",
+    "feature_extractor/preprocessor_config.json",
+    "model_index.json",
+    "safety_checker/config.json",
+    "safety_checker/model.fp16.safetensors",
+    "safety_checker/model.safetensors",
+    "safety_checker/pytorch_model.bin",
+    "text_encoder/config.json",
+    "text_encoder/flax_model.msgpack",
+    "text_encoder/model.fp16.safetensors",
+    "text_encoder/model.safetensors",
+    "text_encoder/pytorch_model.bin",
+    "text_encoder/pytorch_model.fp16.bin",
+    "unet/config.json",
+    "unet/diffusion_pytorch_model.bin",
+    "unet/diffusion_pytorch_model.fp16.bin",
+    "unet/diffusion_pytorch_model.fp16.safetensors",
+    "unet/diffusion_pytorch_model.non_ema.bin",
+    "unet/diffusion_pytorch_model.non_ema.safetensors",
+    "unet/diffusion_pytorch_model.safetensors",
+    "unet/model.onnx",
+    "v1-5-pruned-emaonly.ckpt",
+    "v1-5-pruned-emaonly.safetensors",
+]
+
+
+@pytest.fixture
+def hub_at(monkeypatch, tmp_path):
+    """Point the hub's client at an address, with an empty cache."""
+
+    def point(address):
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+
+    return point
+
+
+@pytest.fixture
+def hub(hub_at, tmp_path):
+    """A hub whose repository is an empty folder."""
+    (tmp_path / "repository").mkdir()
+    with serving(tmp_path / "repository") as server:
+        hub_at(server.address)
+        yield server
+
+
+def names(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def clutter(folder):
+    """What a popular checkpoint has beside its weights: variants, other formats, and the whole model once more at the root."""
+    for path in list(folder.glob("*/*.safetensors")) + list(folder.glob("*/*.bin")):
+        for variant in ("fp16", "non_ema"):
+            shutil.copy(path, path.with_name(f"{path.stem}.{variant}{path.suffix}"))
+    for extra in ("v1-5-pruned.ckpt", "v1-5-pruned.safetensors", "README.md", "unet/flax_model.msgpack", "unet/model.onnx"):
+        (folder / extra).write_bytes(b"never fetched")
+    (folder / "safety_checker").mkdir()
+    (folder / "safety_checker" / "model.safetensors").write_bytes(b"never fetched")
+
+
+@pytest.mark.parametrize("write", [write_stable_diffusion, write_latent_diffusion])
+@pytest.mark.parametrize("safe", [True, False])
+def test_fetches_what_is_needed_and_nothing_else(write, safe, hub):
+    """Otherwise a base would take several times its size to fetch, come without weights, or with those of a variant."""
+    write(hub.folder, safe=safe)
+    needed = names(hub.folder)
+    clutter(hub.folder)
+    folder = locate(NAME)
+    assert names(folder) == needed
+    assert sorted(hub.fetched) == sorted(needed)
+    assert load_base(folder).channels == 4
+
+
+def test_safetensors_are_fetched_where_there_are_both(hub):
+    """Otherwise pickles would be read where there is no need to, and twice the bytes fetched."""
+    write_stable_diffusion(hub.folder, safe=False)
+    pickled = names(hub.folder)
+    write_stable_diffusion(hub.folder)
+    (hub.folder / "vae" / "diffusion_pytorch_model.safetensors").unlink()
+    found = names(locate(NAME))
+    assert {name for name in found if name.endswith(".bin")} == {"vae/diffusion_pytorch_model.bin"}
+    assert {name for name in found if name.endswith(".safetensors")} == {
+        "text_encoder/model.safetensors",
+        "unet/diffusion_pytorch_model.safetensors",
+    }
+    assert len(found) == len(pickled)
+
+
+def test_a_fetched_base_needs_no_hub(hub, hub_at):
+    """Otherwise every run would need a network, or fetch again."""
+    write_stable_diffusion(hub.folder, safe=False)
+    folder = locate(NAME)
+    hub_at("http://127.0.0.1:9")
+    assert locate(NAME) == folder
+
+
+def test_a_partly_fetched_base_is_completed(hub):
+    """Otherwise an interrupted download would be taken for a base, and end in an error that only deleting the cache mends."""
+    write_stable_diffusion(hub.folder)
+    lost = locate(NAME) / "unet" / "diffusion_pytorch_model.safetensors"
+    lost.unlink()
+    locate(NAME)
+    assert lost.read_bytes() == (hub.folder / "unet" / lost.name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: set_in(folder / "scheduler/scheduler_config.json", prediction_type="v_prediction"), "predicts epsilon, found"),
+        (lambda folder: set_in(folder / "model_index.json", unet=["diffusers", "FluxTransformer2DModel"]), "Expected unet to be one of"),
+    ],
+)
+def test_another_kind_of_checkpoint_is_refused_before_its_weights_are_fetched(spoil, message, hub):
+    """Otherwise the error would come after gigabytes."""
+    write_stable_diffusion(hub.folder)
+    spoil(hub.folder)
+    with pytest.raises(ConfigError, match=message):
+        locate(NAME)
+    assert not [name for name in hub.fetched if name.endswith(".safetensors")]
+
+
+def set_in(path, **values):
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_a_repository_without_weights_is_refused(hub):
+    """Otherwise training would fail later, or on a variant that is there (half precision)."""
+    write_stable_diffusion(hub.folder)
+    (weights,) = (hub.folder / "unet").glob("*.safetensors")
+    weights.rename(weights.with_name("diffusion_pytorch_model.fp16.safetensors"))
+    with pytest.raises(
+        ConfigError, match=r"Expected diffusion_pytorch_model.safetensors or diffusion_pytorch_model.bin, .* in .*unet, found"
+    ):
+        locate(NAME)
+
+
+def test_a_name_the_hub_does_not_have_is_refused(hub):
+    """Otherwise a typing error in params.yaml would end in a traceback."""
+    with pytest.raises(ConfigError, match=r"Expected base.source to be a folder .* or a hub id that can be fetched, found 'no/such'"):
+        locate("no/such")
+
+
+@pytest.mark.parametrize("source", [NAME, "not a name at all", "/no/such/folder"])
+def test_a_source_that_is_nowhere_is_refused(source, hub_at):
+    """Otherwise a missing network, or a folder that is not there, would end in a traceback; nothing listens on port 9."""
+    hub_at("http://127.0.0.1:9")
+    with pytest.raises(ConfigError, match=r"Expected base.source to be a folder .* or a hub id that can be fetched, found"):
+        locate(source)
+
+
+def test_weights_of_a_popular_checkpoint():
+    """Otherwise the names that mirrors use would be missed: safetensors of the U-Net and the text encoder, and nothing else."""
+    wanted = ["unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"]
+    parts = ["unet", "text_encoder", "tokenizer", "scheduler"]
+    assert wanted_weights(parts, STABLE_DIFFUSION) == wanted
+    only_pickles = [name for name in STABLE_DIFFUSION if not name.endswith(".safetensors")]
+    assert wanted_weights(parts, only_pickles) == ["unet/diffusion_pytorch_model.bin", "text_encoder/pytorch_model.bin"]
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "bin"])
+def test_shards_are_fetched_with_their_index(ending):
+    """Otherwise a sharded checkpoint would come incomplete, or with the shards of a variant."""
+    stem = f"unet/diffusion_pytorch_model-0000{{}}-of-00002.{ending}"
+    shards = [stem.format(1), stem.format(2)]
+    index = f"unet/diffusion_pytorch_model.{ending}.index.json"
+    variant = f"unet/diffusion_pytorch_model.fp16-00001-of-00002.{ending}"
+    assert wanted_weights(["unet"], [*shards, variant, "unet/config.json", index]) == [index, *shards]
+
+
+def test_pointer_leads_back_to_the_base(tmp_path):
+    """Otherwise `train` would look for the base in the wrong place: beside the pointer when made here, anywhere else when given."""
+    output, elsewhere = tmp_path / "pretrain", tmp_path / "checkpoint"
+    for folder in (output / "base", elsewhere):
+        folder.mkdir(parents=True)
+        (folder / "weights").write_text("one")
+    write_pointer(output / "base", output)
+    assert follow_pointer(output) == output / "base"
+    assert str(tmp_path) not in (output / "base.json").read_text()
+    write_pointer(elsewhere, output)
+    assert follow_pointer(output) == elsewhere
+
+
+def test_a_base_that_has_changed_is_not_followed(tmp_path):
+    """Otherwise one category would be trained on other weights than the rest, with `dvc repro` none the wiser."""
+    base = tmp_path / "checkpoint"
+    base.mkdir()
+    (base / "weights").write_text("one")
+    write_pointer(base, tmp_path / "pretrain")
+    (base / "weights").write_text("other")
+    with pytest.raises(ConfigError, match=r"found it changed or gone\. Run `dvc repro -f pretrain`"):
+        follow_pointer(tmp_path / "pretrain")
+
+
+def test_a_folder_is_its_own_source(tmp_path):
+    """Otherwise a downloaded checkpoint would be looked up on a hub."""
+    assert locate(str(tmp_path)) == tmp_path.resolve()

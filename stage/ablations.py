@@ -12,7 +12,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from stage.pairs import write_table
 from stage.params import ConfigError, Params, Section
-from stage.shards import FEATURES, read_samples
+from stage.samples import FEATURES
+from stage.shards import read_samples
 
 CONFIGURATIONS = Path("ablation/configurations.yaml")
 RESULTS, SPECIMENS = "ablations.json", "specimens.parquet"  # what `ablate` publishes of a category

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from small_factory import CATEGORY, Factory, build, plan_row
+from small_factory import CATEGORY, Factory, build, origin, plan_row, publish_rows
 
 from stage.datasets.catalog import prepare
 from stage.datasets.layouts import detect_layout
@@ -15,7 +15,8 @@ from stage.examples import CATALOG, pairs_of
 from stage.export import component, export_mvtec
 from stage.pairs import Pair
 from stage.quality import Verdict
-from stage.shards import assemble, read_samples, sample_row, write_samples
+from stage.samples import sample_row
+from stage.shards import read_samples
 
 ROOT = Path(__file__).parents[1]
 
@@ -43,9 +44,8 @@ def publish_samples(data: Path, defects: list[str]) -> None:
             mask[ordinal : ordinal + 4, 4:9] = 1
             sample = Pair(random.integers(0, 256, (16, 16, 3), dtype=np.uint8), mask)
             verdict = Verdict(1, 0, 1, 0, "rejected", "faint") if ordinal == 2 else Verdict(50, 0, 1, 1, "accepted", "")
-            rows.append(sample_row(plan_row(ordinal, defect=defect, sample_id=f"{defect}-{ordinal}"), sample, verdict, checkpoint=""))
-    write_samples(rows, data / "batch.parquet")
-    assemble([data / "batch.parquet"], 100, data / "synthesize" / CATEGORY)
+            rows.append(sample_row(plan_row(ordinal, defect=defect, sample_id=f"{defect}-{ordinal}"), sample, verdict, origin()))
+    publish_rows(rows, 100, data / "synthesize" / CATEGORY)
 
 
 def files(folder: Path) -> set[str]:

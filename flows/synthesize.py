@@ -10,7 +10,7 @@ from flows.runtime import run
 from stage.base_source import follow_pointer
 from stage.checkpoints import load_checkpoint
 from stage.datasets.table import read_catalog
-from stage.device import device
+from stage.device import device, dtype_of
 from stage.digests import file_digest
 from stage.examples import CATALOG
 from stage.params import Params, load_params
@@ -59,6 +59,7 @@ def render(category: str, rows: list[PlanRow], params: Params, *, checkpoint: Pa
         params.base,
         params.method,
         params.synthesize,
+        str(dtype_of(params.synthesize.precision, device(params.execution.device))),
         loaded.digest,
         file_digest(CATALOGS / category / CATALOG),
     )

@@ -16,7 +16,7 @@ from stage.pairs import Pair
 class Verdict(NamedTuple):
     """`contrast`: mean absolute difference to the background inside the mask; `outside`: largest one outside it; both of 255.
 
-    Of the mask's `components`, `visible` ones have a cell on the latent grid and contrast enough.
+    Of the mask's `components`, `visible` ones lie on cells of the latent grid, half of their pixels or more, and have contrast enough.
     """
 
     contrast: float
@@ -28,7 +28,7 @@ class Verdict(NamedTuple):
 
 
 class Defects(NamedTuple):
-    """Of every component of a mask, (n,): its contrast, of 255, and whether any of its pixels was held by the latent grid."""
+    """Of every component of a mask, (n,): its contrast, of 255, and whether half of its pixels or more were held by the latent grid."""
 
     contrasts: NDArray[np.float64]
     are_held: NDArray[np.bool_]
@@ -55,10 +55,10 @@ def _defects(mask: NDArray[np.uint8], difference: NDArray[np.int16], held: NDArr
     labels = components(mask)
     count = labels.max(initial=0)
     number = labels[mask > 0] - 1
-    sums = np.bincount(number, weights=difference.sum(1), minlength=count)
-    contrasts = np.round(sums / (3 * np.bincount(number, minlength=count)), 3)
+    sizes = np.bincount(number, minlength=count)
+    contrasts = np.round(np.bincount(number, weights=difference.sum(1), minlength=count) / (3 * sizes), 3)
     kept = np.ones(len(number)) if held is None else held[mask > 0]
-    return Defects(contrasts, np.bincount(number, weights=kept, minlength=count) > 0)
+    return Defects(contrasts, 2 * np.bincount(number, weights=kept, minlength=count) >= sizes)
 
 
 def _largest_change(sample: Pair, background: NDArray[np.uint8]) -> int:

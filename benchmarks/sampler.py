@@ -100,9 +100,9 @@ def overhead_table(params: Params, *, is_quick: bool) -> Table:
     table = Table(
         "network", "batch", "bare step, ms", "overhead", "loop alone", "limit", title="Over bare U-Net and adapter forwards, medians"
     )
-    jobs = {"demo's size": (lambda: demo_work(params), 1 if is_quick else 15, SMALL_LIMIT)}
+    jobs = {"demo's": (lambda: demo_work(params), 1 if is_quick else 15, SMALL_LIMIT)}
     if not is_quick:
-        jobs["LDM's size, 0.87 B, bfloat16"] = (lambda: large_work(params), 3, LARGE_LIMIT)
+        jobs["LDM's, bfloat16"] = (lambda: large_work(params), 3, LARGE_LIMIT)
     for name, (make, rounds, limit) in jobs.items():
         job = make()
         found = overhead(job, rounds)

@@ -74,7 +74,7 @@ class Work:
 
 def main() -> None:
     """Measure, and print the tables."""
-    console, params = Console(), default_params()
+    console, params = Console(width=110), default_params()
     console.print(overhead(params))
     console.print(memory.table(params))
 

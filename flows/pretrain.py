@@ -24,7 +24,7 @@ def pretrain() -> None:
     if params.base.source == "scratch":
         publish(train_from_scratch(params), OUTPUT)
     else:
-        write_pointer(fetch(params.base.source), OUTPUT)
+        write_pointer(fetch(params.base.source), OUTPUT, params.base.source)
 
 
 @task(cache_policy=NO_CACHE)
@@ -44,7 +44,7 @@ def train_from_scratch(params: Params) -> Path:
         execution=params.execution,
     )
     base.save(folder / "new" / TRAINED_HERE)
-    write_pointer(folder / "new" / TRAINED_HERE, folder / "new")
+    write_pointer(folder / "new" / TRAINED_HERE, folder / "new", params.base.source)
     curve.to_csv(folder / "new" / "curve.csv", index=False)
     return folder / "new"
 

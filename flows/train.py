@@ -7,9 +7,11 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.runtime import run
 from stage.base import load_base
+from stage.base_parts import base_digest
 from stage.base_source import follow_pointer
 from stage.checkpoints import save_checkpoint
-from stage.digests import file_digest, folder_digest
+from stage.device import device, dtype_of
+from stage.digests import file_digest
 from stage.examples import CATALOG, defect_images
 from stage.params import Params, load_params
 from stage.spool import publish, spool_folder, work_key
@@ -31,7 +33,8 @@ def fine_tune(category: str, params: Params, *, verb: str) -> Path:
     """Adapters and tokens, in a folder of the verb's spool; resumes an unfinished training."""
     base = follow_pointer(BASE)
     catalog = CATALOGS / category
-    key = work_key(params.seed, params.base, params.method, params.train, file_digest(catalog / CATALOG), folder_digest(base))
+    precision = str(dtype_of(params.train.precision, device(params.execution.device)))
+    key = work_key(params.seed, params.base, params.method, params.train, precision, file_digest(catalog / CATALOG), base_digest(base))
     folder = spool_folder(verb, category, key)
     result = train_generator(load_base(base), defect_images(catalog, category), params, state=folder / "state.safetensors")
     with_unet, source = params.train.train_base, params.base.source

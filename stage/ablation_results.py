@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.table import Table
 
@@ -33,7 +33,7 @@ class Group(NamedTuple):
 
 
 def read_ablations(data: Path, categories: Sequence[str]) -> list[Group]:
-    """A group per category, and their mean where there are several; a ValueError where a category is missing or differs in its bars."""
+    """A group per category, and their mean where there are several; a ValueError where one is missing, damaged, or of other bars."""
     groups = [_read(data / "ablate" / category / RESULTS) for category in categories]
     labels = [[bar.label for bar in group.bars] for group in groups]
     if any(one != labels[0] for one in labels):
@@ -65,12 +65,25 @@ def table_rows(groups: Sequence[Group]) -> list[tuple[str, str, str, float | Non
 def _read(path: Path) -> Group:
     if not path.is_file():
         raise ValueError(f"Expected the results of the ablation at {path}, found none. Run `make ablation`.")
-    found = json.loads(path.read_text(encoding="utf-8"))
-    bars = [
-        Bar(one["name"], one["label"], one["samples"]["accepted"], one["samples"]["count"], one["metrics"])
-        for one in found["configurations"]
-    ]
-    return Group(found["category"], found["real_only"], bars)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        bars = [_bar(one) for one in found["configurations"]]
+        group = Group(str(found["category"]), _shown(found["real_only"]), bars)
+    except (ValueError, LookupError, TypeError) as error:
+        raise ValueError(f"Expected the results of the ablation in {path}, found {error!r} in reading it. Run `make ablation`.") from None
+    if not bars:
+        raise ValueError(f"Expected at least one configuration in {path}, found none. Run `make ablation`.")
+    return group
+
+
+def _bar(found: dict[str, Any]) -> Bar:
+    samples, metrics = found["samples"], found["metrics"]
+    shown = None if metrics is None else _shown(metrics)
+    return Bar(str(found["name"]), str(found["label"]), int(samples["accepted"]), int(samples["count"]), shown)
+
+
+def _shown(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: float(metrics[name]) for name in METRICS}
 
 
 def _average(groups: Sequence[Group]) -> Group:

@@ -34,10 +34,14 @@ def load_configurations(path: Path = CONFIGURATIONS) -> list[Configuration]:
         found = TypeAdapter(list[Configuration]).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise ConfigError(f"Expected the configurations to compare at {path}, found no such file. Run from the project's root.") from None
-    except (yaml.YAMLError, ValidationError) as error:
-        raise ConfigError(f"Expected a list of name, label and overrides in {path}, found {error} Correct it there.") from None
-    if repeated := {one.name for one in found if sum(one.name == other.name for other in found) > 1}:
-        raise ConfigError(f"Expected every configuration's name once in {path}, found {_listed(repeated)} repeated. Rename one there.")
+    except (yaml.YAMLError, UnicodeDecodeError, ValidationError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"Expected a list of name, label and overrides in UTF-8 in {path}, found: {reason}. Correct it there.") from None
+    if not found:
+        raise ConfigError(f"Expected at least one configuration in {path}, found an empty list. Add one there.")
+    for key, values in {"name": [one.name for one in found], "label": [one.label for one in found]}.items():
+        if repeated := {value for value in values if values.count(value) > 1}:
+            raise ConfigError(f"Expected every configuration's {key} once in {path}, found {_listed(repeated)} repeated. Rename one there.")
     return found
 
 

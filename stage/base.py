@@ -1,4 +1,4 @@
-"""The frozen latent diffusion model (METHOD 2), loaded from a folder in diffusers' layout, whoever trained it.
+"""The frozen latent diffusion model, loaded from a folder in diffusers' layout, whoever trained it.
 
 Shapes: B batch, C latent channels, h w latent size, H W image size, L text length, D text channels.
 """
@@ -112,12 +112,12 @@ def check_image_size(size: int, multiple: int) -> None:
     """Refuse images (size, size) that a base's grids do not divide."""
     if size % multiple:
         raise ConfigError(
-            f"Expected prepare.image_size to be a multiple of the base's {multiple} px, found {size} in params.yaml. Change one of them."
+            f"Expected base.image_size to be a multiple of the base's {multiple} px, found {size} in params.yaml. Change one of them."
         )
 
 
 def scheduler_config(timestep_count: int, prediction: Prediction = "epsilon") -> dict[str, Any]:
-    """The schedule of LDM text-to-image and of Stable Diffusion 1.x: betas linear in their square root (METHOD 2)."""
+    """The schedule of LDM text-to-image and of Stable Diffusion 1.x: betas linear in their square root."""
     return {
         "num_train_timesteps": timestep_count,
         "beta_start": 0.00085,
@@ -179,20 +179,23 @@ def load_base(folder: Path) -> Base:
 
 
 def _check_fit(base: Base, folder: Path) -> None:
-    """Inpainting networks take more channels than their autoencoder gives, SDXL's a second text encoder's too."""
-    config = base.codec.config
-    channels = 3 * config["patch"] ** 2 if isinstance(base.codec, PatchCodec) else config["latent_channels"]
-    expected = channels, base.text_encoder.config.hidden_size
-    if (found := (base.channels, base.unet.config["cross_attention_dim"])) != expected:
+    """Inpainting networks take more channels than their autoencoder gives, SDXL's a second text encoder's too; others give a variance."""
+    codec, unet = base.codec.config, base.unet.config
+    channels = 3 * codec["patch"] ** 2 if isinstance(base.codec, PatchCodec) else codec["latent_channels"]
+    width = base.text_encoder.config.hidden_size
+    found = unet["in_channels"], unet["out_channels"], unet["cross_attention_dim"]
+    if found != (channels, channels, width):
         raise ConfigError(
-            f"Expected a U-Net for {expected[0]} latent channels and text of width {expected[1]}, found one for {found[0]} and {found[1]} "
-            f"in {folder / 'unet'}. Choose an LDM text-to-image or Stable Diffusion 1.x checkpoint, not one for inpainting, as base.source."
+            f"Expected a U-Net from and to {channels} latent channels under text of width {width}, found one from {found[0]} to {found[1]} "
+            f"under width {found[2]} in {folder / 'unet'}. "
+            "Choose an LDM text-to-image or Stable Diffusion 1.x checkpoint, not one for inpainting, as base.source."
         )
-
-
-def trainable(modules: Sequence[nn.Module]) -> list[nn.Parameter]:
-    """The parameters of `modules` that ask for a gradient."""
-    return [p for module in modules for p in module.parameters() if p.requires_grad]
+    rows = base.text_encoder.get_input_embeddings().weight.shape[0]
+    if (words := len(base.tokenizer)) > rows:
+        raise ConfigError(
+            f"Expected a tokenizer of at most {rows} words, as many as the text encoder has vectors for, found {words} in "
+            f"{folder / 'tokenizer'}. Choose a base.source whose tokenizer and text encoder are of one checkpoint."
+        )
 
 
 def pixels_to_tensor(images: Any) -> Tensor:

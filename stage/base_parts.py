@@ -15,6 +15,7 @@ from transformers import BertTokenizer, CLIPTextModel, CLIPTokenizer, PreTrained
 from transformers.utils import logging as transformers_logging
 
 from stage.codec import PatchCodec
+from stage.digests import files_digest
 from stage.params import ConfigError
 
 INDEX = "model_index.json"
@@ -42,10 +43,13 @@ PARTS: dict[str, dict[str, Any]] = {
 DIFFUSERS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 TRANSFORMERS = ("model.safetensors", "pytorch_model.bin")
 WEIGHTS = {"unet": DIFFUSERS, "vae": DIFFUSERS, "vqvae": DIFFUSERS, "text_encoder": TRANSFORMERS, "bert": TRANSFORMERS}
-VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("vocab.txt",))
-SETTINGS = {"tokenizer": VOCABULARIES, "scheduler": (("scheduler_config.json",),)}
-CONFIG = (("config.json",),)  # of every network
-SMALL_FILES = frozenset(name for choice in (*VOCABULARIES, *SETTINGS["scheduler"], *CONFIG) for name in choice) | {
+# A tokenizer that finds the vocabulary of another class, and none of its own, loads with hardly a word, and says nothing.
+VOCABULARIES = {
+    "CLIPTokenizer": (("tokenizer.json",), ("vocab.json", "merges.txt")),
+    "BertTokenizer": (("tokenizer.json",), ("vocab.txt",)),
+}
+SCHEDULE, CONFIG = (("scheduler_config.json",),), (("config.json",),)  # of every network
+SMALL_FILES = frozenset(name for choices in (*VOCABULARIES.values(), SCHEDULE, CONFIG) for choice in choices for name in choice) | {
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
@@ -95,10 +99,10 @@ def weight_files(part: str, names: Collection[str]) -> list[str]:
     return []
 
 
-def check_files(folder: Path, part: str) -> list[str]:
+def check_files(folder: Path, part: str, class_name: str) -> list[str]:
     """The names of a part's weight files, if its folder is complete; a ConfigError names the first file that is not there."""
     names = {path.name for path in folder.iterdir() if path.is_file()} if folder.is_dir() else set[str]()
-    settings = SETTINGS.get(part, CONFIG)
+    settings = SCHEDULE if part == "scheduler" else VOCABULARIES.get(class_name.removesuffix("Fast"), CONFIG)
     if not any(names.issuperset(choice) for choice in settings):
         raise _incomplete(folder, " or ".join(" with ".join(choice) for choice in settings), names)
     weights = weight_files(part, names) if part in WEIGHTS else []
@@ -107,6 +111,19 @@ def check_files(folder: Path, part: str) -> list[str]:
     if weights and weights[0].endswith(".index.json") and (absent := sorted(_shards(folder / weights[0]).difference(weights))):
         raise _incomplete(folder, f"the shards that {weights[0]} lists, {', '.join(absent[:3])} among them", names)
     return weights
+
+
+def base_digest(folder: Path) -> str:
+    """SHA-256 of a base: over the names and contents of the files that are read of it, and nothing else that lies beside them.
+
+    Raises ConfigError as `read_index` and `check_files` do.
+    """
+    files = [folder / INDEX]
+    for part, class_name in read_index(folder).items():
+        place = folder / part
+        files += [place / name for name in check_files(place, part, class_name)]
+        files += [place / name for name in SMALL_FILES if (place / name).is_file()]
+    return files_digest(folder, files)
 
 
 def _shards(path: Path) -> set[str]:
@@ -126,7 +143,7 @@ def load_part(folder: Path, part: str, class_name: str) -> Any:
     Raises ConfigError where files or weights are missing, damaged or of another network.
     """
     place = folder / part
-    weights = check_files(place, part)
+    weights = check_files(place, part, class_name)
     for name in weights:
         if name.endswith(".bin"):
             _check_pickle(place / name)

@@ -1,20 +1,35 @@
 """What `train` leaves of a category: adapters and tokens as safetensors, bound to the base they were trained on."""
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from pydantic import PositiveInt, ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from stage.base import load_base
-from stage.digests import file_digest, folder_digest
+from stage.base_parts import base_digest
+from stage.digests import file_digest
 from stage.fitting import below
 from stage.generator import Generator
-from stage.params import ConfigError
+from stage.params import ConfigError, Section
 
 WEIGHTS, FACTS = "adapters.safetensors", "checkpoint.json"
+
+
+class Facts(Section):
+    """What a generator is built from before its weights are read, and the base that it stands on."""
+
+    category: str
+    types: tuple[str, ...]
+    token_count: PositiveInt
+    adapters: bool
+    adapter_widths: tuple[PositiveInt, ...]
+    residual: bool
+    base: str
+    base_digest: str
 
 
 class Checkpoint(NamedTuple):
@@ -37,40 +52,61 @@ def save_checkpoint(
     tensors |= {f"unet.{key}": value for key, value in generator.base.unet.state_dict().items()} if with_unet else {}
     folder.mkdir(parents=True, exist_ok=True)
     save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, folder / WEIGHTS)
-    facts = {
-        "category": generator.category,
-        "types": generator.types,
-        "token_count": generator.token_count,
-        "adapters": bool(generator.adapters),
-        "adapter_widths": generator.widths,
-        "residual": generator.residual,
-        "base": source or base_folder.name,
-        "base_digest": folder_digest(base_folder),
-    }
-    (folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n")
+    facts = Facts(
+        category=generator.category,
+        types=generator.types,
+        token_count=generator.token_count,
+        adapters=bool(generator.adapters),
+        adapter_widths=generator.widths,
+        residual=generator.residual,
+        base=source or base_folder.name,
+        base_digest=base_digest(base_folder),
+    )
+    (folder / FACTS).write_text(facts.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def load_checkpoint(base_folder: Path, folder: Path) -> Checkpoint:
-    """The generator of a category on its base; a ConfigError where it was trained on another."""
-    facts = json.loads((folder / FACTS).read_text())
-    if facts["base_digest"] != (found := folder_digest(base_folder)):
+    """The generator of a category on its base; a ConfigError where it was trained on another, or is damaged."""
+    facts = _read_facts(folder)
+    if facts.base_digest != (found := base_digest(base_folder)):
         raise ConfigError(
-            f"Expected the base {facts['base_digest'][:12]} ({facts['base']}) that {folder} was trained on, found {found[:12]} "
-            f"in {base_folder}. Run `dvc repro -f pretrain`, then `dvc repro train@{facts['category']}`."
+            f"Expected the base {facts.base_digest[:12]} ({facts.base}) that {folder} was trained on, found {found[:12]} "
+            f"in {base_folder}. Run `dvc repro -f pretrain`, then `dvc repro train@{facts.category}`."
         )
-    tensors = load_file(folder / WEIGHTS)
     generator = Generator(
         load_base(base_folder),
-        facts["category"],
-        tuple(facts["types"]),
-        facts["token_count"],
-        tuple(facts["adapter_widths"]),
-        residual=facts["residual"],
-        adapters=facts["adapters"],
+        facts.category,
+        facts.types,
+        facts.token_count,
+        facts.adapter_widths,
+        residual=facts.residual,
+        adapters=facts.adapters,
     )
+    try:
+        low, high = _read_weights(generator, folder / WEIGHTS)
+    except (OSError, LookupError, ValueError, RuntimeError, SafetensorError) as error:
+        raise _damaged(folder / WEIGHTS, facts.category, error) from error
+    return Checkpoint(generator.eval().requires_grad_(False), (low, high), file_digest(folder / WEIGHTS))
+
+
+def _read_facts(folder: Path) -> Facts:
+    try:
+        return Facts.model_validate_json((folder / FACTS).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise _damaged(folder / FACTS, folder.name, error) from error
+
+
+def _read_weights(generator: Generator, path: Path) -> tuple[Tensor, Tensor]:
+    """Put the weights in their places; returns the bounds."""
+    tensors = load_file(path)
     generator.adapters.load_state_dict(below(tensors, "adapters"))
     generator.tokens.load_state_dict({"weight": tensors["tokens"]})
     if unet := below(tensors, "unet"):
         generator.base.unet.load_state_dict(unet)
     low, high = tensors["bounds"]
-    return Checkpoint(generator.eval().requires_grad_(False), (low, high), file_digest(folder / WEIGHTS))
+    return low, high
+
+
+def _damaged(path: Path, category: str, error: Exception) -> ConfigError:
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return ConfigError(f"Expected a complete checkpoint with {path}, found {reason}. Run `dvc repro -f train@{category}`.")

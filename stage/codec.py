@@ -1,6 +1,6 @@
 """Lossless patch latents: the image codec of a base that is trained from scratch, in diffusers' layout.
 
-A learned autoencoder of this size blurs a part's texture away (METHOD 8). Here every `patch` x `patch` square of RGB
+A learned autoencoder of this size blurs a part's texture away (docs/decisions/0004). Here every `patch` x `patch` square of RGB
 becomes one latent cell by a fixed orthonormal rotation onto the principal components of the training patches, each
 divided by the root of its standard deviation. Nothing is lost. Undivided, the fine components drown in the sampler's last
 noise; divided by the whole deviation, they outvote the coarse ones, which carry colour and shape.

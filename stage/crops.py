@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from stage.datasets.resize import resize_image, resize_mask
+from stage.datasets.resize import covered, resize_image, resize_mask
 from stage.masks import bounding_box, paste_back
 from stage.params import Crop
 
@@ -49,11 +49,13 @@ def random_window(side: int, image_side: int, random: np.random.Generator) -> Wi
 
 
 def cut(pixels: NDArray[np.uint8], place: Window, size: int) -> NDArray[np.uint8]:
-    """What is seen of an image or a mask through a window, as (size, size); no component of a mask vanishes."""
+    """What is seen of an image or a mask through a window, as (size, size); no pixel of a mask is lost where it is reduced."""
     seen = pixels[place.region]
     if place.side == size:
         return seen
-    return resize_mask(seen, size) if pixels.ndim == 2 else resize_image(seen, size)
+    if pixels.ndim == 3:
+        return resize_image(seen, size)
+    return covered(seen, size) if place.side > size else resize_mask(seen, size)
 
 
 def paste(

@@ -1,6 +1,7 @@
 """Content digests of files and folders."""
 
 import hashlib
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -9,8 +10,13 @@ LARGE = 2**26  # bytes; a smaller file may be written twice between two ticks of
 
 def folder_digest(folder: Path) -> str:
     """SHA-256 over the names and contents of a folder's files; the same wherever the folder lies."""
+    return files_digest(folder, (path for path in folder.rglob("*") if path.is_file()))
+
+
+def files_digest(folder: Path, files: Iterable[Path]) -> str:
+    """The same over some files below a folder, in whatever order they are given."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for path in sorted(files):
         digest.update(f"{path.relative_to(folder).as_posix()}\0{file_digest(path)}\n".encode())
     return digest.hexdigest()
 

@@ -1,4 +1,4 @@
-"""A base with what STAGE adds for one category (METHOD 3): an adapter per branch, and learned tokens in the text encoder."""
+"""A base with what STAGE adds for one category: an adapter per branch, and learned tokens in the text encoder."""
 
 from torch import Tensor, nn
 

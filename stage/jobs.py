@@ -98,12 +98,8 @@ class Job:
         return [batch for batch in self.batches() if not self.spool.is_there(batch.key)]
 
     def unfinished(self) -> list[Batch]:
-        """The batches that are not in the spool; reads every one that is, and drops what is damaged, so that it is made again."""
-        missing = [batch for batch in self.batches() if self.spool.finished(batch.key) is None]
-        for batch in missing:
-            if self.spool.is_there(batch.key):  # without its digest, another worker may be about to finish it
-                self.spool.drop(batch.key)
-        return missing
+        """The batches that are not in the spool, or damaged there; reads every one that is. A worker replaces them under its claim."""
+        return [batch for batch in self.batches() if self.spool.finished(batch.key) is None]
 
     def check(self, on: str) -> None:
         """Refuse to go on where a file, the code or the machine is not what the job was planned with; `on` is `cpu` or `cuda`.

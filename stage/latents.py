@@ -5,11 +5,12 @@ masks (.., 1, h, w) in {0, 1}.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
 from torch import Tensor
 
 from stage.augment import TURNS, turn
@@ -17,7 +18,7 @@ from stage.base import Base, pixels_to_tensor
 from stage.crops import Window, cut, window
 from stage.examples import DefectImages
 from stage.masks import latent_mask
-from stage.params import Method
+from stage.params import ConfigError, Method
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,11 @@ class CachedLatents:
     @classmethod
     @torch.no_grad()
     def encode(cls, base: Base, data: DefectImages, method: Method, *, augment: bool, image_size: int) -> "CachedLatents":
-        """Encode every image once under every variant, as (image_size, image_size) px, the base's."""
+        """Encode every image once under every variant, as (image_size, image_size) px, the base's.
+
+        An image whose defect has no cell is left out, and said: with an empty mask it would teach to draw defects beside masks.
+        """
+        data = _with_cells(base, data, method, image_size)
         turns = range(TURNS) if augment else range(1)
         windows = [window(mask, method.crop, image_size) for mask in data.masks]
         images = [_encode(base, cut(image, place, image_size), turns) for image, place in zip(data.images, windows, strict=True)]
@@ -65,6 +70,21 @@ class CachedLatents:
     def bounds(self) -> tuple[Tensor, Tensor]:
         """Lowest and highest value of every latent channel, (C, 1, 1) each."""
         return self.latents.amin((0, 1, 3, 4))[:, None, None], self.latents.amax((0, 1, 3, 4))[:, None, None]
+
+
+def _with_cells(base: Base, data: DefectImages, method: Method, image_size: int) -> DefectImages:
+    """The images whose mask has a cell on the latent grid; a ConfigError where a type has none left."""
+    views = (cut(mask, window(mask, method.crop, image_size), image_size) for mask in data.masks)
+    rows = [k for k, seen in enumerate(views) if latent_mask(seen, base.factor, method.mask_reduction).any()]
+    kept = [data.defects[k] for k in rows]
+    if lost := sorted({*data.defects} - {*kept}):
+        raise ConfigError(
+            f"Expected defects of every type of {data.category} to have a cell on the latent grid, found none of {', '.join(lost)} with "
+            f"method.mask_reduction {method.mask_reduction}. Set it to max in params.yaml."
+        )
+    if len(rows) < len(data.masks):
+        Console(stderr=True).print(f"{len(data.masks) - len(rows)} of {len(data.masks)} training images of {data.category} have no cell.")
+    return replace(data, images=data.images[rows], masks=data.masks[rows], defects=kept)
 
 
 def _normal_latents(base: Base, data: DefectImages, windows: list[Window], turns: range, image_size: int) -> tuple[Tensor, Tensor, int]:

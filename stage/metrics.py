@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 
 Scores = NDArray[np.floating]
 Masks = NDArray[np.uint8]
-PRO_LIMIT = 0.3  # largest false positive rate of the PRO integral; METHOD.md 7, Bergmann et al. 2020
+PRO_LIMIT = 0.3  # largest false positive rate of the PRO integral; Bergmann et al. 2020
 
 
 class Confusion(NamedTuple):

@@ -86,7 +86,7 @@ class Prompts(Section):
 class BaseModelSource(Section):
     """Which latent diffusion model everything stands on."""
 
-    source: str
+    source: Annotated[str, Field(min_length=1)]
     image_size: Positive
     timestep_count: Positive
     prompts: Prompts
@@ -158,6 +158,12 @@ class Perlin(Section):
     exponents: tuple[Annotated[int, Field(ge=0, le=10)], Annotated[int, Field(ge=0, le=10)]]
     threshold: Annotated[float, Field(gt=-1, lt=1)]
     max_components: Positive
+
+    @model_validator(mode="after")
+    def _exponents_rise(self) -> Self:
+        if self.exponents[0] > self.exponents[1]:
+            raise ValueError(f"synthesize.perlin.exponents are [low, high], found {[*self.exponents]}")
+        return self
 
 
 class Synthesize(Section):
@@ -253,6 +259,14 @@ class Params(Section):
             raise ValueError(f"method.alignment_threshold is under base.timestep_count, found {self.method.alignment_threshold} and {last}")
         if not self.base.image_size <= self.prepare.image_size:
             raise ValueError(f"base.image_size is at most prepare.image_size, found {self.base.image_size} and {self.prepare.image_size}")
+        walk = self.synthesize
+        if walk.known_region == "fresh_resample" and not (walk.jump_length < walk.steps and walk.resamplings > 1):
+            raise ValueError(
+                "fresh_resample goes back: synthesize.jump_length is under synthesize.steps and synthesize.resamplings over 1, "
+                f"found {walk.jump_length}, {walk.steps} and {walk.resamplings}"
+            )
+        if len({*self.categories}) < len(self.categories):
+            raise ValueError(f"categories differ, found {', '.join(self.categories)}")
         if not self.synthesize.steps <= last:
             raise ValueError(f"synthesize.steps is at most base.timestep_count, found {self.synthesize.steps} and {last}")
         return self
@@ -265,8 +279,8 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         return Params.model_validate(values)
     except FileNotFoundError:
         raise ConfigError(f"Expected a parameter file at {path.absolute()}, found none. Run from the project's root.") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"Expected YAML in {path}, found a syntax error: {error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"Expected YAML in {path}, found a syntax error: {error}. Correct that line.") from None
     except ValidationError as error:
         raise ConfigError(_explain(path, error)) from None
 

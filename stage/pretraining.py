@@ -1,4 +1,4 @@
-"""A small base from scratch, on the data at hand: what stands in for a hub checkpoint (METHOD 8; not in the paper).
+"""A small base from scratch, on the data at hand: what stands in for a hub checkpoint (not in the paper).
 
 Shapes: N images, B batch, C latent channels, h w latent size, H W image size; masks (B, 1, ., .) in {0, 1}, 1 = defect.
 """

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock
 
+from stage.deaths import IncompleteRunError
 from stage.faults import reached
 from stage.jobs import Batch, Job, load_job
 from stage.pairs import CorruptShardError
@@ -17,10 +18,6 @@ from stage.progress import check_stop, track
 from stage.shards import Facts, write_manifest, write_shards
 from stage.spool import sync
 from stage.tables import write_tables
-
-
-class IncompleteRunError(RuntimeError):
-    """Batches are missing, so nothing is published."""
 
 
 def publish_job(folder: Path, output: Path) -> Facts:

@@ -17,7 +17,7 @@ __all__ = ["Verdict", "judge"]
 
 
 class Defects(NamedTuple):
-    """Of every component of a mask, (n,): its contrast, of 255, and whether any of its pixels was held by the latent grid."""
+    """Of every component of a mask, (n,): its contrast, of 255, and whether half of its pixels or more were held by the latent grid."""
 
     contrasts: NDArray[np.float64]
     are_held: NDArray[np.bool_]
@@ -44,10 +44,10 @@ def _defects(mask: NDArray[np.uint8], difference: NDArray[np.int16], held: NDArr
     labels = components(mask)
     count = labels.max(initial=0)
     number = labels[mask > 0] - 1
-    sums = np.bincount(number, weights=difference.sum(1), minlength=count)
-    contrasts = np.round(sums / (3 * np.bincount(number, minlength=count)), 3)
+    sizes = np.bincount(number, minlength=count)
+    contrasts = np.round(np.bincount(number, weights=difference.sum(1), minlength=count) / (3 * sizes), 3)
     kept = np.ones(len(number)) if held is None else held[mask > 0]
-    return Defects(contrasts, np.bincount(number, weights=kept, minlength=count) > 0)
+    return Defects(contrasts, 2 * np.bincount(number, weights=kept, minlength=count) >= sizes)
 
 
 def _largest_change(sample: Pair, background: NDArray[np.uint8]) -> int:

@@ -47,7 +47,7 @@ def paper_timestep(t: Steps) -> Steps:
 def timesteps(timestep_count: int, steps: int, spacing: Spacing) -> list[int]:
     """`steps` timesteps from T-1 downwards; the step from the last one leads to CLEAN.
 
-    `uniform` ones are T/steps apart; `coarse_to_fine` ones are the paper's T (k/steps)^2 for k = steps ... 1, but never under k:
+    `uniform` ones are T/steps apart; `coarse_to_fine` ones are, counted from 1, T (k/steps)^2 for k = steps ... 1, but never under k:
     long steps where all is noise, short ones where the details come. With as many steps as timesteps both are all of them.
     """
     if not 1 <= steps <= timestep_count:

@@ -55,8 +55,19 @@ def write_manifest(folder: Path, shards: list[Facts], **more: Any) -> Facts:
     count, accepted = (sum(shard[key] for shard in shards) for key in ("rows", "accepted"))
     counts = {"count": count, "accepted": accepted, "rejected": count - accepted}
     manifest = {"schema_version": SCHEMA_VERSION, **counts, "digest": data_digest(shards), **more, "shards": shards}
-    write_whole(json.dumps(manifest, indent=2) + "\n", folder / MANIFEST)
-    return manifest
+    sealed = {**manifest, "seal": seal(manifest)}
+    write_whole(manifest_text(sealed), folder / MANIFEST)
+    return sealed
+
+
+def manifest_text(manifest: Facts) -> str:
+    """How a manifest is written, to the byte."""
+    return json.dumps(manifest, indent=2) + "\n"
+
+
+def seal(manifest: Facts) -> str:
+    """SHA-256 of a manifest without its seal: what finds a flipped bit in the manifest itself."""
+    return hashlib.sha256(manifest_text({key: value for key, value in manifest.items() if key != "seal"}).encode()).hexdigest()
 
 
 def data_digest(shards: Iterable[Facts]) -> str:

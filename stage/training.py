@@ -1,4 +1,4 @@
-"""Training of one category on a base (METHOD 3): two adapters and the learned tokens of its defect types by the loss of `loss`."""
+"""Training of one category on a base: two adapters and the learned tokens of its defect types by the loss of `loss`."""
 
 from pathlib import Path
 from typing import NamedTuple

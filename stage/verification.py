@@ -17,7 +17,7 @@ from PIL import Image
 from stage.digests import file_digest
 from stage.pairs import CorruptShardError, decode_image, decode_mask
 from stage.samples import SCHEMA, SCHEMA_VERSION, mark, pixel_digest
-from stage.shards import MANIFEST, Facts, data_digest, pixel_digest_of, read_manifest
+from stage.shards import MANIFEST, Facts, data_digest, manifest_text, pixel_digest_of, read_manifest, seal
 from stage.synthesis.rows import PlanRow
 
 PLAN, SOURCES, CHECKPOINTS = "plan.parquet", "sources.parquet", "checkpoints.parquet"
@@ -44,6 +44,8 @@ def verify(folder: Path) -> list[Problem]:
     """Everything that is wrong with a published folder; nothing where all is right."""
     try:
         manifest = read_manifest(folder)
+        if manifest.get("seal") != seal(manifest) or (folder / MANIFEST).read_text(encoding="utf-8") != manifest_text(manifest):
+            return [Problem(MANIFEST, "expected it as it was written, found that its seal does not fit it")]
         files = {**{shard["path"]: shard for shard in manifest["shards"]}, **manifest["tables"]}
         if manifest["schema_version"] != SCHEMA_VERSION:
             return [Problem(MANIFEST, f"expected schema version {SCHEMA_VERSION}, found {manifest['schema_version']}")]

@@ -22,7 +22,7 @@ from stage.report.side_by_side import TILE, side_by_side
 
 ROOT = Path(__file__).parents[1]
 INTERVALS = ((800, 1000), (300, 400))  # IV-A
-# METHOD 6: adapters, alignment, known region, graded intervals. RePaint is the contrast to Anomaly Inference.
+# The table of ablations in docs/method.md: adapters, alignment, known region, graded intervals. RePaint is the contrast to Anomaly Inference.
 TABLE = {
     "baseline": (False, "binary", "fresh", ()),
     "+ MGA": (True, "binary", "fresh", ()),
@@ -60,7 +60,7 @@ def test_the_configurations_are_those_of_the_paper_in_its_order(params: Params) 
 
 def test_nothing_else_differs(params: Params) -> None:
     """The comparison would be one of two things at once."""
-    switched = {"adapters", "alignment", "known_region", "graded_intervals"}
+    switched = {"adapters", "alignment", "known_region", "graded_intervals", "resamplings"}  # the last acts in RePaint alone
 
     def rest(values: Params) -> dict:
         sections = values.model_dump(exclude={"name"})
@@ -133,14 +133,20 @@ def test_a_nested_value_is_overridden(params: Params, file: Path) -> None:
         (None, "found no such file"),
         ("- name: [", "Expected a list of name, label and overrides"),
         ("- {name: one, label: One}", "overrides"),
+        (b"- {name: one, label: \xff, overrides: {}}", r"in UTF-8 in .*configurations.yaml, found: .*\. Correct it there"),
+        ("[]", r"Expected at least one configuration in .*, found an empty list\. Add one there"),
+        (
+            "- {name: one, label: A, overrides: {}}\n- {name: two, label: A, overrides: {train.batch: 4}}",
+            "label once in .*, found A repeated",
+        ),
         ("- {name: ../one, label: One, overrides: {}}", "should match pattern"),
         ("- {name: one, label: One, overrides: {}}\n- {name: one, label: Two, overrides: {train.batch: 4}}", "found one repeated"),
     ],
 )
-def test_a_file_of_configurations_that_cannot_be_read_is_refused(file: Path, text: str | None, message: str) -> None:
-    """The message would be a traceback, or a name would become a path."""
+def test_a_file_of_configurations_that_cannot_be_read_is_refused(file: Path, text: str | bytes | None, message: str) -> None:
+    """The message would be a traceback, a name would become a path, or two bars could not be told apart."""
     if text:
-        file.write_text(text)
+        file.write_bytes(text if isinstance(text, bytes) else text.encode())
 
     with pytest.raises(ConfigError, match=message):
         load_configurations(file)
@@ -189,6 +195,30 @@ def test_a_category_that_is_missing_or_has_other_configurations_is_refused(data:
         read_ablations(data, ["fabric", "bottle"])
     with pytest.raises(ValueError, match="same configurations in every category"):
         read_ablations(data, ["fabric", "other"])
+
+
+WHOLE = json.loads(result("washer", {"A": 0.5}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"\xff",
+        b"[]",
+        result("washer", {"A": 0.5}).encode()[:-9],
+        result("washer", {}).encode(),
+        json.dumps(WHOLE | {"real_only": {"iou": 0.4}}).encode(),
+        json.dumps(WHOLE | {"configurations": [{"name": "a", "metrics": {"iou": 0.5, "acc": 0.5}}]}).encode(),
+        json.dumps(WHOLE | {"configurations": [WHOLE["configurations"][0] | {"metrics": {"iou": None, "acc": 0.5}}]}).encode(),
+    ],
+)
+def test_damaged_or_older_results_are_refused(data: Path, text: bytes) -> None:
+    """The command would end in a traceback."""
+    (data / "ablate" / "washer" / RESULTS).write_bytes(text)
+
+    with pytest.raises(ValueError, match=r"^Expected .* in .*washer/ablations\.json, found .*\. Run `make ablation`\.$"):
+        read_ablations(data, ["washer"])
 
 
 def test_the_table_has_every_number(data: Path) -> None:

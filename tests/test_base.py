@@ -12,6 +12,7 @@ from diffusers import (
     EulerDiscreteScheduler,
     LMSDiscreteScheduler,
     PNDMScheduler,
+    UNet2DConditionModel,
     UniPCMultistepScheduler,
 )
 from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBertModel
@@ -28,7 +29,7 @@ from miniatures import (
 )
 from transformers import BertTokenizer, CLIPTextModel, CLIPTokenizer
 
-from stage.base import load_base, pixels_to_tensor, scheduler_config, tensor_to_pixels, trainable
+from stage.base import load_base, pixels_to_tensor, scheduler_config, tensor_to_pixels
 from stage.codec import PatchCodec
 from stage.diffusion import predict_x_0
 from stage.params import ConfigError
@@ -129,7 +130,7 @@ def test_latents_carry_the_autoencoders_scale(checkpoint, request):
 def test_loaded_base_is_frozen_and_deterministic(checkpoint, request):
     """Otherwise training would move the base, or dropout make samples differ from run to run."""
     base = load_base(request.getfixturevalue(checkpoint)[1])
-    assert trainable(base.modules()) == []
+    assert not any(parameter.requires_grad for module in base.modules() for parameter in module.parameters())
     assert not any(module.training for part in base.modules() for module in part.modules())
 
 
@@ -209,12 +210,32 @@ def test_saved_base_keeps_its_own_schedule(tmp_path):
     assert torch.allclose(DDIMScheduler.from_pretrained(tmp_path / "scheduler").alphas_cumprod.double(), linear, rtol=1e-4)
 
 
+def test_a_network_that_gives_more_than_noise_is_refused(broken):
+    """Otherwise a U-Net that gives a variance beside the noise would fail in the middle of training."""
+    UNet2DConditionModel.from_config(small_unet(4).config, out_channels=8).save_pretrained(broken / "unet")
+    with pytest.raises(
+        ConfigError, match=r"Expected a U-Net from and to 4 latent channels .*, found one from 4 to 8 .* in .*unet\. Choose"
+    ):
+        load_base(broken)
+
+
+def test_a_tokenizer_with_more_words_than_the_text_encoder_is_refused(broken):
+    """Otherwise a learned token would stand for a word that has no vector, and end in an index error or another word's vector."""
+    tokenizer = CLIPTokenizer.from_pretrained(broken / "tokenizer")
+    rows = len(tokenizer)
+    tokenizer.add_tokens(["<zebra>"])
+    tokenizer.save_pretrained(broken / "tokenizer")
+    with pytest.raises(ConfigError, match=rf"at most {rows} words, .*, found {rows + 1} in .*tokenizer\. Choose"):
+        load_base(broken)
+
+
 @pytest.mark.parametrize(("channels", "text_width"), [(9, WIDTH), (4, 2 * WIDTH)])
 def test_a_network_for_other_inputs_is_refused(broken, channels, text_width):
     """Otherwise an inpainting checkpoint (nine channels) or SDXL (two text encoders) would fail in the middle of training."""
     small_unet(channels, text_width).save_pretrained(broken / "unet")
     with pytest.raises(
-        ConfigError, match=rf"4 latent channels and text of width {WIDTH}, found one for {channels} and {text_width} in .*unet"
+        ConfigError,
+        match=rf"4 latent channels under text of width {WIDTH}, found one from {channels} .* under width {text_width} in .*unet",
     ):
         load_base(broken)
 

@@ -11,7 +11,8 @@ from miniatures import TEXTS, write_latent_diffusion, write_stable_diffusion
 from safetensors.torch import load_file, save_file
 
 from stage.base import load_base
-from stage.base_parts import read_index
+from stage.base_parts import base_digest, read_index
+from stage.digests import folder_digest
 from stage.params import ConfigError
 
 NETWORKS = {"unet": "UNet2DConditionModel", "text_encoder": "CLIPTextModel", "vae": "AutoencoderKL"}
@@ -105,7 +106,7 @@ def test_the_library_that_an_index_names_does_not_matter(library, tmp_path):
         ("vae", "config.json", "config.json"),
         ("text_encoder", "config.json", "config.json"),
         ("scheduler", "scheduler_config.json", "scheduler_config.json"),
-        ("tokenizer", "tokenizer.json", "tokenizer.json or vocab.json with merges.txt or vocab.txt"),
+        ("tokenizer", "tokenizer.json", "tokenizer.json or vocab.json with merges.txt"),
         ("unet", "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.safetensors or diffusion_pytorch_model.bin"),
         ("text_encoder", "model.safetensors", "model.safetensors or pytorch_model.bin"),
     ],
@@ -335,3 +336,46 @@ def test_vocabularies_of_the_older_format_give_the_same_tokens(write, tmp_path):
         (place / "vocab.txt").write_text("\n".join(sorted(model["vocab"], key=model["vocab"].get)))
     assert load_base(tmp_path / "base").tokenizer(TEXTS).input_ids == expected
     assert len({tuple(ids) for ids in expected}) == len(TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("write", "other", "wanted"),
+    [
+        (write_stable_diffusion, ["vocab.txt"], "tokenizer.json or vocab.json with merges.txt"),
+        (write_latent_diffusion, ["vocab.json", "merges.txt"], "tokenizer.json or vocab.txt"),
+    ],
+)
+def test_the_vocabulary_of_another_class_is_refused(write, other, wanted, tmp_path):
+    """Otherwise a tokenizer would load with two words, and every prompt read the same."""
+    write(tmp_path / "base")
+    for path in (tmp_path / "base" / "tokenizer").glob("*.json"):
+        if path.name in ("tokenizer.json", "vocab.json"):
+            path.unlink()
+    for name in other:
+        (tmp_path / "base" / "tokenizer" / name).write_text("bottle\ncrack\n")
+    with pytest.raises(ConfigError, match=rf"Expected {re.escape(wanted)} in .*tokenizer, found .*\. Fetch"):
+        load_base(tmp_path / "base")
+
+
+def test_a_base_is_what_is_read_of_it(broken):
+    """Otherwise a README or another tool's download beside the weights would have every category trained again."""
+    before = base_digest(broken)
+    assert before == folder_digest(broken)  # a folder without anything else
+    (broken / "README.md").write_text("new")
+    (broken / ".cache" / "huggingface").mkdir(parents=True)
+    (broken / ".cache" / "huggingface" / "unet.lock").write_text("")
+    weights = weights_of(broken, "unet")
+    for name in ("diffusion_pytorch_model.fp16.safetensors", "diffusion_pytorch_model.bin"):
+        shutil.copy(weights, weights.with_name(name))
+    assert base_digest(broken) == before
+
+
+@pytest.mark.parametrize("name", ["model_index.json", "vae/config.json", "tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json"])
+def test_a_base_is_another_with_another_file(name, broken):
+    """Otherwise checkpoints would be used with a base that reads or computes something else."""
+    before = base_digest(broken)
+    (broken / name).write_text((broken / name).read_text() + "\n")
+    changed = base_digest(broken)
+    weights = weights_of(broken, "unet")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    assert len({before, changed, base_digest(broken)}) == 3

@@ -1,12 +1,14 @@
 import json
 import shutil
+from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, snapshot_download
 from miniatures import write_latent_diffusion, write_stable_diffusion
 from small_hub import NAME, serving
 
 from stage.base import load_base
+from stage.base_parts import base_digest
 from stage.base_source import follow_pointer, locate, wanted_weights, write_pointer
 from stage.params import ConfigError
 
@@ -185,30 +187,115 @@ def test_shards_are_fetched_with_their_index(ending):
     assert wanted_weights(["unet"], [*shards, variant, "unet/config.json", index]) == [index, *shards]
 
 
-def test_pointer_leads_back_to_the_base(tmp_path):
-    """Otherwise `train` would look for the base in the wrong place: beside the pointer when made here, anywhere else when given."""
-    output, elsewhere = tmp_path / "pretrain", tmp_path / "checkpoint"
-    for folder in (output / "base", elsewhere):
-        folder.mkdir(parents=True)
-        (folder / "weights").write_text("one")
-    write_pointer(output / "base", output)
-    assert follow_pointer(output) == output / "base"
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A base in a folder of the user's."""
+    write_stable_diffusion(tmp_path / "checkpoint")
+    return tmp_path / "checkpoint"
+
+
+def test_safetensors_are_fetched_beside_another_tools_pickles(hub, hub_at):
+    """Otherwise what a base is would depend on what else was run on the machine; without a hub, what there is must do."""
+    write_stable_diffusion(hub.folder, safe=False)
+    pickled = [name for name in names(hub.folder) if name.endswith(".bin")]
+    write_stable_diffusion(hub.folder)
+    cached = Path(snapshot_download(NAME, ignore_patterns="*.safetensors"))
+    address = hub.address
+    hub_at("http://127.0.0.1:9")
+    assert locate(NAME) == cached
+    hub_at(address)
+    assert {name.replace(".safetensors", "").rpartition("/")[0] for name in names(locate(NAME)) if name.endswith(".safetensors")} == {
+        name.rpartition("/")[0] for name in pickled
+    }
+
+
+def test_a_fetched_base_is_the_one_in_a_folder(hub):
+    """Otherwise a clone of a repository, with all its variants, would be another base than the same one fetched."""
+    write_stable_diffusion(hub.folder)
+    clutter(hub.folder)
+    assert base_digest(locate(NAME)) == base_digest(hub.folder)
+
+
+def test_pointer_leads_to_the_base_made_here(tmp_path, checkpoint):
+    """Otherwise `train` would not find what `pretrain` made, once `data` is moved to another machine."""
+    output = tmp_path / "pretrain"
+    shutil.copytree(checkpoint, output / "base")
+    write_pointer(output / "base", output, "scratch")
     assert str(tmp_path) not in (output / "base.json").read_text()
-    write_pointer(elsewhere, output)
-    assert follow_pointer(output) == elsewhere
+    output.rename(tmp_path / "moved")
+    assert follow_pointer(tmp_path / "moved") == tmp_path / "moved" / "base"
 
 
-def test_a_base_that_has_changed_is_not_followed(tmp_path):
+def test_pointer_to_a_given_folder_says_nothing_of_this_machine(tmp_path, checkpoint, monkeypatch):
+    """Otherwise the same base on another machine would be another output of DVC, and all categories be trained again."""
+    monkeypatch.chdir(tmp_path)
+    write_pointer(locate("checkpoint"), tmp_path / "pretrain", "checkpoint")
+    assert str(tmp_path) not in (tmp_path / "pretrain" / "base.json").read_text()
+    assert follow_pointer(tmp_path / "pretrain") == checkpoint
+
+
+def test_pointer_to_a_hub_is_followed_without_it_and_on_a_machine_without_the_base(hub, hub_at, tmp_path):
+    """Otherwise every verb would wait for a hub, or another machine could not go on with the same `data/pretrain`."""
+    write_stable_diffusion(hub.folder)
+    folder, address = locate(NAME), hub.address
+    write_pointer(folder, tmp_path / "pretrain", NAME)
+    assert str(tmp_path) not in (tmp_path / "pretrain" / "base.json").read_text()
+    hub_at("http://127.0.0.1:9")
+    assert follow_pointer(tmp_path / "pretrain") == folder
+    shutil.rmtree(tmp_path / "cache")
+    hub_at(address)
+    assert base_digest(follow_pointer(tmp_path / "pretrain")) == base_digest(hub.folder)
+
+
+@pytest.mark.parametrize("place", ["checkpoint", "pretrain/base"])
+def test_a_base_that_has_changed_is_not_followed(place, checkpoint, tmp_path):
     """Otherwise one category would be trained on other weights than the rest, with `dvc repro` none the wiser."""
-    base = tmp_path / "checkpoint"
-    base.mkdir()
-    (base / "weights").write_text("one")
-    write_pointer(base, tmp_path / "pretrain")
-    (base / "weights").write_text("other")
+    base = tmp_path / place
+    if base != checkpoint:
+        shutil.copytree(checkpoint, base)
+    write_pointer(base, tmp_path / "pretrain", str(base))
+    (weights,) = (base / "unet").glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(ConfigError, match=r"found it changed or gone\. Run `dvc repro -f pretrain`"):
         follow_pointer(tmp_path / "pretrain")
 
 
-def test_a_folder_is_its_own_source(tmp_path):
+@pytest.mark.parametrize("text", [None, "{", "[]", "{}", '{"folder": "/elsewhere", "digest": "1"}', '{"source": "a"}'])
+def test_a_damaged_pointer_is_refused(text, tmp_path):
+    """Otherwise a lost or older file would end in a traceback."""
+    if text:
+        (tmp_path / "base.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"Expected a base's source and digest in .*base\.json, found .*Run `dvc repro -f pretrain`"):
+        follow_pointer(tmp_path)
+
+
+def test_a_folder_is_its_own_source(checkpoint):
     """Otherwise a downloaded checkpoint would be looked up on a hub."""
-    assert locate(str(tmp_path)) == tmp_path.resolve()
+    assert locate(str(checkpoint)) == checkpoint.resolve()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (shutil.rmtree, r"found no model_index.json in"),
+        (lambda folder: set_in(folder / "model_index.json", unet=["diffusers", "FluxTransformer2DModel"]), "Expected unet to be one of"),
+        (lambda folder: set_in(folder / "scheduler/scheduler_config.json", prediction_type="v_prediction"), "predicts epsilon, found"),
+        (
+            lambda folder: (folder / "vae/diffusion_pytorch_model.safetensors").unlink(),
+            "Expected diffusion_pytorch_model.* in .*vae, found",
+        ),
+    ],
+)
+def test_a_folder_of_something_else_is_refused_at_once(spoil, message, checkpoint):
+    """Otherwise gigabytes would be read for a digest before `train`, the next verb, said what is wrong with the folder."""
+    spoil(checkpoint)
+    checkpoint.mkdir(exist_ok=True)
+    with pytest.raises(ConfigError, match=message):
+        locate(str(checkpoint))
+
+
+@pytest.mark.parametrize("source", ["", " "])
+def test_no_source_is_refused(source):
+    """Otherwise the working folder would be taken for the base."""
+    with pytest.raises(ConfigError, match=r"Expected base.source to be a folder .* or a hub id that can be fetched, found ' ?'"):
+        locate(source)

@@ -6,9 +6,10 @@ import shutil
 import pytest
 import torch
 from miniatures import defect_images, small_base, small_params
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from stage.base import load_base
+from stage.base_parts import base_digest
 from stage.checkpoints import load_checkpoint, save_checkpoint
 from stage.digests import LARGE, file_digest, folder_digest
 from stage.params import ConfigError
@@ -79,7 +80,7 @@ def test_checkpoint_names_its_base(saved):
     """Otherwise nobody could tell from a checkpoint which base to fetch for it: its name for people, its digest for the check."""
     _, base, folder = saved
     facts = json.loads((folder / "checkpoint.json").read_text())
-    assert (facts["base"], facts["base_digest"], facts["adapters"]) == ("acme/base", folder_digest(base), True)
+    assert (facts["base"], facts["base_digest"], facts["adapters"]) == ("acme/base", base_digest(base), True)
 
 
 def test_checkpoint_without_adapters(tmp_path):
@@ -101,6 +102,48 @@ def test_a_base_may_move(saved, tmp_path):
     _, base, folder = saved
     shutil.copytree(base, tmp_path / "elsewhere")
     assert load_checkpoint(tmp_path / "elsewhere", folder).digest == load_checkpoint(base, folder).digest
+
+
+def cut(path, length):
+    path.write_bytes(path.read_bytes()[:length])
+
+
+def drop(path, name):
+    """Leave out one entry of the weights, or of the facts."""
+    if path.suffix == ".json":
+        path.write_text(json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != name}))
+    else:
+        save_file({key: value for key, value in load_file(path).items() if key != name}, path)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda folder: cut(folder / "adapters.safetensors", 0),
+        lambda folder: cut(folder / "adapters.safetensors", 100),
+        lambda folder: cut(folder / "adapters.safetensors", -10),
+        lambda folder: (folder / "adapters.safetensors").unlink(),
+        lambda folder: drop(folder / "adapters.safetensors", "tokens"),
+        lambda folder: drop(folder / "adapters.safetensors", "bounds"),
+        lambda folder: drop(folder / "adapters.safetensors", min(load_file(folder / "adapters.safetensors"))),
+        lambda folder: cut(folder / "checkpoint.json", 0),
+        lambda folder: cut(folder / "checkpoint.json", 100),
+        lambda folder: (folder / "checkpoint.json").write_bytes(b"\xff[]"),
+        lambda folder: (folder / "checkpoint.json").unlink(),
+        lambda folder: drop(folder / "checkpoint.json", "types"),
+        lambda folder: drop(folder / "checkpoint.json", "base_digest"),
+        shutil.rmtree,
+    ],
+)
+def test_a_damaged_checkpoint_is_refused(spoil, saved, tmp_path):
+    """Otherwise a full disk or an older version would end in a traceback, without a word on what to do."""
+    _, base, folder = saved
+    damaged = shutil.copytree(folder, tmp_path / "bottle")
+    spoil(damaged)
+    with pytest.raises(
+        ConfigError, match=r"^Expected a complete checkpoint with .*bottle/.*, found \w+: .*\. Run `dvc repro -f train@bottle`\.$"
+    ):
+        load_checkpoint(base, damaged)
 
 
 def test_digest_of_a_file_is_sha256(tmp_path):

@@ -91,7 +91,19 @@ def test_no_component_vanishes_in_a_window(mask: np.ndarray, crop: Crop, base_si
 
     assert seen.shape == (base_size, base_size)
     labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
-    assert set(labels[held(mask, place, seen.astype(np.float32))]) == set(range(1, count + 1))
+    made = held(mask, place, seen.astype(np.float32))
+    assert set(labels[made]) == set(range(1, count + 1))
+    assert place.side <= base_size or np.array_equal(made, mask == 1)
+
+
+def test_a_scratch_in_a_reduced_window_keeps_its_length() -> None:
+    """One cell of it would be made, and the sample accepted with a label of which nearly all is background."""
+    mask = boxed(512, 250, 20, 3, 460)
+    place = window(mask, Crop(below=0, defect_share=0.25, smallest=16), 64)
+    seen = cut(mask, place, 64)
+
+    assert place.side > 64
+    assert held(mask, place, seen.astype(np.float32)).sum() == 3 * 460
 
 
 def test_enlarging_by_a_whole_factor_repeats_pixels() -> None:

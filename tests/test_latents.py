@@ -11,7 +11,7 @@ from stage.codec import PatchCodec
 from stage.crops import cut, window
 from stage.examples import DefectImages
 from stage.latents import CachedLatents
-from stage.params import Method
+from stage.params import ConfigError, Method
 
 CELLS = SIZE // PATCH
 LARGE = 3 * SIZE
@@ -113,3 +113,32 @@ def test_whole_images_are_hidden_by_any_normal_one() -> None:
     drawn = cached.normals(rows, variants, torch.Generator().manual_seed(4))
 
     assert torch.equal(drawn, cached.normal[torch.randint(5, (4,), generator=torch.Generator().manual_seed(4))])
+
+
+def specks() -> DefectImages:
+    """As `photographs`, the first crack and the spot one pixel each: under half a cell of two."""
+    data = photographs(SIZE)
+    data.masks[:2] = 0
+    data.masks[:2, 3, 3] = 1
+    return data
+
+
+def test_an_image_whose_defect_has_no_cell_is_left_out_and_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """Under an empty mask a visible defect teaches the network to draw defects beside their masks."""
+    data = specks()
+    data.defects[:] = ["crack"] * 3
+    cached = CachedLatents.encode(
+        small_base(), data, method().model_copy(update={"mask_reduction": "antialias"}), augment=False, image_size=SIZE
+    )
+
+    assert len(cached.latents) == 1
+    assert cached.masks.any()
+    assert "2 of 3 training images of bottle have no cell" in capsys.readouterr().err
+
+
+def test_a_type_without_any_cell_is_refused() -> None:
+    """A night's training would know nothing of the type that it is asked for."""
+    with pytest.raises(ConfigError, match=r"found none of spot with method.mask_reduction antialias\. Set it to max"):
+        CachedLatents.encode(
+            small_base(), specks(), method().model_copy(update={"mask_reduction": "antialias"}), augment=False, image_size=SIZE
+        )

@@ -1,4 +1,4 @@
-"""The noise of the background on its way through the sampler, for each `known_region`, named intervals and number of steps (METHOD 5)."""
+"""The noise of the background on its way through the sampler, for each `known_region`, named intervals and number of steps."""
 
 import math
 import re

@@ -33,6 +33,8 @@ def changed(tmp_path: Path, section: str, key: str, value: Any) -> Path:
         ("train", "adapter_widths", [], "at least 1 item"),
         ("base", "prompts", {"normal": "{category}", "defect": "{type}", "isolated": "x"}, "only fields"),
         ("base", "prompts", {"normal": "", "defect": "x", "isolated": "x"}, "not empty"),
+        ("synthesize", "perlin", {"exponents": [5, 0], "threshold": 0.5, "max_components": 8}, r"are \[low, high\], found \[5, 0\]"),
+        ("base", "source", "", "at least 1 character"),
         ("train", "learning_rate", "fast", r"train.learning_rate: .* \(found 'fast'\)"),
         ("train", "speed", 1, "train.speed: Extra inputs are not permitted"),
     ],
@@ -41,6 +43,29 @@ def test_values_that_cannot_work_are_refused_at_once(tmp_path: Path, section: st
     """A night's training would end in a traceback, or a part of the method be off without a word."""
     with pytest.raises(ConfigError, match=message):
         load_params(changed(tmp_path, section, key, value))
+
+
+@pytest.mark.parametrize(("jump_length", "resamplings"), [(50, 10), (10, 1)])
+def test_a_resampling_that_never_goes_back_is_refused(tmp_path: Path, jump_length: int, resamplings: int) -> None:
+    """The results would be called RePaint's, and be those of `fresh`."""
+    yaml = YAML()
+    content = yaml.load(ROOT / "params.yaml")
+    content["synthesize"] |= {"known_region": "fresh_resample", "jump_length": jump_length, "resamplings": resamplings}
+    yaml.dump(content, tmp_path / "params.yaml")
+
+    with pytest.raises(ConfigError, match=f"jump_length is under synthesize.steps .*found {jump_length}, 50 and {resamplings}"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_a_category_named_twice_is_refused(tmp_path: Path) -> None:
+    """DVC would say that two stages have one name, and not where."""
+    yaml = YAML()
+    content = yaml.load(ROOT / "params.yaml")
+    content["categories"] = ["fabric", "fabric"]
+    yaml.dump(content, tmp_path / "params.yaml")
+
+    with pytest.raises(ConfigError, match="categories differ, found fabric, fabric"):
+        load_params(tmp_path / "params.yaml")
 
 
 def test_unknown_and_missing_keys_are_named_together(tmp_path: Path) -> None:

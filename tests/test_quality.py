@@ -114,13 +114,13 @@ def test_a_defect_without_a_cell_is_rejected_however_it_looks() -> None:
     assert (verdict.visible, verdict.reason) == (0, "1 of 1 defects have no cell on the latent grid")
 
 
-def test_a_defect_is_held_by_one_of_its_pixels() -> None:
-    """Large defects would be rejected for a corner that the grid rounds away."""
+@pytest.mark.parametrize(("pixels", "verdict"), [(5, "accepted"), (4, "rejected")])
+def test_a_defect_is_held_by_half_of_its_pixels(pixels: int, verdict: str) -> None:
+    """Large defects would be rejected for a corner that the grid rounds away, or a scratch accepted of which one end was made."""
     sample = Pair(GREY + 50, np.ones((3, 3), np.uint8))
-    held = np.zeros((3, 3), bool)
-    held[1, 1] = True
+    held = np.arange(9).reshape(3, 3) < pixels
 
-    assert judge(sample, GREY, 8.0, held).verdict == "accepted"
+    assert judge(sample, GREY, 8.0, held).verdict == verdict
 
 
 def test_pixels_that_touch_at_a_corner_are_one_defect() -> None:

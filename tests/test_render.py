@@ -1,6 +1,7 @@
 """Rendering: a sample is a pure function of its row, and outside the mask it is the photograph, byte for byte."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -280,3 +281,14 @@ def test_a_batch_says_what_the_grid_could_not_hold(factory: Factory, rows: list[
     write_batch(renderer, [row], spot, params.synthesize, origin=origin(), file=tmp_path / "b.parquet")
 
     assert pq.read_table(tmp_path / "b.parquet")["reason"].to_pylist() == ["1 of 1 defects have no cell on the latent grid"]
+
+
+def test_latents_that_are_not_finite_are_no_sample(factory: Factory, rows: list[PlanRow]) -> None:
+    """They would be black pixels, which pass for a defect of high contrast."""
+    renderer = factory.renderer()
+    low = renderer.rule.x_0_bounds
+    assert low is not None
+    renderer.rule = replace(renderer.rule, x_0_bounds=(low[0] * torch.nan, low[1] * torch.nan))
+
+    with pytest.raises(ValueError, match=r"finite latents, found nan or inf in the batch of part/.*synthesize.precision to float32"):
+        renderer.render(rows[:2], factory.source())

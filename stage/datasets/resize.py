@@ -16,9 +16,10 @@ def resize_image(pixels: np.ndarray, size: int) -> np.ndarray:
 
 
 def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
-    """A mask (H, W) as (S, S): cells covered by defect to one half or more, and one cell for each spot that would vanish.
+    """A mask (H, W) as (S, S): cells covered by defect to one half or more, and those of each defect that would vanish.
 
-    A spot is an 8-connected component. It vanishes where no kept cell touches it; then its most covered cell is kept.
+    A defect is an 8-connected component. It vanishes where no kept cell touches it: a spot under half a cell, a thin line. Then
+    every cell is kept that it covers at least half as much as its most covered one, so that a line stays a line.
     """
     if not mask.any():
         return np.zeros((size, size), np.uint8)
@@ -30,8 +31,13 @@ def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
     for number, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
         own = down[:, rows] @ (labels[rows, columns] == number) @ across[columns]
         if not is_kept[own > 0].any():
-            rescued.flat[own.argmax()] = True
+            rescued |= own >= own.max() / 2
     return (is_kept | rescued).astype(np.uint8)
+
+
+def covered(mask: np.ndarray, size: int) -> np.ndarray:
+    """A mask (H, W) as (S, S): every cell that a defect pixel touches."""
+    return (_overlaps(mask.shape[0], size) @ mask @ _overlaps(mask.shape[1], size).T > 0).astype(np.uint8)
 
 
 def _overlaps(native: int, size: int) -> np.ndarray:

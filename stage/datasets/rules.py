@@ -89,10 +89,13 @@ def check_rule(rule: FolderRule, categories: Sequence[str]) -> None:
     for key in FolderRule.model_fields:
         problem = _problem(key, getattr(rule, key))
         if problem:
-            raise ConfigError(f"Expected a pattern below the data folder in prepare.folder.{key}, found {getattr(rule, key)!r}: {problem}.")
+            raise ConfigError(
+                f"Expected a pattern below the data folder in prepare.folder.{key}, found {getattr(rule, key)!r}: {problem}. Correct it in params.yaml."
+            )
     if ("{defect}" in rule.image) != ("{defect}" in rule.mask):
         raise ConfigError(
-            "Expected {defect} in both of prepare.folder.image and prepare.folder.mask or in neither: a mask belongs to one image."
+            "Expected {defect} in both of prepare.folder.image and prepare.folder.mask or in neither, since a mask belongs to one image, "
+            f"found {rule.image!r} and {rule.mask!r}. Correct one of them in params.yaml."
         )
     without = [key for key in ("normal", "image", "mask") if "{category}" not in getattr(rule, key)]
     if without and len(categories) > 1:
@@ -103,16 +106,28 @@ def check_rule(rule: FolderRule, categories: Sequence[str]) -> None:
 
 
 def _problem(key: str, text: str) -> str:
+    return _unsafe(text) or (_not_one_file(text) if key == "groups" else _not_one_place(key, text))
+
+
+def _unsafe(text: str) -> str:
     parts = PurePosixPath(text).parts
     if text.startswith(("/", "~")) or ".." in parts or "\\" in text or re.match(r"[A-Za-z]:", text):
         return "it may not be absolute, leave the folder by '..', or hold a backslash"
     if "**" in text:
         return "`*` stays within one name, so `**` has no meaning here"
     unknown = [token for token in re.findall(r"\{\w*\}", text) if token not in PLACEHOLDERS]
-    if unknown:
-        return f"{unknown[0]} is unknown; there are {', '.join(PLACEHOLDERS)}"
-    if key == "groups":
-        return "it names one file, so {defect}, {name} and `*` have no place in it" if re.search(r"\{(defect|name)\}|\*", text) else ""
+    return f"{unknown[0]} is unknown; there are {', '.join(PLACEHOLDERS)}" if unknown else ""
+
+
+def _not_one_file(text: str) -> str:
+    return "it names one file, so {defect}, {name} and `*` have no place in it" if re.search(r"\{(defect|name)\}|\*", text) else ""
+
+
+def _not_one_place(key: str, text: str) -> str:
     if not text:
         return "" if key in ("test_normal", "foreground") else "it is empty"
-    return "" if "{name}" in PurePosixPath(text).name else "its last part holds no {name}"
+    if "{name}" not in PurePosixPath(text).name:
+        return "its last part holds no {name}"
+    if touching := re.search(r"\{\w*\}\{\w*\}", text):
+        return f"nothing says where the first of {touching[0]} ends; there must be something between them"
+    return "normal images have no {defect}" if key in NORMAL and "{defect}" in text else ""

@@ -71,11 +71,15 @@ def mask_digest(mask: Mask) -> str:
 
 
 def drawn(part: Mask, perlin: Perlin, random: np.random.Generator) -> Mask:
-    """A Perlin mask on an object, never empty: the first of 50 that meets it, in few enough components, or else a round spot."""
-    height, width = part.shape
+    """A Perlin mask on an object, never empty: the first of 50 that meets it, in few enough components, or else a round spot.
+
+    The noise is as large as the object's bounding box: on a small object in a large photograph it would be drawn for nothing.
+    """
+    box = bounding_box(part)
+    mask = np.zeros_like(part)
     for _ in range(TRIES):
-        mask = perlin_mask(height, width, perlin, random) * part
-        if 0 < components(mask).max() <= perlin.max_components:
+        mask[box] = perlin_mask(*part[box].shape, perlin, random) * part[box]
+        if 0 < components(mask[box]).max() <= perlin.max_components:
             return mask
     return _spot(part, random)
 
@@ -122,6 +126,9 @@ def places_on(mask: Mask, part: Mask) -> Places:
     rows, columns = bounding_box(coarse_mask)
     small = coarse_mask[rows, columns].astype(np.float64)
     overlaps = np.rint(fftconvolve(coarse_part.astype(np.float64), small[::-1, ::-1], mode="valid"))
+    if not overlaps.max():  # no block is wholly object, as of a wire: by the share of each
+        coarse_part = block_reduce(part.astype(np.float64), step, np.mean)
+        overlaps = fftconvolve(coarse_part, small[::-1, ::-1], mode="valid").round(6)
     good = np.packbits((overlaps == overlaps.max()) & (overlaps > 0))
     return Places(good, overlaps.shape[1], step, Shift(rows.start, columns.start))
 

@@ -22,7 +22,7 @@ FIRST_ATTEMPT = 0
 def make_plan(
     catalog: pd.DataFrame, params: Synthesize, templates: Prompts, *, source: Source, settings: str, root_seed: int
 ) -> list[PlanRow]:
-    """`count` rows per defect type of a category's catalog, sorted by type and ordinal (METHOD 7).
+    """`count` rows per defect type of a category's catalog, sorted by type and ordinal (IV-A).
 
     Each pairs a random normal training image with a mask of that type from the generator's third, or with one of noise.
     `source` holds their pixels, from which the mask finds its place.

@@ -63,11 +63,16 @@ class Renderer:
         cells = torch.stack([views[k].cells for k in slots]).to(self.device)
         predict = partial(self._predict_noise, number=self.generator.types.index(rows[0].defect))
         x_0 = sample(predict, x_back, cells, moves=self.moves, rule=self.rule, draw=RowNoise([rows[k] for k in slots], x_back))
+        if not torch.isfinite(x_0).all():  # as pixels they would be black, and pass for a defect
+            raise ValueError(
+                f"Expected finite latents, found nan or inf in the batch of {rows[0].sample_id}. "
+                "Set synthesize.precision to float32, or train again with a lower train.learning_rate."
+            )
         made = zip(tensor_to_pixels(self.generator.base.decode(x_0)), backgrounds, masks, views, strict=False)
         return [Pair(paste(new, old, mask, view.place, self.params.feather), mask) for new, old, mask, view in made]
 
     def held(self, mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """The defect pixels (H, W) that have a cell on the latent grid; no other component of the mask can be made."""
+        """The defect pixels (H, W) that have a cell on the latent grid; none of the others can be made."""
         place, cells = self._view(mask)
         return held(mask, place, cells[0].numpy())
 

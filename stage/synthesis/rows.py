@@ -6,7 +6,7 @@ from typing import NamedTuple
 class Verdict(NamedTuple):
     """`contrast`: mean absolute difference to the background inside the mask; `outside`: largest one outside it; both of 255.
 
-    Of the mask's `components`, `visible` ones have a cell on the latent grid and contrast enough.
+    Of the mask's `components`, `visible` ones lie on cells of the latent grid, half of their pixels or more, and have contrast enough.
     """
 
     contrast: float

@@ -38,6 +38,24 @@ def test_a_spot_of_one_pixel_keeps_the_cell_it_lies_in() -> None:
     assert np.argwhere(prepared).tolist() == [[0, 1], [3, 0]]
 
 
+@pytest.mark.parametrize("width", [1, 2, 3])
+@pytest.mark.parametrize("row", range(500, 508))
+def test_a_thin_line_stays_a_line(width: int, row: int) -> None:
+    """A scratch would be one pixel of the label wherever it does not meet the grid, and all of it in the photograph."""
+    mask = np.zeros((1024, 1024), np.uint8)
+    mask[row : row + width, 20:1000] = 1
+
+    assert resize_mask(mask, 256).any(0).sum() == 245
+
+
+def test_a_diagonal_hair_stays_a_hair() -> None:
+    """As a line along the grid; a cell of its path may hold little of it."""
+    prepared = resize_mask(np.eye(1000, dtype=np.uint8), 250)
+
+    assert prepared.any(0).all()
+    assert prepared.sum() <= 2 * 250
+
+
 @pytest.mark.parametrize("shape", [(30, 30), (31, 64), (5, 3)])
 def test_empty_and_full_masks_stay_so(shape: tuple[int, int]) -> None:
     """A normal image would get a defect, or a whole defect an edge."""

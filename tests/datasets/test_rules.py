@@ -70,7 +70,11 @@ def test_a_pattern_may_not_leave_the_folder(key: str, bad: str) -> None:
         ({"normal": "ok/*.png"}, "holds no {name}"),
         ({"image": ""}, "it is empty"),
         ({"groups": "{name}.csv"}, "names one file"),
-        ({"mask": "masks/{name}.png"}, "in both .* or in neither"),
+        ({"mask": "masks/{name}.png"}, r"in both .* or in neither.*, found 'MT_\{defect\}.*' and 'masks/\{name\}.png'\. Correct"),
+        ({"image": "{category}/{defect}{name}.png"}, r"where the first of \{defect\}\{name\} ends; .*\. Correct it in params.yaml"),
+        ({"normal": "ok/{defect}/{name}.png"}, "normal images have no {defect}"),
+        ({"test_normal": "test/{defect}/{name}.png"}, "normal images have no {defect}"),
+        ({"foreground": "foreground/{defect}_{name}.png"}, "normal images have no {defect}"),
     ],
 )
 def test_a_rule_that_cannot_work_is_refused(changes: dict[str, str], message: str) -> None:

@@ -29,6 +29,7 @@ run: setup  ## run the whole line on your images: make run DATA=<folder>
 	@echo "The report: file://$(CURDIR)/$(REPORT)"
 
 ablation: setup  ## run the six configurations of the paper's Fig. 6, and RePaint, and draw their bars (twice the time of the demo)
+	@stage ablation --check
 	@$(call REPRO,ablation/dvc.yaml)
 	@stage ablation
 

@@ -76,8 +76,17 @@ def results(*, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def ablation(output: Annotated[Path, typer.Option(help="Folder that gets the pictures.")] = Path("build/ablation")) -> None:
+def ablation(
+    *,
+    output: Annotated[Path, typer.Option(help="Folder that gets the pictures.")] = Path("build/ablation"),
+    check: Annotated[bool, typer.Option("--check", help="Only say whether the configurations fit params.yaml.")] = False,
+) -> None:
     """Show what `make ablation` found, and draw its bars."""
+    from stage.ablations import load_configurations, variants
+
+    if check:  # before the first of many hours, not after the last
+        variants(load_params(), load_configurations())
+        return
     from stage.ablation_results import ablation_table, read_ablations
     from stage.report.ablation import draw_ablation
 

@@ -22,7 +22,7 @@ MICRO = {
     "base": {"source": "scratch", "image_size": 32},
     "pretrain": {"iterations": 300, "batch": 4, "widths": [16, 16], "text_width": 16},
     "train": {"iterations": 4, "batch": 4, "adapter_widths": [16]},
-    "synthesize": {"count": 5, "batch": 4, "shard_rows": 4, "steps": 4},
+    "synthesize": {"count": 5, "batch": 4, "shard_rows": 4, "steps": 4, "jump_length": 2},
     "segment": {"iterations": 3, "batch": 4, "width": 8, "depths": [1, 1, 1, 1], "image_size": 32},
     "evaluate": {"gallery": 2},
     "execution": {"threads": 1, "save_every_s": 0.2},

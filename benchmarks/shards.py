@@ -30,10 +30,10 @@ from rich.console import Console
 from rich.table import Table
 
 from stage.digests import file_digest
+from stage.durable import sync
 from stage.pairs import Pair
 from stage.samples import FEATURES, SCHEMA, sample_row
 from stage.shards import SHARDS, read_samples, write_manifest, write_shards
-from stage.spool import sync
 from stage.synthesis.rows import Origin, PlanRow, Verdict
 
 PX, PHOTOGRAPHS, REPEATS = 256, 32, 7

@@ -14,12 +14,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from stage.batches import Spool
 from stage.claims import Owner, take
 from stage.jobs import Job, load_job, make_job
 from stage.miniature import CATEGORY, make_miniature
 from stage.params import load_params
 from stage.publication import publish_job
-from stage.spool import Spool
 from stage.worker import Rules, Worker, held
 
 SCALE = {  # the demo's networks, at half its steps and batch

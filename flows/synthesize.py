@@ -8,10 +8,10 @@ from prefect.cache_policies import NO_CACHE
 from flows.runtime import run
 from flows.workers import make_all
 from stage.base_source import follow_pointer
+from stage.batches import Spool
 from stage.jobs import make_job
 from stage.params import Params, load_params
 from stage.publication import publish_job
-from stage.spool import Spool
 
 CATALOGS = Path("data/prepare")
 BASE = Path("data/pretrain")

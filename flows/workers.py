@@ -21,10 +21,10 @@ from flows.engines import places, started
 from flows.tending import POLL_S, tend
 from stage.deaths import IncompleteRunError, check_complete, forgive
 from stage.device import device
+from stage.durable import write_whole
 from stage.jobs import Job, load_job
 from stage.params import Execution
 from stage.progress import check_stop, track
-from stage.spool import write_whole
 from stage.worker import drain, label
 
 WINDOW = 1024  # batches; workers take them in order, so what is newly settled lies at the front

@@ -104,10 +104,10 @@ def plan(
 ) -> None:
     """Plan the samples of trained categories and print each job's folder; refuse where the disk cannot hold them."""
     from stage.base_source import follow_pointer
+    from stage.batches import Spool
     from stage.device import device
     from stage.forecast import forecast
     from stage.jobs import make_job
-    from stage.spool import Spool
 
     params = load_params()
     for category in categories or params.categories:
@@ -146,8 +146,8 @@ def verify(
 def gc(*, dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False) -> None:
     """Remove from .spool the jobs and batches that no parameters of today want, nor those of the ablation."""
     from stage.ablations import load_configurations, variants
+    from stage.batches import Spool
     from stage.collection import collect
-    from stage.spool import Spool
 
     params = load_params()
     wanted = [params, *(variant for _, variant in variants(params, load_configurations()))]

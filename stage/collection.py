@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from stage.batches import Spool
 from stage.claims import is_alive
 from stage.jobs import Job, load_job
 from stage.pairs import CorruptShardError
 from stage.params import ConfigError, Params
 from stage.recipes import refuse_differences
-from stage.spool import Spool
 
 STALE_S = 3600.0  # after which a file under a temporary name belongs to nobody
 OF_THE_MACHINE = ("device", "precision")  # a job for a GPU is wanted on a machine without one, too

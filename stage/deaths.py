@@ -5,8 +5,8 @@ import secrets
 import shutil
 
 from stage.claims import is_alive
+from stage.durable import write_whole
 from stage.jobs import Job
-from stage.spool import write_whole
 
 
 class IncompleteRunError(ValueError):

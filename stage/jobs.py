@@ -14,9 +14,11 @@ from typing import NamedTuple
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from stage.batches import Spool
 from stage.datasets.table import read_catalog
 from stage.device import device
 from stage.digests import file_digest
+from stage.durable import sync, write_whole
 from stage.examples import CATALOG
 from stage.pairs import CorruptShardError
 from stage.params import Params, Section
@@ -24,7 +26,6 @@ from stage.plan_table import BATCHES, PLAN, read_rows, write_plan
 from stage.recipes import Recipe, deciding, digest_of, parameters_digest, refuse_differences
 from stage.samples import pixel_digest
 from stage.schedule import timesteps
-from stage.spool import Spool, sync, write_whole
 from stage.synthesis.plan import padded_plan
 from stage.synthesis.rows import Origin, PlanRow
 from stage.synthesis.source import read_source

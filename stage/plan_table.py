@@ -7,9 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stage.durable import sync
 from stage.recipes import digest_of
 from stage.samples import PLAN_SCHEMA
-from stage.spool import sync
 from stage.synthesis.rows import PlanRow
 
 PLAN, BATCHES = "plan.parquet", "batches.parquet"

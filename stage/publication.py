@@ -11,20 +11,20 @@ import pyarrow.parquet as pq
 from filelock import FileLock
 
 from stage.deaths import IncompleteRunError
+from stage.durable import sync
 from stage.faults import reached
 from stage.jobs import Batch, Job, load_job
 from stage.pairs import CorruptShardError
 from stage.progress import check_stop, track
 from stage.shards import Facts, write_manifest, write_shards
-from stage.spool import sync
 from stage.tables import write_tables
 
 
 def publish_job(folder: Path, output: Path) -> Facts:
     """Assemble a job's shards and tables beside `output`, then give them its name; returns the manifest.
 
-    Every batch is compared with its digest as it is read. Raises IncompleteRunError where one is missing, damaged or set aside;
-    what is damaged has then been dropped, so that workers make it again.
+    Every batch is compared with its digest as it is read. Raises IncompleteRunError where one is missing or set aside, and
+    CorruptShardError where one is damaged: workers look for that before they begin, and make it again.
     """
     job = load_job(folder)
     _refuse_incomplete(job)
@@ -45,11 +45,11 @@ def publish_job(folder: Path, output: Path) -> Facts:
 
 
 def _refuse_incomplete(job: Job) -> None:
-    if missing := job.unfinished():
+    if missing := job.left():
         aside = job.set_aside()
         told = "; ".join(f"batch {batch.number} was set aside: {aside[batch.number]}" for batch in missing if batch.number in aside)
         raise IncompleteRunError(
-            f"Expected every batch of {job.recipe.category} in the spool, found {len(missing)} missing or damaged, in {job.folder}. "
+            f"Expected every batch of {job.recipe.category} in the spool, found {len(missing)} missing, in {job.folder}. "
             f"{told or 'None was set aside.'} Run `dvc repro synthesize` again, which makes only these; delete {job.folder / 'aside'} "
             "to have those that were set aside tried again."
         )

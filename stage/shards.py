@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stage.digests import file_digest
+from stage.durable import sync, write_whole
 from stage.pairs import ROW_GROUP, CorruptShardError, Pairs
 from stage.samples import SCHEMA_VERSION, open_writer
-from stage.spool import sync, write_whole
 
 MANIFEST, SHARDS = "manifest.json", "shards"
 Facts = dict[str, Any]

@@ -17,11 +17,11 @@ from stage.checkpoints import FACTS as CHECKPOINT_FACTS
 from stage.datasets.rules import GOOD
 from stage.datasets.table import read_catalog
 from stage.digests import file_digest
+from stage.durable import sync
 from stage.examples import CATALOG
 from stage.jobs import Job
 from stage.plan_table import PLAN
 from stage.samples import PLAN_SCHEMA
-from stage.spool import sync
 
 TEXTS = ("path", "sha256", "kind", "category", "defect", "split", "group", "licence", "role")
 SOURCES = pa.schema([(name, pa.string()) for name in TEXTS])

@@ -16,6 +16,7 @@ import psutil
 import torch
 from numpy.random import Generator
 
+from stage.batches import Spool
 from stage.deaths import check_complete, forgive
 from stage.digests import folder_digest
 from stage.faults import FAULT
@@ -23,7 +24,6 @@ from stage.jobs import Job, load_job, make_job
 from stage.miniature import CATEGORY, Miniature
 from stage.publication import publish_job
 from stage.shards import SHARDS
-from stage.spool import Spool
 from stage.verification import verify
 from stage.worker import drain
 

@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 import torch
 
+from stage.batches import FencedError
 from stage.checkpoints import load_checkpoint
 from stage.claims import Claim, Owner, take
 from stage.deaths import blame, set_aside
 from stage.jobs import Batch, Job, load_job
 from stage.progress import check_stop, track
-from stage.spool import FencedError
 from stage.synthesis.batch import write_batch
 from stage.synthesis.render import Renderer
 from stage.synthesis.source import read_source

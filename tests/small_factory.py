@@ -11,6 +11,7 @@ import torch
 from miniatures import SIZE, small_base
 from PIL import Image
 
+from stage.batches import Spool
 from stage.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from stage.datasets.catalog import prepare
 from stage.examples import defect_images
@@ -20,7 +21,6 @@ from stage.latents import CachedLatents
 from stage.params import Params, load_params
 from stage.samples import SCHEMA
 from stage.shards import write_manifest, write_shards
-from stage.spool import Spool
 from stage.synthesis.batch import write_batch
 from stage.synthesis.render import Renderer
 from stage.synthesis.rows import Origin, PlanRow
@@ -60,7 +60,7 @@ class Factory(NamedTuple):
     def fill(self, job: Job, numbers: Iterable[int] | None = None) -> list[int]:
         """Render what is left of a job's batches, or those of these numbers, in that order; returns which."""
         keys = {batch.number: batch.key for batch in job.batches()}
-        chosen = [batch.number for batch in job.left()] if numbers is None else list(numbers)
+        chosen = [batch.number for batch in job.unfinished()] if numbers is None else list(numbers)
         settings, source = job.recipe.synthesize, self.source()
         renderer = self.renderer(**settings.model_dump()) if chosen else None
         for number in chosen:

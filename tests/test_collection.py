@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from small_factory import Factory, build
 
+from stage.batches import Spool
 from stage.claims import Owner, take
 from stage.collection import Garbage, collect
 from stage.jobs import Job
 from stage.publication import publish_job
-from stage.spool import Spool
 
 
 @pytest.fixture(scope="module")

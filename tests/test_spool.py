@@ -11,8 +11,10 @@ from types import ModuleType
 
 import pytest
 
+from stage.batches import FencedError, Spool
+from stage.durable import write_whole
 from stage.params import load_params
-from stage.spool import FencedError, Spool, code_digest, publish, spool_folder, work_key, write_whole
+from stage.spool import code_digest, publish, spool_folder, work_key
 
 PARAMS = load_params(Path(__file__).parents[1] / "params.yaml")
 
@@ -227,7 +229,7 @@ def test_what_fails_leaves_nothing(spool: Spool) -> None:
 @pytest.mark.parametrize("point", ["before_write", "after_write", "after_fsync", "after_rename"])
 def test_killed_at_any_point_a_batch_is_whole_or_not_there(spool: Spool, point: str) -> None:
     """Half a batch would count as finished. Work of the killed process is made again in its place."""
-    code = f"from pathlib import Path; from stage.spool import Spool; Spool(Path({str(spool.root)!r})).keep({KEY!r}, lambda p: p.write_bytes(b'rows'))"
+    code = f"from pathlib import Path; from stage.batches import Spool; Spool(Path({str(spool.root)!r})).keep({KEY!r}, lambda p: p.write_bytes(b'rows'))"
     root = Path(__file__).parents[1]
     environment = {**os.environ, "STAGE_FAULT": point, "PYTHONPATH": str(root)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, check=False)

@@ -18,7 +18,7 @@ from small_factory import Factory, build
 
 from stage.publication import publish_job
 from stage.samples import open_writer
-from stage.shards import data_digest, pixel_digest_of
+from stage.shards import data_digest, manifest_text, pixel_digest_of, seal
 from stage.verification import verify
 
 Rows = list[dict[str, Any]]
@@ -52,6 +52,11 @@ def manifest(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "manifest.json").read_text())
 
 
+def tell(folder: Path, told: dict[str, Any]) -> None:
+    """Another manifest, sealed as the product seals it: what is wrong is then in what it says."""
+    (folder / "manifest.json").write_text(manifest_text(told | {"seal": seal(told)}))
+
+
 def with_digests(folder: Path) -> None:
     """Make the manifest agree with the first shard as it is now: what is wrong is then in the rows alone."""
     told, path = manifest(folder), first_shard(folder)
@@ -60,7 +65,7 @@ def with_digests(folder: Path) -> None:
     shard |= {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "pixels": pixel_digest_of([rows]), "rows": len(rows)}
     told["count"] = sum(shard["rows"] for shard in told["shards"])
     told["rejected"] = told["count"] - told["accepted"]
-    (folder / "manifest.json").write_text(json.dumps(told | {"digest": data_digest(told["shards"])}))
+    tell(folder, told | {"digest": data_digest(told["shards"])})
 
 
 def rewrite(folder: Path, change: Callable[[Rows], None]) -> None:
@@ -124,10 +129,26 @@ def test_a_damaged_manifest_is_found(folder: Path, content: str | None) -> None:
     assert what.lower().startswith("expected")
 
 
+def test_a_manifest_that_was_changed_by_hand_is_found(folder: Path) -> None:
+    """A count, or a digest, could be made to fit anything."""
+    (folder / "manifest.json").write_text(manifest_text(manifest(folder) | {"count": 13}))
+
+    assert found(folder) == [("manifest.json", "expected it as it was written, found that its seal does not fit it")]
+
+
+@pytest.mark.parametrize("content", [{"schema_version": "1"}, {"schema_version": "1", "shards": [{}], "tables": {}}])
+def test_a_sealed_manifest_without_its_keys_is_found(folder: Path, content: dict[str, Any]) -> None:
+    """A traceback would say nothing to a user."""
+    tell(folder, content)
+
+    [(where, what)] = found(folder)
+    assert (where, what.partition(",")[0]) == ("manifest.json", "expected the keys of docs/data.md")
+
+
 @pytest.mark.parametrize("change", [{"count": 13}, {"accepted": 1}, {"digest": "0" * 64}])
 def test_a_manifest_that_does_not_add_up_is_found(folder: Path, change: dict[str, Any]) -> None:
     """The report would say that there are more samples than there are."""
-    (folder / "manifest.json").write_text(json.dumps(manifest(folder) | change))
+    tell(folder, manifest(folder) | change)
 
     [(where, what)] = found(folder)
     assert where == "manifest.json"
@@ -136,7 +157,7 @@ def test_a_manifest_that_does_not_add_up_is_found(folder: Path, change: dict[str
 
 def test_another_schema_version_is_not_guessed_at(folder: Path) -> None:
     """Columns would be taken for what they are not."""
-    (folder / "manifest.json").write_text(json.dumps(manifest(folder) | {"schema_version": "2"}))
+    tell(folder, manifest(folder) | {"schema_version": "2"})
 
     assert found(folder) == [("manifest.json", "expected schema version 1, found 2")]
 
@@ -145,7 +166,7 @@ def test_a_path_that_leaves_the_folder_is_not_followed(folder: Path) -> None:
     """A data set from elsewhere could have any file of the machine read."""
     told = manifest(folder)
     told["shards"][0]["path"] = "../" + told["shards"][0]["path"]
-    (folder / "manifest.json").write_text(json.dumps(told))
+    tell(folder, told)
 
     assert (told["shards"][0]["path"], "expected a path within the folder, found one that leaves it") in found(folder)
 

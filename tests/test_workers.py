@@ -17,10 +17,10 @@ import yaml
 from source_tree import ROOT
 
 from flows.engines import parse_tokens, places
+from stage.batches import Spool
 from stage.jobs import Job, load_job, make_job
 from stage.miniature import make_miniature
 from stage.params import ConfigError, Execution, load_params
-from stage.spool import Spool
 
 PROBE = """
 import sys

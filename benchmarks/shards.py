@@ -32,8 +32,9 @@ from rich.table import Table
 from stage.digests import file_digest
 from stage.durable import sync
 from stage.pairs import Pair
+from stage.published import read_samples
 from stage.samples import FEATURES, SCHEMA, sample_row
-from stage.shards import SHARDS, read_samples, write_manifest, write_shards
+from stage.shards import SHARDS, write_manifest, write_shards
 from stage.synthesis.rows import Origin, PlanRow, Verdict
 
 PX, PHOTOGRAPHS, REPEATS = 256, 32, 7

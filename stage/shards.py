@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stage.digests import file_digest
 from stage.durable import sync, write_whole
-from stage.pairs import ROW_GROUP, CorruptShardError, Pairs
+from stage.pairs import ROW_GROUP
 from stage.samples import SCHEMA_VERSION, open_writer
 
 MANIFEST, SHARDS = "manifest.json", "shards"
@@ -73,24 +72,6 @@ def seal(manifest: Facts) -> str:
 def data_digest(shards: Iterable[Facts]) -> str:
     """SHA-256 of the shards' pixel digests; the name of a version of the data."""
     return hashlib.sha256("".join(shard["pixels"] for shard in shards).encode()).hexdigest()
-
-
-def read_manifest(folder: Path) -> Facts:
-    """What a published folder says that it holds; raises CorruptShardError."""
-    try:
-        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CorruptShardError(
-            f"Expected {MANIFEST} beside the published samples in {folder}, found none. Run `dvc repro synthesize`."
-        ) from None
-    except ValueError as error:
-        raise CorruptShardError(f"Expected JSON in {folder / MANIFEST}, found {error}. Run `dvc repro synthesize`.") from None
-
-
-def read_samples(folder: Path, *, accepted_only: bool) -> Pairs:
-    """The samples of a published folder, decoded when asked for; raises CorruptShardError."""
-    where = pc.field("verdict") == "accepted" if accepted_only else None
-    return Pairs.read([folder / shard["path"] for shard in read_manifest(folder)["shards"]], where)
 
 
 def pixel_digest_of(tables: Iterable[pa.Table | pa.RecordBatch]) -> str:

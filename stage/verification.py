@@ -16,8 +16,9 @@ from PIL import Image
 
 from stage.digests import file_digest
 from stage.pairs import CorruptShardError, decode_image, decode_mask
+from stage.published import read_manifest
 from stage.samples import SCHEMA, SCHEMA_VERSION, mark, pixel_digest
-from stage.shards import MANIFEST, Facts, data_digest, manifest_text, pixel_digest_of, read_manifest, seal
+from stage.shards import MANIFEST, Facts, data_digest, manifest_text, pixel_digest_of, seal
 from stage.synthesis.rows import PlanRow
 
 PLAN, SOURCES, CHECKPOINTS = "plan.parquet", "sources.parquet", "checkpoints.parquet"

@@ -14,9 +14,9 @@ from stage.datasets.layouts import detect_layout
 from stage.examples import CATALOG, pairs_of
 from stage.export import component, export_mvtec
 from stage.pairs import Pair
+from stage.published import read_samples, sample_rows
 from stage.quality import Verdict
 from stage.samples import sample_row
-from stage.shards import read_samples
 
 ROOT = Path(__file__).parents[1]
 
@@ -162,8 +162,7 @@ export_mvtec(Path({str(data)!r}), {CATEGORY!r}, Path({str(tmp_path / "export")!r
 
 
 def _largest(data: Path) -> int:
-    samples = read_samples(data / "synthesize" / CATEGORY, accepted_only=True)
-    return max(len(cell["bytes"]) for cell in samples.table["image"].to_pylist())
+    return max(len(row["image"]["bytes"]) for row in sample_rows(data / "synthesize" / CATEGORY, ["image"]))
 
 
 def test_what_is_missing_is_named(data: Path, tmp_path: Path) -> None:

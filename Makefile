@@ -59,7 +59,7 @@ endef
 	@echo "Setting up .venv: 3 GB, a few minutes the first time."
 	@$(PYTHON) -m venv .venv
 	@$(PIP) install "torch==$(call PIN,torch)"
-	@$(PIP) install --editable '.[dev]'
+	@$(PIP) install --editable '.[dev,s3-test]'
 	@# docs/decisions/0002: the same OpenCV without the system library libGL.
 	@$(PIP) install --no-deps --force-reinstall "opencv-python-headless==$(call PIN,opencv-python)"
 	@$(PIP) check

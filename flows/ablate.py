@@ -14,9 +14,11 @@ from flows.segment import OUTPUT as SCORES
 from flows.segment import score, sides, workplace
 from flows.segment import train as train_arm
 from flows.synthesize import OUTPUT as SAMPLES
-from flows.synthesize import plan, render, write_shards
+from flows.synthesize import plan
+from flows.synthesize import publish as publish_samples
 from flows.train import OUTPUT as CHECKPOINTS
 from flows.train import fine_tune
+from flows.workers import make_all
 from stage.ablations import RESULTS, SPECIMENS, Configuration, load_configurations, variants, write_specimens
 from stage.checkpoints import WEIGHTS
 from stage.digests import file_digest
@@ -25,7 +27,7 @@ from stage.shards import MANIFEST
 from stage.spool import SPOOL, publish, spool_folder, work_key
 
 OUTPUT = Path("data/ablate")
-TRAIN, SYNTHESIZE, SEGMENT = PARTS = "ablate-train", "ablate-synthesize", "ablate-segment"  # in the spool, beside the main run's
+TRAIN, SEGMENT = PARTS = "ablate-train", "ablate-segment"  # in the spool, beside the main run's
 
 
 class Made(NamedTuple):
@@ -57,9 +59,7 @@ def make(category: str, configuration: Configuration, variant: Params, params: P
     if not configuration.overrides:
         return Made(configuration, CHECKPOINTS / category, SAMPLES / category, SCORES / category)
     checkpoint = checkpoint_of(category, variant, params)
-    rows = plan(category, variant)
-    finished = render(category, rows, variant, checkpoint=checkpoint, verb=SYNTHESIZE)
-    samples = write_shards(finished, rows, variant.synthesize.shard_rows)
+    samples = samples_of(category, checkpoint, variant)
     return Made(configuration, checkpoint, samples, scores_of(category, samples, variant))
 
 
@@ -68,6 +68,16 @@ def checkpoint_of(category: str, variant: Params, params: Params) -> Path:
     if (variant.method, variant.train) == (params.method, params.train):
         return CHECKPOINTS / category
     return fine_tune(category, variant, verb=TRAIN)
+
+
+def samples_of(category: str, checkpoint: Path, variant: Params) -> Path:
+    """The samples of a configuration, in the folder of their job; those that an earlier run published there are taken as they are."""
+    job = plan(category, checkpoint, variant)
+    samples = job / "samples"
+    if not (samples / MANIFEST).exists():
+        make_all(job, variant.execution)
+        publish_samples(job, samples)
+    return samples
 
 
 def scores_of(category: str, samples: Path, params: Params) -> Path | None:
@@ -111,8 +121,11 @@ def metrics(scores: Path) -> dict[str, dict[str, float]]:
 
 
 def drop_older(category: str, made: Sequence[Made]) -> None:
-    """Remove what the spool holds of other settings; this run's parts stay, so that a changed configuration costs only itself."""
-    used = {folder.parent for one in made for folder in (one.checkpoint, one.samples, one.scores) if folder}
+    """Remove trainings of other settings from the spool; this run's stay, so that a changed configuration costs only itself.
+
+    Samples lie with their jobs, which `stage gc` removes.
+    """
+    used = {folder.parent for one in made for folder in (one.checkpoint, one.scores) if folder}
     for older in {path for part in PARTS for path in (SPOOL / part / category).glob("*")} - used:
         shutil.rmtree(older)
 

@@ -11,13 +11,15 @@ from flows.runtime import run
 from stage.arms import Arm, arms
 from stage.device import device
 from stage.digests import file_digest
+from stage.durable import write_whole
 from stage.examples import CATALOG, pairs_of
 from stage.params import Params, load_params
 from stage.predictions import write_predictions
 from stage.progress import check_stop
+from stage.published import read_samples
 from stage.segmentation import evaluate_arm, train_segmenter
-from stage.shards import MANIFEST, read_samples
-from stage.spool import publish, spool_folder, work_key, write_whole
+from stage.shards import MANIFEST
+from stage.spool import publish, spool_folder, work_key
 
 CATALOGS = Path("data/prepare")
 SAMPLES = Path("data/synthesize")

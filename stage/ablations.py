@@ -10,9 +10,10 @@ import yaml
 from datasets import Features, Value
 from pydantic import Field, TypeAdapter, ValidationError
 
-from stage.pairs import write_table
+from stage.pairs import Pairs, write_table
 from stage.params import ConfigError, Params, Section
-from stage.shards import FEATURES, read_samples
+from stage.published import shard_paths
+from stage.samples import FEATURES
 
 CONFIGURATIONS = Path("ablation/configurations.yaml")
 RESULTS, SPECIMENS = "ablations.json", "specimens.parquet"  # what `ablate` publishes of a category
@@ -78,7 +79,7 @@ def variant(params: Params, configuration: Configuration) -> Params:
 
 def write_specimens(samples: Mapping[str, Path], path: Path) -> None:
     """The first SHOWN samples of every defect type, accepted or not, of every configuration's folder: the same plan rows under all."""
-    first = {name: read_samples(folder, accepted_only=False).table.filter(pc.field("ordinal") < SHOWN) for name, folder in samples.items()}
+    first = {name: Pairs.read(shard_paths(folder), pc.field("ordinal") < SHOWN).table for name, folder in samples.items()}
     rows = ({**row, "configuration": name} for name, table in first.items() for row in table.to_pylist())
     write_table(rows, Features({**FEATURES, "configuration": Value("string")}), path)
 

@@ -1,13 +1,15 @@
 """Published samples as loose files in MVTec AD's layout, which every training script of this field reads. Rebuilt at will."""
 
 import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from stage.datasets.rules import GOOD
 from stage.examples import pairs_of
-from stage.pairs import Pairs
 from stage.progress import track
-from stage.shards import read_samples
+from stage.published import PIXELS, read_manifest, sample_rows
 
 
 def export_mvtec(data: Path, category: str, output: Path) -> int:
@@ -18,14 +20,16 @@ def export_mvtec(data: Path, category: str, output: Path) -> int:
     target = output / category
     if target.exists():
         raise ValueError(f"Expected to make the folder {target}, found it there already. Remove it, or choose another one with --output.")
+    normal = pairs_of(data / "prepare" / category, "train", good=True).table["image"]
+    samples = data / "synthesize" / category
+    manifest = read_manifest(samples)
+    folders = {shard["defect"]: PurePosixPath("test", component(shard["defect"])) for shard in manifest["shards"]}
     partial = output / f".{category}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    normal = pairs_of(data / "prepare" / category, "train", good=True)
-    samples = read_samples(data / "synthesize" / category, accepted_only=True)
-    _write(normal, [PurePosixPath("train", GOOD)] * len(normal), partial, masks=False)
-    _write(samples, [PurePosixPath("test", component(name)) for name in samples.table["defect"].to_pylist()], partial, masks=True)
+    _write((_Entry(PurePosixPath("train", GOOD), {"image": cell["bytes"].as_py()}) for cell in normal), len(normal), partial)
+    _write(_accepted(samples, folders), manifest["accepted"], partial)
     partial.rename(target)
-    return len(samples)
+    return manifest["accepted"]
 
 
 def component(name: str) -> str:
@@ -35,16 +39,25 @@ def component(name: str) -> str:
     return name
 
 
-def _write(pairs: Pairs, folders: list[PurePosixPath], root: Path, *, masks: bool) -> None:
-    numbers: dict[PurePosixPath, int] = {}
-    columns = ("image", "mask") if masks else ("image",)
-    for index, folder in enumerate(
-        track(
-            folders, total=len(folders), label=f"export {root.name[1:].removesuffix('.partial')}, {'samples' if masks else 'normal images'}"
-        )
-    ):
-        numbers[folder] = (number := numbers.get(folder, -1) + 1)
-        places = {"image": root / folder / f"{number:06d}.png", "mask": root / "ground_truth" / folder.name / f"{number:06d}_mask.png"}
-        for column in columns:
-            places[column].parent.mkdir(parents=True, exist_ok=True)
-            places[column].write_bytes(pairs.table[column][index]["bytes"].as_py())
+class _Entry(NamedTuple):
+    """Where a picture goes, and the PNGs of it and of its mask, if it has one."""
+
+    folder: PurePosixPath
+    pngs: dict[str, bytes]
+
+
+def _accepted(samples: Path, folders: Mapping[str, PurePosixPath]) -> Iterator[_Entry]:
+    for row in sample_rows(samples, ["defect", "verdict", *PIXELS]):
+        if row["verdict"] == "accepted":
+            yield _Entry(folders[row["defect"]], {name: row[name]["bytes"] for name in PIXELS})
+
+
+def _write(entries: Iterable[_Entry], count: int, root: Path) -> None:
+    numbers: Counter[PurePosixPath] = Counter()
+    for folder, pngs in track(entries, total=count, label=f"export {root.name[1:].removesuffix('.partial')}"):
+        name = f"{numbers[folder]:06d}"
+        places = {"image": root / folder / f"{name}.png", "mask": root / "ground_truth" / folder.name / f"{name}_mask.png"}
+        for kind, png in pngs.items():
+            places[kind].parent.mkdir(parents=True, exist_ok=True)
+            places[kind].write_bytes(png)
+        numbers[folder] += 1

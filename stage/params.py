@@ -227,6 +227,10 @@ class Execution(Section):
     device: Literal["auto", "cpu", "cuda"]
     threads: Positive
     save_every_s: Rate
+    engine: Literal["local", "ray", "dask"]
+    workers: Annotated[int, Field(ge=0)]
+    max_deaths: Positive
+    lease_s: Rate
 
 
 class Params(Section):

@@ -11,20 +11,9 @@ from numpy.typing import NDArray
 from stage.components import components
 from stage.masks import bounding_box
 from stage.pairs import Pair
+from stage.synthesis.rows import Verdict
 
-
-class Verdict(NamedTuple):
-    """`contrast`: mean absolute difference to the background inside the mask; `outside`: largest one outside it; both of 255.
-
-    Of the mask's `components`, `visible` ones lie on cells of the latent grid, half of their pixels or more, and have contrast enough.
-    """
-
-    contrast: float
-    outside: int
-    components: int
-    visible: int
-    verdict: str
-    reason: str
+__all__ = ["Verdict", "judge"]
 
 
 class Defects(NamedTuple):

@@ -1,80 +1,130 @@
-"""Samples as Parquet: one row per sample with its plan row, verdict and pixels; shards of a fixed run, the manifest last."""
+"""Shards: fixed runs of samples as Parquet, whose bytes follow from their rows alone, and the manifest that says what is there.
+
+A shard holds `synthesize.shard_rows` ordinals of one defect type; its row groups hold 16, whatever the batches were.
+"""
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import pyarrow.compute as pc
+import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Features, Value
 
 from stage.digests import file_digest
-from stage.pairs import CorruptShardError, Pair, Pairs, image_cell, image_features, write_table
-from stage.quality import Verdict
-from stage.synthesis.rows import PlanRow
+from stage.durable import sync, write_whole
+from stage.pairs import ROW_GROUP
+from stage.samples import SCHEMA_VERSION, open_writer
 
-MANIFEST = "manifest.json"
-_KINDS = {str: "string", int: "int64", float: "float64"}
-FEATURES = Features(
-    {name: Value(_KINDS[kind]) for name, kind in {**PlanRow.__annotations__, **Verdict.__annotations__}.items()}
-    | {"checkpoint": Value("string")}
-    | dict(image_features())
-)
+MANIFEST, SHARDS = "manifest.json", "shards"
+Facts = dict[str, Any]
 
 
-def sample_row(row: PlanRow, sample: Pair, verdict: Verdict, *, checkpoint: str) -> dict[str, Any]:
-    """One row of a shard. Its PNGs say that they are synthetic, and which sample they are."""
-    text = {"Synthetic": "true", "Sample": row.sample_id}
-    pixels = {"image": image_cell(sample.image, text), "mask": image_cell(sample.mask, text)}
-    return {**row._asdict(), **verdict._asdict(), "checkpoint": checkpoint, **pixels}
+class _Place(NamedTuple):
+    """Where a row belongs, as its defect type and ordinal alone say."""
+
+    defect: str
+    run: int
+    group: int
 
 
-def write_samples(rows: Iterable[dict[str, Any]], path: Path) -> None:
-    """Write sample rows to a Parquet file, absent or complete."""
-    write_table(rows, FEATURES, path)
+def write_shards(samples: Iterable[pa.Table], shard_rows: int, folder: Path) -> list[Facts]:
+    """Write samples, sorted by defect type and ordinal and handed over in tables of any size; returns what the manifest says of them.
+
+    Holds no more than one of the tables and a row group at a time.
+    """
+    (folder / SHARDS).mkdir(parents=True, exist_ok=True)
+    runs = groupby(_row_groups(samples, shard_rows), key=lambda one: one[0][:2])
+    facts = [_write_shard(folder, defect, run, (rows for _, rows in groups)) for (defect, run), groups in runs]
+    sync(folder / SHARDS)
+    return facts
 
 
-def assemble(batches: Sequence[Path], shard_rows: int, folder: Path) -> dict[str, Any]:
-    """Write shards of `shard_rows` from finished batches, in their order, and the manifest; returns the manifest."""
-    shards: list[dict[str, Any]] = []
-    for number, rows in enumerate(_runs(batches, shard_rows)):
-        path = folder / f"shard-{number:05d}.parquet"
-        write_samples(rows, path)
-        accepted = sum(row["verdict"] == "accepted" for row in rows)
-        shards.append(
-            {"path": path.name, "rows": len(rows), "accepted": accepted, "sha256": file_digest(path), "pixels": _pixel_digest(rows)}
-        )
-    total, accepted = (sum(shard[key] for shard in shards) for key in ("rows", "accepted"))
-    digest = hashlib.sha256("".join(shard["pixels"] for shard in shards).encode()).hexdigest()
-    manifest = {"count": total, "accepted": accepted, "rejected": total - accepted, "digest": digest, "shards": shards}
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
-    return manifest
+def shard_name(defect: str, run: int) -> str:
+    """A path that no name in the data can lead astray: the safe characters of the type, and four digits of its digest."""
+    safe = re.sub(r"[^A-Za-z0-9_-]", "_", defect)[:40]
+    return f"{SHARDS}/{safe}-{hashlib.sha256(defect.encode()).hexdigest()[:4]}-{run:05d}.parquet"
 
 
-def read_samples(folder: Path, *, accepted_only: bool) -> Pairs:
-    """The samples of a published folder, decoded when asked for; raises CorruptShardError."""
-    if not (folder / MANIFEST).is_file():
-        raise CorruptShardError(f"Expected {MANIFEST} beside the published samples in {folder}, found none. Run `dvc repro synthesize`.")
-    manifest = json.loads((folder / MANIFEST).read_text())
-    where = pc.field("verdict") == "accepted" if accepted_only else None
-    return Pairs.read([folder / shard["path"] for shard in manifest["shards"]], where)
+def write_manifest(folder: Path, shards: list[Facts], **more: Any) -> Facts:
+    """Write and return what a folder holds; a folder without it holds nothing."""
+    count, accepted = (sum(shard[key] for shard in shards) for key in ("rows", "accepted"))
+    counts = {"count": count, "accepted": accepted, "rejected": count - accepted}
+    manifest = {"schema_version": SCHEMA_VERSION, **counts, "digest": data_digest(shards), **more, "shards": shards}
+    sealed = {**manifest, "seal": seal(manifest)}
+    write_whole(manifest_text(sealed), folder / MANIFEST)
+    return sealed
 
 
-def _runs(batches: Sequence[Path], size: int) -> Iterator[list[dict[str, Any]]]:
-    held: list[dict[str, Any]] = []
-    for path in batches:
-        held += pq.read_table(path).to_pylist()
-        while len(held) >= size:
-            yield held[:size]
-            held = held[size:]
-    if held:
-        yield held
+def manifest_text(manifest: Facts) -> str:
+    """How a manifest is written, to the byte."""
+    return json.dumps(manifest, indent=2) + "\n"
 
 
-def _pixel_digest(rows: Sequence[dict[str, Any]]) -> str:
+def seal(manifest: Facts) -> str:
+    """SHA-256 of a manifest without its seal: what finds a flipped bit in the manifest itself."""
+    return hashlib.sha256(manifest_text({key: value for key, value in manifest.items() if key != "seal"}).encode()).hexdigest()
+
+
+def data_digest(shards: Iterable[Facts]) -> str:
+    """SHA-256 of the shards' pixel digests; the name of a version of the data."""
+    return hashlib.sha256("".join(shard["pixels"] for shard in shards).encode()).hexdigest()
+
+
+def pixel_digest_of(tables: Iterable[pa.Table | pa.RecordBatch]) -> str:
+    """SHA-256 over each row's sample id and the bytes of its PNGs, in order; the same with any version of pyarrow."""
     digest = hashlib.sha256()
-    for row in rows:
-        digest.update(row["sample_id"].encode() + row["image"]["bytes"] + row["mask"]["bytes"])
+    for told in (told for table in tables for told in _pixels(table)):
+        digest.update(told)
     return digest.hexdigest()
+
+
+def _write_shard(folder: Path, defect: str, run: int, groups: Iterator[pa.Table]) -> Facts:
+    name, counts = shard_name(defect, run), {"rows": 0, "accepted": 0}
+    with open_writer(folder / name) as writer:
+        digest = pixel_digest_of(_written(groups, writer, counts))
+    sync(folder / name)
+    return {"path": name, "defect": defect, **counts, "sha256": file_digest(folder / name), "pixels": digest}
+
+
+def _written(groups: Iterator[pa.Table], writer: pq.ParquetWriter, counts: dict[str, int]) -> Iterator[pa.Table]:
+    """Each row group after it was written and counted."""
+    for table in groups:
+        writer.write_table(table)
+        counts["rows"] += len(table)
+        counts["accepted"] += table["verdict"].to_pylist().count("accepted")
+        yield table
+
+
+def _pixels(table: pa.Table | pa.RecordBatch) -> Iterator[bytes]:
+    for sample_id, image, mask in zip(*(table[name].to_pylist() for name in ("sample_id", "image", "mask")), strict=True):
+        yield sample_id.encode() + image["bytes"] + mask["bytes"]
+
+
+def _row_groups(samples: Iterable[pa.Table], shard_rows: int) -> Iterator[tuple[_Place, pa.Table]]:
+    held: list[pa.Table] = []
+    place: _Place | None = None
+    for table in samples:
+        start = 0
+        for here, same in groupby(_places(table, shard_rows)):
+            count = len(list(same))
+            if place not in (None, here):
+                yield place, _joined(held)
+                held = []
+            place = here
+            held.append(table.slice(start, count))
+            start += count
+    if place is not None:
+        yield place, _joined(held)
+
+
+def _joined(tables: list[pa.Table]) -> pa.Table:
+    return pa.concat_tables(tables).combine_chunks()
+
+
+def _places(table: pa.Table, shard_rows: int) -> list[_Place]:
+    identities = zip(table["defect"].to_pylist(), table["ordinal"].to_pylist(), strict=True)
+    return [_Place(defect, k // shard_rows, k % shard_rows // ROW_GROUP) for defect, k in identities]

@@ -36,13 +36,6 @@ def spool_folder(verb: str, category: str, key: str) -> Path:
     return folder
 
 
-def write_whole(text: str, path: Path) -> None:
-    """Write a small file that is absent or complete at any time."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-
-
 def publish(folder: Path, output: Path) -> None:
     """Copy a complete folder of the spool to a DVC output, which appears in one rename; drop older work of its verb and category.
 

@@ -1,21 +1,29 @@
 """A category drawn, prepared and given an untrained checkpoint in about a second: what the tests of the samples start from."""
 
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import torch
 from miniatures import SIZE, small_base
 from PIL import Image
 
+from stage.batches import Spool
 from stage.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from stage.datasets.catalog import prepare
 from stage.examples import defect_images
 from stage.generator import Generator
+from stage.jobs import Job, load_job, make_job
 from stage.latents import CachedLatents
 from stage.params import Params, load_params
+from stage.samples import SCHEMA
+from stage.shards import write_manifest, write_shards
+from stage.synthesis.batch import write_batch
 from stage.synthesis.render import Renderer
-from stage.synthesis.rows import PlanRow
+from stage.synthesis.rows import Origin, PlanRow
 from stage.synthesis.source import Source, read_source
 
 DEFECTS = {"crack": 6, "spot": 3}  # images; a third of each is the generator's
@@ -40,6 +48,26 @@ class Factory(NamedTuple):
 
     def source(self) -> Source:
         return read_source(self.catalog.parent)
+
+    def job(self, spool: Path, params: Params | None = None, **changes: object) -> Job:
+        """The job of the factory's parameters, or of these, some of `synthesize` changed."""
+        chosen = params or self.params
+        chosen = chosen.model_copy(update={"synthesize": chosen.synthesize.model_copy(update=changes)})
+        base, checkpoint = self.data / "pretrain" / "base", self.data / "train" / CATEGORY
+        folder = make_job(CATEGORY, catalog=self.catalog.parent, base=base, checkpoint=checkpoint, params=chosen, spool=Spool(spool))
+        return load_job(folder)
+
+    def fill(self, job: Job, numbers: Iterable[int] | None = None) -> list[int]:
+        """Render what is left of a job's batches, or those of these numbers, in that order; returns which."""
+        keys = {batch.number: batch.key for batch in job.batches()}
+        chosen = [batch.number for batch in job.unfinished()] if numbers is None else list(numbers)
+        settings, source = job.recipe.synthesize, self.source()
+        renderer = self.renderer(**settings.model_dump()) if chosen else None
+        for number in chosen:
+            origin = job.origin(keys[number])
+            write = partial(write_batch, renderer, job.rows(number), source, settings, origin=origin)
+            job.spool.keep(keys[number], lambda file, write=write: write(file=file))
+        return chosen
 
 
 def small_params() -> Params:
@@ -117,6 +145,18 @@ def plan_row(ordinal: int, **changes: object) -> PlanRow:
         licence="CC0-1.0",
     )
     return row._replace(**changes)
+
+
+def origin(**changes: object) -> Origin:
+    """Of samples that nothing made."""
+    whole = Origin("k" * 32, "c" * 64, "b" * 64, "p" * 32, "o" * 32, (999, 499), "torch 2.13.0", "cpu")
+    return whole._replace(**changes)
+
+
+def publish_rows(rows: list[dict[str, Any]], shard_rows: int, folder: Path) -> dict[str, Any]:
+    """Sample rows as they are published, without the tables beside the shards; returns the manifest."""
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    return write_manifest(folder, write_shards([table], shard_rows, folder))
 
 
 def _photograph(random: np.random.Generator) -> np.ndarray:

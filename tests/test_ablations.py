@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 from rich.console import Console
+from small_factory import publish_rows
 from test_report import catalog_rows, sample_rows, write_text
 
 from stage.ablation_results import MEAN, Bar, Group, ablation_table, read_ablations
@@ -18,7 +19,6 @@ from stage.report.ablation import draw_ablation
 from stage.report.bars import bars_figure, write_bars
 from stage.report.sheets import GAP, LABEL_HEIGHT, MARGIN, TITLE_HEIGHT
 from stage.report.side_by_side import TILE, side_by_side
-from stage.shards import assemble, write_samples
 
 ROOT = Path(__file__).parents[1]
 INTERVALS = ((800, 1000), (300, 400))  # IV-A
@@ -257,9 +257,8 @@ def test_the_svg_carries_its_numbers_as_text_and_names_from_data_as_they_are(tmp
 def publish_samples(data: Path, names: list[str]) -> None:
     """Four samples of fabric under every configuration, the fourth of them rejected."""
     write_table(catalog_rows("fabric", ["hole"]), FEATURES, data / "prepare" / "fabric" / "catalog.parquet")
-    write_samples(sample_rows("fabric", "hole"), data / "batch.parquet")
     for name in names:
-        assemble([data / "batch.parquet"], 3, data / name)
+        publish_rows(sample_rows("fabric", "hole"), 3, data / name)
     write_specimens({name: data / name for name in names}, data / "ablate" / "fabric" / SPECIMENS)
 
 

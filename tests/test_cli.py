@@ -16,6 +16,7 @@ from stage.params import load_params
 
 ROOT = Path(__file__).parents[1]
 VALUES = {"iou": 0.5, "acc": 0.5, "auroc": 0.9, "pro": None, "f1": 0.1, "ap": 0.2}
+VERBS = ("use-data", "demo-data", "export", "contact-sheet", "results", "ablation", "plan", "worker", "verify", "gc", "chaos")
 METRICS = {"average": {"real_only": VALUES}, "categories": {"bolt": {"real_only": VALUES}}, "samples": {}}
 
 
@@ -58,10 +59,10 @@ def test_help_lists_every_verb() -> None:
     result = run("--help")
 
     assert result.exit_code == 0
-    assert all(verb in result.output for verb in ("use-data", "demo-data", "export", "contact-sheet", "results"))
+    assert all(verb in result.output for verb in VERBS)
 
 
-@pytest.mark.parametrize("verb", ["use-data", "demo-data", "export", "contact-sheet", "results"])
+@pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_explains_itself(verb: str) -> None:
     """A user would have to read the code."""
     result = run(verb, "--help")
@@ -128,6 +129,14 @@ def test_what_cannot_work_is_one_message(refused: Callable[..., str], tmp_path: 
     assert refused("use-data", str(tmp_path / "images"), "--category", "nut").startswith("Expected categories among part, found nut")
     assert refused("demo-data", str(project)).startswith("Expected an empty place or an earlier demo at")
     assert Path("params.yaml").read_text() == before
+
+
+def test_a_worker_without_a_job_says_so(capfd: pytest.CaptureFixture[str]) -> None:
+    """A typing error in a batch script would look like a crash, and the scheduler would start it again for ever."""
+    result = run("worker", "nowhere")
+
+    assert result.exit_code == 2
+    assert "Expected a job with its job.json in nowhere, found none." in result.output + capfd.readouterr().err
 
 
 def test_a_folder_that_cannot_be_made_is_one_message(refused: Callable[..., str]) -> None:

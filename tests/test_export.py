@@ -7,15 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from small_factory import CATEGORY, Factory, build, plan_row
+from small_factory import CATEGORY, Factory, build, origin, plan_row, publish_rows
 
 from stage.datasets.catalog import prepare
 from stage.datasets.layouts import detect_layout
 from stage.examples import CATALOG, pairs_of
 from stage.export import component, export_mvtec
 from stage.pairs import Pair
+from stage.published import read_samples, sample_rows
 from stage.quality import Verdict
-from stage.shards import assemble, read_samples, sample_row, write_samples
+from stage.samples import sample_row
 
 ROOT = Path(__file__).parents[1]
 
@@ -43,9 +44,8 @@ def publish_samples(data: Path, defects: list[str]) -> None:
             mask[ordinal : ordinal + 4, 4:9] = 1
             sample = Pair(random.integers(0, 256, (16, 16, 3), dtype=np.uint8), mask)
             verdict = Verdict(1, 0, 1, 0, "rejected", "faint") if ordinal == 2 else Verdict(50, 0, 1, 1, "accepted", "")
-            rows.append(sample_row(plan_row(ordinal, defect=defect, sample_id=f"{defect}-{ordinal}"), sample, verdict, checkpoint=""))
-    write_samples(rows, data / "batch.parquet")
-    assemble([data / "batch.parquet"], 100, data / "synthesize" / CATEGORY)
+            rows.append(sample_row(plan_row(ordinal, defect=defect, sample_id=f"{defect}-{ordinal}"), sample, verdict, origin()))
+    publish_rows(rows, 100, data / "synthesize" / CATEGORY)
 
 
 def files(folder: Path) -> set[str]:
@@ -162,8 +162,7 @@ export_mvtec(Path({str(data)!r}), {CATEGORY!r}, Path({str(tmp_path / "export")!r
 
 
 def _largest(data: Path) -> int:
-    samples = read_samples(data / "synthesize" / CATEGORY, accepted_only=True)
-    return max(len(cell["bytes"]) for cell in samples.table["image"].to_pylist())
+    return max(len(row["image"]["bytes"]) for row in sample_rows(data / "synthesize" / CATEGORY, ["image"]))
 
 
 def test_what_is_missing_is_named(data: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from small_factory import Factory, build
+from small_factory import Factory, build, origin
 
 from stage.base import pixels_to_tensor, tensor_to_pixels
 from stage.checkpoints import load_checkpoint
@@ -245,7 +245,7 @@ def test_a_written_batch_holds_rows_verdicts_and_pixels(factory: Factory, rows: 
     params = factory.params.synthesize.model_copy(update={"min_contrast": 0.0})
     renderer, source = factory.renderer(), factory.source()
 
-    write_batch(renderer, rows[4:7], source, params, checkpoint="c" * 64, file=tmp_path / "b.parquet")
+    write_batch(renderer, rows[4:7], source, params, origin=origin(), file=tmp_path / "b.parquet")
 
     written = pq.read_table(tmp_path / "b.parquet").to_pylist()
     for row, found, sample in zip(rows[4:7], written, renderer.render(rows[4:7], source), strict=True):
@@ -262,7 +262,7 @@ def test_a_faint_batch_is_written_with_its_reasons(factory: Factory, rows: list[
     """Rejected samples would vanish."""
     params = factory.params.synthesize.model_copy(update={"min_contrast": 255.0})
 
-    write_batch(factory.renderer(), rows[:3], factory.source(), params, checkpoint="", file=tmp_path / "b.parquet")
+    write_batch(factory.renderer(), rows[:3], factory.source(), params, origin=origin(), file=tmp_path / "b.parquet")
 
     assert pq.read_table(tmp_path / "b.parquet")["verdict"].to_pylist() == ["rejected"] * 3
 
@@ -278,7 +278,7 @@ def test_a_batch_says_what_the_grid_could_not_hold(factory: Factory, rows: list[
     planned = {"mask_kind": "real", "mask_sha256": "spot", "mask_turn": 0, "mask_shift_y": 0, "mask_shift_x": 0, "foreground": "none"}
     row = rows[0]._replace(**planned, mask_digest=mask_digest(mask))
 
-    write_batch(renderer, [row], spot, params.synthesize, checkpoint="", file=tmp_path / "b.parquet")
+    write_batch(renderer, [row], spot, params.synthesize, origin=origin(), file=tmp_path / "b.parquet")
 
     assert pq.read_table(tmp_path / "b.parquet")["reason"].to_pylist() == ["1 of 1 defects have no cell on the latent grid"]
 

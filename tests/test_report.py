@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from datasets import Features, Value
 from PIL import Image
+from small_factory import origin, publish_rows
 
 from stage.datasets.rules import GOOD
 from stage.datasets.table import FEATURES
@@ -22,7 +23,7 @@ from stage.report.charts import write_curves
 from stage.report.comparison import Score, macro_average, percent, points, scores, verdict
 from stage.report.pages import write_report
 from stage.report.sheets import Panel, Specimen, contact_sheet, defect_box, stacked
-from stage.shards import assemble, sample_row, write_samples
+from stage.samples import sample_row
 from stage.synthesis.plan import PlanRow
 
 EDGE = 32
@@ -81,7 +82,7 @@ def sample_rows(category: str, defect: str) -> list[dict]:
         blank = {name: kind() for name, kind in PlanRow.__annotations__.items()}
         names = {"sample_id": f"{category}-{defect}-{number:06}", "category": category, "defect": defect, "ordinal": number}
         row = PlanRow(**(blank | names | {"background_sha256": digest(background)}))
-        rows.append(sample_row(row, sample, judge(sample, background, 8.0), checkpoint=""))
+        rows.append(sample_row(row, sample, judge(sample, background, 8.0), origin()))
     return rows
 
 
@@ -102,9 +103,7 @@ def publish(data: Path, categories: list[str], defects: list[str]) -> None:
     write_csv(data / "pretrain" / "curve.csv", [{"iteration": i, "loss": 1 / (i + 1)} for i in range(300)])
     for category in categories:
         write_table(catalog_rows(category, defects), FEATURES, data / "prepare" / category / "catalog.parquet")
-        batch = data / "batch.parquet"
-        write_samples([row for defect in defects for row in sample_rows(category, defect)], batch)
-        assemble([batch], 5, data / "synthesize" / category)
+        publish_rows([row for defect in defects for row in sample_rows(category, defect)], 5, data / "synthesize" / category)
         write_predictions(data / "segment" / category / "predictions.parquet", defects)
         write_text(data / "segment" / category / "metrics.json", json.dumps({"real_only": REAL_ONLY, "real_and_synthetic": BOTH}))
         write_csv(data / "train" / category / "curve.csv", [{"iteration": i, "loss": 2.0, "aware": 1.0, "only": 1.0} for i in range(50)])
@@ -281,7 +280,7 @@ def test_a_base_from_a_hub_has_no_curve(tmp_path: Path) -> None:
 def test_made_page_names_digests_versions_and_every_parameter(report: Path) -> None:
     """Otherwise nobody can tell what a report was made from."""
     text = Page(report / "made.html").text
-    shards = sorted((report.parent / "data" / "synthesize" / "washer").glob("*.parquet"))
+    shards = sorted((report.parent / "data" / "synthesize" / "washer" / "shards").glob("*.parquet"))
 
     assert len(shards) == 2
     assert all(hashlib.sha256(shard.read_bytes()).hexdigest() in text for shard in shards)
@@ -374,10 +373,10 @@ def test_contact_sheet_of_nothing_is_refused() -> None:
 def test_corrupt_shards_are_named(tmp_path: Path) -> None:
     """Otherwise a damaged file ends the run with a traceback that names no file."""
     publish(tmp_path / "data", ["fabric"], ["hole"])
-    shard = tmp_path / "data" / "synthesize" / "fabric" / "shard-00000.parquet"
+    [shard] = (tmp_path / "data" / "synthesize" / "fabric" / "shards").iterdir()
     shard.write_bytes(shard.read_bytes()[:100])
 
-    with pytest.raises(CorruptShardError, match=r"Expected Parquet .*shard-00000.parquet.* Delete them and run `dvc repro`"):
+    with pytest.raises(CorruptShardError, match=r"Expected Parquet .*hole-.*-00000.parquet.* Delete them and run `dvc repro`"):
         write_report(tmp_path / "data", tmp_path / "report", demo_params(["fabric"]))
 
 

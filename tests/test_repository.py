@@ -37,6 +37,7 @@ NUMBERS = (
 )
 # Where the name to import is not the name to install.
 DISTRIBUTION = {"PIL": "pillow", "cv2": "opencv-python", "yaml": "pyyaml", "sklearn": "scikit-learn", "skimage": "scikit-image"}
+DISTRIBUTION |= {"prefect_ray": "prefect-ray", "prefect_dask": "prefect-dask"}
 DISTRIBUTION |= {"ruamel": "ruamel.yaml", "mmseg": "onedl-mmsegmentation", "mmengine": "onedl-mmengine", "mmcv": "onedl-mmcv"}
 
 
@@ -161,11 +162,14 @@ def test_every_pin_has_its_reason_beside_it() -> None:
 def test_every_dependency_is_pinned_and_every_import_is_a_dependency() -> None:
     """A fresh machine would get another version tomorrow, or none at all."""
     project = tomllib.loads(PYPROJECT)["project"]
-    tools = project["optional-dependencies"]["dev"]
+    extras = {
+        name: [one for one in wanted if not one.startswith("stage-factory")] for name, wanted in project["optional-dependencies"].items()
+    }
+    engines, tools = extras["ray"] + extras["dask"], [one for wanted in extras.values() for one in wanted]
     ours = {"stage", "flows", "benchmarks", *(path.stem for path in sources("tests"))}
 
     assert not [name for name in [*project["dependencies"], *tools] if "==" not in name]
-    assert distributions(sources("stage", "flows"), ours) <= pinned(project["dependencies"])
+    assert distributions(sources("stage", "flows"), ours) <= pinned(project["dependencies"] + engines)
     assert distributions(sources("tests", "benchmarks"), ours) <= pinned(project["dependencies"] + tools)
 
 
@@ -175,4 +179,4 @@ def distributions(paths: list[Path], ours: set[str]) -> set[str]:
 
 
 def pinned(dependencies: list[str]) -> set[str]:
-    return {name.split("==")[0].lower() for name in dependencies}
+    return {name.split("==")[0].split("[")[0].lower() for name in dependencies}

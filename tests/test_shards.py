@@ -11,15 +11,18 @@ import datasets
 import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from small_factory import plan_row
+from small_factory import origin, plan_row, publish_rows
 
 from stage.datasets.table import FEATURES as CATALOG_FEATURES
 from stage.pairs import CorruptShardError, Pair
-from stage.quality import Verdict
-from stage.shards import FEATURES, MANIFEST, assemble, read_samples, sample_row, write_samples
-from stage.synthesis.rows import PlanRow
+from stage.published import read_samples, sample_rows
+from stage.samples import FEATURES, SCHEMA, sample_row, write_samples
+from stage.shards import MANIFEST, shard_name, write_manifest, write_shards
+from stage.synthesis.rows import Origin, PlanRow, Verdict
 
 
 def pair(ordinal: int) -> Pair:
@@ -30,33 +33,32 @@ def pair(ordinal: int) -> Pair:
 def sample(ordinal: int) -> dict[str, Any]:
     """Every third one is rejected."""
     verdict = Verdict(3.5, 0, 2, 1, "rejected", "faint") if ordinal % 3 == 2 else Verdict(20.25, 0, 1, 1, "accepted", "")
-    return sample_row(plan_row(ordinal), pair(ordinal), verdict, checkpoint="c" * 64)
-
-
-def batch_files(folder: Path, count: int, size: int) -> list[Path]:
-    files = [folder / f"{number:06d}.parquet" for number in range(-(-count // size))]
-    for number, file in enumerate(files):
-        write_samples((sample(k) for k in range(number * size, min(count, (number + 1) * size))), file)
-    return files
+    return sample_row(plan_row(ordinal), pair(ordinal), verdict, origin())
 
 
 def published(folder: Path, count: int = 12, *, size: int = 4, shard_rows: int = 5) -> Path:
-    """A folder of shards, made from batches of `size`."""
-    assemble(batch_files(folder / "batches", count, size), shard_rows, folder / "new")
-    return folder / "new"
+    """A folder of shards, made from tables of `size` rows."""
+    rows = [sample(k) for k in range(count)]
+    tables = (pa.Table.from_pylist(rows[start : start + size], schema=SCHEMA) for start in range(0, count, size))
+    write_manifest(folder, write_shards(tables, shard_rows, folder))
+    return folder
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def shards_of(folder: Path) -> list[Path]:
+    return sorted((folder / "shards").glob("*.parquet"))
 
 
 def test_hugging_face_datasets_decodes_the_pictures_and_has_every_column(tmp_path: Path) -> None:
     """Users of `load_dataset` would get dictionaries of bytes instead of images, or lose the lineage."""
-    files = str(published(tmp_path) / "*.parquet")
+    files = str(published(tmp_path) / "shards" / "*.parquet")
 
     loaded = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path / "cache"))
 
-    assert loaded.column_names == [*PlanRow._fields, *Verdict._fields, "checkpoint", "image", "mask"]
+    assert loaded.column_names == [*PlanRow._fields, *Verdict._fields, *Origin._fields, "image_digest", "image", "mask"]
     assert len(loaded) == 12
     for ordinal, row in enumerate(loaded):
         _assert_is(row, ordinal)
@@ -64,7 +66,7 @@ def test_hugging_face_datasets_decodes_the_pictures_and_has_every_column(tmp_pat
 
 def test_hugging_face_datasets_streams_the_same(tmp_path: Path) -> None:
     """A dataset too large for one machine could not be trained on."""
-    streamed = datasets.load_dataset("parquet", data_files=str(published(tmp_path) / "*.parquet"), split="train", streaming=True)
+    streamed = datasets.load_dataset("parquet", data_files=str(published(tmp_path) / "shards" / "*.parquet"), split="train", streaming=True)
 
     rows = list(streamed)
 
@@ -87,8 +89,8 @@ def test_duckdb_and_pandas_read_the_columns(tmp_path: Path) -> None:
     """The queries of docs/data.md would not run."""
     folder = published(tmp_path)
 
-    query = f"SELECT verdict, count(*), avg(contrast), max(seed) FROM '{folder}/shard-*.parquet' GROUP BY verdict ORDER BY verdict"
-    frame = pd.read_parquet(folder / "shard-00000.parquet", columns=["sample_id", "contrast"])
+    query = f"SELECT verdict, count(*), avg(contrast), max(seed) FROM '{folder}/shards/*.parquet' GROUP BY verdict ORDER BY verdict"
+    frame = pd.read_parquet(shards_of(folder)[0], columns=["sample_id", "contrast"])
 
     assert duckdb.sql(query).fetchall() == [("accepted", 8, 20.25, 2**62 + 10), ("rejected", 4, 3.5, 2**62 + 11)]
     assert frame.sample_id.tolist() == [f"part/crack/{k:06d}" for k in range(5)]
@@ -114,6 +116,40 @@ def test_every_column_is_described(features: datasets.Features, section: str) ->
     assert described.index("image") > 10
 
 
+def test_a_shard_says_its_schema_version(tmp_path: Path) -> None:
+    """A reader of another version would take a column for what it is not."""
+    folder = published(tmp_path)
+
+    assert pq.read_schema(shards_of(folder)[0]).metadata[b"schema_version"] == b"1"
+    assert json.loads((folder / MANIFEST).read_text())["schema_version"] == "1"
+
+
+@pytest.mark.parametrize("defect", ["../../up", "a/b", "", "x" * 300, "<b>", "con*?", "größe", "a b"])
+def test_a_name_from_the_data_cannot_lead_out_of_the_folder(defect: str) -> None:
+    """A defect type called `../../up` would be written over someone's files, or `*` be read as a pattern."""
+    assert re.fullmatch(r"shards/[A-Za-z0-9_-]{5,45}-00007\.parquet", shard_name(defect, 7))
+    assert shard_name(defect, 7) != shard_name(f"{defect}.", 7)
+
+
+def test_defect_types_share_no_shard(tmp_path: Path) -> None:
+    """A new defect type would move every sample after it into another file."""
+    rows = [
+        sample_row(plan_row(k, defect=defect), pair(k), Verdict(9, 0, 1, 1, "accepted", ""), origin()) for defect in "ab" for k in range(7)
+    ]
+
+    manifest = publish_rows(rows, 5, tmp_path)
+
+    assert [(shard["defect"], shard["rows"]) for shard in manifest["shards"]] == [("a", 5), ("a", 2), ("b", 5), ("b", 2)]
+    assert manifest["shards"][0]["path"].startswith("shards/a-")
+
+
+def test_more_samples_leave_full_shards_as_they_are(tmp_path: Path) -> None:
+    """DVC would store and push every file again for a hundred more samples."""
+    few, more = (contents(published(tmp_path / str(count), count)) for count in (10, 12))
+
+    assert {name: more[name] for name in few if name != MANIFEST} == {name: few[name] for name in few if name != MANIFEST}
+
+
 def test_a_row_has_the_columns_of_the_shard() -> None:
     """A value would be dropped when it is written, without a word."""
     assert list(sample(0)) == list(FEATURES)
@@ -124,7 +160,7 @@ def test_a_shard_is_a_fixed_run_of_samples_for_any_batch(tmp_path: Path, size: i
     """Another batch size would move samples between files, and every file would count as changed."""
     folder = published(tmp_path, size=size)
 
-    counts = [pd.read_parquet(path, columns=["ordinal"]).ordinal.tolist() for path in sorted(folder.glob("shard-*.parquet"))]
+    counts = [pd.read_parquet(path, columns=["ordinal"]).ordinal.tolist() for path in shards_of(folder)]
 
     assert counts == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11]]
 
@@ -151,26 +187,23 @@ def test_the_manifest_s_digests_hold(tmp_path: Path) -> None:
 
 def test_the_manifest_counts(tmp_path: Path) -> None:
     """The report would say that more samples were accepted than there are."""
-    manifest = assemble(batch_files(tmp_path / "batches", 12, 4), 5, tmp_path / "new")
+    manifest = publish_rows([sample(k) for k in range(12)], 5, tmp_path)
 
     assert {name: manifest[name] for name in ("count", "accepted", "rejected")} == {"count": 12, "accepted": 8, "rejected": 4}
     assert [(shard["rows"], shard["accepted"]) for shard in manifest["shards"]] == [(5, 4), (5, 3), (2, 1)]
-    assert json.loads((tmp_path / "new" / MANIFEST).read_text()) == manifest
+    assert json.loads((tmp_path / MANIFEST).read_text()) == manifest
 
 
 def test_one_other_pixel_gives_another_digest(tmp_path: Path) -> None:
     """Two datasets would pass for the same one."""
-    rows = [sample(0), sample(0)]
     image, mask = pair(0)
     changed = image.copy()
     changed[0, 0, 0] ^= 1
-    rows[1] = sample_row(plan_row(0), Pair(changed, mask), Verdict(20.25, 0, 1, 1, "accepted", ""), checkpoint="c" * 64)
-    for number, row in enumerate(rows):
-        write_samples([row], tmp_path / f"{number}.parquet")
+    other = sample_row(plan_row(0), Pair(changed, mask), Verdict(20.25, 0, 1, 1, "accepted", ""), origin())
 
-    one, other = (assemble([tmp_path / f"{number}.parquet"], 5, tmp_path / f"new{number}") for number in (0, 1))
+    manifests = [publish_rows([row], 5, tmp_path / str(number)) for number, row in enumerate((sample(0), other))]
 
-    assert one["digest"] != other["digest"]
+    assert manifests[0]["digest"] != manifests[1]["digest"]
 
 
 def test_rejected_samples_stay_in_the_shards_and_out_of_training(tmp_path: Path) -> None:
@@ -179,28 +212,30 @@ def test_rejected_samples_stay_in_the_shards_and_out_of_training(tmp_path: Path)
 
     every, accepted = (read_samples(folder, accepted_only=only) for only in (False, True))
 
-    assert every.table["ordinal"].to_pylist() == list(range(12))
-    assert accepted.table["ordinal"].to_pylist() == [0, 1, 3, 4, 6, 7, 9, 10]
-    assert every.table["reason"].to_pylist()[2] == "faint"
-    assert np.array_equal(accepted[2].image, pair(3).image)
-    assert np.array_equal(accepted[2].mask, pair(3).mask)
+    assert [row["ordinal"] for row in sample_rows(folder, ["ordinal"])] == list(range(12))
+    assert [row["reason"] for row in sample_rows(folder, ["reason"])][2] == "faint"
+    for samples, ordinals in ((every, range(12)), (accepted, [0, 1, 3, 4, 6, 7, 9, 10])):
+        assert len(samples) == len(ordinals)
+        for found, k in zip(samples, ordinals, strict=True):
+            assert np.array_equal(found.image, pair(k).image)
+            assert np.array_equal(found.mask, pair(k).mask)
 
 
 def test_a_file_that_the_manifest_does_not_name_is_not_read(tmp_path: Path) -> None:
     """A shard left over from something else would count as published."""
     folder = published(tmp_path)
-    write_samples([sample(99)], folder / "shard-00099.parquet")
+    write_samples([sample(99)], folder / "shards" / "crack-00099.parquet")
 
     assert len(read_samples(folder, accepted_only=False)) == 12
 
 
 def test_a_truncated_shard_is_named(tmp_path: Path) -> None:
     """A user would see a traceback of pyarrow, without the file's name."""
-    shard = published(tmp_path) / "shard-00001.parquet"
+    shard = shards_of(published(tmp_path))[1]
     shard.write_bytes(shard.read_bytes()[:-20])
 
-    with pytest.raises(CorruptShardError, match=r"shard-00001\.parquet.*dvc repro"):
-        read_samples(shard.parent, accepted_only=True)
+    with pytest.raises(CorruptShardError, match=r"crack-....-00001\.parquet.*dvc checkout"):
+        read_samples(tmp_path, accepted_only=True)
 
 
 def test_missing_samples_are_named(tmp_path: Path) -> None:

@@ -96,8 +96,8 @@ def predictions(data: Path, category: str, per_defect: int) -> dict[str, list[Sp
 
 def shards(data: Path, category: str) -> list[Path]:
     """The shards of a category; FileNotFoundError when there is none."""
-    folder = data / "synthesize" / category
-    return sorted(folder.glob("shard-*.parquet")) or [_existing(folder / "shard-00000.parquet")]
+    folder = data / "synthesize" / category / "shards"
+    return sorted(folder.glob("*.parquet")) or [_existing(folder / "00000.parquet")]
 
 
 def catalog(data: Path, category: str) -> Path:

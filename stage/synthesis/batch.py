@@ -5,13 +5,13 @@ from pathlib import Path
 
 from stage.params import Synthesize
 from stage.quality import judge
-from stage.shards import sample_row, write_samples
+from stage.samples import sample_row, write_samples
 from stage.synthesis.render import Renderer
-from stage.synthesis.rows import PlanRow
+from stage.synthesis.rows import Origin, PlanRow
 from stage.synthesis.source import Source
 
 
-def write_batch(renderer: Renderer, rows: Sequence[PlanRow], source: Source, params: Synthesize, *, checkpoint: str, file: Path) -> None:
+def write_batch(renderer: Renderer, rows: Sequence[PlanRow], source: Source, params: Synthesize, *, origin: Origin, file: Path) -> None:
     """Render the rows and write them with their verdicts to `file`, which is absent or complete at any time."""
     samples = renderer.render(rows, source)
     backgrounds = (source.backgrounds[row.background_sha256].image for row in rows)
@@ -20,4 +20,4 @@ def write_batch(renderer: Renderer, rows: Sequence[PlanRow], source: Source, par
         for sample, background in zip(samples, backgrounds, strict=True)
     )
     done = zip(rows, samples, verdicts, strict=True)
-    write_samples([sample_row(row, sample, verdict, checkpoint=checkpoint) for row, sample, verdict in done], file)
+    write_samples([sample_row(row, sample, verdict, origin) for row, sample, verdict in done], file)

@@ -93,27 +93,44 @@ def _spot(part: Mask, random: np.random.Generator) -> Mask:
     return (labels == labels[y, x]).astype(np.uint8)
 
 
+class Places(NamedTuple):
+    """Where a mask may go: of all places in steps of `step` px those that are good, packed as bits, and the place it is at now."""
+
+    good: NDArray[np.uint8]
+    width: int
+    step: int
+    here: Shift
+
+    def draw(self, mask: Mask, random: np.random.Generator) -> Shift:
+        """A move to any of the good places, each as likely as the others; none where there is none."""
+        places = np.flatnonzero(np.unpackbits(self.good))
+        if not len(places):
+            return Shift(0, 0)
+        top, left = divmod(int(places[random.integers(len(places))]), self.width)
+        return _inside(mask, (top - self.here.y) * self.step, (left - self.here.x) * self.step)
+
+
 def shift_onto(mask: Mask, part: Mask, random: np.random.Generator) -> Shift:
     """A move after which the mask lies on an object: none where it does, else any of those that fit, else one that overlaps most.
 
     No move takes a part of the mask out of the image. Where none meets the object, the mask stays.
     """
-    if is_on(mask, part):
-        return Shift(0, 0)
+    return Shift(0, 0) if is_on(mask, part) else places_on(mask, part).draw(mask, random)
+
+
+def places_on(mask: Mask, part: Mask) -> Places:
+    """The places at which a mask overlaps an object most."""
     step = -(-max(mask.shape) // GRID)
     # A block is object where all of it is, and defect where any of it is: what fits in blocks fits in pixels.
     coarse_mask, coarse_part = block_reduce(mask, step, np.max), block_reduce(part, step, np.min)
-    box = bounding_box(coarse_mask)
-    small = coarse_mask[box].astype(np.float64)
+    rows, columns = bounding_box(coarse_mask)
+    small = coarse_mask[rows, columns].astype(np.float64)
     overlaps = np.rint(fftconvolve(coarse_part.astype(np.float64), small[::-1, ::-1], mode="valid"))
     if not overlaps.max():  # no block is wholly object, as of a wire: by the share of each
         coarse_part = block_reduce(part.astype(np.float64), step, np.mean)
         overlaps = fftconvolve(coarse_part, small[::-1, ::-1], mode="valid").round(6)
-    if not overlaps.max():
-        return Shift(0, 0)
-    places = np.argwhere(overlaps == overlaps.max())
-    top, left = places[random.integers(len(places))]
-    return _inside(mask, (int(top) - box[0].start) * step, (int(left) - box[1].start) * step)
+    good = np.packbits((overlaps == overlaps.max()) & (overlaps > 0))
+    return Places(good, overlaps.shape[1], step, Shift(rows.start, columns.start))
 
 
 def _inside(mask: Mask, y: int, x: int) -> Shift:

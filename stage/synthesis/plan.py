@@ -11,11 +11,11 @@ from stage.augment import TURNS
 from stage.params import Prompts, Synthesize
 from stage.prompts import prompts
 from stage.seeds import derived_seed
-from stage.synthesis.placement import mask_digest, mask_of, part_of, shift_onto, turned
+from stage.synthesis.placer import Placer
 from stage.synthesis.rows import PlanRow
 from stage.synthesis.source import Source
 
-__all__ = ["PlanRow", "batches", "make_plan"]
+__all__ = ["PlanRow", "batches", "make_plan", "padded_plan"]
 FIRST_ATTEMPT = 0
 
 
@@ -27,29 +27,59 @@ def make_plan(
     Each pairs a random normal training image with a mask of that type from the generator's third, or with one of noise.
     `source` holds their pixels, from which the mask finds its place.
     """
+    rows = padded_plan(catalog, params, templates, source=source, settings=settings, root_seed=root_seed)
+    return [row for row in rows if row.ordinal < params.count]
+
+
+def padded_plan(
+    catalog: pd.DataFrame, params: Synthesize, templates: Prompts, *, source: Source, settings: str, root_seed: int
+) -> Iterator[PlanRow]:
+    """As `make_plan`, one by one, and on to a whole batch of each defect type.
+
+    A network call makes a whole batch in any case, and what is in it must not depend on how many samples are asked for.
+    """
     training = catalog.loc[(catalog.status == "accepted") & (catalog.split == "train")]
-    planner = _Planner(training.loc[training.defect == "good"], source, params, templates, settings, root_seed)
+    backgrounds = [_Background(*row) for row in training.loc[training.defect == "good", _Background.columns()].itertuples(index=False)]
+    planner = _Planner(backgrounds, Placer(source, params.perlin), params, settings, root_seed)
     defective = training.loc[training.defect != "good"].groupby("defect", sort=True)
-    return [planner.row(str(defect), masks, k) for defect, masks in defective for k in range(params.count)]
+    count = -(-params.count // params.batch) * params.batch
+    for defect, masks in defective:
+        prompt, _ = prompts(templates, backgrounds[0].category, str(defect))
+        names = list(zip(masks.mask_path, masks.mask_sha256, strict=True))
+        yield from (planner.row(str(defect), prompt, names, k) for k in range(count))
+
+
+class _Background(NamedTuple):
+    """What a row takes over from a photograph's entry in the catalog."""
+
+    category: str
+    image_path: str
+    image_sha256: str
+    licence: str
+    foreground_strategy: str
+
+    @classmethod
+    def columns(cls) -> list[str]:
+        """Their names in the catalog."""
+        return list(cls._fields)
 
 
 class _Planner(NamedTuple):
     """What all rows of a category share."""
 
-    backgrounds: pd.DataFrame
-    source: Source
+    backgrounds: list[_Background]
+    placer: Placer
     params: Synthesize
-    templates: Prompts
     settings: str
     root_seed: int
 
-    def row(self, defect: str, masks: pd.DataFrame, ordinal: int) -> PlanRow:
+    def row(self, defect: str, prompt: str, masks: list[tuple[str, str]], ordinal: int) -> PlanRow:
         """Every choice is drawn from the row's own seed, so that no other row has a say in it."""
-        category = str(self.backgrounds.category.iloc[0])
+        category, kind = self.backgrounds[0].category, self.params.mask_source
         seed = derived_seed(self.root_seed, category, defect, ordinal, FIRST_ATTEMPT)
         random = np.random.default_rng(seed)
-        background, mask = (table.iloc[int(random.integers(len(table)))] for table in (self.backgrounds, masks))
-        kind = self.params.mask_source
+        background = self.backgrounds[int(random.integers(len(self.backgrounds)))]
+        mask_path, mask_sha256 = masks[int(random.integers(len(masks)))]
         row = PlanRow(
             sample_id=f"{category}/{defect}/{ordinal:06d}",
             ordinal=ordinal,
@@ -59,11 +89,11 @@ class _Planner(NamedTuple):
             method="stage",
             category=category,
             defect=defect,
-            prompt=prompts(self.templates, category, defect)[0],
+            prompt=prompt,
             background_path=background.image_path,
             background_sha256=background.image_sha256,
-            mask_path="" if kind == "perlin" else mask.mask_path,
-            mask_sha256="" if kind == "perlin" else mask.mask_sha256,
+            mask_path="" if kind == "perlin" else mask_path,
+            mask_sha256="" if kind == "perlin" else mask_sha256,
             mask_kind=kind,
             mask_turn=int(random.integers(TURNS)) if kind == "augmented" else 0,
             mask_shift_y=0,
@@ -74,18 +104,7 @@ class _Planner(NamedTuple):
             foreground=background.foreground_strategy if self.params.placement == "on_object" else "none",
             licence=background.licence,
         )
-        return self._measured(self._placed(row))
-
-    def _placed(self, row: PlanRow) -> PlanRow:
-        if row.foreground == "none" or row.mask_kind == "perlin":
-            return row
-        random = np.random.default_rng(derived_seed(row.seed, "place"))
-        shift = shift_onto(turned(row, self.source), part_of(row, self.source), random)
-        return row._replace(mask_shift_y=shift.y, mask_shift_x=shift.x)
-
-    def _measured(self, row: PlanRow) -> PlanRow:
-        mask = mask_of(row, self.source, self.params.perlin)
-        return row._replace(mask_area=int(mask.sum()), mask_digest=mask_digest(mask))
+        return self.placer.placed(row)
 
 
 def batches(plan: list[PlanRow], size: int) -> Iterator[list[PlanRow]]:

@@ -1,6 +1,33 @@
-"""The record of one sample to be made; the columns of the plan, and the first ones of every shard."""
+"""The records of one sample: what is to be made, what came of it, and where that comes from. Together, the columns of every shard."""
 
 from typing import NamedTuple
+
+
+class Verdict(NamedTuple):
+    """`contrast`: mean absolute difference to the background inside the mask; `outside`: largest one outside it; both of 255.
+
+    Of the mask's `components`, `visible` ones lie on cells of the latent grid, half of their pixels or more, and have contrast enough.
+    """
+
+    contrast: float
+    outside: int
+    components: int
+    visible: int
+    verdict: str
+    reason: str
+
+
+class Origin(NamedTuple):
+    """What made the samples of a batch: digests of everything that decides their pixels, and what it ran on."""
+
+    batch_key: str
+    checkpoint: str
+    base: str
+    parameters: str
+    code: str
+    timesteps: tuple[int, ...]
+    versions: str
+    device: str
 
 
 class PlanRow(NamedTuple):

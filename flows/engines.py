@@ -1,0 +1,115 @@
+"""Where the tasks that keep workers alive run: threads here, or a cluster of Ray or Dask, which reserves the GPUs itself.
+
+Ray finds a cluster by RAY_ADDRESS and Dask by DASK_SCHEDULER_ADDRESS, as their users expect; without it they start one on this machine.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import torch
+from prefect.futures import PrefectFuture
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+from stage.params import ConfigError, Execution
+
+Submit = Callable[..., PrefectFuture[Any]]
+
+
+class Place(NamedTuple):
+    """One worker's: its number, and what CUDA_VISIBLE_DEVICES is to be there; None where the engine has set it."""
+
+    number: int
+    gpus: str | None
+
+
+class Engine(NamedTuple):
+    """A task runner of Prefect, and what must surround the submission of a task that is to have a GPU to itself."""
+
+    runner: TaskRunner[Any]
+    reserved: AbstractContextManager[Any]
+
+
+def places(execution: Execution, device: str) -> list[Place]:
+    """One for every worker; on this machine each is bound to one GPU, or to none."""
+    if execution.engine != "local":
+        if not execution.workers:
+            raise ConfigError(
+                f"Expected execution.workers to say how many workers {execution.engine} is to start, found 0 in params.yaml. "
+                "Set it to the number of the cluster's GPUs, or of its machines."
+            )
+        return [Place(number, None) for number in range(execution.workers)]
+    tokens = gpu_tokens() if device == "cuda" else [""]
+    return [Place(number, tokens[number % len(tokens)]) for number in range(execution.workers or len(tokens))]
+
+
+def gpu_tokens() -> list[str]:
+    """What CUDA_VISIBLE_DEVICES calls each GPU, or part of one, that this process may use; by UUID where that is known."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return given.split(",")
+    if shutil.which("nvidia-smi"):
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
+        if tokens := parse_tokens(listed):
+            return tokens
+    return [str(number) for number in range(torch.cuda.device_count())]
+
+
+def parse_tokens(listed: str) -> list[str]:
+    """The UUIDs in the output of `nvidia-smi -L`; of a GPU that is split into MIG devices, theirs in its place."""
+    tokens: list[str] = []
+    for token in re.findall(r"UUID: ((?:GPU|MIG)-[\w/-]+)", listed):
+        if token.startswith("MIG") and tokens and tokens[-1].startswith("GPU"):
+            tokens.pop()
+        tokens.append(token)
+    return tokens
+
+
+@contextmanager
+def started(execution: Execution, device: str, count: int) -> Generator[Submit]:
+    """Give a function that submits a task with its parameters to the engine, which has room for `count` and ends afterwards."""
+    engine = ENGINES[execution.engine](count, device == "cuda")
+    with engine.runner as runner, engine.reserved:
+        yield runner.submit
+
+
+def _local(count: int, _on_gpu: bool) -> Engine:
+    return Engine(ThreadPoolTaskRunner(max_workers=count), nullcontext())
+
+
+def _ray(count: int, on_gpu: bool) -> Engine:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    given = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": count, "include_dashboard": False}
+    runner = _extra("ray", "prefect_ray").RayTaskRunner(init_kwargs={"log_to_driver": False, **given})
+    return Engine(runner, _extra("ray", "prefect_ray.context").remote_options(num_cpus=1, num_gpus=int(on_gpu)))
+
+
+def _dask(count: int, on_gpu: bool) -> Engine:
+    runner, address = _extra("dask", "prefect_dask").DaskTaskRunner, os.environ.get("DASK_SCHEDULER_ADDRESS")
+    reserved = _extra("dask", "dask").annotate(resources={"GPU": 1}) if on_gpu else nullcontext()
+    if address:
+        return Engine(runner(address=address), reserved)
+    if on_gpu:
+        raise ConfigError(
+            "Expected the address of a Dask cluster with one worker per GPU in DASK_SCHEDULER_ADDRESS, found none. "
+            "Start one as in docs/workers.md, or set execution.engine to local in params.yaml for the GPUs of this machine."
+        )
+    return Engine(runner(cluster_kwargs={"n_workers": count, "threads_per_worker": 1, "dashboard_address": None}), reserved)
+
+
+def _extra(engine: str, module: str) -> Any:
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"Expected the package {error.name} for execution.engine: {engine} in params.yaml, found none. "
+            f"Run `pip install '.[{engine}]'`, or set it to local."
+        ) from None
+
+
+ENGINES: dict[str, Callable[[int, bool], Engine]] = {"local": _local, "ray": _ray, "dask": _dask}

@@ -1,0 +1,85 @@
+"""The Prefect task that keeps one worker alive: a process of its own, which ends with this one and is started again when it dies."""
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+from flows.engines import Place
+from flows.runtime import PARENT
+from stage.jobs import Job, load_job
+from stage.service import DONE, INCOMPLETE, REFUSED, STOPPED
+
+POLL_S = 0.5
+
+
+@task(cache_policy=NO_CACHE, task_run_name="worker {place.number}")
+def tend(job_folder: Path, root: Path, place: Place, orders: Path, max_deaths: int) -> State[None]:
+    """Let a worker work in `root` until its job has nothing left or `orders` names a signal for it; fails with its last words.
+
+    Whoever dies over a batch is blamed on that batch; a worker that dies `max_deaths` times without any trace is not started again.
+    """
+    job, without_trace, log = load_job(root / job_folder), 0, root / job_folder / "logs" / f"{orders.name}-{place.number}.log"
+    status = DONE
+    while without_trace < max_deaths:
+        before = traces(job)
+        status = live(job_folder, root, place, orders, log)
+        if status in {DONE, INCOMPLETE, STOPPED} or orders.exists():
+            return Completed(message="stopped" if status not in {DONE, INCOMPLETE} else "nothing left")
+        if status == REFUSED:
+            return Failed(message=last_words(log))
+        without_trace = 0 if traces(job) != before else without_trace + 1
+    return Failed(
+        message=f"Expected worker {place.number} to make batches of {job_folder}, found that it died {max_deaths} times without making "
+        f"any, the last time with status {status}: {last_words(log)} Read {log}, correct the cause and run the same command."
+    )
+
+
+def live(job_folder: Path, root: Path, place: Place, orders: Path, log: Path) -> int:
+    """One worker's life; its exit status."""
+    log.parent.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "stage.cli", "worker", str(job_folder), "--parent", str(os.getpid())]
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            command, cwd=root, env=environment(place), stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
+        )
+    given = None
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(POLL_S)
+        if (order := read(orders)) != given:
+            process.send_signal(signal.Signals[str(order)])
+            given = order
+
+
+def environment(place: Place) -> dict[str, str]:
+    """What this process has, with the GPU that is the worker's and the flow run that it works for."""
+    own = {PARENT: str(flow_run.id)} | ({} if place.gpus is None else {"CUDA_VISIBLE_DEVICES": place.gpus})
+    return {**os.environ, **own}
+
+
+def read(orders: Path) -> str | None:
+    """The name of the signal that workers are to get, where there is one."""
+    try:
+        return orders.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+
+
+def traces(job: Job) -> tuple[int, int]:
+    """How many batches are made, and how many workers were found to have died over one."""
+    return sum(job.spool.is_there(batch.key) for batch in job.batches()), len(list((job.folder / "deaths").glob("*/*.json")))
+
+
+def last_words(log: Path) -> str:
+    """The last line of a log."""
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing."

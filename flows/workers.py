@@ -1,0 +1,119 @@
+"""The workers of a job: how many, where, how far they are, and what is left undone when the last one has ended.
+
+Prefect and the engine are no part of correctness: what is finished stands in the spool, and claims keep workers apart.
+"""
+
+import secrets
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture
+
+from flows.engines import places, started
+from flows.tending import POLL_S, tend
+from stage.deaths import IncompleteRunError, check_complete, forgive
+from stage.device import device
+from stage.durable import write_whole
+from stage.jobs import Job, load_job
+from stage.params import Execution
+from stage.progress import check_stop, track
+from stage.worker import drain, label
+
+WINDOW = 1024  # batches; workers take them in order, so what is newly settled lies at the front
+
+Futures = Sequence[PrefectFuture[Any]]
+
+
+def make_all(folder: Path, execution: Execution) -> None:
+    """Have every batch of a job made; an IncompleteRunError names what was set aside, `Interrupted` keeps what is finished."""
+    job, where = load_job(folder), device(execution.device)
+    forgive(job, lease_s=execution.lease_s)
+    if execution.engine == "local" and execution.workers == 1 and where == "cpu":
+        drain_here(folder, execution)  # a process of its own would cost its imports, and protect from no GPU
+    else:
+        drain_elsewhere(job, where, execution)
+    check_complete(job)
+
+
+@task(cache_policy=NO_CACHE)
+def drain_here(folder: Path, execution: Execution) -> None:
+    """One worker, in this process."""
+    drain(folder, device=device(execution.device), lease_s=execution.lease_s, max_deaths=execution.max_deaths)
+
+
+def drain_elsewhere(job: Job, where: str, execution: Execution) -> None:
+    """A task and a process for each place, and the progress of them all."""
+    for_workers = places(execution, where)
+    orders = (job.folder / "orders" / secrets.token_hex(4)).absolute()
+    orders.parent.mkdir(exist_ok=True)
+    shared = {"job_folder": job.folder, "root": Path.cwd(), "orders": orders, "max_deaths": execution.max_deaths}
+    with started(execution, where, len(for_workers)) as submit:
+        futures = [submit(tend, {**shared, "place": place}) for place in for_workers]
+        try:
+            show(job, futures)
+            wait(futures)
+        except BaseException:
+            stop(futures, orders)
+            raise
+        finally:
+            orders.unlink(missing_ok=True)
+        report(job, futures)
+
+
+def show(job: Job, futures: Futures) -> None:
+    """Progress of the whole job, until every worker has ended."""
+    batches = job.batches()
+    left = deque(batch for batch in batches if not job.spool.is_there(batch.key))
+    for _ in track(_settled(job, left, futures), total=len(batches), label=label(job), done=len(batches) - len(left)):
+        pass
+
+
+def _settled(job: Job, left: deque[Any], futures: Futures) -> Iterator[None]:
+    """Yield once for every batch that is finished or set aside."""
+    ended: list[object] = []
+    for future in futures:
+        future.add_done_callback(ended.append)
+    is_last_look = False
+    while left and not is_last_look:
+        check_stop()
+        is_last_look = len(ended) == len(futures)
+        now = [batch for batch in islice(left, WINDOW) if job.spool.is_there(batch.key) or job.aside(batch.number).exists()]
+        for batch in now:
+            left.remove(batch)
+            yield
+        if not (now or is_last_look):
+            time.sleep(POLL_S)
+
+
+def wait(futures: Futures) -> None:
+    """Until all have ended."""
+    for future in futures:
+        future.wait()
+
+
+def stop(futures: Futures, orders: Path) -> None:
+    """Let every worker finish the batch in its hands; a second Ctrl-C ends them at once."""
+    write_whole(signal.SIGTERM.name, orders)
+    try:
+        wait(futures)
+    except KeyboardInterrupt:
+        write_whole(signal.SIGKILL.name, orders)
+        wait(futures)
+
+
+def report(job: Job, futures: Futures) -> None:
+    """Say why workers have failed; an IncompleteRunError where they left undone what no batch is to blame for."""
+    errors = [str(future.state.message) for future in futures if not future.state.is_completed()]
+    undone = any(not (job.spool.is_there(batch.key) or job.aside(batch.number).exists()) for batch in job.batches())
+    if errors and undone:
+        raise IncompleteRunError("\n".join(dict.fromkeys(errors)))
+    for error in dict.fromkeys(errors):
+        sys.stderr.write(f"{error}\n")

@@ -1,0 +1,101 @@
+"""Finished batches in the spool, each under the digest of everything that decides its bytes."""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from stage.digests import file_digest
+from stage.durable import sync, write_whole
+from stage.faults import reached
+from stage.spool import SPOOL
+
+NO_MAKER: Mapping[str, str] = {}
+
+
+class FencedError(RuntimeError):
+    """Someone else has taken over the work whose result was about to be kept."""
+
+
+class Spool(NamedTuple):
+    """Finished batches, each under the key of all that decides it: immutable, and shared by every job and worker.
+
+    A batch is finished when its file and its digest are both there and agree; the digest is written last.
+    """
+
+    root: Path = SPOOL
+
+    def file(self, key: str) -> Path:
+        """Where the batch of that key lies, or would."""
+        return self.root / "batches" / key[:2] / f"{key}.parquet"
+
+    def is_there(self, key: str) -> bool:
+        """Whether the batch was finished, by its names alone: for a search through many. Damage is found by `finished`."""
+        return _sidecar(self.file(key)).exists() and self.file(key).exists()
+
+    def finished(self, key: str) -> Path | None:
+        """The file of a finished batch, read and compared with its digest; None where it is missing or damaged."""
+        return None if self.read(key) is None else self.file(key)
+
+    def read(self, key: str) -> bytes | None:
+        """The bytes of a finished batch that agree with their digest; None where there are none."""
+        file = self.file(key)
+        try:
+            told = _sidecar(file).read_text(encoding="utf-8").partition(" ")[0]
+            content = file.read_bytes()
+        except (FileNotFoundError, UnicodeDecodeError):
+            return None
+        return content if hashlib.sha256(content).hexdigest() == told else None
+
+    def keep(
+        self,
+        key: str,
+        write: Callable[[Path], None],
+        may_publish: Callable[[], bool] = lambda: True,
+        *,
+        maker: Mapping[str, str] = NO_MAKER,
+    ) -> Path:
+        """Let `write` make the batch's file under another name, and give it its own once it is whole and on the disk.
+
+        `may_publish` is asked before that: a FencedError where it says no, and nothing is kept. `maker` says who made it, for
+        the table of runs (`tables.RUN_COLUMNS`); it is no part of the batch.
+        """
+        file = self.file(key)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new = file.with_name(f".{key}.{secrets.token_hex(8)}.new")
+        try:
+            reached("before_write")
+            write(new)
+            reached("after_write")
+            sync(new)
+            reached("after_fsync")
+            digest = file_digest(new)
+            if not may_publish():
+                raise FencedError(f"Expected to hold the claim of batch {key}, found another holder. Its result is dropped.")
+            new.replace(file)
+            reached("after_rename")
+        finally:
+            new.unlink(missing_ok=True)
+        file.with_suffix(".json").write_text(json.dumps(dict(maker)) + "\n", encoding="utf-8")
+        # The folder reaches the disk once, with both names: either of them without the other is an unfinished batch.
+        write_whole(f"{digest}  {file.name}\n", _sidecar(file))
+        return file
+
+    def maker(self, key: str) -> dict[str, str]:
+        """Who made a batch; nothing where that is not known."""
+        try:
+            return json.loads(self.file(key).with_suffix(".json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return {}
+
+    def drop(self, key: str) -> None:
+        """Forget a batch, so that it is made again; its digest goes first."""
+        file = self.file(key)
+        for path in (_sidecar(file), file.with_suffix(".json"), file):
+            path.unlink(missing_ok=True)
+
+
+def _sidecar(file: Path) -> Path:
+    return file.with_suffix(".sha256")

@@ -1,0 +1,185 @@
+"""A job: all that workers must know to make the samples of a category, in a folder of the spool.
+
+`job.json` has the inputs; `plan.parquet` has the rows, padded to whole batches; `batches.parquet` has the keys of the batches.
+The folder's name ends in the digest of the inputs: with other inputs it is another job. It appears at once, with all three.
+"""
+
+import json
+import secrets
+import shutil
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from stage.batches import Spool
+from stage.datasets.table import read_catalog
+from stage.device import device
+from stage.digests import file_digest
+from stage.durable import sync, write_whole
+from stage.examples import CATALOG
+from stage.pairs import CorruptShardError
+from stage.params import Params, Section
+from stage.plan_table import BATCHES, PLAN, read_rows, write_plan
+from stage.recipes import Recipe, deciding, digest_of, parameters_digest, refuse_differences
+from stage.samples import pixel_digest
+from stage.schedule import timesteps
+from stage.synthesis.plan import padded_plan
+from stage.synthesis.rows import Origin, PlanRow
+from stage.synthesis.source import read_source
+
+FACTS = "job.json"
+
+
+class Batch(NamedTuple):
+    """A batch's number in its job, and its key in the spool."""
+
+    number: int
+    key: str
+
+
+class Facts(Section):
+    """What `job.json` says: the recipe, its inputs as they were, and the digests of the files beside it."""
+
+    recipe: Recipe
+    inputs: dict[str, str]
+    digests: dict[str, str]
+
+
+class Job:
+    """A job that was read and checked (`load_job`); `folder` is where."""
+
+    def __init__(self, folder: Path, facts: Facts) -> None:
+        """Of a folder and what it says."""
+        self.folder, self.recipe, self.inputs = folder, facts.recipe, facts.inputs
+        self.spool = Spool(folder.parents[1])
+
+    @cached_property
+    def _plan(self) -> pq.ParquetFile:
+        return pq.ParquetFile(self.folder / PLAN)
+
+    def batches(self) -> list[Batch]:
+        """Every batch, in the order of the plan."""
+        return [Batch(number, key) for number, key in enumerate(pq.read_table(self.folder / BATCHES)["key"].to_pylist())]
+
+    def rows(self, number: int) -> list[PlanRow]:
+        """The rows of a batch, always a whole one; those of an ordinal from `synthesize.count` on are not published."""
+        return read_rows(self._plan, number, self.recipe.synthesize.batch)
+
+    def origin(self, key: str) -> Origin:
+        """What the samples of a batch say of what made them."""
+        recipe, inputs = self.recipe, self.inputs
+        times = timesteps(recipe.timestep_count, recipe.synthesize.steps, recipe.synthesize.spacing)
+        parameters = parameters_digest(inputs)
+        return Origin(
+            key, inputs["checkpoint"], inputs["base"], parameters, inputs["code"], tuple(times), inputs["versions"], inputs["device"]
+        )
+
+    def claim(self, number: int) -> Path:
+        """The file that claims a batch."""
+        return self.folder / "claims" / f"{number}.json"
+
+    def deaths(self, number: int) -> Path:
+        """The folder with one file per worker that died over a batch, or try at it that failed."""
+        return self.folder / "deaths" / str(number)
+
+    def aside(self, number: int) -> Path:
+        """The file that sets a batch aside; JSON with a `reason`."""
+        return self.folder / "aside" / f"{number}.json"
+
+    def set_aside(self) -> dict[int, str]:
+        """The batches that were set aside, by number, with their reasons."""
+        files = sorted((self.folder / "aside").glob("[0-9]*.json"), key=lambda file: int(file.stem))
+        return {int(file.stem): str(json.loads(file.read_text(encoding="utf-8"))["reason"]) for file in files}
+
+    def left(self) -> list[Batch]:
+        """The batches that are not in the spool by their names; reads none of those that are."""
+        return [batch for batch in self.batches() if not self.spool.is_there(batch.key)]
+
+    def unfinished(self) -> list[Batch]:
+        """The batches that are not in the spool, or damaged there; reads every one that is. A worker replaces them under its claim."""
+        return [batch for batch in self.batches() if self.spool.finished(batch.key) is None]
+
+    def check(self, on: str) -> None:
+        """Refuse to go on where a file, the code or the machine is not what the job was planned with; `on` is `cpu` or `cuda`.
+
+        Raises a ConfigError that names every difference.
+        """
+        now = self.recipe.model_copy(update={"device": on})
+        refuse_differences(self.inputs, now.inputs(), self.folder)
+
+
+def make_job(category: str, *, catalog: Path, base: Path, checkpoint: Path, params: Params, spool: Spool) -> Path:
+    """Plan a category and write its job, unless the very same job is there; returns its folder.
+
+    `catalog`: data/prepare/<category>, `base`: the base's folder, `checkpoint`: data/train/<category>.
+    """
+    recipe = Recipe(
+        category=category,
+        catalog=catalog,
+        base=base,
+        checkpoint=checkpoint,
+        name=params.name,
+        seed=params.seed,
+        method=params.method,
+        synthesize=params.synthesize,
+        prompts=params.base.prompts,
+        image_size=params.base.image_size,
+        timestep_count=params.base.timestep_count,
+        device=device(params.execution.device),
+    )
+    inputs = recipe.inputs()
+    folder = spool.root / "jobs" / f"{category}-{digest_of(inputs)}"
+    if not (folder / FACTS).exists():
+        _write(recipe, inputs, folder)
+    return folder
+
+
+def load_job(folder: Path) -> Job:
+    """The job in a folder; a CorruptShardError where it is missing, or not as it was written."""
+    try:
+        facts = Facts.model_validate_json((folder / FACTS).read_bytes())
+    except FileNotFoundError:
+        raise CorruptShardError(f"Expected a job with its {FACTS} in {folder}, found none. Run `dvc repro synthesize`.") from None
+    except ValidationError as error:
+        raise _changed(folder, FACTS, f"{error.error_count()} problems in it") from None
+    if not folder.resolve().name.endswith(f"-{digest_of(facts.inputs)}"):
+        raise _changed(folder, FACTS, "inputs of another job")
+    for name, digest in facts.digests.items():
+        if not (folder / name).is_file() or file_digest(folder / name) != digest:
+            raise _changed(folder, name, "it changed or gone")
+    return Job(folder, facts)
+
+
+def _changed(folder: Path, name: str, found: str) -> CorruptShardError:
+    return CorruptShardError(
+        f"Expected {name} as it was written, found {found}, in {folder}. Delete that folder and run `dvc repro synthesize`; "
+        "finished batches are kept elsewhere."
+    )
+
+
+def _write(recipe: Recipe, inputs: dict[str, str], folder: Path) -> None:
+    """Under another name first; where two processes do so at once, the later one's work is dropped."""
+    new = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    new.mkdir(parents=True)
+    try:
+        catalog, source = read_catalog(recipe.catalog / CATALOG), read_source(recipe.catalog)
+        pixels = {digest: pixel_digest(pair.image) for digest, pair in source.backgrounds.items()}
+        rows = padded_plan(catalog, recipe.synthesize, recipe.prompts, source=source, settings=recipe.name, root_seed=recipe.seed)
+        write_plan(rows, recipe.synthesize.batch, new, pixels=pixels, inputs=deciding(inputs))
+        facts = Facts(recipe=recipe, inputs=inputs, digests={name: file_digest(new / name) for name in (PLAN, BATCHES)})
+        write_whole(facts.model_dump_json(indent=2) + "\n", new / FACTS)
+        _arrive(new, folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _arrive(new: Path, folder: Path) -> None:
+    try:
+        new.rename(folder)
+    except OSError:
+        if not (folder / FACTS).exists():
+            raise
+    sync(folder.parent)

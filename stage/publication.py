@@ -1,0 +1,73 @@
+"""From finished batches to a published data set: as a whole or not at all, the manifest last, in memory that does not grow."""
+
+import io
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from filelock import FileLock
+
+from stage.deaths import IncompleteRunError
+from stage.durable import sync
+from stage.faults import reached
+from stage.jobs import Batch, Job, load_job
+from stage.pairs import CorruptShardError
+from stage.progress import check_stop, track
+from stage.shards import Facts, write_manifest, write_shards
+from stage.tables import write_tables
+
+
+def publish_job(folder: Path, output: Path) -> Facts:
+    """Assemble a job's shards and tables beside `output`, then give them its name; returns the manifest.
+
+    Every batch is compared with its digest as it is read. Raises IncompleteRunError where one is missing or set aside, and
+    CorruptShardError where one is damaged: workers look for that before they begin, and make it again.
+    """
+    job = load_job(folder)
+    _refuse_incomplete(job)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    new = output.with_name(f".{output.name}.arriving")
+    with FileLock(folder / ".publishing"):
+        shutil.rmtree(new, ignore_errors=True)
+        shards = write_shards(_samples(job), job.recipe.synthesize.shard_rows, new)
+        tables = write_tables(job, new)
+        reached("before_manifest")
+        manifest = write_manifest(new, shards, category=job.recipe.category, job=folder.name, inputs=job.inputs, tables=tables)
+        reached("before_publish")
+        check_stop()
+        shutil.rmtree(output, ignore_errors=True)
+        new.replace(output)
+        sync(output.parent)
+    return manifest
+
+
+def _refuse_incomplete(job: Job) -> None:
+    if missing := job.left():
+        aside = job.set_aside()
+        told = "; ".join(f"batch {batch.number} was set aside: {aside[batch.number]}" for batch in missing if batch.number in aside)
+        raise IncompleteRunError(
+            f"Expected every batch of {job.recipe.category} in the spool, found {len(missing)} missing, in {job.folder}. "
+            f"{told or 'None was set aside.'} Run `dvc repro synthesize` again, which makes only these; delete {job.folder / 'aside'} "
+            "to have those that were set aside tried again."
+        )
+
+
+def _samples(job: Job) -> Iterator[pa.Table]:
+    batches = job.batches()
+    for batch in track(batches, total=len(batches), label=f"publish {job.recipe.category}"):
+        table = _read(job, batch)
+        yield table.filter(pc.field("ordinal") < job.recipe.synthesize.count)
+
+
+def _read(job: Job, batch: Batch) -> pa.Table:
+    content = job.spool.read(batch.key)
+    table = None if content is None else pq.ParquetFile(io.BytesIO(content)).read()
+    if table is None or set(table["batch_key"].to_pylist()) != {batch.key}:
+        raise CorruptShardError(
+            f"Expected batch {batch.number} of {job.folder} as it was kept, found it changed or gone, at {job.spool.file(batch.key)}. "
+            "Run `dvc repro synthesize` again, which makes it again."
+        )
+    return table

@@ -1,0 +1,113 @@
+"""The tables beside the shards, for queries that follow a sample back: its photographs, its networks, its plan, and its runs.
+
+`runs.parquet` alone says who, where and when; nothing else that is published does, so that all else can be made twice.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from stage.checkpoints import FACTS as CHECKPOINT_FACTS
+from stage.datasets.rules import GOOD
+from stage.datasets.table import read_catalog
+from stage.digests import file_digest
+from stage.durable import sync
+from stage.examples import CATALOG
+from stage.jobs import Job
+from stage.plan_table import PLAN
+from stage.samples import PLAN_SCHEMA
+
+TEXTS = ("path", "sha256", "kind", "category", "defect", "split", "group", "licence", "role")
+SOURCES = pa.schema([(name, pa.string()) for name in TEXTS])
+CHECKPOINTS = pa.schema(
+    [*((name, pa.string()) for name in ("digest", "kind", "category", "base", "facts")), ("sources", pa.list_(pa.string()))]
+)
+RUN_COLUMNS = ("token", "host", "pid", "device", "started", "prefect_run", "dvc_run")
+RUNS = pa.schema([(name, pa.string()) for name in ("batch_key", *RUN_COLUMNS)])
+AT_ONCE = 4096  # rows of `runs`
+Facts = dict[str, dict[str, Any]]
+
+
+def write_tables(job: Job, folder: Path) -> Facts:
+    """Write `sources`, `checkpoints`, `plan` and `runs`; returns the number of rows and the SHA-256 of each file."""
+    catalog = read_catalog(job.recipe.catalog / CATALOG)
+    written = {
+        "sources.parquet": _write([sources(catalog)], SOURCES, folder / "sources.parquet"),
+        "checkpoints.parquet": _write([checkpoints(job, catalog)], CHECKPOINTS, folder / "checkpoints.parquet"),
+        PLAN: _write(_plan(job), PLAN_SCHEMA, folder / PLAN),
+        "runs.parquet": _write(_runs(job), RUNS, folder / "runs.parquet"),
+    }
+    return {name: {"rows": rows, "sha256": file_digest(folder / name)} for name, rows in written.items()}
+
+
+def sources(catalog: pd.DataFrame) -> pa.Table:
+    """Every accepted image and mask of a category's catalog, on both sides of the split, and what it was used for."""
+    accepted = catalog.loc[catalog.status == "accepted"].sort_values("image_path")
+    rows = [row for entry in accepted.to_dict("records") for row in _source_rows(entry)]
+    return pa.Table.from_pylist(rows, schema=SOURCES)
+
+
+def checkpoints(job: Job, catalog: pd.DataFrame) -> pa.Table:
+    """The networks of the samples, with the digests of the images and masks that trained them here; none for a base from elsewhere."""
+    recipe, inputs = job.recipe, job.inputs
+    facts = json.loads((recipe.checkpoint / CHECKPOINT_FACTS).read_text(encoding="utf-8"))
+    folders = [file.parent for file in sorted(recipe.catalog.parent.glob(f"*/{CATALOG}"))] if facts["base"] == "scratch" else []
+    base = sorted({digest for folder in folders for digest in trained_on(read_catalog(folder / CATALOG))})
+    rows = [
+        _checkpoint_row(inputs["checkpoint"], "adapters", recipe.category, inputs["base"], facts, trained_on(catalog)),
+        _checkpoint_row(inputs["base"], "base", "", "", {"base": facts["base"]}, base),
+    ]
+    return pa.Table.from_pylist(rows, schema=CHECKPOINTS)
+
+
+def trained_on(catalog: pd.DataFrame) -> list[str]:
+    """Digests of a category's training images and masks."""
+    training = catalog.loc[(catalog.status == "accepted") & (catalog.split == "train")]
+    return sorted({*training.image_sha256.dropna(), *training.mask_sha256.dropna()})
+
+
+def _source_rows(entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    told = {name: entry[name] for name in ("category", "defect", "split", "group", "licence")}
+    trains, is_good = entry["split"] == "train", entry["defect"] == GOOD
+    role = ("background" if is_good else "training") if trains else "test"
+    yield {**told, "path": entry["image_path"], "sha256": entry["image_sha256"], "kind": "image", "role": role}
+    if not is_good:
+        role = "mask" if trains else "test"
+        yield {**told, "path": entry["mask_path"], "sha256": entry["mask_sha256"], "kind": "mask", "role": role}
+
+
+def _checkpoint_row(digest: str, kind: str, category: str, base: str, facts: Mapping[str, Any], sources: list[str]) -> dict[str, Any]:
+    told = json.dumps(facts, sort_keys=True)
+    return {"digest": digest, "kind": kind, "category": category, "base": base, "facts": told, "sources": sources}
+
+
+def _plan(job: Job) -> Iterator[pa.Table]:
+    plan = pq.ParquetFile(job.folder / PLAN)
+    for number in range(plan.num_row_groups):
+        table = plan.read_row_group(number)
+        yield table.filter(pc.field("ordinal") < job.recipe.synthesize.count)
+
+
+def _runs(job: Job) -> Iterator[pa.Table]:
+    batches = job.batches()
+    for start in range(0, len(batches), AT_ONCE):
+        makers = [(batch.key, job.spool.maker(batch.key)) for batch in batches[start : start + AT_ONCE]]
+        yield pa.Table.from_pylist(
+            [{"batch_key": key, **{name: str(maker.get(name, "")) for name in RUN_COLUMNS}} for key, maker in makers], RUNS
+        )
+
+
+def _write(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> int:
+    count = 0
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for table in tables:
+            writer.write_table(table)
+            count += len(table)
+    sync(path)
+    return count

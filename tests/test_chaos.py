@@ -1,0 +1,103 @@
+"""The chaos kit: what it injects is survived, and it would say so if it were not."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from stage.chaos import Outcome, chaos, chaos_table, check_outcomes
+from stage.injections import FILES, MAKING, PUBLISHING, Injection
+from stage.params import load_params
+from stage.trials import LOG, Trial
+
+ROOT = Path(__file__).parents[1]
+PARAMS = load_params(ROOT / "params.yaml")
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_and_nothing_damaged_passes(tmp_path: Path) -> None:
+    """A kill, a full disk or a rotten file would cost samples, or change them, and nobody would know."""
+    outcomes = chaos(tmp_path / "chaos", PARAMS, times=5, seed=20261122)
+
+    check_outcomes(outcomes)
+    counts = Counter(outcome[:2] for outcome in outcomes)
+    assert len(outcomes) >= 100
+    assert {counts["killed", point] for point in (*MAKING, *PUBLISHING)} == {5}
+    assert {counts[fault, place] for fault in ("file truncated", "bit flipped") for place in FILES} == {5}
+    assert set(counts.values()) == {5}
+    assert not (tmp_path / "chaos").exists()
+
+
+def lose(trial: Trial) -> bool:
+    """What no run can make good: the trained weights are gone."""
+    shutil.rmtree(trial.root / "spool" / "batches")
+    shutil.rmtree(trial.source.checkpoint)
+    return True
+
+
+def overlook(trial: Trial) -> bool:
+    """Does nothing, which nobody can notice."""
+    return not trial.is_complete()
+
+
+@pytest.mark.slow
+def test_a_loss_is_told_and_its_files_are_kept(tmp_path: Path) -> None:
+    """The kit would say that all is well wherever it runs."""
+    kinds = [Injection("nothing", "nowhere", overlook, is_late=True), Injection("weights lost", "checkpoint", lose, is_late=True)]
+
+    # In turns: the second one's loss is everybody's.
+    [first], [second] = (chaos(tmp_path / str(place), PARAMS, [kind], times=1) for place, kind in enumerate(kinds))
+
+    assert (first.is_detected, first.is_recovered) == (False, True)
+    assert (second.is_detected, second.is_recovered) == (True, False)
+    assert sorted(path.parent.name for path in tmp_path.glob(f"*/*/{LOG}")) == ["nothing-nowhere-0", "weights-lost-checkpoint-0"]
+    with pytest.raises(ValueError, match=r"found trouble with 2:\nnothing, nowhere: not detected; see .*\nweights lost, .*not recovered"):
+        check_outcomes([first, second])
+
+
+def test_the_table_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    """A loss would not be seen among many lines."""
+    good, bad = Outcome("killed", "a", True, True, ""), Outcome("killed", "b", True, False, "not recovered")
+
+    columns = [list(column.cells) for column in chaos_table([good, good, bad]).columns]
+
+    assert columns == [["killed", "killed", "all"], ["a", "b", ""], ["2", "1", "3"], ["2", "1", "3"], ["2", "0", "2"], ["0", "1", "1"]]
+
+
+def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
+    """Someone's files would be removed with the trials."""
+    (tmp_path / "mine").write_text("precious")
+
+    with pytest.raises(ValueError, match=r"found that .* exists\. Name another, or remove it"):
+        chaos(tmp_path, PARAMS)
+    assert (tmp_path / "mine").read_text() == "precious"
+
+
+def walk(fault: str | None) -> tuple[int, str]:
+    """The exit code of a process that comes to a point `b` three times after `a`, and where it has been."""
+    code = "from stage.faults import reached\nfor point in 'abbb': reached(point); print(end=point, flush=True)"
+    environment = {name: value for name, value in os.environ.items() if name != "STAGE_FAULT"} | ({"STAGE_FAULT": fault} if fault else {})
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (None, (0, "abbb")),
+        ("c", (0, "abbb")),
+        ("a", (-signal.SIGKILL, "")),
+        ("b", (-signal.SIGKILL, "a")),
+        ("b:2", (-signal.SIGKILL, "abb")),
+        ("b:3", (0, "abbb")),
+        (f"b:1:{signal.SIGTERM:d}", (-signal.SIGTERM, "ab")),
+    ],
+)
+def test_a_process_ends_at_the_point_that_is_named(fault: str | None, expected: tuple[int, str]) -> None:
+    """A trial would kill elsewhere than its line says, or a run without trials would be killed."""
+    assert walk(fault) == expected

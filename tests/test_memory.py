@@ -1,0 +1,67 @@
+"""Writing, publishing, reading and checking samples takes the same memory for 1,000 of them as for 20,000."""
+
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_factory import Factory, build
+
+from stage.jobs import Job
+from stage.pairs import Pair
+from stage.publication import publish_job
+from stage.samples import sample_row, write_samples
+from stage.synthesis.placement import sample_mask
+from stage.synthesis.rows import Origin, PlanRow, Verdict
+from stage.verification import verify
+
+MIB = 2**20
+SLACK = 48 * MIB  # 20,000 samples are over 150 MiB
+SHARD_ROWS = 1000
+VERDICT = Verdict(20.0, 0, 1, 1, "accepted", "")
+
+
+@pytest.fixture(scope="module")
+def factory(tmp_path_factory: pytest.TempPathFactory) -> Factory:
+    return build(tmp_path_factory.mktemp("factory"))
+
+
+def fill(job: Job, factory: Factory) -> None:
+    """Every batch, with noise for pictures in place of what a network would make."""
+    source, perlin = factory.source(), job.recipe.synthesize.perlin
+    image = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    masks = cache(lambda digest: sample_mask(planned[digest], source, perlin))
+    planned: dict[str, PlanRow] = {}
+
+    def write(rows: list[PlanRow], origin: Origin, file: Path) -> None:
+        planned.update({row.mask_digest: row for row in rows})
+        write_samples([sample_row(row, Pair(image, masks(row.mask_digest)), VERDICT, origin) for row in rows], file)
+
+    for number, key in job.batches():
+        job.spool.keep(key, partial(write, job.rows(number), job.origin(key)))
+
+
+def peak(work: Callable[[], object]) -> int:
+    """The most memory that the process holds during the work, in bytes."""
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    work()
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_samples(factory: Factory, tmp_path: Path) -> None:
+    """A data set of a million samples could not be made, published or checked on any machine."""
+    peaks: dict[int, list[int]] = {}
+    for count in (1_000, 20_000):
+        job = factory.job(tmp_path / f"spool{count}", count=count // 2, batch=50, shard_rows=SHARD_ROWS)
+        out = tmp_path / f"out{count}"
+        steps = (partial(fill, job, factory), partial(publish_job, job.folder, out), lambda out=out: verified(out))
+        peaks[count] = [peak(step) for step in steps]
+
+    assert all(many < few + SLACK for few, many in zip(peaks[1_000], peaks[20_000], strict=True)), peaks
+
+
+def verified(out: Path) -> None:
+    assert verify(out) == []

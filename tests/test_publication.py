@@ -1,0 +1,178 @@
+"""Publication: the same bytes whatever happened before, as a whole or not at all, and nothing damaged among them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pytest
+from small_factory import Factory, build
+
+from stage.jobs import Job
+from stage.pairs import CorruptShardError
+from stage.publication import IncompleteRunError, publish_job
+from stage.verification import verify
+
+
+@pytest.fixture(scope="module")
+def factory(tmp_path_factory: pytest.TempPathFactory) -> Factory:
+    return build(tmp_path_factory.mktemp("factory"))
+
+
+@pytest.fixture
+def job(factory: Factory, tmp_path: Path) -> Job:
+    return factory.job(tmp_path / "spool")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All but what says who and when."""
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {name: content for name, content in files.items() if name not in ("runs.parquet", "manifest.json")}
+
+
+def sample_ids(folder: Path) -> list[str]:
+    return [sample for path in sorted((folder / "shards").iterdir()) for sample in pd.read_parquet(path).sample_id]
+
+
+def test_any_order_of_batches_gives_the_same_bytes(factory: Factory, tmp_path: Path) -> None:
+    """A data set would depend on how many workers there were, and who died."""
+    published: list[tuple[dict[str, bytes], str]] = []
+    for place, order in enumerate([(0, 1, 2, 3), (3, 1, 0, 2), (2, 3, 3, 0, 1)]):
+        job = factory.job(tmp_path / f"spool{place}")
+        for number in order:
+            factory.fill(job, [number])
+        manifest = publish_job(job.folder, tmp_path / f"out{place}")
+        published.append((contents(tmp_path / f"out{place}"), manifest["digest"]))
+
+    assert published[0] == published[1] == published[2]
+    assert len(published[0][0]) == 4 + 3
+
+
+def test_what_is_published_is_right(factory: Factory, job: Job, tmp_path: Path) -> None:
+    """`stage verify` would find fault with every data set, or samples that nobody asked for would be among them."""
+    factory.fill(job)
+    manifest = publish_job(job.folder, tmp_path / "out")
+
+    assert verify(tmp_path / "out") == []
+    assert sample_ids(tmp_path / "out") == [f"part/{defect}/{k:06d}" for defect in ("crack", "spot") for k in range(6)]
+    assert (manifest["count"], manifest["tables"]["plan.parquet"]["rows"], manifest["tables"]["runs.parquet"]["rows"]) == (12, 12, 4)
+
+
+def test_fewer_samples_leave_no_orphan_and_more_keep_what_was_made(factory: Factory, tmp_path: Path) -> None:
+    """Samples of an earlier version would stay among the new ones, or all be rendered again."""
+    made: list[list[int]] = []
+    for count in (6, 3, 9):
+        job = factory.job(tmp_path / "spool", count=count)
+        made.append(factory.fill(job))
+        publish_job(job.folder, tmp_path / "out")
+
+        assert len(sample_ids(tmp_path / "out")) == 2 * count
+        assert verify(tmp_path / "out") == []
+    assert made == [[0, 1, 2, 3], [], [2, 5]]
+
+
+def test_an_unfinished_job_is_not_published(factory: Factory, job: Job, tmp_path: Path) -> None:
+    """A data set with holes would take the place of a whole one."""
+    (tmp_path / "out").mkdir()
+    factory.fill(job, [0, 2, 3])
+
+    with pytest.raises(IncompleteRunError, match=r"Expected every batch of part in the spool, found 1 missing.*None was set aside"):
+        publish_job(job.folder, tmp_path / "out")
+    assert not [*(tmp_path / "out").iterdir()]
+
+
+def test_work_that_was_set_aside_is_named(factory: Factory, job: Job, tmp_path: Path) -> None:
+    """A user would see that something is missing, and not why."""
+    factory.fill(job, [0, 2, 3])
+    job.aside(1).parent.mkdir()
+    job.aside(1).write_text(json.dumps({"reason": "its worker died 3 times"}))
+
+    with pytest.raises(IncompleteRunError, match=r"batch 1 was set aside: its worker died 3 times"):
+        publish_job(job.folder, tmp_path / "out")
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-7])
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def no_sidecar(file: Path) -> None:
+    file.with_suffix(".sha256").unlink()
+
+
+def torn_sidecar(file: Path) -> None:
+    file.with_suffix(".sha256").write_bytes(b"\0\xff")
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, empty, no_sidecar, torn_sidecar, Path.unlink])
+def test_a_damaged_batch_is_found_and_made_again(factory: Factory, job: Job, tmp_path: Path, damage: Callable[[Path], Any]) -> None:
+    """A bit that a disk lost would become a sample."""
+    factory.fill(job)
+    expected = publish_job(job.folder, tmp_path / "out")["digest"]
+    damage(job.spool.file(job.batches()[1].key))
+
+    with pytest.raises((IncompleteRunError, CorruptShardError), match=r"found 1 missing|batch 1 of .* as it was kept"):
+        publish_job(job.folder, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+    assert factory.fill(job) == [1]
+    assert publish_job(job.folder, tmp_path / "again")["digest"] == expected
+    assert contents(tmp_path / "again") == contents(tmp_path / "out")
+
+
+def test_a_whole_batch_in_another_ones_place_is_found(factory: Factory, job: Job, tmp_path: Path) -> None:
+    """Samples would be published twice, and others not at all, with every digest in order."""
+    factory.fill(job)
+    one, other = (job.spool.file(batch.key) for batch in job.batches()[:2])
+    for suffix in (".parquet", ".sha256"):
+        one.with_suffix(suffix).write_bytes(other.with_suffix(suffix).read_bytes())
+
+    with pytest.raises(CorruptShardError, match=r"Expected batch 0 of .* as it was kept"):
+        publish_job(job.folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_a_killed_publication_left_is_replaced(factory: Factory, job: Job, tmp_path: Path) -> None:
+    """Half a shard of a killed run would be published beside the whole ones."""
+    factory.fill(job)
+    half = tmp_path / ".out.arriving" / "shards" / "crack-00000.parquet"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"PAR1")
+
+    publish_job(job.folder, tmp_path / "out")
+
+    assert verify(tmp_path / "out") == []
+    assert not (tmp_path / ".out.arriving").exists()
+
+
+def test_the_tables_lead_from_a_sample_to_what_it_was_made_from(factory: Factory, job: Job, tmp_path: Path) -> None:
+    """An auditor's question would have no answer; test images are in no row but as such."""
+    factory.fill(job)
+    out = tmp_path / "out"
+    publish_job(job.folder, out)
+    joined = f"""
+        SELECT s.sample_id, b.split, b.role, m.role, n.kind, r.batch_key IS NOT NULL, len(n.sources)
+        FROM '{out}/shards/*.parquet' s
+        JOIN '{out}/sources.parquet' b ON b.sha256 = s.background_sha256 AND b.kind = 'image'
+        JOIN '{out}/sources.parquet' m ON m.sha256 = s.mask_sha256 AND m.kind = 'mask'
+        JOIN '{out}/checkpoints.parquet' n ON n.digest = s.checkpoint
+        LEFT JOIN '{out}/runs.parquet' r ON r.batch_key = s.batch_key
+    """
+
+    rows = duckdb.sql(joined).fetchall()
+
+    assert sorted(row[0] for row in rows) == sorted(sample_ids(out))
+    # trained by 5 normal images, 2 of 6 cracks and 1 of 3 spots with their masks
+    assert {row[1:] for row in rows} == {("train", "background", "mask", "adapters", True, 5 + 2 * (2 + 1))}
+    roles = duckdb.sql(f"SELECT split, role, count(*) FROM '{out}/sources.parquet' GROUP BY ALL ORDER BY ALL").fetchall()
+    assert roles == [("test", "test", 2 + 2 * (4 + 2)), ("train", "background", 5), ("train", "mask", 3), ("train", "training", 3)]

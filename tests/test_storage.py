@@ -1,0 +1,149 @@
+"""Where versions are kept: what is pushed to a folder or to S3 comes back the same after everything local is gone."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stage.digests import folder_digest
+
+OUTPUT = "data/synthesize"
+MISSING = [name for name in ("dvc_s3", "moto") if importlib.util.find_spec(name) is None]
+needs_s3 = pytest.mark.skipif(
+    bool(MISSING), reason=f"S3 IS NOT TESTED: {' and '.join(MISSING)} missing; `pip install '.[s3-test]'` brings them"
+)
+ACCOUNT = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+@pytest.fixture
+def s3() -> Iterator[str]:
+    """A server on loopback that speaks S3, with the bucket `samples`; yields its address."""
+    command = [sys.executable, "-u", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr is not None
+            address = next(found[0] for line in server.stderr if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
+            client(address).create_bucket(Bucket="samples")
+            yield address
+        finally:
+            server.terminate()
+            server.communicate(timeout=30)  # empties the pipe, which a full log would block
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Two shards with their manifest, as large as a few hundred samples, where DVC can add them."""
+    folder = tmp_path / "project" / OUTPUT
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for name, size in (("crack-00000.parquet", 3_000_000), ("crack-00001.parquet", 1_000), ("manifest.json", 300)):
+        (folder / name).write_bytes(random.bytes(size))
+    return tmp_path / "project"
+
+
+def test_a_folder_gives_back_what_was_pushed(project: Path) -> None:
+    """A version that is on no machine any more could not be restored."""
+    use_remote(project, url=project.parent / "store")
+
+    assert push_wipe_pull(project) == (True, True)
+
+
+@needs_s3
+def test_s3_gives_back_what_was_pushed(project: Path, s3: str) -> None:
+    """A team that shares its versions by S3 would lose them."""
+    use_remote(project, url="s3://samples/versions", endpointurl=s3)
+
+    assert push_wipe_pull(project) == (True, True)
+    objects = client(s3).list_objects_v2(Bucket="samples")["Contents"]
+    assert sorted(found["Size"] for found in objects)[-3:] == [300, 1_000, 3_000_000]
+
+
+@needs_s3
+@pytest.mark.parametrize("kind", ["folder", "s3"])
+def test_a_damaged_store_is_noticed_by_the_pull(project: Path, kind: str, request: pytest.FixtureRequest) -> None:
+    """A bit that flipped in the store would stand in the data set under the old version's name."""
+    if kind == "folder":
+        use_remote(project, url=project.parent / "store")
+    else:
+        use_remote(project, url="s3://samples/versions", endpointurl=request.getfixturevalue("s3"))
+    dvc(project, "add", "-q", OUTPUT)
+    dvc(project, "push", "-q")
+    wipe(project)
+    flip_a_bit(project, request.getfixturevalue("s3") if kind == "s3" else None)
+
+    pulled = dvc(project, "pull", check=False)
+
+    assert pulled.returncode != 0
+    assert not (project / OUTPUT / "crack-00000.parquet").exists()
+
+
+def use_remote(project: Path, **settings: object) -> None:
+    """Make `project` a DVC project with one remote, as docs/data.md says: what comes from it is checked."""
+    (project / ".dvc").mkdir()
+    lines = [f"    {name} = {value}" for name, value in {**settings, "verify": "true"}.items()]
+    text = "[core]\n    no_scm = true\n    remote = store\n['remote \"store\"']\n"
+    (project / ".dvc" / "config").write_text(text + "\n".join(lines) + "\n")
+
+
+def push_wipe_pull(project: Path) -> tuple[bool, bool]:
+    """Whether all was gone between push and pull, and whether the same came back."""
+    before = folder_digest(project / OUTPUT)
+    dvc(project, "add", "-q", OUTPUT)
+    dvc(project, "push", "-q")
+    wipe(project)
+    is_gone = not (project / OUTPUT).exists() and not (project / ".dvc" / "cache").exists()
+    dvc(project, "pull", "-q")
+    return is_gone, folder_digest(project / OUTPUT) == before
+
+
+def wipe(project: Path) -> None:
+    """A fresh clone: the pointer alone is there."""
+    shutil.rmtree(project / OUTPUT)
+    shutil.rmtree(project / ".dvc" / "cache")
+    shutil.rmtree(project / ".dvc" / "tmp")
+
+
+def flip_a_bit(project: Path, address: str | None) -> None:
+    """In the largest object of the store."""
+    if address is None:
+        path = max((project.parent / "store").rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0)
+        path.chmod(0o644)
+        path.write_bytes(_flipped(path.read_bytes()))
+        return
+    bucket = client(address)
+    key = max(bucket.list_objects_v2(Bucket="samples")["Contents"], key=lambda found: found["Size"])["Key"]
+    content = bucket.get_object(Bucket="samples", Key=key)["Body"].read()
+    bucket.put_object(Bucket="samples", Key=key, Body=_flipped(content))
+
+
+def client(address: str) -> Any:
+    """An S3 client of the server there, which goes through no proxy."""
+    import boto3
+    from botocore.config import Config
+
+    names = {name.lower(): value for name, value in ACCOUNT.items() if name != "AWS_DEFAULT_REGION"}
+    return boto3.client("s3", endpoint_url=address, region_name=ACCOUNT["AWS_DEFAULT_REGION"], config=Config(proxies={}), **names)
+
+
+def dvc(project: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """A command of DVC there, without the way to any server but loopback's."""
+    kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy") and not name.startswith("AWS_")}
+    environment = kept | ACCOUNT | {"DVC_SITE_CACHE_DIR": str(project.parent / "site"), "DVC_GLOBAL_CONFIG_DIR": str(project.parent)}
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments], cwd=project, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 or not check, done.stderr
+    return done
+
+
+def _flipped(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]

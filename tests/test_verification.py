@@ -1,0 +1,270 @@
+"""`stage verify`: for each thing that can be wrong with a published data set, one that is wrong in just that."""
+
+import hashlib
+import io
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image, PngImagePlugin
+from small_factory import Factory, build
+
+from stage.publication import publish_job
+from stage.samples import open_writer
+from stage.shards import data_digest, manifest_text, pixel_digest_of, seal
+from stage.verification import verify
+
+Rows = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    factory: Factory = build(tmp_path_factory.mktemp("factory"))
+    job = factory.job(tmp_path_factory.mktemp("work") / "spool")
+    factory.fill(job)
+    publish_job(job.folder, factory.data / "out")
+    return factory.data / "out"
+
+
+@pytest.fixture
+def folder(published: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    shutil.copytree(published, tmp_path / "out")
+    return tmp_path / "out"
+
+
+def found(folder: Path) -> list[tuple[str, str]]:
+    return [tuple(problem) for problem in verify(folder)]
+
+
+def first_shard(folder: Path) -> Path:
+    return sorted((folder / "shards").iterdir())[0]
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "manifest.json").read_text())
+
+
+def tell(folder: Path, told: dict[str, Any]) -> None:
+    """Another manifest, sealed as the product seals it: what is wrong is then in what it says."""
+    (folder / "manifest.json").write_text(manifest_text(told | {"seal": seal(told)}))
+
+
+def with_digests(folder: Path) -> None:
+    """Make the manifest agree with the first shard as it is now: what is wrong is then in the rows alone."""
+    told, path = manifest(folder), first_shard(folder)
+    rows = pq.read_table(path)
+    shard = next(shard for shard in told["shards"] if folder / shard["path"] == path)
+    shard |= {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "pixels": pixel_digest_of([rows]), "rows": len(rows)}
+    told["count"] = sum(shard["rows"] for shard in told["shards"])
+    told["rejected"] = told["count"] - told["accepted"]
+    tell(folder, told | {"digest": data_digest(told["shards"])})
+
+
+def rewrite(folder: Path, change: Callable[[Rows], None]) -> None:
+    """A first shard with other rows, and digests that fit them."""
+    path = first_shard(folder)
+    rows = pq.read_table(path).to_pylist()
+    change(rows)
+    with open_writer(path) as writer:
+        writer.write_table(pa.Table.from_pylist(rows, schema=writer.schema))
+    with_digests(folder)
+
+
+def test_nothing_is_wrong_with_what_was_published(folder: Path) -> None:
+    """Users would learn to ignore it."""
+    assert found(folder) == []
+    rewrite(folder, lambda rows: None)
+    assert found(folder) == []
+
+
+def test_a_flipped_bit_is_found_in_every_file(folder: Path) -> None:
+    """A damaged disk would change the data without a word."""
+    names = [*(shard["path"] for shard in manifest(folder)["shards"]), *manifest(folder)["tables"]]
+    for name in names:
+        content = (folder / name).read_bytes()
+        for place in (0, len(content) // 3, len(content) - 1):
+            (folder / name).write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+            assert any(where == name and what.startswith("expected SHA-256") for where, what in found(folder)), (name, place)
+        (folder / name).write_bytes(content)
+    assert len(names) == 8
+
+
+def test_a_truncated_shard_is_found_and_the_others_are_still_read(folder: Path) -> None:
+    """After the first problem, nobody would know about the rest."""
+    first, second = sorted((folder / "shards").iterdir())[:2]
+    for path in (first, second):
+        path.write_bytes(path.read_bytes()[:-9])
+
+    assert [where for where, _ in found(folder)] == [f"shards/{path.name}" for path in (first, second)]
+
+
+def test_a_missing_and_a_strange_file_are_found(folder: Path) -> None:
+    """A shard would be lost, or one from elsewhere be trained on."""
+    name = f"shards/{first_shard(folder).name}"
+    first_shard(folder).rename(folder / "shards" / "zzz.parquet")
+
+    assert found(folder) == [
+        (name, "expected a file, found none"),
+        ("shards/zzz.parquet", "expected only files that the manifest names, found one more"),
+    ]
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", "{}", '{"schema_version": "1", "shards": [{}], "tables": {}}'])
+def test_a_damaged_manifest_is_found(folder: Path, content: str | None) -> None:
+    """A traceback would say nothing to a user."""
+    (folder / "manifest.json").unlink()
+    if content is not None:
+        (folder / "manifest.json").write_text(content)
+
+    [(where, what)] = found(folder)
+    assert where == "manifest.json"
+    assert what.lower().startswith("expected")
+
+
+def test_a_manifest_that_was_changed_by_hand_is_found(folder: Path) -> None:
+    """A count, or a digest, could be made to fit anything."""
+    (folder / "manifest.json").write_text(manifest_text(manifest(folder) | {"count": 13}))
+
+    assert found(folder) == [("manifest.json", "expected it as it was written, found that its seal does not fit it")]
+
+
+@pytest.mark.parametrize("content", [{"schema_version": "1"}, {"schema_version": "1", "shards": [{}], "tables": {}}])
+def test_a_sealed_manifest_without_its_keys_is_found(folder: Path, content: dict[str, Any]) -> None:
+    """A traceback would say nothing to a user."""
+    tell(folder, content)
+
+    [(where, what)] = found(folder)
+    assert (where, what.partition(",")[0]) == ("manifest.json", "expected the keys of docs/data.md")
+
+
+@pytest.mark.parametrize("change", [{"count": 13}, {"accepted": 1}, {"digest": "0" * 64}])
+def test_a_manifest_that_does_not_add_up_is_found(folder: Path, change: dict[str, Any]) -> None:
+    """The report would say that there are more samples than there are."""
+    tell(folder, manifest(folder) | change)
+
+    [(where, what)] = found(folder)
+    assert where == "manifest.json"
+    assert what.startswith(f"expected {next(iter(change))} ")
+
+
+def test_another_schema_version_is_not_guessed_at(folder: Path) -> None:
+    """Columns would be taken for what they are not."""
+    tell(folder, manifest(folder) | {"schema_version": "2"})
+
+    assert found(folder) == [("manifest.json", "expected schema version 1, found 2")]
+
+
+def test_a_path_that_leaves_the_folder_is_not_followed(folder: Path) -> None:
+    """A data set from elsewhere could have any file of the machine read."""
+    told = manifest(folder)
+    told["shards"][0]["path"] = "../" + told["shards"][0]["path"]
+    tell(folder, told)
+
+    assert (told["shards"][0]["path"], "expected a path within the folder, found one that leaves it") in found(folder)
+
+
+def test_other_columns_are_found(folder: Path) -> None:
+    """A reader would miss a column in the middle of a training."""
+    path = first_shard(folder)
+    pq.write_table(pq.read_table(path).drop_columns(["licence"]), path)
+    with_digests(folder)
+
+    assert (f"shards/{path.name}", "expected the columns of schema version 1, found others") in found(folder)
+
+
+def without_mark(cell: dict[str, Any]) -> None:
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(cell["bytes"])).save(buffer, format="PNG", pnginfo=PngImagePlugin.PngInfo())
+    cell["bytes"] = buffer.getvalue()
+
+
+def with_another_pixel(cell: dict[str, Any]) -> None:
+    picture = Image.open(io.BytesIO(cell["bytes"]))
+    told = PngImagePlugin.PngInfo()
+    for key, value in picture.info.items():
+        told.add_text(key, value)
+    changed = picture.point(lambda level: 255 - level)
+    buffer = io.BytesIO()
+    changed.save(buffer, format="PNG", pnginfo=told)
+    cell["bytes"] = buffer.getvalue()
+
+
+def cut_off(cell: dict[str, Any]) -> None:
+    cell["bytes"] = cell["bytes"][: len(cell["bytes"]) // 2]
+
+
+@pytest.mark.parametrize("column", ["image", "mask"])
+@pytest.mark.parametrize(
+    ("damage", "what"),
+    [
+        (without_mark, "column {}: expected the PNG to say that it is synthetic and which sample it is, found {{}}"),
+        (with_another_pixel, "column {}: expected pixels of digest"),
+        (cut_off, "column {}: Expected a whole PNG"),
+    ],
+)
+def test_a_wrong_picture_is_found_under_digests_that_hold(folder: Path, column: str, damage: Callable[[Any], None], what: str) -> None:
+    """A mistake of the writer would be sealed by its own digests."""
+    rewrite(folder, lambda rows: damage(rows[1][column]))
+
+    [(where, told)] = found(folder)
+    assert where == f"shards/{first_shard(folder).name}, sample part/crack/000001"
+    assert told.startswith(what.format(column))
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"sample_id": "part/crack/000009"}, ["expected the id part/crack/000001"]),
+        ({"seed": 5}, ["expected the next row of plan.parquet, part/crack/000001, found another value of seed"]),
+        ({"background_sha256": "e" * 64}, ["expected a background among the training images"]),
+        ({"mask_sha256": "e" * 64}, ["expected a mask of the generator's third"]),
+        ({"checkpoint": "e" * 64}, ["expected its checkpoint and base in checkpoints.parquet"]),
+    ],
+)
+def test_a_wrong_value_is_found_under_digests_that_hold(folder: Path, change: dict[str, Any], what: list[str]) -> None:
+    """A sample would lead to a photograph or a network that it was not made from, or have no plan."""
+    rewrite(folder, lambda rows: rows[1].update(change))
+
+    told = [told for _, told in found(folder)]
+    assert all(any(one.startswith(expected) for one in told) for expected in what)
+    assert all("000001" in where or "000009" in where for where, _ in found(folder))
+
+
+def test_a_test_image_among_the_sources_of_a_sample_is_found(folder: Path) -> None:
+    """The evaluation would be on images that the training has seen."""
+    tested = pq.read_table(folder / "sources.parquet").to_pylist()
+    digest = next(row["sha256"] for row in tested if row["role"] == "test" and row["kind"] == "image" and row["defect"] == "good")
+    rewrite(folder, lambda rows: rows[0].update(background_sha256=digest))
+
+    assert any(what.startswith("expected a background among the training images") for _, what in found(folder))
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda rows: rows.pop(), "expected every planned sample in a shard"),
+        (lambda rows: rows.append(rows[0]), "expected no more samples than plan.parquet has"),
+        (lambda rows: rows.reverse(), "expected the next row of plan.parquet"),
+    ],
+)
+def test_a_lost_a_doubled_and_a_moved_sample_are_found(folder: Path, change: Callable[[Rows], None], what: str) -> None:
+    """Counts and digests would agree with each other, and not with what was planned."""
+    rewrite(folder, change)
+
+    assert any(told.startswith(what) for _, told in found(folder))
+
+
+def test_it_needs_no_model() -> None:
+    """Whoever receives a data set would have to install networks to check it."""
+    code = "import sys; import stage.verification; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
+
+    assert done.stdout.strip() == "False"

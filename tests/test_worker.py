@@ -1,0 +1,292 @@
+"""Workers as processes that are halted, killed and raced: nothing is lost, nothing is made twice, the bytes are the same."""
+
+import hashlib
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+import pytest
+
+from stage.batches import Spool
+from stage.claims import Owner, holder, take
+from stage.deaths import IncompleteRunError, check_complete, forgive
+from stage.jobs import Job, load_job, make_job
+from stage.miniature import Miniature, make_miniature
+from stage.params import ConfigError, load_params
+from stage.publication import publish_job
+from stage.service import DONE, INCOMPLETE, REFUSED, STOPPED, serve
+from stage.worker import MachineError, Rules, Worker, drain, held
+
+ELSEWHERE = "another machine"
+COUNT, BATCH = 12, 4  # samples per defect type, of which there are two
+PROCESSES = get_context("forkserver")  # pays for the imports once
+PROCESSES.set_forkserver_preload(["stage.service"])
+PATIENCE_S = 120
+
+
+class Begun(NamedTuple):
+    """A worker's process, and what it may be asked."""
+
+    process: BaseProcess
+
+    def status(self) -> int | None:
+        self.process.join(PATIENCE_S)
+        return self.process.exitcode
+
+    def wait_until_halted(self) -> None:
+        halted = psutil.Process(self.process.pid)
+        deadline = time.monotonic() + PATIENCE_S
+        while halted.status() != psutil.STATUS_STOPPED and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert halted.status() == psutil.STATUS_STOPPED
+
+    def send(self, number: signal.Signals) -> None:
+        os.kill(int(self.process.pid or 0), number)
+
+
+Begin = Callable[..., Begun]
+
+
+@pytest.fixture(scope="module")
+def miniature(tmp_path_factory: pytest.TempPathFactory) -> Miniature:
+    made = make_miniature(tmp_path_factory.mktemp("miniature"), load_params(Path(__file__).parents[1] / "params.yaml"))
+    settings = made.params.synthesize.model_copy(update={"count": COUNT, "batch": BATCH})
+    return made._replace(params=made.params.model_copy(update={"synthesize": settings}))
+
+
+@pytest.fixture
+def plan(miniature: Miniature, tmp_path: Path) -> Callable[[str], Path]:
+    """A job over a spool of that name, which nothing was made in yet."""
+
+    def planned(name: str) -> Path:
+        catalog, base, checkpoint, params = miniature
+        spool = Spool(tmp_path / name)
+        return make_job("part", catalog=catalog, base=base, checkpoint=checkpoint, params=params, spool=spool)
+
+    return planned
+
+
+@pytest.fixture
+def job(plan: Callable[[str], Path]) -> Job:
+    return load_job(plan("spool"))
+
+
+@pytest.fixture
+def begin(miniature: Miniature) -> Iterator[Begin]:
+    """Starts workers, with a fault where one is named; ends what is left of them."""
+    begun: list[BaseProcess] = []
+
+    def start(folder: Path, fault: str = "") -> Begun:
+        process = PROCESSES.Process(target=_serve, args=(folder, miniature, fault))
+        process.start()
+        begun.append(process)
+        return Begun(process)
+
+    yield start
+    for process in begun:
+        process.kill()
+        process.join()
+
+
+def _serve(folder: Path, miniature: Miniature, fault: str) -> None:
+    os.environ["STAGE_FAULT"] = fault
+    raise SystemExit(serve(folder, miniature.params.execution))
+
+
+def halt(point: str) -> str:
+    return f"{point}:0:{int(signal.SIGSTOP)}"
+
+
+def made(job: Job) -> set[int]:
+    return {batch.number for batch in job.batches() if job.spool.finished(batch.key)}
+
+
+def finish(job: Job, *, lease_s: float = 60, max_deaths: int = 3) -> None:
+    drain(job.folder, device="cpu", lease_s=lease_s, max_deaths=max_deaths)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Of every published file but those that say who worked when."""
+    aside = {"runs.parquet", "manifest.json"}
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in aside)
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+ALL = set(range(2 * COUNT // BATCH))
+
+
+def test_the_shards_are_the_same_bytes_for_any_number_of_workers(plan: Callable[[str], Path], begin: Begin, tmp_path: Path) -> None:
+    """A data set would depend on the machines that were free that night."""
+    published: list[dict[str, str]] = []
+    for count in (1, 2, 3):
+        folder = plan(f"spool-{count}")
+        workers = [begin(folder) for _ in range(count)]
+        assert [worker.status() for worker in workers] == [DONE] * count
+        publish_job(folder, tmp_path / f"published-{count}")
+        published.append(digests(tmp_path / f"published-{count}"))
+
+    assert [name for name in published[0] if name.endswith(".parquet")]
+    assert published[0] == published[1] == published[2]
+
+
+def test_two_workers_share_the_work(job: Job, begin: Begin) -> None:
+    """A second GPU would make everything a second time, or nothing."""
+    first = begin(job.folder, halt("after_write"))
+    first.wait_until_halted()
+    second = begin(job.folder)
+    while made(job) != ALL - {0}:
+        time.sleep(0.01)
+    first.send(signal.SIGCONT)
+
+    assert (first.status(), second.status()) == (DONE, DONE)
+    makers = [job.spool.maker(batch.key)["pid"] for batch in job.batches()]
+    assert makers == [str(first.process.pid)] + [str(second.process.pid)] * (len(ALL) - 1)
+
+
+@pytest.mark.parametrize("point", ["before_write", "after_write", "after_fsync", "after_rename"])
+def test_a_killed_worker_loses_at_most_its_batch(job: Job, begin: Begin, point: str) -> None:
+    """Hours of work would be gone, or half a file would pass for a whole one."""
+    assert begin(job.folder, f"{point}:2").status() == -signal.SIGKILL
+
+    assert made(job) == {0, 1}
+    finish(job)
+    assert made(job) == ALL
+    assert not job.set_aside()
+    assert not list(job.claim(0).parent.glob("*.json"))
+
+
+def test_what_kills_its_workers_is_set_aside_and_the_rest_is_made(job: Job, begin: Begin) -> None:
+    """One bad batch would hold up a thousand good ones, or be tried for ever."""
+    for _ in range(3):
+        assert begin(job.folder, "before_write").status() == -signal.SIGKILL
+    assert begin(job.folder).status() == INCOMPLETE
+
+    assert made(job) == ALL - {0}
+    assert set(job.set_aside()) == {0}
+    with pytest.raises(IncompleteRunError, match=r"found 1 missing .*: batch 0, part/crack/000000 to 000003 \(3 tries failed: .* died\)"):
+        check_complete(job)
+
+
+def test_what_cannot_be_rendered_is_set_aside_and_the_rest_is_made(job: Job) -> None:
+    """A photograph that cannot be decoded would end the night's run."""
+    worker = Worker(job, "cpu", Rules(lease_s=60, max_deaths=2))
+    bad = job.rows(0)[0].background_sha256
+    whole = worker.source.backgrounds
+    worker.source = worker.source._replace(backgrounds={digest: whole[digest] for digest in whole if digest != bad})
+    touched = {batch.number for batch in job.batches() if any(row.background_sha256 == bad for row in job.rows(batch.number))}
+    settled = list(worker.settle(job.batches()))
+
+    assert {batch.number for batch in settled} == ALL
+    assert set(job.set_aside()) == touched
+    assert made(job) == ALL - touched
+    assert job.set_aside()[0] == f"2 tries failed: KeyError: '{bad}'"
+
+
+def test_a_new_run_tries_again_what_was_set_aside(job: Job, begin: Begin) -> None:
+    """After a repair the batch would stay missing; or three runs killed by hand would count as its fault."""
+    for _ in range(2):
+        begin(job.folder, "before_write").status()
+    forgive(job, lease_s=60)
+    begin(job.folder, "before_write").status()
+    finish(job, max_deaths=2)
+    assert made(job) == ALL
+
+    job.spool.drop(job.batches()[0].key)
+    begin(job.folder, "before_write").status()
+    finish(job, max_deaths=1)
+    assert set(job.set_aside()) == {0}
+    forgive(job, lease_s=60)
+    finish(job, max_deaths=1)
+
+    check_complete(job)
+
+
+def test_a_survivor_is_fenced_off(job: Job, begin: Begin) -> None:
+    """A machine that slept would write over what its successor has made."""
+    survivor = begin(job.folder, halt("after_fsync"))
+    survivor.wait_until_halted()
+    claim = job.claim(0)
+    before = holder(claim)
+    assert before is not None
+    claim.write_text(json.dumps(before._replace(host=ELSEWHERE)._asdict()))
+    os.utime(claim, (0, 0))
+    finish(job)
+    inode = job.spool.file(job.batches()[0].key).stat().st_ino
+    survivor.send(signal.SIGCONT)
+
+    assert survivor.status() == DONE
+    assert job.spool.maker(job.batches()[0].key)["pid"] == str(os.getpid())
+    assert job.spool.file(job.batches()[0].key).stat().st_ino == inode
+    assert made(job) == ALL
+
+
+def test_a_long_batch_shows_that_its_worker_lives(job: Job) -> None:
+    """A batch that takes longer than a lease would be taken away by another machine, again and again."""
+    claim, _ = take(job.claim(0), Owner.here(), lease_s=60)
+    assert claim is not None
+    os.utime(claim.path, (0, 0))
+    deadline = time.monotonic() + PATIENCE_S
+    with held(claim, beat_s=0.05):
+        while claim.path.stat().st_mtime == 0 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert claim.path.stat().st_mtime > 0
+
+    assert not claim.path.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_the_batch_be_finished_and_no_other_be_begun(job: Job, begin: Begin, number: signal.Signals) -> None:
+    """A scheduler that takes a machine back would cost a batch, or wait in vain."""
+    worker = begin(job.folder, halt("after_write"))
+    worker.wait_until_halted()
+    worker.send(number)
+    worker.send(signal.SIGCONT)
+
+    assert worker.status() == STOPPED
+    assert made(job) == {0}
+    assert not job.claim(0).exists()
+
+
+def test_a_damaged_batch_is_made_again(job: Job) -> None:
+    """A flipped bit would be published."""
+    finish(job)
+    file = job.spool.file(job.batches()[3].key)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert made(job) == ALL - {3}
+    finish(job)
+
+    assert made(job) == ALL
+    assert file.read_bytes() == whole
+
+
+def test_a_full_disk_is_nobodys_fault(job: Job) -> None:
+    """Every batch would be rendered three times and set aside, because of a disk."""
+    key = job.batches()[1].key
+    folder = job.spool.file(key).parent
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.symlink_to("nowhere")  # no file can be made there: the next best thing to a disk that takes nothing
+
+    with pytest.raises(MachineError, match=r"Expected to make batch 1 of .* and keep it in"):
+        finish(job)
+    assert not job.set_aside()
+
+
+def test_changed_inputs_are_refused(job: Job, miniature: Miniature, begin: Begin) -> None:
+    """Half of a data set would be another checkpoint's."""
+    weights = miniature.checkpoint / "adapters.safetensors"
+    before = weights.read_bytes()
+    weights.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    try:
+        with pytest.raises(ConfigError, match=r"found 1 changed: checkpoint: "):
+            finish(job)
+        assert begin(job.folder).status() == REFUSED
+    finally:
+        weights.write_bytes(before)

@@ -1,0 +1,242 @@
+"""The workers of a flow, as processes of their own: killed, stopped, orphaned; on this machine, and under Ray and Dask."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+import pytest
+import yaml
+from source_tree import ROOT
+
+from flows.engines import parse_tokens, places
+from stage.batches import Spool
+from stage.jobs import Job, load_job, make_job
+from stage.miniature import make_miniature
+from stage.params import ConfigError, Execution, load_params
+
+PROBE = """
+import sys
+from pathlib import Path
+from prefect import flow
+from flows.runtime import run
+from flows.workers import make_all
+from stage.params import load_params
+
+@flow(name="probe")
+def probe(job: str) -> None:
+    make_all(Path(job), load_params().execution)
+
+if __name__ == "__main__":
+    run(probe)
+"""
+PATIENCE_S = 150
+HALT_IN_SECOND_BATCH = f"after_write:1:{int(signal.SIGSTOP)}"
+EXECUTION = Execution(device="auto", threads=1, save_every_s=30, engine="local", workers=2, max_deaths=3, lease_s=60)
+
+
+class Run(NamedTuple):
+    """A flow that makes a job in a folder."""
+
+    process: "subprocess.Popen[str]"
+
+    def workers(self) -> list[psutil.Process]:
+        """The living processes below it that are workers."""
+        try:
+            below = psutil.Process(self.process.pid).children(recursive=True)
+            return [process for process in below if process.cmdline()[1:4] == ["-m", "stage.cli", "worker"]]
+        except psutil.NoSuchProcess:
+            return []
+
+    def halted(self, count: int) -> list[psutil.Process]:
+        """That many workers that have halted in the middle of a batch."""
+        return until(lambda: [one for one in self.workers() if one.status() == psutil.STATUS_STOPPED], lambda found: len(found) == count)
+
+    def resume(self) -> None:
+        """Until the flow ends, let every worker go on that has halted."""
+        while self.process.poll() is None:
+            for worker in self.workers():
+                with suppress(psutil.NoSuchProcess):
+                    worker.resume()
+            time.sleep(0.2)
+
+    def end(self) -> tuple[int, str]:
+        _, said = self.process.communicate(timeout=PATIENCE_S)
+        return self.process.returncode, said
+
+
+def until(look: Callable[[], list[psutil.Process]], is_right: Callable[[list[psutil.Process]], bool]) -> list[psutil.Process]:
+    deadline = time.monotonic() + PATIENCE_S
+    while not is_right(found := look()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert is_right(found)
+    return found
+
+
+Start = Callable[..., Run]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project in miniature, with params.yaml, and a job of six batches."""
+    made = make_miniature(tmp_path / "data", load_params(ROOT / "params.yaml"))
+    settings = made.params.synthesize.model_copy(update={"count": 12})
+    params = made.params.model_copy(update={"synthesize": settings, "execution": EXECUTION})
+    monkeypatch.chdir(tmp_path)
+    make_job("part", catalog=made.catalog, base=made.base, checkpoint=made.checkpoint, params=params, spool=Spool())
+    Path("params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
+    Path("probe.py").write_text(PROBE)
+    return tmp_path
+
+
+@pytest.fixture
+def job(folder: Path) -> Job:
+    return load_job(next(Path(".spool/jobs").iterdir()))
+
+
+@pytest.fixture
+def start(job: Job, prefect_home: Path) -> Iterator[Start]:
+    """Starts the flow; ends what is left of it."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def begin(fault: str = "", **execution: object) -> Run:
+        values = yaml.safe_load(Path("params.yaml").read_text())
+        values["execution"].update(execution)
+        Path("params.yaml").write_text(yaml.safe_dump(values))
+        process = subprocess.Popen(
+            [sys.executable, "probe.py", str(job.folder)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "STAGE_FAULT": fault, "CUDA_VISIBLE_DEVICES": ""},
+        )  # fmt: skip
+        begun.append(process)
+        return Run(process)
+
+    yield begin
+    for process in begun:
+        process.kill()
+        process.communicate()
+
+
+def made(job: Job) -> int:
+    return sum(job.spool.finished(batch.key) is not None for batch in job.batches())
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_started_again_and_the_run_completes(job: Job, start: Start) -> None:
+    """A worker without memory in the night would end the run, or leave its GPU idle."""
+    run = start(HALT_IN_SECOND_BATCH)
+    victim, _ = run.halted(2)
+    assert made(job) == 2
+    victim.kill()
+    victim.wait()
+    run.halted(2)  # its successor has made a batch, and holds another
+    assert made(job) == 3
+    run.resume()
+    status, said = run.end()
+
+    assert (status, made(job)) == (0, 6), said
+    assert "synthesize part: 6/6" in said
+    assert len({job.spool.maker(batch.key)["pid"] for batch in job.batches()}) == 3
+
+
+@pytest.mark.slow
+def test_workers_die_with_a_killed_run_and_ctrl_c_keeps_what_is_finished(job: Job, start: Start) -> None:
+    """A killed run would leave its workers on the GPUs; Ctrl-C would cost hours, or take them."""
+    run = start(HALT_IN_SECOND_BATCH)
+    orphans = run.halted(2)
+    run.process.kill()
+    _, left = psutil.wait_procs(orphans, timeout=60)
+    assert not [one for one in left if one.status() != psutil.STATUS_ZOMBIE]
+    assert made(job) == 2
+
+    again = start(HALT_IN_SECOND_BATCH)
+    halted = again.halted(2)
+    again.process.send_signal(signal.SIGINT)
+    time.sleep(1)  # the workers are told to stop while they are halted
+    for worker in halted:
+        worker.resume()
+    status, said = again.end()
+
+    assert (status, made(job)) == (130, 6), said
+    assert "Finished work is kept" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_workers_that_cannot_begin_end_the_run_with_their_reason(job: Job, start: Start) -> None:
+    """A run whose checkpoint was changed under it would start workers for ever."""
+    weights = job.recipe.checkpoint / "adapters.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+    status, said = start().end()
+
+    assert status == 1
+    assert "found 1 changed: checkpoint: " in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("engine", "package"), [("ray", "prefect_ray"), ("dask", "prefect_dask")])
+def test_under_an_engine_a_killed_worker_and_its_host_are_replaced(job: Job, start: Start, engine: str, package: str) -> None:
+    """A machine of the cluster that dies would take the run with it."""
+    if find_spec(package) is None:
+        pytest.skip(f"{package} is not installed: pip install '.[{engine}]'")
+    run = start(HALT_IN_SECOND_BATCH, engine=engine)
+    victim, _ = run.halted(2)
+    host = victim.parent()
+    assert host is not None
+    assert host.pid != run.process.pid
+    host.kill()
+    run.resume()
+    status, said = run.end()
+
+    assert (status, made(job)) == (0, 6), said
+
+
+def test_a_missing_engine_is_one_message(job: Job, start: Start) -> None:
+    """A user would see an ImportError of a package that they never heard of."""
+    if find_spec("prefect_ray") is not None:
+        pytest.skip("prefect_ray is installed")
+    status, said = start(engine="ray").end()
+
+    assert status == 1
+    assert "Expected the package prefect_ray for execution.engine: ray in params.yaml, found none. Run `pip install '.[ray]'`" in said
+    assert "Traceback" not in said
+
+
+LISTED = """\
+GPU 0: NVIDIA H100 (UUID: GPU-11111111-aaaa-bbbb-cccc-000000000000)
+GPU 1: NVIDIA H100 (UUID: GPU-22222222-aaaa-bbbb-cccc-000000000000)
+  MIG 3g.40gb     Device  0: (UUID: MIG-33333333-aaaa-bbbb-cccc-000000000000)
+  MIG 3g.40gb     Device  1: (UUID: MIG-44444444-aaaa-bbbb-cccc-000000000000)
+"""
+
+
+def test_a_gpu_is_told_apart_by_its_uuid_and_a_split_one_by_its_parts() -> None:
+    """Two workers would share one part of a GPU while the other is idle."""
+    assert [token[:5] for token in parse_tokens(LISTED)] == ["GPU-1", "MIG-3", "MIG-4"]
+
+
+@pytest.mark.parametrize(
+    ("workers", "given", "expected"), [(0, "GPU-a,GPU-b", ["GPU-a", "GPU-b"]), (3, "2,5", ["2", "5", "2"]), (1, "GPU-a,GPU-b", ["GPU-a"])]
+)
+def test_workers_are_dealt_to_the_gpus_that_were_given(
+    workers: int, given: str, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker would take a GPU that the scheduler has lent to someone else."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    execution = EXECUTION.model_copy(update={"workers": workers})
+
+    assert [place.gpus for place in places(execution, "cuda")] == expected
+    assert {place.gpus for place in places(execution, "cpu")} == {""}
+
+
+def test_an_engine_is_told_how_many_workers_it_is_to_start() -> None:
+    """It would start none, or as many as this machine happens to have GPUs."""
+    with pytest.raises(ConfigError, match=r"Expected execution.workers to say how many workers ray is to start, found 0 in params.yaml"):
+        places(EXECUTION.model_copy(update={"engine": "ray", "workers": 0}), "cpu")

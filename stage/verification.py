@@ -18,7 +18,7 @@ from stage.digests import file_digest
 from stage.pairs import CorruptShardError, decode_image, decode_mask
 from stage.published import read_manifest
 from stage.samples import SCHEMA, SCHEMA_VERSION, mark, pixel_digest
-from stage.shards import MANIFEST, Facts, data_digest, manifest_text, pixel_digest_of, seal
+from stage.shards import MANIFEST, TOLD, Facts, data_digest, manifest_text, pixel_digest_of, seal
 from stage.synthesis.rows import PlanRow
 
 PLAN, SOURCES, CHECKPOINTS = "plan.parquet", "sources.parquet", "checkpoints.parquet"
@@ -121,7 +121,7 @@ def _shard(folder: Path, shard: Facts, plan: Iterator[dict[str, Any]], lineage: 
         accepted += row["verdict"] == "accepted"
         wrong = chain(_row(row, lineage), _against_plan(row, next(plan, None)) if against_plan else ())
         yield from (Problem(f"{shard['path']}, sample {row['sample_id']}", what) for what in wrong)
-    pixels = pixel_digest_of(pq.ParquetFile(path).iter_batches(ROWS_AT_ONCE, columns=["sample_id", "image", "mask"]))
+    pixels = pixel_digest_of(pq.ParquetFile(path).iter_batches(ROWS_AT_ONCE, columns=list(TOLD)))
     for name, found in {"rows": count, "accepted": accepted, "pixels": pixels}.items():
         if shard[name] != found:
             yield Problem(shard["path"], f"expected {name} {shard[name]} by the manifest, found {found}")

@@ -11,6 +11,7 @@ from small_factory import Factory, build
 from stage.jobs import Job
 from stage.pairs import Pair
 from stage.publication import publish_job
+from stage.published import read_samples
 from stage.samples import sample_row, write_samples
 from stage.synthesis.placement import sample_mask
 from stage.synthesis.rows import Origin, PlanRow, Verdict
@@ -57,10 +58,14 @@ def test_memory_does_not_grow_with_the_number_of_samples(factory: Factory, tmp_p
     for count in (1_000, 20_000):
         job = factory.job(tmp_path / f"spool{count}", count=count // 2, batch=50, shard_rows=SHARD_ROWS)
         out = tmp_path / f"out{count}"
-        steps = (partial(fill, job, factory), partial(publish_job, job.folder, out), lambda out=out: verified(out))
+        steps = (partial(fill, job, factory), partial(publish_job, job.folder, out), lambda out=out: verified(out), lambda out=out: read(out))
         peaks[count] = [peak(step) for step in steps]
 
     assert all(many < few + SLACK for few, many in zip(peaks[1_000], peaks[20_000], strict=True)), peaks
+
+
+def read(out: Path) -> None:
+    assert all(pair.mask.any() for pair in read_samples(out, accepted_only=True))
 
 
 def verified(out: Path) -> None:

@@ -33,7 +33,7 @@ ablation: setup  ## run the six configurations of the paper's Fig. 6, and RePain
 	@$(call REPRO,ablation/dvc.yaml)
 	@stage ablation
 
-test: setup  ## run every test; those that need Chromium or a GPU skip themselves and say so
+test: .venv/.ready-to-test  ## run every test; those that need Chromium or a GPU skip themselves and say so
 	@python -m pytest -rs $(ARGS)
 
 lint: setup  ## check style and types
@@ -59,8 +59,14 @@ endef
 	@echo "Setting up .venv: 3 GB, a few minutes the first time."
 	@$(PYTHON) -m venv .venv
 	@$(PIP) install "torch==$(call PIN,torch)"
-	@$(PIP) install --editable '.[dev,s3-test]'
+	@$(PIP) install --editable '.[dev]'
 	@# docs/decisions/0002: the same OpenCV without the system library libGL.
 	@$(PIP) install --no-deps --force-reinstall "opencv-python-headless==$(call PIN,opencv-python)"
+	@$(PIP) check
+	@touch $@
+
+.venv/.ready-to-test: .venv/.installed
+	@echo "Adding Ray, Dask and a server that speaks S3 to .venv, for the tests of workers and storage."
+	@$(PIP) install --editable '.[dev,ray,dask,s3-test]'
 	@$(PIP) check
 	@touch $@

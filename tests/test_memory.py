@@ -58,7 +58,12 @@ def test_memory_does_not_grow_with_the_number_of_samples(factory: Factory, tmp_p
     for count in (1_000, 20_000):
         job = factory.job(tmp_path / f"spool{count}", count=count // 2, batch=50, shard_rows=SHARD_ROWS)
         out = tmp_path / f"out{count}"
-        steps = (partial(fill, job, factory), partial(publish_job, job.folder, out), lambda out=out: verified(out), lambda out=out: read(out))
+        steps = (
+            partial(fill, job, factory),
+            partial(publish_job, job.folder, out),
+            lambda out=out: verified(out),
+            lambda out=out: read(out),
+        )
         peaks[count] = [peak(step) for step in steps]
 
     assert all(many < few + SLACK for few, many in zip(peaks[1_000], peaks[20_000], strict=True)), peaks

@@ -16,11 +16,10 @@ import pytest
 import yaml
 from source_tree import ROOT
 
-from flows.engines import parse_tokens, places
 from stage.batches import Spool
 from stage.jobs import Job, load_job, make_job
 from stage.miniature import make_miniature
-from stage.params import ConfigError, Execution, load_params
+from stage.params import Execution, load_params
 
 PROBE = """
 import sys
@@ -196,47 +195,3 @@ def test_under_an_engine_a_killed_worker_and_its_host_are_replaced(job: Job, sta
     status, said = run.end()
 
     assert (status, made(job)) == (0, 6), said
-
-
-def test_a_missing_engine_is_one_message(job: Job, start: Start) -> None:
-    """A user would see an ImportError of a package that they never heard of."""
-    if find_spec("prefect_ray") is not None:
-        pytest.skip("prefect_ray is installed")
-    status, said = start(engine="ray").end()
-
-    assert status == 1
-    assert "Expected the package prefect_ray for execution.engine: ray in params.yaml, found none. Run `pip install '.[ray]'`" in said
-    assert "Traceback" not in said
-
-
-LISTED = """\
-GPU 0: NVIDIA H100 (UUID: GPU-11111111-aaaa-bbbb-cccc-000000000000)
-GPU 1: NVIDIA H100 (UUID: GPU-22222222-aaaa-bbbb-cccc-000000000000)
-  MIG 3g.40gb     Device  0: (UUID: MIG-33333333-aaaa-bbbb-cccc-000000000000)
-  MIG 3g.40gb     Device  1: (UUID: MIG-44444444-aaaa-bbbb-cccc-000000000000)
-"""
-
-
-def test_a_gpu_is_told_apart_by_its_uuid_and_a_split_one_by_its_parts() -> None:
-    """Two workers would share one part of a GPU while the other is idle."""
-    assert [token[:5] for token in parse_tokens(LISTED)] == ["GPU-1", "MIG-3", "MIG-4"]
-
-
-@pytest.mark.parametrize(
-    ("workers", "given", "expected"), [(0, "GPU-a,GPU-b", ["GPU-a", "GPU-b"]), (3, "2,5", ["2", "5", "2"]), (1, "GPU-a,GPU-b", ["GPU-a"])]
-)
-def test_workers_are_dealt_to_the_gpus_that_were_given(
-    workers: int, given: str, expected: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A worker would take a GPU that the scheduler has lent to someone else."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
-    execution = EXECUTION.model_copy(update={"workers": workers})
-
-    assert [place.gpus for place in places(execution, "cuda")] == expected
-    assert {place.gpus for place in places(execution, "cpu")} == {""}
-
-
-def test_an_engine_is_told_how_many_workers_it_is_to_start() -> None:
-    """It would start none, or as many as this machine happens to have GPUs."""
-    with pytest.raises(ConfigError, match=r"Expected execution.workers to say how many workers ray is to start, found 0 in params.yaml"):
-        places(EXECUTION.model_copy(update={"engine": "ray", "workers": 0}), "cpu")

@@ -23,8 +23,9 @@ from stage.ablations import RESULTS, SPECIMENS, Configuration, load_configuratio
 from stage.checkpoints import WEIGHTS
 from stage.digests import file_digest
 from stage.params import Params, load_params
-from stage.shards import MANIFEST
+from stage.published import read_manifest
 from stage.spool import SPOOL, publish, spool_folder, work_key
+from stage.verification import verify
 
 OUTPUT = Path("data/ablate")
 TRAIN, SEGMENT = PARTS = "ablate-train", "ablate-segment"  # in the spool, beside the main run's
@@ -74,7 +75,7 @@ def samples_of(category: str, checkpoint: Path, variant: Params) -> Path:
     """The samples of a configuration, in the folder of their job; those that an earlier run published there are taken as they are."""
     job = plan(category, checkpoint, variant)
     samples = job / "samples"
-    if not (samples / MANIFEST).exists():
+    if verify(samples):  # not there, or not whole
         make_all(job, variant.execution)
         publish_samples(job, samples)
     return samples
@@ -82,7 +83,7 @@ def samples_of(category: str, checkpoint: Path, variant: Params) -> Path:
 
 def scores_of(category: str, samples: Path, params: Params) -> Path | None:
     """A segmenter trained on the real third and these samples, and scored; nothing where none of them was accepted."""
-    if not manifest(samples)["accepted"]:
+    if not read_manifest(samples)["accepted"]:
         return None
     _, arm = sides(category, samples)
     folder = workplace(category, samples, params, verb=SEGMENT)
@@ -105,14 +106,9 @@ def summary(one: Made) -> dict[str, Any]:
     return {
         **one.configuration.model_dump(),
         "checkpoint": file_digest(one.checkpoint / WEIGHTS),
-        "samples": {key: value for key, value in manifest(one.samples).items() if key != "shards"},
+        "samples": {key: value for key, value in read_manifest(one.samples).items() if key != "shards"},
         "metrics": metrics(one.scores)["real_and_synthetic"] if one.scores else None,
     }
-
-
-def manifest(samples: Path) -> dict[str, Any]:
-    """What a folder of samples holds."""
-    return json.loads((samples / MANIFEST).read_text())
 
 
 def metrics(scores: Path) -> dict[str, dict[str, float]]:

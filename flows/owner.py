@@ -34,11 +34,11 @@ def end_with_owner() -> None:
     """
     process = owner()
     if process.pid != os.getpid():
-        threading.Thread(target=_follow, args=(process.pid, process.create_time()), daemon=True).start()
+        threading.Thread(target=_follow, args=(process,), daemon=True).start()
 
 
-def _follow(pid: int, started: float) -> None:
-    while is_alive(pid, started):
+def _follow(process: psutil.Process) -> None:
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
         time.sleep(POLL_S)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE_S)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from prefect.states import Completed, Failed
 
 from flows.engines import Place
 from flows.runtime import PARENT
-from stage.jobs import Job, load_job
+from stage.jobs import Batch, Job, load_job
 from stage.service import DONE, INCOMPLETE, REFUSED, STOPPED
 
 POLL_S = 0.5
@@ -25,26 +26,27 @@ POLL_S = 0.5
 def tend(job_folder: Path, root: Path, place: Place, orders: Path, max_deaths: int) -> State[None]:
     """Let a worker work in `root` until its job has nothing left or `orders` names a signal for it; fails with its last words.
 
-    Whoever dies over a batch is blamed on that batch; a worker that dies `max_deaths` times without any trace is not started again.
+    Whoever dies over a batch is blamed on that batch; a worker that dies `max_deaths` times in a row without making or setting
+    aside any is not started again.
     """
-    job, without_trace, log = load_job(root / job_folder), 0, root / job_folder / "logs" / f"{orders.name}-{place.number}.log"
-    status = DONE
-    while without_trace < max_deaths:
-        before = traces(job)
-        status = live(job_folder, root, place, orders, log)
+    job, log = load_job(root / job_folder), root / job_folder / "logs" / f"{orders.name}-{place.number}.log"
+    status, in_vain = DONE, 0
+    while in_vain < max_deaths:
+        left, aside = job.left(), len(job.set_aside())
+        pid, status = live(job_folder, root, place, orders, log)
         if status in {DONE, INCOMPLETE, STOPPED} or orders.exists():
             return Completed(message="stopped" if status not in {DONE, INCOMPLETE} else "nothing left")
         if status == REFUSED:
             return Failed(message=last_words(log))
-        without_trace = 0 if traces(job) != before else without_trace + 1
+        in_vain = 0 if has_made_any(job, left, pid) or len(job.set_aside()) > aside else in_vain + 1
     return Failed(
         message=f"Expected worker {place.number} to make batches of {job_folder}, found that it died {max_deaths} times without making "
         f"any, the last time with status {status}: {last_words(log)} Read {log}, correct the cause and run the same command."
     )
 
 
-def live(job_folder: Path, root: Path, place: Place, orders: Path, log: Path) -> int:
-    """One worker's life; its exit status."""
+def live(job_folder: Path, root: Path, place: Place, orders: Path, log: Path) -> tuple[int, int]:
+    """One worker's life; its process id and exit status."""
     log.parent.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "stage.cli", "worker", str(job_folder), "--parent", str(os.getpid())]
     with log.open("ab") as file:
@@ -54,9 +56,9 @@ def live(job_folder: Path, root: Path, place: Place, orders: Path, log: Path) ->
     given = None
     while True:
         with suppress(subprocess.TimeoutExpired):
-            return process.wait(POLL_S)
-        if (order := read(orders)) != given:
-            process.send_signal(signal.Signals[str(order)])
+            return process.pid, process.wait(POLL_S)
+        if (order := read(orders)) not in (None, given):
+            process.send_signal(signal.Signals[order])
             given = order
 
 
@@ -74,12 +76,12 @@ def read(orders: Path) -> str | None:
         return None
 
 
-def traces(job: Job) -> tuple[int, int]:
-    """How many batches are made, and how many workers were found to have died over one."""
-    return sum(job.spool.is_there(batch.key) for batch in job.batches()), len(list((job.folder / "deaths").glob("*/*.json")))
+def has_made_any(job: Job, left: Sequence[Batch], pid: int) -> bool:
+    """Whether the worker of that process id has made one of the batches that were left when it began."""
+    return any(job.spool.maker(batch.key)["pid"] == str(pid) for batch in left if job.spool.is_there(batch.key))
 
 
 def last_words(log: Path) -> str:
-    """The last line of a log."""
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing."
+    """The last message in a log, from where it says what was expected; its last line where nothing does."""
+    text = log.read_text(encoding="utf-8", errors="replace").strip()
+    return text[text.rfind("Expected ") :] if "Expected " in text else text.rpartition("\n")[2] or "it said nothing."

@@ -35,6 +35,7 @@ Futures = Sequence[PrefectFuture[Any]]
 def make_all(folder: Path, execution: Execution) -> None:
     """Have every batch of a job made; an IncompleteRunError names what was set aside, `Interrupted` keeps what is finished."""
     job, where = load_job(folder), device(execution.device)
+    job.drop_damaged()
     forgive(job, lease_s=execution.lease_s)
     if execution.engine == "local" and execution.workers == 1 and where == "cpu":
         drain_here(folder, execution)  # a process of its own would cost its imports, and protect from no GPU
@@ -71,7 +72,7 @@ def drain_elsewhere(job: Job, where: str, execution: Execution) -> None:
 def show(job: Job, futures: Futures) -> None:
     """Progress of the whole job, until every worker has ended."""
     batches = job.batches()
-    left = deque(batch for batch in batches if not job.spool.is_there(batch.key))
+    left = deque(job.left())
     for _ in track(_settled(job, left, futures), total=len(batches), label=label(job), done=len(batches) - len(left)):
         pass
 
@@ -85,7 +86,7 @@ def _settled(job: Job, left: deque[Any], futures: Futures) -> Iterator[None]:
     while left and not is_last_look:
         check_stop()
         is_last_look = len(ended) == len(futures)
-        now = [batch for batch in islice(left, WINDOW) if job.spool.is_there(batch.key) or job.aside(batch.number).exists()]
+        now = [batch for batch in islice(left, WINDOW) if job.is_settled(batch)]
         for batch in now:
             left.remove(batch)
             yield
@@ -112,7 +113,7 @@ def stop(futures: Futures, orders: Path) -> None:
 def report(job: Job, futures: Futures) -> None:
     """Say why workers have failed; an IncompleteRunError where they left undone what no batch is to blame for."""
     errors = [str(future.state.message) for future in futures if not future.state.is_completed()]
-    undone = any(not (job.spool.is_there(batch.key) or job.aside(batch.number).exists()) for batch in job.batches())
+    undone = not all(job.is_settled(batch) for batch in job.batches())
     if errors and undone:
         raise IncompleteRunError("\n".join(dict.fromkeys(errors)))
     for error in dict.fromkeys(errors):

@@ -1,18 +1,15 @@
 """Finished batches in the spool, each under the digest of everything that decides its bytes."""
 
 import hashlib
-import json
 import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from stage.digests import file_digest
-from stage.durable import sync, write_whole
+from stage.durable import read_sealed, sync, write_sealed
 from stage.faults import reached
 from stage.spool import SPOOL
-
-NO_MAKER: Mapping[str, str] = {}
 
 
 class FencedError(RuntimeError):
@@ -40,12 +37,10 @@ class Spool(NamedTuple):
         return None if self.read(key) is None else self.file(key)
 
     def read(self, key: str) -> bytes | None:
-        """The bytes of a finished batch that agree with their digest; None where there are none."""
-        file = self.file(key)
+        """The bytes of a finished batch that agree with their digest; None where there are none, or the disk does not give them."""
         try:
-            told = _sidecar(file).read_text(encoding="utf-8").partition(" ")[0]
-            content = file.read_bytes()
-        except (FileNotFoundError, UnicodeDecodeError):
+            content, told = self.file(key).read_bytes(), self._told(key)["sha256"]
+        except (OSError, ValueError):
             return None
         return content if hashlib.sha256(content).hexdigest() == told else None
 
@@ -55,12 +50,12 @@ class Spool(NamedTuple):
         write: Callable[[Path], None],
         may_publish: Callable[[], bool] = lambda: True,
         *,
-        maker: Mapping[str, str] = NO_MAKER,
+        maker: Callable[[], Mapping[str, str]] = dict,
     ) -> Path:
         """Let `write` make the batch's file under another name, and give it its own once it is whole and on the disk.
 
-        `may_publish` is asked before that: a FencedError where it says no, and nothing is kept. `maker` says who made it, for
-        the table of runs (`tables.RUN_COLUMNS`); it is no part of the batch.
+        `may_publish` is asked before that: a FencedError where it says no, and nothing is kept. `maker` is asked then who
+        made it (`makers.Maker`), which is no part of the batch.
         """
         file = self.file(key)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -78,24 +73,22 @@ class Spool(NamedTuple):
             reached("after_rename")
         finally:
             new.unlink(missing_ok=True)
-        file.with_suffix(".json").write_text(json.dumps(dict(maker)) + "\n", encoding="utf-8")
         # The folder reaches the disk once, with both names: either of them without the other is an unfinished batch.
-        write_whole(f"{digest}  {file.name}\n", _sidecar(file))
+        write_sealed({"sha256": digest, "maker": dict(maker())}, _sidecar(file))
         return file
 
     def maker(self, key: str) -> dict[str, str]:
-        """Who made a batch; nothing where that is not known."""
-        try:
-            return json.loads(self.file(key).with_suffix(".json").read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
-            return {}
+        """Who made a finished batch; a ValueError or an OSError where that is damaged or gone."""
+        return self._told(key)["maker"]
 
     def drop(self, key: str) -> None:
         """Forget a batch, so that it is made again; its digest goes first."""
-        file = self.file(key)
-        for path in (_sidecar(file), file.with_suffix(".json"), file):
+        for path in (_sidecar(self.file(key)), self.file(key)):
             path.unlink(missing_ok=True)
+
+    def _told(self, key: str) -> dict[str, Any]:
+        return read_sealed(_sidecar(self.file(key)))
 
 
 def _sidecar(file: Path) -> Path:
-    return file.with_suffix(".sha256")
+    return file.with_suffix(".json")

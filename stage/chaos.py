@@ -16,15 +16,17 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from stage.injections import Injection, injections
+from stage.injections import FULL_DISK, Injection, injections
 from stage.miniature import Miniature, make_miniature
 from stage.params import Params
+from stage.processes import HangError, end_all
 from stage.progress import track
 from stage.seeds import derived_seed
-from stage.trials import LOG, HangError, Trial, make, plan
+from stage.trials import Trial, make, plan
 
 TIMES = 5
 AT_ONCE = 2  # trials; each waits a good deal
+NO_DISK = f"No {FULL_DISK}: this machine lets no process mount one of its own to fill it. A limit on the size of files stood for it."
 
 
 class Outcome(NamedTuple):
@@ -49,9 +51,12 @@ def chaos(folder: Path, params: Params, kinds: Sequence[Injection] | None = None
     with redirect_stderr(io.StringIO()):
         source = _prepare(folder, params)
     wanted = [(injection, number) for injection in kinds or injections() for number in range(times)]
-    with ThreadPoolExecutor(AT_ONCE) as threads:
-        attempts = threads.map(lambda one: _attempt(folder, source, one[0], one[1], seed), wanted)
-        outcomes = list(track(attempts, total=len(wanted), label="chaos"))
+    try:
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            attempts = threads.map(lambda one: _attempt(folder, source, one[0], one[1], seed), wanted)
+            outcomes = list(track(attempts, total=len(wanted), label="chaos"))
+    finally:
+        end_all()
     if all(not outcome.trouble for outcome in outcomes):
         shutil.rmtree(folder)
     return outcomes
@@ -59,7 +64,8 @@ def chaos(folder: Path, params: Params, kinds: Sequence[Injection] | None = None
 
 def chaos_table(outcomes: Sequence[Outcome]) -> Table:
     """Counts by fault and place, for a terminal."""
-    table = Table("fault", "where", *(name for name in ("injected", "detected", "recovered", "lost")), title="What harm came to")
+    caption = None if any(outcome.fault == FULL_DISK for outcome in outcomes) else NO_DISK
+    table = Table("fault", "where", "injected", "detected", "recovered", "lost", title="What harm came to", caption=caption)
     for (fault, place), group in groupby(outcomes, key=lambda outcome: outcome[:2]):
         table.add_row(fault, place, *_counts(list(group)))
     table.add_section()
@@ -83,7 +89,7 @@ def _prepare(folder: Path, params: Params) -> Miniature:
     """The category, a planned job, and one that was made and published undisturbed."""
     source = make_miniature(folder / "source", params)
     plan(folder / "planned", source)
-    make(plan(folder / "finished", source), folder / "finished" / "published")
+    make(plan(folder / "finished", source), folder / "finished")
     return source
 
 
@@ -101,5 +107,5 @@ def _attempt(folder: Path, source: Miniature, injection: Injection, number: int,
         missed = [str(error)]
     if not missed:
         shutil.rmtree(trial.root)
-    trouble = f"{', '.join(missed)}; see {trial.root / LOG}" if missed else ""
+    trouble = f"{', '.join(missed)}; see {trial.log}" if missed else ""
     return Outcome(injection.fault, injection.place, is_detected, is_recovered, trouble)

@@ -1,7 +1,7 @@
 """Who works on what: a claim has one holder at a time, outlives no holder, and fences off one that comes back.
 
-A claim is a small file that names its holder. On one machine a holder is dead when its process is; on another, when it has
-not beaten for a lease. Whoever takes over a dead holder's claim replaces the file, so the old holder, should it live on after
+A claim is a small file that names its holder. A holder that can be seen from here is dead when its process is; one on another
+machine, in another container or from before a restart, when it has not beaten for a lease. Whoever takes over a dead holder's claim replaces the file, so the old holder, should it live on after
 all (a machine that slept, a network that broke), no longer finds itself in it and must not publish.
 """
 
@@ -10,20 +10,27 @@ import os
 import secrets
 import socket
 import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event, Thread
 from typing import NamedTuple, Self
 
 import psutil
 from filelock import FileLock
 
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+BOOT_ID, PROCESSES = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+BEATS = 4  # signs of life in a lease
 
 
 class Owner(NamedTuple):
-    """A process, told apart from any other that ever had its number."""
+    """A process, told apart from any other that ever had its number: `started` is in seconds since its machine was.
+
+    `world` is where its number means something: one run of a machine's kernel, and one container of it.
+    """
 
     host: str
-    boot: str
+    world: str
     pid: int
     started: float
     token: str
@@ -32,7 +39,8 @@ class Owner(NamedTuple):
     def here(cls) -> Self:
         """The process that asks, with a token of its own."""
         boot = BOOT_ID.read_text().strip() if BOOT_ID.exists() else str(psutil.boot_time())
-        return cls(socket.gethostname(), boot, os.getpid(), psutil.Process().create_time(), secrets.token_hex(8))
+        world = f"{boot} {PROCESSES.readlink()}" if PROCESSES.exists() else boot
+        return cls(socket.gethostname(), world, os.getpid(), _started(psutil.Process()), secrets.token_hex(8))
 
 
 class Claim(NamedTuple):
@@ -62,7 +70,7 @@ def take(path: Path, owner: Owner, *, lease_s: float) -> tuple[Claim | None, Own
 
     `lease_s`: seconds without a beat after which an owner on another machine counts as dead.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)  # without parents: a job that was removed must not come back as an empty folder
     written = path.with_name(f".{path.name}.{owner.token}")
     written.write_text(json.dumps(owner._asdict()), encoding="utf-8")
     try:
@@ -77,6 +85,8 @@ def take(path: Path, owner: Owner, *, lease_s: float) -> tuple[Claim | None, Own
 def _take_over(path: Path, written: Path, owner: Owner, lease_s: float) -> tuple[Claim | None, Owner | None]:
     with _guard(path):
         before = holder(path)
+        if before == owner:  # the answer to its own link was lost on the way
+            return Claim(path, owner), None
         if path.exists() and is_alive(path, lease_s=lease_s):
             return None, None
         written.replace(path)
@@ -96,15 +106,61 @@ def is_alive(path: Path, *, lease_s: float) -> bool:
     owner, here = holder(path), Owner.here()
     if owner is None:
         return False
-    if owner.host != here.host:
-        return time.time() - path.stat().st_mtime < lease_s
-    if owner.boot != here.boot:
-        return False
+    if (owner.host, owner.world) != (here.host, here.world):
+        return _age_s(path) < lease_s
     try:
         process = psutil.Process(owner.pid)
-        return abs(process.create_time() - owner.started) < 1 and process.status() != psutil.STATUS_ZOMBIE
+        return abs(_started(process) - owner.started) < 1 and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+@contextmanager
+def held(claim: Claim, *, lease_s: float) -> Generator[None]:
+    """Show a few times per lease that the holder lives, however long its work takes, and give the claim back at the end."""
+    done = Event()
+
+    def beat() -> None:
+        while not done.wait(lease_s / BEATS):
+            with suppress(OSError):  # a disk that is away for a moment; the next beat may reach it
+                claim.beat()
+
+    thread = Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        claim.release()
+
+
+@contextmanager
+def present(job: Path, *, lease_s: float = 60.0) -> Generator[None]:
+    """Say that this process works on a job, or publishes it, so that nobody takes the job's folder for garbage."""
+    owner = Owner.here()
+    claim, _ = take(job / "present" / f"{owner.token}.json", owner, lease_s=lease_s)
+    assert claim is not None, "a name of its own"
+    with held(claim, lease_s=lease_s):
+        yield
+
+
+def is_in_use(job: Path, *, lease_s: float) -> bool:
+    """Whether any process works on a job, or publishes it."""
+    return any(is_alive(claim, lease_s=lease_s) for claim in job.glob("*/[0-9a-f]*.json") if claim.parent.name in {"claims", "present"})
+
+
+def _age_s(path: Path) -> float:
+    """Seconds since the last beat; of a claim that was given back meanwhile, endless."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return float("inf")
+
+
+def _started(process: psutil.Process) -> float:
+    """Seconds from the machine's start to the process's, which do not change when someone sets the clock."""
+    return process.create_time() - psutil.boot_time()
 
 
 def _guard(path: Path) -> FileLock:

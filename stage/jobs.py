@@ -17,15 +17,16 @@ from pydantic import ValidationError
 from stage.batches import Spool
 from stage.datasets.table import read_catalog
 from stage.device import device
-from stage.digests import file_digest
+from stage.digests import file_digest, pixel_digest
 from stage.durable import sync, write_whole
 from stage.examples import CATALOG
 from stage.pairs import CorruptShardError
 from stage.params import Params, Section
-from stage.plan_table import BATCHES, PLAN, read_rows, write_plan
+from stage.plan_table import BATCHES, read_rows, write_plan
+from stage.progress import track
 from stage.recipes import Recipe, deciding, digest_of, parameters_digest, refuse_differences
-from stage.samples import pixel_digest
 from stage.schedule import timesteps
+from stage.shards import PLAN
 from stage.synthesis.plan import padded_plan
 from stage.synthesis.rows import Origin, PlanRow
 from stage.synthesis.source import read_source
@@ -60,13 +61,23 @@ class Job:
     def _plan(self) -> pq.ParquetFile:
         return pq.ParquetFile(self.folder / PLAN)
 
+    @cached_property
+    def _batches(self) -> list[Batch]:
+        return [Batch(number, key) for number, key in enumerate(pq.read_table(self.folder / BATCHES)["key"].to_pylist())]
+
     def batches(self) -> list[Batch]:
         """Every batch, in the order of the plan."""
-        return [Batch(number, key) for number, key in enumerate(pq.read_table(self.folder / BATCHES)["key"].to_pylist())]
+        return self._batches
 
     def rows(self, number: int) -> list[PlanRow]:
         """The rows of a batch, always a whole one; those of an ordinal from `synthesize.count` on are not published."""
         return read_rows(self._plan, number, self.recipe.synthesize.batch)
+
+    def samples_in(self, number: int) -> int:
+        """How many rows of a batch are published."""
+        count, size = self.recipe.synthesize.count, self.recipe.synthesize.batch
+        first = number % -(-count // size) * size  # every defect type has as many batches
+        return min(size, count - first)
 
     def origin(self, key: str) -> Origin:
         """What the samples of a batch say of what made them."""
@@ -99,8 +110,26 @@ class Job:
         return [batch for batch in self.batches() if not self.spool.is_there(batch.key)]
 
     def unfinished(self) -> list[Batch]:
-        """The batches that are not in the spool, or damaged there; reads every one that is. A worker replaces them under its claim."""
+        """The batches that are not in the spool, or damaged there; reads every one that is."""
         return [batch for batch in self.batches() if self.spool.finished(batch.key) is None]
+
+    def is_settled(self, batch: Batch) -> bool:
+        """Whether a batch is in the spool by its names, or was set aside: nobody is to make it."""
+        return self.spool.is_there(batch.key) or self.aside(batch.number).exists()
+
+    def drop_damaged(self) -> list[Batch]:
+        """Forget every batch that is in the spool and not as it was kept; returns those. Reads them all.
+
+        What another worker has put right in the meantime may be forgotten with it, which costs its time and nothing else.
+        """
+        there = [batch for batch in self.batches() if self.spool.is_there(batch.key)]
+        if not there:
+            return []
+        checked = track(there, total=len(there), label=f"check the spool for {self.recipe.category}")
+        damaged = [batch for batch in checked if self.spool.finished(batch.key) is None]
+        for batch in damaged:
+            self.spool.drop(batch.key)
+        return damaged
 
     def check(self, on: str) -> None:
         """Refuse to go on where a file, the code or the machine is not what the job was planned with; `on` is `cpu` or `cuda`.
@@ -177,6 +206,8 @@ def _write(recipe: Recipe, inputs: dict[str, str], folder: Path) -> None:
 
 
 def _arrive(new: Path, folder: Path) -> None:
+    if folder.exists() and not (folder / FACTS).exists():  # what a killed removal has left: no job
+        folder.rename(folder.with_name(f".{folder.name}.{secrets.token_hex(4)}"))
     try:
         new.rename(folder)
     except OSError:

@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 from stage.durable import sync
 from stage.recipes import digest_of
 from stage.samples import PLAN_SCHEMA
+from stage.shards import PLAN
 from stage.synthesis.rows import PlanRow
 
-PLAN, BATCHES = "plan.parquet", "batches.parquet"
+BATCHES = "batches.parquet"
 AT_ONCE = 4096  # rows, about
 
 

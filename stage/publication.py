@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock
 
-from stage.deaths import IncompleteRunError
+from stage.claims import present
+from stage.deaths import check_complete
 from stage.durable import sync
 from stage.faults import reached
 from stage.jobs import Batch, Job, load_job
@@ -27,10 +28,10 @@ def publish_job(folder: Path, output: Path) -> Facts:
     CorruptShardError where one is damaged: workers look for that before they begin, and make it again.
     """
     job = load_job(folder)
-    _refuse_incomplete(job)
+    check_complete(job)
     output.parent.mkdir(parents=True, exist_ok=True)
-    new = output.with_name(f".{output.name}.arriving")
-    with FileLock(folder / ".publishing"):
+    new, old = (output.with_name(f".{output.name}.{state}") for state in ("arriving", "leaving"))
+    with present(folder), FileLock(folder / ".publishing"):
         shutil.rmtree(new, ignore_errors=True)
         shards = write_shards(_samples(job), job.recipe.synthesize.shard_rows, new)
         tables = write_tables(job, new)
@@ -38,21 +39,18 @@ def publish_job(folder: Path, output: Path) -> Facts:
         manifest = write_manifest(new, shards, category=job.recipe.category, job=folder.name, inputs=job.inputs, tables=tables)
         reached("before_publish")
         check_stop()
-        shutil.rmtree(output, ignore_errors=True)
-        new.replace(output)
-        sync(output.parent)
+        _swap(new, output, old)
     return manifest
 
 
-def _refuse_incomplete(job: Job) -> None:
-    if missing := job.left():
-        aside = job.set_aside()
-        told = "; ".join(f"batch {batch.number} was set aside: {aside[batch.number]}" for batch in missing if batch.number in aside)
-        raise IncompleteRunError(
-            f"Expected every batch of {job.recipe.category} in the spool, found {len(missing)} missing, in {job.folder}. "
-            f"{told or 'None was set aside.'} Run `dvc repro synthesize` again, which makes only these; delete {job.folder / 'aside'} "
-            "to have those that were set aside tried again."
-        )
+def _swap(new: Path, output: Path, old: Path) -> None:
+    """Two renames: whatever ends the process between them, no half folder is called `output`."""
+    shutil.rmtree(old, ignore_errors=True)
+    if output.exists():
+        output.rename(old)
+    new.rename(output)
+    sync(output.parent)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _samples(job: Job) -> Iterator[pa.Table]:

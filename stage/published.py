@@ -1,6 +1,5 @@
 """What a published folder holds: its manifest, and its samples, of which only those near the last one asked for are in memory."""
 
-import json
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from stage.durable import read_sealed
 from stage.pairs import CorruptShardError, Pair, decode_image, decode_mask
 from stage.shards import MANIFEST, Facts
 
@@ -80,15 +80,18 @@ def open_shard(path: Path) -> pq.ParquetFile:
 
 
 def read_manifest(folder: Path) -> Facts:
-    """What a published folder says that it holds; raises CorruptShardError."""
+    """What a published folder says that it holds; raises CorruptShardError where that is missing or was changed."""
     try:
-        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return read_sealed(folder / MANIFEST)
     except FileNotFoundError:
         raise CorruptShardError(
             f"Expected {MANIFEST} beside the published samples in {folder}, found none. Run `dvc repro synthesize`."
         ) from None
     except ValueError as error:
-        raise CorruptShardError(f"Expected JSON in {folder / MANIFEST}, found {error}. Run `dvc repro synthesize`.") from None
+        raise CorruptShardError(
+            f"Expected {folder / MANIFEST} as this version writes it, found {error}. Run `dvc checkout --force synthesize`, or "
+            "`dvc repro synthesize` where an earlier version published it."
+        ) from None
 
 
 def _places(shard: int, path: Path, *, accepted_only: bool) -> Iterator[tuple[int, int, int]]:
@@ -100,4 +103,4 @@ def _places(shard: int, path: Path, *, accepted_only: bool) -> Iterator[tuple[in
 
 def _unreadable(path: Path, error: Exception) -> CorruptShardError:
     found = "none" if isinstance(error, FileNotFoundError) else f"one that cannot be read: {str(error).splitlines()[0]}"
-    return CorruptShardError(f"Expected a Parquet file of samples at {path}, found {found}. Run `dvc checkout synthesize`.")
+    return CorruptShardError(f"Expected a Parquet file of samples at {path}, found {found}. Run `dvc checkout --force synthesize`.")

@@ -1,16 +1,14 @@
 """One row per sample: its plan row, its verdict, what made it, and its pixels as PNG; schema version 1, described in docs/data.md."""
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Features, List, Value
-from numpy.typing import NDArray
 
+from stage.digests import pixel_digest
 from stage.pairs import ROW_GROUP, Pair, image_cell, image_features
 from stage.synthesis.rows import Origin, PlanRow, Verdict
 
@@ -32,12 +30,6 @@ _COMPRESSION = dict.fromkeys(_TOLD, "zstd") | {f"{name}.{part}": "none" for name
 def mark(sample_id: str) -> dict[str, str]:
     """What the text chunks of a sample's PNGs say."""
     return {"Synthetic": "true", "Sample": sample_id}
-
-
-def pixel_digest(pixels: NDArray[np.uint8]) -> str:
-    """SHA-256 of an array's shape, as `16x16x3`, and bytes."""
-    shape = "x".join(map(str, pixels.shape))
-    return hashlib.sha256(f"{shape}|".encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
 
 
 def sample_row(row: PlanRow, sample: Pair, verdict: Verdict, origin: Origin) -> dict[str, Any]:

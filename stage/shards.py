@@ -4,23 +4,21 @@ A shard holds `synthesize.shard_rows` ordinals of one defect type; its row group
 """
 
 import hashlib
-import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from stage.digests import file_digest
-from stage.durable import sync, write_whole
+from stage.durable import sync, write_sealed
 from stage.pairs import ROW_GROUP
 from stage.samples import SCHEMA_VERSION, open_writer
 
 MANIFEST, SHARDS = "manifest.json", "shards"
-TOLD = ("sample_id", "image_digest", "mask_digest")  # what makes two samples the same
+PLAN, SOURCES, CHECKPOINTS, RUNS = "plan.parquet", "sources.parquet", "checkpoints.parquet", "runs.parquet"  # beside the shards
 Facts = dict[str, Any]
 
 
@@ -55,19 +53,7 @@ def write_manifest(folder: Path, shards: list[Facts], **more: Any) -> Facts:
     count, accepted = (sum(shard[key] for shard in shards) for key in ("rows", "accepted"))
     counts = {"count": count, "accepted": accepted, "rejected": count - accepted}
     manifest = {"schema_version": SCHEMA_VERSION, **counts, "digest": data_digest(shards), **more, "shards": shards}
-    sealed = {**manifest, "seal": seal(manifest)}
-    write_whole(manifest_text(sealed), folder / MANIFEST)
-    return sealed
-
-
-def manifest_text(manifest: Facts) -> str:
-    """How a manifest is written, to the byte."""
-    return json.dumps(manifest, indent=2) + "\n"
-
-
-def seal(manifest: Facts) -> str:
-    """SHA-256 of a manifest without its seal: what finds a flipped bit in the manifest itself."""
-    return hashlib.sha256(manifest_text({key: value for key, value in manifest.items() if key != "seal"}).encode()).hexdigest()
+    return write_sealed(manifest, folder / MANIFEST)
 
 
 def data_digest(shards: Iterable[Facts]) -> str:
@@ -75,30 +61,39 @@ def data_digest(shards: Iterable[Facts]) -> str:
     return hashlib.sha256("".join(shard["pixels"] for shard in shards).encode()).hexdigest()
 
 
-def pixel_digest_of(tables: Iterable[pa.Table | pa.RecordBatch]) -> str:
-    """SHA-256 over each row's sample id and digests of image and mask, in order; the same with any version of pyarrow and Pillow."""
-    digest = hashlib.sha256()
-    for table in tables:
-        for told in zip(*(table[name].to_pylist() for name in TOLD), strict=True):
-            digest.update(f"{' '.join(told)}\n".encode())
-    return digest.hexdigest()
+class Tally:
+    """What the manifest says of a shard's rows: how many, how many accepted, and their pixels' digest.
+
+    That is SHA-256 over each row's sample id and digests of image and mask: the same with any version of pyarrow and Pillow.
+    """
+
+    COLUMNS = ("sample_id", "image_digest", "mask_digest", "verdict")
+
+    def __init__(self) -> None:
+        self._rows = self._accepted = 0
+        self._digest = hashlib.sha256()
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """One more row."""
+        *identity, verdict = (row[name] for name in self.COLUMNS)
+        self._digest.update(f"{' '.join(identity)}\n".encode())
+        self._rows += 1
+        self._accepted += verdict == "accepted"
+
+    def facts(self) -> Facts:
+        """Of the rows so far, under the manifest's names."""
+        return {"rows": self._rows, "accepted": self._accepted, "pixels": self._digest.hexdigest()}
 
 
 def _write_shard(folder: Path, defect: str, run: int, groups: Iterator[pa.Table]) -> Facts:
-    name, counts = shard_name(defect, run), {"rows": 0, "accepted": 0}
+    name, tally = shard_name(defect, run), Tally()
     with open_writer(folder / name) as writer:
-        digest = pixel_digest_of(_written(groups, writer, counts))
+        for table in groups:
+            writer.write_table(table)
+            for row in table.select(tally.COLUMNS).to_pylist():
+                tally.add(row)
     sync(folder / name)
-    return {"path": name, "defect": defect, **counts, "sha256": file_digest(folder / name), "pixels": digest}
-
-
-def _written(groups: Iterator[pa.Table], writer: pq.ParquetWriter, counts: dict[str, int]) -> Iterator[pa.Table]:
-    """Each row group after it was written and counted."""
-    for table in groups:
-        writer.write_table(table)
-        counts["rows"] += len(table)
-        counts["accepted"] += table["verdict"].to_pylist().count("accepted")
-        yield table
+    return {"path": name, "defect": defect, **tally.facts(), "sha256": file_digest(folder / name)}
 
 
 def _row_groups(samples: Iterable[pa.Table], shard_rows: int) -> Iterator[tuple[_Place, pa.Table]]:

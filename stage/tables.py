@@ -20,16 +20,16 @@ from stage.digests import file_digest
 from stage.durable import sync
 from stage.examples import CATALOG
 from stage.jobs import Job
-from stage.plan_table import PLAN
+from stage.makers import Maker
 from stage.samples import PLAN_SCHEMA
+from stage.shards import CHECKPOINTS, PLAN, RUNS, SOURCES
 
 TEXTS = ("path", "sha256", "kind", "category", "defect", "split", "group", "licence", "role")
-SOURCES = pa.schema([(name, pa.string()) for name in TEXTS])
-CHECKPOINTS = pa.schema(
+SOURCE_COLUMNS = pa.schema([(name, pa.string()) for name in TEXTS])
+CHECKPOINT_COLUMNS = pa.schema(
     [*((name, pa.string()) for name in ("digest", "kind", "category", "base", "facts")), ("sources", pa.list_(pa.string()))]
 )
-RUN_COLUMNS = ("token", "host", "pid", "device", "started", "prefect_run", "dvc_run")
-RUNS = pa.schema([(name, pa.string()) for name in ("batch_key", *RUN_COLUMNS)])
+RUN_COLUMNS = pa.schema([(name, pa.string()) for name in ("batch_key", *Maker._fields)])
 AT_ONCE = 4096  # rows of `runs`
 Facts = dict[str, dict[str, Any]]
 
@@ -38,10 +38,10 @@ def write_tables(job: Job, folder: Path) -> Facts:
     """Write `sources`, `checkpoints`, `plan` and `runs`; returns the number of rows and the SHA-256 of each file."""
     catalog = read_catalog(job.recipe.catalog / CATALOG)
     written = {
-        "sources.parquet": _write([sources(catalog)], SOURCES, folder / "sources.parquet"),
-        "checkpoints.parquet": _write([checkpoints(job, catalog)], CHECKPOINTS, folder / "checkpoints.parquet"),
+        SOURCES: _write([sources(catalog)], SOURCE_COLUMNS, folder / SOURCES),
+        CHECKPOINTS: _write([checkpoints(job, catalog)], CHECKPOINT_COLUMNS, folder / CHECKPOINTS),
         PLAN: _write(_plan(job), PLAN_SCHEMA, folder / PLAN),
-        "runs.parquet": _write(_runs(job), RUNS, folder / "runs.parquet"),
+        RUNS: _write(_runs(job), RUN_COLUMNS, folder / RUNS),
     }
     return {name: {"rows": rows, "sha256": file_digest(folder / name)} for name, rows in written.items()}
 
@@ -50,7 +50,7 @@ def sources(catalog: pd.DataFrame) -> pa.Table:
     """Every accepted image and mask of a category's catalog, on both sides of the split, and what it was used for."""
     accepted = catalog.loc[catalog.status == "accepted"].sort_values("image_path")
     rows = [row for entry in accepted.to_dict("records") for row in _source_rows(entry)]
-    return pa.Table.from_pylist(rows, schema=SOURCES)
+    return pa.Table.from_pylist(rows, schema=SOURCE_COLUMNS)
 
 
 def checkpoints(job: Job, catalog: pd.DataFrame) -> pa.Table:
@@ -59,11 +59,13 @@ def checkpoints(job: Job, catalog: pd.DataFrame) -> pa.Table:
     facts = json.loads((recipe.checkpoint / CHECKPOINT_FACTS).read_text(encoding="utf-8"))
     folders = [file.parent for file in sorted(recipe.catalog.parent.glob(f"*/{CATALOG}"))] if facts["base"] == "scratch" else []
     base = sorted({digest for folder in folders for digest in trained_on(read_catalog(folder / CATALOG))})
+    adapters = {"digest": inputs["checkpoint"], "kind": "adapters", "category": recipe.category, "base": inputs["base"]}
+    beneath = {"digest": inputs["base"], "kind": "base", "category": "", "base": ""}
     rows = [
-        _checkpoint_row(inputs["checkpoint"], "adapters", recipe.category, inputs["base"], facts, trained_on(catalog)),
-        _checkpoint_row(inputs["base"], "base", "", "", {"base": facts["base"]}, base),
+        adapters | {"facts": json.dumps(facts, sort_keys=True), "sources": trained_on(catalog)},
+        beneath | {"facts": json.dumps({"base": facts["base"]}), "sources": base},
     ]
-    return pa.Table.from_pylist(rows, schema=CHECKPOINTS)
+    return pa.Table.from_pylist(rows, schema=CHECKPOINT_COLUMNS)
 
 
 def trained_on(catalog: pd.DataFrame) -> list[str]:
@@ -82,11 +84,6 @@ def _source_rows(entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {**told, "path": entry["mask_path"], "sha256": entry["mask_sha256"], "kind": "mask", "role": role}
 
 
-def _checkpoint_row(digest: str, kind: str, category: str, base: str, facts: Mapping[str, Any], sources: list[str]) -> dict[str, Any]:
-    told = json.dumps(facts, sort_keys=True)
-    return {"digest": digest, "kind": kind, "category": category, "base": base, "facts": told, "sources": sources}
-
-
 def _plan(job: Job) -> Iterator[pa.Table]:
     plan = pq.ParquetFile(job.folder / PLAN)
     for number in range(plan.num_row_groups):
@@ -97,10 +94,8 @@ def _plan(job: Job) -> Iterator[pa.Table]:
 def _runs(job: Job) -> Iterator[pa.Table]:
     batches = job.batches()
     for start in range(0, len(batches), AT_ONCE):
-        makers = [(batch.key, job.spool.maker(batch.key)) for batch in batches[start : start + AT_ONCE]]
-        yield pa.Table.from_pylist(
-            [{"batch_key": key, **{name: str(maker.get(name, "")) for name in RUN_COLUMNS}} for key, maker in makers], RUNS
-        )
+        some = batches[start : start + AT_ONCE]
+        yield pa.Table.from_pylist([{"batch_key": batch.key, **job.spool.maker(batch.key)} for batch in some], RUN_COLUMNS)
 
 
 def _write(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> int:

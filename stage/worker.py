@@ -3,29 +3,27 @@
 It may be killed at any time: its claim is taken over by another, and at most the batch in its hands is made again.
 """
 
-import os
 import time
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from threading import Event, Thread
 from typing import NamedTuple
 
 import torch
 
 from stage.batches import FencedError
 from stage.checkpoints import load_checkpoint
-from stage.claims import Claim, Owner, take
+from stage.claims import Claim, Owner, held, present, take
 from stage.deaths import blame, set_aside
 from stage.jobs import Batch, Job, load_job
+from stage.makers import Maker
 from stage.progress import check_stop, track
 from stage.synthesis.batch import write_batch
 from stage.synthesis.render import Renderer
 from stage.synthesis.source import read_source
 
 POLL_S = 0.5  # between two looks at what others have in their hands
-BEATS = 4  # signs of life in a lease
+IN_A_ROW = 8  # different batches that fail without a success between them: then the worker is at fault, or all of the data
+MEND = "Finished batches are kept: make room, or mend what is broken, and run the same command."
 
 
 class Rules(NamedTuple):
@@ -46,13 +44,14 @@ def drain(folder: Path, *, device: str, lease_s: float, max_deaths: int) -> None
     a ConfigError where the job was planned with other inputs, a MachineError where a disk is full, say, and what a lost GPU raises.
     """
     job = load_job(folder)
-    job.check(device)
-    batches = job.batches()
-    todo = [batch for batch in batches if job.spool.finished(batch.key) is None]
-    if todo:
-        settled = Worker(job, device, Rules(lease_s, max_deaths)).settle(todo)
-        for _ in track(settled, total=len(batches), label=label(job), done=len(batches) - len(todo)):
-            pass
+    with present(folder, lease_s=lease_s):
+        job.check(device)
+        if todo := job.left():
+            worker = Worker(job, device, Rules(lease_s, max_deaths))
+            job.check(device)  # again: a checkpoint that changed while it was loaded would be kept under the old one's name
+            count = len(job.batches())
+            for _ in track(worker.settle(todo), total=count, label=label(job), done=count - len(todo)):
+                pass
 
 
 def label(job: Job) -> str:
@@ -69,17 +68,16 @@ class Worker:
         self.job, self.device, self.rules, self.owner = job, device, rules, Owner.here()
         self.renderer = Renderer(checkpoint, recipe.method, recipe.synthesize, recipe.prompts, recipe.image_size, device)
         self.source = read_source(recipe.catalog)
-        self.damaged: set[str] = set()  # keys of batches whose files are there and wrong
+        self.failed_in_a_row = set[int]()
 
     def settle(self, todo: Sequence[Batch]) -> Iterator[Batch]:
-        """Yield batches as they turn out finished or set aside, by whomever."""
-        self.damaged |= {batch.key for batch in todo if self.job.spool.is_there(batch.key)}
+        """Yield batches as they turn out finished or set aside, by whomever; those that failed before come last."""
         left = list(todo)
         while left:
             busy: list[Batch] = []
-            for batch in left:
+            for batch in sorted(left, key=lambda batch: self.job.deaths(batch.number).exists()):
                 check_stop()
-                if self._is_settled(batch) or self._try(batch):
+                if self.job.is_settled(batch) or self._try(batch):
                     yield batch
                 else:
                     busy.append(batch)
@@ -87,29 +85,17 @@ class Worker:
                 time.sleep(POLL_S)
             left = busy
 
-    def _is_settled(self, batch: Batch) -> bool:
-        is_made = batch.key not in self.damaged and self.job.spool.is_there(batch.key)
-        return is_made or self.job.aside(batch.number).exists()
-
-    def _mend(self, batch: Batch) -> None:
-        """Under the claim alone: what looked damaged may be another's work by now."""
-        if batch.key in self.damaged:
-            self.damaged.remove(batch.key)
-            if self.job.spool.finished(batch.key) is None:
-                self.job.spool.drop(batch.key)
-
     def _try(self, batch: Batch) -> bool:
         """Whether the batch is settled now; False where someone else is at it, or it is to be tried again."""
         claim, dead = take(self.job.claim(batch.number), self.owner, lease_s=self.rules.lease_s)
         if claim is None:
             return False
-        with held(claim, beat_s=self.rules.lease_s / BEATS):
-            self._mend(batch)
-            if self._is_settled(batch):
+        with held(claim, lease_s=self.rules.lease_s):
+            if self.job.is_settled(batch):
                 return True
-            if dead is not None:
-                blame(self.job, batch.number, f"the worker that made it (process {dead.pid} on {dead.host}) died")
-            return set_aside(self.job, batch.number, self.rules.max_deaths) or self._make(batch, claim)
+            if dead is not None:  # after all others, then: what has killed one worker may kill this one
+                return self._blame(batch, f"the worker that made it (process {dead.pid} on {dead.host}) died")
+            return self._make(batch, claim)
 
     def _make(self, batch: Batch, claim: Claim) -> bool:
         try:
@@ -118,63 +104,34 @@ class Worker:
             return False  # its new holder makes it
         except Exception as error:
             if _is_about_the_machine(error):
-                raise MachineError(
-                    f"Expected to make batch {batch.number} of {self.job.folder} and keep it in {self.job.spool.root}, found {error}. "
-                    "Finished batches are kept: make room, or mend what is broken, and run the same command."
-                ) from None
-            blame(self.job, batch.number, f"{type(error).__name__}: {error}")
+                raise MachineError(f"{self._expected(batch)}, found {error}. {MEND}") from None
+            is_set_aside = self._blame(batch, f"{type(error).__name__}: {error}")
+            self.failed_in_a_row.add(batch.number)
             if _is_lost(self.device):
                 raise
-            return set_aside(self.job, batch.number, self.rules.max_deaths)
+            if len(self.failed_in_a_row) == IN_A_ROW:
+                raise MachineError(
+                    f"{self._expected(batch)}, found that {IN_A_ROW} in a row failed, this one by {error!r}. {MEND}"
+                ) from error
+            return is_set_aside
+        self.failed_in_a_row.clear()
         return True
+
+    def _blame(self, batch: Batch, reason: str) -> bool:
+        blame(self.job, batch.number, reason)
+        return set_aside(self.job, batch.number, self.rules.max_deaths)
+
+    def _expected(self, batch: Batch) -> str:
+        return f"Expected to make batch {batch.number} of {self.job.folder} and keep it in {self.job.spool.root}"
 
     def _render(self, batch: Batch, claim: Claim) -> None:
         rows, origin, settings = self.job.rows(batch.number), self.job.origin(batch.key), self.job.recipe.synthesize
-        made_by = maker(self.owner, self.device)
+        begun = Maker.now(self.owner, self.device)
 
         def write(file: Path) -> None:
             write_batch(self.renderer, rows, self.source, settings, origin=origin, file=file)
-            made_by["finished"] = _now()
 
-        self.job.spool.keep(batch.key, write, claim.is_held, maker=made_by)
-
-
-@contextmanager
-def held(claim: Claim, *, beat_s: float) -> Generator[None]:
-    """Show every `beat_s` seconds that the holder lives, however long its work takes, and give the claim back at the end."""
-    done = Event()
-
-    def beat() -> None:
-        while not done.wait(beat_s):
-            with suppress(OSError):  # a disk that is away for a moment; the next beat may reach it
-                claim.beat()
-
-    thread = Thread(target=beat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-        claim.release()
-
-
-def maker(owner: Owner, device: str) -> dict[str, str]:
-    """Who begins a batch now, where, and for which runs of Prefect and DVC: for the table of runs."""
-    told = {name: os.environ.get(name, "") for name in ("CUDA_VISIBLE_DEVICES", "STAGE_PARENT_FLOW_RUN", "DVC_STAGE", "DVC_EXP_NAME")}
-    return {
-        "token": owner.token,
-        "host": owner.host,
-        "pid": str(owner.pid),
-        "device": told["CUDA_VISIBLE_DEVICES"] or device,
-        "started": _now(),
-        "prefect_run": told["STAGE_PARENT_FLOW_RUN"],
-        "dvc_run": f"{told['DVC_STAGE']} {told['DVC_EXP_NAME']}".strip(),
-    }
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+        self.job.spool.keep(batch.key, write, claim.is_held, maker=lambda: begun.done()._asdict())
 
 
 def _is_about_the_machine(error: Exception) -> bool:

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from stage.chaos import Outcome, chaos, chaos_table, check_outcomes
-from stage.injections import FILES, MAKING, PUBLISHING, Injection
+from stage.damage import FILES
+from stage.injections import Injection
+from stage.kills import MAKING, PUBLISHING
 from stage.params import load_params
 from stage.trials import LOG, Trial
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stage.claims import Claim, Owner, holder, is_alive, take
+from stage.claims import Claim, Owner, holder, is_alive, is_in_use, present, take
 
 LEASE_S = 60.0
 
@@ -85,17 +85,11 @@ def test_a_process_that_got_a_dead_ones_number_is_not_its_holder(path: Path) -> 
     assert taken(path) is not None
 
 
-def test_a_restart_of_the_machine_ends_every_claim(path: Path) -> None:
-    """The number and even the start time could come again after a restart."""
-    assert taken(path, Owner.here()._replace(boot="another")) is not None
-
-    assert not is_alive(path, lease_s=LEASE_S)
-
-
+@pytest.mark.parametrize("where", [{"host": "elsewhere"}, {"world": "another container, or before a restart"}])
 @pytest.mark.parametrize(("age_s", "alive"), [(LEASE_S / 2, True), (LEASE_S * 2, False)])
-def test_a_holder_on_another_machine_lives_by_its_beats(path: Path, age_s: float, alive: bool) -> None:
-    """Its process cannot be seen from here: a dead machine would keep its work, or a slow one lose it."""
-    other = taken(path, Owner.here()._replace(host="elsewhere"))
+def test_a_holder_that_cannot_be_seen_lives_by_its_beats(path: Path, age_s: float, alive: bool, where: dict[str, str]) -> None:
+    """Its process number means nothing here: a dead machine would keep its work, or a living container lose it."""
+    other = taken(path, Owner.here()._replace(**where))
     assert other is not None
     past = time.time() - age_s
     os.utime(path, (past, past))
@@ -127,6 +121,36 @@ def test_a_damaged_claim_holds_nothing(path: Path, content: str) -> None:
 
     assert holder(path) is None
     assert taken(path) is not None
+
+
+def test_a_link_whose_answer_was_lost_is_a_claim(path: Path) -> None:
+    """On a shared file system the worker would wait for itself, for ever."""
+    me = Owner.here()
+    assert taken(path, me) is not None
+
+    claim, before = take(path, me, lease_s=LEASE_S)
+
+    assert claim is not None
+    assert before is None
+
+
+def test_a_removed_job_does_not_come_back_as_a_folder_of_claims(tmp_path: Path) -> None:
+    """The next plan of that name would find something that is no job."""
+    with pytest.raises(FileNotFoundError):
+        taken(tmp_path / "gone" / "claims" / "0.json")
+
+    assert not (tmp_path / "gone").exists()
+
+
+def test_a_job_is_in_use_while_a_process_says_so(tmp_path: Path, dead: Owner) -> None:
+    """The garbage collection would take a job away while its worker loads the model, or never take one that a kill has left."""
+    (tmp_path / "present").mkdir()
+    (tmp_path / "present" / f"{dead.token}.json").write_text(json.dumps(dead._asdict()))
+    assert not is_in_use(tmp_path, lease_s=LEASE_S)
+
+    with present(tmp_path, lease_s=LEASE_S):
+        assert is_in_use(tmp_path, lease_s=LEASE_S)
+    assert not is_in_use(tmp_path, lease_s=LEASE_S)
 
 
 def test_nothing_is_left_behind(path: Path) -> None:

@@ -2,16 +2,23 @@
 
 import json
 import os
+import shutil
 import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_factory import Factory, build
+from source_tree import ROOT
 
+from stage.ablations import CONFIGURATIONS, load_configurations
 from stage.batches import Spool
-from stage.claims import Owner, take
-from stage.collection import Garbage, collect
+from stage.claims import Owner, present, take
+from stage.collection import CHANGED, LEFT_BEHIND, ORPHANED, UNPLANNED, Garbage, collect, sums, wanted_today
 from stage.jobs import Job
+from stage.params import Params, load_params
 from stage.publication import publish_job
 
 
@@ -68,15 +75,14 @@ def test_a_dry_run_says_the_same_and_removes_nothing(factory: Factory, spool: Sp
     """Someone who only wants to know would lose a night's work."""
     full(spool, factory, steps=2)
     full(spool, factory)
-    before = names(spool)
+    before, weight = names(spool), sum((spool.root / name).stat().st_size for name in names(spool))
 
     told = collected(spool, factory, dry_run=True)
 
     assert names(spool) == before
     assert told == collected(spool, factory)
-    assert len(told) == 1 + 4 * 3
-    assert sum(item.size for item in told) > 0
-    assert {item.why for item in told} == {"no parameters of today plan it", "no job that is kept has that batch"}
+    assert [(total.why, total.pieces) for total in sums(told)] == [(UNPLANNED, 1), (ORPHANED, 4)]
+    assert sum(total.size for total in sums(told)) == weight - sum((spool.root / name).stat().st_size for name in names(spool))
 
 
 def test_a_job_over_inputs_that_are_gone_is_collected_with_the_difference(spool: Spool, tmp_path: Path) -> None:
@@ -89,7 +95,8 @@ def test_a_job_over_inputs_that_are_gone_is_collected_with_the_difference(spool:
     garbage = collected(spool, own)
 
     assert garbage[0].path == job.folder
-    assert "found 1 changed: checkpoint:" in garbage[0].why
+    assert garbage[0].why == CHANGED
+    assert "found 1 changed: checkpoint:" in garbage[0].detail
     assert names(spool) == set()
 
 
@@ -101,7 +108,44 @@ def test_a_job_that_someone_works_on_is_left_alone(factory: Factory, spool: Spoo
 
     assert collected(spool, factory) == []
     claim.release()
-    assert len(collected(spool, factory)) == 1 + 4 * 3
+    with present(job.folder, lease_s=60.0):
+        assert collected(spool, factory) == []
+    assert {item.path for item in collected(spool, factory)} == {job.folder, *(spool.file(batch.key) for batch in job.batches())}
+
+
+class Meanwhile(Sequence[Params]):
+    """The factory's parameters, while which are read something else happens, once."""
+
+    def __init__(self, factory: Factory, happens: Callable[[], object]) -> None:
+        self.values, self.happens = [factory.params], cache(happens)
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: Any) -> Any:
+        self.happens()
+        return self.values[index]
+
+
+def test_a_job_on_which_someone_begins_while_one_looks_is_left_alone(factory: Factory, spool: Spool) -> None:
+    """To look at many jobs takes minutes, and a worker that began meanwhile would be robbed of its plan and of what it has made."""
+    job = full(spool, factory, steps=2)
+    before = names(spool)
+
+    garbage = collect(spool, Meanwhile(factory, lambda: take(job.claim(0), Owner.here(), lease_s=60.0)), lease_s=60.0, dry_run=False)
+
+    assert garbage == []
+    assert before < names(spool)
+
+
+def test_what_is_planned_and_made_while_one_looks_is_kept(factory: Factory, spool: Spool) -> None:
+    """A run that began during the collection would find its first batches gone again."""
+    old = full(spool, factory, steps=2)
+
+    garbage = collect(spool, Meanwhile(factory, lambda: full(spool, factory)), lease_s=60.0, dry_run=False)
+
+    assert {item.path for item in garbage} == {old.folder, *(spool.file(batch.key) for batch in old.batches())}
+    assert factory.job(spool.root).unfinished() == []
 
 
 def test_a_damaged_job_is_collected(factory: Factory, spool: Spool) -> None:
@@ -127,6 +171,63 @@ def test_what_killed_processes_left_is_collected_once_it_is_old(factory: Factory
 
     assert {item.path for item in collected(spool, factory)} == {left[0], left[1].parent}
     assert not any(path.exists() for path in left)
+
+
+def test_a_job_of_a_category_that_params_do_not_have_is_collected(factory: Factory, spool: Spool) -> None:
+    """After `stage use-data`, the spool of the old data would stay for ever."""
+    job = factory.job(spool.root)
+    other = factory.params.model_copy(update={"categories": ("other",)})
+
+    assert [item.path for item in collect(spool, [other], lease_s=60.0, dry_run=True)] == [job.folder]
+
+
+def test_a_removal_that_is_killed_leaves_no_half_job(factory: Factory, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a job would be refused as damaged, and a run would stop at it; what is left goes with what killed processes leave."""
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    full(spool, factory, steps=2)
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        collected(spool, factory)
+    monkeypatch.undo()
+
+    assert not list((spool.root / "jobs").glob("[!.]*"))
+    (left,) = (spool.root / "jobs").iterdir()
+    os.utime(left, (0, 0))
+    assert {item.why for item in collected(spool, factory)} == {LEFT_BEHIND, ORPHANED}
+    assert names(spool) == set()
+
+
+def test_what_vanishes_meanwhile_is_no_error(factory: Factory, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two who collect at once would stop each other half-way."""
+    job = full(spool, factory, steps=2)
+    look = os.walk
+
+    def walk(place: Path) -> Iterator[Any]:
+        found = list(look(place))
+        shutil.rmtree(place)
+        return iter(found)
+
+    monkeypatch.setattr(os, "walk", walk)
+
+    assert job.folder in {item.path for item in collected(spool, factory)}
+    assert names(spool) == set()
+
+
+@pytest.mark.parametrize("settings", [ROOT / "params.yaml", *sorted((ROOT / "params").glob("*.yaml"))], ids=lambda path: path.name)
+def test_every_named_setting_says_what_it_wants(settings: Path, tmp_path: Path) -> None:
+    """`stage gc` would refuse to work wherever two configurations of an ablation that nobody asked for are the same."""
+    params = load_params(settings)
+    configurations = load_configurations(ROOT / CONFIGURATIONS)
+
+    wanted = wanted_today(params, ROOT / CONFIGURATIONS)
+
+    assert len(wanted) == 1 + len(configurations)
+    assert wanted[0] == params
+    assert {variant.name for variant in wanted} == {params.name, *(f"{params.name} {one.name}" for one in configurations if one.overrides)}
+    assert wanted_today(params, tmp_path / "configurations.yaml") == [params]
 
 
 def test_an_empty_spool_has_no_garbage(factory: Factory, spool: Spool) -> None:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from small_factory import plan_row
 
+from stage.digests import pixel_digest
 from stage.pairs import Pair
 from stage.params import Perlin, load_params
-from stage.synthesis.placement import Shift, drawn, is_on, mask_digest, mask_of, moved, sample_mask, shift_onto, trimmed
+from stage.synthesis.placement import Shift, drawn, is_on, mask_of, moved, places_on, sample_mask, trimmed
 from stage.synthesis.rows import PlanRow
 from stage.synthesis.source import Source
 
@@ -32,7 +33,7 @@ def disc(share: float, side: int = SIDE) -> Mask:
 
 
 def place(mask: Mask, part: Mask, seed: int = 0) -> Shift:
-    return shift_onto(mask, part, np.random.default_rng(seed))
+    return Shift(0, 0) if is_on(mask, part) else places_on(mask, part).draw(mask, np.random.default_rng(seed))
 
 
 def cropped(mask: Mask) -> Mask:
@@ -159,7 +160,7 @@ def row_and_source(**changes: object) -> tuple[PlanRow, Source]:
     row = plan_row(0, **{"mask_kind": "real", "mask_turn": 0, "mask_shift_y": 20, "mask_shift_x": 22} | changes)
     source = Source({row.background_sha256: Pair(image, mask * 0)}, {"a" * 64: Pair(image, mask)}, {row.background_sha256: disc(0.3)})
     planned = mask_of(row, source, PERLIN)
-    return row._replace(mask_area=int(planned.sum()), mask_digest=mask_digest(planned)), source
+    return row._replace(mask_area=int(planned.sum()), mask_digest=pixel_digest(planned)), source
 
 
 def test_a_row_says_where_its_mask_lies() -> None:
@@ -177,8 +178,8 @@ def test_the_digest_is_of_shape_and_bytes() -> None:
     """Another program could not check a mask, or a turned strip would pass for itself."""
     strip = rectangle(0, 0, 2, 6, 6)[:2]
 
-    assert mask_digest(strip) == hashlib.sha256(b"2x6|" + bytes([1] * 12)).hexdigest()
-    assert mask_digest(strip) != mask_digest(strip.T)
+    assert pixel_digest(strip) == hashlib.sha256(b"2x6|" + bytes([1] * 12)).hexdigest()
+    assert pixel_digest(strip) != pixel_digest(strip.T)
 
 
 @pytest.mark.parametrize("foreground", ["none", "threshold"])

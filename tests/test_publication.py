@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 from small_factory import Factory, build
 
+from stage.deaths import IncompleteRunError
 from stage.jobs import Job
 from stage.pairs import CorruptShardError
-from stage.publication import IncompleteRunError, publish_job
+from stage.publication import publish_job
 from stage.verification import verify
 
 
@@ -78,7 +79,7 @@ def test_an_unfinished_job_is_not_published(factory: Factory, job: Job, tmp_path
     (tmp_path / "out").mkdir()
     factory.fill(job, [0, 2, 3])
 
-    with pytest.raises(IncompleteRunError, match=r"Expected every batch of part in the spool, found 1 missing.*None was set aside"):
+    with pytest.raises(IncompleteRunError, match=r"Expected all 4 batches of part, found 1 missing .*: 1 that no worker was left to make"):
         publish_job(job.folder, tmp_path / "out")
     assert not [*(tmp_path / "out").iterdir()]
 
@@ -89,7 +90,7 @@ def test_work_that_was_set_aside_is_named(factory: Factory, job: Job, tmp_path: 
     job.aside(1).parent.mkdir()
     job.aside(1).write_text(json.dumps({"reason": "its worker died 3 times"}))
 
-    with pytest.raises(IncompleteRunError, match=r"batch 1 was set aside: its worker died 3 times"):
+    with pytest.raises(IncompleteRunError, match=r"batch 1, part/crack/000004 to 000007 \(its worker died 3 times\)"):
         publish_job(job.folder, tmp_path / "out")
 
 
@@ -108,11 +109,11 @@ def empty(file: Path) -> None:
 
 
 def no_sidecar(file: Path) -> None:
-    file.with_suffix(".sha256").unlink()
+    file.with_suffix(".json").unlink()
 
 
 def torn_sidecar(file: Path) -> None:
-    file.with_suffix(".sha256").write_bytes(b"\0\xff")
+    file.with_suffix(".json").write_bytes(b"\0\xff")
 
 
 @pytest.mark.parametrize("damage", [flip, truncate, empty, no_sidecar, torn_sidecar, Path.unlink])
@@ -134,7 +135,7 @@ def test_a_whole_batch_in_another_ones_place_is_found(factory: Factory, job: Job
     """Samples would be published twice, and others not at all, with every digest in order."""
     factory.fill(job)
     one, other = (job.spool.file(batch.key) for batch in job.batches()[:2])
-    for suffix in (".parquet", ".sha256"):
+    for suffix in (".parquet", ".json"):
         one.with_suffix(suffix).write_bytes(other.with_suffix(suffix).read_bytes())
 
     with pytest.raises(CorruptShardError, match=r"Expected batch 0 of .* as it was kept"):

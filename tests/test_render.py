@@ -14,11 +14,12 @@ from stage.base import pixels_to_tensor, tensor_to_pixels
 from stage.checkpoints import load_checkpoint
 from stage.datasets.table import read_catalog
 from stage.diffusion import sample as draw_sample
+from stage.digests import pixel_digest
 from stage.masks import latent_mask, paste_back
 from stage.pairs import Pair, decode_image, decode_mask
 from stage.schedule import CLEAN, Branch, Transition
 from stage.synthesis.batch import write_batch
-from stage.synthesis.placement import mask_digest, sample_mask
+from stage.synthesis.placement import sample_mask
 from stage.synthesis.plan import PlanRow, make_plan
 from stage.synthesis.render import Renderer, RowNoise, moves
 
@@ -105,7 +106,7 @@ def test_a_sample_s_mask_is_the_one_that_was_planned(factory: Factory, rows: lis
     """The label would not be where the defect is."""
     samples = [sample for start in (0, 4, 8) for sample in render(factory, rows[start : start + 4])]
 
-    assert [mask_digest(sample.mask) for sample in samples] == [row.mask_digest for row in rows]
+    assert [pixel_digest(sample.mask) for sample in samples] == [row.mask_digest for row in rows]
     assert len({sample.mask.tobytes() for sample in samples}) > 2
 
 
@@ -276,7 +277,7 @@ def test_a_batch_says_what_the_grid_could_not_hold(factory: Factory, rows: list[
     mask[8, 8] = 1
     spot = source._replace(masks={"spot": Pair(np.zeros((16, 16, 3), np.uint8), mask)})
     planned = {"mask_kind": "real", "mask_sha256": "spot", "mask_turn": 0, "mask_shift_y": 0, "mask_shift_x": 0, "foreground": "none"}
-    row = rows[0]._replace(**planned, mask_digest=mask_digest(mask))
+    row = rows[0]._replace(**planned, mask_digest=pixel_digest(mask))
 
     write_batch(renderer, [row], spot, params.synthesize, origin=origin(), file=tmp_path / "b.parquet")
 

@@ -1,9 +1,6 @@
 """Unfinished work: found again only for the very same inputs, published in one move."""
 
-import hashlib
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +8,6 @@ from types import ModuleType
 
 import pytest
 
-from stage.batches import FencedError, Spool
-from stage.durable import write_whole
 from stage.params import load_params
 from stage.spool import code_digest, publish, spool_folder, work_key
 
@@ -147,104 +142,3 @@ def test_only_a_folder_of_the_spool_can_be_published(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="spool"):
         publish(tmp_path / "a" / "b" / "new", tmp_path / "out")
     assert (tmp_path / "a" / "b" / "new").is_dir()
-
-
-def test_a_small_file_is_written_whole(tmp_path: Path) -> None:
-    """A half-written curve would count as a finished training."""
-    (tmp_path / "curve.csv").write_text("old")
-
-    write_whole("neu: ζ\n", tmp_path / "curve.csv")
-
-    assert (tmp_path / "curve.csv").read_text(encoding="utf-8") == "neu: ζ\n"
-    assert [path.name for path in tmp_path.iterdir()] == ["curve.csv"]
-
-
-KEY = "ab" + "0" * 30
-
-
-@pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    return Spool(tmp_path / "batches-of-a-test")
-
-
-def writing(content: bytes) -> Callable[[Path], None]:
-    def write(path: Path) -> None:
-        path.write_bytes(content)
-
-    return write
-
-
-def test_a_kept_batch_is_found_with_its_maker(spool: Spool) -> None:
-    """Every batch would be made again, or nobody be known to have made it."""
-    assert (spool.is_there(KEY), spool.finished(KEY), spool.read(KEY), spool.maker(KEY)) == (False, None, None, {})
-
-    file = spool.keep(KEY, writing(b"rows"), maker={"host": "here"})
-
-    assert (spool.is_there(KEY), spool.finished(KEY), spool.read(KEY), spool.maker(KEY)) == (True, file, b"rows", {"host": "here"})
-    assert {path.name for path in file.parent.iterdir()} == {f"{KEY}.{suffix}" for suffix in ("parquet", "json", "sha256")}
-
-
-def test_its_digest_can_be_checked_without_us(spool: Spool) -> None:
-    """Someone who looks for damage would need this program."""
-    file = spool.keep(KEY, writing(b"rows"))
-
-    assert file.with_suffix(".sha256").read_text() == f"{hashlib.sha256(b'rows').hexdigest()}  {KEY}.parquet\n"
-
-
-def test_who_has_lost_its_claim_keeps_nothing(spool: Spool) -> None:
-    """A machine that slept would come back and write over its successor's work."""
-    kept = spool.keep(KEY, writing(b"successor's"))
-
-    with pytest.raises(FencedError, match="found another holder"):
-        spool.keep(KEY, writing(b"sleeper's"), lambda: False)
-    assert spool.read(KEY) == b"successor's"
-    assert len([*kept.parent.iterdir()]) == 3
-
-
-def test_the_claim_is_asked_for_when_the_batch_is_whole(spool: Spool) -> None:
-    """It could be lost in the minutes that the rendering takes."""
-    told: list[str] = []
-
-    def write(path: Path) -> None:
-        told.append("written")
-        path.write_bytes(b"rows")
-
-    spool.keep(KEY, write, lambda: told.append("asked") is None)
-
-    assert told == ["written", "asked"]
-
-
-def test_what_fails_leaves_nothing(spool: Spool) -> None:
-    """Half-written files of a full disk would keep it full."""
-
-    def fail(path: Path) -> None:
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(OSError, match="No space"):
-        spool.keep(KEY, fail)
-    assert not [path for path in spool.root.rglob("*") if path.is_file()]
-
-
-@pytest.mark.parametrize("point", ["before_write", "after_write", "after_fsync", "after_rename"])
-def test_killed_at_any_point_a_batch_is_whole_or_not_there(spool: Spool, point: str) -> None:
-    """Half a batch would count as finished. Work of the killed process is made again in its place."""
-    code = f"from pathlib import Path; from stage.batches import Spool; Spool(Path({str(spool.root)!r})).keep({KEY!r}, lambda p: p.write_bytes(b'rows'))"
-    root = Path(__file__).parents[1]
-    environment = {**os.environ, "STAGE_FAULT": point, "PYTHONPATH": str(root)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
-
-    assert done.returncode == -9
-    assert spool.finished(KEY) is None
-    spool.keep(KEY, writing(b"rows"))
-    assert spool.read(KEY) == b"rows"
-
-
-def test_a_dropped_batch_is_gone(spool: Spool) -> None:
-    """What was found to be damaged would stay."""
-    kept = spool.keep(KEY, writing(b"rows"))
-
-    spool.drop(KEY)
-    spool.drop(KEY)
-
-    assert not [*kept.parent.iterdir()]

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from stage.checkpoints import Checkpoint
 from stage.codec import PatchCodec
 from stage.crops import cut, window
+from stage.digests import pixel_digest
 from stage.generator import Generator
 from stage.masks import latent_mask
 from stage.pairs import Pair
 from stage.params import Params
 from stage.quality import Verdict, judge
 from stage.schedule import NoiseSchedule
-from stage.synthesis.placement import mask_digest
 from stage.synthesis.plan import PlanRow
 from stage.synthesis.render import Renderer
 from stage.synthesis.source import Source
@@ -67,7 +67,7 @@ def row(mask: np.ndarray) -> PlanRow:
     """The plan row of a mask as it is, on the only background."""
     nothing = {name: kind() for name, kind in PlanRow.__annotations__.items()}
     names = {"category": "part", "defect": "spot", "background_sha256": "grey", "mask_sha256": "mask"}
-    return PlanRow(**nothing | names | {"mask_kind": "real", "mask_digest": mask_digest(mask), "foreground": "none"})
+    return PlanRow(**nothing | names | {"mask_kind": "real", "mask_digest": pixel_digest(mask), "foreground": "none"})
 
 
 def make(factory: Renderer, mask: np.ndarray, background: np.ndarray | None = None) -> tuple[Pair, Verdict]:

@@ -15,14 +15,14 @@ import psutil
 import pytest
 
 from stage.batches import Spool
-from stage.claims import Owner, holder, take
+from stage.claims import Owner, held, holder, take
 from stage.deaths import IncompleteRunError, check_complete, forgive
 from stage.jobs import Job, load_job, make_job
 from stage.miniature import Miniature, make_miniature
 from stage.params import ConfigError, load_params
 from stage.publication import publish_job
 from stage.service import DONE, INCOMPLETE, REFUSED, STOPPED, serve
-from stage.worker import MachineError, Rules, Worker, drain, held
+from stage.worker import MachineError, Rules, Worker, drain
 
 ELSEWHERE = "another machine"
 COUNT, BATCH = 12, 4  # samples per defect type, of which there are two
@@ -97,7 +97,7 @@ def begin(miniature: Miniature) -> Iterator[Begin]:
 
 def _serve(folder: Path, miniature: Miniature, fault: str) -> None:
     os.environ["STAGE_FAULT"] = fault
-    raise SystemExit(serve(folder, miniature.params.execution))
+    raise SystemExit(serve(folder, lambda: miniature.params.execution))
 
 
 def halt(point: str) -> str:
@@ -117,6 +117,12 @@ def digests(folder: Path) -> dict[str, str]:
     aside = {"runs.parquet", "manifest.json"}
     files = (path for path in folder.rglob("*") if path.is_file() and path.name not in aside)
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def finish_but(job: Job, number: int) -> None:
+    """Make every batch but one, and leave its claim and its deaths as they are."""
+    worker = Worker(job, "cpu", Rules(lease_s=60, max_deaths=3))
+    assert len(list(worker.settle([batch for batch in job.batches() if batch.number != number]))) == len(ALL) - 1
 
 
 ALL = set(range(2 * COUNT // BATCH))
@@ -164,7 +170,9 @@ def test_a_killed_worker_loses_at_most_its_batch(job: Job, begin: Begin, point: 
 
 def test_what_kills_its_workers_is_set_aside_and_the_rest_is_made(job: Job, begin: Begin) -> None:
     """One bad batch would hold up a thousand good ones, or be tried for ever."""
-    for _ in range(3):
+    assert begin(job.folder, "before_write").status() == -signal.SIGKILL
+    finish_but(job, 0)
+    for _ in range(2):
         assert begin(job.folder, "before_write").status() == -signal.SIGKILL
     assert begin(job.folder).status() == INCOMPLETE
 
@@ -172,6 +180,25 @@ def test_what_kills_its_workers_is_set_aside_and_the_rest_is_made(job: Job, begi
     assert set(job.set_aside()) == {0}
     with pytest.raises(IncompleteRunError, match=r"found 1 missing .*: batch 0, part/crack/000000 to 000003 \(3 tries failed: .* died\)"):
         check_complete(job)
+
+
+def test_what_killed_a_worker_comes_last(job: Job, begin: Begin) -> None:
+    """A bad batch would kill every worker that is started, before any of them has made a good one."""
+    assert begin(job.folder, "before_write").status() == -signal.SIGKILL
+    worker = Worker(job, "cpu", Rules(lease_s=60, max_deaths=3))
+
+    assert [batch.number for batch in worker.settle(job.batches())] == [*sorted(ALL - {0}), 0]
+
+
+def test_a_worker_that_can_make_nothing_gives_up(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sick machine would set aside what all others could have made."""
+    monkeypatch.setattr("stage.worker.IN_A_ROW", 4)
+    worker = Worker(job, "cpu", Rules(lease_s=60, max_deaths=3))
+    worker.source = worker.source._replace(backgrounds={})
+
+    with pytest.raises(MachineError, match=r"Expected to make batch 3 of .*, found that 4 in a row failed, this one by KeyError"):
+        list(worker.settle(job.batches()))
+    assert not job.set_aside()
 
 
 def test_what_cannot_be_rendered_is_set_aside_and_the_rest_is_made(job: Job) -> None:
@@ -233,7 +260,7 @@ def test_a_long_batch_shows_that_its_worker_lives(job: Job) -> None:
     assert claim is not None
     os.utime(claim.path, (0, 0))
     deadline = time.monotonic() + PATIENCE_S
-    with held(claim, beat_s=0.05):
+    with held(claim, lease_s=0.2):
         while claim.path.stat().st_mtime == 0 and time.monotonic() < deadline:
             time.sleep(0.01)
         assert claim.path.stat().st_mtime > 0
@@ -261,6 +288,7 @@ def test_a_damaged_batch_is_made_again(job: Job) -> None:
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     assert made(job) == ALL - {3}
+    assert [batch.number for batch in job.drop_damaged()] == [3]
     finish(job)
 
     assert made(job) == ALL

@@ -3,7 +3,6 @@
 H, W image size. Masks and objects are (H, W) uint8 in {0, 1}; 1 = defect, 1 = object.
 """
 
-import hashlib
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from skimage.measure import block_reduce
 
 from stage.augment import turn
 from stage.components import components
+from stage.digests import pixel_digest
 from stage.masks import bounding_box
 from stage.params import Perlin
 from stage.perlin import perlin_mask
@@ -36,9 +36,9 @@ class Shift(NamedTuple):
 def sample_mask(row: PlanRow, source: Source, perlin: Perlin) -> Mask:
     """The mask of a plan row, always the same. Raises ValueError where it is not the one that was planned."""
     mask = mask_of(row, source, perlin)
-    if mask_digest(mask) != row.mask_digest:
+    if pixel_digest(mask) != row.mask_digest:
         raise ValueError(
-            f"Expected the planned mask {row.mask_digest[:12]} of {row.sample_id}, found {mask_digest(mask)[:12]}: its sources or "
+            f"Expected the planned mask {row.mask_digest[:12]} of {row.sample_id}, found {pixel_digest(mask)[:12]}: its sources or "
             "synthesize.perlin have changed since. Run `dvc repro synthesize`."
         )
     return mask
@@ -63,11 +63,6 @@ def part_of(row: PlanRow, source: Source) -> Mask:
     """The object on the row's background; the whole image where its foreground is `none`."""
     part = source.foregrounds[row.background_sha256]
     return np.ones_like(part) if row.foreground == "none" else part
-
-
-def mask_digest(mask: Mask) -> str:
-    """SHA-256 of a mask's shape and bytes."""
-    return hashlib.sha256(f"{mask.shape[0]}x{mask.shape[1]}|".encode() + np.ascontiguousarray(mask).tobytes()).hexdigest()
 
 
 def drawn(part: Mask, perlin: Perlin, random: np.random.Generator) -> Mask:
@@ -108,14 +103,6 @@ class Places(NamedTuple):
             return Shift(0, 0)
         top, left = divmod(int(places[random.integers(len(places))]), self.width)
         return _inside(mask, (top - self.here.y) * self.step, (left - self.here.x) * self.step)
-
-
-def shift_onto(mask: Mask, part: Mask, random: np.random.Generator) -> Shift:
-    """A move after which the mask lies on an object: none where it does, else any of those that fit, else one that overlaps most.
-
-    No move takes a part of the mask out of the image. Where none meets the object, the mask stays.
-    """
-    return Shift(0, 0) if is_on(mask, part) else places_on(mask, part).draw(mask, random)
 
 
 def places_on(mask: Mask, part: Mask) -> Places:

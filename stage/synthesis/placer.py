@@ -6,9 +6,10 @@ from typing import NamedTuple
 import numpy as np
 
 from stage.augment import turn
+from stage.digests import pixel_digest
 from stage.params import Perlin
 from stage.seeds import derived_seed
-from stage.synthesis.placement import Mask, Places, Shift, is_on, mask_digest, mask_of, moved, places_on, trimmed
+from stage.synthesis.placement import Mask, Places, Shift, is_on, mask_of, moved, places_on, trimmed
 from stage.synthesis.rows import PlanRow
 from stage.synthesis.source import Source
 
@@ -37,7 +38,7 @@ class Placer:
         """The row with what was open in it: shift, area and digest."""
         if row.mask_kind == "perlin":
             mask = mask_of(row, self.source, self.perlin)
-            return row._replace(mask_area=int(mask.sum()), mask_digest=mask_digest(mask))
+            return row._replace(mask_area=int(mask.sum()), mask_digest=pixel_digest(mask))
         chosen = _Turned(row.mask_sha256, row.mask_turn)
         places = None if row.foreground == "none" else self.places(chosen, row.background_sha256)
         if places is None:
@@ -60,4 +61,4 @@ class Placer:
         mask = self.mask(chosen)
         if shift is not None and background is not None:
             mask = trimmed(moved(mask, shift), self.part(background))
-        return int(mask.sum()), mask_digest(mask)
+        return int(mask.sum()), pixel_digest(mask)

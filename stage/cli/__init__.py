@@ -1,0 +1,19 @@
+"""`stage ...`: what people do with the factory beside `dvc repro`. Every verb calls one function, and imports it only then."""
+
+import sys
+
+import typer
+
+from stage.cli import data, results, work
+
+app = typer.Typer(help="STAGE, a data factory for industrial anomaly synthesis.", no_args_is_help=True, pretty_exceptions_enable=False)
+for verbs in (data.verbs, results.verbs, work.verbs):
+    app.add_typer(verbs)
+
+
+def main() -> None:
+    """Run a verb; bad input ends in its message, not in a traceback."""
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        sys.exit(str(error))

@@ -1,0 +1,48 @@
+"""Data in, and data out: `use-data`, `demo-data`, `export`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stage.cli.terminal import DATA, Categories, chosen
+from stage.params import load_params
+
+verbs = typer.Typer()
+
+
+@verbs.command()
+def use_data(
+    folder: Annotated[Path, typer.Argument(help="The data set: MVTec AD or BTAD layout, or a single category of one.")],
+    categories: Categories = None,
+    licence: Annotated[str, typer.Option(help="Licence of the images; it travels with every sample.")] = "unknown",
+) -> None:
+    """Point params.yaml at a data set; `git checkout params.yaml` goes back to the demo."""
+    from stage.datasets.layouts import detect_layout
+    from stage.settings import use_data as write
+
+    layout, found = detect_layout(folder)
+    taken = chosen(categories, found, folder)
+    write(Path("params.yaml"), folder, layout, taken, licence)
+    typer.echo(f"params.yaml now reads {', '.join(taken)} ({layout}) from {folder.resolve()}.")
+
+
+@verbs.command()
+def demo_data(folder: Annotated[Path, typer.Argument(help="Where to draw it.")]) -> None:
+    """Draw the demo data set, to look at it or to use it elsewhere."""
+    from stage.datasets.demo import write_demo
+
+    write_demo(folder, load_params().seed)
+
+
+@verbs.command()
+def export(
+    output: Annotated[Path, typer.Option(help="Folder that gets one folder per category.")] = Path("build/export"),
+    categories: Categories = None,
+) -> None:
+    """Write the published samples as PNG files in MVTec AD's layout."""
+    from stage.export import export_mvtec
+
+    for category in chosen(categories, load_params().categories):
+        count = export_mvtec(DATA, category, output)
+        typer.echo(f"{count} samples of {category} in {output / category}")

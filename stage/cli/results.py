@@ -1,0 +1,55 @@
+"""What came out, to look at: `results`, `ablation`, `contact-sheet`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from stage.cli.terminal import DATA, AsJson, say_json
+from stage.params import load_params
+
+verbs = typer.Typer()
+
+
+@verbs.command()
+def results(*, as_json: AsJson = False) -> None:
+    """Show the metrics of the last `dvc repro`."""
+    from stage.results import read_results, results_table
+
+    values = read_results(DATA)
+    say_json(values) if as_json else Console().print(results_table(values))
+
+
+@verbs.command()
+def ablation(
+    *,
+    output: Annotated[Path, typer.Option(help="Folder that gets the pictures.")] = Path("build/ablation"),
+    check: Annotated[bool, typer.Option("--check", help="Only say whether the configurations fit params.yaml.")] = False,
+) -> None:
+    """Show what `make ablation` found, and draw its bars."""
+    from stage.ablations import load_configurations, variants
+
+    if check:  # before the first of many hours, not after the last
+        variants(load_params(), load_configurations())
+        return
+    from stage.ablation_results import ablation_table, read_ablations
+    from stage.report.ablation import draw_ablation
+
+    groups = read_ablations(DATA, load_params().categories)
+    Console().print(ablation_table(groups))
+    for path in draw_ablation(DATA, groups, output):
+        typer.echo(f"file://{path.resolve()}")
+
+
+@verbs.command()
+def contact_sheet(
+    output: Annotated[Path, typer.Argument(help="The PNG to write.")],
+    count: Annotated[int, typer.Option(min=1, help="Samples per defect type.")] = 4,
+) -> None:
+    """Draw the first samples of every defect type into one picture."""
+    from stage.report.overview import overview
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    overview(DATA, load_params().categories, count).save(output)
+    typer.echo(f"The first {count} accepted samples of every defect type in {output}")

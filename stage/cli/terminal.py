@@ -1,0 +1,24 @@
+"""What all verbs share: where the data lies, options, and how values are printed."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+DATA = Path("data")
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Categories = Annotated[list[str] | None, typer.Option("--category", help="Only these; may be given several times.")]
+
+
+def chosen(asked: Sequence[str] | None, known: Sequence[str], place: Path = Path("params.yaml")) -> list[str]:
+    """The categories asked for, each once, or all that are known; a ValueError that names those of `place` where one is not among them."""
+    if unknown := sorted({*(asked or ())} - {*known}):
+        raise ValueError(f"Expected categories among {', '.join(known)}, found {', '.join(unknown)} after --category. Look into {place}.")
+    return list(dict.fromkeys(asked or known))
+
+
+def say_json(value: Any) -> None:
+    """Print for machines; paths become text."""
+    typer.echo(json.dumps(value, indent=2, default=str))

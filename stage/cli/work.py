@@ -1,0 +1,108 @@
+"""The making of samples, and the spool: `plan`, `worker`, `verify`, `gc`, `chaos`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from stage.cli.terminal import DATA, AsJson, Categories, chosen, say_json
+from stage.params import load_params
+
+verbs = typer.Typer()
+
+
+@verbs.command()
+def plan(
+    categories: Categories = None,
+    *,
+    measure: Annotated[bool, typer.Option(help="Render two batches, to say how long it takes and how much disk it needs.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Plan the samples of trained categories and print each job's folder; refuse where the disk cannot hold them all."""
+    from stage.forecast import check_disk, forecasts
+
+    params = load_params()
+    found = forecasts(chosen(categories, params.categories), params, DATA, measure=measure)
+    if as_json:
+        say_json([one._asdict() for one in found])
+    else:
+        for one in found:
+            typer.echo(one.job)
+            typer.echo(f"  {one.told()}", err=True)  # so that `job=$(stage plan --category fabric)` gets the folder alone
+    check_disk(found)
+
+
+@verbs.command()
+def worker(
+    job: Annotated[Path, typer.Argument(help="A job's folder, `.spool/jobs/...`; `stage plan` and `dvc repro synthesize` make them.")],
+    parent: Annotated[int | None, typer.Option(hidden=True, help="Process that this one is not to outlive.")] = None,
+) -> None:
+    """Make what is left of a job, beside any number of other workers: exit status 0 when nothing is left, 130 when asked to stop."""
+    if parent is not None:
+        from stage.parents import end_with
+
+        end_with(parent)
+    from stage.service import serve
+
+    raise typer.Exit(serve(job, lambda: load_params().execution))
+
+
+@verbs.command()
+def verify(categories: Categories = None, *, as_json: AsJson = False) -> None:
+    """Check published samples against their manifest, digests and plan, without any model; exit status 1 where something is wrong."""
+    from stage.progress import track
+    from stage.verification import verify as problems_of
+
+    names = chosen(categories, load_params().categories)
+    checked = track(names, total=len(names), label="verify")
+    problems = [(name, problem) for name in checked for problem in problems_of(DATA / "synthesize" / name)]
+    if as_json:
+        say_json([{"category": name, **problem._asdict()} for name, problem in problems])
+    else:
+        for name, problem in problems:
+            typer.echo(f"{DATA / 'synthesize' / name / problem.where}: {problem.what}")
+    if problems:
+        raise ValueError(
+            f"Expected published samples as they were made, found {len(problems)} problem(s). Run `dvc checkout --force synthesize` for "
+            "what was published last, or `dvc repro synthesize` to make it again."
+        )
+    if not as_json:
+        typer.echo("Everything is as it was published.")
+
+
+@verbs.command()
+def gc(
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove from .spool the jobs and batches that no parameters of today want, nor those of the ablation."""
+    from stage.batches import Spool
+    from stage.collection import collect, sums, wanted_today
+
+    params = load_params()
+    found = collect(Spool(), wanted_today(params), lease_s=params.execution.lease_s, dry_run=dry_run)
+    if as_json:
+        say_json([garbage._asdict() for garbage in found])
+        return
+    for total in sums(found):
+        typer.echo(f"{total.pieces:>8} {total.size / 1e6:>10.1f} MB  {total.why}")
+    typer.echo(f"{sum(garbage.size for garbage in found) / 1e6:.1f} MB {'would go' if dry_run else 'are gone'}.")
+
+
+@verbs.command()
+def chaos(
+    folder: Annotated[Path, typer.Argument(help="A new folder on the disk to be tried.")] = Path("build/chaos"),
+    times: Annotated[int, typer.Option(min=1, help="How often every fault is injected.")] = 5,
+    seed: Annotated[int, typer.Option(help="What the chances follow from.")] = 0,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Kill, cut, flip and fill while small samples are made on this machine, and say whether anything was lost."""
+    from stage.chaos import chaos as injected
+    from stage.chaos import chaos_table, check_outcomes
+
+    outcomes = injected(folder, load_params(), times=times, seed=seed)
+    say_json([outcome._asdict() for outcome in outcomes]) if as_json else Console().print(chaos_table(outcomes))
+    check_outcomes(outcomes)

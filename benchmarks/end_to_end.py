@@ -20,8 +20,9 @@ from stage.examples import CATALOG
 from stage.masks import latent_mask, paste_back
 from stage.params import Params
 from stage.synthesis.placement import sample_mask
-from stage.synthesis.plan import PlanRow, batches, make_plan
+from stage.synthesis.plan import padded_plan
 from stage.synthesis.render import Renderer
+from stage.synthesis.rows import PlanRow
 from stage.synthesis.source import Source, read_source
 
 
@@ -40,11 +41,10 @@ def demo_order(params: Params, folder: Path) -> Order:
     prepare(params.prepare, (category,), folder / "raw", folder / "catalogs")
     catalog = folder / "catalogs" / category
     source = read_source(catalog)
-    plan = make_plan(
-        read_catalog(catalog / CATALOG), params.synthesize, params.base.prompts, source=source, settings=params.name, root_seed=params.seed
-    )
+    rules = params.synthesize, params.base.prompts
+    plan = list(padded_plan(read_catalog(catalog / CATALOG), *rules, source=source, settings=params.name, root_seed=params.seed))
     generator = demo_generator(params, tuple(sorted({row.defect for row in plan})))
-    return Order(next(batches(plan, params.synthesize.batch)), source, renderer_of(generator, params, "cpu"))
+    return Order(plan[: params.synthesize.batch], source, renderer_of(generator, params, "cpu"))
 
 
 @torch.inference_mode()

@@ -23,10 +23,12 @@ from stage.datasets.catalog import prepare
 from stage.datasets.table import read_catalog
 from stage.examples import CATALOG, defect_images, pretraining_examples
 from stage.params import Params
+from stage.plan_table import chunks
 from stage.pretraining import pretrain
 from stage.quality import judge
-from stage.synthesis.plan import PlanRow, batches, make_plan
+from stage.synthesis.plan import padded_plan
 from stage.synthesis.render import Renderer
+from stage.synthesis.rows import PlanRow
 from stage.synthesis.source import Source, read_source
 from stage.training import train
 
@@ -76,7 +78,8 @@ class Workshop:
     def plan(self) -> list[PlanRow]:
         """The same rows for every configuration."""
         rules = self.params.synthesize, self.params.base.prompts
-        return make_plan(read_catalog(self.catalog / CATALOG), *rules, source=self.source, settings="tiny", root_seed=self.params.seed)
+        catalog = read_catalog(self.catalog / CATALOG)
+        return list(padded_plan(catalog, *rules, source=self.source, settings="tiny", root_seed=self.params.seed))
 
     def base(self, params: Params) -> Path:
         """A base pretrained through this configuration's windows."""
@@ -116,7 +119,7 @@ class Workshop:
     def share(self, renderer: Renderer, rows: list[PlanRow]) -> Share:
         """Of the samples of some rows of one defect type."""
         counts = []
-        for batch in batches(rows, renderer.params.batch):
+        for batch in chunks(rows, renderer.params.batch):
             for row, sample in zip(batch, renderer.render(batch, self.source), strict=True):
                 background, held = self.source.backgrounds[row.background_sha256].image, renderer.held(sample.mask)
                 seen = judge(sample, background, renderer.params.min_contrast, held)

@@ -13,8 +13,6 @@ from stage.masks import bounding_box
 from stage.pairs import Pair
 from stage.synthesis.rows import Verdict
 
-__all__ = ["Verdict", "judge"]
-
 
 class Defects(NamedTuple):
     """Of every component of a mask, (n,): its contrast, of 255, and whether half of its pixels or more were held by the latent grid."""

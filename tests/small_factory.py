@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import torch
 from miniatures import SIZE, small_base
@@ -18,10 +19,11 @@ from stage.examples import defect_images
 from stage.generator import Generator
 from stage.jobs import Job, load_job, make_job
 from stage.latents import CachedLatents
-from stage.params import Params, load_params
+from stage.params import Params, Prompts, Synthesize, load_params
 from stage.samples import SCHEMA
 from stage.shards import write_manifest, write_shards
 from stage.synthesis.batch import write_batch
+from stage.synthesis.plan import padded_plan
 from stage.synthesis.render import Renderer
 from stage.synthesis.rows import Origin, PlanRow
 from stage.synthesis.source import Source, read_source
@@ -116,6 +118,14 @@ def build(root: Path) -> Factory:
     bounds = CachedLatents.encode(base, images, params.method, augment=False, image_size=SIZE).bounds
     save_checkpoint(generator, bounds, base_folder, data / "train" / CATEGORY, with_unet=False)
     return Factory(data, params, load_checkpoint(base_folder, data / "train" / CATEGORY))
+
+
+def make_plan(
+    catalog: pd.DataFrame, params: Synthesize, templates: Prompts, *, source: Source, settings: str, root_seed: int
+) -> list[PlanRow]:
+    """The rows of a plan that are published."""
+    rows = padded_plan(catalog, params, templates, source=source, settings=settings, root_seed=root_seed)
+    return [row for row in rows if row.ordinal < params.count]
 
 
 def plan_row(ordinal: int, **changes: object) -> PlanRow:

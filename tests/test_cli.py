@@ -2,15 +2,12 @@
 
 import json
 import shutil
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from commands import refused, run
 from small_factory import draw_part
-from typer.testing import CliRunner, Result
 
-from stage.cli import app, main
 from stage.datasets.layouts import detect_layout
 from stage.params import load_params
 
@@ -27,24 +24,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copy(ROOT / "params.yaml", tmp_path / "project")
     monkeypatch.chdir(tmp_path / "project")
     return tmp_path / "project"
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "100"}, catch_exceptions=False)
-
-
-@pytest.fixture
-def refused(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """Run what `stage` runs in a shell, and give back its one message: a text as exit status is printed, and the status is 1."""
-
-    def message(*arguments: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["stage", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert isinstance(ended.value.code, str)
-        return ended.value.code
-
-    return message
 
 
 @pytest.fixture
@@ -117,7 +96,7 @@ def test_use_data_takes_the_categories_asked_for(tmp_path: Path) -> None:
     assert load_params().categories == ("part",)
 
 
-def test_what_cannot_work_is_one_message(refused: Callable[..., str], tmp_path: Path, project: Path) -> None:
+def test_what_cannot_work_is_one_message(tmp_path: Path, project: Path) -> None:
     """A user would see a traceback, or the run would fail half an hour later."""
     draw_part(tmp_path / "images")
     before = Path("params.yaml").read_text()
@@ -127,19 +106,20 @@ def test_what_cannot_work_is_one_message(refused: Callable[..., str], tmp_path: 
     assert refused("use-data", str(tmp_path / "nowhere")).startswith("Expected a folder of images at")
     assert refused("use-data", str(project)).startswith("Expected the folders of one known layout in")
     assert refused("use-data", str(tmp_path / "images"), "--category", "nut").startswith("Expected categories among part, found nut")
+    for verb in ("export", "plan", "verify"):
+        told = "Expected categories among fabric, washer, found nut after --category. Look into params.yaml."
+        assert refused(verb, "--category", "nut", "--category", "washer") == told
+    assert refused("plan", "--category", "washer") == (
+        "Expected a checkpoint of washer in data/train/washer, found none. Run `dvc repro train@washer`."
+    )
+    assert refused("plan").endswith(
+        "in data/train/fabric and of washer in data/train/washer, found none. Run `dvc repro train@fabric train@washer`."
+    )
     assert refused("demo-data", str(project)).startswith("Expected an empty place or an earlier demo at")
     assert Path("params.yaml").read_text() == before
 
 
-def test_a_worker_without_a_job_says_so(capfd: pytest.CaptureFixture[str]) -> None:
-    """A typing error in a batch script would look like a crash, and the scheduler would start it again for ever."""
-    result = run("worker", "nowhere")
-
-    assert result.exit_code == 2
-    assert "Expected a job with its job.json in nowhere, found none." in result.output + capfd.readouterr().err
-
-
-def test_a_folder_that_cannot_be_made_is_one_message(refused: Callable[..., str]) -> None:
+def test_a_folder_that_cannot_be_made_is_one_message() -> None:
     """A typing error in a path would end in a traceback."""
     Path("file").write_text("")
 
@@ -147,7 +127,7 @@ def test_a_folder_that_cannot_be_made_is_one_message(refused: Callable[..., str]
 
 
 @pytest.mark.parametrize("verb", [("use-data", "."), ("export",), ("demo-data", "drawn")])
-def test_outside_the_project_there_is_one_message(verb: tuple[str, ...], refused: Callable[..., str], tmp_path: Path) -> None:
+def test_outside_the_project_there_is_one_message(verb: tuple[str, ...], tmp_path: Path) -> None:
     """A traceback would not say that one only stands in the wrong folder."""
     Path("params.yaml").unlink()
     draw_part(tmp_path / "project")
@@ -160,7 +140,7 @@ def test_an_unknown_verb_is_refused() -> None:
     assert run("exprot").exit_code == 2
 
 
-def test_an_ablation_that_cannot_be_is_refused_before_it_begins(refused: Callable[..., str], project: Path) -> None:
+def test_an_ablation_that_cannot_be_is_refused_before_it_begins(project: Path) -> None:
     """A night's main run would come first, and then the message that two of the configurations are the same."""
     shutil.copytree(ROOT / "ablation", project / "ablation")
     assert run("ablation", "--check").exit_code == 0

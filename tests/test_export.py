@@ -15,8 +15,8 @@ from stage.examples import CATALOG, pairs_of
 from stage.export import component, export_mvtec
 from stage.pairs import Pair
 from stage.published import read_samples, sample_rows
-from stage.quality import Verdict
 from stage.samples import sample_row
+from stage.synthesis.rows import Verdict
 
 ROOT = Path(__file__).parents[1]
 

@@ -9,13 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 from miniatures import SIZE
 from PIL import Image
-from small_factory import CATEGORY, Factory, build, plan_row
+from small_factory import CATEGORY, Factory, build, make_plan
 
 from stage.datasets.table import read_catalog
 from stage.pairs import CorruptShardError
 from stage.params import Prompts, Synthesize
 from stage.synthesis.placement import is_on, sample_mask
-from stage.synthesis.plan import batches, make_plan
 from stage.synthesis.rows import PlanRow
 from stage.synthesis.source import Source, read_source
 
@@ -244,23 +243,6 @@ def test_prompt_and_licence_travel_with_the_row(factory: Factory, catalog: pd.Da
 
     assert row.prompt == f"a {CATEGORY} with a long crack"
     assert (row.licence, row.settings, row.method, row.attempt) == ("CC0-1.0", "s", "stage", 0)
-
-
-@pytest.mark.parametrize("size", [1, 3, 4, 6, 100])
-def test_a_slot_is_the_ordinal_modulo_the_batch(size: int) -> None:
-    """A sample's bits depend on its slot: with another neighbour they would change."""
-    rows = [plan_row(k, defect=defect) for defect in ("crack", "spot") for k in range(6)]
-
-    work = list(batches(rows, size))
-
-    assert [row for batch in work for row in batch] == rows
-    assert all(len(batch) <= size and len({row.defect for row in batch}) == 1 for batch in work)
-    assert all(row.ordinal % size == slot for batch in work for slot, row in enumerate(batch))
-
-
-def test_an_empty_plan_makes_no_batches() -> None:
-    """A category without work would crash."""
-    assert list(batches([], 4)) == []
 
 
 def test_how_samples_are_rendered_changes_no_row(factory: Factory, catalog: pd.DataFrame) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from small_factory import Factory, build, origin
+from small_factory import Factory, build, make_plan, origin
 
 from stage.base import pixels_to_tensor, tensor_to_pixels
 from stage.checkpoints import load_checkpoint
@@ -20,8 +20,8 @@ from stage.pairs import Pair, decode_image, decode_mask
 from stage.schedule import CLEAN, Branch, Transition
 from stage.synthesis.batch import write_batch
 from stage.synthesis.placement import sample_mask
-from stage.synthesis.plan import PlanRow, make_plan
 from stage.synthesis.render import Renderer, RowNoise, moves
+from stage.synthesis.rows import PlanRow
 
 
 @pytest.fixture(scope="module")

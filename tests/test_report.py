@@ -24,7 +24,7 @@ from stage.report.comparison import Score, macro_average, percent, points, score
 from stage.report.pages import write_report
 from stage.report.sheets import Panel, Specimen, contact_sheet, defect_box, stacked
 from stage.samples import sample_row
-from stage.synthesis.plan import PlanRow
+from stage.synthesis.rows import PlanRow
 
 EDGE = 32
 REAL_ONLY = {"iou": 0.5, "acc": 0.625, "miou_with_background": 0.74, "auroc": 0.9, "pro": 0.8, "f1": 0.7, "ap": 0.6}

@@ -21,10 +21,10 @@ from stage.generator import Generator
 from stage.masks import latent_mask
 from stage.pairs import Pair
 from stage.params import Params
-from stage.quality import Verdict, judge
+from stage.quality import judge
 from stage.schedule import NoiseSchedule
-from stage.synthesis.plan import PlanRow
 from stage.synthesis.render import Renderer
+from stage.synthesis.rows import PlanRow, Verdict
 from stage.synthesis.source import Source
 
 GREY, WHITE = 100, 255

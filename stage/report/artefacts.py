@@ -16,6 +16,7 @@ import pyarrow.dataset as pads
 from PIL import Image
 
 from stage.pairs import CorruptShardError, decode_image
+from stage.published import shard_paths
 from stage.report.sheets import Panel, Specimen, enlargement
 
 Row = dict[str, Any]
@@ -58,16 +59,18 @@ def image_counts(data: Path) -> list[Row]:
 
 def outcomes(data: Path, category: str) -> list[Outcome]:
     """Per defect type, in sorted order: how many samples were accepted, and why the others were not."""
-    rows = read_rows(shards(data, category), ["defect", "verdict", "reason", "contrast", "outside"])
+    rows = read_rows(shard_paths(data / "synthesize" / category), ["defect", "verdict", "reason", "contrast", "outside"])
     return [_outcome(defect, [row for row in rows if row["defect"] == defect]) for defect in sorted({row["defect"] for row in rows})]
 
 
 def synthetic_specimens(data: Path, category: str, defect: str, count: int, *, verdict: str = "accepted") -> list[Specimen]:
     """The first `count` samples of a defect type by ordinal: background, mask, synthetic image, enlarged defect."""
     wanted = (pc.field("defect") == defect) & (pc.field("verdict") == verdict) & pc.field("image").is_valid()
-    keys = sorted(read_rows(shards(data, category), ["ordinal", "sample_id"], wanted), key=lambda row: row["ordinal"])[:count]
+    keys = sorted(read_rows(shard_paths(data / "synthesize" / category), ["ordinal", "sample_id"], wanted), key=lambda row: row["ordinal"])[
+        :count
+    ]
     names = ["ordinal", "sample_id", "contrast", "reason", "background_sha256", "image", "mask"]
-    rows = read_rows(shards(data, category), names, _among("sample_id", [key["sample_id"] for key in keys]))
+    rows = read_rows(shard_paths(data / "synthesize" / category), names, _among("sample_id", [key["sample_id"] for key in keys]))
     backgrounds = originals(data, category, {row["background_sha256"] for row in rows})
     return [_synthetic(row, backgrounds.get(row["background_sha256"])) for row in sorted(rows, key=lambda row: row["ordinal"])]
 
@@ -92,12 +95,6 @@ def predictions(data: Path, category: str, per_defect: int) -> dict[str, list[Sp
     rows = read_rows([path], columns, pc.field("mask").is_valid()) if path.is_file() else []
     by_defect = {defect: [row for row in rows if row["defect"] == defect] for defect in {row["defect"] for row in rows}}
     return {defect: [_prediction(row) for row in some[:per_defect]] for defect, some in by_defect.items()}
-
-
-def shards(data: Path, category: str) -> list[Path]:
-    """The shards of a category; FileNotFoundError when there is none."""
-    folder = data / "synthesize" / category / "shards"
-    return sorted(folder.glob("*.parquet")) or [_existing(folder / "00000.parquet")]
 
 
 def catalog(data: Path, category: str) -> Path:

@@ -1,7 +1,6 @@
 """The plan: one row per sample to be made. A sample is a pure function of its row, the checkpoint and the parameters."""
 
 from collections.abc import Iterator
-from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -15,28 +14,17 @@ from stage.synthesis.placer import Placer
 from stage.synthesis.rows import PlanRow
 from stage.synthesis.source import Source
 
-__all__ = ["PlanRow", "batches", "make_plan", "padded_plan"]
 FIRST_ATTEMPT = 0
-
-
-def make_plan(
-    catalog: pd.DataFrame, params: Synthesize, templates: Prompts, *, source: Source, settings: str, root_seed: int
-) -> list[PlanRow]:
-    """`count` rows per defect type of a category's catalog, sorted by type and ordinal (IV-A).
-
-    Each pairs a random normal training image with a mask of that type from the generator's third, or with one of noise.
-    `source` holds their pixels, from which the mask finds its place.
-    """
-    rows = padded_plan(catalog, params, templates, source=source, settings=settings, root_seed=root_seed)
-    return [row for row in rows if row.ordinal < params.count]
 
 
 def padded_plan(
     catalog: pd.DataFrame, params: Synthesize, templates: Prompts, *, source: Source, settings: str, root_seed: int
 ) -> Iterator[PlanRow]:
-    """As `make_plan`, one by one, and on to a whole batch of each defect type.
+    """`count` rows per defect type of a category's catalog, sorted by type and ordinal (IV-A), and on to a whole batch of each.
 
+    Each pairs a random normal training image with a mask of that type from the generator's third, or with one of noise.
     A network call makes a whole batch in any case, and what is in it must not depend on how many samples are asked for.
+    `source` holds their pixels, from which the mask finds its place.
     """
     training = catalog.loc[(catalog.status == "accepted") & (catalog.split == "train")]
     backgrounds = [_Background(*row) for row in training.loc[training.defect == "good", _Background.columns()].itertuples(index=False)]
@@ -105,9 +93,3 @@ class _Planner(NamedTuple):
             licence=background.licence,
         )
         return self.placer.placed(row)
-
-
-def batches(plan: list[PlanRow], size: int) -> Iterator[list[PlanRow]]:
-    """Rows that share a network call: one defect type, ordinals k * size ... ; at most `size`, slot = ordinal mod size."""
-    for _, rows in groupby(plan, key=lambda row: (row.defect, row.ordinal // size)):
-        yield list(rows)

@@ -1,0 +1,208 @@
+"""The verbs that make samples, check them and clear up, on a small trained category."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from commands import refused, run
+from source_tree import ROOT
+
+from stage.base_source import write_pointer
+from stage.injections import injections
+from stage.jobs import load_job
+from stage.miniature import make_miniature
+from stage.params import load_params
+from stage.publication import publish_job
+
+COUNTED = {"category": "part", "samples": 12, "batches": 4, "network_calls": 8}  # 2 types of 6 in batches of 4; 2 steps each
+OUTPUT = Path("data/synthesize/part")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose category is trained."""
+    root = tmp_path_factory.mktemp("trained")
+    made = make_miniature(root / "data", load_params(ROOT / "params.yaml"))
+    shutil.copytree(made.base, root / "data/pretrain/base")
+    write_pointer(root / "data/pretrain/base", root / "data/pretrain", "small")
+    (root / "params.yaml").write_text(yaml.safe_dump(made.params.model_dump(mode="json")))
+    return root
+
+
+@pytest.fixture(autouse=True)
+def project(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of it, to work in; a worker leaves the signals of this process as they are."""
+    monkeypatch.chdir(shutil.copytree(trained, tmp_path / "project"))
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield tmp_path / "project"
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def change(**values: object) -> None:
+    """Change values of `synthesize` in params.yaml."""
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["synthesize"].update(values)
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+
+
+def planned(*options: str) -> dict[str, Any]:
+    (found,) = json.loads(run("plan", "--json", *options).stdout)
+    return found
+
+
+def made() -> Path:
+    """The folder of the job, with every batch made by `stage worker`."""
+    job = Path(planned("--no-measure")["job"])
+    assert run("worker", str(job)).exit_code == 0
+    return job
+
+
+def test_a_plan_is_a_folder_for_scripts_and_its_cost_for_people() -> None:
+    """`job=$(stage plan)` would hold a sentence, or nobody would know what the night is going to cost."""
+    result = run("plan")
+
+    (folder,) = Path(".spool/jobs").iterdir()
+    assert result.stdout == f"{folder}\n"
+    assert "12 samples of part to make, in 4 batches, 8 network calls, about 0.0 min with one worker here and 0.0" in result.stderr
+    assert "measure part: 2/2" in result.stderr
+
+
+def test_a_plan_for_machines_has_the_same_in_json() -> None:
+    """A scheduler could not ask for the time and the disk that it takes."""
+    found = planned()
+
+    assert {name: found[name] for name in COUNTED} == COUNTED
+    assert found["seconds"] > 0
+    assert 0 < found["bytes"] < found["free_bytes"]
+    assert {*found} == {*COUNTED, "job", "seconds", "bytes", "free_bytes"}
+
+
+def test_a_plan_without_a_measurement_renders_nothing() -> None:
+    """On a login node it would take minutes of a machine that has no GPU."""
+    (Path("data/train/part") / "checkpoint.json").write_text("")  # who loads the network fails
+
+    found = planned("--no-measure")
+    result = run("plan", "--no-measure")
+
+    assert {name: found[name] for name in COUNTED} == COUNTED
+    assert (found["seconds"], found["bytes"]) == (None, None)
+    assert (result.stdout, "measure" in result.stderr) == (f"{found['job']}\n", False)
+    assert result.stderr == "  12 samples of part to make, in 4 batches, 8 network calls\n"
+
+
+def test_a_disk_that_holds_each_category_and_not_both_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The night would end half-way through the second category."""
+    for verb in ("prepare", "train"):
+        shutil.copytree(f"data/{verb}/part", f"data/{verb}/other")
+    values = yaml.safe_load(Path("params.yaml").read_text())
+    Path("params.yaml").write_text(yaml.safe_dump(values | {"categories": ["part", "other"]}))
+    size = planned("--category", "part")["bytes"]
+    usage = shutil.disk_usage(".")._replace(free=size * 3 // 2)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+
+    assert [run("plan", "--category", name).exit_code for name in ("part", "other")] == [0, 0]
+    assert refused("plan").startswith("Expected 0.00 GB free on the disk of .spool/jobs/part-")
+    assert "for 24 samples of part, other in the spool" in refused("plan", "--json")
+    assert planned("--category", "part", "--category", "part")["free_bytes"] == usage.free
+
+
+def test_a_worker_makes_what_was_planned_and_then_nothing_is_left() -> None:
+    """`stage plan` would promise another run than the one that follows."""
+    job = made()
+
+    assert load_job(job).unfinished() == []
+    assert publish_job(job, OUTPUT)["count"] == COUNTED["samples"]
+    found = planned()
+    assert {found[name] for name in ("samples", "batches", "network_calls", "seconds", "bytes")} == {0}
+
+
+@pytest.mark.parametrize(("spoil", "message"), [("params.yaml", "found 1 problem(s)"), ("job.json", "found none")])
+def test_a_worker_that_cannot_begin_says_so_with_the_status_for_it(spoil: str, message: str) -> None:
+    """A typing error would look like a crash, and the scheduler would start the worker again for ever."""
+    job = Path(planned("--no-measure")["job"])
+    change(count="many") if spoil == "params.yaml" else (job / spoil).unlink()
+
+    worker = [sys.executable, "-m", "stage.cli", "worker", str(job)]
+    ended = subprocess.run(worker, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert message in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_what_is_published_is_verified() -> None:
+    """A damaged data set would be trained on, or a whole one be made again."""
+    publish_job(made(), OUTPUT)
+    assert run("verify").stdout == "Everything is as it was published.\n"
+    assert run("verify", "--json").stdout == "[]\n"
+
+    shard = sorted(OUTPUT.glob("shards/*"))[0]
+    shard.write_bytes(shard.read_bytes()[:-1])
+
+    assert refused("verify") == (
+        "Expected published samples as they were made, found 1 problem(s). Run `dvc checkout --force synthesize` for what was published "
+        "last, or `dvc repro synthesize` to make it again."
+    )
+
+
+def test_problems_for_machines_are_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """A nightly check could not say which file of which category is damaged."""
+    message = refused("verify", "--json")
+    told = capsys.readouterr()
+
+    (problem,) = json.loads(told.out)
+    assert {*problem} == {"category", "where", "what"}
+    assert (problem["category"], problem["where"]) == ("part", "manifest.json")
+    assert "found 1 problem(s)" in message
+    assert "verify: 1/1" in told.err
+
+
+def test_garbage_is_told_by_reason_and_then_removed() -> None:
+    """One would read ten thousand lines, or not know what goes."""
+    job = made()
+    change(count=3)
+
+    told, listed = run("gc", "--dry-run").stdout.splitlines(), json.loads(run("gc", "--dry-run", "--json").stdout)
+
+    assert [line.split("MB", 1)[1].strip() for line in told] == [
+        "jobs that no parameters of today plan",
+        "batches of no job that is kept",
+        "would go.",
+    ]
+    assert [line.split()[0] for line in told[:2]] == ["1", "4"]
+    assert {item["path"] for item in listed} == {str(job), *(str(path) for path in Path(".spool/batches").glob("*/*.parquet"))}
+    assert {*listed[0]} == {"path", "size", "why", "detail"}
+    assert sum(item["size"] for item in listed) == sum(path.stat().st_size for path in Path(".spool").rglob("*") if path.is_file())
+    assert run("gc").stdout.splitlines()[-1].endswith(" MB are gone.")
+    assert not [path for path in Path(".spool").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("settings", ["params.yaml", *sorted(path.name for path in (ROOT / "params").glob("*.yaml"))])
+@pytest.mark.parametrize("with_ablation", [True, False])
+def test_garbage_is_collected_with_every_named_setting(settings: str, with_ablation: bool) -> None:
+    """Three of four would refuse, because of an ablation that nobody asked for."""
+    if with_ablation:
+        shutil.copytree(ROOT / "ablation", "ablation")
+    shutil.copy(ROOT / settings if settings == "params.yaml" else ROOT / "params" / settings, "params.yaml")
+
+    assert run("gc").stdout == "0.0 MB are gone.\n"
+
+
+@pytest.mark.slow
+def test_chaos_for_machines_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check of a new disk could not be part of a script."""
+    one = injections()[:1]  # all of them are tests/test_chaos.py's
+    monkeypatch.setattr("stage.chaos.injections", lambda: one)
+
+    (outcome,) = json.loads(run("chaos", "--times", "1", "--json").stdout)
+
+    assert outcome == {"fault": "killed", "place": "before_write", "is_detected": True, "is_recovered": True, "trouble": ""}
+    assert "before_write" in run("chaos", "--times", "1").stdout

@@ -70,11 +70,13 @@ class Base:
 
     def encode(self, images: Tensor) -> Tensor:
         """Latents (B, C, h, w) of images (B, 3, H, W) in [-1, 1]; the mode, so that they are deterministic."""
-        return self.codec.encode(images).latent_dist.mode() * self.codec.config["scaling_factor"]
+        encoded = self.codec.encode(images).latent_dist  # pyright: ignore[reportAttributeAccessIssue]  # not the tuple, unless asked for
+        return encoded.mode() * self.codec.config["scaling_factor"]
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images (B, 3, H, W), about [-1, 1], of latents."""
-        return self.codec.decode(latents / self.codec.config["scaling_factor"]).sample
+        decoded = self.codec.decode(latents / self.codec.config["scaling_factor"])
+        return decoded.sample  # pyright: ignore[reportAttributeAccessIssue]  # likewise
 
     def predict_noise(self, x_t: Tensor, t: Tensor | int, condition: Tensor) -> Tensor:
         """Noise estimate (B, C, h, w) for x_t at t, an int or (B,), under text conditions (B, L, D). One network call."""
@@ -190,7 +192,7 @@ def _check_fit(base: Base, folder: Path) -> None:
             f"under width {found[2]} in {folder / 'unet'}. "
             "Choose an LDM text-to-image or Stable Diffusion 1.x checkpoint, not one for inpainting, as base.source."
         )
-    rows = base.text_encoder.get_input_embeddings().weight.shape[0]
+    rows = len(base.text_encoder.get_input_embeddings().weight)  # pyright: ignore[reportArgumentType]  # an nn.Embedding
     if (words := len(base.tokenizer)) > rows:
         raise ConfigError(
             f"Expected a tokenizer of at most {rows} words, as many as the text encoder has vectors for, found {words} in "

@@ -44,7 +44,8 @@ def paste_weights(mask: NDArray[np.uint8], feather: int) -> NDArray[np.float32]:
         if min(side.stop - side.start for side in box) <= FULL_STRENGTH_WIDTH:
             continue
         inside = labels[box] == number
-        depth = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
+        depths: NDArray[np.float64] = ndimage.distance_transform_edt(np.pad(inside, 1))  # pyright: ignore[reportAssignmentType]  # None if asked
+        depth = depths[1:-1, 1:-1]
         if (core := depth.max()) > FULL_STRENGTH_WIDTH / 2:
             weights[box][inside] = np.minimum(1, depth / min(feather + 1, core))[inside]
     return weights

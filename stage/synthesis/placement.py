@@ -72,8 +72,9 @@ def drawn(part: Mask, perlin: Perlin, random: np.random.Generator) -> Mask:
     """
     box = bounding_box(part)
     mask = np.zeros_like(part)
+    height, width = part[box].shape
     for _ in range(TRIES):
-        mask[box] = perlin_mask(*part[box].shape, perlin, random) * part[box]
+        mask[box] = perlin_mask(height, width, perlin, random) * part[box]
         if 0 < components(mask[box]).max() <= perlin.max_components:
             return mask
     return _spot(part, random)

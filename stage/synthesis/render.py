@@ -127,5 +127,5 @@ def _hasten(unet: nn.Module, dtype: torch.dtype, *, compiled: bool) -> None:
     """Hold the network's weights in `dtype`, which autocast would otherwise convert at every call; compile it where asked."""
     unet.to(dtype)
     if compiled:
-        unet.to(memory_format=torch.channels_last)
+        unet.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # torch documents it
         unet.compile()

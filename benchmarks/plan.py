@@ -15,8 +15,9 @@ from stage.checkpoints import WEIGHTS
 from stage.claims import Owner, take
 from stage.datasets.catalog import prepare
 from stage.datasets.demo import write_demo
-from stage.jobs import Job, load_job, make_job
+from stage.jobs import Job, load_job
 from stage.params import Params, load_params
+from stage.planning import make_job
 
 ROWS = 1_000_000
 BUDGET_S, BUDGET_GIB, BUDGET_MS = 60.0, 2.0, 50.0

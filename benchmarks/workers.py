@@ -19,10 +19,12 @@ from rich.console import Console
 from rich.table import Table
 
 from stage.batches import Spool
-from stage.claims import Owner, held, take
-from stage.jobs import Job, load_job, make_job
+from stage.claims import Owner, take
+from stage.jobs import Job, load_job
 from stage.miniature import CATEGORY, make_miniature
 from stage.params import Params, load_params
+from stage.planning import make_job
+from stage.presence import held
 from stage.publication import publish_job
 from stage.worker import Rules, Worker
 

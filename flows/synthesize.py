@@ -9,8 +9,8 @@ from flows.runtime import run
 from flows.workers import make_all
 from stage.base_source import follow_pointer
 from stage.batches import Spool
-from stage.jobs import make_job
 from stage.params import Params, load_params
+from stage.planning import make_job
 from stage.publication import publish_job
 
 CATALOGS = Path("data/prepare")

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from stage.injections import FULL_DISK, Injection, injections
+from stage.injections import FULL_DISK, Injection, can_mount, injections
 from stage.miniature import Miniature, make_miniature
 from stage.params import Params
 from stage.processes import HangError, end_all
@@ -50,7 +50,7 @@ def chaos(folder: Path, params: Params, kinds: Sequence[Injection] | None = None
     torch.set_num_threads(1)
     with redirect_stderr(io.StringIO()):
         source = _prepare(folder, params)
-    wanted = [(injection, number) for injection in kinds or injections() for number in range(times)]
+    wanted = [(injection, number) for injection in kinds or injections(with_disks=can_mount()) for number in range(times)]
     try:
         with ThreadPoolExecutor(AT_ONCE) as threads:
             attempts = threads.map(lambda one: _attempt(folder, source, one[0], one[1], seed), wanted)

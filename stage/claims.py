@@ -10,17 +10,13 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Event, Thread
 from typing import NamedTuple, Self
 
 import psutil
 from filelock import FileLock
 
 BOOT_ID, PROCESSES = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
-BEATS = 4  # signs of life in a lease
 
 
 class Owner(NamedTuple):
@@ -113,41 +109,6 @@ def is_alive(path: Path, *, lease_s: float) -> bool:
         return abs(_started(process) - owner.started) < 1 and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-@contextmanager
-def held(claim: Claim, *, lease_s: float) -> Generator[None]:
-    """Show a few times per lease that the holder lives, however long its work takes, and give the claim back at the end."""
-    done = Event()
-
-    def beat() -> None:
-        while not done.wait(lease_s / BEATS):
-            with suppress(OSError):  # a disk that is away for a moment; the next beat may reach it
-                claim.beat()
-
-    thread = Thread(target=beat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-        claim.release()
-
-
-@contextmanager
-def present(job: Path, *, lease_s: float = 60.0) -> Generator[None]:
-    """Say that this process works on a job, or publishes it, so that nobody takes the job's folder for garbage."""
-    owner = Owner.here()
-    claim, _ = take(job / "present" / f"{owner.token}.json", owner, lease_s=lease_s)
-    assert claim is not None, "a name of its own"
-    with held(claim, lease_s=lease_s):
-        yield
-
-
-def is_in_use(job: Path, *, lease_s: float) -> bool:
-    """Whether any process works on a job, or publishes it."""
-    return any(is_alive(claim, lease_s=lease_s) for claim in job.glob("*/[0-9a-f]*.json") if claim.parent.name in {"claims", "present"})
 
 
 def _age_s(path: Path) -> float:

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 from stage.ablations import CONFIGURATIONS, load_configurations, variant
 from stage.batches import Spool
-from stage.claims import is_in_use
 from stage.jobs import Job, load_job
 from stage.pairs import CorruptShardError
 from stage.params import ConfigError, Params
+from stage.presence import is_in_use
 from stage.recipes import refuse_differences
 
 STALE_S = 3600.0  # after which a file under a temporary name belongs to nobody

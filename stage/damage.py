@@ -7,21 +7,35 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from stage.claims import Owner, is_alive
 from stage.processes import end
 from stage.small_disk import PAGE, limit_files, mount_small_disk
 from stage.trials import LEASE_S, OUTPUT, Harm, Trial
+from stage.worker import MachineError
 
+
+class Disk(NamedTuple):
+    """A folder that may lie on a disk of its own, the files to be written there, and the error that is told when it is full."""
+
+    folder: str
+    files: str
+    error: type[Exception]
+
+
+DISKS = {
+    "batch": Disk("spool/batches", "*/*.parquet", MachineError),
+    "publication": Disk(str(OUTPUT.parent), "*/shards/*", OSError),
+}
 FILES = {
     "batch in the spool": "spool/batches/*/*.parquet",
-    "its digest": "spool/batches/*/*.json",
+    "sidecar in the spool": "spool/batches/*/*.json",
     "job": "spool/jobs/*/[!.]*.*",
     "published shard": f"{OUTPUT}/shards/*",
     "published table": f"{OUTPUT}/*.parquet",
     "manifest": f"{OUTPUT}/manifest.json",
 }
-DISKS = {"batch": ("spool/batches", "*/*.parquet"), "publication": (str(OUTPUT.parent), "*/shards/*")}
 STALE: dict[str, Callable[[Owner], Owner | None]] = {
     "of a process that is gone": lambda here: here._replace(started=here.started - 1000),
     "from before a restart": lambda here: here._replace(world="earlier"),
@@ -31,14 +45,16 @@ STALE: dict[str, Callable[[Owner], Owner | None]] = {
 
 
 def fill(place: str) -> Harm:
-    """A disk of its own has no room for the smallest file of those to be written; that must be said, and no batch be blamed."""
+    """A disk has no room for the smallest of its files; that must be said, and no batch be blamed."""
+    disk = DISKS[place]
 
     def harm(trial: Trial) -> bool:
         shutil.rmtree(trial.output, ignore_errors=True)
-        folder, pages = trial.root / DISKS[place][0], (_smallest(trial, place) - 1) // PAGE
-        limit = partial(mount_small_disk, folder, int(trial.random.integers(pages + 1)))
-        is_told = end(trial.start(limit=limit)) == 1 and f"[Errno {errno.ENOSPC}]" in trial.log.read_text(encoding="utf-8")
-        return is_told and not [*trial.job.folder.glob("deaths/*/*")] and not trial.is_complete()
+        pages = trial.random.integers((_smallest(trial, disk) - 1) // PAGE + 1)
+        status = end(trial.start(limit=partial(mount_small_disk, trial.root / disk.folder, int(pages))))
+        told, _, error = _last_line(trial).partition(": ")
+        is_told = told == disk.error.__name__ and f"[Errno {errno.ENOSPC}]" in error
+        return status == 1 and is_told and not [*trial.job.folder.glob("deaths/*/*")] and not trial.is_complete()
 
     return harm
 
@@ -48,7 +64,7 @@ def refuse(place: str) -> Harm:
 
     def harm(trial: Trial) -> bool:
         shutil.rmtree(trial.output, ignore_errors=True)
-        limit = partial(limit_files, int(trial.random.integers(_smallest(trial, place))))
+        limit = partial(limit_files, int(trial.random.integers(_smallest(trial, DISKS[place]))))
         return end(trial.start(limit=limit, log=Path(os.devnull))) == 1 and not trial.is_complete()
 
     return harm
@@ -106,7 +122,10 @@ def _damage(pattern: str, how: Callable[[bytes, int], bytes]) -> Harm:
     return harm
 
 
-def _smallest(trial: Trial, place: str) -> int:
+def _smallest(trial: Trial, disk: Disk) -> int:
     """Bytes of the smallest file that a disk is to hold."""
-    folder, pattern = DISKS[place]
-    return min(path.stat().st_size for path in (trial.finished / folder).glob(pattern))
+    return min(path.stat().st_size for path in (trial.finished / disk.folder).glob(disk.files))
+
+
+def _last_line(trial: Trial) -> str:
+    return trial.log.read_text(encoding="utf-8").rstrip().rpartition("\n")[2]

@@ -13,9 +13,10 @@ from stage.base_source import follow_pointer
 from stage.batches import Spool
 from stage.checkpoints import WEIGHTS, load_checkpoint
 from stage.device import device
-from stage.jobs import Batch, Job, load_job, make_job
+from stage.jobs import Batch, Job, load_job
 from stage.pairs import CorruptShardError
 from stage.params import ConfigError, Params
+from stage.planning import make_job
 from stage.progress import track
 from stage.published import read_manifest
 from stage.synthesis.batch import write_batch
@@ -23,7 +24,6 @@ from stage.synthesis.render import Renderer, moves
 from stage.synthesis.source import read_source
 
 PUBLISHED = 2  # copies beside the spool's: in the output, in DVC's cache
-MEASURED = 2  # batches; the first one pays for what is loaded and compiled on the way
 
 
 class Forecast(NamedTuple):
@@ -72,7 +72,7 @@ def forecasts(categories: Sequence[str], params: Params, data: Path, *, measure:
 
 
 def forecast(job: Job, output: Path, *, measure_on: str | None) -> Forecast:
-    """What is left of a job that is published to `output`; rendered on a device to measure it are its first batches, and none is kept."""
+    """What is left of a job that is published to `output`; two of its batches are rendered on a device to measure it, and not kept."""
     left, recipe = job.left(), job.recipe
     counted = Forecast(
         category=recipe.category,
@@ -86,7 +86,8 @@ def forecast(job: Job, output: Path, *, measure_on: str | None) -> Forecast:
     )
     if measure_on is None:
         return counted
-    cost = _measure(job, left[:MEASURED], measure_on) if left else Cost(0.0, 0)
+    # The first one pays for what is loaded and compiled on the way, the last one shows another defect type, where there is one.
+    cost = _measure(job, [*left[:1], *left[1:][-1:]], measure_on) if left else Cost(0.0, 0)
     return counted._replace(seconds=len(left) * cost.seconds, bytes=_growth(job, output, left, len(left) * cost.bytes))
 
 

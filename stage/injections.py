@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stage.damage import DISKS, FILES, STALE, fill, flip, leave_locks, refuse, truncate
-from stage.kills import MAKING, PUBLISHING, kill, kill_beside, kill_beside_publisher, run_two, survive
+from stage.kills import MAKING, PUBLISHING, kill, kill_beside, kill_beside_publisher, publish_twice, run_two, survive
 from stage.processes import end, started
 from stage.small_disk import mount_small_disk
 from stage.trials import Harm
@@ -23,8 +23,8 @@ class Injection(NamedTuple):
     is_late: bool = False
 
 
-def injections() -> list[Injection]:
-    """Every one that can be done on this machine."""
+def injections(*, with_disks: bool) -> list[Injection]:
+    """Every one; those that fill a disk only where a process may have one of its own."""
     return [
         *(Injection("killed", point, kill(point)) for point in MAKING),
         *(Injection("killed", point, kill(point), is_late=True) for point in PUBLISHING),
@@ -32,7 +32,8 @@ def injections() -> list[Injection]:
         *(Injection("killed beside another", point, kill_beside_publisher(point), is_late=True) for point in PUBLISHING),
         *(Injection("taken for dead, lives on", point, survive(point)) for point in MAKING[:-1]),  # after it there is nothing to prevent
         Injection("two samplers at once", "whole run", run_two),
-        *(Injection(FULL_DISK, place, fill(place), is_late=place == "publication") for place in (DISKS if can_mount() else ())),
+        Injection("two samplers at once", "publication", publish_twice, is_late=True),
+        *(Injection(FULL_DISK, place, fill(place), is_late=place == "publication") for place in (DISKS if with_disks else ())),
         *(Injection("file too large", place, refuse(place), is_late=place == "publication") for place in DISKS),
         *(Injection("stale lock", kind, leave_locks(kind)) for kind in STALE),
         *(Injection("file truncated", place, truncate(place), is_late=True) for place in FILES),

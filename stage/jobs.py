@@ -5,8 +5,6 @@ The folder's name ends in the digest of the inputs: with other inputs it is anot
 """
 
 import json
-import secrets
-import shutil
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -15,21 +13,15 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from stage.batches import Spool
-from stage.datasets.table import read_catalog
-from stage.device import device
-from stage.digests import file_digest, pixel_digest
-from stage.durable import sync, write_whole
-from stage.examples import CATALOG
+from stage.digests import file_digest
 from stage.pairs import CorruptShardError
-from stage.params import Params, Section
-from stage.plan_table import BATCHES, read_rows, write_plan
+from stage.params import Section
+from stage.plan_table import BATCHES, read_rows
 from stage.progress import track
-from stage.recipes import Recipe, deciding, digest_of, parameters_digest, refuse_differences
+from stage.recipes import Recipe, digest_of, parameters_digest, refuse_differences
 from stage.schedule import timesteps
 from stage.shards import PLAN
-from stage.synthesis.plan import padded_plan
 from stage.synthesis.rows import Origin, PlanRow
-from stage.synthesis.source import read_source
 
 FACTS = "job.json"
 
@@ -50,11 +42,11 @@ class Facts(Section):
 
 
 class Job:
-    """A job that was read and checked (`load_job`); `folder` is where."""
+    """A job that was read and checked (`load_job`); `folder` is where. What its files are, `Facts` says."""
 
     def __init__(self, folder: Path, facts: Facts) -> None:
         """Of a folder and what it says."""
-        self.folder, self.recipe, self.inputs = folder, facts.recipe, facts.inputs
+        self.folder, self.recipe, self.inputs, self.digests = folder, facts.recipe, facts.inputs, facts.digests
         self.spool = Spool(folder.parents[1])
 
     @cached_property
@@ -140,32 +132,6 @@ class Job:
         refuse_differences(self.inputs, now.inputs(), self.folder)
 
 
-def make_job(category: str, *, catalog: Path, base: Path, checkpoint: Path, params: Params, spool: Spool) -> Path:
-    """Plan a category and write its job, unless the very same job is there; returns its folder.
-
-    `catalog`: data/prepare/<category>, `base`: the base's folder, `checkpoint`: data/train/<category>.
-    """
-    recipe = Recipe(
-        category=category,
-        catalog=catalog,
-        base=base,
-        checkpoint=checkpoint,
-        name=params.name,
-        seed=params.seed,
-        method=params.method,
-        synthesize=params.synthesize,
-        prompts=params.base.prompts,
-        image_size=params.base.image_size,
-        timestep_count=params.base.timestep_count,
-        device=device(params.execution.device),
-    )
-    inputs = recipe.inputs()
-    folder = spool.root / "jobs" / f"{category}-{digest_of(inputs)}"
-    if not (folder / FACTS).exists():
-        _write(recipe, inputs, folder)
-    return folder
-
-
 def load_job(folder: Path) -> Job:
     """The job in a folder; a CorruptShardError where it is missing, or not as it was written."""
     try:
@@ -184,33 +150,6 @@ def load_job(folder: Path) -> Job:
 
 def _changed(folder: Path, name: str, found: str) -> CorruptShardError:
     return CorruptShardError(
-        f"Expected {name} as it was written, found {found}, in {folder}. Delete that folder and run `dvc repro synthesize`; "
+        f"Expected {name} as it was written, found {found}, in {folder}. Run `dvc repro synthesize`, which plans it again; "
         "finished batches are kept elsewhere."
     )
-
-
-def _write(recipe: Recipe, inputs: dict[str, str], folder: Path) -> None:
-    """Under another name first; where two processes do so at once, the later one's work is dropped."""
-    new = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
-    new.mkdir(parents=True)
-    try:
-        catalog, source = read_catalog(recipe.catalog / CATALOG), read_source(recipe.catalog)
-        pixels = {digest: pixel_digest(pair.image) for digest, pair in source.backgrounds.items()}
-        rows = padded_plan(catalog, recipe.synthesize, recipe.prompts, source=source, settings=recipe.name, root_seed=recipe.seed)
-        write_plan(rows, recipe.synthesize.batch, new, pixels=pixels, inputs=deciding(inputs))
-        facts = Facts(recipe=recipe, inputs=inputs, digests={name: file_digest(new / name) for name in (PLAN, BATCHES)})
-        write_whole(facts.model_dump_json(indent=2) + "\n", new / FACTS)
-        _arrive(new, folder)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-
-
-def _arrive(new: Path, folder: Path) -> None:
-    if folder.exists() and not (folder / FACTS).exists():  # what a killed removal has left: no job
-        folder.rename(folder.with_name(f".{folder.name}.{secrets.token_hex(4)}"))
-    try:
-        new.rename(folder)
-    except OSError:
-        if not (folder / FACTS).exists():
-            raise
-    sync(folder.parent)

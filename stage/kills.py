@@ -1,6 +1,5 @@
 """Harm that `stage chaos` does to processes: killed, halted until they are taken for dead, beside others."""
 
-import os
 import shutil
 import signal
 import time
@@ -8,7 +7,7 @@ import time
 from stage.claims import Owner
 from stage.damage import write_claim
 from stage.jobs import Job
-from stage.processes import await_halt, await_that, end
+from stage.processes import await_halt, await_that, end, send
 from stage.trials import Harm, Trial
 
 MAKING = ("before_write", "after_write", "after_fsync", "after_rename")  # once per batch
@@ -42,20 +41,12 @@ def kill_beside(point: str) -> Harm:
 
 def kill_beside_publisher(point: str) -> Harm:
     """The other must wait while the first one lives, and publish then, without being asked again."""
+    return lambda trial: _publish_beside(trial, point, signal.SIGKILL) == (-signal.SIGKILL, 0) and trial.is_complete()
 
-    def harm(trial: Trial) -> bool:
-        shutil.rmtree(trial.output)
-        first = trial.start(_at(point, trial, signal.SIGSTOP))
-        await_halt(first)
-        second = trial.start_publisher()
-        present = trial.job.folder / "present"
-        await_that(second, lambda: len([*present.glob("*.json")]) == 2, "the other publisher to begin")
-        time.sleep(A_WHILE_S)
-        is_waiting = second.exitcode is None and not trial.output.exists()
-        first.kill()
-        return is_waiting and (end(first), end(second)) == (-signal.SIGKILL, 0) and trial.is_complete()
 
-    return harm
+def publish_twice(trial: Trial) -> bool:
+    """The other waits, and publishes the same again."""
+    return _publish_beside(trial, "before_publish", signal.SIGCONT) == (0, 0) and trial.is_complete()
 
 
 def survive(point: str) -> Harm:
@@ -67,7 +58,7 @@ def survive(point: str) -> Harm:
         job = trial.job
         (claim,) = (job.folder / "claims").glob("[0-9]*.json")
         write_claim(claim, Owner.here()._replace(host="elsewhere"))
-        os.kill(first.pid or 0, signal.SIGCONT)
+        send(first, signal.SIGCONT)
         return end(first) == 0 and _deaths(job) == 1
 
     return harm
@@ -80,8 +71,22 @@ def run_two(trial: Trial) -> bool:
     second, job = trial.start(), trial.job
     await_that(second, lambda: len(job.left()) == 1, "the other worker to make all other batches")
     is_waiting = second.exitcode is None
-    os.kill(first.pid or 0, signal.SIGCONT)
+    send(first, signal.SIGCONT)
     return is_waiting and (end(first), end(second)) == (0, 0) and _deaths(job) == 0
+
+
+def _publish_beside(trial: Trial, point: str, number: int) -> tuple[int, int] | None:
+    """The exit codes of one that halts at the point and then gets a signal, and of another, which begins in between; None if it did not wait."""
+    shutil.rmtree(trial.output)
+    first = trial.start(_at(point, trial, signal.SIGSTOP))
+    await_halt(first)
+    second, present = trial.start_publisher(), trial.job.folder / "present"
+    await_that(second, lambda: len([*present.glob("*.json")]) == 2, "the other publisher to begin")
+    time.sleep(A_WHILE_S)
+    is_waiting = second.exitcode is None and not trial.output.exists()
+    send(first, number)
+    codes = end(first), end(second)
+    return codes if is_waiting else None
 
 
 def _at(point: str, trial: Trial, number: int = signal.SIGKILL) -> str:

@@ -1,6 +1,7 @@
 """The processes of `stage chaos`: how they are started, watched and ended."""
 
 import multiprocessing
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ class HangError(RuntimeError):
     """A process did not come to where it should have been long ago, or never will."""
 
 
-def started(log: Path, act: Callable[..., None], *arguments: object) -> BaseProcess:
+def started(log: Path, act: Callable[..., object], *arguments: object) -> BaseProcess:
     """A process that does nothing but `act`, with everything imported and with no thread or lock of this one.
 
     It has one torch thread and writes stderr to `log`; an error is its exit code 1.
@@ -28,6 +29,12 @@ def started(log: Path, act: Callable[..., None], *arguments: object) -> BaseProc
     process = context.Process(name=NAME, target=_do, args=(log, act, *arguments), daemon=True)
     process.start()
     return process
+
+
+def send(process: BaseProcess, number: int) -> None:
+    """Send it a signal."""
+    assert process.pid is not None, "it was started"
+    os.kill(process.pid, number)
 
 
 def end(process: BaseProcess) -> int:
@@ -72,7 +79,7 @@ def _context() -> ForkServerContext:
     return context
 
 
-def _do(log: Path, act: Callable[..., None], *arguments: object) -> None:
+def _do(log: Path, act: Callable[..., object], *arguments: object) -> None:
     torch.set_num_threads(1)
     with log.open("a", encoding="utf-8") as sys.stderr:
         try:

@@ -10,12 +10,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock
 
-from stage.claims import present
 from stage.deaths import check_complete
 from stage.durable import sync
 from stage.faults import reached
 from stage.jobs import Batch, Job, load_job
 from stage.pairs import CorruptShardError
+from stage.presence import present
 from stage.progress import check_stop, track
 from stage.shards import Facts, write_manifest, write_shards
 from stage.tables import write_tables

@@ -1,7 +1,6 @@
 """One trial of `stage chaos`: a job of its own, to do harm to, and what becomes of it when the same command is run again."""
 
 import os
-import shutil
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -13,8 +12,9 @@ from stage.batches import Spool
 from stage.deaths import check_complete, forgive
 from stage.digests import folder_digest
 from stage.faults import FAULT
-from stage.jobs import Job, load_job, make_job
+from stage.jobs import Job, load_job
 from stage.miniature import CATEGORY, Miniature
+from stage.planning import make_job
 from stage.processes import end, started
 from stage.publication import publish_job
 from stage.shards import SHARDS
@@ -102,15 +102,7 @@ def _work(trial: Trial, fault: str, limit: Callable[[], None] | None) -> None:
 
 
 def _run(trial: Trial) -> None:
-    job = _mended(trial)
+    job = load_job(plan(trial.root, trial.source))  # planned again where it is damaged
     job.drop_damaged()
     forgive(job, lease_s=LEASE_S)
     make(job.folder, trial.root)
-
-
-def _mended(trial: Trial) -> Job:
-    try:
-        return trial.job
-    except (ValueError, OSError):
-        shutil.rmtree(trial.root / "spool" / "jobs")
-        return load_job(plan(trial.root, trial.source))

@@ -12,10 +12,11 @@ import torch
 
 from stage.batches import FencedError
 from stage.checkpoints import load_checkpoint
-from stage.claims import Claim, Owner, held, present, take
+from stage.claims import Claim, Owner, take
 from stage.deaths import blame, set_aside
 from stage.jobs import Batch, Job, load_job
 from stage.makers import Maker
+from stage.presence import held, present
 from stage.progress import check_stop, track
 from stage.synthesis.batch import write_batch
 from stage.synthesis.render import Renderer

@@ -17,9 +17,10 @@ from stage.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from stage.datasets.catalog import prepare
 from stage.examples import defect_images
 from stage.generator import Generator
-from stage.jobs import Job, load_job, make_job
+from stage.jobs import Job, load_job
 from stage.latents import CachedLatents
 from stage.params import Params, Prompts, Synthesize, load_params
+from stage.planning import make_job
 from stage.samples import SCHEMA
 from stage.shards import write_manifest, write_shards
 from stage.synthesis.batch import write_batch

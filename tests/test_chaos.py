@@ -1,20 +1,24 @@
 """The chaos kit: what it injects is survived, and it would say so if it were not."""
 
+import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from stage.chaos import Outcome, chaos, chaos_table, check_outcomes
-from stage.damage import FILES
-from stage.injections import Injection
+from stage.chaos import NO_DISK, Outcome, chaos, chaos_table, check_outcomes
+from stage.damage import DISKS, FILES
+from stage.injections import FULL_DISK, Injection, can_mount, injections
 from stage.kills import MAKING, PUBLISHING
 from stage.params import load_params
+from stage.processes import await_halt
+from stage.small_disk import mount_small_disk
 from stage.trials import LOG, Trial
 
 ROOT = Path(__file__).parents[1]
@@ -29,8 +33,9 @@ def test_nothing_is_lost_and_nothing_damaged_passes(tmp_path: Path) -> None:
     check_outcomes(outcomes)
     counts = Counter(outcome[:2] for outcome in outcomes)
     assert len(outcomes) >= 100
-    assert {counts["killed", point] for point in (*MAKING, *PUBLISHING)} == {5}
+    assert {counts[fault, point] for fault in ("killed", "killed beside another") for point in (*MAKING, *PUBLISHING)} == {5}
     assert {counts[fault, place] for fault in ("file truncated", "bit flipped") for place in FILES} == {5}
+    assert {counts[FULL_DISK, place] for place in DISKS} == ({5} if can_mount() else {0})
     assert set(counts.values()) == {5}
     assert not (tmp_path / "chaos").exists()
 
@@ -45,6 +50,23 @@ def lose(trial: Trial) -> bool:
 def overlook(trial: Trial) -> bool:
     """Does nothing, which nobody can notice."""
     return not trial.is_complete()
+
+
+def die_early(trial: Trial) -> bool:
+    """While one worker has halted, another is killed where it was to halt."""
+    await_halt(trial.start(f"before_write:0:{signal.SIGSTOP:d}"))
+    await_halt(trial.start("before_write"))
+    return True
+
+
+@pytest.mark.slow
+def test_a_worker_that_ends_before_its_point_is_told(tmp_path: Path) -> None:
+    """One worker that dies early would cost the outcomes of all trials; one that was left halted would keep the command from ending."""
+    [outcome] = chaos(tmp_path / "chaos", PARAMS, [Injection("killed early", "before_write", die_early)], times=1)
+
+    assert outcome.trouble.startswith("expected a process to halt at its point, found that it ended first")
+    assert (outcome.is_detected, outcome.is_recovered) == (False, False)
+    assert not [child for child in multiprocessing.active_children() if child.name == "stage-chaos"]
 
 
 @pytest.mark.slow
@@ -69,6 +91,28 @@ def test_the_table_counts(capsys: pytest.CaptureFixture[str]) -> None:
     columns = [list(column.cells) for column in chaos_table([good, good, bad]).columns]
 
     assert columns == [["killed", "killed", "all"], ["a", "b", ""], ["2", "1", "3"], ["2", "1", "3"], ["2", "0", "2"], ["0", "1", "1"]]
+
+
+def test_a_disk_that_cannot_be_filled_is_told() -> None:
+    """A table without the fault would pass for one in which it was survived."""
+    without, with_it = (Outcome(fault, "batch", True, True, "") for fault in ("killed", FULL_DISK))
+
+    assert (chaos_table([without]).caption, chaos_table([without, with_it]).caption) == (NO_DISK, None)
+    assert {one.fault for one in injections(with_disks=True)} - {one.fault for one in injections(with_disks=False)} == {FULL_DISK}
+
+
+def test_a_disk_that_is_not_mounted_is_refused(tmp_path: Path) -> None:
+    """The disk at hand would be written to in place of the small one. The kernel mounts none for a process of two threads."""
+    is_done = threading.Event()
+    thread = threading.Thread(target=is_done.wait)
+    thread.start()
+    try:
+        with pytest.raises(OSError, match=r"Invalid argument|not permitted|No space left"):
+            mount_small_disk(tmp_path / "disk", 1)
+    finally:
+        is_done.set()
+        thread.join()
+    assert not [*(tmp_path / "disk").iterdir()]
 
 
 def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from stage.claims import Claim, Owner, holder, is_alive, is_in_use, present, take
+from stage.claims import Claim, Owner, holder, is_alive, take
+from stage.presence import is_in_use, present
 
 LEASE_S = 60.0
 

@@ -15,10 +15,11 @@ from source_tree import ROOT
 
 from stage.ablations import CONFIGURATIONS, load_configurations
 from stage.batches import Spool
-from stage.claims import Owner, present, take
+from stage.claims import Owner, take
 from stage.collection import CHANGED, LEFT_BEHIND, ORPHANED, UNPLANNED, Garbage, collect, sums, wanted_today
 from stage.jobs import Job
 from stage.params import Params, load_params
+from stage.presence import present
 from stage.publication import publish_job
 
 

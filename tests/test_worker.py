@@ -15,11 +15,13 @@ import psutil
 import pytest
 
 from stage.batches import Spool
-from stage.claims import Owner, held, holder, take
+from stage.claims import Owner, holder, take
 from stage.deaths import IncompleteRunError, check_complete, forgive
-from stage.jobs import Job, load_job, make_job
+from stage.jobs import Job, load_job
 from stage.miniature import Miniature, make_miniature
 from stage.params import ConfigError, load_params
+from stage.planning import make_job
+from stage.presence import held
 from stage.publication import publish_job
 from stage.service import DONE, INCOMPLETE, REFUSED, STOPPED, serve
 from stage.worker import MachineError, Rules, Worker, drain

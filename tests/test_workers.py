@@ -17,9 +17,10 @@ import yaml
 from source_tree import ROOT
 
 from stage.batches import Spool
-from stage.jobs import Job, load_job, make_job
+from stage.jobs import Job, load_job
 from stage.miniature import make_miniature
 from stage.params import Execution, load_params
+from stage.planning import make_job
 
 PROBE = """
 import sys

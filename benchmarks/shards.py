@@ -51,7 +51,7 @@ def main() -> None:
     """Print a table for each part that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=["samples", "storage", "both"], nargs="?", default="both")
-    parser.add_argument("--samples", type=int, default=10_000, help="how many are given to DVC")
+    parser.add_argument("--samples", type=int, default=20_000, help="how many are given to DVC")
     given = parser.parse_args()
     disable_progress_bars()
     datasets.config.HF_HUB_OFFLINE = True  # it would ask the hub about local files, too

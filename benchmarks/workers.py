@@ -30,7 +30,7 @@ from stage.worker import Rules, Worker
 
 SCALE = {  # the demo's networks, at half its steps and batch
     "base": {"image_size": 64},
-    "synthesize": {"count": 32, "batch": 8, "steps": 25, "spacing": "uniform", "known_region": "posterior"},
+    "synthesize": {"count": 96, "batch": 8, "steps": 25, "spacing": "uniform", "known_region": "posterior"},
     "execution": {"device": "cpu", "threads": 1},
 }
 RULES = Rules(lease_s=120, max_deaths=3)
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def together(folder: Path, count: int) -> float:
-    """Seconds in which so many workers make a job, from the moment they all have their model."""
+    """Seconds in which so many workers make a job, from the moment they all have their model until none has anything left."""
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(count + 1)
     processes = [context.Process(target=_work, args=(folder, barrier)) for _ in range(count)]
@@ -82,9 +82,11 @@ def together(folder: Path, count: int) -> float:
         process.start()
     barrier.wait()
     start = time.perf_counter()
+    barrier.wait()
+    seconds = time.perf_counter() - start
     for process in processes:
         process.join()
-    return time.perf_counter() - start
+    return seconds
 
 
 def _work(folder: Path, barrier: Barrier) -> None:
@@ -94,6 +96,7 @@ def _work(folder: Path, barrier: Barrier) -> None:
     barrier.wait()
     for _ in worker.settle(job.batches()):
         pass
+    barrier.wait()
 
 
 def organisation(job: Job, batch_s: float, output: Path) -> Table:

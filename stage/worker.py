@@ -22,7 +22,7 @@ from stage.synthesis.batch import write_batch
 from stage.synthesis.render import Renderer
 from stage.synthesis.source import read_source
 
-POLL_S = 0.5  # between two looks at what others have in their hands
+POLL_S = 0.2  # between two looks at what others have in their hands
 IN_A_ROW = 8  # different batches that fail without a success between them: then the worker is at fault, or all of the data
 MEND = "Finished batches are kept: make room, or mend what is broken, and run the same command."
 

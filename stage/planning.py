@@ -8,7 +8,7 @@ from stage.batches import Spool
 from stage.datasets.table import read_catalog
 from stage.device import device
 from stage.digests import file_digest, pixel_digest
-from stage.durable import sync, write_whole
+from stage.durable import sync, write_sealed
 from stage.examples import CATALOG
 from stage.jobs import FACTS, Facts, Job, load_job
 from stage.pairs import CorruptShardError
@@ -88,4 +88,4 @@ def _beside(folder: Path) -> Path:
 
 
 def _write_facts(facts: Facts, folder: Path) -> None:
-    write_whole(facts.model_dump_json(indent=2) + "\n", folder / FACTS)
+    write_sealed(facts.model_dump(mode="json"), folder / FACTS)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from small_factory import DEFECTS, Factory, build
 
+from stage.durable import write_sealed
 from stage.jobs import Job, load_job
 from stage.pairs import CorruptShardError
 from stage.params import ConfigError
@@ -152,10 +153,13 @@ def test_a_changed_file_of_a_job_is_found(factory: Factory, spool: Path, name: s
 def test_a_changed_job_is_found(factory: Factory, spool: Path) -> None:
     """A parameter corrected by hand in the spool would give samples that no parameters describe."""
     folder = factory.job(spool).folder
-    facts = json.loads((folder / "job.json").read_text())
+    whole = (folder / "job.json").read_text()
+    (folder / "job.json").write_text(whole.replace('"category": "part"', '"category": "pert"'))
+    with pytest.raises(CorruptShardError, match=r"job\.json as it was written, found a seal that does not fit it"):
+        load_job(folder)
+    facts = {name: value for name, value in json.loads(whole).items() if name != "seal"}
     facts["inputs"]["synthesize.steps"] = "7"
-    (folder / "job.json").write_text(json.dumps(facts))
-
+    write_sealed(facts, folder / "job.json")
     with pytest.raises(CorruptShardError, match=r"job\.json .* inputs of another job"):
         load_job(folder)
     (folder / "job.json").write_text("{")

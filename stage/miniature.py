@@ -54,7 +54,7 @@ class Miniature(NamedTuple):
 def make_miniature(root: Path, params: Params, scale: Scale = SMALLEST) -> Miniature:
     """Draw, prepare and save a category below `root`, as the stages of the graph would; `params` give what `scale` does not change."""
     small = _scaled(params, scale)
-    _draw(root / "raw", small.base.image_size)
+    draw(root / "raw", small.base.image_size)
     made = Miniature(root / "prepare" / CATEGORY, root / "base", root / "train" / CATEGORY, small)
     prepare(small.prepare, small.categories, root / "raw", root / "prepare")
     images = defect_images(made.catalog, CATEGORY)
@@ -82,7 +82,7 @@ def _examples(made: Miniature) -> Examples:
     return through_windows(examples, made.params.method.crop, made.params.base.image_size, np.random.default_rng(0))
 
 
-def _draw(root: Path, size: int) -> None:
+def draw(root: Path, size: int) -> None:
     """A data set in MVTec AD's layout: noise on grey, each defect's mask a rectangle of its own."""
     random = np.random.default_rng(0)
     for split, count in (("train", 5), ("test", 2)):

@@ -5,12 +5,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
 from miniatures import SIZE, small_base
-from PIL import Image
 
 from stage.batches import Spool
 from stage.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
@@ -19,6 +17,7 @@ from stage.examples import defect_images
 from stage.generator import Generator
 from stage.jobs import Job, load_job
 from stage.latents import CachedLatents
+from stage.miniature import CATEGORY, draw
 from stage.params import Params, Prompts, Synthesize, load_params
 from stage.planning import make_job
 from stage.samples import SCHEMA
@@ -28,9 +27,6 @@ from stage.synthesis.plan import padded_plan
 from stage.synthesis.render import Renderer
 from stage.synthesis.rows import Origin, PlanRow
 from stage.synthesis.source import Source, read_source
-
-DEFECTS = {"crack": 6, "spot": 3}  # images; a third of each is the generator's
-CATEGORY = "part"
 
 
 class Factory(NamedTuple):
@@ -88,26 +84,10 @@ def small_params() -> Params:
     return params.model_copy(update={"categories": changes["categories"], **sections})
 
 
-def draw_part(root: Path) -> None:
-    """A data set in MVTec AD's layout: noise on grey, each defect's mask a rectangle of its own."""
-    random = np.random.default_rng(0)
-    for split, count in (("train", 5), ("test", 2)):
-        for number in range(count):
-            _save(root / CATEGORY / split / "good" / f"{number:03}.png", _photograph(random))
-    for defect, count in DEFECTS.items():
-        for number in range(count):
-            mask = np.zeros((SIZE, SIZE), np.uint8)
-            mask[2 + number : 11, 3 : 9 + len(defect)] = 255
-            photograph = _photograph(random)
-            photograph[mask > 0] = 255 if defect == "crack" else 0
-            _save(root / CATEGORY / "test" / defect / f"{number:03}.png", photograph)
-            _save(root / CATEGORY / "ground_truth" / defect / f"{number:03}_mask.png", mask)
-
-
 def build(root: Path) -> Factory:
     """Draw, prepare, and save and load a base and a checkpoint, below `root`."""
     params = small_params()
-    draw_part(root / "raw")
+    draw(root / "raw", SIZE)
     data, base_folder = root / "data", root / "data" / "pretrain" / "base"
     prepare(params.prepare, params.categories, root / "raw", data / "prepare")
     folder = data / "prepare" / CATEGORY
@@ -168,12 +148,3 @@ def publish_rows(rows: list[dict[str, Any]], shard_rows: int, folder: Path) -> d
     """Sample rows as they are published, without the tables beside the shards; returns the manifest."""
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     return write_manifest(folder, write_shards([table], shard_rows, folder))
-
-
-def _photograph(random: np.random.Generator) -> np.ndarray:
-    return random.integers(90, 150, (SIZE, SIZE, 3), dtype=np.uint8)
-
-
-def _save(path: Path, pixels: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from commands import refused, run
-from small_factory import draw_part
 
 from stage.datasets.layouts import detect_layout
+from stage.miniature import SIZE, draw
 from stage.params import load_params
 
 ROOT = Path(__file__).parents[1]
@@ -76,7 +76,7 @@ def test_demo_data_draws_the_demo() -> None:
 def test_use_data_writes_the_parameters_and_says_so(tmp_path: Path) -> None:
     """`make run DATA=...` would run the demo."""
     folder = tmp_path / "[bold]images[/]"  # rich would take it for markup
-    draw_part(folder)
+    draw(folder, SIZE)
 
     result = run("use-data", str(folder), "--licence", "CC BY 4.0")
 
@@ -88,7 +88,7 @@ def test_use_data_writes_the_parameters_and_says_so(tmp_path: Path) -> None:
 
 def test_use_data_takes_the_categories_asked_for(tmp_path: Path) -> None:
     """A user of one category would wait for fifteen."""
-    draw_part(tmp_path / "images")
+    draw(tmp_path / "images", SIZE)
     shutil.copytree(tmp_path / "images" / "part", tmp_path / "images" / "other")
 
     run("use-data", str(tmp_path / "images"), "--category", "part")
@@ -98,7 +98,7 @@ def test_use_data_takes_the_categories_asked_for(tmp_path: Path) -> None:
 
 def test_what_cannot_work_is_one_message(tmp_path: Path, project: Path) -> None:
     """A user would see a traceback, or the run would fail half an hour later."""
-    draw_part(tmp_path / "images")
+    draw(tmp_path / "images", SIZE)
     before = Path("params.yaml").read_text()
 
     assert refused("results").startswith("Expected the metrics of a finished run at data/evaluate/metrics.json, found none.")
@@ -130,7 +130,7 @@ def test_a_folder_that_cannot_be_made_is_one_message() -> None:
 def test_outside_the_project_there_is_one_message(verb: tuple[str, ...], tmp_path: Path) -> None:
     """A traceback would not say that one only stands in the wrong folder."""
     Path("params.yaml").unlink()
-    draw_part(tmp_path / "project")
+    draw(tmp_path / "project", SIZE)
 
     assert refused(*verb).startswith("Expected a parameter file at")
 

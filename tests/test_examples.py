@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_factory import CATEGORY, DEFECTS, Factory, build
+from small_factory import CATEGORY, Factory, build
 
 from stage.crops import Window, cut, window
 from stage.datasets.table import read_catalog
 from stage.examples import VIEWS, Examples, column, defect_images, pairs_of, pretraining_examples, through_windows
+from stage.miniature import DEFECTS
 from stage.params import Crop, Prompts
 
 TEMPLATES = Prompts(normal="a {category}", defect="{category} with {defect}", isolated="only {defect}")

@@ -5,10 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from small_factory import DEFECTS, Factory, build
+from small_factory import Factory, build
 
 from stage.durable import write_sealed
 from stage.jobs import Job, load_job
+from stage.miniature import DEFECTS
 from stage.pairs import CorruptShardError
 from stage.params import ConfigError
 from stage.plan_table import batch_key

@@ -20,6 +20,7 @@ from stage.latents import CachedLatents
 from stage.miniature import CATEGORY, draw
 from stage.params import Params, Prompts, Synthesize, load_params
 from stage.planning import make_job
+from stage.publication import publish_job
 from stage.samples import SCHEMA
 from stage.shards import write_manifest, write_shards
 from stage.synthesis.batch import write_batch
@@ -99,6 +100,15 @@ def build(root: Path) -> Factory:
     bounds = CachedLatents.encode(base, images, params.method, augment=False, image_size=SIZE).bounds
     save_checkpoint(generator, bounds, base_folder, data / "train" / CATEGORY, with_unet=False)
     return Factory(data, params, load_checkpoint(base_folder, data / "train" / CATEGORY))
+
+
+def publish(root: Path) -> Path:
+    """A data set as `synthesize` publishes it, somewhere below `root`."""
+    factory = build(root)
+    job = factory.job(root / "spool")
+    factory.fill(job)
+    publish_job(job.folder, factory.data / "out")
+    return factory.data / "out"
 
 
 def make_plan(

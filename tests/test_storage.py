@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_factory import build
+from small_factory import publish
 
 from stage.digests import folder_digest
-from stage.publication import publish_job
 from stage.verification import verify
 
 OUTPUT = "data/synthesize/part"
@@ -43,11 +42,7 @@ def s3() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set as `synthesize` publishes it."""
-    factory = build(tmp_path_factory.mktemp("factory"))
-    job = factory.job(tmp_path_factory.mktemp("work") / "spool")
-    factory.fill(job)
-    publish_job(job.folder, factory.data / "out")
-    return factory.data / "out"
+    return publish(tmp_path_factory.mktemp("factory"))
 
 
 @pytest.fixture

@@ -14,10 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image, PngImagePlugin
-from small_factory import Factory, build
+from small_factory import publish
 
 from stage.durable import write_sealed
-from stage.publication import publish_job
 from stage.samples import open_writer
 from stage.shards import Tally, data_digest
 from stage.verification import verify
@@ -27,11 +26,7 @@ Rows = list[dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    factory: Factory = build(tmp_path_factory.mktemp("factory"))
-    job = factory.job(tmp_path_factory.mktemp("work") / "spool")
-    factory.fill(job)
-    publish_job(job.folder, factory.data / "out")
-    return factory.data / "out"
+    return publish(tmp_path_factory.mktemp("factory"))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from stage.augment import TURNS, turn
 from stage.base import Base, check_image_size, noise_schedule, pixels_to_tensor, scheduler_config
@@ -24,6 +24,7 @@ from stage.fitting import Fit, Losses
 from stage.masks import area_balance, latent_mask
 from stage.params import Crop, Execution, Pretrain
 from stage.seeds import derived_seed
+from stage.vocabulary import tokenizer_of
 
 TEXT_LENGTH = 32  # tokens; two words, their neighbours and 8 learned ones fit well
 
@@ -64,7 +65,7 @@ def small_base(examples: Examples, params: Pretrain, timestep_count: int) -> Bas
     It predicts velocity: a U-Net has no path that hands 48 channels through unchanged, so as a predictor of noise it
     spends its training on copying its input, and colours come out wrong (docs/decisions/0004).
     """
-    tokenizer = CLIPTokenizer(model_max_length=TEXT_LENGTH).train_new_from_iterator(examples.texts, vocab_size=1000, show_progress=False)
+    tokenizer = tokenizer_of(examples.texts, TEXT_LENGTH)
     text_config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=params.text_width,

@@ -24,7 +24,7 @@ from stage.fitting import Fit, Losses
 from stage.masks import area_balance, latent_mask
 from stage.params import Crop, Execution, Pretrain
 from stage.seeds import derived_seed
-from stage.vocabulary import tokenizer_of
+from stage.vocabulary import END, START, tokenizer_of
 
 TEXT_LENGTH = 32  # tokens; two words, their neighbours and 8 learned ones fit well
 
@@ -73,9 +73,9 @@ def small_base(examples: Examples, params: Pretrain, timestep_count: int) -> Bas
         num_hidden_layers=2,
         num_attention_heads=4,
         max_position_embeddings=TEXT_LENGTH,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=START,
+        eos_token_id=END,
+        pad_token_id=END,
     )
     levels = len(params.widths)  # text attention at the coarsest alone: at full size it costs as much as all the rest
     unet = UNet2DConditionModel(

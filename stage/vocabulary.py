@@ -3,11 +3,11 @@
 import re
 from collections.abc import Iterable
 
-from tokenizers import AddedToken
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import CLIPTokenizer
+from transformers import AddedToken, CLIPTokenizer
 
-BOUNDS = ("<|startoftext|>", "<|endoftext|>")
+BOUNDS = ("<|startoftext|>", "<|endoftext|>")  # CLIP's
+START, END = range(2)  # their numbers; the end pads, too
 LETTERS = re.compile(r"[^\W\d_]+")
 
 
@@ -20,6 +20,6 @@ def tokenizer_of(texts: Iterable[str], length: int) -> CLIPTokenizer:
     letters = sorted(ByteLevel.alphabet())
     tokens = [*BOUNDS, *letters, *(f"{letter}</w>" for letter in letters)]
     tokenizer = CLIPTokenizer(vocab={token: number for number, token in enumerate(tokens)}, merges=[], model_max_length=length)
-    words = sorted({word for text in texts for word in LETTERS.findall(text.lower())})
-    tokenizer.add_tokens([AddedToken(word, single_word=True) for word in words])
+    for word in sorted({word for text in texts for word in LETTERS.findall(text.lower())}):
+        tokenizer.add_tokens(AddedToken(word, single_word=True))
     return tokenizer

@@ -5,7 +5,7 @@ from pathlib import Path
 from transformers import CLIPTokenizer
 
 from stage.digests import folder_digest
-from stage.vocabulary import tokenizer_of
+from stage.vocabulary import END, START, tokenizer_of
 
 TEXTS = ("a fabric with a hole", "A washer with a broken_edge", "größe 12")
 
@@ -14,6 +14,7 @@ def test_every_word_is_one_token() -> None:
     """A defect's name would be spread over letters that it shares with all others."""
     tokenizer = tokenizer_of(TEXTS, 16)
 
+    assert (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) == (START, END, END)
     assert tokenizer.tokenize("A Washer with a broken edge") == ["a", "washer", "with", "a", "broken", "edge"]
     assert tokenizer.tokenize("größe") == ["größe"]
 

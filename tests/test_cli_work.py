@@ -153,14 +153,25 @@ def test_what_is_published_is_verified() -> None:
     )
 
 
+def test_a_data_set_from_elsewhere_is_verified(tmp_path: Path) -> None:
+    """Whoever receives one would need the project's layout around it to check it."""
+    publish_job(made(), OUTPUT)
+    shutil.copytree(OUTPUT, tmp_path / "received")
+    (tmp_path / "received" / "stranger").touch()
+    Path("params.yaml").unlink()
+
+    assert run("verify", str(OUTPUT)).stdout == "Everything is as it was published.\n"
+    assert "found 1 problem(s)" in refused("verify", str(OUTPUT), str(tmp_path / "received"))
+
+
 def test_problems_for_machines_are_json(capsys: pytest.CaptureFixture[str]) -> None:
     """A nightly check could not say which file of which category is damaged."""
     message = refused("verify", "--json")
     told = capsys.readouterr()
 
     (problem,) = json.loads(told.out)
-    assert {*problem} == {"category", "where", "what"}
-    assert (problem["category"], problem["where"]) == ("part", "manifest.json")
+    assert {*problem} == {"folder", "where", "what"}
+    assert (problem["folder"], problem["where"]) == (str(OUTPUT), "manifest.json")
     assert "found 1 problem(s)" in message
     assert "verify: 1/1" in told.err
 

@@ -49,19 +49,24 @@ def worker(
 
 
 @verbs.command()
-def verify(categories: Categories = None, *, as_json: AsJson = False) -> None:
+def verify(
+    folders: Annotated[list[Path] | None, typer.Argument(help="Published folders from anywhere; otherwise those under data.")] = None,
+    *,
+    categories: Categories = None,
+    as_json: AsJson = False,
+) -> None:
     """Check published samples against their manifest, digests and plan, without any model; exit status 1 where something is wrong."""
     from stage.progress import track
     from stage.verification import verify as problems_of
 
-    names = chosen(categories, load_params().categories)
-    checked = track(names, total=len(names), label="verify")
-    problems = [(name, problem) for name in checked for problem in problems_of(DATA / "synthesize" / name)]
+    places = folders or [DATA / "synthesize" / name for name in chosen(categories, load_params().categories)]
+    checked = track(places, total=len(places), label="verify")
+    problems = [(place, problem) for place in checked for problem in problems_of(place)]
     if as_json:
-        say_json([{"category": name, **problem._asdict()} for name, problem in problems])
+        say_json([{"folder": place, **problem._asdict()} for place, problem in problems])
     else:
-        for name, problem in problems:
-            typer.echo(f"{DATA / 'synthesize' / name / problem.where}: {problem.what}")
+        for place, problem in problems:
+            typer.echo(f"{place / problem.where}: {problem.what}")
     if problems:
         raise ValueError(
             f"Expected published samples as they were made, found {len(problems)} problem(s). Run `dvc checkout --force synthesize` for "

@@ -1,6 +1,7 @@
 """Where workers are started: the GPUs of this machine, dealt out by UUID, or those that Ray or Dask reserve by their own means."""
 
 import os
+import shutil
 import subprocess
 import sys
 from ast import literal_eval
@@ -76,6 +77,7 @@ HOLD = """
 import os, time
 from prefect import flow, task
 from flows.engines import started
+from flows.runtime import run
 from stage.params import Execution
 
 @task
@@ -98,7 +100,7 @@ import ray
 
 if __name__ == "__main__":
     ray.init(num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False)
-    probe("ray")
+    run(probe, ["ray"])  # with one server of Prefect for all, which would otherwise start in every process
 """
 )
 DASK = (
@@ -109,7 +111,7 @@ from distributed import LocalCluster
 if __name__ == "__main__":
     with LocalCluster(n_workers=2, threads_per_worker=4, resources={"GPU": 1}, dashboard_address=None) as cluster:
         os.environ["DASK_SCHEDULER_ADDRESS"] = cluster.scheduler_address
-        probe("dask")
+        run(probe, ["dask"])
 """
 )
 
@@ -124,6 +126,7 @@ def test_an_engine_gives_no_gpu_to_two_at_once(program: str, package: str, tmp_p
     if find_spec(package) is None:
         pytest.skip(f"{package} is not installed")
     (tmp_path / "hold.py").write_text(program)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
     done = subprocess.run(
         [sys.executable, "hold.py"],
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300, check=False

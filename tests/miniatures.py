@@ -27,7 +27,6 @@ from stage.codec import PatchCodec
 from stage.params import Params, load_params
 from stage.progress import stop_on_signals
 from stage.training import DefectImages
-from stage.vocabulary import tokenizer_of
 
 SIZE = 16  # px, of every image here
 PATCH = 2  # px of a latent cell
@@ -64,7 +63,7 @@ def small_unet(channels: int, text_width: int = WIDTH) -> UNet2DConditionModel:
 
 
 def small_clip() -> tuple[CLIPTextModel, CLIPTokenizer]:
-    tokenizer = tokenizer_of(TEXTS, LENGTH)
+    tokenizer = CLIPTokenizer(model_max_length=LENGTH).train_new_from_iterator(TEXTS, vocab_size=400, show_progress=False)
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=WIDTH,

@@ -37,7 +37,7 @@ def probe(job: str) -> None:
 if __name__ == "__main__":
     run(probe)
 """
-PATIENCE_S = 150
+PATIENCE_S = 300
 HALT_IN_SECOND_BATCH = f"after_write:1:{int(signal.SIGSTOP)}"
 EXECUTION = Execution(device="auto", threads=1, save_every_s=30, engine="local", workers=2, max_deaths=3, lease_s=60)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from stage.batches import FencedError, Spool
+from stage.damage import flipped
 
 KEY = "ab" + "0" * 30
 
@@ -50,7 +51,7 @@ def test_a_changed_byte_in_either_file_unfinishes_the_batch(spool: Spool, suffix
     file = spool.keep(KEY, writing(b"rows"), maker=lambda: {"host": "here"}).with_suffix(suffix)
     content = file.read_bytes()
     for place in range(len(content)):
-        file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        file.write_bytes(flipped(content, 8 * place))
         assert spool.read(KEY) is None
     file.write_bytes(content)
     assert spool.read(KEY) == b"rows"

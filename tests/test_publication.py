@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from small_factory import Factory, build
 
+from stage.damage import flipped
 from stage.deaths import IncompleteRunError
 from stage.jobs import Job
 from stage.pairs import CorruptShardError
@@ -95,9 +96,8 @@ def test_work_that_was_set_aside_is_named(factory: Factory, job: Job, tmp_path: 
 
 
 def flip(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
+    content = file.read_bytes()
+    file.write_bytes(flipped(content, 4 * len(content)))
 
 
 def truncate(file: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from small_factory import publish
 
+from stage.damage import flipped
 from stage.digests import folder_digest
 from stage.verification import verify
 
@@ -120,12 +121,12 @@ def flip_a_bit(project: Path, address: str | None) -> None:
     if address is None:
         path = max((project.parent / "store").rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0)
         path.chmod(0o644)
-        path.write_bytes(_flipped(path.read_bytes()))
+        path.write_bytes(flipped(path.read_bytes(), 4 * path.stat().st_size))
         return
     bucket = client(address)
     key = max(bucket.list_objects_v2(Bucket="samples")["Contents"], key=lambda found: found["Size"])["Key"]
     content = bucket.get_object(Bucket="samples", Key=key)["Body"].read()
-    bucket.put_object(Bucket="samples", Key=key, Body=_flipped(content))
+    bucket.put_object(Bucket="samples", Key=key, Body=flipped(content, 4 * len(content)))
 
 
 def client(address: str) -> Any:
@@ -146,8 +147,3 @@ def dvc(project: Path, *arguments: str, check: bool = True) -> subprocess.Comple
     )
     assert done.returncode == 0 or not check, done.stderr
     return done
-
-
-def _flipped(content: bytes) -> bytes:
-    middle = len(content) // 2
-    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]

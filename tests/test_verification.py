@@ -16,6 +16,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 from small_factory import publish
 
+from stage.damage import flipped
 from stage.durable import write_sealed
 from stage.samples import open_writer
 from stage.shards import Tally, data_digest
@@ -91,7 +92,7 @@ def test_a_flipped_bit_is_found_in_every_file(folder: Path) -> None:
     for name in names:
         content = (folder / name).read_bytes()
         for place in (0, len(content) // 3, len(content) - 1):
-            (folder / name).write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+            (folder / name).write_bytes(flipped(content, 8 * place + 2))
             assert any(where == name and what.startswith("expected SHA-256") for where, what in found(folder)), (name, place)
         (folder / name).write_bytes(content)
     assert len(names) == 8

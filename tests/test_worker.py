@@ -16,6 +16,7 @@ import pytest
 
 from stage.batches import Spool
 from stage.claims import Owner, holder, take
+from stage.damage import flipped
 from stage.deaths import IncompleteRunError, check_complete, forgive
 from stage.jobs import Job, load_job
 from stage.miniature import Miniature, make_miniature
@@ -288,7 +289,7 @@ def test_a_damaged_batch_is_made_again(job: Job) -> None:
     finish(job)
     file = job.spool.file(job.batches()[3].key)
     whole = file.read_bytes()
-    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    file.write_bytes(flipped(whole, 8 * len(whole) - 8))
     assert made(job) == ALL - {3}
     assert [batch.number for batch in job.drop_damaged()] == [3]
     finish(job)
@@ -313,7 +314,7 @@ def test_changed_inputs_are_refused(job: Job, miniature: Miniature, begin: Begin
     """Half of a data set would be another checkpoint's."""
     weights = miniature.checkpoint / "adapters.safetensors"
     before = weights.read_bytes()
-    weights.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    weights.write_bytes(flipped(before, 8 * len(before) - 8))
     try:
         with pytest.raises(ConfigError, match=r"found 1 changed: checkpoint: "):
             finish(job)

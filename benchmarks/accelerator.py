@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.networks import LDM_TEXT, LDM_UNET, RELEASED_WIDTHS, ldm_unet, ldm_work, with_values
 from benchmarks.overhead import overhead, seconds
-from stage.adapter import MaskGuidanceAdapter
-from stage.params import Params
+from stage.core.params import Params
+from stage.model.adapter import MaskGuidanceAdapter
 
 BATCH, STEPS, ROUNDS = 32, 10, 3
 MATRIX = 8192  # rows and columns of the product that stands for the card's limit

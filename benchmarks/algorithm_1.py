@@ -1,4 +1,4 @@
-"""Algorithm 1 as the paper prints it: the plain reference that `stage.diffusion` is measured and tested against.
+"""Algorithm 1 as the paper prints it: the plain reference that `stage.model.diffusion` is measured and tested against.
 
 Written from sections III-A to III-C alone and shares no code with `stage`. One unit step at a time, T = 1000 in the paper.
 Timesteps are the paper's, T ... 1, and 0 is clean. Latents (B, C, h, w), masks (B, 1, h, w) in {0, 1}, 1 = defect.

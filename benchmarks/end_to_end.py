@@ -12,16 +12,17 @@ from torch import Tensor
 
 from benchmarks.algorithm_1 import Branch, algorithm_1
 from benchmarks.networks import demo_generator, renderer_of
-from stage.base import pixels_to_tensor, scheduler_config, tensor_to_pixels
+from stage.core.params import Params
 from stage.datasets.catalog import prepare
-from stage.datasets.demo import write_demo
+from stage.datasets.demo.dataset import write_demo
+from stage.datasets.examples import CATALOG
 from stage.datasets.table import read_catalog
-from stage.examples import CATALOG
-from stage.masks import latent_mask, paste_back
-from stage.params import Params
+from stage.model.base import pixels_to_tensor, scheduler_config, tensor_to_pixels
+from stage.model.masks import latent_mask
+from stage.synthesis.blending import paste_back
+from stage.synthesis.methods.stage import Renderer
 from stage.synthesis.placement import sample_mask
 from stage.synthesis.plan import padded_plan
-from stage.synthesis.render import Renderer
 from stage.synthesis.rows import PlanRow
 from stage.synthesis.source import Source, read_source
 

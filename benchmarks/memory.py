@@ -23,13 +23,13 @@ from torch.utils._pytree import tree_leaves
 from transformers import BertTokenizer
 
 from benchmarks.networks import LDM_TEXT, LDM_UNET, RELEASED_WIDTHS, seeded
-from stage.base import Base
-from stage.device import PRECISIONS, autocast
-from stage.fitting import GRADIENT_NORM
-from stage.generator import BRANCHES, Generator
-from stage.params import Params, Train
-from stage.schedule import Branch, NoiseSchedule
-from stage.training import economise, optimise
+from stage.core.device import PRECISIONS, autocast
+from stage.core.fitting import GRADIENT_NORM
+from stage.core.params import Params, Train
+from stage.model.base import Base
+from stage.model.generator import BRANCHES, Generator
+from stage.model.schedule import Branch, NoiseSchedule
+from stage.model.training import economise, optimise
 
 BLOCK, GIB, BATCH = 512, 2**30, 4
 TYPES = tuple(f"defect {k}" for k in range(BATCH))  # as many prompts as rows: the most that a batch can need

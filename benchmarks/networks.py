@@ -16,16 +16,16 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from stage.base import Base
-from stage.checkpoints import Checkpoint
-from stage.device import autocast
-from stage.diffusion import Draw, PredictNoise, sample
-from stage.examples import Examples
-from stage.generator import Generator
-from stage.params import Params, load_params
-from stage.pretraining import small_base
-from stage.schedule import branch_of
-from stage.synthesis.render import Renderer, RowNoise
+from stage.core.device import autocast
+from stage.core.params import Params, load_params
+from stage.model.base import Base
+from stage.model.checkpoints import Checkpoint
+from stage.model.diffusion import Draw, PredictNoise, sample
+from stage.model.examples import Examples
+from stage.model.generator import Generator
+from stage.model.pretraining import small_base
+from stage.model.schedule import branch_of
+from stage.synthesis.methods.stage import Renderer, RowNoise
 
 # CompVis/ldm-text2im-large-256, unet/config.json: 0.87 billion parameters.
 LDM_UNET: dict[str, Any] = {

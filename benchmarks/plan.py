@@ -10,14 +10,14 @@ import time
 from pathlib import Path
 from statistics import median
 
-from stage.batches import Spool
-from stage.checkpoints import WEIGHTS
-from stage.claims import Owner, take
+from stage.core.params import Params, load_params
 from stage.datasets.catalog import prepare
-from stage.datasets.demo import write_demo
-from stage.jobs import Job, load_job
-from stage.params import Params, load_params
-from stage.planning import make_job
+from stage.datasets.demo.dataset import write_demo
+from stage.jobs.claims import Owner, take
+from stage.jobs.job import Job, load_job
+from stage.jobs.planning import make_job
+from stage.jobs.store import Spool
+from stage.model.checkpoints import WEIGHTS
 
 ROWS = 1_000_000
 BUDGET_S, BUDGET_GIB, BUDGET_MS = 60.0, 2.0, 50.0

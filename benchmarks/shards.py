@@ -26,13 +26,13 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from stage.digests import file_digest
-from stage.durable import sync
-from stage.pairs import Pair
-from stage.published import read_samples
-from stage.samples import FEATURES, SCHEMA, sample_row
-from stage.shards import SHARDS, write_manifest, write_shards
+from stage.core.digests import file_digest
+from stage.core.durable import sync
+from stage.datasets.pairs import Pair
+from stage.release.reader import read_samples
+from stage.release.shards import write_manifest, write_shards
 from stage.synthesis.rows import Origin, PlanRow, Verdict
+from stage.synthesis.schema import FEATURES, SCHEMA, SHARDS, sample_row
 
 PX, PHOTOGRAPHS, REPEATS = 256, 32, 7
 SAMPLES = 128  # written and read

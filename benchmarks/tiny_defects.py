@@ -17,20 +17,21 @@ from rich.table import Table
 
 from benchmarks.networks import default_params, with_values
 from benchmarks.tiny_spots import CATEGORY, SIDE, SIZES, defect_of, draw_spots
-from stage.base import load_base
-from stage.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from stage.core.params import Params
 from stage.datasets.catalog import prepare
+from stage.datasets.examples import CATALOG, defect_images
 from stage.datasets.table import read_catalog
-from stage.examples import CATALOG, defect_images, pretraining_examples
-from stage.params import Params
-from stage.plan_table import chunks
-from stage.pretraining import pretrain
-from stage.quality import judge
+from stage.jobs.plan_table import chunks
+from stage.model.base import load_base
+from stage.model.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from stage.model.examples import pretraining_examples
+from stage.model.pretraining import pretrain
+from stage.model.training import train
+from stage.synthesis.methods.stage import Renderer
 from stage.synthesis.plan import padded_plan
-from stage.synthesis.render import Renderer
+from stage.synthesis.quality import judge
 from stage.synthesis.rows import PlanRow
 from stage.synthesis.source import Source, read_source
-from stage.training import train
 
 Changes = Mapping[str, Mapping[str, object]]
 CROP = {"below": 10, "defect_share": 0.25, "smallest": 16}  # px, share, px

@@ -22,13 +22,13 @@ from torch import Tensor
 from benchmarks import memory
 from benchmarks.accelerator import seconds
 from benchmarks.networks import LDM_UNET, default_params, demo_generator, ldm_generator, ldm_unet, with_values
-from stage.device import autocast, dtype_of
-from stage.fitting import Fit, Losses
-from stage.generator import BRANCHES, Generator
-from stage.latents import CachedLatents
-from stage.loss import StageLoss
-from stage.params import Params
-from stage.training import economise, optimise
+from stage.core.device import autocast, dtype_of
+from stage.core.fitting import Fit, Losses
+from stage.core.params import Params
+from stage.model.generator import BRANCHES, Generator
+from stage.model.latents import CachedLatents
+from stage.model.loss import StageLoss
+from stage.model.training import economise, optimise
 
 SMALL_LIMIT, LARGE_LIMIT = 0.10, 0.03  # of the bare networks' time
 IMAGES, ROUNDS = 4, 25

@@ -18,15 +18,15 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from stage.batches import Spool
-from stage.claims import Owner, take
-from stage.jobs import Job, load_job
-from stage.miniature import CATEGORY, make_miniature
-from stage.params import Params, load_params
-from stage.planning import make_job
-from stage.presence import held
-from stage.publication import publish_job
-from stage.worker import Rules, Worker
+from stage.chaos.miniature import CATEGORY, make_miniature
+from stage.core.params import Params, load_params
+from stage.jobs.claims import Owner, take
+from stage.jobs.heartbeat import held
+from stage.jobs.job import Job, load_job
+from stage.jobs.planning import make_job
+from stage.jobs.store import Spool
+from stage.jobs.worker import Rules, Worker
+from stage.release.publication import publish_job
 
 SCALE = {  # the demo's networks, at half its steps and batch
     "base": {"image_size": 64},
@@ -41,7 +41,7 @@ from pathlib import Path
 from prefect import flow
 from flows.runtime import run
 from flows.workers import make_all
-from stage.params import Params, load_params
+from stage.core.params import Params, load_params
 
 @flow(name="probe")
 def probe(job: str, does_work: str) -> None:

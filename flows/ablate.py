@@ -19,13 +19,13 @@ from flows.synthesize import publish as publish_samples
 from flows.train import OUTPUT as CHECKPOINTS
 from flows.train import fine_tune
 from flows.workers import make_all
-from stage.ablations import RESULTS, SPECIMENS, Configuration, load_configurations, variants, write_specimens
-from stage.checkpoints import WEIGHTS
-from stage.digests import file_digest
-from stage.params import Params, load_params
-from stage.published import read_manifest
-from stage.spool import SPOOL, publish, spool_folder, work_key
-from stage.verification import verify
+from stage.ablation.configurations import RESULTS, SPECIMENS, Configuration, load_configurations, variants, write_specimens
+from stage.core.digests import file_digest
+from stage.core.params import Params, load_params
+from stage.core.work import SPOOL, publish, spool_folder, work_key
+from stage.model.checkpoints import WEIGHTS
+from stage.release.reader import read_manifest
+from stage.release.verification import verify
 
 OUTPUT = Path("data/ablate")
 TRAIN, SEGMENT = PARTS = "ablate-train", "ablate-segment"  # in the spool, beside the main run's

@@ -16,7 +16,8 @@ import torch
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from stage.params import ConfigError, Execution
+from stage.core.errors import ConfigError
+from stage.core.params import Execution
 
 Submit = Callable[..., PrefectFuture[Any]]
 

@@ -8,10 +8,10 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.runtime import run
-from stage.params import Params, load_params
-from stage.progress import check_stop
+from stage.core.params import Params, load_params
+from stage.core.progress import check_stop
 from stage.report.pages import write_report
-from stage.results import collect, write_curves
+from stage.segmentation.results import collect, write_curves
 
 DATA = Path("data")
 OUTPUT = DATA / "evaluate"

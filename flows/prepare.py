@@ -9,10 +9,10 @@ from prefect.cache_policies import NO_CACHE
 from rich.console import Console
 
 from flows.runtime import run
+from stage.core.params import Prepare, load_params
 from stage.datasets.catalog import prepare as read_catalogs
 from stage.datasets.catalog import summary_table
-from stage.datasets.demo import write_demo
-from stage.params import Prepare, load_params
+from stage.datasets.demo.dataset import write_demo
 
 OUTPUT = Path("data/prepare")
 

@@ -6,15 +6,15 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.runtime import run
-from stage.base_source import TRAINED_HERE, locate, write_pointer
-from stage.digests import folder_digest
-from stage.examples import pretraining_examples
-from stage.params import Params, load_params
-from stage.pretraining import pretrain as train_base
-from stage.spool import publish, spool_folder, work_key
+from stage.core.digests import file_digest
+from stage.core.params import Params, load_params
+from stage.core.work import Work, work_key
+from stage.datasets.examples import CATALOG
+from stage.model.base_source import TRAINED_HERE, locate, write_pointer
 
 CATALOGS = Path("data/prepare")
 OUTPUT = Path("data/pretrain")
+CODE = ("stage.model.pretraining:pretrain", "stage.model.examples:pretraining_examples")
 
 
 @flow(name="pretrain")
@@ -22,31 +22,47 @@ def pretrain() -> None:
     """Train the base, or locate it."""
     params = load_params()
     if params.base.source == "scratch":
-        publish(train_from_scratch(params), OUTPUT)
+        train_from_scratch(params).publish(OUTPUT)
     else:
         write_pointer(fetch(params.base.source), OUTPUT, params.base.source)
 
 
 @task(cache_policy=NO_CACHE)
-def train_from_scratch(params: Params) -> Path:
-    """A small base on the data at hand; resumes an unfinished one."""
-    key = work_key(params.seed, params.base, params.pretrain, params.method.crop, params.categories, folder_digest(CATALOGS))
-    folder = spool_folder("pretrain", "base", key)
-    examples = pretraining_examples([CATALOGS / category for category in params.categories], params.base.prompts)
-    base, curve = train_base(
-        examples,
-        params.pretrain,
-        crop=params.method.crop,
-        image_size=params.base.image_size,
-        timestep_count=params.base.timestep_count,
+def train_from_scratch(params: Params) -> Work:
+    """A small base on the data at hand; resumes an unfinished training, and finds a finished one."""
+    catalogs = [CATALOGS / category for category in params.categories]
+    work = Work.of("pretrain", "base", pretraining_key(catalogs, params))
+    if not work.is_finished():
+        from stage.model.examples import pretraining_examples  # here, because a finished base needs no networks
+        from stage.model.pretraining import pretrain as train_base
+
+        base, curve = train_base(
+            pretraining_examples(catalogs, params.base.prompts),
+            params.pretrain,
+            crop=params.method.crop,
+            image_size=params.base.image_size,
+            timestep_count=params.base.timestep_count,
+            seed=params.seed,
+            state=work.folder / "state.safetensors",
+            execution=params.execution,
+        )
+        base.save(work.draft / TRAINED_HERE)
+        write_pointer(work.draft / TRAINED_HERE, work.draft, params.base.source)
+        curve.to_csv(work.draft / "curve.csv", index=False)
+        work.finish()
+    return work
+
+
+def pretraining_key(catalogs: list[Path], params: Params) -> str:
+    """The key of everything that decides a base from scratch."""
+    return work_key(
+        *CODE,
         seed=params.seed,
-        state=folder / "state.safetensors",
-        execution=params.execution,
+        base=params.base,
+        pretrain=params.pretrain,
+        crop=params.method.crop,
+        catalogs=[file_digest(folder / CATALOG) for folder in catalogs],
     )
-    base.save(folder / "new" / TRAINED_HERE)
-    write_pointer(folder / "new" / TRAINED_HERE, folder / "new", params.base.source)
-    curve.to_csv(folder / "new" / "curve.csv", index=False)
-    return folder / "new"
 
 
 @task(cache_policy=NO_CACHE)

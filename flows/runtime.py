@@ -25,8 +25,9 @@ from prefect.states import Cancelled, Failed
 
 from flows import server
 from flows.owner import end_with_owner
-from stage.params import Params, load_params
-from stage.progress import Interrupted, stop_on_signals
+from stage.core.errors import Refusal
+from stage.core.params import Params, load_params
+from stage.core.progress import Interrupted, stop_on_signals
 
 PARENT = "STAGE_PARENT_FLOW_RUN"  # environment variable; names the flow run that started this process
 KEPT = "Interrupted. Finished work is kept in .spool; run the same command to continue."
@@ -77,10 +78,10 @@ def _parse(flow: Flow[..., Any], given: Sequence[str], params: Params) -> dict[s
     values = dict(zip(names, given, strict=False))
     if len(given) != len(names):
         usage = " ".join([f"python -m flows.{flow.name}", *(name.upper() for name in names)])
-        raise ValueError(f"Expected {len(names)} argument(s), found {len(given)} on the command line. Run `{usage}`.")
+        raise Refusal(f"Expected {len(names)} argument(s), found {len(given)} on the command line. Run `{usage}`.")
     if values.get("category", params.categories[0]) not in params.categories:
         known = ", ".join(params.categories)
-        raise ValueError(f"Expected one of the categories {known}, found {values['category']!r} on the command line. See params.yaml.")
+        raise Refusal(f"Expected one of the categories {known}, found {values['category']!r} on the command line. See params.yaml.")
     return values
 
 

@@ -1,86 +1,112 @@
-"""Train the segmenter of one category on each arm, and score both on the real defects that nothing before has seen."""
+"""Train the segmenter of one category on each arm, and score all on the real defects that nothing before has seen."""
 
 import json
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.runtime import run
-from stage.arms import Arm, arms
-from stage.device import device
-from stage.digests import file_digest
-from stage.durable import write_whole
-from stage.examples import CATALOG, pairs_of
-from stage.params import Params, load_params
-from stage.predictions import write_predictions
-from stage.progress import check_stop
-from stage.published import read_samples
-from stage.segmentation import evaluate_arm, train_segmenter
-from stage.shards import MANIFEST
-from stage.spool import publish, spool_folder, work_key
+from stage.core.device import device
+from stage.core.digests import file_digest
+from stage.core.durable import write_whole
+from stage.core.params import Params, load_params
+from stage.core.progress import check_stop
+from stage.core.work import Work, work_key
+from stage.datasets.examples import CATALOG, pairs_of
+from stage.release.reader import read_manifest, read_samples
+from stage.segmentation.arms import REAL_ONLY, Arm, arm_name, real_arm, with_samples
 
 CATALOGS = Path("data/prepare")
 SAMPLES = Path("data/synthesize")
 OUTPUT = Path("data/segment")
+CODE = ("stage.segmentation.training:train_segmenter", "stage.segmentation.evaluation:evaluate_arm", "stage.datasets.examples:pairs_of")
+METRICS, CURVE, PROBABILITIES = "metrics.json", "curve.csv", "probabilities.npy"
+
+
+class Scored(NamedTuple):
+    """An arm that was trained and scored: its name, and the work that holds its weights, curve, metrics and probabilities."""
+
+    arm: str
+    work: Work
 
 
 @flow(name="segment")
 def segment(category: str) -> None:
-    """Train on both arms, score, publish."""
+    """Train on the real third alone, then with each method's samples; score; publish all arms together."""
     params = load_params()
-    samples = SAMPLES / category
-    folder = workplace(category, samples, params, verb="segment")
-    curves = {arm.name: train(arm, folder, params) for arm in sides(category, samples)}
-    pd.concat(curves.values()).to_csv(folder / "new" / "curve.csv", index=False)
-    score(category, list(curves), folder / "new", params)
-    publish(folder / "new", OUTPUT / category)
+    scored = [score(category, None, params)]
+    scored += [score(category, SAMPLES / category / method, params, method=method) for method in params.methods]
+    gather(category, scored).publish(OUTPUT / category)
 
 
-def workplace(category: str, samples: Path, params: Params, *, verb: str) -> Path:
-    """The folder of the verb's spool where segmenters for these samples are trained and scored."""
-    digests = (file_digest(CATALOGS / category / CATALOG), file_digest(samples / MANIFEST))
-    return spool_folder(verb, category, work_key(params.seed, params.segment, digests))
+@task(cache_policy=NO_CACHE)
+def score(category: str, samples: Path | None, params: Params, *, method: str = "", verb: str = "segment") -> Scored:
+    """One arm: resumes an unfinished training, and finds a finished one. `samples`: a published folder, None for the real third alone."""
+    name = arm_name(method) if samples else REAL_ONLY
+    work = Work.of(verb, f"{category}-{name}", arm_key(category, samples, params))
+    if not work.is_finished():
+        train_and_score(arm_of(category, samples, name), category, work, params)
+    return Scored(name, work)
 
 
-def sides(category: str, samples: Path) -> tuple[Arm, Arm]:
-    """The real third alone, and with the accepted ones of a folder of samples."""
+def arm_key(category: str, samples: Path | None, params: Params) -> str:
+    """The key of everything that decides an arm's metrics; of the samples their pixels and verdicts, not who made them when."""
+    return work_key(
+        *CODE,
+        seed=params.seed,
+        segment=params.segment,
+        catalog=file_digest(CATALOGS / category / CATALOG),
+        samples=read_manifest(samples)["digest"] if samples else None,
+    )
+
+
+def arm_of(category: str, samples: Path | None, name: str) -> Arm:
+    """The pairs that an arm is trained on."""
     real, normal = (pairs_of(CATALOGS / category, "train", good=good) for good in (False, True))
-    return arms(real, read_samples(samples, accepted_only=True), normal)
+    return with_samples(name, real, read_samples(samples, accepted_only=True), normal) if samples else real_arm(real, normal)
 
 
-@task(cache_policy=NO_CACHE)
-def train(arm: Arm, folder: Path, params: Params) -> pd.DataFrame:
-    """One arm; an unfinished training is resumed, a finished one read."""
-    weights, curve_file = folder / "new" / f"{arm.name}.safetensors", folder / f"{arm.name}.csv"
-    if not (weights.exists() and curve_file.exists()):  # else an earlier run that was interrupted finished this arm
-        curve = train_segmenter(
-            arm,
-            params.segment,
-            seed=params.seed,
-            device=device(params.execution.device),
-            output=weights,
-            state_dir=folder,
-            save_every_s=params.execution.save_every_s,
-        )
-        write_whole(curve.assign(arm=arm.name).to_csv(index=False), curve_file)
-    return pd.read_csv(curve_file)
+def train_and_score(arm: Arm, category: str, work: Work, params: Params) -> None:
+    """Weights, loss curve, metrics, and what the segmenter says of the defective test images, as the work's result."""
+    from stage.segmentation.evaluation import evaluate_arm  # here, because a finished arm needs no networks
+    from stage.segmentation.training import train_segmenter
 
-
-@task(cache_policy=NO_CACHE)
-def score(category: str, arms_trained: list[str], folder: Path, params: Params) -> None:
-    """Metrics and predictions of the arms on the test images, into `folder`."""
+    on, weights = device(params.execution.device), work.draft / f"{arm.name}.safetensors"
+    every_s = params.execution.save_every_s
+    curve = train_segmenter(
+        arm, params.segment, seed=params.seed, device=on, output=weights, state=work.folder / "state.safetensors", save_every_s=every_s
+    )
     check_stop()
     defective, good = (pairs_of(CATALOGS / category, "test", good=good) for good in (False, True))
-    results = {
-        name: evaluate_arm(
-            folder / f"{name}.safetensors", params.segment, defective=defective, good=good, device=device(params.execution.device)
-        )
-        for name in arms_trained
-    }
-    (folder / "metrics.json").write_text(json.dumps({name: result.metrics for name, result in results.items()}, indent=2) + "\n")
-    write_predictions(defective, {name: result.probabilities for name, result in results.items()}, folder / "predictions.parquet")
+    result = evaluate_arm(weights, params.segment, defective=defective, good=good, device=on)
+    curve.assign(arm=arm.name).to_csv(work.draft / CURVE, index=False)
+    np.save(work.draft / PROBABILITIES, np.rint(result.probabilities * 255).astype(np.uint8), allow_pickle=False)
+    write_whole(json.dumps(result.metrics, indent=2) + "\n", work.draft / METRICS)
+    work.finish()
+
+
+def gather(category: str, scored: Sequence[Scored]) -> Work:
+    """The arms of a category side by side: metrics by arm, curves, weights, and predictions of the defective test images."""
+    from stage.segmentation.evaluation import write_predictions
+
+    work = Work.of("segment", category, work_key(arms=[one.work.folder.name for one in scored]))
+    if not work.is_finished():
+        work.draft.mkdir(exist_ok=True)
+        metrics = {one.arm: json.loads((one.work.result / METRICS).read_text()) for one in scored}
+        write_whole(json.dumps(metrics, indent=2) + "\n", work.draft / METRICS)
+        pd.concat([pd.read_csv(one.work.result / CURVE) for one in scored]).to_csv(work.draft / CURVE, index=False)
+        probabilities = {one.arm: np.load(one.work.result / PROBABILITIES, allow_pickle=False) for one in scored}
+        write_predictions(pairs_of(CATALOGS / category, "test", good=False), probabilities, work.draft / "predictions.parquet")
+        for one in scored:
+            shutil.copy2(one.work.result / f"{one.arm}.safetensors", work.draft)
+        work.finish()
+    return work
 
 
 if __name__ == "__main__":

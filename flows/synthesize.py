@@ -7,11 +7,11 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.runtime import run
 from flows.workers import make_all
-from stage.base_source import follow_pointer
-from stage.batches import Spool
-from stage.params import Params, load_params
-from stage.planning import make_job
-from stage.publication import publish_job
+from stage.core.params import Params, load_params
+from stage.jobs.planning import make_job
+from stage.jobs.store import Spool
+from stage.model.base_source import follow_pointer
+from stage.release.publication import publish_job
 
 CATALOGS = Path("data/prepare")
 BASE = Path("data/pretrain")

@@ -16,8 +16,8 @@ from prefect.states import Completed, Failed
 
 from flows.engines import Place
 from flows.runtime import PARENT
-from stage.jobs import Batch, Job, load_job
-from stage.service import DONE, INCOMPLETE, REFUSED, STOPPED
+from stage.jobs.job import Batch, Job, load_job
+from stage.jobs.worker import DONE, INCOMPLETE, REFUSED, STOPPED
 
 POLL_S = 0.5
 

@@ -6,41 +6,57 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.runtime import run
-from stage.base import load_base
-from stage.base_parts import base_digest
-from stage.base_source import follow_pointer
-from stage.checkpoints import save_checkpoint
-from stage.device import device, dtype_of
-from stage.digests import file_digest
-from stage.examples import CATALOG, defect_images
-from stage.params import Params, load_params
-from stage.spool import publish, spool_folder, work_key
-from stage.training import train as train_generator
+from stage.core.device import device, dtype_of
+from stage.core.digests import file_digest
+from stage.core.params import Params, load_params
+from stage.core.work import Work, work_key
+from stage.datasets.examples import CATALOG, defect_images
+from stage.model.base_parts import base_digest
+from stage.model.base_source import follow_pointer
 
 CATALOGS = Path("data/prepare")
 BASE = Path("data/pretrain")
 OUTPUT = Path("data/train")
+CODE = ("stage.model.training:train", "stage.model.checkpoints:save_checkpoint", "stage.datasets.examples:defect_images")
 
 
 @flow(name="train")
 def train(category: str) -> None:
     """Train one category and publish its checkpoint."""
-    publish(fine_tune(category, load_params(), verb="train"), OUTPUT / category)
+    fine_tune(category, load_params(), verb="train").publish(OUTPUT / category)
 
 
 @task(cache_policy=NO_CACHE)
-def fine_tune(category: str, params: Params, *, verb: str) -> Path:
-    """Adapters and tokens, in a folder of the verb's spool; resumes an unfinished training."""
-    base = follow_pointer(BASE)
-    catalog = CATALOGS / category
-    precision = str(dtype_of(params.train.precision, device(params.execution.device)))
-    key = work_key(params.seed, params.base, params.method, params.train, precision, file_digest(catalog / CATALOG), base_digest(base))
-    folder = spool_folder(verb, category, key)
-    result = train_generator(load_base(base), defect_images(catalog, category), params, state=folder / "state.safetensors")
-    with_unet, source = params.train.train_base, params.base.source
-    save_checkpoint(result.generator, result.bounds, base, folder / "new", with_unet=with_unet, source=source)
-    result.curve.to_csv(folder / "new" / "curve.csv", index=False)
-    return folder / "new"
+def fine_tune(category: str, params: Params, *, verb: str) -> Work:
+    """Adapters and tokens as a finished work of the verb; resumes an unfinished training, and finds a finished one."""
+    base, catalog = follow_pointer(BASE), CATALOGS / category
+    work = Work.of(verb, category, training_key(catalog, base, params))
+    if not work.is_finished():
+        from stage.model.base import load_base  # here, because a finished training needs no networks
+        from stage.model.checkpoints import save_checkpoint
+        from stage.model.training import train as train_generator
+
+        state = work.folder / "state.safetensors"
+        result = train_generator(load_base(base), defect_images(catalog, category), params, state=state)
+        with_unet, source = params.train.train_base, params.base.source
+        save_checkpoint(result.generator, result.bounds, base, work.draft, with_unet=with_unet, source=source)
+        result.curve.to_csv(work.draft / "curve.csv", index=False)
+        work.finish()
+    return work
+
+
+def training_key(catalog: Path, base: Path, params: Params) -> str:
+    """The key of everything that decides a checkpoint."""
+    return work_key(
+        *CODE,
+        seed=params.seed,
+        base=base_digest(base),
+        settings=params.base,
+        method=params.method,
+        train=params.train,
+        precision=str(dtype_of(params.train.precision, device(params.execution.device))),
+        catalog=file_digest(catalog / CATALOG),
+    )
 
 
 if __name__ == "__main__":

@@ -19,13 +19,14 @@ from prefect.futures import PrefectFuture
 
 from flows.engines import places, started
 from flows.tending import POLL_S, tend
-from stage.deaths import IncompleteRunError, check_complete, forgive
-from stage.device import device
-from stage.durable import write_whole
-from stage.jobs import Job, load_job
-from stage.params import Execution
-from stage.progress import check_stop, track
-from stage.worker import drain, label
+from stage.core.device import device
+from stage.core.durable import write_whole
+from stage.core.errors import IncompleteRunError
+from stage.core.params import Execution
+from stage.core.progress import check_stop, track
+from stage.jobs.failures import check_complete, forgive
+from stage.jobs.job import Job, load_job
+from stage.jobs.worker import drain, label
 
 WINDOW = 1024  # batches; workers take them in order, so what is newly settled lies at the front
 

@@ -22,11 +22,11 @@ from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBe
 from safetensors.torch import load_file
 from transformers import BertTokenizer, CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from stage.base import Base, Prediction, noise_schedule, pixels_to_tensor, scheduler_config
-from stage.codec import PatchCodec
-from stage.params import Params, load_params
-from stage.progress import stop_on_signals
-from stage.training import DefectImages
+from stage.core.params import Params, load_params
+from stage.core.progress import stop_on_signals
+from stage.model.base import Base, Prediction, noise_schedule, pixels_to_tensor, scheduler_config
+from stage.model.codec import PatchCodec
+from stage.model.training import DefectImages
 
 SIZE = 16  # px, of every image here
 PATCH = 2  # px of a latent cell

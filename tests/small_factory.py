@@ -10,23 +10,23 @@ import pyarrow as pa
 import torch
 from miniatures import SIZE, small_base
 
-from stage.batches import Spool
-from stage.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from stage.chaos.miniature import CATEGORY, draw
+from stage.core.params import Params, Prompts, Synthesize, load_params
 from stage.datasets.catalog import prepare
-from stage.examples import defect_images
-from stage.generator import Generator
-from stage.jobs import Job, load_job
-from stage.latents import CachedLatents
-from stage.miniature import CATEGORY, draw
-from stage.params import Params, Prompts, Synthesize, load_params
-from stage.planning import make_job
-from stage.publication import publish_job
-from stage.samples import SCHEMA
-from stage.shards import write_manifest, write_shards
+from stage.datasets.examples import defect_images
+from stage.jobs.job import Job, load_job
+from stage.jobs.planning import make_job
+from stage.jobs.store import Spool
+from stage.model.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from stage.model.generator import Generator
+from stage.model.latents import CachedLatents
+from stage.release.publication import publish_job
+from stage.release.shards import write_manifest, write_shards
 from stage.synthesis.batch import write_batch
+from stage.synthesis.methods.stage import Renderer
 from stage.synthesis.plan import padded_plan
-from stage.synthesis.render import Renderer
 from stage.synthesis.rows import Origin, PlanRow
+from stage.synthesis.schema import SCHEMA
 from stage.synthesis.source import Source, read_source
 
 

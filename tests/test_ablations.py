@@ -10,15 +10,16 @@ from rich.console import Console
 from small_factory import publish_rows
 from test_report import catalog_rows, sample_rows, write_text
 
-from stage.ablation_results import MEAN, Bar, Group, ablation_table, read_ablations
-from stage.ablations import CONFIGURATIONS, RESULTS, SPECIMENS, load_configurations, variant, variants, write_specimens
+from stage.ablation.bars import bars_figure, write_bars
+from stage.ablation.configurations import CONFIGURATIONS, RESULTS, SPECIMENS, load_configurations, variant, variants, write_specimens
+from stage.ablation.pictures import draw_ablation
+from stage.ablation.results import MEAN, Bar, Group, ablation_table, read_ablations
+from stage.ablation.side_by_side import TILE, side_by_side
+from stage.core.errors import ConfigError
+from stage.core.params import Params, load_params
+from stage.datasets.pairs import write_table
 from stage.datasets.table import FEATURES
-from stage.pairs import write_table
-from stage.params import ConfigError, Params, load_params
-from stage.report.ablation import draw_ablation
-from stage.report.bars import bars_figure, write_bars
 from stage.report.sheets import GAP, LABEL_HEIGHT, MARGIN, TITLE_HEIGHT
-from stage.report.side_by_side import TILE, side_by_side
 
 ROOT = Path(__file__).parents[1]
 INTERVALS = ((800, 1000), (300, 400))  # IV-A

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from stage.adapter import MaskGuidanceAdapter
+from stage.model.adapter import MaskGuidanceAdapter
 
 RELEASED = (64, 256, 512, 256, 64)
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from benchmarks.algorithm_1 import algorithm_1
-from stage.diffusion import SamplingRule, sample
-from stage.schedule import NoiseSchedule, timesteps, transitions
+from stage.model.diffusion import SamplingRule, sample
+from stage.model.schedule import NoiseSchedule, timesteps, transitions
 
 T, THRESHOLD, INTERVALS = 50, 10, ((40, 50), (15, 20))  # the paper's 1000, 200, [800, 1000] and [300, 400], a twentieth of each
 SHAPE = (2, 3, 8, 8)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from stage.augment import TURNS, turn
+from stage.datasets.windows import TURNS, turn
 
 LETTER = np.array([[1, 2, 3], [4, 5, 6], [7, 8, 9]])
 

@@ -29,14 +29,14 @@ from miniatures import (
 )
 from transformers import BertTokenizer, CLIPTextModel, CLIPTokenizer
 
-from stage.base import load_base, pixels_to_tensor, scheduler_config, tensor_to_pixels
-from stage.codec import PatchCodec
-from stage.diffusion import predict_x_0
-from stage.params import ConfigError
-from stage.prompts import placeholders
-from stage.schedule import NoiseSchedule
-from stage.tokens import add_tokens
-from stage.training import train
+from stage.core.errors import ConfigError
+from stage.model.base import load_base, pixels_to_tensor, scheduler_config, tensor_to_pixels
+from stage.model.codec import PatchCodec
+from stage.model.diffusion import predict_x_0
+from stage.model.prompts import placeholders
+from stage.model.schedule import NoiseSchedule
+from stage.model.tokens import add_tokens
+from stage.model.training import train
 
 IMAGES = pixels_to_tensor(defect_images().images)
 

@@ -10,10 +10,10 @@ import torch
 from miniatures import TEXTS, write_latent_diffusion, write_stable_diffusion
 from safetensors.torch import load_file, save_file
 
-from stage.base import load_base
-from stage.base_parts import base_digest, read_index
-from stage.digests import folder_digest
-from stage.params import ConfigError
+from stage.core.digests import folder_digest
+from stage.core.errors import ConfigError
+from stage.model.base import load_base
+from stage.model.base_parts import base_digest, read_index
 
 NETWORKS = {"unet": "UNet2DConditionModel", "text_encoder": "CLIPTextModel", "vae": "AutoencoderKL"}
 

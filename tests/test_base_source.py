@@ -7,10 +7,10 @@ from huggingface_hub import constants, snapshot_download
 from miniatures import write_latent_diffusion, write_stable_diffusion
 from small_hub import NAME, serving
 
-from stage.base import load_base
-from stage.base_parts import base_digest
-from stage.base_source import follow_pointer, locate, wanted_weights, write_pointer
-from stage.params import ConfigError
+from stage.core.errors import ConfigError
+from stage.model.base import load_base
+from stage.model.base_parts import base_digest
+from stage.model.base_source import follow_pointer, locate, wanted_weights, write_pointer
 
 # Every kind of file name that mirrors of Stable Diffusion 1.x have, for two of the parts.
 STABLE_DIFFUSION = [

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from stage.batches import FencedError, Spool
-from stage.damage import flipped
+from stage.chaos.damage import flipped
+from stage.jobs.store import FencedError, Spool
 
 KEY = "ab" + "0" * 30
 
@@ -95,7 +95,7 @@ def test_what_fails_leaves_nothing(spool: Spool) -> None:
 @pytest.mark.parametrize("point", ["before_write", "after_write", "after_fsync", "after_rename"])
 def test_killed_at_any_point_a_batch_is_whole_or_not_there(spool: Spool, point: str) -> None:
     """Half a batch would count as finished. Work of the killed process is made again in its place."""
-    code = f"from pathlib import Path; from stage.batches import Spool; Spool(Path({str(spool.root)!r})).keep({KEY!r}, lambda p: p.write_bytes(b'rows'))"
+    code = f"from pathlib import Path; from stage.jobs.store import Spool; Spool(Path({str(spool.root)!r})).keep({KEY!r}, lambda p: p.write_bytes(b'rows'))"
     root = Path(__file__).parents[1]
     environment = {**os.environ, "STAGE_FAULT": point, "PYTHONPATH": str(root)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, check=False)

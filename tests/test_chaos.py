@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from stage.chaos import NO_DISK, Outcome, chaos, chaos_table, check_outcomes
-from stage.damage import DISKS, FILES
-from stage.injections import FULL_DISK, Injection, can_mount, injections
-from stage.kills import MAKING, PUBLISHING
-from stage.params import load_params
-from stage.processes import await_halt
-from stage.small_disk import mount_small_disk
-from stage.trials import LOG, Trial
+from stage.chaos.damage import DISKS, FILES
+from stage.chaos.injections import FULL_DISK, Injection, can_mount, injections
+from stage.chaos.kills import MAKING, PUBLISHING
+from stage.chaos.kit import NO_DISK, Outcome, chaos, chaos_table, check_outcomes
+from stage.chaos.processes import await_halt
+from stage.chaos.small_disk import mount_small_disk
+from stage.chaos.trials import LOG, Trial
+from stage.core.params import load_params
 
 ROOT = Path(__file__).parents[1]
 PARAMS = load_params(ROOT / "params.yaml")
@@ -126,7 +126,7 @@ def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
 
 def walk(fault: str | None) -> tuple[int, str]:
     """The exit code of a process that comes to a point `b` three times after `a`, and where it has been."""
-    code = "from stage.faults import reached\nfor point in 'abbb': reached(point); print(end=point, flush=True)"
+    code = "from stage.core.processes import reached\nfor point in 'abbb': reached(point); print(end=point, flush=True)"
     environment = {name: value for name, value in os.environ.items() if name != "STAGE_FAULT"} | ({"STAGE_FAULT": fault} if fault else {})
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout

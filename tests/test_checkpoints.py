@@ -8,12 +8,12 @@ import torch
 from miniatures import defect_images, small_base, small_params
 from safetensors.torch import load_file, save_file
 
-from stage.base import load_base
-from stage.base_parts import base_digest
-from stage.checkpoints import load_checkpoint, save_checkpoint
-from stage.digests import LARGE, file_digest, folder_digest
-from stage.params import ConfigError
-from stage.training import train
+from stage.core.digests import LARGE, file_digest, folder_digest
+from stage.core.errors import ConfigError
+from stage.model.base import load_base
+from stage.model.base_parts import base_digest
+from stage.model.checkpoints import load_checkpoint, save_checkpoint
+from stage.model.training import train
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["frozen", "train_base"])

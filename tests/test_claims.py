@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from stage.claims import Claim, Owner, holder, is_alive, take
-from stage.presence import is_in_use, present
+from stage.jobs.claims import Claim, Owner, holder, is_alive, take
+from stage.jobs.heartbeat import is_in_use, present
 
 LEASE_S = 60.0
 
@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def dead() -> Owner:
     """A process that has been and gone."""
-    code = "import json; from stage.claims import Owner; print(json.dumps(Owner.here()._asdict()))"
+    code = "import json; from stage.jobs.claims import Owner; print(json.dumps(Owner.here()._asdict()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return Owner(**json.loads(done.stdout))
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from commands import refused, run
 
+from stage.chaos.miniature import SIZE, draw
+from stage.core.params import load_params
 from stage.datasets.layouts import detect_layout
-from stage.miniature import SIZE, draw
-from stage.params import load_params
 
 ROOT = Path(__file__).parents[1]
 VALUES = {"iou": 0.5, "acc": 0.5, "auroc": 0.9, "pro": None, "f1": 0.1, "ap": 0.2}

@@ -14,12 +14,12 @@ import yaml
 from commands import refused, run
 from source_tree import ROOT
 
-from stage.base_source import write_pointer
-from stage.injections import Injection
-from stage.jobs import load_job
-from stage.miniature import make_miniature
-from stage.params import load_params
-from stage.publication import publish_job
+from stage.chaos.injections import Injection
+from stage.chaos.miniature import make_miniature
+from stage.core.params import load_params
+from stage.jobs.job import load_job
+from stage.model.base_source import write_pointer
+from stage.release.publication import publish_job
 
 COUNTED = {"category": "part", "samples": 12, "batches": 4, "network_calls": 8}  # 2 types of 6 in batches of 4; 2 steps each
 OUTPUT = Path("data/synthesize/part")
@@ -211,7 +211,7 @@ def test_garbage_is_collected_with_every_named_setting(settings: str, with_ablat
 def test_chaos_for_machines_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
     """A check of a new disk could not be part of a script."""
     harmless = Injection("nothing", "nowhere", lambda _: True)  # the others are tests/test_chaos.py's
-    monkeypatch.setattr("stage.chaos.injections", lambda **_: [harmless])
+    monkeypatch.setattr("stage.chaos.kit.injections", lambda **_: [harmless])
 
     (outcome,) = json.loads(run("chaos", "--times", "1", "--json").stdout)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from stage.base import pixels_to_tensor, tensor_to_pixels
-from stage.codec import PatchCodec
+from stage.model.base import pixels_to_tensor, tensor_to_pixels
+from stage.model.codec import PatchCodec
 
 
 def photographs(count=6, size=16):

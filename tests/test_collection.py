@@ -13,14 +13,14 @@ import pytest
 from small_factory import Factory, build
 from source_tree import ROOT
 
-from stage.ablations import CONFIGURATIONS, load_configurations
-from stage.batches import Spool
-from stage.claims import Owner, take
-from stage.collection import CHANGED, LEFT_BEHIND, ORPHANED, UNPLANNED, Garbage, collect, sums, wanted_today
-from stage.jobs import Job
-from stage.params import Params, load_params
-from stage.presence import present
-from stage.publication import publish_job
+from stage.ablation.configurations import CONFIGURATIONS, load_configurations
+from stage.core.params import Params, load_params
+from stage.jobs.claims import Owner, take
+from stage.jobs.gc import CHANGED, LEFT_BEHIND, ORPHANED, UNPLANNED, Garbage, collect, sums, wanted_today
+from stage.jobs.heartbeat import present
+from stage.jobs.job import Job
+from stage.jobs.store import Spool
+from stage.release.publication import publish_job
 
 
 @pytest.fixture(scope="module")

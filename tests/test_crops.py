@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from stage.crops import Window, cut, held, paste, random_window, window
-from stage.params import Crop
+from stage.core.params import Crop
+from stage.datasets.windows import Window, cut, held, random_window, window
+from stage.synthesis.blending import paste
 
 OFF = Crop(below=0, defect_share=0.25, smallest=16)
 ON = Crop(below=16, defect_share=0.25, smallest=16)

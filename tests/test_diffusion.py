@@ -4,8 +4,8 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from stage.base import noise_schedule, scheduler_config
-from stage.diffusion import (
+from stage.model.base import noise_schedule, scheduler_config
+from stage.model.diffusion import (
     SamplingRule,
     aware_step,
     compose,
@@ -20,7 +20,7 @@ from stage.diffusion import (
     sample,
     velocity,
 )
-from stage.schedule import CLEAN, NoiseSchedule, Transition, resampling_transitions, timesteps, transitions
+from stage.model.schedule import CLEAN, NoiseSchedule, Transition, resampling_transitions, timesteps, transitions
 
 PAPER_INTERVALS = ((800, 1000), (300, 400))
 SHAPE = (2, 4, 6, 6)

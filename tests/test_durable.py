@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from stage.damage import flipped
-from stage.durable import read_sealed, write_sealed, write_whole
+from stage.chaos.damage import flipped
+from stage.core.durable import read_sealed, write_sealed, write_whole
 
 FACTS = {"count": 3, "name": "rißig", "shards": [{"path": "a"}, {"path": "b"}]}
 

@@ -13,7 +13,8 @@ import pytest
 from source_tree import ROOT
 
 from flows.engines import parse_tokens, places, started
-from stage.params import ConfigError, Execution
+from stage.core.errors import ConfigError
+from stage.core.params import Execution
 
 EXECUTION = Execution(device="auto", threads=1, save_every_s=30, engine="local", workers=2, max_deaths=3, lease_s=60)
 
@@ -78,7 +79,7 @@ import os, time
 from prefect import flow, task
 from flows.engines import started
 from flows.runtime import run
-from stage.params import Execution
+from stage.core.params import Execution
 
 @task
 def hold() -> tuple[float, float, int, str | None]:

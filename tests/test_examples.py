@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from small_factory import CATEGORY, Factory, build
 
-from stage.crops import Window, cut, window
+from stage.chaos.miniature import DEFECTS
+from stage.core.params import Crop, Prompts
+from stage.datasets.examples import column, defect_images, pairs_of
 from stage.datasets.table import read_catalog
-from stage.examples import VIEWS, Examples, column, defect_images, pairs_of, pretraining_examples, through_windows
-from stage.miniature import DEFECTS
-from stage.params import Crop, Prompts
+from stage.datasets.windows import Window, cut, window
+from stage.model.examples import VIEWS, Examples, pretraining_examples, through_windows
 
 TEMPLATES = Prompts(normal="a {category}", defect="{category} with {defect}", isolated="only {defect}")
 

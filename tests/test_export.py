@@ -10,13 +10,13 @@ from PIL import Image
 from small_factory import CATEGORY, Factory, build, origin, plan_row, publish_rows
 
 from stage.datasets.catalog import prepare
+from stage.datasets.examples import CATALOG, pairs_of
 from stage.datasets.layouts import detect_layout
-from stage.examples import CATALOG, pairs_of
-from stage.export import component, export_mvtec
-from stage.pairs import Pair
-from stage.published import read_samples, sample_rows
-from stage.samples import sample_row
+from stage.datasets.pairs import Pair
+from stage.release.export import component, export_mvtec
+from stage.release.reader import read_samples, sample_rows
 from stage.synthesis.rows import Verdict
+from stage.synthesis.schema import sample_row
 
 ROOT = Path(__file__).parents[1]
 

@@ -8,8 +8,9 @@ from miniatures import interruptible
 from safetensors.torch import load_file
 from torch import nn
 
-from stage.fitting import Fit, TrainingError, learning_rate_factor
-from stage.progress import Interrupted
+from stage.core.errors import TrainingError
+from stage.core.fitting import Fit, learning_rate_factor
+from stage.core.progress import Interrupted
 
 
 class Line:

@@ -7,9 +7,9 @@ from diffusers import UNet2DConditionModel
 from small_factory import Factory, build
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from stage.forecast import Forecast, check_disk, forecast
-from stage.jobs import Job
-from stage.publication import publish_job
+from stage.jobs.forecast import Forecast, check_disk, forecast
+from stage.jobs.job import Job
+from stage.release.publication import publish_job
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 from small_factory import Factory, build
 
-from stage.durable import write_sealed
-from stage.jobs import Job, load_job
-from stage.miniature import DEFECTS
-from stage.pairs import CorruptShardError
-from stage.params import ConfigError
-from stage.plan_table import batch_key
-from stage.recipes import deciding
+from stage.chaos.miniature import DEFECTS
+from stage.core.durable import write_sealed
+from stage.core.errors import ConfigError, CorruptFileError
+from stage.jobs.inputs import deciding
+from stage.jobs.job import Job, load_job
+from stage.jobs.plan_table import batch_key
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +146,7 @@ def test_a_changed_file_of_a_job_is_found(factory: Factory, spool: Path, name: s
     file = factory.job(spool).folder / name
     file.write_bytes(file.read_bytes()[:-1])
 
-    with pytest.raises(CorruptShardError, match=rf"Expected {name} as it was written, .* Run `dvc repro synthesize`"):
+    with pytest.raises(CorruptFileError, match=rf"Expected {name} as it was written, .* Run `dvc repro synthesize`"):
         load_job(file.parent)
 
 
@@ -156,17 +155,17 @@ def test_a_changed_job_is_found(factory: Factory, spool: Path) -> None:
     folder = factory.job(spool).folder
     whole = (folder / "job.json").read_text()
     (folder / "job.json").write_text(whole.replace('"category": "part"', '"category": "pert"'))
-    with pytest.raises(CorruptShardError, match=r"job\.json as it was written, found a seal that does not fit it"):
+    with pytest.raises(CorruptFileError, match=r"job\.json as it was written, found a seal that does not fit it"):
         load_job(folder)
     facts = {name: value for name, value in json.loads(whole).items() if name != "seal"}
     facts["inputs"]["synthesize.steps"] = "7"
     write_sealed(facts, folder / "job.json")
-    with pytest.raises(CorruptShardError, match=r"job\.json .* inputs of another job"):
+    with pytest.raises(CorruptFileError, match=r"job\.json .* inputs of another job"):
         load_job(folder)
     (folder / "job.json").write_text("{")
-    with pytest.raises(CorruptShardError, match=r"job\.json as it was written"):
+    with pytest.raises(CorruptFileError, match=r"job\.json as it was written"):
         load_job(folder)
-    with pytest.raises(CorruptShardError, match=r"Expected a job with its job\.json in .*, found none"):
+    with pytest.raises(CorruptFileError, match=r"Expected a job with its job\.json in .*, found none"):
         load_job(folder.parent)
 
 

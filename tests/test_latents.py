@@ -5,13 +5,13 @@ import pytest
 import torch
 from miniatures import PATCH, SIZE, small_base, small_params
 
-from stage.augment import turn
-from stage.base import pixels_to_tensor, tensor_to_pixels
-from stage.codec import PatchCodec
-from stage.crops import cut, window
-from stage.examples import DefectImages
-from stage.latents import CachedLatents
-from stage.params import ConfigError, Method
+from stage.core.errors import ConfigError
+from stage.core.params import Method
+from stage.datasets.examples import DefectImages
+from stage.datasets.windows import cut, turn, window
+from stage.model.base import pixels_to_tensor, tensor_to_pixels
+from stage.model.codec import PatchCodec
+from stage.model.latents import CachedLatents
 
 CELLS = SIZE // PATCH
 LARGE = 3 * SIZE

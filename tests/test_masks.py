@@ -5,7 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from stage.masks import area_balance, bounding_box, latent_mask, paste_back, paste_weights
+from stage.datasets.components import bounding_box
+from stage.model.masks import area_balance, latent_mask
+from stage.synthesis.blending import paste_back, paste_weights
 
 SIZE = 24
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from small_factory import Factory, build
 
-from stage.jobs import Job
-from stage.pairs import Pair
-from stage.publication import publish_job
-from stage.published import read_samples
-from stage.samples import sample_row, write_samples
+from stage.datasets.pairs import Pair
+from stage.jobs.job import Job
+from stage.release.publication import publish_job
+from stage.release.reader import read_samples
+from stage.release.verification import verify
 from stage.synthesis.placement import sample_mask
 from stage.synthesis.rows import Origin, PlanRow, Verdict
-from stage.verification import verify
+from stage.synthesis.schema import sample_row, write_samples
 
 MIB = 2**20
 SLACK = 48 * MIB  # 20,000 samples are over 150 MiB

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stage.params import load_params
-from stage.schedule import Transition, alignment_weight, branch_of, paper_timestep, timesteps, transitions
+from stage.core.params import load_params
+from stage.model.schedule import Transition, alignment_weight, branch_of, paper_timestep, timesteps, transitions
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")

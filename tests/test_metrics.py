@@ -6,7 +6,7 @@ import torch
 from skimage.measure import label
 from sklearn.metrics import f1_score
 
-from stage.metrics import Confusion, best_f1, confusion, defect_scores, image_scores, pixel_scores, pro
+from stage.segmentation.metrics import Confusion, best_f1, confusion, defect_scores, image_scores, pixel_scores, pro
 
 
 def noisy_scores(seed: int, *, levels: int | None = None) -> tuple[np.ndarray, np.ndarray]:

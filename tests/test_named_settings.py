@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from stage.params import Params, load_params
-from stage.prompts import placeholders, prompts
-from stage.settings import use_data
+from stage.core.params import Params, load_params
+from stage.core.settings import use_data
+from stage.model.prompts import placeholders, prompts
 
 ROOT = Path(__file__).parents[1]
 ORIGINAL = ROOT / "params.yaml"

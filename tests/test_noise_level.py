@@ -9,10 +9,10 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from stage.base import noise_schedule, scheduler_config
-from stage.diffusion import Composition, KnownRegion, SamplingRule, sample
-from stage.params import load_params
-from stage.schedule import resampling_transitions, timesteps, transitions
+from stage.core.params import load_params
+from stage.model.base import noise_schedule, scheduler_config
+from stage.model.diffusion import Composition, KnownRegion, SamplingRule, sample
+from stage.model.schedule import resampling_transitions, timesteps, transitions
 
 ROOT = Path(__file__).parents[1]
 SCHEDULE = noise_schedule(DDPMScheduler(**scheduler_config(1000)))

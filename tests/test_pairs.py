@@ -13,7 +13,8 @@ import pytest
 from datasets import Features, Value
 from PIL import Image
 
-from stage.pairs import CorruptShardError, Pairs, decode_image, decode_mask, encode_png, image_cell, image_features, write_table
+from stage.core.errors import CorruptFileError
+from stage.datasets.pairs import Pairs, decode_image, decode_mask, encode_png, image_cell, image_features, write_table
 
 FEATURES = Features({"name": Value("string"), **image_features()})
 
@@ -98,7 +99,7 @@ def test_a_broken_cell_is_met_only_when_it_is_asked_for(tmp_path: Path) -> None:
     pairs = Pairs.read([tmp_path / "t.parquet"], None)
 
     assert np.array_equal(pairs[0].image, image)
-    with pytest.raises(CorruptShardError, match="Expected a whole PNG, found 50 bytes"):
+    with pytest.raises(CorruptFileError, match="Expected a whole PNG, found 50 bytes"):
         pairs[1]
 
 
@@ -107,9 +108,9 @@ def test_broken_and_missing_files_are_named(tmp_path: Path) -> None:
     path = shard(tmp_path / "t.parquet", range(3))
     path.write_bytes(path.read_bytes()[:-20])
 
-    with pytest.raises(CorruptShardError, match=r"t\.parquet.*dvc repro"):
+    with pytest.raises(CorruptFileError, match=r"t\.parquet.*dvc repro"):
         Pairs.read([path], None)
-    with pytest.raises(CorruptShardError, match=r"none\.parquet, found none"):
+    with pytest.raises(CorruptFileError, match=r"none\.parquet, found none"):
         Pairs.read([tmp_path / "none.parquet"], None)
     with pytest.raises(ValueError, match="at least one"):
         Pairs.read([], None)

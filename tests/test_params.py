@@ -7,7 +7,8 @@ import pytest
 from ruamel.yaml import YAML
 from source_tree import ROOT
 
-from stage.params import ConfigError, load_params
+from stage.core.errors import ConfigError
+from stage.core.params import load_params
 
 
 def changed(tmp_path: Path, section: str, key: str, value: Any) -> Path:

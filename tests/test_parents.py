@@ -7,7 +7,9 @@ import sys
 
 import psutil
 
-CHILD = "import sys, time; from stage.parents import end_with; end_with(int(sys.argv[1])); print('alive', flush=True); time.sleep(600)"
+CHILD = (
+    "import sys, time; from stage.core.processes import end_with; end_with(int(sys.argv[1])); print('alive', flush=True); time.sleep(600)"
+)
 PARENT = f"""
 import os, subprocess, sys
 child = subprocess.Popen([sys.executable, "-c", {CHILD!r}, str(os.getpid())], stdout=subprocess.PIPE, text=True)

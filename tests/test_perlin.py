@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from stage.params import Perlin, load_params
-from stage.perlin import perlin_mask, perlin_noise
+from stage.core.params import Perlin, load_params
+from stage.synthesis.perlin import perlin_mask, perlin_noise
 
 PARAMS = load_params(Path(__file__).parents[1] / "params.yaml").synthesize.perlin
 PUBLISHED = Perlin(exponents=(0, 5), threshold=0.5, max_components=10**6)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from small_factory import plan_row
 
-from stage.digests import pixel_digest
-from stage.pairs import Pair
-from stage.params import Perlin, load_params
+from stage.core.digests import pixel_digest
+from stage.core.params import Perlin, load_params
+from stage.datasets.pairs import Pair
 from stage.synthesis.placement import Shift, drawn, is_on, mask_of, moved, places_on, sample_mask, trimmed
 from stage.synthesis.rows import PlanRow
 from stage.synthesis.source import Source

@@ -11,9 +11,9 @@ from miniatures import SIZE
 from PIL import Image
 from small_factory import CATEGORY, Factory, build, make_plan
 
+from stage.core.errors import CorruptFileError
+from stage.core.params import Prompts, Synthesize
 from stage.datasets.table import read_catalog
-from stage.pairs import CorruptShardError
-from stage.params import Prompts, Synthesize
 from stage.synthesis.placement import is_on, sample_mask
 from stage.synthesis.rows import PlanRow
 from stage.synthesis.source import Source, read_source
@@ -217,7 +217,7 @@ def test_an_older_catalog_is_answered_with_the_command(factory: Factory, tmp_pat
     table = pq.read_table(factory.catalog).drop_columns(["foreground"])
     pq.write_table(table, tmp_path / "catalog.parquet")
 
-    with pytest.raises(CorruptShardError, match=r"the column foreground .* Run `dvc repro prepare`"):
+    with pytest.raises(CorruptFileError, match=r"the column foreground .* Run `dvc repro prepare`"):
         read_source(tmp_path)
 
 

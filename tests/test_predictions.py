@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from stage.pairs import Pairs, image_cell
-from stage.predictions import write_predictions
+from stage.datasets.pairs import Pairs, image_cell
+from stage.segmentation.evaluation import write_predictions
 
 
 @pytest.fixture

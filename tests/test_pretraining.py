@@ -8,13 +8,14 @@ import torch
 from miniatures import PATCH, SIZE, defect_images, interruptible, small_params
 from torch import nn
 
-from stage.base import load_base
-from stage.crops import cut, window
-from stage.examples import Examples, through_windows
-from stage.params import ConfigError, Crop
-from stage.pretraining import TEXT_LENGTH, PretrainingLoss, WeightAverage, pick, pretrain, small_base, turned
-from stage.progress import Interrupted
-from stage.schedule import NoiseSchedule
+from stage.core.errors import ConfigError
+from stage.core.params import Crop
+from stage.core.progress import Interrupted
+from stage.datasets.windows import cut, window
+from stage.model.base import load_base
+from stage.model.examples import Examples, through_windows
+from stage.model.pretraining import TEXT_LENGTH, PretrainingLoss, WeightAverage, pick, pretrain, small_base, turned
+from stage.model.schedule import NoiseSchedule
 
 CELLS = SIZE // PATCH
 WHOLE = Crop(below=0, defect_share=0.5, smallest=8)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from stage.progress import Interrupted, check_stop, stop_on_signals, track
+from stage.core.progress import Interrupted, check_stop, stop_on_signals, track
 
 
 @pytest.fixture

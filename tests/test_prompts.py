@@ -2,10 +2,10 @@ import pytest
 import torch
 from miniatures import small_base, write_latent_diffusion
 
-from stage.base import load_base
-from stage.params import Prompts
-from stage.prompts import placeholders, prompt, prompts
-from stage.tokens import add_tokens
+from stage.core.params import Prompts
+from stage.model.base import load_base
+from stage.model.prompts import placeholders, prompt, prompts
+from stage.model.tokens import add_tokens
 
 TEMPLATES = Prompts(normal="{category}", defect="{category} {defect}", isolated="isolated {category} {defect}")
 TYPES = ("broken_large", "crack")

@@ -10,12 +10,11 @@ import pandas as pd
 import pytest
 from small_factory import Factory, build
 
-from stage.damage import flipped
-from stage.deaths import IncompleteRunError
-from stage.jobs import Job
-from stage.pairs import CorruptShardError
-from stage.publication import publish_job
-from stage.verification import verify
+from stage.chaos.damage import flipped
+from stage.core.errors import CorruptFileError, IncompleteRunError
+from stage.jobs.job import Job
+from stage.release.publication import publish_job
+from stage.release.verification import verify
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +122,7 @@ def test_a_damaged_batch_is_found_and_made_again(factory: Factory, job: Job, tmp
     expected = publish_job(job.folder, tmp_path / "out")["digest"]
     damage(job.spool.file(job.batches()[1].key))
 
-    with pytest.raises((IncompleteRunError, CorruptShardError), match=r"found 1 missing|batch 1 of .* as it was kept"):
+    with pytest.raises((IncompleteRunError, CorruptFileError), match=r"found 1 missing|batch 1 of .* as it was kept"):
         publish_job(job.folder, tmp_path / "again")
     assert not (tmp_path / "again").exists()
     assert factory.fill(job) == [1]
@@ -138,7 +137,7 @@ def test_a_whole_batch_in_another_ones_place_is_found(factory: Factory, job: Job
     for suffix in (".parquet", ".json"):
         one.with_suffix(suffix).write_bytes(other.with_suffix(suffix).read_bytes())
 
-    with pytest.raises(CorruptShardError, match=r"Expected batch 0 of .* as it was kept"):
+    with pytest.raises(CorruptFileError, match=r"Expected batch 0 of .* as it was kept"):
         publish_job(job.folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

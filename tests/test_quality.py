@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from stage.pairs import Pair
-from stage.quality import judge
+from stage.datasets.pairs import Pair
+from stage.synthesis.quality import judge
 
 GREY = np.full((3, 3, 3), 100, np.uint8)
 CENTRE = np.zeros((3, 3), np.uint8)

@@ -10,17 +10,18 @@ import pytest
 import torch
 from small_factory import Factory, build, make_plan, origin
 
-from stage.base import pixels_to_tensor, tensor_to_pixels
-from stage.checkpoints import load_checkpoint
+from stage.core.digests import pixel_digest
+from stage.datasets.pairs import Pair, decode_image, decode_mask
 from stage.datasets.table import read_catalog
-from stage.diffusion import sample as draw_sample
-from stage.digests import pixel_digest
-from stage.masks import latent_mask, paste_back
-from stage.pairs import Pair, decode_image, decode_mask
-from stage.schedule import CLEAN, Branch, Transition
+from stage.model.base import pixels_to_tensor, tensor_to_pixels
+from stage.model.checkpoints import load_checkpoint
+from stage.model.diffusion import sample as draw_sample
+from stage.model.masks import latent_mask
+from stage.model.schedule import CLEAN, Branch, Transition
 from stage.synthesis.batch import write_batch
+from stage.synthesis.blending import paste_back
+from stage.synthesis.methods.stage import Renderer, RowNoise, moves
 from stage.synthesis.placement import sample_mask
-from stage.synthesis.render import Renderer, RowNoise, moves
 from stage.synthesis.rows import PlanRow
 
 

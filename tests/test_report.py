@@ -13,18 +13,19 @@ from datasets import Features, Value
 from PIL import Image
 from small_factory import origin, publish_rows
 
+from stage.core.errors import CorruptFileError
+from stage.core.params import Params, load_params
+from stage.datasets.pairs import Pair, image_cell, image_features, write_table
 from stage.datasets.rules import GOOD
 from stage.datasets.table import FEATURES
-from stage.pairs import CorruptShardError, Pair, image_cell, image_features, write_table
-from stage.params import Params, load_params
-from stage.quality import judge
 from stage.report.cards import slug
 from stage.report.charts import write_curves
 from stage.report.comparison import Score, macro_average, percent, points, scores, verdict
 from stage.report.pages import write_report
 from stage.report.sheets import Panel, Specimen, contact_sheet, defect_box, stacked
-from stage.samples import sample_row
+from stage.synthesis.quality import judge
 from stage.synthesis.rows import PlanRow
+from stage.synthesis.schema import sample_row
 
 EDGE = 32
 REAL_ONLY = {"iou": 0.5, "acc": 0.625, "miou_with_background": 0.74, "auroc": 0.9, "pro": 0.8, "f1": 0.7, "ap": 0.6}
@@ -376,7 +377,7 @@ def test_corrupt_shards_are_named(tmp_path: Path) -> None:
     [shard] = (tmp_path / "data" / "synthesize" / "fabric" / "shards").iterdir()
     shard.write_bytes(shard.read_bytes()[:100])
 
-    with pytest.raises(CorruptShardError, match=r"Expected Parquet .*hole-.*-00000.parquet.* Delete them and run `dvc repro`"):
+    with pytest.raises(CorruptFileError, match=r"Expected Parquet .*hole-.*-00000.parquet.* Delete them and run `dvc repro`"):
         write_report(tmp_path / "data", tmp_path / "report", demo_params(["fabric"]))
 
 

@@ -26,14 +26,14 @@ PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 # From the bottom up; a module imports only from rows below its own. What is not named here is `stage/` in general.
 NUMBERS = (
-    "stage.params",
-    "stage.progress",
-    "stage.components",
-    "stage.schedule",
-    "stage.masks",
-    "stage.diffusion",
-    "stage.metrics",
-    "stage.pairs",
+    "stage.core.params",
+    "stage.core.progress",
+    "stage.datasets.components",
+    "stage.model.schedule",
+    "stage.model.masks",
+    "stage.model.diffusion",
+    "stage.segmentation.metrics",
+    "stage.datasets.pairs",
 )
 # Where the name to import is not the name to install.
 DISTRIBUTION = {"PIL": "pillow", "cv2": "opencv-python", "yaml": "pyyaml", "sklearn": "scikit-learn", "skimage": "scikit-image"}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from stage.results import SHOWN, collect, read_results, results_table
+from stage.segmentation.results import SHOWN, collect, read_results, results_table
 
 MANIFEST = {"count": 10, "accepted": 8, "rejected": 2, "digest": "d" * 64, "shards": [{"path": "shard-00000.parquet"}]}
 

@@ -18,7 +18,8 @@ from source_tree import ROOT
 
 from flows.owner import is_alive, owner
 from flows.runtime import is_refusal, limit_threads
-from stage.params import ConfigError, load_params
+from stage.core.errors import ConfigError
+from stage.core.params import load_params
 
 PATIENCE_S = 90.0
 PROBE = """

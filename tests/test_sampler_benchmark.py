@@ -6,7 +6,7 @@ import torch
 from benchmarks import sampler
 from benchmarks.accelerator import flops, ldm_flops
 from benchmarks.networks import default_params, demo_generator, ldm_unet, with_values, work
-from stage.adapter import MaskGuidanceAdapter
+from stage.model.adapter import MaskGuidanceAdapter
 
 
 @pytest.fixture(scope="module")

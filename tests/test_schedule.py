@@ -6,7 +6,7 @@ from diffusers import RePaintScheduler
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stage.schedule import (
+from stage.model.schedule import (
     CLEAN,
     NoiseSchedule,
     Transition,

@@ -11,12 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from stage.arms import Arm, Composition, augment, batch_at, composition
-from stage.pairs import Pair
-from stage.params import Segment
-from stage.progress import Interrupted, stop_on_signals
-from stage.segmentation import evaluate_arm, predict, train_segmenter
-from stage.segmenters import build_segmenter
+from stage.core.params import Segment
+from stage.core.progress import Interrupted, stop_on_signals
+from stage.datasets.pairs import Pair
+from stage.segmentation.arms import Arm, Composition, augment, batch_at, composition
+from stage.segmentation.evaluation import evaluate_arm, predict
+from stage.segmentation.segmenters import build_segmenter
+from stage.segmentation.training import train_segmenter
 
 TINY = Segment(
     model="segformer",

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from stage.params import ConfigError, load_params
-from stage.settings import use_data
+from stage.core.errors import ConfigError
+from stage.core.params import load_params
+from stage.core.settings import use_data
 
 ROOT = Path(__file__).parents[1]
 ORIGINAL = (ROOT / "params.yaml").read_text(encoding="utf-8")

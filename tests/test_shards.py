@@ -17,12 +17,13 @@ import pytest
 from PIL import Image
 from small_factory import origin, plan_row, publish_rows
 
+from stage.core.errors import CorruptFileError
+from stage.datasets.pairs import Pair
 from stage.datasets.table import FEATURES as CATALOG_FEATURES
-from stage.pairs import CorruptShardError, Pair
-from stage.published import read_samples, sample_rows
-from stage.samples import FEATURES, SCHEMA, sample_row, write_samples
-from stage.shards import MANIFEST, shard_name, write_manifest, write_shards
+from stage.release.reader import read_samples, sample_rows
+from stage.release.shards import shard_name, write_manifest, write_shards
 from stage.synthesis.rows import Origin, PlanRow, Verdict
+from stage.synthesis.schema import FEATURES, MANIFEST, SCHEMA, sample_row, write_samples
 
 
 def pair(ordinal: int) -> Pair:
@@ -234,11 +235,11 @@ def test_a_truncated_shard_is_named(tmp_path: Path) -> None:
     shard = shards_of(published(tmp_path))[1]
     shard.write_bytes(shard.read_bytes()[:-20])
 
-    with pytest.raises(CorruptShardError, match=r"crack-....-00001\.parquet.*dvc checkout"):
+    with pytest.raises(CorruptFileError, match=r"crack-....-00001\.parquet.*dvc checkout"):
         read_samples(tmp_path, accepted_only=True)
 
 
 def test_missing_samples_are_named(tmp_path: Path) -> None:
     """`stage export` before the first run would end in a traceback."""
-    with pytest.raises(CorruptShardError, match=r"Expected manifest\.json .*, found none\. Run `dvc repro synthesize`"):
+    with pytest.raises(CorruptFileError, match=r"Expected manifest\.json .*, found none\. Run `dvc repro synthesize`"):
         read_samples(tmp_path, accepted_only=True)

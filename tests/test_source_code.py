@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from stage.source_code import closure
+from stage.core.code_digest import closure
 
 ROOT = Path(__file__).parents[1]
 BATCH = "stage.synthesis.batch"
@@ -76,5 +76,19 @@ def test_what_the_renderer_is_built_on() -> None:
     """A module that makes pixels would be forgotten, or one that has nothing to do with them count."""
     modules = closure(BATCH)
 
-    assert {"stage.diffusion", "stage.schedule", "stage.masks", "stage.codec", "stage.synthesis.render", "stage.quality"} <= {*modules}
-    assert not {"stage.params", "stage.progress", "stage.spool", "stage.jobs", "stage.training", "stage.claims"} & {*modules}
+    assert {
+        "stage.model.diffusion",
+        "stage.model.schedule",
+        "stage.model.masks",
+        "stage.model.codec",
+        "stage.synthesis.methods.stage",
+        "stage.synthesis.quality",
+    } <= {*modules}
+    assert not {
+        "stage.core.params",
+        "stage.core.progress",
+        "stage.core.work",
+        "stage.jobs.job",
+        "stage.model.training",
+        "stage.jobs.claims",
+    } & {*modules}

@@ -8,8 +8,8 @@ from types import ModuleType
 
 import pytest
 
-from stage.params import load_params
-from stage.spool import code_digest, publish, spool_folder, work_key
+from stage.core.params import load_params
+from stage.core.work import code_digest, publish, spool_folder, work_key
 
 PARAMS = load_params(Path(__file__).parents[1] / "params.yaml")
 

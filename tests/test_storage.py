@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from small_factory import publish
 
-from stage.damage import flipped
-from stage.digests import folder_digest
-from stage.verification import verify
+from stage.chaos.damage import flipped
+from stage.core.digests import folder_digest
+from stage.release.verification import verify
 
 OUTPUT = "data/synthesize/part"
 MISSING = [name for name in ("dvc_s3", "moto") if importlib.util.find_spec(name) is None]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from stage.schedule import paper_timestep, training_alignment_masks
+from stage.model.schedule import paper_timestep, training_alignment_masks
 
 COUNTS = (125, 250, 500, 1000, 2000, 4000, 8000)
 Values = NDArray[np.float64]

@@ -13,17 +13,17 @@ from miniatures import small_base, small_params
 from scipy import ndimage
 from torch import Tensor, nn
 
-from stage.checkpoints import Checkpoint
-from stage.codec import PatchCodec
-from stage.crops import cut, window
-from stage.digests import pixel_digest
-from stage.generator import Generator
-from stage.masks import latent_mask
-from stage.pairs import Pair
-from stage.params import Params
-from stage.quality import judge
-from stage.schedule import NoiseSchedule
-from stage.synthesis.render import Renderer
+from stage.core.digests import pixel_digest
+from stage.core.params import Params
+from stage.datasets.pairs import Pair
+from stage.datasets.windows import cut, window
+from stage.model.checkpoints import Checkpoint
+from stage.model.codec import PatchCodec
+from stage.model.generator import Generator
+from stage.model.masks import latent_mask
+from stage.model.schedule import NoiseSchedule
+from stage.synthesis.methods.stage import Renderer
+from stage.synthesis.quality import judge
 from stage.synthesis.rows import PlanRow, Verdict
 from stage.synthesis.source import Source
 

@@ -11,17 +11,17 @@ from miniatures import PATCH, SIZE, defect_images, interruptible, small_base, sm
 from safetensors.torch import load_file
 from torch import nn
 
-from stage.augment import turn
-from stage.base import load_base, pixels_to_tensor, tensor_to_pixels
-from stage.device import dtype_of
-from stage.generator import Generator
-from stage.latents import CachedLatents
-from stage.loss import StageLoss
-from stage.params import ConfigError
-from stage.progress import Interrupted
-from stage.schedule import NoiseSchedule
-from stage.tokens import TextConditions
-from stage.training import DefectImages, economise, optimise, train
+from stage.core.device import dtype_of
+from stage.core.errors import ConfigError
+from stage.core.progress import Interrupted
+from stage.datasets.windows import turn
+from stage.model.base import load_base, pixels_to_tensor, tensor_to_pixels
+from stage.model.generator import Generator
+from stage.model.latents import CachedLatents
+from stage.model.loss import StageLoss
+from stage.model.schedule import NoiseSchedule
+from stage.model.tokens import TextConditions
+from stage.model.training import DefectImages, economise, optimise, train
 
 CHANNELS, CELLS = 3 * PATCH**2, SIZE // PATCH
 QUARTER = np.s_[0:8, 0:8]  # a quarter of the image, on whole cells
@@ -318,7 +318,7 @@ def test_killed_training_resumes_to_the_bit(whole, tmp_path):
     calls = EXACT[whole[0]].get("accumulate", 1) * 2  # of the U-Net, an update; the first update's kill would leave nothing to resume
     calls = int(np.random.default_rng().integers(calls + 1, 6 * calls + 1))
     forks = multiprocessing.get_context("forkserver")
-    forks.set_forkserver_preload(["stage.training"])
+    forks.set_forkserver_preload(["stage.model.training"])
     process = forks.Process(target=train_until, args=(whole[0], tmp_path / "state.safetensors", calls, signal.SIGKILL))
     process.start()
     process.join()

@@ -16,11 +16,11 @@ import pytest
 from PIL import Image, PngImagePlugin
 from small_factory import publish
 
-from stage.damage import flipped
-from stage.durable import write_sealed
-from stage.samples import open_writer
-from stage.shards import Tally, data_digest
-from stage.verification import verify
+from stage.chaos.damage import flipped
+from stage.core.durable import write_sealed
+from stage.release.shards import Tally, data_digest
+from stage.release.verification import verify
+from stage.synthesis.schema import open_writer
 
 Rows = list[dict[str, Any]]
 
@@ -267,7 +267,7 @@ def test_a_lost_a_doubled_and_a_moved_sample_are_found(folder: Path, change: Cal
 
 def test_it_needs_no_model() -> None:
     """Whoever receives a data set would have to install networks to check it."""
-    code = "import sys; import stage.verification; print('torch' in sys.modules)"
+    code = "import sys; import stage.release.verification; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
 
     assert done.stdout.strip() == "False"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from transformers import CLIPTokenizer
 
-from stage.digests import folder_digest
-from stage.vocabulary import END, START, tokenizer_of
+from stage.core.digests import folder_digest
+from stage.model.tokens import END, START, tokenizer_of
 
 TEXTS = ("a fabric with a hole", "A washer with a broken_edge", "größe 12")
 

@@ -14,23 +14,23 @@ from typing import NamedTuple
 import psutil
 import pytest
 
-from stage.batches import Spool
-from stage.claims import Owner, holder, take
-from stage.damage import flipped
-from stage.deaths import IncompleteRunError, check_complete, forgive
-from stage.jobs import Job, load_job
-from stage.miniature import Miniature, make_miniature
-from stage.params import ConfigError, load_params
-from stage.planning import make_job
-from stage.presence import held
-from stage.publication import publish_job
-from stage.service import DONE, INCOMPLETE, REFUSED, STOPPED, serve
-from stage.worker import MachineError, Rules, Worker, drain
+from stage.chaos.damage import flipped
+from stage.chaos.miniature import Miniature, make_miniature
+from stage.core.errors import ConfigError, IncompleteRunError, MachineError
+from stage.core.params import load_params
+from stage.jobs.claims import Owner, holder, take
+from stage.jobs.failures import check_complete, forgive
+from stage.jobs.heartbeat import held
+from stage.jobs.job import Job, load_job
+from stage.jobs.planning import make_job
+from stage.jobs.store import Spool
+from stage.jobs.worker import DONE, INCOMPLETE, REFUSED, STOPPED, Rules, Worker, drain, serve
+from stage.release.publication import publish_job
 
 ELSEWHERE = "another machine"
 COUNT, BATCH = 12, 4  # samples per defect type, of which there are two
 PROCESSES = get_context("forkserver")  # pays for the imports once
-PROCESSES.set_forkserver_preload(["stage.service"])
+PROCESSES.set_forkserver_preload(["stage.jobs.worker"])
 PATIENCE_S = 120
 
 
@@ -195,7 +195,7 @@ def test_what_killed_a_worker_comes_last(job: Job, begin: Begin) -> None:
 
 def test_a_worker_that_can_make_nothing_gives_up(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """One sick machine would set aside what all others could have made."""
-    monkeypatch.setattr("stage.worker.IN_A_ROW", 4)
+    monkeypatch.setattr("stage.jobs.worker.IN_A_ROW", 4)
     worker = Worker(job, "cpu", Rules(lease_s=60, max_deaths=3))
     worker.source = worker.source._replace(backgrounds={})
 

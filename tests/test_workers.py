@@ -16,11 +16,11 @@ import pytest
 import yaml
 from source_tree import ROOT
 
-from stage.batches import Spool
-from stage.jobs import Job, load_job
-from stage.miniature import make_miniature
-from stage.params import Execution, load_params
-from stage.planning import make_job
+from stage.chaos.miniature import make_miniature
+from stage.core.params import Execution, load_params
+from stage.jobs.job import Job, load_job
+from stage.jobs.planning import make_job
+from stage.jobs.store import Spool
 
 PROBE = """
 import sys
@@ -28,7 +28,7 @@ from pathlib import Path
 from prefect import flow
 from flows.runtime import run
 from flows.workers import make_all
-from stage.params import load_params
+from stage.core.params import load_params
 
 @flow(name="probe")
 def probe(job: str) -> None:

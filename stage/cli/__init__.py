@@ -5,6 +5,7 @@ import sys
 import typer
 
 from stage.cli import data, results, work
+from stage.core.errors import Refusal
 
 app = typer.Typer(help="STAGE, a data factory for industrial anomaly synthesis.", no_args_is_help=True, pretty_exceptions_enable=False)
 for verbs in (data.verbs, results.verbs, work.verbs):
@@ -15,5 +16,5 @@ def main() -> None:
     """Run a verb; bad input ends in its message, not in a traceback."""
     try:
         app()
-    except (ValueError, OSError) as error:
+    except Refusal as error:
         sys.exit(str(error))

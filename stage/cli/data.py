@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from stage.cli.terminal import DATA, Categories, chosen
-from stage.params import load_params
+from stage.core.params import load_params
 
 verbs = typer.Typer()
 
@@ -18,8 +18,8 @@ def use_data(
     licence: Annotated[str, typer.Option(help="Licence of the images; it travels with every sample.")] = "unknown",
 ) -> None:
     """Point params.yaml at a data set; `git checkout params.yaml` goes back to the demo."""
+    from stage.core.settings import use_data as write
     from stage.datasets.layouts import detect_layout
-    from stage.settings import use_data as write
 
     layout, found = detect_layout(folder)
     taken = chosen(categories, found, folder)
@@ -30,7 +30,7 @@ def use_data(
 @verbs.command()
 def demo_data(folder: Annotated[Path, typer.Argument(help="Where to draw it.")]) -> None:
     """Draw the demo data set, to look at it or to use it elsewhere."""
-    from stage.datasets.demo import write_demo
+    from stage.datasets.demo.dataset import write_demo
 
     write_demo(folder, load_params().seed)
 
@@ -41,7 +41,7 @@ def export(
     categories: Categories = None,
 ) -> None:
     """Write the published samples as PNG files in MVTec AD's layout."""
-    from stage.export import export_mvtec
+    from stage.release.export import export_mvtec
 
     for category in chosen(categories, load_params().categories):
         count = export_mvtec(DATA, category, output)

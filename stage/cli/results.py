@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from stage.cli.terminal import DATA, AsJson, say_json
-from stage.params import load_params
+from stage.core.params import load_params
 
 verbs = typer.Typer()
 
@@ -15,7 +15,7 @@ verbs = typer.Typer()
 @verbs.command()
 def results(*, as_json: AsJson = False) -> None:
     """Show the metrics of the last `dvc repro`."""
-    from stage.results import read_results, results_table
+    from stage.segmentation.results import read_results, results_table
 
     values = read_results(DATA)
     say_json(values) if as_json else Console().print(results_table(values))
@@ -28,13 +28,13 @@ def ablation(
     check: Annotated[bool, typer.Option("--check", help="Only say whether the configurations fit params.yaml.")] = False,
 ) -> None:
     """Show what `make ablation` found, and draw its bars."""
-    from stage.ablations import load_configurations, variants
+    from stage.ablation.configurations import load_configurations, variants
 
     if check:  # before the first of many hours, not after the last
         variants(load_params(), load_configurations())
         return
-    from stage.ablation_results import ablation_table, read_ablations
-    from stage.report.ablation import draw_ablation
+    from stage.ablation.pictures import draw_ablation
+    from stage.ablation.results import ablation_table, read_ablations
 
     groups = read_ablations(DATA, load_params().categories)
     Console().print(ablation_table(groups))

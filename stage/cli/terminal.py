@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from stage.core.errors import Refusal
+
 DATA = Path("data")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Categories = Annotated[list[str] | None, typer.Option("--category", help="Only these; may be given several times.")]
@@ -15,7 +17,7 @@ Categories = Annotated[list[str] | None, typer.Option("--category", help="Only t
 def chosen(asked: Sequence[str] | None, known: Sequence[str], place: Path = Path("params.yaml")) -> list[str]:
     """The categories asked for, each once, or all that are known; a ValueError that names those of `place` where one is not among them."""
     if unknown := sorted({*(asked or ())} - {*known}):
-        raise ValueError(f"Expected categories among {', '.join(known)}, found {', '.join(unknown)} after --category. Look into {place}.")
+        raise Refusal(f"Expected categories among {', '.join(known)}, found {', '.join(unknown)} after --category. Look into {place}.")
     return list(dict.fromkeys(asked or known))
 
 

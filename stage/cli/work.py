@@ -7,7 +7,8 @@ import typer
 from rich.console import Console
 
 from stage.cli.terminal import DATA, AsJson, Categories, chosen, say_json
-from stage.params import load_params
+from stage.core.errors import Refusal
+from stage.core.params import load_params
 
 verbs = typer.Typer()
 
@@ -20,7 +21,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Plan the samples of trained categories and print each job's folder; refuse where the disk cannot hold them all."""
-    from stage.forecast import check_disk, forecasts
+    from stage.jobs.forecast import check_disk, forecasts
 
     params = load_params()
     found = forecasts(chosen(categories, params.categories), params, DATA, measure=measure)
@@ -40,10 +41,10 @@ def worker(
 ) -> None:
     """Make what is left of a job, beside any number of other workers: exit status 0 when nothing is left, 130 when asked to stop."""
     if parent is not None:
-        from stage.parents import end_with
+        from stage.core.processes import end_with
 
         end_with(parent)
-    from stage.service import serve
+    from stage.jobs.worker import serve
 
     raise typer.Exit(serve(job, lambda: load_params().execution))
 
@@ -56,8 +57,8 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Check published samples against their manifest, digests and plan, without any model; exit status 1 where something is wrong."""
-    from stage.progress import track
-    from stage.verification import verify as problems_of
+    from stage.core.progress import track
+    from stage.release.verification import verify as problems_of
 
     places = folders or [DATA / "synthesize" / name for name in chosen(categories, load_params().categories)]
     checked = track(places, total=len(places), label="verify")
@@ -68,7 +69,7 @@ def verify(
         for place, problem in problems:
             typer.echo(f"{place / problem.where}: {problem.what}")
     if problems:
-        raise ValueError(
+        raise Refusal(
             f"Expected published samples as they were made, found {len(problems)} problem(s). Run `dvc checkout --force synthesize` for "
             "what was published last, or `dvc repro synthesize` to make it again."
         )
@@ -83,8 +84,8 @@ def gc(
     as_json: AsJson = False,
 ) -> None:
     """Remove from .spool the jobs and batches that no parameters of today want, nor those of the ablation."""
-    from stage.batches import Spool
-    from stage.collection import collect, sums, wanted_today
+    from stage.jobs.gc import collect, sums, wanted_today
+    from stage.jobs.store import Spool
 
     params = load_params()
     found = collect(Spool(), wanted_today(params), lease_s=params.execution.lease_s, dry_run=dry_run)
@@ -105,8 +106,8 @@ def chaos(
     as_json: AsJson = False,
 ) -> None:
     """Kill, cut, flip and fill while small samples are made on this machine, and say whether anything was lost."""
-    from stage.chaos import chaos as injected
-    from stage.chaos import chaos_table, check_outcomes
+    from stage.chaos.kit import chaos as injected
+    from stage.chaos.kit import chaos_table, check_outcomes
 
     outcomes = injected(folder, load_params(), times=times, seed=seed)
     say_json([outcome._asdict() for outcome in outcomes]) if as_json else Console().print(chaos_table(outcomes))

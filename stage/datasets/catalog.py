@@ -8,18 +8,18 @@ from pathlib import Path
 import pandas as pd
 from rich.table import Table
 
+from stage.core.errors import DataError
+from stage.core.params import FolderRule, Prepare
+from stage.core.progress import track
 from stage.datasets.entries import Entry, read_entry
 from stage.datasets.folder import find
 from stage.datasets.foreground import whole
 from stage.datasets.groups import read_groups
-from stage.datasets.images import DataError
 from stage.datasets.layouts import data_root, rule_of
+from stage.datasets.pairs import write_table
 from stage.datasets.rules import GOOD
 from stage.datasets.split import divide
 from stage.datasets.table import FEATURES
-from stage.pairs import write_table
-from stage.params import FolderRule, Prepare
-from stage.progress import track
 
 COUNTS = ("accepted", "train", "test", "set_aside", "groups", "noted")
 

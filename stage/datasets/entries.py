@@ -6,14 +6,15 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from stage.core.errors import DataError
+from stage.core.params import Prepare
 from stage.datasets.folder import Found
 from stage.datasets.foreground import Outline
-from stage.datasets.images import DataError, Raster, check_size, read_image, read_mask
+from stage.datasets.images import Raster, check_size, read_image, read_mask
 from stage.datasets.outlines import outline_of
+from stage.datasets.pairs import image_cell
 from stage.datasets.resize import resize_image, resize_mask
 from stage.datasets.rules import GOOD
-from stage.pairs import image_cell
-from stage.params import Prepare
 
 Cell = dict[str, bytes | None]
 OF_ACCEPTED = ("image", "mask", "foreground", "foreground_strategy", "foreground_note", "foreground_coverage")

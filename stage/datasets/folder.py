@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from stage.datasets.images import DataError
+from stage.core.errors import DataError
+from stage.core.params import FolderRule
 from stage.datasets.rules import GOOD, Expressions, Place, compile_rule
-from stage.params import FolderRule
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".mpo", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".webp", ".pbm", ".pgm", ".ppm", ".jp2"}
 Key = tuple[str, str]

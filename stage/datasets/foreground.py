@@ -12,8 +12,8 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu, threshold_triangle
 from skimage.morphology import disk
 
-from stage.components import components
-from stage.params import Foreground
+from stage.core.params import Foreground
+from stage.datasets.components import components
 
 CHANNELS = {"red": 0, "green": 1, "blue": 2}
 LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue; ITU-R BT.601, as Pillow's mode L

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from stage.datasets.images import DataError
+from stage.core.errors import DataError
 
 COLUMNS = ("file", "group")
 

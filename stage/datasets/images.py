@@ -14,14 +14,12 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from stage.core.errors import DataError
+
 # Left out on purpose: EPS starts Ghostscript, and no camera writes the rest.
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP", "PPM", "JPEG2000")
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, TypeError, OverflowError, RuntimeError)
 LABEL_VALUES = 2  # a mask of at most so many values, all dark, holds labels and not grey levels
-
-
-class DataError(ValueError):
-    """Image data that cannot be used; the message is the reason that a user reads."""
 
 
 class Raster(NamedTuple):

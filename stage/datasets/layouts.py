@@ -3,13 +3,30 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from stage.datasets import btad, mvtec
-from stage.datasets.images import DataError
+from stage.core.errors import DataError
+from stage.core.params import FolderRule, Prepare
 from stage.datasets.rules import check_rule
-from stage.params import FolderRule, Prepare
 
-FOLDERS = {"mvtec": mvtec.FOLDERS, "btad": btad.FOLDERS}
-RULES = {"mvtec": mvtec.RULE, "btad": btad.RULE, "demo": mvtec.RULE}
+MVTEC = FolderRule(
+    normal="{category}/train/good/{name}.*",
+    test_normal="{category}/test/good/{name}.*",
+    image="{category}/test/{defect}/{name}.*",
+    mask="{category}/ground_truth/{defect}/{name}_mask.*",
+    groups="{category}/groups.csv",
+    foreground="{category}/foreground/{name}.*",
+)
+"""MVTec AD (Bergmann et al., CVPR 2019), whose layout many other data sets use; `groups` and `foreground` are ours, where a user adds them."""
+BTAD = FolderRule(
+    normal="{category}/train/ok/{name}.*",
+    test_normal="{category}/test/ok/{name}.*",
+    image="{category}/test/ko/{name}.*",
+    mask="{category}/ground_truth/ko/{name}.*",
+    groups="{category}/groups.csv",
+    foreground="{category}/foreground/{name}.*",
+)
+"""BTAD (Mishra et al., ISIE 2021): one defect type, which the paper calls `damaged`."""
+FOLDERS = {"mvtec": ("train/good", "test"), "btad": ("train/ok", "test/ko")}  # of a category, by which its layout is recognised
+RULES = {"mvtec": MVTEC, "btad": BTAD, "demo": MVTEC}
 
 
 def detect_layout(root: Path) -> tuple[str, list[str]]:

@@ -4,12 +4,13 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from stage.core.errors import DataError
+from stage.core.params import Prepare
 from stage.datasets.folder import Found
 from stage.datasets.foreground import Outline, checked, foreground
-from stage.datasets.images import DataError, check_size, read_mask
+from stage.datasets.images import check_size, read_mask
 from stage.datasets.resize import resize_mask
 from stage.datasets.rules import GOOD
-from stage.params import Prepare
 
 
 def outline_of(found: Found, root: Path, params: Prepare, image: np.ndarray, shape: tuple[int, int]) -> Outline | None:

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from stage.components import components
+from stage.datasets.components import components
 
 
 def resize_image(pixels: np.ndarray, size: int) -> np.ndarray:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from stage.params import ConfigError, FolderRule
+from stage.core.errors import ConfigError
+from stage.core.params import FolderRule
 
 ROLES = ("foreground", "normal", "test_normal", "mask", "image")  # the first that fits decides: normal images win over {defect}
 NORMAL = ("foreground", "normal", "test_normal")  # the roles of what belongs to normal images

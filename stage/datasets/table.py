@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 from datasets import Features, Value
 from datasets import Image as ImageFeature
 
-from stage.datasets.images import DataError
-from stage.pairs import image_features
+from stage.core.errors import DataError
+from stage.datasets.pairs import image_features
 
 TEXTS = ("category", "defect", "source_split", "split", "image_path", "image_sha256", "mask_path", "mask_sha256")
 SIZES = ("width", "height", "defect_area", "prepared_area")

@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 from PIL import Image
 
-from stage.pairs import CorruptShardError, decode_image
-from stage.published import shard_paths
+from stage.core.errors import CorruptFileError, Refusal
+from stage.datasets.pairs import decode_image
+from stage.release.reader import shard_paths
 from stage.report.sheets import Panel, Specimen, enlargement
 
 Row = dict[str, Any]
@@ -103,18 +104,18 @@ def catalog(data: Path, category: str) -> Path:
 
 
 def decode(cell: Cell) -> Image.Image:
-    """The RGB picture in a Parquet cell; raises CorruptShardError."""
+    """The RGB picture in a Parquet cell; raises CorruptFileError."""
     return Image.fromarray(decode_image(cell["bytes"]))
 
 
 def read_rows(paths: Sequence[Path], columns: Sequence[str], where: pc.Expression | None = None) -> list[Row]:
-    """Those rows of Parquet files that satisfy `where`; raises CorruptShardError."""
+    """Those rows of Parquet files that satisfy `where`; raises CorruptFileError."""
     files = [str(_existing(path)) for path in paths]
     try:
         return pads.dataset(files).to_table(columns=list(columns), filter=where).to_pylist()
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise CorruptShardError(
+        raise CorruptFileError(
             f"Expected Parquet with the columns {', '.join(columns)} in {files[0]} and what lies beside it, found files that cannot be "
             f"read so: {reason} Delete them and run `dvc repro`."
         ) from None
@@ -126,7 +127,7 @@ def _among(column: str, values: Sequence[str]) -> pc.Expression:
 
 def _existing(path: Path) -> Path:
     if not path.is_file():
-        raise FileNotFoundError(f"Expected {path} for the report, found no such file. Run `dvc repro`, which makes it before the report.")
+        raise Refusal(f"Expected {path} for the report, found no such file. Run `dvc repro`, which makes it before the report.")
     return path
 
 

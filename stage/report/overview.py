@@ -5,6 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from stage.core.errors import Refusal
 from stage.report.artefacts import outcomes, synthetic_specimens
 from stage.report.sheets import contact_sheet, stacked
 
@@ -17,5 +18,5 @@ def overview(data: Path, categories: Sequence[str], count: int) -> Image.Image:
         for category, defect in types
     ]
     if not sheets:
-        raise ValueError(f"Expected accepted samples under {data / 'synthesize'}, found none. Run `dvc repro` first.")
+        raise Refusal(f"Expected accepted samples under {data / 'synthesize'}, found none. Run `dvc repro` first.")
     return stacked(sheets)

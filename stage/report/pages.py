@@ -8,8 +8,9 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from stage.core.durable import replace_folder
+from stage.core.params import Params
 from stage.datasets.rules import GOOD
-from stage.params import Params
 from stage.report import artefacts, comparison, provenance
 from stage.report.cards import Card, slug, write_cards
 from stage.report.charts import Curve, write_curves
@@ -47,16 +48,14 @@ class CategoryView:
 def write_report(data: Path, output: Path, params: Params) -> None:
     """Write the report on what lies under `data` to the folder `output`, which is replaced as a whole or left as it was.
 
-    FileNotFoundError names an artefact that is missing.
+    A Refusal names an artefact that is missing.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as folder:
-        draft, former = Path(folder) / "draft", Path(folder) / "former"
+        draft = Path(folder) / "draft"
         draft.mkdir()
         _write_pages(data, draft, params)
-        if output.exists():
-            output.rename(former)
-        draft.rename(output)
+        replace_folder(draft, output)
 
 
 def _write_pages(data: Path, root: Path, params: Params) -> None:

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from stage.core.errors import Refusal
+
 Box = tuple[int, int, int, int]  # left, top, right, bottom, px; right and bottom are outside
 
 SMALLEST_CROP = 12  # px; a defect of three pixels is still shown with its surroundings
@@ -45,7 +47,7 @@ def enlargement(label: str, image: Image.Image, mask: Image.Image) -> tuple[Pane
 def contact_sheet(specimens: Sequence[Specimen], *, title: str = "", per_row: int = 2, tile: int = 192) -> Image.Image:
     """An RGB sheet of specimens that have the same panels, `per_row` side by side under labelled columns, `tile` px a picture."""
     if not specimens:
-        raise ValueError("Expected at least one specimen for a contact sheet, found none. Synthesize samples of this defect type first.")
+        raise Refusal("Expected at least one specimen for a contact sheet, found none. Synthesize samples of this defect type first.")
     labels = [panel.label for panel in specimens[0].panels]
     per_row = min(per_row, len(specimens))
     group_width = len(labels) * (tile + GAP) - GAP

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from stage.params import Synthesize
-from stage.quality import judge
-from stage.samples import sample_row, write_samples
-from stage.synthesis.render import Renderer
+from stage.core.params import Synthesize
+from stage.synthesis.methods.stage import Renderer
+from stage.synthesis.quality import judge
 from stage.synthesis.rows import Origin, PlanRow
+from stage.synthesis.schema import sample_row, write_samples
 from stage.synthesis.source import Source
 
 

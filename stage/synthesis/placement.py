@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 from skimage.measure import block_reduce
 
-from stage.augment import turn
-from stage.components import components
-from stage.digests import pixel_digest
-from stage.masks import bounding_box
-from stage.params import Perlin
-from stage.perlin import perlin_mask
+from stage.core.digests import pixel_digest
+from stage.core.errors import CorruptFileError
+from stage.core.params import Perlin
+from stage.datasets.components import bounding_box, components
+from stage.datasets.windows import turn
+from stage.synthesis.perlin import perlin_mask
 from stage.synthesis.rows import PlanRow
 from stage.synthesis.source import Source
 
@@ -37,7 +37,7 @@ def sample_mask(row: PlanRow, source: Source, perlin: Perlin) -> Mask:
     """The mask of a plan row, always the same. Raises ValueError where it is not the one that was planned."""
     mask = mask_of(row, source, perlin)
     if pixel_digest(mask) != row.mask_digest:
-        raise ValueError(
+        raise CorruptFileError(
             f"Expected the planned mask {row.mask_digest[:12]} of {row.sample_id}, found {pixel_digest(mask)[:12]}: its sources or "
             "synthesize.perlin have changed since. Run `dvc repro synthesize`."
         )

@@ -5,10 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stage.augment import turn
-from stage.digests import pixel_digest
-from stage.params import Perlin
-from stage.seeds import derived_seed
+from stage.core.digests import derived_seed, pixel_digest
+from stage.core.params import Perlin
+from stage.datasets.windows import turn
 from stage.synthesis.placement import Mask, Places, Shift, is_on, mask_of, moved, places_on, trimmed
 from stage.synthesis.rows import PlanRow
 from stage.synthesis.source import Source

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from stage.augment import TURNS
-from stage.params import Prompts, Synthesize
-from stage.prompts import prompts
-from stage.seeds import derived_seed
+from stage.core.digests import derived_seed
+from stage.core.params import Prompts, Synthesize
+from stage.datasets.windows import TURNS
+from stage.model.prompts import prompts
 from stage.synthesis.placer import Placer
 from stage.synthesis.rows import PlanRow
 from stage.synthesis.source import Source

@@ -7,8 +7,9 @@ from typing import Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from stage.examples import CATALOG, column, pairs_of
-from stage.pairs import CorruptShardError, Pair, decode_mask
+from stage.core.errors import CorruptFileError
+from stage.datasets.examples import CATALOG, column, pairs_of
+from stage.datasets.pairs import Pair, decode_mask
 
 Pixels = TypeVar("Pixels", Pair, NDArray[np.uint8])
 
@@ -42,10 +43,10 @@ class Decoded(Mapping[str, Pixels], Generic[Pixels]):
 
 
 def read_source(folder: Path) -> Source:
-    """The training images of a prepared category, `data/prepare/<category>`: nothing of the test. Raises CorruptShardError."""
+    """The training images of a prepared category, `data/prepare/<category>`: nothing of the test. Raises CorruptFileError."""
     normal, defective = (pairs_of(folder, "train", good=good) for good in (True, False))
     if "foreground" not in normal.table.column_names:
-        raise CorruptShardError(f"Expected the column foreground in {folder / CATALOG}, found an older catalog. Run `dvc repro prepare`.")
+        raise CorruptFileError(f"Expected the column foreground in {folder / CATALOG}, found an older catalog. Run `dvc repro prepare`.")
     images = column(normal, "image_sha256")
     cells = normal.table["foreground"]
     return Source(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stage.params import Prepare, load_params
+from stage.core.params import Prepare, load_params
 
 HEIGHT, WIDTH = 24, 32
 Draw = Callable[..., Path]

@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from stage.core.errors import DataError
+from stage.core.params import Prepare
 from stage.datasets.catalog import prepare, summary_table
-from stage.datasets.images import DataError
+from stage.datasets.pairs import Pairs, decode_mask
 from stage.datasets.table import read_catalog
-from stage.pairs import Pairs, decode_mask
-from stage.params import Prepare
 
 CRACK, MASK = "test/crack/001.png", "ground_truth/crack/001_mask.png"
 

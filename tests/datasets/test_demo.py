@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_dilation, label
 
-from stage.datasets.demo import Photograph, draw, write_demo
-from stage.datasets.demo_washer import draw_washer
+from stage.datasets.demo.dataset import Photograph, draw, write_demo
+from stage.datasets.demo.washer import draw_washer
 
 SEED = 20261122
 DEFECTS = [("fabric", "stain"), ("fabric", "pinhole"), ("washer", "scratch"), ("washer", "chip")]

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from stage.core.errors import DataError
+from stage.core.params import FolderRule
 from stage.datasets.folder import Found, find
-from stage.datasets.images import DataError
-from stage.datasets.mvtec import RULE
-from stage.params import FolderRule
+from stage.datasets.layouts import MVTEC as RULE
 
 
 def reasons(root: Path, rule: FolderRule = RULE) -> dict[str, str]:

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stage.datasets.demo import draw
-from stage.datasets.demo_washer import draw_washer
+from stage.core.params import Foreground, load_params
+from stage.datasets.demo.dataset import draw
+from stage.datasets.demo.washer import draw_washer
 from stage.datasets.foreground import channel, foreground
 from stage.datasets.resize import resize_image, resize_mask
-from stage.params import Foreground, load_params
 
 SIDE = 64
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from stage.core.errors import DataError
 from stage.datasets.groups import read_groups
-from stage.datasets.images import DataError
 
 IMAGES = ["part/good/1.png", "part/crack/1.png", "part/crack/2.png"]
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stage.datasets.images import DataError, read_image, read_mask
+from stage.core.errors import DataError
+from stage.datasets.images import read_image, read_mask
 
 GREY = np.array([[0, 60, 128], [200, 254, 255]], np.uint8)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stage.datasets.images import DataError
+from stage.core.errors import DataError
 from stage.datasets.layouts import data_root, detect_layout
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from stage.core.params import FolderRule, Prepare, load_params
 from stage.datasets.catalog import prepare
 from stage.datasets.foreground import foreground
 from stage.datasets.images import read_image
 from stage.datasets.resize import resize_image
 from stage.datasets.table import read_catalog
-from stage.params import FolderRule, Prepare, load_params
 
 SHARED = Path(os.environ.get("STAGE_SHARED_DATA", Path(__file__).parents[3] / "shared/data"))
 TILE = FolderRule(

@@ -2,9 +2,10 @@
 
 import pytest
 
-from stage.datasets.mvtec import RULE
+from stage.core.errors import ConfigError
+from stage.core.params import FolderRule
+from stage.datasets.layouts import MVTEC as RULE
 from stage.datasets.rules import Place, check_rule, compile_rule
-from stage.params import ConfigError, FolderRule
 
 TILE = FolderRule(
     normal="MT_Free/Imgs/{name}.jpg",

@@ -1,0 +1,1 @@
+"""The configurations of the paper's Fig. 6: what each changes, and what came of it."""

@@ -1,0 +1,102 @@
+"""The configurations of the paper's Fig. 6, as differences from params.yaml."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Annotated, Any
+
+import pyarrow.compute as pc
+import yaml
+from datasets import Features, Value
+from pydantic import Field, TypeAdapter, ValidationError
+
+from stage.core.errors import ConfigError
+from stage.core.params import Params, Section
+from stage.datasets.pairs import Pairs, write_table
+from stage.release.reader import shard_paths
+from stage.synthesis.schema import FEATURES
+
+CONFIGURATIONS = Path("ablation/configurations.yaml")
+RESULTS, SPECIMENS = "ablations.json", "specimens.parquet"  # what `ablate` publishes of a category
+SHOWN = 8  # samples per defect type among the specimens of every configuration
+
+
+class Configuration(Section):
+    """One bar of a group: `name` is fit to be a folder, `overrides` has dotted keys of params.yaml."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    label: Annotated[str, Field(min_length=1)]
+    overrides: dict[str, Any]
+
+
+def load_configurations(path: Path = CONFIGURATIONS) -> list[Configuration]:
+    """The configurations in the file's order; a ConfigError names everything that is wrong with them."""
+    try:
+        found = TypeAdapter(list[Configuration]).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise ConfigError(f"Expected the configurations to compare at {path}, found no such file. Run from the project's root.") from None
+    except (yaml.YAMLError, UnicodeDecodeError, ValidationError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"Expected a list of name, label and overrides in UTF-8 in {path}, found: {reason}. Correct it there.") from None
+    if not found:
+        raise ConfigError(f"Expected at least one configuration in {path}, found an empty list. Add one there.")
+    for key, values in {"name": [one.name for one in found], "label": [one.label for one in found]}.items():
+        if repeated := {value for value in values if values.count(value) > 1}:
+            raise ConfigError(f"Expected every configuration's {key} once in {path}, found {_listed(repeated)} repeated. Rename one there.")
+    return found
+
+
+def variants(params: Params, configurations: Sequence[Configuration]) -> list[tuple[Configuration, Params]]:
+    """Every configuration with its parameters; a ConfigError where two come out the same, since their bars would say nothing."""
+    made = [(configuration, variant(params, configuration)) for configuration in configurations]
+    for (one, values), (other, others) in combinations(made, 2):
+        if (values.method, values.train, values.synthesize) == (others.method, others.train, others.synthesize):
+            raise ConfigError(
+                f"Expected different configurations, found {one.label!r} and {other.label!r} of {CONFIGURATIONS} to be the same with "
+                "params.yaml as it is. Switch on there what the ablation is to switch off: method.adapters true, method.alignment "
+                "scheduled, some synthesize.graded_intervals, and another synthesize.known_region than `fresh`."
+            )
+    return made
+
+
+def variant(params: Params, configuration: Configuration) -> Params:
+    """The parameters with the overrides in place, named after the configuration; `params` itself where there is none."""
+    if not configuration.overrides:
+        return params
+    open_to_change = {"method": params.method, "train": params.train, "synthesize": params.synthesize}
+    values = {name: section.model_dump() for name, section in open_to_change.items()}
+    for key, value in configuration.overrides.items():
+        _set(values, key, value)
+    changed = params.model_copy(update={"name": f"{params.name} {configuration.name}", **values})
+    try:
+        return Params.model_validate(vars(changed))  # copying alone checks nothing
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
+        raise ConfigError(
+            f"Expected values that params.yaml could have, found {problems} in the overrides of {configuration.name!r}. "
+            f"Correct them in {CONFIGURATIONS}."
+        ) from None
+
+
+def write_specimens(samples: Mapping[str, Path], path: Path) -> None:
+    """The first SHOWN samples of every defect type, accepted or not, of every configuration's folder: the same plan rows under all."""
+    first = {name: Pairs.read(shard_paths(folder), pc.field("ordinal") < SHOWN).table for name, folder in samples.items()}
+    rows = ({**row, "configuration": name} for name, table in first.items() for row in table.to_pylist())
+    write_table(rows, Features({**FEATURES, "configuration": Value("string")}), path)
+
+
+def _set(values: dict[str, Any], key: str, value: object) -> None:
+    """Replace what is at a dotted key; a ConfigError where nothing is."""
+    *path, last = key.split(".")
+    place: Any = values
+    for part in path:
+        place = place.get(part) if isinstance(place, dict) else None
+    if not path or not isinstance(place, dict) or last not in place:
+        raise ConfigError(
+            f"Expected an override of a key below {_listed(values)} in params.yaml, found {key!r} in {CONFIGURATIONS}. Correct the key there."
+        )
+    place[last] = value
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))

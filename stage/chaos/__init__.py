@@ -1,0 +1,1 @@
+"""Fault injection on a throwaway run: kills, damaged files, full disks."""

@@ -1,0 +1,131 @@
+"""Harm that `stage chaos` does to files and disks: damaged, full, and with locks that nobody holds."""
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from stage.chaos.processes import end
+from stage.chaos.small_disk import PAGE, limit_files, mount_small_disk
+from stage.chaos.trials import LEASE_S, OUTPUT, Harm, Trial
+from stage.core.errors import MachineError
+from stage.jobs.claims import Owner, is_alive
+
+
+class Disk(NamedTuple):
+    """A folder that may lie on a disk of its own, the files to be written there, and the error that is told when it is full."""
+
+    folder: str
+    files: str
+    error: type[Exception]
+
+
+DISKS = {
+    "batch": Disk("spool/batches", "*/*.parquet", MachineError),
+    "publication": Disk(str(OUTPUT.parent), "*/shards/*", OSError),
+}
+FILES = {
+    "batch in the spool": "spool/batches/*/*.parquet",
+    "sidecar in the spool": "spool/batches/*/*.json",
+    "job": "spool/jobs/*/[!.]*.*",
+    "published shard": f"{OUTPUT}/shards/*",
+    "published table": f"{OUTPUT}/*.parquet",
+    "manifest": f"{OUTPUT}/manifest.json",
+}
+STALE: dict[str, Callable[[Owner], Owner | None]] = {
+    "of a process that is gone": lambda here: here._replace(started=here.started - 1000),
+    "from before a restart": lambda here: here._replace(world="earlier"),
+    "of a silent machine": lambda here: here._replace(host="elsewhere"),
+    "half written": lambda _: None,
+}
+
+
+def fill(place: str) -> Harm:
+    """A disk has no room for the smallest of its files; that must be said, and no batch be blamed."""
+    disk = DISKS[place]
+
+    def harm(trial: Trial) -> bool:
+        shutil.rmtree(trial.output, ignore_errors=True)
+        pages = trial.random.integers((_smallest(trial, disk) - 1) // PAGE + 1)
+        status = end(trial.start(limit=partial(mount_small_disk, trial.root / disk.folder, int(pages))))
+        told, _, error = _last_line(trial).partition(": ")
+        is_told = told == disk.error.__name__ and f"[Errno {errno.ENOSPC}]" in error
+        return status == 1 and is_told and not [*trial.job.folder.glob("deaths/*/*")] and not trial.is_complete()
+
+    return harm
+
+
+def refuse(place: str) -> Harm:
+    """No file can be written to its end, of those that are as large as the smallest; the log, which is one, goes nowhere."""
+
+    def harm(trial: Trial) -> bool:
+        shutil.rmtree(trial.output, ignore_errors=True)
+        limit = partial(limit_files, int(trial.random.integers(_smallest(trial, DISKS[place]))))
+        return end(trial.start(limit=limit, log=Path(os.devnull))) == 1 and not trial.is_complete()
+
+    return harm
+
+
+def leave_locks(kind: str) -> Harm:
+    """Every batch is claimed, by nobody who lives; a worker must not wait for them."""
+
+    def harm(trial: Trial) -> bool:
+        job = trial.job
+        claims = [job.claim(batch.number) for batch in job.batches()]
+        for claim in claims:
+            write_claim(claim, STALE[kind](Owner.here()))
+        return not any(is_alive(claim, lease_s=LEASE_S) for claim in claims) and end(trial.start()) == 0
+
+    return harm
+
+
+def truncate(place: str) -> Harm:
+    """A file ends early, anywhere."""
+    return _damage(FILES[place], lambda content, bit: content[: bit // 8])
+
+
+def flip(place: str) -> Harm:
+    """One bit of a file is another, any one."""
+    return _damage(FILES[place], flipped)
+
+
+def flipped(content: bytes, bit: int) -> bytes:
+    """The same bytes, but for one bit."""
+    place = bit // 8
+    return content[:place] + bytes([content[place] ^ 1 << bit % 8]) + content[place + 1 :]
+
+
+def write_claim(claim: Path, owner: Owner | None) -> None:
+    """Somebody's, of long ago; half of one where nobody is named."""
+    claim.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps((owner or Owner.here())._asdict())
+    new = claim.with_name(".written")
+    new.write_text(text if owner else text[: len(text) // 2], encoding="utf-8")
+    os.utime(new, (0, 0))
+    new.replace(claim)
+
+
+def _damage(pattern: str, how: Callable[[bytes, int], bytes]) -> Harm:
+    """`how` is given the bytes of a file, and the place of one of its bits."""
+
+    def harm(trial: Trial) -> bool:
+        files = sorted(trial.root.glob(pattern))
+        file = files[int(trial.random.integers(len(files)))]
+        content = file.read_bytes()
+        file.write_bytes(how(content, int(trial.random.integers(8 * len(content)))))
+        return not trial.is_complete()
+
+    return harm
+
+
+def _smallest(trial: Trial, disk: Disk) -> int:
+    """Bytes of the smallest file that a disk is to hold."""
+    return min(path.stat().st_size for path in (trial.finished / disk.folder).glob(disk.files))
+
+
+def _last_line(trial: Trial) -> str:
+    return trial.log.read_text(encoding="utf-8").rstrip().rpartition("\n")[2]

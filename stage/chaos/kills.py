@@ -1,0 +1,99 @@
+"""Harm that `stage chaos` does to processes: killed, halted until they are taken for dead, beside others."""
+
+import shutil
+import signal
+import time
+
+from stage.chaos.damage import write_claim
+from stage.chaos.processes import await_halt, await_that, end, send
+from stage.chaos.trials import Harm, Trial
+from stage.jobs.claims import Owner
+from stage.jobs.job import Job
+
+MAKING = ("before_write", "after_write", "after_fsync", "after_rename")  # once per batch
+PUBLISHING = ("before_manifest", "before_publish")
+A_WHILE_S = 0.3  # several times what it takes to publish a miniature
+
+
+def kill(point: str) -> Harm:
+    """Whatever was finished before remains."""
+
+    def harm(trial: Trial) -> bool:
+        shutil.rmtree(trial.output, ignore_errors=True)
+        return end(trial.start(_at(point, trial))) == -signal.SIGKILL and not trial.is_complete()
+
+    return harm
+
+
+def kill_beside(point: str) -> Harm:
+    """The other must do the dead one's batch too, without being asked again."""
+
+    def harm(trial: Trial) -> bool:
+        first = trial.start(_at(point, trial, signal.SIGSTOP))
+        await_halt(first)
+        second, job = trial.start(), trial.job
+        await_that(second, lambda: len(job.left()) == 1, "the other worker to make all other batches")
+        first.kill()
+        return (end(first), end(second)) == (-signal.SIGKILL, 0) and _deaths(job) == 1
+
+    return harm
+
+
+def kill_beside_publisher(point: str) -> Harm:
+    """The other must wait while the first one lives, and publish then, without being asked again."""
+    return lambda trial: _publish_beside(trial, point, signal.SIGKILL) == (-signal.SIGKILL, 0) and trial.is_complete()
+
+
+def publish_twice(trial: Trial) -> bool:
+    """The other waits, and publishes the same again."""
+    return _publish_beside(trial, "before_publish", signal.SIGCONT) == (0, 0) and trial.is_complete()
+
+
+def survive(point: str) -> Harm:
+    """A machine elsewhere takes the claim over, and falls silent in its turn: the first one's result must not be kept."""
+
+    def harm(trial: Trial) -> bool:
+        first = trial.start(_at(point, trial, signal.SIGSTOP))
+        await_halt(first)
+        job = trial.job
+        (claim,) = (job.folder / "claims").glob("[0-9]*.json")
+        write_claim(claim, Owner.here()._replace(host="elsewhere"))
+        send(first, signal.SIGCONT)
+        return end(first) == 0 and _deaths(job) == 1
+
+    return harm
+
+
+def run_two(trial: Trial) -> bool:
+    """While one holds a batch, the other makes all but that, and waits."""
+    first = trial.start(_at("before_write", trial, signal.SIGSTOP))
+    await_halt(first)
+    second, job = trial.start(), trial.job
+    await_that(second, lambda: len(job.left()) == 1, "the other worker to make all other batches")
+    is_waiting = second.exitcode is None
+    send(first, signal.SIGCONT)
+    return is_waiting and (end(first), end(second)) == (0, 0) and _deaths(job) == 0
+
+
+def _publish_beside(trial: Trial, point: str, number: int) -> tuple[int, int] | None:
+    """The exit codes of one that halts at the point and then gets a signal, and of another, which begins in between; None if it did not wait."""
+    shutil.rmtree(trial.output)
+    first = trial.start(_at(point, trial, signal.SIGSTOP))
+    await_halt(first)
+    second, present = trial.start_publisher(), trial.job.folder / "present"
+    await_that(second, lambda: len([*present.glob("*.json")]) == 2, "the other publisher to begin")
+    time.sleep(A_WHILE_S)
+    is_waiting = second.exitcode is None and not trial.output.exists()
+    send(first, number)
+    codes = end(first), end(second)
+    return codes if is_waiting else None
+
+
+def _at(point: str, trial: Trial, number: int = signal.SIGKILL) -> str:
+    """A fault at a point; in the making, when a batch chosen by chance gets there, never the last, so that there is work for others."""
+    passes = 0 if point in PUBLISHING else int(trial.random.integers(len(trial.job.batches()) - 1))
+    return f"{point}:{passes}:{int(number)}"
+
+
+def _deaths(job: Job) -> int:
+    return len([*(job.folder / "deaths").glob("*/*.json")])

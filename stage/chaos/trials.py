@@ -1,0 +1,107 @@
+"""One trial of `stage chaos`: a job of its own, to do harm to, and what becomes of it when the same command is run again."""
+
+import os
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import NamedTuple
+
+from numpy.random import Generator
+
+from stage.chaos.miniature import CATEGORY, Miniature
+from stage.chaos.processes import end, started
+from stage.core.digests import folder_digest
+from stage.core.processes import FAULT
+from stage.jobs.failures import check_complete, forgive
+from stage.jobs.job import Job, load_job
+from stage.jobs.planning import make_job
+from stage.jobs.store import Spool
+from stage.jobs.worker import drain
+from stage.release.publication import publish_job
+from stage.release.verification import verify
+from stage.synthesis.schema import SHARDS
+
+LEASE_S, MAX_DEATHS = 2.0, 3
+LOG = "log"
+OUTPUT = Path("data/published")
+
+
+class Trial(NamedTuple):
+    """Below `root`, a spool with one job, and where it is published; `finished` is the root of both as they should become."""
+
+    root: Path
+    finished: Path
+    source: Miniature
+    random: Generator
+
+    @property
+    def output(self) -> Path:
+        """Where the job is published."""
+        return self.root / OUTPUT
+
+    @property
+    def log(self) -> Path:
+        """What its processes have said."""
+        return self.root / LOG
+
+    @property
+    def job(self) -> Job:
+        """The job, read anew; a ValueError or an OSError where it is damaged."""
+        (folder,) = (self.root / "spool" / "jobs").iterdir()
+        job = load_job(folder)
+        job.check("cpu")
+        return job
+
+    def is_complete(self) -> bool:
+        """Whether everything is there, by the checks that the product itself makes."""
+        try:
+            return not self.job.unfinished() and not verify(self.output)
+        except (ValueError, OSError):
+            return False
+
+    def is_as_it_should_be(self) -> bool:
+        """Whether what is published is complete, and the very same that an undisturbed run publishes."""
+        shards, expected = self.output / SHARDS, self.finished / OUTPUT / SHARDS
+        return self.is_complete() and folder_digest(shards) == folder_digest(expected)
+
+    def start(self, fault: str = "", *, limit: Callable[[], None] | None = None, log: Path | None = None) -> BaseProcess:
+        """A worker that publishes in the end; `fault` as in stage.core.processes, `limit` is called in its process before it begins."""
+        return started(log or self.log, _work, self, fault, limit)
+
+    def start_publisher(self) -> BaseProcess:
+        """One that makes nothing, and publishes."""
+        return started(self.log, publish_job, self.job.folder, self.output)
+
+    def run_again(self) -> int:
+        """The exit code of the whole command, with a job that is made again where it was damaged, as that error says."""
+        return end(started(self.log, _run, self))
+
+
+Harm = Callable[[Trial], bool]  # does its harm, and says whether it was noticed
+
+
+def plan(root: Path, source: Miniature) -> Path:
+    """The folder of the job, which is made where it is missing."""
+    made = {"catalog": source.catalog, "base": source.base, "checkpoint": source.checkpoint}
+    return make_job(CATEGORY, **made, params=source.params, spool=Spool(root / "spool"))
+
+
+def make(folder: Path, root: Path) -> None:
+    """Make what is left, and publish."""
+    drain(folder, device="cpu", lease_s=LEASE_S, max_deaths=MAX_DEATHS)
+    check_complete(load_job(folder))
+    publish_job(folder, root / OUTPUT)
+
+
+def _work(trial: Trial, fault: str, limit: Callable[[], None] | None) -> None:
+    if limit is not None:
+        limit()
+    os.environ[FAULT] = fault
+    make(trial.job.folder, trial.root)
+
+
+def _run(trial: Trial) -> None:
+    job = load_job(plan(trial.root, trial.source))  # planned again where it is damaged
+    job.drop_damaged()
+    forgive(job, lease_s=LEASE_S)
+    make(job.folder, trial.root)

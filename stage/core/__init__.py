@@ -1,0 +1,1 @@
+"""What every wing stands on: parameters, digests, durable files, progress, the resumable training loop."""

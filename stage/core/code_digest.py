@@ -1,0 +1,127 @@
+"""Which code made something: a digest of the statements that a function may run, read without running any of them.
+
+Statements are followed by name, from a function to every definition of `stage` that it mentions and on from there. Comments,
+docstrings and layout do not count, nor does the module in which a definition stands.
+"""
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+PACKAGE = Path(__file__).parents[1]
+# They hold values, which are digested themselves, or show how far something got; no result comes from them.
+ASIDE = frozenset(f"{PACKAGE.name}.core.{name}" for name in ("errors", "params", "processes", "progress"))
+DOCUMENTED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module
+
+
+class Definition(NamedTuple):
+    """A name at the top of a module."""
+
+    module: str
+    name: str
+
+
+class Module(NamedTuple):
+    """A module by its names: what defines each, where the imported ones come from, and the statements that importing it runs."""
+
+    defined: dict[str, ast.stmt]
+    imported: dict[str, Definition]
+    effects: list[ast.stmt]
+
+
+@cache
+def code_digest(*functions: str) -> str:
+    """Digest of the statements that functions, written as `stage.synthesis.batch:write_batch`, may run."""
+    digest = hashlib.blake2b(digest_size=16)
+    for text in sorted({ast.dump(statement) for statement in _statements(reachable(*functions))}):
+        digest.update(f"{text}\n".encode())
+    return digest.hexdigest()
+
+
+@cache
+def reachable(*functions: str) -> frozenset[Definition]:
+    """Every definition that these functions mention, they themselves included, and what those mention in turn."""
+    found: set[Definition] = set()
+    waiting = [Definition(*function.split(":")) for function in functions]
+    while waiting:
+        one = waiting.pop()
+        if one not in found and one.module not in ASIDE:
+            found.add(one)
+            module = _module(one.module)
+            for statement in (_defining(one), *module.effects):
+                waiting += _mentioned(statement, one.module)
+    return frozenset(found)
+
+
+def _statements(found: frozenset[Definition]) -> Iterator[ast.stmt]:
+    for one in found:
+        yield _defining(one)
+    for name in {one.module for one in found}:
+        yield from _module(name).effects
+
+
+def _defining(one: Definition) -> ast.stmt:
+    return _module(one.module).defined[one.name]
+
+
+def _mentioned(statement: ast.stmt, module: str) -> Iterator[Definition]:
+    known = _module(module)
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Name) and node.id in known.defined:
+            yield Definition(module, node.id)
+        elif isinstance(node, ast.Name) and node.id in known.imported and _file(known.imported[node.id].module):
+            yield known.imported[node.id]
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in known.imported:
+            whole = ".".join(known.imported[node.value.id])  # of `from stage.report import comparison`, `comparison.percent`
+            if _file(whole):
+                yield Definition(whole, node.attr)
+
+
+@cache
+def _module(name: str) -> Module:
+    file = _file(name)
+    assert file is not None, f"{name} is no module of {PACKAGE.name}"
+    tree = ast.parse(file.read_bytes())
+    _strip_docstrings(tree)
+    module = Module({}, {}, [])
+    for statement in tree.body:
+        _sort_in(statement, module)
+    for node in ast.walk(tree):  # those inside functions too
+        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == PACKAGE.name:
+            module.imported.update({alias.asname or alias.name: Definition(str(node.module), alias.name) for alias in node.names})
+    return module
+
+
+def _sort_in(statement: ast.stmt, module: Module) -> None:
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        module.defined[statement.name] = statement
+    elif isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign):
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        names = [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
+        module.defined.update(dict.fromkeys(names, statement))
+    elif not isinstance(statement, ast.Import | ast.ImportFrom | ast.Pass) and not _is_guard(statement):
+        module.effects.append(statement)
+
+
+def _is_guard(statement: ast.stmt) -> bool:
+    """Whether a statement is only for type checkers, or for a module that is run as a program."""
+    return isinstance(statement, ast.If) and any(name in ast.dump(statement.test) for name in ("'TYPE_CHECKING'", "'__main__'"))
+
+
+def _strip_docstrings(tree: ast.Module) -> None:
+    """Remove every string that stands alone."""
+    for node in ast.walk(tree):
+        if isinstance(node, DOCUMENTED):
+            kept = [one for one in node.body if not (isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant))]
+            node.body[:] = kept or ([] if isinstance(node, ast.Module) else [ast.Pass()])
+
+
+@cache
+def _file(module: str) -> Path | None:
+    parts = module.split(".")
+    place = PACKAGE.joinpath(*parts[1:])
+    candidates = (place.with_suffix(".py"), place / "__init__.py") if parts[0] == PACKAGE.name else ()
+    return next((path for path in candidates if path.is_file()), None)

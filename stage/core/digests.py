@@ -1,0 +1,51 @@
+"""Content digests of pixels, files and folders."""
+
+import hashlib
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+LARGE = 2**26  # bytes; a smaller file may be written twice between two ticks of its clock
+
+
+def pixel_digest(pixels: NDArray[np.uint8]) -> str:
+    """SHA-256 of an array's shape, as `16x16x3`, a `|`, and its bytes."""
+    shape = "x".join(map(str, pixels.shape))
+    return hashlib.sha256(f"{shape}|".encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over the names and contents of a folder's files; the same wherever the folder lies."""
+    return files_digest(folder, (path for path in folder.rglob("*") if path.is_file()))
+
+
+def files_digest(folder: Path, files: Iterable[Path]) -> str:
+    """The same over some files below a folder, in whatever order they are given."""
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{file_digest(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file; of a large one that has not changed since, without reading it a second time in this process."""
+    facts = path.stat()
+    read = _remembered if facts.st_size >= LARGE else _read
+    return read(path.absolute(), facts.st_size, facts.st_mtime_ns)
+
+
+def _read(path: Path, _size: int, _mtime_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+_remembered = cache(_read)
+
+
+def derived_seed(*identity: str | int) -> int:
+    """63 bits from the parts of an identity, the root seed first."""
+    text = "|".join(map(str, identity))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1

@@ -1,0 +1,86 @@
+"""Files and folders that are absent or complete at any time, and on the disk once they are there; and JSON under a seal."""
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def whole_file(path: Path) -> Generator[Path]:
+    """Give a temporary path to write to, which becomes `path` at the end of the block; an error leaves `path` as it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{secrets.token_hex(8)}.partial")  # short: the name of `path` may be as long as names can be
+    try:
+        yield partial
+        sync(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+def write_whole(text: str, path: Path) -> None:
+    """Write a small text file."""
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def replace_folder(new: Path, output: Path) -> None:
+    """Give a complete folder the name of another, which is removed. No kill leaves a half folder under that name."""
+    old = output.with_name(f".{output.name}.leaving")
+    shutil.rmtree(old, ignore_errors=True)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if output.exists():
+        output.rename(old)
+    new.rename(output)
+    sync(output.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def copy_folder(folder: Path, output: Path) -> None:
+    """Replace `output` by a copy of a folder."""
+    arriving = output.with_name(f".{output.name}.arriving")
+    shutil.rmtree(arriving, ignore_errors=True)
+    shutil.copytree(folder, arriving)
+    replace_folder(arriving, output)
+
+
+def write_sealed(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Write values as JSON with a `seal`, the SHA-256 of the text without it; returns both."""
+    sealed = {**values, "seal": _seal(values)}
+    write_whole(_text(sealed), path)
+    return sealed
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """What `write_sealed` wrote, with its seal. Raises ValueError where one byte is another, FileNotFoundError where nothing is."""
+    content = path.read_bytes()
+    values = json.loads(content)
+    if not isinstance(values, dict) or "seal" not in values:
+        raise ValueError("no seal, so that an earlier version or something else wrote it")
+    if content != _text({**values, "seal": _seal({key: value for key, value in values.items() if key != "seal"})}).encode():
+        raise ValueError("a seal that does not fit it, so that it was changed")
+    return values
+
+
+def _seal(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_text(values).encode()).hexdigest()
+
+
+def _text(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, indent=2) + "\n"

@@ -1,0 +1,38 @@
+"""Errors that are messages to the user: shown as they are, without a traceback. Everything else that is raised is a fault of ours.
+
+Refusal
+├── ConfigError         a value in params.yaml, or a combination of them
+├── DataError           an image, a mask or a folder that was handed in
+├── CorruptFileError    a file of ours that was damaged or changed since
+├── TrainingError       a training that diverged
+├── IncompleteRunError  a run that made what it could, and not everything
+└── MachineError        this machine: a full disk, a missing GPU
+"""
+
+
+class Refusal(ValueError):
+    """The input cannot work. The message says what was expected, what was found, where, and what to do."""
+
+
+class ConfigError(Refusal):
+    """A value in params.yaml, or a combination of them, that cannot work."""
+
+
+class DataError(Refusal):
+    """An image, a mask or a folder of the user's that cannot be used."""
+
+
+class CorruptFileError(Refusal):
+    """A file that an earlier run wrote, and that is missing, damaged or of another version."""
+
+
+class TrainingError(Refusal):
+    """A training that cannot go on."""
+
+
+class IncompleteRunError(Refusal):
+    """A run that made what it could, and not everything."""
+
+
+class MachineError(Refusal):
+    """A fault of this machine, for which no batch is to blame."""

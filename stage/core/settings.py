@@ -1,0 +1,33 @@
+"""Point params.yaml at a data set; everything else in the file, comments included, stays as it is."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ruamel.yaml import YAML
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString as Quoted
+
+from stage.core.durable import whole_file
+from stage.core.errors import ConfigError
+from stage.core.params import load_params
+
+
+def use_data(params_file: Path, source: Path, layout: str, categories: Sequence[str], licence: str) -> None:
+    """Write name, categories, source, layout and licence into `params_file`; a ConfigError where it is not valid before and afterwards."""
+    load_params(params_file)
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 1000  # never fold a line: the comments stand beside the values
+    values = yaml.load(params_file)
+    # Quoted, because YAML 1.1 takes a category called `on` for a truth value; the list in place, so that its comment stays.
+    values["categories"][:] = [Quoted(name) for name in categories]
+    values["name"] = Quoted(re.sub(r"[^\w.-]+", "-", source.resolve().name).strip("-.") or "data")
+    # The demo's washer has a coloured background; photographs of parts have no colour, more often than not.
+    values["prepare"]["foreground"]["channel"] = "grey"
+    values["prepare"] |= {"source": Quoted(source.resolve().as_posix()), "layout": layout, "licence": Quoted(licence)}
+    with whole_file(params_file) as partial:
+        yaml.dump(values, partial)
+        try:
+            load_params(partial)
+        except ConfigError as error:
+            raise ConfigError(str(error).replace(str(partial), str(params_file))) from None

@@ -1,0 +1,89 @@
+"""What a verb is working on or has finished, outside DVC's outputs: found again by the key of everything that decides its result."""
+
+import hashlib
+import json
+import os
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from pydantic import BaseModel
+
+from stage.core.code_digest import code_digest
+from stage.core.digests import folder_digest
+from stage.core.durable import copy_folder, read_sealed, replace_folder, write_sealed
+from stage.core.progress import check_stop
+
+SPOOL = Path(".spool")
+KEPT = 4  # finished or unfinished works of a verb and name, the last ones used
+LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "scipy", "scikit-image", "pillow")  # those that decide a network's numbers
+
+
+class Work(NamedTuple):
+    """A verb's work under one key: unfinished state in `folder`, and the finished result in a folder in it, under a seal."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, verb: str, name: str, key: str) -> Self:
+        """The work of that key, `work_key`; its folder is made when missing."""
+        folder = SPOOL / verb / name / key
+        folder.mkdir(parents=True, exist_ok=True)
+        os.utime(folder)
+        return cls(folder)
+
+    @property
+    def draft(self) -> Path:
+        """Where the result is written before it is finished."""
+        return self.folder / "draft"
+
+    @property
+    def result(self) -> Path:
+        """Where the finished result lies."""
+        return self.folder / "result"
+
+    def is_finished(self) -> bool:
+        """Whether the result is there, byte for byte as it was finished."""
+        try:
+            return read_sealed(self.folder / "result.json")["digest"] == folder_digest(self.result)
+        except (OSError, ValueError, LookupError):
+            return False
+
+    def finish(self) -> Path:
+        """Make the draft the result, and remove works of the same name that were not used for long; returns the result's folder."""
+        replace_folder(self.draft, self.result)
+        write_sealed({"digest": folder_digest(self.result)}, self.folder / "result.json")
+        works = sorted(self.folder.parent.iterdir(), key=lambda path: path.stat().st_mtime)
+        for old in [path for path in works if path != self.folder][: -(KEPT - 1)]:
+            shutil.rmtree(old)
+        return self.result
+
+    def publish(self, output: Path) -> None:
+        """Copy the result to a DVC output, which appears in one rename.
+
+        The result stays: a kill before DVC has noted the output costs nothing.
+        """
+        check_stop()
+        copy_folder(self.result, output)
+
+
+def work_key(*functions: str, **inputs: Any) -> str:
+    """A short digest of inputs (parameters, digests of data) and of the code and libraries that make the result of them.
+
+    `functions`: where the code begins, as `stage.model.training:train`.
+    """
+    described = {name: _plain(value) for name, value in sorted(inputs.items())}
+    made = [code_digest(*functions), versions(LIBRARIES)]
+    return hashlib.blake2b(json.dumps([described, made], sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def versions(packages: tuple[str, ...]) -> str:
+    """Installed versions, as `torch 2.13.0, ...`."""
+    return ", ".join(f"{name} {version(name)}" for name in packages)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    return [_plain(one) for one in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,20 @@
+"""The parts of a mask: pixels that touch, at a side or at a corner."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
+
+
+def components(mask: np.ndarray) -> NDArray[np.int32]:
+    """The 8-connected components of a mask (H, W), numbered 1, 2, ... by their first pixel; 0 outside."""
+    labels = np.zeros(mask.shape, np.int32)
+    ndimage.label(mask, structure=EIGHT_NEIGHBOURS, output=labels)
+    return labels
+
+
+def bounding_box(mask: NDArray[np.uint8]) -> tuple[slice, slice]:
+    """Rows and columns of the smallest rectangle around a mask (H, W); of nothing, the first pixel."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) if mask.any() else np.zeros(1, np.int64) for axis in (1, 0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)

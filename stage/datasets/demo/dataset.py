@@ -1,0 +1,117 @@
+"""The embedded demo: two categories drawn by code, in the layout of MVTec AD, with exact masks.
+
+Pictures are (128, 128, 3) uint8; masks (128, 128) uint8, 255 = defect.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.ndimage import binary_fill_holes
+
+from stage.core.errors import Refusal
+from stage.datasets.demo.canvas import Array, Drawing, mixed
+from stage.datasets.demo.fabric import draw_cloth, pinhole, stain
+from stage.datasets.demo.washer import chip, draw_washer, scratch
+
+GOOD_COUNTS = {"train": 48, "test": 8}
+DEFECT_COUNT = 15
+NORMAL: dict[str, Callable[[np.random.Generator], Array]] = {
+    "fabric": draw_cloth,
+    "washer": lambda rng: draw_washer(rng).picture,
+}
+DEFECTS: dict[str, dict[str, Callable[[np.random.Generator, np.random.Generator], Drawing]]] = {
+    "fabric": {
+        "stain": lambda part, damage: stain(draw_cloth(part), damage),
+        "pinhole": lambda part, damage: pinhole(draw_cloth(part), damage),
+    },
+    "washer": {
+        "scratch": lambda part, damage: scratch(draw_washer(part), damage),
+        "chip": lambda part, damage: chip(draw_washer(part), damage),
+    },
+}
+MARK = "STAGE demo data set"  # the readme's first words; they say that a folder is ours to replace
+README = "readme.txt"
+MIN_COVERAGE = 0.3  # of a pixel; less than this is not damaged
+MIN_DIFFERENCE = 8  # of 255; a pixel that the damage changes less stays as it was, and outside the mask
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """An image, the same image without its defect, and the mask of the pixels in which they differ."""
+
+    image: NDArray[np.uint8]
+    clean: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+
+
+def write_demo(root: Path, seed: int) -> None:
+    """Draw the demo under `root`: the same bytes for the same seed. An earlier demo there is replaced as a whole.
+
+    Raises ValueError if `root` is a file, or a folder with anything else in it.
+    """
+    root = root.resolve()
+    _refuse_foreign(root)
+    fresh, old = root.with_name(f".{root.name}.drawing"), root.with_name(f".{root.name}.replaced")
+    for leftover in (fresh, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    for category in DEFECTS:
+        _write_category(fresh / category, category, seed)
+    (fresh / README).write_text(f"{MARK}, drawn by stage/datasets/demo/dataset.py with seed {seed}.\nLicence: CC0-1.0.\n", encoding="utf-8")
+    if root.exists():
+        root.rename(old)
+    fresh.rename(root)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _refuse_foreign(root: Path) -> None:
+    """A folder is ours if its readme says so and nothing lies beside what we wrote."""
+    names = {path.name for path in root.iterdir()} if root.is_dir() else set[str]()
+    ours = README in names and (root / README).read_text(encoding="utf-8", errors="replace").startswith(MARK)
+    foreign = sorted(names - {README, *DEFECTS} if ours else names)
+    if foreign or root.is_file():
+        found = f"a folder with {len(foreign)} entries that the demo did not write, such as {foreign[0]!r}" if foreign else "a file"
+        raise Refusal(f"Expected an empty place or an earlier demo at {root}, found {found}. Name another folder, or remove this one.")
+
+
+def _write_category(folder: Path, category: str, seed: int) -> None:
+    for split, count in GOOD_COUNTS.items():
+        for index in range(count):
+            _save(draw(category, split, "good", index, seed=seed).image, folder / split / "good" / f"{index:03d}.png")
+    for defect in DEFECTS[category]:
+        for index in range(DEFECT_COUNT):
+            photograph = draw(category, "test", defect, index, seed=seed)
+            _save(photograph.image, folder / "test" / defect / f"{index:03d}.png")
+            _save(photograph.mask, folder / "ground_truth" / defect / f"{index:03d}_mask.png")
+
+
+def _save(pixels: NDArray[np.uint8], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def draw(category: str, split: str, defect: str, index: int, *, seed: int) -> Photograph:
+    """One photograph of the demo, `defect` "good" for none; it depends on its name and the seed, not on the others."""
+    identity = f"{seed}|{category}|{split}|{defect}|{index}"
+    part, damage = np.random.default_rng(int.from_bytes(blake2b(identity.encode(), digest_size=16).digest())).spawn(2)
+    if defect != "good":
+        return _photographed(DEFECTS[category][defect](part, damage))
+    clean = np.rint(NORMAL[category](part)).astype(np.uint8)
+    return Photograph(clean, clean, np.zeros(clean.shape[:2], np.uint8))
+
+
+def _photographed(drawing: Drawing) -> Photograph:
+    """The damage laid over the clean part under the mask alone, so that the mask is exact."""
+    clean = np.rint(drawing.clean).astype(np.uint8)
+    damaged = np.rint(np.clip(mixed(drawing.clean, drawing.damaged, drawing.coverage), 0, 255)).astype(np.uint8)
+    covered = drawing.coverage >= MIN_COVERAGE
+    changed = covered & (np.abs(damaged.astype(int) - clean).max(axis=2) >= MIN_DIFFERENCE)
+    mask = np.asarray(binary_fill_holes(changed), dtype=bool) & covered
+    # A pixel that happens to look undamaged within the damage is darkened: it belongs to the mask, and must differ.
+    damaged[mask & ~changed] = np.maximum(clean[mask & ~changed], MIN_DIFFERENCE) - MIN_DIFFERENCE
+    return Photograph(np.where(mask[..., None], damaged, clean), clean, np.where(mask, 255, 0).astype(np.uint8))

@@ -1,0 +1,81 @@
+"""From a category's catalog to the arrays that training, synthesis and segmentation are given."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self, overload
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from stage.datasets.pairs import Pairs, decode_image, decode_mask
+from stage.datasets.rules import GOOD
+
+CATALOG = "catalog.parquet"
+
+
+class Decoded(Sequence[NDArray[np.uint8]]):
+    """The pictures of a column `image` or `mask`, decoded only when one is asked for: large photographs do not fit into memory at once."""
+
+    def __init__(self, cells: pa.ChunkedArray, decode: Callable[[bytes], NDArray[np.uint8]]) -> None:
+        self.cells, self.decode = cells, decode
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    @overload
+    def __getitem__(self, index: int) -> NDArray[np.uint8]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Self: ...
+    def __getitem__(self, index: int | slice) -> NDArray[np.uint8] | Self:
+        if isinstance(index, slice):
+            return type(self)(self.cells.take(pa.array(range(*index.indices(len(self))), pa.int64())), self.decode)
+        return self.decode(self.cells[int(index)]["bytes"].as_py())
+
+
+Pictures = NDArray[np.uint8] | Decoded
+
+
+@dataclass(frozen=True)
+class DefectImages:
+    """The generator's third of a category: images (N, H, W, 3) uint8, masks (N, H, W) uint8 in {0, 1}, the defect type of each.
+
+    Beside it, `normal` training images (K, H, W, 3) uint8, of which there are many.
+    """
+
+    category: str
+    images: NDArray[np.uint8]
+    masks: NDArray[np.uint8]
+    defects: list[str]
+    normal: Pictures
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """Its defect types, sorted."""
+        return tuple(sorted(set(self.defects)))
+
+
+def pairs_of(folder: Path, split: str, *, good: bool) -> Pairs:
+    """The accepted images of a category's folder in a split: the normal ones, or the defective ones."""
+    is_good = pc.field("defect") == GOOD
+    return Pairs.read([folder / CATALOG], (pc.field("split") == split) & (is_good if good else ~is_good))
+
+
+def column(pairs: Pairs, name: str) -> list[str]:
+    """A text column of the table behind the pairs."""
+    return pairs.table[name].to_pylist()
+
+
+def defect_images(folder: Path, category: str) -> DefectImages:
+    """The generator's third of a category, and its normal training images."""
+    found = pairs_of(folder, "train", good=False)
+    images, masks = (np.stack(pictures) for pictures in pictures(found.table))
+    normal, _ = pictures(pairs_of(folder, "train", good=True).table)
+    return DefectImages(category, images, masks, column(found, "defect"), normal)
+
+
+def pictures(table: pa.Table) -> tuple[Decoded, Decoded]:
+    """The images and the masks of a table."""
+    return Decoded(table["image"], decode_image), Decoded(table["mask"], decode_mask)

@@ -1,0 +1,129 @@
+"""Images with their masks in Parquet files: PNG cells that Hugging Face `datasets` decodes by itself.
+
+H, W image size. Images are (H, W, 3) uint8 RGB; masks are (H, W) uint8 in {0, 1}, 1 = defect, stored as 0/255.
+"""
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple, Self, overload
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+from datasets import Features
+from datasets import Image as ImageFeature
+from PIL import Image, PngImagePlugin
+
+from stage.core.durable import whole_file
+from stage.core.errors import CorruptFileError
+
+NO_TEXT: Mapping[str, str] = MappingProxyType({})
+ROW_GROUP = 16  # rows; one sample is read without many neighbours
+HALF_SCALE = 128  # grey level that separates the stored 0 from the stored 255
+
+
+class Pair(NamedTuple):
+    """An image (H, W, 3) uint8 RGB and its mask (H, W) uint8 in {0, 1}, 1 = defect."""
+
+    image: np.ndarray
+    mask: np.ndarray
+
+
+def encode_png(pixels: np.ndarray, text: Mapping[str, str] = NO_TEXT) -> bytes:
+    """The PNG of an image (H, W, 3) uint8, or of a mask (H, W) in {0, 1} as 0/255; `text` becomes tEXt chunks.
+
+    The same arguments give the same bytes. Raises ValueError for any other array.
+    """
+    is_mask = pixels.ndim == 2 and bool(np.isin(pixels, (0, 1)).all())
+    is_image = pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8
+    if not (is_mask or is_image):
+        raise ValueError(f"Expected an image (H, W, 3) of uint8 or a mask (H, W) in {{0, 1}}, found {pixels.shape} of {pixels.dtype}.")
+    chunks = PngImagePlugin.PngInfo()
+    for key, value in text.items():
+        chunks.add_text(key, value)
+    stored = pixels.astype(np.uint8) * np.uint8(255) if is_mask else pixels
+    buffer = io.BytesIO()
+    Image.fromarray(stored).save(buffer, format="PNG", pnginfo=chunks)
+    return buffer.getvalue()
+
+
+def decode_image(png: bytes) -> np.ndarray:
+    """The pixels of a PNG, (H, W, 3) uint8 RGB; raises CorruptFileError."""
+    return _decode(png, "RGB")
+
+
+def decode_mask(png: bytes) -> np.ndarray:
+    """The mask in a PNG, (H, W) uint8 in {0, 1}; raises CorruptFileError."""
+    return (_decode(png, "L") >= HALF_SCALE).astype(np.uint8)
+
+
+def _decode(png: bytes, mode: str) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(png), formats=("PNG",)) as picture:
+            return np.array(picture.convert(mode))
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise CorruptFileError(f"Expected a whole PNG, found {len(png)} bytes that do not decode ({type(error).__name__}).") from None
+
+
+def image_features() -> Features:
+    """The columns `image` and `mask`, struct<bytes, path>; a table's own columns go beside them."""
+    return Features({"image": ImageFeature(), "mask": ImageFeature()})
+
+
+def image_cell(pixels: np.ndarray, text: Mapping[str, str] = NO_TEXT) -> dict[str, bytes | None]:
+    """The value of one cell of the columns `image` and `mask`; arguments as `encode_png`."""
+    return {"bytes": encode_png(pixels, text), "path": None}
+
+
+def write_table(rows: Iterable[Mapping[str, object]], features: Features, path: Path) -> None:
+    """Write `rows` as Parquet (zstd, row groups of 16); `path` is absent or complete at any time."""
+    table = pa.Table.from_pylist(list(rows), schema=features.arrow_schema)
+    with whole_file(path) as partial:
+        pq.write_table(table, partial, compression="zstd", row_group_size=ROW_GROUP)
+
+
+class Pairs(Sequence[Pair]):
+    """The pairs of one or more Parquet files, decoded only when one is asked for."""
+
+    def __init__(self, table: pa.Table) -> None:
+        """Of a table with the columns `image` and `mask`; its other columns stay beside them."""
+        self.table = table
+
+    @classmethod
+    def read(cls, paths: Sequence[Path], where: pc.Expression | None = None) -> Self:
+        """The rows that have pixels and satisfy `where`, in the order of `paths`; raises CorruptFileError."""
+        has_pixels = pc.field("image").is_valid()
+        tables = [_read_table(path, has_pixels if where is None else has_pixels & where) for path in paths]
+        if not tables:
+            raise ValueError("Expected at least one Parquet file to read pairs from, found an empty list.")
+        return cls(pa.concat_tables(tables))
+
+    def __len__(self) -> int:
+        return self.table.num_rows
+
+    @overload
+    def __getitem__(self, index: int) -> Pair: ...
+    @overload
+    def __getitem__(self, index: slice) -> Self: ...
+    def __getitem__(self, index: int | slice) -> Pair | Self:
+        if isinstance(index, slice):
+            return type(self)(self.table.take(pa.array(range(*index.indices(len(self))), pa.int64())))
+        image, mask = (self.table[column][index]["bytes"].as_py() for column in ("image", "mask"))
+        return Pair(decode_image(image), decode_mask(mask))
+
+
+def _read_table(path: Path, where: pc.Expression) -> pa.Table:
+    try:
+        return pads.dataset(path, format="parquet").to_table(filter=where)
+    except FileNotFoundError:
+        raise CorruptFileError(f"Expected a Parquet file at {path}, found none. Run `dvc repro` to make it.") from None
+    except (pa.ArrowException, OSError) as error:
+        first_line = str(error).splitlines()[0]
+        raise CorruptFileError(
+            f"Expected a Parquet file with the columns image and mask at {path}, found one that cannot be read: {first_line} "
+            "Delete it and run `dvc repro`."
+        ) from None

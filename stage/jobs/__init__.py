@@ -1,0 +1,1 @@
+"""A planned job and the workers that make its samples."""

@@ -1,0 +1,67 @@
+"""What went wrong with a batch: a worker that died over it, or a try that failed; and when that is enough to set it aside."""
+
+import json
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+from stage.core.durable import write_whole
+from stage.core.errors import IncompleteRunError
+from stage.jobs.claims import Owner, take
+from stage.jobs.job import Job
+
+
+def blame(job: Job, number: int, reason: str) -> None:
+    """Note that a try at a batch came to nothing, and why."""
+    with suppress(FileNotFoundError):  # a new run has begun meanwhile, and forgives
+        job.deaths(number).mkdir(parents=True, exist_ok=True)
+        write_whole(json.dumps({"reason": reason}) + "\n", job.deaths(number) / f"{time.time_ns():020d}-{secrets.token_hex(4)}.json")
+
+
+def set_aside(job: Job, number: int, max_deaths: int) -> bool:
+    """Whether a batch has failed often enough; from then on nobody tries it, and its file in `aside` says why."""
+    reasons = list(_reasons(job, number))
+    if len(reasons) < max_deaths:
+        return False
+    job.aside(number).parent.mkdir(exist_ok=True)
+    reason = f"{len(reasons)} tries failed: {'; '.join(dict.fromkeys(reasons))}"
+    write_whole(json.dumps({"number": number, "reason": reason}) + "\n", job.aside(number))
+    return True
+
+
+def forgive(job: Job, *, lease_s: float) -> None:
+    """Begin a new run: what was set aside is tried again, and whoever died in an earlier run, killed by hand it may be, counts no more."""
+    for name in ("aside", "deaths"):
+        shutil.rmtree(job.folder / name, ignore_errors=True)
+    for file in (job.folder / "claims").glob("[0-9]*.json"):
+        claim, _ = take(file, Owner.here(), lease_s=lease_s)  # as a worker would, so that no living one's is removed
+        if claim is not None:
+            claim.release()
+
+
+def check_complete(job: Job) -> None:
+    """An IncompleteRunError that names every batch that was set aside, or says how many nobody made."""
+    missing = [batch.number for batch in job.left()]
+    if not missing:
+        return
+    reasons = job.set_aside()
+    told = [f"{_name(job, number)} ({reasons[number]})" for number in missing if number in reasons]
+    idle = [f"{len(missing) - len(told)} that no worker was left to make"] if len(told) < len(missing) else []
+    raise IncompleteRunError(
+        f"Expected all {len(job.batches())} batches of {job.recipe.category}, found {len(missing)} missing in {job.folder}: "
+        f"{'; '.join(told + idle)}. The other batches are kept. Correct the cause (logs/ in that folder may show it) and run "
+        "`dvc repro synthesize`, which tries these again."
+    )
+
+
+def _reasons(job: Job, number: int) -> Iterator[str]:
+    for note in sorted(job.deaths(number).glob("[0-9]*.json")):
+        with suppress(FileNotFoundError):
+            yield str(json.loads(note.read_text(encoding="utf-8"))["reason"])
+
+
+def _name(job: Job, number: int) -> str:
+    rows = job.rows(number)
+    return f"batch {number}, {rows[0].sample_id} to {rows[-1].ordinal:06d}"

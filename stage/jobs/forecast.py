@@ -1,0 +1,140 @@
+"""What samples will cost, from a short measurement on this machine, before they are begun."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from stage.core.device import device
+from stage.core.errors import ConfigError, CorruptFileError, MachineError
+from stage.core.params import Params
+from stage.core.progress import track
+from stage.jobs.job import Batch, Job, load_job
+from stage.jobs.planning import make_job
+from stage.jobs.store import Spool
+from stage.model.base_source import follow_pointer
+from stage.model.checkpoints import WEIGHTS, load_checkpoint
+from stage.release.reader import read_manifest
+from stage.synthesis.batch import write_batch
+from stage.synthesis.methods.stage import Renderer, moves
+from stage.synthesis.source import read_source
+
+PUBLISHED = 2  # copies beside the spool's: in the output, in DVC's cache
+
+
+class Forecast(NamedTuple):
+    """What is left to make of a category's job. Batches and network calls are of whole batches, samples are those that are published.
+
+    `seconds` is one worker's time on this machine; `bytes` is what spool, output and DVC's cache grow by, taken to be on one disk.
+    Both are None where nothing was measured.
+    """
+
+    category: str
+    job: Path
+    samples: int
+    batches: int
+    network_calls: int
+    seconds: float | None
+    bytes: int | None
+    free_bytes: int
+
+    def told(self) -> str:
+        """For people, on one line."""
+        counts = f"{self.samples} samples of {self.category} to make, in {self.batches} batches, {self.network_calls} network calls"
+        if self.seconds is None or self.bytes is None:
+            return counts
+        cost = f"{self.seconds / 60:.1f} min with one worker here and {self.bytes / 1e9:.3f} GB of disk"
+        return f"{counts}, about {cost} ({self.free_bytes / 1e9:.1f} GB free)"
+
+
+class Cost(NamedTuple):
+    """Of a batch."""
+
+    seconds: float
+    bytes: int
+
+
+def forecasts(categories: Sequence[str], params: Params, data: Path, *, measure: bool) -> list[Forecast]:
+    """Plan these categories below `data`, as `synthesize` would, and forecast their jobs; a ConfigError where one is not trained."""
+    _refuse_untrained(categories, data)
+    torch.set_num_threads(params.execution.threads)  # as many as a worker has
+    on, base = device(params.execution.device), follow_pointer(data / "pretrain")
+    found: list[Forecast] = []
+    for category in categories:
+        catalog, checkpoint = data / "prepare" / category, data / "train" / category
+        folder = make_job(category, catalog=catalog, base=base, checkpoint=checkpoint, params=params, spool=Spool())
+        found.append(forecast(load_job(folder), data / "synthesize" / category, measure_on=on if measure else None))
+    return found
+
+
+def forecast(job: Job, output: Path, *, measure_on: str | None) -> Forecast:
+    """What is left of a job that is published to `output`; two of its batches are rendered on a device to measure it, and not kept."""
+    left, recipe = job.left(), job.recipe
+    counted = Forecast(
+        category=recipe.category,
+        job=job.folder,
+        samples=sum(job.samples_in(batch.number) for batch in left),
+        batches=len(left),
+        network_calls=len(left) * len(moves(recipe.synthesize, recipe.timestep_count)),
+        seconds=None,
+        bytes=None,
+        free_bytes=shutil.disk_usage(job.folder).free,
+    )
+    if measure_on is None:
+        return counted
+    # The first one pays for what is loaded and compiled on the way, the last one shows another defect type, where there is one.
+    cost = _measure(job, [*left[:1], *left[1:][-1:]], measure_on) if left else Cost(0.0, 0)
+    return counted._replace(seconds=len(left) * cost.seconds, bytes=_growth(job, output, left, len(left) * cost.bytes))
+
+
+def check_disk(found: Sequence[Forecast]) -> None:
+    """A ValueError where the disk cannot hold all of them."""
+    size, samples = sum(one.bytes or 0 for one in found), sum(one.samples for one in found)
+    if found and size > (free := min(one.free_bytes for one in found)):
+        raise MachineError(
+            f"Expected {size / 1e9:.2f} GB free on the disk of {found[0].job}, for {samples} samples of "
+            f"{', '.join(one.category for one in found)} in the spool, in data/synthesize and in DVC's cache, found {free / 1e9:.2f} GB. "
+            "Make room (`stage gc --dry-run` says what could go), or lower synthesize.count."
+        )
+
+
+def _refuse_untrained(categories: Sequence[str], data: Path) -> None:
+    missing = [category for category in categories if not (data / "train" / category / WEIGHTS).is_file()]
+    if missing:
+        places = " and ".join(f"of {category} in {data / 'train' / category}" for category in missing)
+        targets = " ".join(f"train@{category}" for category in missing)
+        raise ConfigError(f"Expected a checkpoint {places}, found none. Run `dvc repro {targets}`.")
+
+
+def _measure(job: Job, batches: Sequence[Batch], on: str) -> Cost:
+    """Seconds of the last of these batches, and how many bytes one of them has."""
+    recipe = job.recipe
+    checkpoint, source = load_checkpoint(recipe.base, recipe.checkpoint), read_source(recipe.catalog)
+    renderer = Renderer(checkpoint, recipe.method, recipe.synthesize, recipe.prompts, recipe.image_size, on)
+    seconds, sizes = 0.0, list[int]()
+    with tempfile.TemporaryDirectory(dir=job.folder.parent, prefix=".measured-") as place:
+        for batch in track(batches, total=len(batches), label=f"measure {recipe.category}"):
+            begun, file = time.perf_counter(), Path(place) / f"{batch.number}.parquet"
+            write_batch(renderer, job.rows(batch.number), source, recipe.synthesize, origin=job.origin(batch.key), file=file)
+            seconds = time.perf_counter() - begun
+            sizes.append(file.stat().st_size)
+    return Cost(seconds, -(-sum(sizes) // len(sizes)))
+
+
+def _growth(job: Job, output: Path, left: Sequence[Batch], size: int) -> int:
+    """Bytes that the disk is to hold beside what it holds: what is left, of that `size`, and then everything once more per copy."""
+    if not left and _is_published(job, output):
+        return 0
+    there = {batch.key for batch in job.batches()} - {batch.key for batch in left}
+    return size + PUBLISHED * (size + sum(job.spool.file(key).stat().st_size for key in there))
+
+
+def _is_published(job: Job, output: Path) -> bool:
+    try:
+        return read_manifest(output).get("job") == job.folder.name
+    except CorruptFileError:
+        return False

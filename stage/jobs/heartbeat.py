@@ -1,0 +1,45 @@
+"""That a process lives and works on something: shown by beats, for as long as it does."""
+
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Event, Thread
+
+from stage.jobs.claims import Claim, Owner, is_alive, take
+
+BEATS = 4  # signs of life in a lease
+
+
+@contextmanager
+def held(claim: Claim, *, lease_s: float) -> Generator[None]:
+    """Show a few times per lease that the holder lives, however long its work takes, and give the claim back at the end."""
+    done = Event()
+
+    def beat() -> None:
+        while not done.wait(lease_s / BEATS):
+            with suppress(OSError):  # a disk that is away for a moment; the next beat may reach it
+                claim.beat()
+
+    thread = Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        claim.release()
+
+
+@contextmanager
+def present(job: Path, *, lease_s: float = 60.0) -> Generator[None]:
+    """Say that this process works on a job, or publishes it, so that nobody takes the job's folder for garbage."""
+    owner = Owner.here()
+    claim, _ = take(job / "present" / f"{owner.token}.json", owner, lease_s=lease_s)
+    assert claim is not None, "a name of its own"
+    with held(claim, lease_s=lease_s):
+        yield
+
+
+def is_in_use(job: Path, *, lease_s: float) -> bool:
+    """Whether any process works on a job, or publishes it."""
+    return any(is_alive(claim, lease_s=lease_s) for claim in job.glob("*/[0-9a-f]*.json") if claim.parent.name in {"claims", "present"})

@@ -1,0 +1,125 @@
+"""Finished batches in the spool, each under the digest of everything that decides its bytes."""
+
+import hashlib
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from stage.core.digests import file_digest
+from stage.core.durable import read_sealed, sync, write_sealed
+from stage.core.processes import reached
+from stage.core.work import SPOOL
+from stage.jobs.claims import Owner
+
+
+class FencedError(RuntimeError):
+    """Someone else has taken over the work whose result was about to be kept."""
+
+
+class Spool(NamedTuple):
+    """Finished batches, each under the key of all that decides it: immutable, and shared by every job and worker.
+
+    A batch is finished when its file and its digest are both there and agree; the digest is written last.
+    """
+
+    root: Path = SPOOL
+
+    def file(self, key: str) -> Path:
+        """Where the batch of that key lies, or would."""
+        return self.root / "batches" / key[:2] / f"{key}.parquet"
+
+    def is_there(self, key: str) -> bool:
+        """Whether the batch was finished, by its names alone: for a search through many. Damage is found by `finished`."""
+        return _sidecar(self.file(key)).exists() and self.file(key).exists()
+
+    def finished(self, key: str) -> Path | None:
+        """The file of a finished batch, read and compared with its digest; None where it is missing or damaged."""
+        return None if self.read(key) is None else self.file(key)
+
+    def read(self, key: str) -> bytes | None:
+        """The bytes of a finished batch that agree with their digest; None where there are none, or the disk does not give them."""
+        try:
+            content, told = self.file(key).read_bytes(), self._told(key)["sha256"]
+        except (OSError, ValueError):
+            return None
+        return content if hashlib.sha256(content).hexdigest() == told else None
+
+    def keep(
+        self,
+        key: str,
+        write: Callable[[Path], None],
+        may_publish: Callable[[], bool] = lambda: True,
+        *,
+        maker: Callable[[], Mapping[str, str]] = dict,
+    ) -> Path:
+        """Let `write` make the batch's file under another name, and give it its own once it is whole and on the disk.
+
+        `may_publish` is asked before that: a FencedError where it says no, and nothing is kept. `maker` is asked then who
+        made it (`makers.Maker`), which is no part of the batch.
+        """
+        file = self.file(key)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new = file.with_name(f".{key}.{secrets.token_hex(8)}.new")
+        try:
+            reached("before_write")
+            write(new)
+            reached("after_write")
+            sync(new)
+            reached("after_fsync")
+            digest = file_digest(new)
+            if not may_publish():
+                raise FencedError(f"Expected to hold the claim of batch {key}, found another holder. Its result is dropped.")
+            new.replace(file)
+            reached("after_rename")
+        finally:
+            new.unlink(missing_ok=True)
+        # The folder reaches the disk once, with both names: either of them without the other is an unfinished batch.
+        write_sealed({"sha256": digest, "maker": dict(maker())}, _sidecar(file))
+        return file
+
+    def maker(self, key: str) -> dict[str, str]:
+        """Who made a finished batch; a ValueError or an OSError where that is damaged or gone."""
+        return self._told(key)["maker"]
+
+    def drop(self, key: str) -> None:
+        """Forget a batch, so that it is made again; its digest goes first."""
+        for path in (_sidecar(self.file(key)), self.file(key)):
+            path.unlink(missing_ok=True)
+
+    def _told(self, key: str) -> dict[str, Any]:
+        return read_sealed(_sidecar(self.file(key)))
+
+
+def _sidecar(file: Path) -> Path:
+    return file.with_suffix(".json")
+
+
+class Maker(NamedTuple):
+    """The columns of `runs.parquet` beside the batch's key; docs/data.md describes them."""
+
+    token: str
+    host: str
+    pid: str
+    device: str
+    started: str
+    finished: str
+    prefect_run: str
+    dvc_run: str
+
+    @classmethod
+    def now(cls, owner: Owner, device: str) -> Self:
+        """Of a batch that its owner begins."""
+        gpus, prefect_run = (os.environ.get(name, "") for name in ("CUDA_VISIBLE_DEVICES", "STAGE_PARENT_FLOW_RUN"))
+        dvc_run = " ".join(filter(None, (os.environ.get(name) for name in ("DVC_STAGE", "DVC_EXP_NAME"))))
+        return cls(owner.token, owner.host, str(owner.pid), gpus or device, _now(), "", prefect_run, dvc_run)
+
+    def done(self) -> Self:
+        """The same, when the batch is made."""
+        return self._replace(finished=_now())
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

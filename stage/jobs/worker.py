@@ -1,0 +1,179 @@
+"""A worker: takes what is left of a job, batch by batch, beside any number of others, on this machine or on others.
+
+It may be killed at any time: its claim is taken over by another, and at most the batch in its hands is made again.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from stage.core.device import device as device_of
+from stage.core.errors import IncompleteRunError, MachineError, Refusal
+from stage.core.params import Execution
+from stage.core.progress import Interrupted, check_stop, stop_on_signals, track
+from stage.jobs.claims import Claim, Owner, take
+from stage.jobs.failures import blame, check_complete, set_aside
+from stage.jobs.heartbeat import held, present
+from stage.jobs.job import Batch, Job, load_job
+from stage.jobs.store import FencedError, Maker
+from stage.model.checkpoints import load_checkpoint
+from stage.synthesis.batch import write_batch
+from stage.synthesis.methods.stage import Renderer
+from stage.synthesis.source import read_source
+
+POLL_S = 0.2  # between two looks at what others have in their hands
+IN_A_ROW = 8  # different batches that fail without a success between them: then the worker is at fault, or all of the data
+MEND = "Finished batches are kept: make room, or mend what is broken, and run the same command."
+
+
+class Rules(NamedTuple):
+    """From `execution`: seconds until a silent worker elsewhere counts as dead, and failed tries until a batch is set aside."""
+
+    lease_s: float
+    max_deaths: int
+
+
+def drain(folder: Path, *, device: str, lease_s: float, max_deaths: int) -> None:
+    """Make what is left of the job in `folder` on `device`, `cpu` or `cuda`, and wait for what others are making.
+
+    Returns when every batch is finished or set aside. Raises `Interrupted` between two batches when someone asks to stop,
+    a ConfigError where the job was planned with other inputs, a MachineError where a disk is full, say, and what a lost GPU raises.
+    """
+    job = load_job(folder)
+    with present(folder, lease_s=lease_s):
+        job.check(device)
+        if todo := job.left():
+            worker = Worker(job, device, Rules(lease_s, max_deaths))
+            job.check(device)  # again: a checkpoint that changed while it was loaded would be kept under the old one's name
+            count = len(job.batches())
+            for _ in track(worker.settle(todo), total=count, label=label(job), done=count - len(todo)):
+                pass
+
+
+def label(job: Job) -> str:
+    """What progress is called."""
+    return f"synthesize {job.recipe.category}"
+
+
+class Worker:
+    """Holds the model, which all batches share, and its owner's name on claims."""
+
+    def __init__(self, job: Job, device: str, rules: Rules) -> None:
+        recipe = job.recipe
+        checkpoint = load_checkpoint(recipe.base, recipe.checkpoint)
+        self.job, self.device, self.rules, self.owner = job, device, rules, Owner.here()
+        self.renderer = Renderer(checkpoint, recipe.method, recipe.synthesize, recipe.prompts, recipe.image_size, device)
+        self.source = read_source(recipe.catalog)
+        self.failed_in_a_row = set[int]()
+
+    def settle(self, todo: Sequence[Batch]) -> Iterator[Batch]:
+        """Yield batches as they turn out finished or set aside, by whomever; those that failed before come last."""
+        left = list(todo)
+        while left:
+            busy: list[Batch] = []
+            for batch in sorted(left, key=lambda batch: self.job.deaths(batch.number).exists()):
+                check_stop()
+                if self.job.is_settled(batch) or self._try(batch):
+                    yield batch
+                else:
+                    busy.append(batch)
+            if len(busy) == len(left):
+                time.sleep(POLL_S)
+            left = busy
+
+    def _try(self, batch: Batch) -> bool:
+        """Whether the batch is settled now; False where someone else is at it, or it is to be tried again."""
+        claim, dead = take(self.job.claim(batch.number), self.owner, lease_s=self.rules.lease_s)
+        if claim is None:
+            return False
+        with held(claim, lease_s=self.rules.lease_s):
+            if self.job.is_settled(batch):
+                return True
+            if dead is not None:  # after all others, then: what has killed one worker may kill this one
+                return self._blame(batch, f"the worker that made it (process {dead.pid} on {dead.host}) died")
+            return self._make(batch, claim)
+
+    def _make(self, batch: Batch, claim: Claim) -> bool:
+        try:
+            self._render(batch, claim)
+        except FencedError:
+            return False  # its new holder makes it
+        except Exception as error:
+            if _is_about_the_machine(error):
+                raise MachineError(f"{self._expected(batch)}, found {error}. {MEND}") from None
+            is_set_aside = self._blame(batch, f"{type(error).__name__}: {error}")
+            self.failed_in_a_row.add(batch.number)
+            if _is_lost(self.device):
+                raise
+            if len(self.failed_in_a_row) == IN_A_ROW:
+                raise MachineError(
+                    f"{self._expected(batch)}, found that {IN_A_ROW} in a row failed, this one by {error!r}. {MEND}"
+                ) from error
+            return is_set_aside
+        self.failed_in_a_row.clear()
+        return True
+
+    def _blame(self, batch: Batch, reason: str) -> bool:
+        blame(self.job, batch.number, reason)
+        return set_aside(self.job, batch.number, self.rules.max_deaths)
+
+    def _expected(self, batch: Batch) -> str:
+        return f"Expected to make batch {batch.number} of {self.job.folder} and keep it in {self.job.spool.root}"
+
+    def _render(self, batch: Batch, claim: Claim) -> None:
+        rows, origin, settings = self.job.rows(batch.number), self.job.origin(batch.key), self.job.recipe.synthesize
+        begun = Maker.now(self.owner, self.device)
+
+        def write(file: Path) -> None:
+            write_batch(self.renderer, rows, self.source, settings, origin=origin, file=file)
+
+        self.job.spool.keep(batch.key, write, claim.is_held, maker=lambda: begun.done()._asdict())
+
+
+def _is_about_the_machine(error: Exception) -> bool:
+    """Whether the next batch would fare no better: a full disk, a file that may not be read. What is wrong with an image has no number."""
+    return isinstance(error, OSError) and error.errno is not None
+
+
+def _is_lost(device: str) -> bool:
+    """Whether a failed kernel has left the GPU useless to this process."""
+    if torch.device(device).type == "cpu":
+        return False
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False
+
+
+DONE, INCOMPLETE, REFUSED, STOPPED = 0, 3, 2, 130  # exit statuses; a worker that crashes has Python's 1 or its signal
+
+
+def serve(job: Path, execution: Callable[[], Execution]) -> int:
+    """Drain a job by the rules that `execution` reads; SIGTERM or SIGINT let it finish its batch first, a second one does not.
+
+    Returns the exit status. DONE: nothing is left; INCOMPLETE: only what was set aside; STOPPED: on request; REFUSED: the job, its
+    inputs, the parameters or this machine will not do, and what it says says why.
+    """
+    stop_on_signals()
+    try:
+        rules = execution()
+        torch.set_num_threads(rules.threads)
+        drain(job, device=device_of(rules.device), lease_s=rules.lease_s, max_deaths=rules.max_deaths)
+        check_complete(load_job(job))
+    except Interrupted:
+        return STOPPED
+    except IncompleteRunError as error:
+        return _say(str(error), INCOMPLETE)
+    except Refusal as error:
+        return _say(str(error), REFUSED)
+    return DONE
+
+
+def _say(text: str, status: int) -> int:
+    sys.stderr.write(f"{text}\n")
+    return status

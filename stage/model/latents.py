@@ -1,0 +1,106 @@
+"""What is constant of a category's training set, encoded once: latents and latent masks under every turn.
+
+Shapes: N defective images, V variants (turns and flips), K latents of normal images, C latent channels, h w latent size;
+masks (.., 1, h, w) in {0, 1}.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from torch import Tensor
+
+from stage.core.errors import ConfigError
+from stage.core.params import Method
+from stage.datasets.examples import DefectImages
+from stage.datasets.windows import TURNS, Window, cut, turn, window
+from stage.model.base import Base, pixels_to_tensor
+from stage.model.masks import latent_mask
+
+
+@dataclass(frozen=True)
+class CachedLatents:
+    """Everything of the training set that is constant.
+
+    Latents (N, V, C, h, w), masks (N, V, 1, h, w) and type numbers (N,) of the defective images, each through its window.
+    `normal` (K, C, h, w) are normal images through the same windows, in groups of `group_size`; `groups` (N, V) is where the one
+    of a row and variant begins.
+    """
+
+    latents: Tensor
+    masks: Tensor
+    types: Tensor
+    normal: Tensor
+    groups: Tensor
+    group_size: int
+
+    @classmethod
+    @torch.no_grad()
+    def encode(cls, base: Base, data: DefectImages, method: Method, *, augment: bool, image_size: int) -> "CachedLatents":
+        """Encode every image once under every variant, as (image_size, image_size) px, the base's.
+
+        An image whose defect has no cell is left out, and said: with an empty mask it would teach to draw defects beside masks.
+        """
+        data = _with_cells(base, data, method, image_size)
+        turns = range(TURNS) if augment else range(1)
+        windows = [window(mask, method.crop, image_size) for mask in data.masks]
+        images = [_encode(base, cut(image, place, image_size), turns) for image, place in zip(data.images, windows, strict=True)]
+        seen = [cut(mask, place, image_size) for mask, place in zip(data.masks, windows, strict=True)]
+        masks = [torch.stack([latent_mask(turn(mask, k), base.factor, method.mask_reduction) for k in turns]) for mask in seen]
+        # A part of an image is hidden by the same part, turned alike; whole images hide each other as they are.
+        is_whole = all(place.side == len(mask) for place, mask in zip(windows, data.masks, strict=True))
+        normal, groups, group_size = _normal_latents(base, data, windows, range(1) if is_whole else turns, image_size)
+        return cls(
+            torch.stack(images),
+            torch.stack(masks).to(base.unet.device),
+            torch.tensor([data.types.index(defect) for defect in data.defects]),
+            normal,
+            groups.expand(-1, len(turns)),
+            group_size,
+        )
+
+    def normals(self, rows: Tensor, variants: Tensor, random: torch.Generator) -> Tensor:
+        """Latents (B, C, h, w) of normal images drawn at random, at the place and in the turn of these rows and variants, (B,) each."""
+        return self.normal[self.groups[rows, variants] + torch.randint(self.group_size, (len(rows),), generator=random)]
+
+    @property
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """Lowest and highest value of every latent channel, (C, 1, 1) each."""
+        return self.latents.amin((0, 1, 3, 4))[:, None, None], self.latents.amax((0, 1, 3, 4))[:, None, None]
+
+
+def _with_cells(base: Base, data: DefectImages, method: Method, image_size: int) -> DefectImages:
+    """The images whose mask has a cell on the latent grid; a ConfigError where a type has none left."""
+    views = (cut(mask, window(mask, method.crop, image_size), image_size) for mask in data.masks)
+    rows = [k for k, seen in enumerate(views) if latent_mask(seen, base.factor, method.mask_reduction).any()]
+    kept = [data.defects[k] for k in rows]
+    if lost := sorted({*data.defects} - {*kept}):
+        raise ConfigError(
+            f"Expected defects of every type of {data.category} to have a cell on the latent grid, found none of {', '.join(lost)} with "
+            f"method.mask_reduction {method.mask_reduction}. Set it to max in params.yaml."
+        )
+    if len(rows) < len(data.masks):
+        Console(stderr=True).print(f"{len(data.masks) - len(rows)} of {len(data.masks)} training images of {data.category} have no cell.")
+    return replace(data, images=data.images[rows], masks=data.masks[rows], defects=kept)
+
+
+def _normal_latents(base: Base, data: DefectImages, windows: list[Window], turns: range, image_size: int) -> tuple[Tensor, Tensor, int]:
+    """The normal images spread over the different windows, every window with as many: latents, (N, turns) first ones, how many."""
+    places = sorted(set(windows))
+    size = -(-len(data.normal) // len(places))
+    latents = [
+        _encode(base, cut(data.normal[(number + j * len(places)) % len(data.normal)], place, image_size), turns)
+        for number, place in enumerate(places)
+        for j in range(size)
+    ]
+    grouped = torch.stack(latents).unflatten(0, (len(places), size)).transpose(1, 2)  # (places, turns, size, C, h, w)
+    groups = torch.tensor([[(places.index(place) * len(turns) + k) * size for k in range(len(turns))] for place in windows])
+    return grouped.flatten(0, 2), groups, size
+
+
+def _encode(base: Base, image: NDArray[np.uint8], turns: Iterable[int]) -> Tensor:
+    """Latents (turns, C, h, w) of an image's variants: one call, whatever the size of the data set."""
+    return base.encode(pixels_to_tensor(np.stack([turn(image, k) for k in turns])).to(base.unet.device))

@@ -1,0 +1,115 @@
+"""The training loss of STAGE (Eq. 12), a branch and a part of the batch at a time.
+
+Shapes: B batch, C latent channels, h w latent size, K distinct prompts, L text length, D text channels; masks (B, 1, h, w) in {0, 1}.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from stage.core.device import autocast, dtype_of
+from stage.core.digests import derived_seed
+from stage.core.fitting import Losses
+from stage.core.params import Method, Prompts, Train
+from stage.model.diffusion import compose, noised
+from stage.model.generator import BRANCHES, Generator
+from stage.model.latents import CachedLatents
+from stage.model.masks import area_balance
+from stage.model.schedule import Branch, paper_timestep, training_alignment_masks
+from stage.model.tokens import TextConditions
+
+
+class Batch(NamedTuple):
+    """What an iteration draws, B rows each: `shown` is x_0, or what hides its defect in the input; a noise per branch."""
+
+    types: Tensor
+    x_0: Tensor
+    shown: Tensor
+    mask: Tensor
+    t: Tensor
+    noise_aware: Tensor
+    noise_only: Tensor
+
+    def split(self, parts: int) -> "list[Batch]":
+        """Equal parts of the rows."""
+        return [Batch(*fields) for fields in zip(*(field.chunk(parts) for field in self), strict=True)]
+
+
+class StageLoss:
+    """Eq. 12 as III-B and III-D describe it.
+
+    The equation prints epsilon_ao for the whole latent and epsilon_aa, weighted, for the masked one. The text and the released
+    code say the reverse, and so do we: the aware branch sees x_0 and M_t^p, the only-branch sees x_0 * M_0 and M_0.
+    """
+
+    def __init__(self, generator: Generator, data: CachedLatents, method: Method, train: Train, templates: Prompts, seed: int) -> None:
+        self.generator, self.data, self.method, self.train, self.seed = generator, data, method, train, seed
+        self.timestep_count = generator.base.schedule.timestep_count
+        self.device = data.latents.device
+        self.dtype = dtype_of(train.precision, str(self.device))
+        with autocast(self.device, self.dtype):
+            self.conditions = TextConditions(generator.base, generator.texts(templates), generator.placeholders)
+
+    def __call__(self, iteration: int) -> Iterator[Losses]:
+        """The iteration's loss in summands, one per branch and part of the batch: each is to be sent back before the next is asked for.
+
+        So the activations of one branch and part alone are held. A pure function of the weights and the iteration.
+        """
+        batch = self._draw(iteration)
+        with autocast(self.device, self.dtype):
+            conditions = self.conditions(batch.types)
+        # The text encoder's graph is shared by all summands: their gradients are gathered here, and go back through it once.
+        table = conditions.table.detach().requires_grad_(conditions.table.requires_grad)
+        rows = {branch: numbers.chunk(self.train.accumulate) for branch, numbers in conditions.rows.items()}
+        # Batch normalisation sees each part alone, so the adapters' statistics are those of the smaller batch.
+        for k, part in enumerate(batch.split(self.train.accumulate)):
+            for branch in BRANCHES:
+                yield self._summand(branch, part, table[rows[branch][k]])
+        if table.grad is not None:
+            conditions.table.backward(table.grad)
+
+    def _draw(self, iteration: int) -> Batch:
+        random = torch.Generator().manual_seed(derived_seed(self.seed, iteration))
+        rows = torch.randint(len(self.data.latents), (self.train.batch,), generator=random)
+        variants = torch.randint(self.data.latents.shape[1], (self.train.batch,), generator=random)
+        x_0, mask = self.data.latents[rows, variants], self.data.masks[rows, variants]
+        t = torch.randint(self.timestep_count, (self.train.batch,), generator=random)
+        shown = self._shown(x_0, mask, t, self.data.normals(rows, variants, random), random)
+        noises = [torch.randn(x_0.shape, generator=random).to(self.device) for _ in BRANCHES]
+        return Batch(self.data.types[rows], x_0, shown, mask, t, *noises)
+
+    def _shown(self, x_0: Tensor, mask: Tensor, t: Tensor, normal: Tensor, random: torch.Generator) -> Tensor:
+        """x_0, or, in `hidden_share` of the rows above t_s, x_0 with its defect replaced by `normal`, a normal image's latents.
+
+        Not in the paper. A weak network lets a faint defect fade into normal texture on its way down and has never seen such
+        a state; here it learns to find back from it.
+        """
+        hidden = (torch.rand(len(x_0), generator=random) < self.train.hidden_share) & (paper_timestep(t) > self.method.alignment_threshold)
+        return torch.where(hidden.to(x_0.device)[:, None, None, None], compose(mask, normal, x_0), x_0)
+
+    def _summand(self, branch: Branch, part: Batch, condition: Tensor) -> Losses:
+        """A branch's share of the batch's mean."""
+        weights = area_balance(part.mask, self.train.balance_limit)
+        if branch == "anomaly_aware":
+            aligned = training_alignment_masks(part.mask, part.t, threshold=self._threshold(), timestep_count=self.timestep_count)
+            error = self._error(branch, part.shown, part.x_0, part.t, aligned, condition, part.noise_aware) * aligned
+        else:
+            error = self._error(branch, part.shown * part.mask, part.x_0 * part.mask, part.t, part.mask, condition, part.noise_only)
+        loss = (weights * error).mean() / self.train.accumulate
+        return {"loss": loss, branch.removeprefix("anomaly_"): loss}
+
+    def _error(self, branch: Branch, shown: Tensor, x_0: Tensor, t: Tensor, mask: Tensor, condition: Tensor, noise: Tensor) -> Tensor:
+        """Distance of the branch's estimate from the noise that leads from x_t back to x_0: the noise drawn, where x_0 was shown."""
+        schedule = self.generator.base.schedule
+        target = noise + noised(shown - x_0, t, torch.zeros_like(noise), schedule) / noised(
+            torch.zeros_like(noise), t, torch.ones_like(noise), schedule
+        )
+        x_t = noised(shown, t, noise, schedule)
+        with autocast(self.device, self.dtype):
+            estimate = self.generator.predict_noise(x_t, t.to(self.device), branch, mask, condition)
+        return (target - estimate).abs()
+
+    def _threshold(self) -> int | None:
+        return self.method.alignment_threshold if self.method.alignment == "scheduled" else None

@@ -1,0 +1,157 @@
+"""A small base from scratch, on the data at hand: what stands in for a hub checkpoint (not in the paper).
+
+Shapes: N images, B batch, C latent channels, h w latent size, H W image size; masks (B, 1, ., .) in {0, 1}, 1 = defect.
+"""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from diffusers import DDPMScheduler, UNet2DConditionModel
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from stage.core.device import device
+from stage.core.digests import derived_seed
+from stage.core.fitting import Fit, Losses
+from stage.core.params import Crop, Execution, Pretrain
+from stage.datasets.windows import TURNS, turn
+from stage.model.base import Base, check_image_size, noise_schedule, pixels_to_tensor, scheduler_config
+from stage.model.codec import PatchCodec
+from stage.model.diffusion import noised, velocity
+from stage.model.examples import Examples, through_windows
+from stage.model.masks import area_balance, latent_mask
+from stage.model.tokens import END, START, tokenizer_of
+
+TEXT_LENGTH = 32  # tokens; two words, their neighbours and 8 learned ones fit well
+
+
+def pretrain(
+    examples: Examples,
+    params: Pretrain,
+    *,
+    crop: Crop,
+    image_size: int,
+    timestep_count: int,
+    seed: int,
+    state: Path,
+    execution: Execution,
+) -> tuple[Base, pd.DataFrame]:
+    """A base of `image_size` px trained on the examples, as it will be shown them, with its loss curve.
+
+    An unfinished training in `state` is continued.
+    """
+    check_image_size(image_size, params.patch * 2 ** (len(params.widths) - 1))
+    examples = through_windows(examples, crop, image_size, np.random.default_rng(derived_seed(seed, "windows")))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        base = small_base(examples, params, timestep_count).to(device(execution.device))
+    networks = nn.ModuleDict({"unet": base.unet, "text_encoder": base.text_encoder}).train()
+    average = WeightAverage(networks, params.weight_average)
+    optimizer = torch.optim.AdamW(networks.parameters(), lr=params.learning_rate)
+    modules = {"networks": networks, "average": average.average}
+    fit = Fit("pretrain", modules, optimizer, params.iterations, state, execution.save_every_s, average.update)
+    curve = fit.run(PretrainingLoss(base, examples, params, seed))
+    networks.load_state_dict(average.average.state_dict())
+    return base.to("cpu").freeze(), curve
+
+
+def small_base(examples: Examples, params: Pretrain, timestep_count: int) -> Base:
+    """An untrained base of diffusers' and transformers' own classes; its codec and vocabulary are fitted to the examples.
+
+    It predicts velocity: a U-Net has no path that hands 48 channels through unchanged, so as a predictor of noise it
+    spends its training on copying its input, and colours come out wrong (docs/decisions/0004).
+    """
+    tokenizer = tokenizer_of(examples.texts, TEXT_LENGTH)
+    text_config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=params.text_width,
+        intermediate_size=2 * params.text_width,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=TEXT_LENGTH,
+        bos_token_id=START,
+        eos_token_id=END,
+        pad_token_id=END,
+    )
+    levels = len(params.widths)  # text attention at the coarsest alone: at full size it costs as much as all the rest
+    unet = UNet2DConditionModel(
+        in_channels=3 * params.patch**2,
+        out_channels=3 * params.patch**2,
+        block_out_channels=params.widths,
+        down_block_types=("DownBlock2D",) * (levels - 1) + ("CrossAttnDownBlock2D",),
+        up_block_types=("CrossAttnUpBlock2D",) + ("UpBlock2D",) * (levels - 1),
+        cross_attention_dim=params.text_width,
+        attention_head_dim=4,
+        layers_per_block=1,
+        norm_num_groups=16,
+    )
+    codec = PatchCodec.fit(pixels_to_tensor(examples.images), params.patch)
+    schedule = noise_schedule(DDPMScheduler(**scheduler_config(timestep_count)))
+    return Base(unet, CLIPTextModel(text_config), tokenizer, codec, schedule, "v_prediction")
+
+
+class PretrainingLoss:
+    """The loss of one iteration: whole images and isolated defects, the inside of a mask weighted against its smallness."""
+
+    def __init__(self, base: Base, examples: Examples, params: Pretrain, seed: int) -> None:
+        self.base, self.examples, self.params, self.seed = base, examples, params, seed
+        self.number = {text: i for i, text in enumerate(examples.texts)}
+
+    def __call__(self, iteration: int) -> Losses:
+        """A pure function of the weights and the iteration."""
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, iteration))
+        latents, masks, conditions = self._batch(generator)
+        t = torch.randint(self.base.schedule.timestep_count, (len(latents),), generator=generator)
+        noise = torch.randn(latents.shape, generator=generator).to(latents.device)
+        v = self.base.unet(noised(latents, t, noise, self.base.schedule), t.to(latents.device), conditions).sample
+        error = (v - velocity(latents, t, noise, self.base.schedule)) ** 2
+        return {"loss": (area_balance(masks, self.params.balance_limit) * error).mean()}
+
+    def _batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        defective = round(self.params.batch * self.params.defect_share)
+        rows = torch.cat(
+            [
+                pick(self.examples.normal, self.params.batch - defective, generator),
+                pick(self.examples.defective, defective, generator),
+            ]
+        )
+        isolate = torch.arange(self.params.batch) >= self.params.batch - defective // 2
+        images, masks = turned(self.examples, rows, generator if self.params.augment else None)
+        latents = self.base.encode(pixels_to_tensor(images).to(self.base.unet.device))
+        cells = torch.stack([latent_mask(mask, self.base.factor, "max") for mask in masks]).to(latents.device)
+        latents = torch.where(isolate[:, None, None, None].to(latents.device), latents * cells, latents)
+        texts = [
+            (self.examples.isolated if alone else self.examples.prompts)[row] for row, alone in zip(rows.tolist(), isolate, strict=True)
+        ]
+        return latents, cells, self.base.embed(self.examples.texts)[[self.number[text] for text in texts if text]]
+
+
+class WeightAverage:
+    """A running average of a module's weights; not Explicit Mask Alignment. `average` is what is kept in the end."""
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.module, self.average, self.decay = module, copy.deepcopy(module).requires_grad_(False), decay
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move the average towards the module's present weights."""
+        pairs = zip(self.average.parameters(), self.module.parameters(), strict=True)
+        for kept, new in pairs:
+            kept.lerp_(new, 1 - self.decay)
+
+
+def pick(rows: NDArray[np.int64], count: int, generator: torch.Generator) -> Tensor:
+    """`count` of `rows`, with replacement; none if there is nothing to pick from."""
+    found = torch.from_numpy(rows)
+    return found[torch.randint(len(found), (count,), generator=generator)] if len(found) else found
+
+
+def turned(examples: Examples, rows: Tensor, generator: torch.Generator | None) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Images and masks of the rows, each under one of the eight quarter turns and flips; unchanged without a generator."""
+    turns = torch.randint(TURNS, (len(rows),), generator=generator) if generator else torch.zeros(len(rows), dtype=torch.int64)
+    images = np.stack([turn(examples.images[int(i)], int(k)) for i, k in zip(rows, turns, strict=True)])
+    return images, np.stack([turn(examples.masks[int(i)], int(k)) for i, k in zip(rows, turns, strict=True)])

@@ -1,0 +1,100 @@
+"""Training of one category on a base: two adapters and the learned tokens of its defect types by the loss of `loss`."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from stage.core.device import device, dtype_of
+from stage.core.errors import ConfigError
+from stage.core.fitting import Fit
+from stage.core.params import Params, Train
+from stage.datasets.examples import DefectImages
+from stage.model.base import Base, check_image_size
+from stage.model.generator import Generator
+from stage.model.latents import CachedLatents
+from stage.model.loss import StageLoss
+
+
+class Trained(NamedTuple):
+    """A trained generator, the range of its training latents, (C, 1, 1) each, and the loss curve.
+
+    What was frozen is left in the precision of the training.
+    """
+
+    generator: Generator
+    bounds: tuple[Tensor, Tensor]
+    curve: pd.DataFrame
+
+
+def train(base: Base, data: DefectImages, params: Params, *, state: Path) -> Trained:
+    """Train a category's adapters and tokens on the frozen base; an unfinished training in `state` is continued."""
+    settings, where = params.train, device(params.execution.device)
+    _check(base, params)
+    with torch.random.fork_rng():
+        torch.manual_seed(params.seed)
+        generator = Generator(
+            base,
+            data.category,
+            data.types,
+            params.method.token_count,
+            settings.adapter_widths,
+            residual=settings.residual,
+            adapters=params.method.adapters,
+        ).to(where)
+    cached = CachedLatents.encode(base, data, params.method, augment=settings.augment, image_size=params.base.image_size)
+    generator.codec.to("cpu")  # its work is done
+    dtype = dtype_of(settings.precision, where)
+    optimizer, modules = optimise(generator, settings)
+    economise(generator, settings, dtype)
+    loss = StageLoss(generator, cached, params.method, settings, params.base.prompts, params.seed)
+    # Only float16 has so small a range that gradients vanish without a scale.
+    scaler = torch.amp.GradScaler(where, enabled=dtype == torch.float16)
+    fit = Fit(f"train {data.category}", modules, optimizer, settings.iterations, state, params.execution.save_every_s, scaler=scaler)
+    curve = fit.run_in_parts(loss)
+    return Trained(generator.to("cpu"), cached.bounds, curve)
+
+
+def _check(base: Base, params: Params) -> None:
+    """Refuse what could not work, or would teach nothing."""
+    if (found := base.schedule.timestep_count) != params.base.timestep_count:
+        raise ConfigError(
+            f"Expected a base of {params.base.timestep_count} timesteps (base.timestep_count in params.yaml), found {found}. Correct the number."
+        )
+    check_image_size(params.base.image_size, base.multiple)
+    prompts = params.base.prompts
+    speaks = any("{defect}" in template for template in (prompts.defect, prompts.isolated))
+    if not (params.method.adapters or params.train.train_base or speaks):
+        raise ConfigError(
+            "Expected something to train, found method.adapters and train.train_base off and no {defect} in base.prompts, in params.yaml. "
+            "Put {defect}, which stands for the learned tokens, into a prompt, or switch the adapters on."
+        )
+
+
+def optimise(generator: Generator, settings: Train) -> tuple[torch.optim.Optimizer, dict[str, nn.Module]]:
+    """AdamW over the adapters and the learned tokens (and a small base's U-Net, where asked), with their modules."""
+    generator.eval().requires_grad_(False)
+    modules: dict[str, nn.Module] = {"adapters": generator.adapters.train(), "tokens": generator.tokens}
+    if settings.train_base:
+        modules["unet"] = generator.base.unet
+    for module in modules.values():
+        module.requires_grad_(True)
+    decayed = [p for name, module in modules.items() if name != "tokens" for p in module.parameters()]
+    groups = [{"params": decayed}, {"params": list(generator.tokens.parameters()), "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True), modules  # one call for all, a third of the time
+
+
+def economise(generator: Generator, settings: Train, dtype: torch.dtype) -> None:
+    """Hold the matrices of frozen networks in `dtype`, and recompute the U-Net's activations where asked; what is trained stays float32.
+
+    Autocast alone would convert every frozen matrix at every call, and keep the converted one for the way back.
+    """
+    frozen = [generator.text_encoder, *([] if settings.train_base else [generator.unet])]
+    for module in (module for network in frozen for module in network.modules()):
+        if isinstance(module, nn.Linear | nn.Conv2d):  # what autocast converts; norms stay float32
+            for name, matrix in list(module.named_parameters(recurse=False)):
+                setattr(module, name, nn.Parameter(matrix.to(dtype), requires_grad=False))
+    if settings.gradient_checkpointing:
+        generator.base.unet.enable_gradient_checkpointing()

@@ -1,0 +1,1 @@
+"""Published samples: shards, tables, manifest, verification, export."""

@@ -1,0 +1,64 @@
+"""Published samples as loose files in MVTec AD's layout, which every training script of this field reads. Rebuilt at will."""
+
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from stage.core.errors import Refusal
+from stage.core.progress import track
+from stage.datasets.examples import pairs_of
+from stage.datasets.rules import GOOD
+from stage.release.reader import PIXELS, read_manifest, sample_rows
+
+
+def export_mvtec(data: Path, category: str, output: Path) -> int:
+    """Write `output`/<category>: prepared normal images under train/good, accepted samples under test and ground_truth.
+
+    Returns the number of samples. Refuses a folder that is there already with a ValueError; a kill leaves no half folder.
+    """
+    target = output / category
+    if target.exists():
+        raise Refusal(f"Expected to make the folder {target}, found it there already. Remove it, or choose another one with --output.")
+    normal = pairs_of(data / "prepare" / category, "train", good=True).table["image"]
+    samples = data / "synthesize" / category
+    manifest = read_manifest(samples)
+    folders = {shard["defect"]: PurePosixPath("test", component(shard["defect"])) for shard in manifest["shards"]}
+    partial = output / f".{category}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    _write((_Entry(PurePosixPath("train", GOOD), {"image": cell["bytes"].as_py()}) for cell in normal), len(normal), partial)
+    _write(_accepted(samples, folders), manifest["accepted"], partial)
+    partial.rename(target)
+    return manifest["accepted"]
+
+
+def component(name: str) -> str:
+    """A defect type's name, fit to be a folder; names come from data, so anything that could climb or hide is refused."""
+    if not name or name != Path(name).name or name.startswith(".") or "\\" in name or "\0" in name:
+        raise Refusal(f"Expected a defect type that can name a folder, found {name!r} among the samples. Rename it in the data set.")
+    return name
+
+
+class _Entry(NamedTuple):
+    """Where a picture goes, and the PNGs of it and of its mask, if it has one."""
+
+    folder: PurePosixPath
+    pngs: dict[str, bytes]
+
+
+def _accepted(samples: Path, folders: Mapping[str, PurePosixPath]) -> Iterator[_Entry]:
+    for row in sample_rows(samples, ["defect", "verdict", *PIXELS]):
+        if row["verdict"] == "accepted":
+            yield _Entry(folders[row["defect"]], {name: row[name]["bytes"] for name in PIXELS})
+
+
+def _write(entries: Iterable[_Entry], count: int, root: Path) -> None:
+    numbers: Counter[PurePosixPath] = Counter()
+    for folder, pngs in track(entries, total=count, label=f"export {root.name[1:].removesuffix('.partial')}"):
+        name = f"{numbers[folder]:06d}"
+        places = {"image": root / folder / f"{name}.png", "mask": root / "ground_truth" / folder.name / f"{name}_mask.png"}
+        for kind, png in pngs.items():
+            places[kind].parent.mkdir(parents=True, exist_ok=True)
+            places[kind].write_bytes(png)
+        numbers[folder] += 1

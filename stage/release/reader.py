@@ -1,0 +1,108 @@
+"""What a published folder holds: its manifest, and its samples, of which only those near the last one asked for are in memory."""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from stage.core.durable import read_sealed
+from stage.core.errors import CorruptFileError
+from stage.datasets.pairs import Pair, decode_image, decode_mask
+from stage.release.shards import Facts
+from stage.synthesis.schema import MANIFEST
+
+OPEN, GROUPS = 16, 64  # files, and row groups of 16 samples each, that are kept at hand
+PIXELS = ("image", "mask")
+
+
+class _Group(NamedTuple):
+    """A row group of a shard."""
+
+    shard: int
+    number: int
+
+
+class Samples(Sequence[Pair]):
+    """Pairs of shards, read by the row group when one is asked for."""
+
+    def __init__(self, shards: Sequence[Path], places: NDArray[np.int32]) -> None:
+        """`places`, (N, 3): shard, row group and row of each."""
+        self._shards, self._places = shards, places
+        self._file = lru_cache(OPEN)(self._opened)
+        self._cells = lru_cache(GROUPS)(self._read)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> Pair:  # pyright: ignore[reportIncompatibleMethodOverride]  # nobody takes slices of them
+        shard, group, row = map(int, self._places[index])
+        image, mask = (self._cells(_Group(shard, group))[name][row]["bytes"].as_py() for name in PIXELS)
+        return Pair(decode_image(image), decode_mask(mask))
+
+    def _opened(self, shard: int) -> pq.ParquetFile:
+        return open_shard(self._shards[shard])
+
+    def _read(self, group: _Group) -> pa.Table:
+        try:
+            return self._file(group.shard).read_row_group(group.number, columns=list(PIXELS))
+        except (pa.ArrowException, OSError) as error:
+            raise _unreadable(self._shards[group.shard], error) from None
+
+
+def read_samples(folder: Path, *, accepted_only: bool) -> Samples:
+    """The samples of a published folder; raises CorruptFileError where a shard is missing or no Parquet file."""
+    paths = shard_paths(folder)
+    places = [place for shard, path in enumerate(paths) for place in _places(shard, path, accepted_only=accepted_only)]
+    return Samples(paths, np.array(places, np.int32).reshape(-1, 3))
+
+
+def sample_rows(folder: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """These columns of every sample, in the order of the shards, a row group in memory at a time."""
+    for path in shard_paths(folder):
+        for batch in open_shard(path).iter_batches(columns=list(columns)):
+            yield from batch.to_pylist()
+
+
+def shard_paths(folder: Path) -> list[Path]:
+    """The shards of a published folder, in the order of the manifest; raises CorruptFileError."""
+    return [folder / shard["path"] for shard in read_manifest(folder)["shards"]]
+
+
+def open_shard(path: Path) -> pq.ParquetFile:
+    """A shard whose schema and row groups are known; raises CorruptFileError."""
+    try:
+        return pq.ParquetFile(path, pre_buffer=False)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from None
+
+
+def read_manifest(folder: Path) -> Facts:
+    """What a published folder says that it holds; raises CorruptFileError where that is missing or was changed."""
+    try:
+        return read_sealed(folder / MANIFEST)
+    except FileNotFoundError:
+        raise CorruptFileError(
+            f"Expected {MANIFEST} beside the published samples in {folder}, found none. Run `dvc repro synthesize`."
+        ) from None
+    except ValueError as error:
+        raise CorruptFileError(
+            f"Expected {folder / MANIFEST} as this version writes it, found {error}. Run `dvc checkout --force synthesize`, or "
+            "`dvc repro synthesize` where an earlier version published it."
+        ) from None
+
+
+def _places(shard: int, path: Path, *, accepted_only: bool) -> Iterator[tuple[int, int, int]]:
+    file = open_shard(path)
+    for group in range(file.num_row_groups):
+        verdicts = file.read_row_group(group, columns=["verdict"])["verdict"].to_pylist()
+        yield from ((shard, group, row) for row, verdict in enumerate(verdicts) if verdict == "accepted" or not accepted_only)
+
+
+def _unreadable(path: Path, error: Exception) -> CorruptFileError:
+    found = "none" if isinstance(error, FileNotFoundError) else f"one that cannot be read: {str(error).splitlines()[0]}"
+    return CorruptFileError(f"Expected a Parquet file of samples at {path}, found {found}. Run `dvc checkout --force synthesize`.")

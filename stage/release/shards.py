@@ -1,0 +1,120 @@
+"""Shards: fixed runs of samples as Parquet, whose bytes follow from their rows alone, and the manifest that says what is there.
+
+A shard holds `synthesize.shard_rows` ordinals of one defect type; its row groups hold 16, whatever the batches were.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from stage.core.digests import file_digest
+from stage.core.durable import sync, write_sealed
+from stage.datasets.pairs import ROW_GROUP
+from stage.synthesis.schema import MANIFEST, SCHEMA_VERSION, SHARDS, open_writer
+
+Facts = dict[str, Any]
+
+
+class _Place(NamedTuple):
+    """Where a row belongs, as its defect type and ordinal alone say."""
+
+    defect: str
+    run: int
+    group: int
+
+
+def write_shards(samples: Iterable[pa.Table], shard_rows: int, folder: Path) -> list[Facts]:
+    """Write samples, sorted by defect type and ordinal and handed over in tables of any size; returns what the manifest says of them.
+
+    Holds no more than one of the tables and a row group at a time.
+    """
+    (folder / SHARDS).mkdir(parents=True, exist_ok=True)
+    runs = groupby(_row_groups(samples, shard_rows), key=lambda one: one[0][:2])
+    facts = [_write_shard(folder, defect, run, (rows for _, rows in groups)) for (defect, run), groups in runs]
+    sync(folder / SHARDS)
+    return facts
+
+
+def shard_name(defect: str, run: int) -> str:
+    """A path that no name in the data can lead astray: the safe characters of the type, and four digits of its digest."""
+    safe = re.sub(r"[^A-Za-z0-9_-]", "_", defect)[:40]
+    return f"{SHARDS}/{safe}-{hashlib.sha256(defect.encode()).hexdigest()[:4]}-{run:05d}.parquet"
+
+
+def write_manifest(folder: Path, shards: list[Facts], **more: Any) -> Facts:
+    """Write and return what a folder holds; a folder without it holds nothing."""
+    count, accepted = (sum(shard[key] for shard in shards) for key in ("rows", "accepted"))
+    counts = {"count": count, "accepted": accepted, "rejected": count - accepted}
+    manifest = {"schema_version": SCHEMA_VERSION, **counts, "digest": data_digest(shards), **more, "shards": shards}
+    return write_sealed(manifest, folder / MANIFEST)
+
+
+def data_digest(shards: Iterable[Facts]) -> str:
+    """SHA-256 of the shards' pixel digests; the name of a version of the data."""
+    return hashlib.sha256("".join(shard["pixels"] for shard in shards).encode()).hexdigest()
+
+
+class Tally:
+    """What the manifest says of a shard's rows: how many, how many accepted, and their pixels' digest.
+
+    That is SHA-256 over each row's sample id and digests of image and mask: the same with any version of pyarrow and Pillow.
+    """
+
+    COLUMNS = ("sample_id", "image_digest", "mask_digest", "verdict")
+
+    def __init__(self) -> None:
+        self._rows = self._accepted = 0
+        self._digest = hashlib.sha256()
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """One more row."""
+        *identity, verdict = (row[name] for name in self.COLUMNS)
+        self._digest.update(f"{' '.join(identity)}\n".encode())
+        self._rows += 1
+        self._accepted += verdict == "accepted"
+
+    def facts(self) -> Facts:
+        """Of the rows so far, under the manifest's names."""
+        return {"rows": self._rows, "accepted": self._accepted, "pixels": self._digest.hexdigest()}
+
+
+def _write_shard(folder: Path, defect: str, run: int, groups: Iterator[pa.Table]) -> Facts:
+    name, tally = shard_name(defect, run), Tally()
+    with open_writer(folder / name) as writer:
+        for table in groups:
+            writer.write_table(table)
+            for row in table.select(tally.COLUMNS).to_pylist():
+                tally.add(row)
+    sync(folder / name)
+    return {"path": name, "defect": defect, **tally.facts(), "sha256": file_digest(folder / name)}
+
+
+def _row_groups(samples: Iterable[pa.Table], shard_rows: int) -> Iterator[tuple[_Place, pa.Table]]:
+    held: list[pa.Table] = []
+    place: _Place | None = None
+    for table in samples:
+        start = 0
+        for here, same in groupby(_places(table, shard_rows)):
+            count = len(list(same))
+            if place not in (None, here):
+                yield place, _joined(held)
+                held = []
+            place = here
+            held.append(table.slice(start, count))
+            start += count
+    if place is not None:
+        yield place, _joined(held)
+
+
+def _joined(tables: list[pa.Table]) -> pa.Table:
+    return pa.concat_tables(tables).combine_chunks()
+
+
+def _places(table: pa.Table, shard_rows: int) -> list[_Place]:
+    identities = zip(table["defect"].to_pylist(), table["ordinal"].to_pylist(), strict=True)
+    return [_Place(defect, k // shard_rows, k % shard_rows // ROW_GROUP) for defect, k in identities]

@@ -1,0 +1,107 @@
+"""The tables beside the shards, for queries that follow a sample back: its photographs, its networks, its plan, and its runs.
+
+`runs.parquet` alone says who, where and when; nothing else that is published does, so that all else can be made twice.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from stage.core.digests import file_digest
+from stage.core.durable import sync
+from stage.datasets.examples import CATALOG
+from stage.datasets.rules import GOOD
+from stage.datasets.table import read_catalog
+from stage.jobs.job import Job
+from stage.jobs.store import Maker
+from stage.model.checkpoints import FACTS as CHECKPOINT_FACTS
+from stage.synthesis.schema import CHECKPOINTS, PLAN, PLAN_SCHEMA, RUNS, SOURCES
+
+TEXTS = ("path", "sha256", "kind", "category", "defect", "split", "group", "licence", "role")
+SOURCE_COLUMNS = pa.schema([(name, pa.string()) for name in TEXTS])
+CHECKPOINT_COLUMNS = pa.schema(
+    [*((name, pa.string()) for name in ("digest", "kind", "category", "base", "facts")), ("sources", pa.list_(pa.string()))]
+)
+RUN_COLUMNS = pa.schema([(name, pa.string()) for name in ("batch_key", *Maker._fields)])
+AT_ONCE = 4096  # rows of `runs`
+Facts = dict[str, dict[str, Any]]
+
+
+def write_tables(job: Job, folder: Path) -> Facts:
+    """Write `sources`, `checkpoints`, `plan` and `runs`; returns the number of rows and the SHA-256 of each file."""
+    catalog = read_catalog(job.recipe.catalog / CATALOG)
+    written = {
+        SOURCES: _write([sources(catalog)], SOURCE_COLUMNS, folder / SOURCES),
+        CHECKPOINTS: _write([checkpoints(job, catalog)], CHECKPOINT_COLUMNS, folder / CHECKPOINTS),
+        PLAN: _write(_plan(job), PLAN_SCHEMA, folder / PLAN),
+        RUNS: _write(_runs(job), RUN_COLUMNS, folder / RUNS),
+    }
+    return {name: {"rows": rows, "sha256": file_digest(folder / name)} for name, rows in written.items()}
+
+
+def sources(catalog: pd.DataFrame) -> pa.Table:
+    """Every accepted image and mask of a category's catalog, on both sides of the split, and what it was used for."""
+    accepted = catalog.loc[catalog.status == "accepted"].sort_values("image_path")
+    rows = [row for entry in accepted.to_dict("records") for row in _source_rows(entry)]
+    return pa.Table.from_pylist(rows, schema=SOURCE_COLUMNS)
+
+
+def checkpoints(job: Job, catalog: pd.DataFrame) -> pa.Table:
+    """The networks of the samples, with the digests of the images and masks that trained them here; none for a base from elsewhere."""
+    recipe, inputs = job.recipe, job.inputs
+    facts = json.loads((recipe.checkpoint / CHECKPOINT_FACTS).read_text(encoding="utf-8"))
+    folders = [file.parent for file in sorted(recipe.catalog.parent.glob(f"*/{CATALOG}"))] if facts["base"] == "scratch" else []
+    base = sorted({digest for folder in folders for digest in trained_on(read_catalog(folder / CATALOG))})
+    adapters = {"digest": inputs["checkpoint"], "kind": "adapters", "category": recipe.category, "base": inputs["base"]}
+    beneath = {"digest": inputs["base"], "kind": "base", "category": "", "base": ""}
+    rows = [
+        adapters | {"facts": json.dumps(facts, sort_keys=True), "sources": trained_on(catalog)},
+        beneath | {"facts": json.dumps({"base": facts["base"]}), "sources": base},
+    ]
+    return pa.Table.from_pylist(rows, schema=CHECKPOINT_COLUMNS)
+
+
+def trained_on(catalog: pd.DataFrame) -> list[str]:
+    """Digests of a category's training images and masks."""
+    training = catalog.loc[(catalog.status == "accepted") & (catalog.split == "train")]
+    return sorted({*training.image_sha256.dropna(), *training.mask_sha256.dropna()})
+
+
+def _source_rows(entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    told = {name: entry[name] for name in ("category", "defect", "split", "group", "licence")}
+    trains, is_good = entry["split"] == "train", entry["defect"] == GOOD
+    role = ("background" if is_good else "training") if trains else "test"
+    yield {**told, "path": entry["image_path"], "sha256": entry["image_sha256"], "kind": "image", "role": role}
+    if not is_good:
+        role = "mask" if trains else "test"
+        yield {**told, "path": entry["mask_path"], "sha256": entry["mask_sha256"], "kind": "mask", "role": role}
+
+
+def _plan(job: Job) -> Iterator[pa.Table]:
+    plan = pq.ParquetFile(job.folder / PLAN)
+    for number in range(plan.num_row_groups):
+        table = plan.read_row_group(number)
+        yield table.filter(pc.field("ordinal") < job.recipe.synthesize.count)
+
+
+def _runs(job: Job) -> Iterator[pa.Table]:
+    batches = job.batches()
+    for start in range(0, len(batches), AT_ONCE):
+        some = batches[start : start + AT_ONCE]
+        yield pa.Table.from_pylist([{"batch_key": batch.key, **job.spool.maker(batch.key)} for batch in some], RUN_COLUMNS)
+
+
+def _write(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> int:
+    count = 0
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for table in tables:
+            writer.write_table(table)
+            count += len(table)
+    sync(path)
+    return count

@@ -1,0 +1,1 @@
+"""The downstream segmenters that say whether samples help."""

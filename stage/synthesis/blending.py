@@ -1,0 +1,59 @@
+"""From synthetic pixels back into the photograph: byte for byte the photograph outside the mask.
+
+H, W image size, s side of the base's image. Images are (H, W, 3) uint8, masks (H, W) uint8 in {0, 1}, 1 = defect.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from stage.datasets.components import bounding_box, components
+from stage.datasets.resize import resize_image
+from stage.datasets.windows import Window
+
+FULL_STRENGTH_WIDTH = 6  # px; components up to this width are pasted hard (the depth at the middle of 5 and of 6 px is the same 3)
+
+
+def paste_weights(mask: NDArray[np.uint8], feather: int) -> NDArray[np.float32]:
+    """Weight of the synthetic pixels, (H, W) in [0, 1]: 0 outside the mask, softened inward over `feather` px, 1 at every core.
+
+    Components up to 6 px wide keep weight 1 throughout, so that a tiny defect keeps its full strength.
+    """
+    weights = mask.astype(np.float32)
+    labels = components(mask)
+    for number, box in enumerate(ndimage.find_objects(labels), 1):
+        if min(side.stop - side.start for side in box) <= FULL_STRENGTH_WIDTH:
+            continue
+        inside = labels[box] == number
+        depths: NDArray[np.float64] = ndimage.distance_transform_edt(np.pad(inside, 1))  # pyright: ignore[reportAssignmentType]  # None if asked
+        depth = depths[1:-1, 1:-1]
+        if (core := depth.max()) > FULL_STRENGTH_WIDTH / 2:
+            weights[box][inside] = np.minimum(1, depth / min(feather + 1, core))[inside]
+    return weights
+
+
+def paste_back(synthetic: NDArray[np.uint8], background: NDArray[np.uint8], mask: NDArray[np.uint8], feather: int) -> NDArray[np.uint8]:
+    """`synthetic` inside the mask, `background` byte for byte outside it; (H, W, 3) uint8 each. Computes within the mask's bounding box."""
+    box = bounding_box(mask)
+    weights = paste_weights(mask[box], feather)[..., None]
+    mixed = weights * synthetic[box] + (1 - weights) * background[box]
+    pasted = background.copy()
+    pasted[box] = np.where(weights > 0, np.rint(mixed), background[box])
+    return pasted
+
+
+def paste(
+    synthetic: NDArray[np.uint8], background: NDArray[np.uint8], mask: NDArray[np.uint8], place: Window, feather: int
+) -> NDArray[np.uint8]:
+    """`synthetic` (s, s, 3), made for a window, inside the mask of the photograph; `background` byte for byte outside it, (H, H, 3)."""
+    image = background.copy()
+    image[place.region] = paste_back(_resized(synthetic, place.side), background[place.region], mask[place.region], feather)
+    return image
+
+
+def _resized(synthetic: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    if len(synthetic) <= side:
+        return synthetic if len(synthetic) == side else resize_image(synthetic, side)
+    # The mean over each pixel's own area: a wider filter would mix its surroundings into a defect of a few pixels.
+    return np.array(Image.fromarray(synthetic).resize((side, side), Image.Resampling.BOX))

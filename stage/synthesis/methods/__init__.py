@@ -1,0 +1,1 @@
+"""One module per synthesis method."""

@@ -1,0 +1,133 @@
+"""STAGE itself: a batch of plan rows becomes images, by Algorithm 1 and the paste back into the photograph."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from stage.core.device import autocast, dtype_of
+from stage.core.errors import TrainingError
+from stage.core.params import Method, Prompts, Synthesize
+from stage.datasets.pairs import Pair
+from stage.datasets.windows import Window, cut, held, window
+from stage.model.base import pixels_to_tensor, tensor_to_pixels
+from stage.model.checkpoints import Checkpoint
+from stage.model.diffusion import SamplingRule, sample
+from stage.model.masks import latent_mask
+from stage.model.schedule import Branch, Transition, resampling_transitions, timesteps, transitions
+from stage.synthesis.blending import paste
+from stage.synthesis.placement import sample_mask
+from stage.synthesis.rows import PlanRow
+from stage.synthesis.source import Source
+
+
+class View(NamedTuple):
+    """What the network is shown of a mask: the window around it, and the window's mask on the latent grid, (1, h, w)."""
+
+    place: Window
+    cells: Tensor
+
+
+class Renderer:
+    """Samples of one category; holds the network, the text conditions and the moves, which all batches share.
+
+    `image_size` is the base's, in px; photographs may be larger. The checkpoint's networks are taken over: moved to the device,
+    the U-Net to the precision of `params`, and compiled where asked.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, method: Method, params: Synthesize, templates: Prompts, image_size: int, device: str
+    ) -> None:
+        self.generator, self.params, self.method = checkpoint.generator.to(device), params, method
+        self.image_size, self.device, self.dtype = image_size, device, dtype_of(params.precision, device)
+        with torch.inference_mode():
+            self.conditions = self.generator.conditions(templates)
+        self.moves = moves(params, self.generator.base.schedule.timestep_count)
+        self.rule = sampling_rule(method, params, checkpoint, device)
+        _hasten(self.generator.base.unet, self.dtype, compiled=params.compiled)
+
+    @torch.inference_mode()
+    def render(self, rows: Sequence[PlanRow], source: Source) -> list[Pair]:
+        """The samples of up to `batch` rows of one defect type.
+
+        The network always sees a whole batch, the tail filled with the last row, because floating point depends on the shape.
+        """
+        masks = [sample_mask(row, source, self.params.perlin) for row in rows]
+        backgrounds = [source.backgrounds[row.background_sha256].image for row in rows]
+        views = [self._view(mask) for mask in masks]
+        seen = [cut(image, view.place, self.image_size) for image, view in zip(backgrounds, views, strict=True)]
+        slots = [min(k, len(rows) - 1) for k in range(self.params.batch)]
+        x_back = self.generator.base.encode(pixels_to_tensor(np.stack([seen[k] for k in slots])).to(self.device))
+        cells = torch.stack([views[k].cells for k in slots]).to(self.device)
+        predict = partial(self._predict_noise, number=self.generator.types.index(rows[0].defect))
+        x_0 = sample(predict, x_back, cells, moves=self.moves, rule=self.rule, draw=RowNoise([rows[k] for k in slots], x_back))
+        if not torch.isfinite(x_0).all():  # as pixels they would be black, and pass for a defect
+            raise TrainingError(
+                f"Expected finite latents, found nan or inf in the batch of {rows[0].sample_id}. "
+                "Set synthesize.precision to float32, or train again with a lower train.learning_rate."
+            )
+        made = zip(tensor_to_pixels(self.generator.base.decode(x_0)), backgrounds, masks, views, strict=False)
+        return [Pair(paste(new, old, mask, view.place, self.params.feather), mask) for new, old, mask, view in made]
+
+    def held(self, mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """The defect pixels (H, W) that have a cell on the latent grid; none of the others can be made."""
+        place, cells = self._view(mask)
+        return held(mask, place, cells[0].numpy())
+
+    def _view(self, mask: NDArray[np.uint8]) -> View:
+        place = window(mask, self.method.crop, self.image_size)
+        return View(place, latent_mask(cut(mask, place, self.image_size), self.generator.base.factor, self.method.mask_reduction))
+
+    def _predict_noise(self, x_t: Tensor, t: int, branch: Branch, mask: Tensor, *, number: int) -> Tensor:
+        condition = self.conditions[branch][number].expand(len(x_t), -1, -1)
+        # A compiled network takes every new int for a new program; a tensor is data.
+        when = torch.tensor(t) if self.params.compiled else t
+        with autocast(self.device, self.dtype):
+            return self.generator.predict_noise(x_t, when, branch, mask, condition)
+
+
+class RowNoise:
+    """Standard normal noise like a tensor (B, C, h, w), each row from a generator seeded by its plan row, on the CPU for every device."""
+
+    def __init__(self, rows: Sequence[PlanRow], like: Tensor) -> None:
+        self.generators = [torch.Generator().manual_seed(row.seed) for row in rows]
+        self.shape, self.device = like.shape[1:], like.device
+
+    def __call__(self) -> Tensor:
+        """The next draw of every row."""
+        return torch.stack([torch.randn(self.shape, generator=generator) for generator in self.generators]).to(self.device)
+
+
+def moves(params: Synthesize, timestep_count: int) -> list[Transition]:
+    """The sampler's walk over the timesteps."""
+    times = timesteps(timestep_count, params.steps, params.spacing)
+    if params.known_region == "fresh_resample":
+        return resampling_transitions(times, jump_length=params.jump_length, resamplings=params.resamplings)
+    return transitions(times)
+
+
+def sampling_rule(method: Method, params: Synthesize, checkpoint: Checkpoint, device: str) -> SamplingRule:
+    """How Algorithm 1 is walked with these parameters."""
+    low, high = (bound.to(device) for bound in checkpoint.bounds)
+    return SamplingRule(
+        schedule=checkpoint.generator.base.schedule,
+        graded_intervals=params.graded_intervals,
+        alignment_threshold=method.alignment_threshold if method.alignment == "scheduled" else None,
+        known_region=params.known_region,
+        composition=params.composition,
+        mask_noise=params.mask_noise,
+        last_step=params.last_step,
+        x_0_bounds=(low, high) if params.clamp else None,
+    )
+
+
+def _hasten(unet: nn.Module, dtype: torch.dtype, *, compiled: bool) -> None:
+    """Hold the network's weights in `dtype`, which autocast would otherwise convert at every call; compile it where asked."""
+    unet.to(dtype)
+    if compiled:
+        unet.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # torch documents it
+        unet.compile()

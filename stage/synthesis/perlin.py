@@ -1,0 +1,62 @@
+"""Masks of thresholded Perlin noise, as DRAEM, GLASS and RealNet draw them, for images of any height and width.
+
+H, W image size; a lattice of (R_y, R_x) cells has (R_y + 1, R_x + 1) nodes. Masks are (H, W) uint8 in {0, 1}, 1 = defect.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from stage.core.params import Perlin
+from stage.datasets.components import components
+
+ROTATION = 90.0  # degrees; the noise is turned by up to so many, either way
+TRIES = 50  # draws until a mask has few enough components; then the largest ones of the last draw are kept
+Values = NDArray[np.float64]
+
+
+def perlin_mask(height: int, width: int, params: Perlin, random: np.random.Generator) -> NDArray[np.uint8]:
+    """A mask of at most `max_components` parts (8 neighbours), where turned Perlin noise is above the threshold; it may be empty."""
+    for _ in range(TRIES - 1):
+        mask = _drawn_noise(height, width, params, random) > params.threshold
+        if components(mask).max() <= params.max_components:
+            return mask.astype(np.uint8)
+    return _largest(_drawn_noise(height, width, params, random) > params.threshold, params.max_components)
+
+
+def _largest(mask: NDArray[np.bool_], count: int) -> NDArray[np.uint8]:
+    labels = components(mask)
+    sizes = np.bincount(labels.ravel())[1:]
+    return np.isin(labels, 1 + sizes.argsort(stable=True)[-count:]).astype(np.uint8)
+
+
+def _drawn_noise(height: int, width: int, params: Perlin, random: np.random.Generator) -> Values:
+    low, high = params.exponents
+    rows, columns = (2 ** int(random.integers(low, high, endpoint=True)) for _ in range(2))
+    angles = random.uniform(0, 2 * np.pi, (rows + 1, columns + 1))
+    noise = perlin_noise(height, width, angles)
+    return ndimage.rotate(noise, random.uniform(-ROTATION, ROTATION), reshape=False, order=1, mode="constant", cval=0.0)
+
+
+def perlin_noise(height: int, width: int, angles: Values) -> Values:
+    """Noise (H, W) in [-1, 1] of the unit gradients (R_y + 1, R_x + 1) at `angles`, in radians from the axis of the rows.
+
+    The noise of a pixel is the sum over its cell's four nodes of gradient times offset, weighted by the fade of both
+    offsets. Both factors are separable, so the sum is two products of matrices, and no size has to divide another.
+    """
+    rows, columns = angles.shape[0] - 1, angles.shape[1] - 1
+    down, across = _offsets(height, rows), _offsets(width, columns)
+    along_rows = (_weights(down) * down) @ np.cos(angles) @ _weights(across).T
+    along_columns = _weights(down) @ np.sin(angles) @ (_weights(across) * across).T
+    return np.sqrt(2) * (along_rows + along_columns)
+
+
+def _offsets(size: int, cells: int) -> Values:
+    """From every node to every pixel, (size, cells + 1), in cells."""
+    return np.arange(size)[:, None] * cells / size - np.arange(cells + 1)
+
+
+def _weights(offsets: Values) -> Values:
+    """How much a node counts at a pixel: 1 on it, 0 from the next node on, between them the fade 6 t^5 - 15 t^4 + 10 t^3."""
+    t = 1 - np.clip(np.abs(offsets), 0, 1)
+    return t**3 * (6 * t**2 - 15 * t + 10)

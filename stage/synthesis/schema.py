@@ -1,0 +1,59 @@
+"""One row per sample: its plan row, its verdict, what made it, and its pixels as PNG; schema version 1, described in docs/data.md."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Features, List, Value
+
+from stage.core.digests import pixel_digest
+from stage.datasets.pairs import ROW_GROUP, Pair, image_cell, image_features
+from stage.synthesis.rows import Origin, PlanRow, Verdict
+
+SCHEMA_VERSION = "1"
+MANIFEST, SHARDS = "manifest.json", "shards"
+PLAN, SOURCES, CHECKPOINTS, RUNS = "plan.parquet", "sources.parquet", "checkpoints.parquet", "runs.parquet"  # beside the shards
+_KINDS = {str: Value("string"), int: Value("int64"), float: Value("float64"), tuple[int, ...]: List(Value("int32"))}
+_RECORDS = (PlanRow, Verdict, Origin)
+FEATURES = Features(
+    {name: _KINDS[kind] for record in _RECORDS for name, kind in record.__annotations__.items()}
+    | {"image_digest": Value("string")}
+    | dict(image_features())
+)
+# Its metadata tell `datasets` what a picture is, and everyone the version.
+SCHEMA = FEATURES.arrow_schema.with_metadata({**FEATURES.arrow_schema.metadata, b"schema_version": SCHEMA_VERSION.encode()})
+PLAN_SCHEMA = Features({name: _KINDS[kind] for name, kind in PlanRow.__annotations__.items()}).arrow_schema
+_TOLD = [name if name != "timesteps" else "timesteps.list.element" for name in FEATURES if name not in ("image", "mask")]
+_COMPRESSION = dict.fromkeys(_TOLD, "zstd") | {f"{name}.{part}": "none" for name in ("image", "mask") for part in ("bytes", "path")}
+
+
+def mark(sample_id: str) -> dict[str, str]:
+    """What the text chunks of a sample's PNGs say."""
+    return {"Synthetic": "true", "Sample": sample_id}
+
+
+def sample_row(row: PlanRow, sample: Pair, verdict: Verdict, origin: Origin) -> dict[str, Any]:
+    """One row of a shard. Its PNGs say that they are synthetic, and which sample they are."""
+    text = mark(row.sample_id)
+    pixels = {"image": image_cell(sample.image, text), "mask": image_cell(sample.mask, text)}
+    told = {**row._asdict(), **verdict._asdict(), **origin._asdict()}
+    return {**told, "image_digest": pixel_digest(sample.image), **pixels}
+
+
+def write_samples(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
+    """Write sample rows to a new Parquet file."""
+    with open_writer(path) as writer:
+        writer.write_table(pa.Table.from_pylist(list(rows), schema=SCHEMA), row_group_size=ROW_GROUP)
+
+
+def open_writer(path: Path) -> pq.ParquetWriter:
+    """A writer of sample tables: zstd, but for the PNGs, which are compressed already. Dictionaries of 16 rows cost more than they save."""
+    return pq.ParquetWriter(
+        path,
+        SCHEMA,
+        compression=_COMPRESSION,  # pyright: ignore[reportArgumentType]  # "dict" is not assignable to "str": the stubs know one for all
+        use_dictionary=False,
+        write_statistics=_TOLD,  # pyright: ignore[reportArgumentType]  # "list" is not assignable to "bool": likewise
+    )

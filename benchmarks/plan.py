@@ -16,7 +16,7 @@ from stage.datasets.demo.dataset import write_demo
 from stage.jobs.claims import Owner, take
 from stage.jobs.job import Job, load_job
 from stage.jobs.planning import make_job
-from stage.jobs.store import Spool
+from stage.jobs.store import BatchStore
 from stage.model.checkpoints import WEIGHTS
 
 ROWS = 1_000_000
@@ -55,7 +55,7 @@ def planned(root: Path, params: Params, rows: int) -> tuple[Job, float, float]:
     larger = params.model_copy(update={"synthesize": params.synthesize.model_copy(update={"count": rows // types})})
     start, busy = time.perf_counter(), time.process_time()
     folder = make_job(
-        CATEGORY, catalog=root / "prepare" / CATEGORY, base=base, checkpoint=checkpoint, params=larger, spool=Spool(root / "spool")
+        CATEGORY, catalog=root / "prepare" / CATEGORY, base=base, checkpoint=checkpoint, params=larger, spool=BatchStore(root / "spool")
     )
     made_s, busy_s = time.perf_counter() - start, time.process_time() - busy
     return load_job(folder), made_s, busy_s
@@ -65,7 +65,7 @@ def finds(job: Job) -> tuple[float, list[float]]:
     """Seconds of the first look, and milliseconds until the next batches are claimed and read; every other batch is finished."""
     batches = job.batches()
     for batch in batches[::2]:
-        file = job.spool.file(batch.key)
+        file = job.store.file(batch.key)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"0")
         file.with_suffix(".sha256").write_bytes(b"0")
@@ -77,7 +77,7 @@ def finds(job: Job) -> tuple[float, list[float]]:
         start = time.perf_counter()
         claim, _ = take(job.claim(batch.number), owner, lease_s=60.0)
         assert claim is not None
-        assert not job.spool.is_there(batch.key)
+        assert not job.store.is_there(batch.key)
         job.rows(batch.number)
         times.append((time.perf_counter() - start) * 1000)
     return first_s, times

@@ -38,9 +38,9 @@ CROP = {"below": 10, "defect_share": 0.25, "smallest": 16}  # px, share, px
 # What differs from all on: every part of the method, max-pooled masks, whole images.
 CONFIGURATIONS: Mapping[str, Changes] = {
     "all on": {},
-    "antialias": {"method": {"mask_reduction": "antialias"}},
+    "released": {"method": {"mask_reduction": "released"}},
     "windows": {"method": {"crop": CROP}},
-    "antialias, windows": {"method": {"mask_reduction": "antialias", "crop": CROP}},
+    "antialias, windows": {"method": {"mask_reduction": "released", "crop": CROP}},
     "adapters off": {"method": {"adapters": False}},
     "AIF off": {"synthesize": {"known_region": "fresh"}},
     "graded off": {"synthesize": {"graded_intervals": ()}},
@@ -123,7 +123,7 @@ class Workshop:
         for batch in chunks(rows, renderer.params.batch):
             for row, sample in zip(batch, renderer.render(batch, self.source), strict=True):
                 background, held = self.source.backgrounds[row.background_sha256].image, renderer.held(sample.mask)
-                seen = judge(sample, background, renderer.params.min_contrast, held)
+                seen = judge(sample, background, renderer.params.contrast_threshold, held)
                 counts.append((seen.components, judge(sample, background, 0.0, held).visible, seen.visible))
         return Share(*map(sum, zip(*counts, strict=True)))
 
@@ -132,7 +132,7 @@ def main(*options: str) -> None:
     """Draw, train, sample and print the table."""
     params = spot_params(is_quick="--quick" in options)
     table = Table("size, px", *CONFIGURATIONS, title="Share of the masks' components that can be seen in the samples")
-    count, faintest = params.synthesize.count, params.synthesize.min_contrast
+    count, faintest = params.synthesize.count, params.synthesize.contrast_threshold
     table.caption = f"{count} samples a size; contrast of at least {faintest:g} of 255; in brackets, what the latent grid holds if not all"
     with tempfile.TemporaryDirectory() as folder:
         workshop = Workshop(Path(folder), params)

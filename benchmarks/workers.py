@@ -21,19 +21,19 @@ from rich.table import Table
 from stage.chaos.miniature import CATEGORY, make_miniature
 from stage.core.params import Params, load_params
 from stage.jobs.claims import Owner, take
-from stage.jobs.heartbeat import held
+from stage.jobs.heartbeat import beating
 from stage.jobs.job import Job, load_job
 from stage.jobs.planning import make_job
-from stage.jobs.store import Spool
+from stage.jobs.store import BatchStore
 from stage.jobs.worker import Rules, Worker
-from stage.release.publication import publish_job
+from stage.release.publication import publish_jobs
 
 SCALE = {  # the demo's networks, at half its steps and batch
     "base": {"image_size": 64},
     "synthesize": {"count": 96, "batch": 8, "steps": 25, "spacing": "uniform", "known_region": "posterior"},
     "execution": {"device": "cpu", "threads": 1},
 }
-RULES = Rules(lease_s=120, max_deaths=3)
+RULES = Rules(lease_s=120, max_failures=3)
 SHARD_S = 60.0
 BUDGET = 0.02
 PROBE = """
@@ -60,7 +60,7 @@ def main() -> None:
         root = Path(name)
         source = make_miniature(root / "source", load_params(), SCALE)
         made = {"catalog": source.catalog, "base": source.base, "checkpoint": source.checkpoint}
-        folders = [make_job(CATEGORY, **made, params=source.params, spool=Spool(root / f"spool{k}")) for k in range(4)]
+        folders = [make_job(CATEGORY, **made, params=source.params, spool=BatchStore(root / f"spool{k}")) for k in range(4)]
         # One, two, two, one: what slows the machine down for a while slows both down.
         seconds = [together(folder, count) for folder, count in zip(folders, (1, 2, 2, 1), strict=True)]
         one, two = (seconds[0] + seconds[3]) / 2, (seconds[1] + seconds[2]) / 2
@@ -103,19 +103,19 @@ def organisation(job: Job, batch_s: float, output: Path) -> Table:
     """What is done for a shard of a minute beside making its samples, each as measured on a finished job."""
     per_shard = SHARD_S / batch_s  # batches
     batch = job.batches()[0]
-    content = job.spool.file(batch.key).read_bytes()
+    content = job.store.file(batch.key).read_bytes()
 
     def claim() -> None:
         taken, _ = take(job.claim(batch.number), Owner.here(), lease_s=RULES.lease_s)
         assert taken is not None
-        with held(taken, lease_s=RULES.lease_s):
+        with beating(taken, lease_s=RULES.lease_s):
             pass
 
     costs = {
         "look for the next batch, its rows": (lambda: (job.rows(batch.number), job.origin(batch.key)), 1.0),
         "claim it, beat, give it back": (claim, 1.0),
-        "keep it: write, sync, digest, rename": (lambda: job.spool.keep(batch.key, lambda file: file.write_bytes(content) and None), 1.0),
-        "publish: check, assemble, digest, sync": (lambda: publish_job(job.folder, output), 1.0 / len(job.batches())),
+        "keep it: write, sync, digest, rename": (lambda: job.store.keep(batch.key, lambda file: file.write_bytes(content) and None), 1.0),
+        "publish: check, assemble, digest, sync": (lambda: publish_jobs([job.folder], output), 1.0 / len(job.batches())),
     }
     table = Table(
         "", "s per batch", f"share of {SHARD_S:.0f} s", title=f"Organisation of a shard of {per_shard:.0f} batches of {batch_s:.1f} s"

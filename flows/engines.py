@@ -22,7 +22,7 @@ from stage.core.params import Execution
 Submit = Callable[..., PrefectFuture[Any]]
 
 
-class Place(NamedTuple):
+class WorkerSlot(NamedTuple):
     """One worker's: its number, and what CUDA_VISIBLE_DEVICES is to be there; None where the engine has set it."""
 
     number: int
@@ -36,7 +36,7 @@ class Engine(NamedTuple):
     reserved: AbstractContextManager[Any]
 
 
-def places(execution: Execution, device: str) -> list[Place]:
+def places(execution: Execution, device: str) -> list[WorkerSlot]:
     """One for every worker; on this machine each is bound to one GPU, or to none."""
     if execution.engine != "local":
         if not execution.workers:
@@ -44,9 +44,9 @@ def places(execution: Execution, device: str) -> list[Place]:
                 f"Expected execution.workers to say how many workers {execution.engine} is to start, found 0 in params.yaml. "
                 "Set it to the number of the cluster's GPUs, or of its machines."
             )
-        return [Place(number, None) for number in range(execution.workers)]
+        return [WorkerSlot(number, None) for number in range(execution.workers)]
     tokens = gpu_tokens() if device == "cuda" else [""]
-    return [Place(number, tokens[number % len(tokens)]) for number in range(execution.workers or len(tokens))]
+    return [WorkerSlot(number, tokens[number % len(tokens)]) for number in range(execution.workers or len(tokens))]
 
 
 def gpu_tokens() -> list[str]:

@@ -11,7 +11,7 @@ from flows.runtime import run
 from stage.core.params import Params, load_params
 from stage.core.progress import check_stop
 from stage.report.pages import write_report
-from stage.segmentation.results import collect, write_curves
+from stage.segmentation.results import gather_metrics, write_curves
 
 DATA = Path("data")
 OUTPUT = DATA / "evaluate"
@@ -32,7 +32,7 @@ def evaluate() -> None:
 @task(cache_policy=NO_CACHE)
 def gather(categories: tuple[str, ...]) -> dict[str, Any]:
     """The numbers of all categories."""
-    return collect(DATA, categories)
+    return gather_metrics(DATA, categories)
 
 
 @task(cache_policy=NO_CACHE)

@@ -49,20 +49,8 @@ def run(flow: Flow[..., Any], arguments: Sequence[str] | None = None) -> NoRetur
     except (KeyboardInterrupt, TerminationSignal):
         _say(KEPT)
         sys.exit(INTERRUPTED)
-    except Exception as error:
-        if not is_refusal(error):
-            raise
+    except Refusal as error:
         sys.exit(str(error))
-
-
-def is_refusal(error: BaseException) -> bool:
-    """Whether an error is our own message about the user's input: raised by a line of ours, not inside a library."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    module = str(trace.tb_frame.f_globals.get("__name__")) if trace else ""
-    is_about_input = isinstance(error, ValueError) or (isinstance(error, FileNotFoundError) and error.errno is None)
-    return is_about_input and module.split(".")[0] in {"stage", "flows", "__main__"}
 
 
 def limit_threads(count: int) -> None:
@@ -79,14 +67,15 @@ def _parse(flow: Flow[..., Any], given: Sequence[str], params: Params) -> dict[s
     if len(given) != len(names):
         usage = " ".join([f"python -m flows.{flow.name}", *(name.upper() for name in names)])
         raise Refusal(f"Expected {len(names)} argument(s), found {len(given)} on the command line. Run `{usage}`.")
-    if values.get("category", params.categories[0]) not in params.categories:
-        known = ", ".join(params.categories)
-        raise Refusal(f"Expected one of the categories {known}, found {values['category']!r} on the command line. See params.yaml.")
+    for name, known in (("category", params.categories), ("method", params.methods)):
+        if name in values and values[name] not in known:
+            told = f"Expected {name.upper()} to be one of {', '.join(known)}, found {values[name]!r} on the command line."
+            raise Refusal(f"{told} See params.yaml.")
     return values
 
 
 @dataclass
-class Outcome:
+class RunResult:
     """What came of the flow's own code, whatever Prefect managed to record of it."""
 
     status: int | None = None  # None: not begun
@@ -95,7 +84,7 @@ class Outcome:
 
 def _run_once(flow: Flow[..., Any], values: dict[str, str]) -> int:
     """The exit status of the flow, run against the first API that answers; raises the flow's own error."""
-    outcome = Outcome()
+    outcome = RunResult()
     settled = flow.with_options(flow_run_name=" ".join([flow.name, *values.values()]))
     settled.fn = _settling(flow.fn, outcome)
     for api in (_shared_api, _ephemeral_api):
@@ -113,7 +102,7 @@ def _run_once(flow: Flow[..., Any], values: dict[str, str]) -> int:
     return outcome.status
 
 
-def _settling(function: Callable[..., Any], outcome: Outcome) -> Callable[..., Any]:
+def _settling(function: Callable[..., Any], outcome: RunResult) -> Callable[..., Any]:
     """The flow's function, leaving its outcome behind and telling Prefect apart what was cancelled, refused and failed."""
 
     @functools.wraps(function)
@@ -129,7 +118,7 @@ def _settling(function: Callable[..., Any], outcome: Outcome) -> Callable[..., A
             return Cancelled(message=KEPT)
         except Exception as error:
             outcome.error = error
-            if is_refusal(error):
+            if isinstance(error, Refusal):
                 return Failed(message=str(error), name="Refused")
             raise
         outcome.status = 0

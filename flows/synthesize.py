@@ -1,4 +1,4 @@
-"""Make the samples of one category: plan them, have workers render them batch by batch into the spool, publish them as shards."""
+"""Make a method's samples of one category, round by round: plan, have workers render batch by batch, publish all rounds as shards."""
 
 from pathlib import Path
 
@@ -8,10 +8,11 @@ from prefect.cache_policies import NO_CACHE
 from flows.runtime import run
 from flows.workers import make_all
 from stage.core.params import Params, load_params
-from stage.jobs.planning import make_job
-from stage.jobs.store import Spool
-from stage.model.base_source import follow_pointer
-from stage.release.publication import publish_job
+from stage.jobs.planning import make_job, rounds
+from stage.jobs.store import BatchStore
+from stage.release.publication import publish_jobs
+from stage.synthesis.method import METHODS
+from stage.synthesis.recipe import recipe_of
 
 CATALOGS = Path("data/prepare")
 BASE = Path("data/pretrain")
@@ -20,25 +21,38 @@ OUTPUT = Path("data/synthesize")
 
 
 @flow(name="synthesize")
-def synthesize(category: str) -> None:
-    """Plan, render, publish."""
+def synthesize(category: str, method: str) -> None:
+    """Plan, render, judge; plan again what was rejected; publish."""
     params = load_params()
-    job = plan(category, CHECKPOINTS / category, params)
-    make_all(job, params.execution)
-    publish(job, OUTPUT / category)
+    jobs = make(plan(category, method, CHECKPOINTS / category, params), params)
+    publish(jobs, OUTPUT / category / method)
 
 
 @task(cache_policy=NO_CACHE)
-def plan(category: str, checkpoint: Path, params: Params) -> Path:
-    """The folder of the job: a row per sample to be made, and all that decides it."""
-    catalog, base = CATALOGS / category, follow_pointer(BASE)
-    return make_job(category, catalog=catalog, base=base, checkpoint=checkpoint, params=params, spool=Spool())
+def plan(category: str, method: str, checkpoint: Path, params: Params) -> Path:
+    """The folder of the first round's job: a row per sample to be made, and all that decides it."""
+    catalog = CATALOGS / category
+    if not METHODS[method].needs_checkpoint:
+        return make_job(recipe_of(method, category, params, catalog=catalog, base=None, checkpoint=None), BatchStore())
+    from stage.model.base_source import follow_pointer  # here, because a method without networks need not import them
+
+    base = follow_pointer(BASE)
+    return make_job(recipe_of(method, category, params, catalog=catalog, base=base, checkpoint=checkpoint), BatchStore())
+
+
+def make(first: Path, params: Params) -> list[Path]:
+    """Every round made; the folders of their jobs."""
+    jobs: list[Path] = []
+    for job in rounds(first):
+        make_all(job, params.execution)
+        jobs.append(job)
+    return jobs
 
 
 @task(cache_policy=NO_CACHE)
-def publish(job: Path, output: Path) -> None:
+def publish(jobs: list[Path], output: Path) -> None:
     """Parquet shards, the tables beside them, and the manifest."""
-    publish_job(job, output)
+    publish_jobs(jobs, output)
 
 
 if __name__ == "__main__":

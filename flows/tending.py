@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from flows.engines import Place
+from flows.engines import WorkerSlot
 from flows.runtime import PARENT
 from stage.jobs.job import Batch, Job, load_job
 from stage.jobs.worker import DONE, INCOMPLETE, REFUSED, STOPPED
@@ -23,15 +23,15 @@ POLL_S = 0.5
 
 
 @task(cache_policy=NO_CACHE, task_run_name="worker {place.number}")
-def tend(job_folder: Path, root: Path, place: Place, orders: Path, max_deaths: int) -> State[None]:
+def tend(job_folder: Path, root: Path, place: WorkerSlot, orders: Path, max_failures: int) -> State[None]:
     """Let a worker work in `root` until its job has nothing left or `orders` names a signal for it; fails with its last words.
 
-    Whoever dies over a batch is blamed on that batch; a worker that dies `max_deaths` times in a row without making or setting
+    Whoever dies over a batch is blamed on that batch; a worker that dies `max_failures` times in a row without making or setting
     aside any is not started again.
     """
     job, log = load_job(root / job_folder), root / job_folder / "logs" / f"{orders.name}-{place.number}.log"
     status, in_vain = DONE, 0
-    while in_vain < max_deaths:
+    while in_vain < max_failures:
         left, aside = job.left(), len(job.set_aside())
         pid, status = live(job_folder, root, place, orders, log)
         if status in {DONE, INCOMPLETE, STOPPED} or orders.exists():
@@ -40,12 +40,12 @@ def tend(job_folder: Path, root: Path, place: Place, orders: Path, max_deaths: i
             return Failed(message=last_words(log))
         in_vain = 0 if has_made_any(job, left, pid) or len(job.set_aside()) > aside else in_vain + 1
     return Failed(
-        message=f"Expected worker {place.number} to make batches of {job_folder}, found that it died {max_deaths} times without making "
+        message=f"Expected worker {place.number} to make batches of {job_folder}, found that it died {max_failures} times without making "
         f"any, the last time with status {status}: {last_words(log)} Read {log}, correct the cause and run the same command."
     )
 
 
-def live(job_folder: Path, root: Path, place: Place, orders: Path, log: Path) -> tuple[int, int]:
+def live(job_folder: Path, root: Path, place: WorkerSlot, orders: Path, log: Path) -> tuple[int, int]:
     """One worker's life; its process id and exit status."""
     log.parent.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "stage.cli", "worker", str(job_folder), "--parent", str(os.getpid())]
@@ -62,7 +62,7 @@ def live(job_folder: Path, root: Path, place: Place, orders: Path, log: Path) ->
             given = order
 
 
-def environment(place: Place) -> dict[str, str]:
+def environment(place: WorkerSlot) -> dict[str, str]:
     """What this process has, with the GPU that is the worker's and the flow run that it works for."""
     own = {PARENT: str(flow_run.id)} | ({} if place.gpus is None else {"CUDA_VISIBLE_DEVICES": place.gpus})
     return {**os.environ, **own}
@@ -78,7 +78,7 @@ def read(orders: Path) -> str | None:
 
 def has_made_any(job: Job, left: Sequence[Batch], pid: int) -> bool:
     """Whether the worker of that process id has made one of the batches that were left when it began."""
-    return any(job.spool.maker(batch.key)["pid"] == str(pid) for batch in left if job.spool.is_there(batch.key))
+    return any(job.store.maker(batch.key)["pid"] == str(pid) for batch in left if job.store.is_there(batch.key))
 
 
 def last_words(log: Path) -> str:

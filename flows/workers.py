@@ -24,7 +24,7 @@ from stage.core.durable import write_whole
 from stage.core.errors import IncompleteRunError
 from stage.core.params import Execution
 from stage.core.progress import check_stop, track
-from stage.jobs.failures import check_complete, forgive
+from stage.jobs.failures import check_complete, reset_failures
 from stage.jobs.job import Job, load_job
 from stage.jobs.worker import drain, label
 
@@ -36,8 +36,8 @@ Futures = Sequence[PrefectFuture[Any]]
 def make_all(folder: Path, execution: Execution) -> None:
     """Have every batch of a job made; an IncompleteRunError names what was set aside, `Interrupted` keeps what is finished."""
     job, where = load_job(folder), device(execution.device)
-    job.drop_damaged()
-    forgive(job, lease_s=execution.lease_s)
+    job.delete_damaged()
+    reset_failures(job, lease_s=execution.lease_s)
     if execution.engine == "local" and execution.workers == 1 and where == "cpu":
         drain_here(folder, execution)  # a process of its own would cost its imports, and protect from no GPU
     else:
@@ -48,7 +48,7 @@ def make_all(folder: Path, execution: Execution) -> None:
 @task(cache_policy=NO_CACHE)
 def drain_here(folder: Path, execution: Execution) -> None:
     """One worker, in this process."""
-    drain(folder, device=device(execution.device), lease_s=execution.lease_s, max_deaths=execution.max_deaths)
+    drain(folder, device=device(execution.device), lease_s=execution.lease_s, max_failures=execution.max_failures)
 
 
 def drain_elsewhere(job: Job, where: str, execution: Execution) -> None:
@@ -56,7 +56,7 @@ def drain_elsewhere(job: Job, where: str, execution: Execution) -> None:
     for_workers = places(execution, where)
     orders = (job.folder / "orders" / secrets.token_hex(4)).absolute()
     orders.parent.mkdir(exist_ok=True)
-    shared = {"job_folder": job.folder, "root": Path.cwd(), "orders": orders, "max_deaths": execution.max_deaths}
+    shared = {"job_folder": job.folder, "root": Path.cwd(), "orders": orders, "max_failures": execution.max_failures}
     with started(execution, where, len(for_workers)) as submit:
         futures = [submit(tend, {**shared, "place": place}) for place in for_workers]
         try:

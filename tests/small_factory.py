@@ -16,11 +16,11 @@ from stage.datasets.catalog import prepare
 from stage.datasets.examples import defect_images
 from stage.jobs.job import Job, load_job
 from stage.jobs.planning import make_job
-from stage.jobs.store import Spool
+from stage.jobs.store import BatchStore
 from stage.model.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from stage.model.generator import Generator
 from stage.model.latents import CachedLatents
-from stage.release.publication import publish_job
+from stage.release.publication import publish_jobs
 from stage.release.shards import write_manifest, write_shards
 from stage.synthesis.batch import write_batch
 from stage.synthesis.methods.stage import Renderer
@@ -54,7 +54,7 @@ class Factory(NamedTuple):
         chosen = params or self.params
         chosen = chosen.model_copy(update={"synthesize": chosen.synthesize.model_copy(update=changes)})
         base, checkpoint = self.data / "pretrain" / "base", self.data / "train" / CATEGORY
-        folder = make_job(CATEGORY, catalog=self.catalog.parent, base=base, checkpoint=checkpoint, params=chosen, spool=Spool(spool))
+        folder = make_job(CATEGORY, catalog=self.catalog.parent, base=base, checkpoint=checkpoint, params=chosen, spool=BatchStore(spool))
         return load_job(folder)
 
     def fill(self, job: Job, numbers: Iterable[int] | None = None) -> list[int]:
@@ -66,7 +66,7 @@ class Factory(NamedTuple):
         for number in chosen:
             origin = job.origin(keys[number])
             write = partial(write_batch, renderer, job.rows(number), source, settings, origin=origin)
-            job.spool.keep(keys[number], lambda file, write=write: write(file=file))
+            job.store.keep(keys[number], lambda file, write=write: write(file=file))
         return chosen
 
 
@@ -107,7 +107,7 @@ def publish(root: Path) -> Path:
     factory = build(root)
     job = factory.job(root / "spool")
     factory.fill(job)
-    publish_job(job.folder, factory.data / "out")
+    publish_jobs([job.folder], factory.data / "out")
     return factory.data / "out"
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from stage.chaos.damage import flipped
-from stage.jobs.store import FencedError, Spool
+from stage.jobs.store import BatchStore, FencedError
 
 KEY = "ab" + "0" * 30
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    return Spool(tmp_path / "batches-of-a-test")
+def spool(tmp_path: Path) -> BatchStore:
+    return BatchStore(tmp_path / "batches-of-a-test")
 
 
 def writing(content: bytes) -> Callable[[Path], None]:
@@ -28,7 +28,7 @@ def writing(content: bytes) -> Callable[[Path], None]:
     return write
 
 
-def test_a_kept_batch_is_found_with_its_maker(spool: Spool) -> None:
+def test_a_kept_batch_is_found_with_its_maker(spool: BatchStore) -> None:
     """Every batch would be made again, or nobody be known to have made it."""
     assert (spool.is_there(KEY), spool.finished(KEY), spool.read(KEY)) == (False, None, None)
 
@@ -38,7 +38,7 @@ def test_a_kept_batch_is_found_with_its_maker(spool: Spool) -> None:
     assert {path.name for path in file.parent.iterdir()} == {f"{KEY}.{suffix}" for suffix in ("parquet", "json")}
 
 
-def test_its_digest_can_be_checked_without_us(spool: Spool) -> None:
+def test_its_digest_can_be_checked_without_us(spool: BatchStore) -> None:
     """Someone who looks for damage would need this program."""
     file = spool.keep(KEY, writing(b"rows"))
 
@@ -46,7 +46,7 @@ def test_its_digest_can_be_checked_without_us(spool: Spool) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".json"])
-def test_a_changed_byte_in_either_file_unfinishes_the_batch(spool: Spool, suffix: str) -> None:
+def test_a_changed_byte_in_either_file_unfinishes_the_batch(spool: BatchStore, suffix: str) -> None:
     """A lost bit would become a sample, or lead to a machine that never made it."""
     file = spool.keep(KEY, writing(b"rows"), maker=lambda: {"host": "here"}).with_suffix(suffix)
     content = file.read_bytes()
@@ -57,7 +57,7 @@ def test_a_changed_byte_in_either_file_unfinishes_the_batch(spool: Spool, suffix
     assert spool.read(KEY) == b"rows"
 
 
-def test_who_has_lost_its_claim_keeps_nothing(spool: Spool) -> None:
+def test_who_has_lost_its_claim_keeps_nothing(spool: BatchStore) -> None:
     """A machine that slept would come back and write over its successor's work."""
     kept = spool.keep(KEY, writing(b"successor's"))
 
@@ -67,7 +67,7 @@ def test_who_has_lost_its_claim_keeps_nothing(spool: Spool) -> None:
     assert len([*kept.parent.iterdir()]) == 2
 
 
-def test_the_claim_is_asked_for_when_the_batch_is_whole(spool: Spool) -> None:
+def test_the_claim_is_asked_for_when_the_batch_is_whole(spool: BatchStore) -> None:
     """It could be lost in the minutes that the rendering takes."""
     told: list[str] = []
 
@@ -80,7 +80,7 @@ def test_the_claim_is_asked_for_when_the_batch_is_whole(spool: Spool) -> None:
     assert told == ["written", "asked"]
 
 
-def test_what_fails_leaves_nothing(spool: Spool) -> None:
+def test_what_fails_leaves_nothing(spool: BatchStore) -> None:
     """Half-written files of a full disk would keep it full."""
 
     def fail(path: Path) -> None:
@@ -93,9 +93,9 @@ def test_what_fails_leaves_nothing(spool: Spool) -> None:
 
 
 @pytest.mark.parametrize("point", ["before_write", "after_write", "after_fsync", "after_rename"])
-def test_killed_at_any_point_a_batch_is_whole_or_not_there(spool: Spool, point: str) -> None:
+def test_killed_at_any_point_a_batch_is_whole_or_not_there(spool: BatchStore, point: str) -> None:
     """Half a batch would count as finished. Work of the killed process is made again in its place."""
-    code = f"from pathlib import Path; from stage.jobs.store import Spool; Spool(Path({str(spool.root)!r})).keep({KEY!r}, lambda p: p.write_bytes(b'rows'))"
+    code = f"from pathlib import Path; from stage.jobs.store import BatchStore; BatchStore(Path({str(spool.root)!r})).keep({KEY!r}, lambda p: p.write_bytes(b'rows'))"
     root = Path(__file__).parents[1]
     environment = {**os.environ, "STAGE_FAULT": point, "PYTHONPATH": str(root)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
@@ -106,7 +106,7 @@ def test_killed_at_any_point_a_batch_is_whole_or_not_there(spool: Spool, point: 
     assert spool.read(KEY) == b"rows"
 
 
-def test_a_dropped_batch_is_gone(spool: Spool) -> None:
+def test_a_dropped_batch_is_gone(spool: BatchStore) -> None:
     """What was found to be damaged would stay."""
     kept = spool.keep(KEY, writing(b"rows"))
 

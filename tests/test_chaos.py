@@ -15,7 +15,7 @@ import pytest
 from stage.chaos.damage import DISKS, FILES
 from stage.chaos.injections import FULL_DISK, Injection, can_mount, injections
 from stage.chaos.kills import MAKING, PUBLISHING
-from stage.chaos.kit import NO_DISK, Outcome, chaos, chaos_table, check_outcomes
+from stage.chaos.kit import NO_DISK, TrialResult, chaos, chaos_table, check_outcomes
 from stage.chaos.processes import await_halt
 from stage.chaos.small_disk import mount_small_disk
 from stage.chaos.trials import LOG, Trial
@@ -86,7 +86,7 @@ def test_a_loss_is_told_and_its_files_are_kept(tmp_path: Path) -> None:
 
 def test_the_table_counts(capsys: pytest.CaptureFixture[str]) -> None:
     """A loss would not be seen among many lines."""
-    good, bad = Outcome("killed", "a", True, True, ""), Outcome("killed", "b", True, False, "not recovered")
+    good, bad = TrialResult("killed", "a", True, True, ""), TrialResult("killed", "b", True, False, "not recovered")
 
     columns = [list(column.cells) for column in chaos_table([good, good, bad]).columns]
 
@@ -95,7 +95,7 @@ def test_the_table_counts(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_disk_that_cannot_be_filled_is_told() -> None:
     """A table without the fault would pass for one in which it was survived."""
-    without, with_it = (Outcome(fault, "batch", True, True, "") for fault in ("killed", FULL_DISK))
+    without, with_it = (TrialResult(fault, "batch", True, True, "") for fault in ("killed", FULL_DISK))
 
     assert (chaos_table([without]).caption, chaos_table([without, with_it]).caption) == (NO_DISK, None)
     assert {one.fault for one in injections(with_disks=True)} - {one.fault for one in injections(with_disks=False)} == {FULL_DISK}

@@ -19,7 +19,7 @@ from stage.chaos.miniature import make_miniature
 from stage.core.params import load_params
 from stage.jobs.job import load_job
 from stage.model.base_source import write_pointer
-from stage.release.publication import publish_job
+from stage.release.publication import publish_jobs
 
 COUNTED = {"category": "part", "samples": 12, "batches": 4, "network_calls": 8}  # 2 types of 6 in batches of 4; 2 steps each
 OUTPUT = Path("data/synthesize/part")
@@ -119,7 +119,7 @@ def test_a_worker_makes_what_was_planned_and_then_nothing_is_left() -> None:
     job = made()
 
     assert load_job(job).unfinished() == []
-    assert publish_job(job, OUTPUT)["count"] == COUNTED["samples"]
+    assert publish_jobs([job], OUTPUT)["count"] == COUNTED["samples"]
     found = planned()
     assert {found[name] for name in ("samples", "batches", "network_calls", "seconds", "bytes")} == {0}
 
@@ -140,7 +140,7 @@ def test_a_worker_that_cannot_begin_says_so_with_the_status_for_it(spoil: str, m
 
 def test_what_is_published_is_verified() -> None:
     """A damaged data set would be trained on, or a whole one be made again."""
-    publish_job(made(), OUTPUT)
+    publish_jobs([made()], OUTPUT)
     assert run("verify").stdout == "Everything is as it was published.\n"
     assert run("verify", "--json").stdout == "[]\n"
 
@@ -155,7 +155,7 @@ def test_what_is_published_is_verified() -> None:
 
 def test_a_data_set_from_elsewhere_is_verified(tmp_path: Path) -> None:
     """Whoever receives one would need the project's layout around it to check it."""
-    publish_job(made(), OUTPUT)
+    publish_jobs([made()], OUTPUT)
     shutil.copytree(OUTPUT, tmp_path / "received")
     (tmp_path / "received" / "stranger").touch()
     Path("params.yaml").unlink()

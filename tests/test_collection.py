@@ -16,11 +16,11 @@ from source_tree import ROOT
 from stage.ablation.configurations import CONFIGURATIONS, load_configurations
 from stage.core.params import Params, load_params
 from stage.jobs.claims import Owner, take
-from stage.jobs.gc import CHANGED, LEFT_BEHIND, ORPHANED, UNPLANNED, Garbage, collect, sums, wanted_today
+from stage.jobs.gc import CHANGED, LEFT_BEHIND, ORPHANED, UNPLANNED, Garbage, remove_garbage, sums, wanted_today
 from stage.jobs.heartbeat import present
 from stage.jobs.job import Job
-from stage.jobs.store import Spool
-from stage.release.publication import publish_job
+from stage.jobs.store import BatchStore
+from stage.release.publication import publish_jobs
 
 
 @pytest.fixture(scope="module")
@@ -29,27 +29,27 @@ def factory(tmp_path_factory: pytest.TempPathFactory) -> Factory:
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    return Spool(tmp_path / "spool")
+def spool(tmp_path: Path) -> BatchStore:
+    return BatchStore(tmp_path / "spool")
 
 
-def collected(spool: Spool, factory: Factory, *, dry_run: bool = False, **changes: object) -> list[Garbage]:
+def collected(spool: BatchStore, factory: Factory, *, dry_run: bool = False, **changes: object) -> list[Garbage]:
     """With the factory's parameters, some of `synthesize` changed."""
     params = factory.params.model_copy(update={"synthesize": factory.params.synthesize.model_copy(update=changes)})
-    return collect(spool, [params], lease_s=60.0, dry_run=dry_run)
+    return remove_garbage(spool, [params], lease_s=60.0, dry_run=dry_run)
 
 
-def names(spool: Spool) -> set[str]:
+def names(spool: BatchStore) -> set[str]:
     return {path.relative_to(spool.root).as_posix() for path in spool.root.rglob("*") if path.is_file()}
 
 
-def full(spool: Spool, factory: Factory, **changes: object) -> Job:
+def full(spool: BatchStore, factory: Factory, **changes: object) -> Job:
     job = factory.job(spool.root, **changes)
     factory.fill(job)
     return job
 
 
-def test_nothing_is_collected_of_what_is_wanted(factory: Factory, spool: Spool) -> None:
+def test_nothing_is_collected_of_what_is_wanted(factory: Factory, spool: BatchStore) -> None:
     """A finished night would be made again."""
     full(spool, factory)
     before = names(spool)
@@ -58,7 +58,7 @@ def test_nothing_is_collected_of_what_is_wanted(factory: Factory, spool: Spool) 
     assert names(spool) == before
 
 
-def test_after_fewer_samples_no_batch_of_the_many_is_left(factory: Factory, spool: Spool, tmp_path: Path) -> None:
+def test_after_fewer_samples_no_batch_of_the_many_is_left(factory: Factory, spool: BatchStore, tmp_path: Path) -> None:
     """The spool would grow with every change of `count`; what the new job shares with the old one stays."""
     old, new = full(spool, factory, count=8), full(spool, factory, count=3)
     orphans = {batch.key for batch in old.batches()} - {batch.key for batch in new.batches()}
@@ -69,10 +69,10 @@ def test_after_fewer_samples_no_batch_of_the_many_is_left(factory: Factory, spoo
     assert {item.path.stem for item in garbage} == {old.folder.name, *orphans}
     assert not old.folder.exists()
     assert {Path(name).stem for name in names(spool) if name.startswith("batches/")} == {batch.key for batch in new.batches()}
-    assert publish_job(new.folder, tmp_path / "out")["count"] == 6
+    assert publish_jobs([new.folder], tmp_path / "out")["count"] == 6
 
 
-def test_a_dry_run_says_the_same_and_removes_nothing(factory: Factory, spool: Spool) -> None:
+def test_a_dry_run_says_the_same_and_removes_nothing(factory: Factory, spool: BatchStore) -> None:
     """Someone who only wants to know would lose a night's work."""
     full(spool, factory, steps=2)
     full(spool, factory)
@@ -86,7 +86,7 @@ def test_a_dry_run_says_the_same_and_removes_nothing(factory: Factory, spool: Sp
     assert sum(total.size for total in sums(told)) == weight - sum((spool.root / name).stat().st_size for name in names(spool))
 
 
-def test_a_job_over_inputs_that_are_gone_is_collected_with_the_difference(spool: Spool, tmp_path: Path) -> None:
+def test_a_job_over_inputs_that_are_gone_is_collected_with_the_difference(spool: BatchStore, tmp_path: Path) -> None:
     """Batches of a network that was trained anew would be kept for ever."""
     own = build(tmp_path / "own")
     job = full(spool, own)
@@ -101,7 +101,7 @@ def test_a_job_over_inputs_that_are_gone_is_collected_with_the_difference(spool:
     assert names(spool) == set()
 
 
-def test_a_job_that_someone_works_on_is_left_alone(factory: Factory, spool: Spool) -> None:
+def test_a_job_that_someone_works_on_is_left_alone(factory: Factory, spool: BatchStore) -> None:
     """A worker would be robbed of the plan it reads."""
     job = full(spool, factory, steps=2)
     claim, _ = take(job.claim(0), Owner.here(), lease_s=60.0)
@@ -128,28 +128,28 @@ class Meanwhile(Sequence[Params]):
         return self.values[index]
 
 
-def test_a_job_on_which_someone_begins_while_one_looks_is_left_alone(factory: Factory, spool: Spool) -> None:
+def test_a_job_on_which_someone_begins_while_one_looks_is_left_alone(factory: Factory, spool: BatchStore) -> None:
     """To look at many jobs takes minutes, and a worker that began meanwhile would be robbed of its plan and of what it has made."""
     job = full(spool, factory, steps=2)
     before = names(spool)
 
-    garbage = collect(spool, Meanwhile(factory, lambda: take(job.claim(0), Owner.here(), lease_s=60.0)), lease_s=60.0, dry_run=False)
+    garbage = remove_garbage(spool, Meanwhile(factory, lambda: take(job.claim(0), Owner.here(), lease_s=60.0)), lease_s=60.0, dry_run=False)
 
     assert garbage == []
     assert before < names(spool)
 
 
-def test_what_is_planned_and_made_while_one_looks_is_kept(factory: Factory, spool: Spool) -> None:
+def test_what_is_planned_and_made_while_one_looks_is_kept(factory: Factory, spool: BatchStore) -> None:
     """A run that began during the collection would find its first batches gone again."""
     old = full(spool, factory, steps=2)
 
-    garbage = collect(spool, Meanwhile(factory, lambda: full(spool, factory)), lease_s=60.0, dry_run=False)
+    garbage = remove_garbage(spool, Meanwhile(factory, lambda: full(spool, factory)), lease_s=60.0, dry_run=False)
 
     assert {item.path for item in garbage} == {old.folder, *(spool.file(batch.key) for batch in old.batches())}
     assert factory.job(spool.root).unfinished() == []
 
 
-def test_a_damaged_job_is_collected(factory: Factory, spool: Spool) -> None:
+def test_a_damaged_job_is_collected(factory: Factory, spool: BatchStore) -> None:
     """It could not be read, and so never be removed."""
     job = factory.job(spool.root)
     (job.folder / "job.json").write_text(json.dumps({}))
@@ -157,7 +157,7 @@ def test_a_damaged_job_is_collected(factory: Factory, spool: Spool) -> None:
     assert [item.path for item in collected(spool, factory)] == [job.folder]
 
 
-def test_what_killed_processes_left_is_collected_once_it_is_old(factory: Factory, spool: Spool) -> None:
+def test_what_killed_processes_left_is_collected_once_it_is_old(factory: Factory, spool: BatchStore) -> None:
     """A living worker's half-written batch would be torn from its hands, or a dead one's stay for ever."""
     full(spool, factory)
     left = [next((spool.root / "batches").iterdir()) / ".k.0.new", spool.root / "jobs" / ".part-k.0" / "plan.parquet"]
@@ -174,15 +174,15 @@ def test_what_killed_processes_left_is_collected_once_it_is_old(factory: Factory
     assert not any(path.exists() for path in left)
 
 
-def test_a_job_of_a_category_that_params_do_not_have_is_collected(factory: Factory, spool: Spool) -> None:
+def test_a_job_of_a_category_that_params_do_not_have_is_collected(factory: Factory, spool: BatchStore) -> None:
     """After `stage use-data`, the spool of the old data would stay for ever."""
     job = factory.job(spool.root)
     other = factory.params.model_copy(update={"categories": ("other",)})
 
-    assert [item.path for item in collect(spool, [other], lease_s=60.0, dry_run=True)] == [job.folder]
+    assert [item.path for item in remove_garbage(spool, [other], lease_s=60.0, dry_run=True)] == [job.folder]
 
 
-def test_a_removal_that_is_killed_leaves_no_half_job(factory: Factory, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_removal_that_is_killed_leaves_no_half_job(factory: Factory, spool: BatchStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a job would be refused as damaged, and a run would stop at it; what is left goes with what killed processes leave."""
 
     def killed(*_: object, **__: object) -> None:
@@ -201,7 +201,7 @@ def test_a_removal_that_is_killed_leaves_no_half_job(factory: Factory, spool: Sp
     assert names(spool) == set()
 
 
-def test_what_vanishes_meanwhile_is_no_error(factory: Factory, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_vanishes_meanwhile_is_no_error(factory: Factory, spool: BatchStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two who collect at once would stop each other half-way."""
     job = full(spool, factory, steps=2)
     look = os.walk
@@ -231,6 +231,6 @@ def test_every_named_setting_says_what_it_wants(settings: Path, tmp_path: Path) 
     assert wanted_today(params, tmp_path / "configurations.yaml") == [params]
 
 
-def test_an_empty_spool_has_no_garbage(factory: Factory, spool: Spool) -> None:
+def test_an_empty_spool_has_no_garbage(factory: Factory, spool: BatchStore) -> None:
     """`stage gc` before the first run would end in a traceback."""
     assert collected(spool, factory) == []

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from stage.core.params import Crop
-from stage.datasets.windows import Window, cut, held, random_window, window
+from stage.datasets.windows import Window, cut, random_window, shown_pixels, window
 from stage.synthesis.blending import paste
 
 OFF = Crop(below=0, defect_share=0.25, smallest=16)
@@ -92,7 +92,7 @@ def test_no_component_vanishes_in_a_window(mask: np.ndarray, crop: Crop, base_si
 
     assert seen.shape == (base_size, base_size)
     labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
-    made = held(mask, place, seen.astype(np.float32))
+    made = shown_pixels(mask, place, seen.astype(np.float32))
     assert set(labels[made]) == set(range(1, count + 1))
     assert place.side <= base_size or np.array_equal(made, mask == 1)
 
@@ -104,7 +104,7 @@ def test_a_scratch_in_a_reduced_window_keeps_its_length() -> None:
     seen = cut(mask, place, 64)
 
     assert place.side > 64
-    assert held(mask, place, seen.astype(np.float32)).sum() == 3 * 460
+    assert shown_pixels(mask, place, seen.astype(np.float32)).sum() == 3 * 460
 
 
 def test_enlarging_by_a_whole_factor_repeats_pixels() -> None:
@@ -178,7 +178,7 @@ def test_held_pixels_by_hand() -> None:
     mask[2, 1] = mask[2, 9] = mask[5, 5] = mask[6, 9] = 1  # rows 2 ... 5 and columns 6 ... 9 are the marked cell's
     cells = np.array([[0, 1], [0, 0]], np.float32)
 
-    shown = held(mask, Window(2, 2, 8), cells)
+    shown = shown_pixels(mask, Window(2, 2, 8), cells)
 
     assert list(zip(*np.nonzero(shown), strict=True)) == [(2, 9)]
 
@@ -189,8 +189,8 @@ def test_a_pixel_larger_than_a_cell_is_held_by_any_of_its_cells() -> None:
     mask[0, 1] = 1
     cells[1, 2] = 1
 
-    assert held(mask, Window(0, 0, 2), cells).sum() == 1
-    assert held(mask, Window(0, 0, 2), cells.T).sum() == 0
+    assert shown_pixels(mask, Window(0, 0, 2), cells).sum() == 1
+    assert shown_pixels(mask, Window(0, 0, 2), cells.T).sum() == 0
 
 
 def test_random_windows_reach_every_place() -> None:

@@ -16,7 +16,7 @@ from flows.engines import parse_tokens, places, started
 from stage.core.errors import ConfigError
 from stage.core.params import Execution
 
-EXECUTION = Execution(device="auto", threads=1, save_every_s=30, engine="local", workers=2, max_deaths=3, lease_s=60)
+EXECUTION = Execution(device="auto", threads=1, save_every_s=30, engine="local", workers=2, max_failures=3, lease_s=60)
 
 
 LISTED = """\
@@ -89,7 +89,7 @@ def hold() -> tuple[float, float, int, str | None]:
 
 @flow
 def probe(engine: str) -> None:
-    execution = Execution(device="auto", threads=1, save_every_s=30, engine=engine, workers=4, max_deaths=3, lease_s=60)
+    execution = Execution(device="auto", threads=1, save_every_s=30, engine=engine, workers=4, max_failures=3, lease_s=60)
     with started(execution, "cuda", 4) as submit:
         held = [future.result() for future in [submit(hold, {}) for _ in range(4)]]
     print(*held, sep="\\n")

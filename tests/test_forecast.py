@@ -9,7 +9,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from stage.jobs.forecast import Forecast, check_disk, forecast
 from stage.jobs.job import Job
-from stage.release.publication import publish_job
+from stage.release.publication import publish_jobs
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +36,8 @@ def test_the_numbers_are_those_of_what_is_then_made(factory: Factory, job: Job, 
         rendered = factory.fill(job)
     finally:
         hook.remove()
-    in_spool = weight(job.spool.root / "batches")
-    published = publish_job(job.folder, tmp_path / "out")["count"]
+    in_spool = weight(job.store.root / "batches")
+    published = publish_jobs([job.folder], tmp_path / "out")["count"]
     shards = weight(tmp_path / "out" / "shards")
 
     assert (found.samples, found.batches, found.network_calls) == (published, len(rendered), len(calls)) == (20, 6, 24)
@@ -52,11 +52,11 @@ def test_what_is_there_is_not_made_again_and_yet_published(factory: Factory, job
     rest = forecast(job, tmp_path / "out", measure_on="cpu")
     factory.fill(job)
     last = forecast(job, tmp_path / "out", measure_on="cpu")
-    publish_job(job.folder, tmp_path / "out")
+    publish_jobs([job.folder], tmp_path / "out")
     nothing = forecast(job, tmp_path / "out", measure_on="cpu")
 
     assert (rest.samples, rest.batches, rest.network_calls) == (20 - 4 - 4 - 2, 3, 12)
-    made = sum(job.spool.file(batch.key).stat().st_size for batch in job.batches())
+    made = sum(job.store.file(batch.key).stat().st_size for batch in job.batches())
     assert whole.bytes == pytest.approx(3 * made, rel=0.05)
     assert rest.bytes == pytest.approx(2 * made + made / 2, rel=0.05)
     assert last.bytes == 2 * made
@@ -65,11 +65,11 @@ def test_what_is_there_is_not_made_again_and_yet_published(factory: Factory, job
 
 def test_a_measurement_keeps_nothing(factory: Factory, job: Job, tmp_path: Path) -> None:
     """What nobody claimed would pass for finished, or every plan would leave something on the disk."""
-    before = set(job.spool.root.rglob("*"))
+    before = set(job.store.root.rglob("*"))
 
     forecast(job, tmp_path / "out", measure_on="cpu")
 
-    assert set(job.spool.root.rglob("*")) == before
+    assert set(job.store.root.rglob("*")) == before
 
 
 def test_the_disk_is_to_hold_all_categories_at_once() -> None:

@@ -66,7 +66,7 @@ def test_how_many_are_published_and_in_which_files_makes_nothing_again(factory: 
 
 
 @pytest.mark.parametrize(
-    "changes", [{"steps": 5}, {"min_contrast": 9.0}, {"feather": 1}, {"clamp": False}, {"known_region": "fresh"}, {"batch": 5}]
+    "changes", [{"steps": 5}, {"contrast_threshold": 9.0}, {"feather": 1}, {"clamp": False}, {"known_region": "fresh"}, {"batch": 5}]
 )
 def test_a_changed_parameter_makes_every_batch_again(factory: Factory, spool: Path, changes: dict[str, object]) -> None:
     """Samples of two settings would lie side by side in one data set."""

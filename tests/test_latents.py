@@ -128,7 +128,7 @@ def test_an_image_whose_defect_has_no_cell_is_left_out_and_said(capsys: pytest.C
     data = specks()
     data.defects[:] = ["crack"] * 3
     cached = CachedLatents.encode(
-        small_base(), data, method().model_copy(update={"mask_reduction": "antialias"}), augment=False, image_size=SIZE
+        small_base(), data, method().model_copy(update={"mask_reduction": "released"}), augment=False, image_size=SIZE
     )
 
     assert len(cached.latents) == 1
@@ -140,5 +140,5 @@ def test_a_type_without_any_cell_is_refused() -> None:
     """A night's training would know nothing of the type that it is asked for."""
     with pytest.raises(ConfigError, match=r"found none of spot with method.mask_reduction antialias\. Set it to max"):
         CachedLatents.encode(
-            small_base(), specks(), method().model_copy(update={"mask_reduction": "antialias"}), augment=False, image_size=SIZE
+            small_base(), specks(), method().model_copy(update={"mask_reduction": "released"}), augment=False, image_size=SIZE
         )

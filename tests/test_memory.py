@@ -10,7 +10,7 @@ from small_factory import Factory, build
 
 from stage.datasets.pairs import Pair
 from stage.jobs.job import Job
-from stage.release.publication import publish_job
+from stage.release.publication import publish_jobs
 from stage.release.reader import read_samples
 from stage.release.verification import verify
 from stage.synthesis.placement import sample_mask
@@ -40,7 +40,7 @@ def fill(job: Job, factory: Factory) -> None:
         write_samples([sample_row(row, Pair(image, masks(row.mask_digest)), VERDICT, origin) for row in rows], file)
 
     for number, key in job.batches():
-        job.spool.keep(key, partial(write, job.rows(number), job.origin(key)))
+        job.store.keep(key, partial(write, job.rows(number), job.origin(key)))
 
 
 def peak(work: Callable[[], object]) -> int:
@@ -60,7 +60,7 @@ def test_memory_does_not_grow_with_the_number_of_samples(factory: Factory, tmp_p
         out = tmp_path / f"out{count}"
         steps = (
             partial(fill, job, factory),
-            partial(publish_job, job.folder, out),
+            partial(publish_jobs, job.folder, out),
             lambda out=out: verified(out),
             lambda out=out: read(out),
         )

@@ -110,7 +110,7 @@ def test_the_released_codes_numbers() -> None:
     """The contrast to the authors' own code would be one to something else: ddpm.py, its configuration, and its launch script."""
     code = settings("official-code")
 
-    assert (code.method.token_count, code.method.mask_reduction, code.method.alignment_threshold) == (4, "antialias", 200)
+    assert (code.method.token_count, code.method.mask_reduction, code.method.alignment_threshold) == (4, "released", 200)
     assert (code.train.batch, code.train.iterations) == (8, 80000)
     assert code.train.learning_rate == pytest.approx(2e-3 * 8 * 1)  # base rate, batch, GPUs: main.py's default
     assert code.synthesize.graded_intervals == ((700 + 1, 800 + 1), (300 + 1, 400 + 1))  # counted from 0 there, from 1 here

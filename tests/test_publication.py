@@ -13,7 +13,7 @@ from small_factory import Factory, build
 from stage.chaos.damage import flipped
 from stage.core.errors import CorruptFileError, IncompleteRunError
 from stage.jobs.job import Job
-from stage.release.publication import publish_job
+from stage.release.publication import publish_jobs
 from stage.release.verification import verify
 
 
@@ -44,7 +44,7 @@ def test_any_order_of_batches_gives_the_same_bytes(factory: Factory, tmp_path: P
         job = factory.job(tmp_path / f"spool{place}")
         for number in order:
             factory.fill(job, [number])
-        manifest = publish_job(job.folder, tmp_path / f"out{place}")
+        manifest = publish_jobs([job.folder], tmp_path / f"out{place}")
         published.append((contents(tmp_path / f"out{place}"), manifest["digest"]))
 
     assert published[0] == published[1] == published[2]
@@ -54,7 +54,7 @@ def test_any_order_of_batches_gives_the_same_bytes(factory: Factory, tmp_path: P
 def test_what_is_published_is_right(factory: Factory, job: Job, tmp_path: Path) -> None:
     """`stage verify` would find fault with every data set, or samples that nobody asked for would be among them."""
     factory.fill(job)
-    manifest = publish_job(job.folder, tmp_path / "out")
+    manifest = publish_jobs([job.folder], tmp_path / "out")
 
     assert verify(tmp_path / "out") == []
     assert sample_ids(tmp_path / "out") == [f"part/{defect}/{k:06d}" for defect in ("crack", "spot") for k in range(6)]
@@ -67,7 +67,7 @@ def test_fewer_samples_leave_no_orphan_and_more_keep_what_was_made(factory: Fact
     for count in (6, 3, 9):
         job = factory.job(tmp_path / "spool", count=count)
         made.append(factory.fill(job))
-        publish_job(job.folder, tmp_path / "out")
+        publish_jobs([job.folder], tmp_path / "out")
 
         assert len(sample_ids(tmp_path / "out")) == 2 * count
         assert verify(tmp_path / "out") == []
@@ -80,7 +80,7 @@ def test_an_unfinished_job_is_not_published(factory: Factory, job: Job, tmp_path
     factory.fill(job, [0, 2, 3])
 
     with pytest.raises(IncompleteRunError, match=r"Expected all 4 batches of part, found 1 missing .*: 1 that no worker was left to make"):
-        publish_job(job.folder, tmp_path / "out")
+        publish_jobs([job.folder], tmp_path / "out")
     assert not [*(tmp_path / "out").iterdir()]
 
 
@@ -91,7 +91,7 @@ def test_work_that_was_set_aside_is_named(factory: Factory, job: Job, tmp_path: 
     job.aside(1).write_text(json.dumps({"reason": "its worker died 3 times"}))
 
     with pytest.raises(IncompleteRunError, match=r"batch 1, part/crack/000004 to 000007 \(its worker died 3 times\)"):
-        publish_job(job.folder, tmp_path / "out")
+        publish_jobs([job.folder], tmp_path / "out")
 
 
 def flip(file: Path) -> None:
@@ -119,26 +119,26 @@ def torn_sidecar(file: Path) -> None:
 def test_a_damaged_batch_is_found_and_made_again(factory: Factory, job: Job, tmp_path: Path, damage: Callable[[Path], Any]) -> None:
     """A bit that a disk lost would become a sample."""
     factory.fill(job)
-    expected = publish_job(job.folder, tmp_path / "out")["digest"]
-    damage(job.spool.file(job.batches()[1].key))
+    expected = publish_jobs([job.folder], tmp_path / "out")["digest"]
+    damage(job.store.file(job.batches()[1].key))
 
     with pytest.raises((IncompleteRunError, CorruptFileError), match=r"found 1 missing|batch 1 of .* as it was kept"):
-        publish_job(job.folder, tmp_path / "again")
+        publish_jobs([job.folder], tmp_path / "again")
     assert not (tmp_path / "again").exists()
     assert factory.fill(job) == [1]
-    assert publish_job(job.folder, tmp_path / "again")["digest"] == expected
+    assert publish_jobs([job.folder], tmp_path / "again")["digest"] == expected
     assert contents(tmp_path / "again") == contents(tmp_path / "out")
 
 
 def test_a_whole_batch_in_another_ones_place_is_found(factory: Factory, job: Job, tmp_path: Path) -> None:
     """Samples would be published twice, and others not at all, with every digest in order."""
     factory.fill(job)
-    one, other = (job.spool.file(batch.key) for batch in job.batches()[:2])
+    one, other = (job.store.file(batch.key) for batch in job.batches()[:2])
     for suffix in (".parquet", ".json"):
         one.with_suffix(suffix).write_bytes(other.with_suffix(suffix).read_bytes())
 
     with pytest.raises(CorruptFileError, match=r"Expected batch 0 of .* as it was kept"):
-        publish_job(job.folder, tmp_path / "out")
+        publish_jobs([job.folder], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -149,7 +149,7 @@ def test_what_a_killed_publication_left_is_replaced(factory: Factory, job: Job, 
     half.parent.mkdir(parents=True)
     half.write_bytes(b"PAR1")
 
-    publish_job(job.folder, tmp_path / "out")
+    publish_jobs([job.folder], tmp_path / "out")
 
     assert verify(tmp_path / "out") == []
     assert not (tmp_path / ".out.arriving").exists()
@@ -159,7 +159,7 @@ def test_the_tables_lead_from_a_sample_to_what_it_was_made_from(factory: Factory
     """An auditor's question would have no answer; test images are in no row but as such."""
     factory.fill(job)
     out = tmp_path / "out"
-    publish_job(job.folder, out)
+    publish_jobs([job.folder], out)
     joined = f"""
         SELECT s.sample_id, b.split, b.role, m.role, n.kind, r.batch_key IS NOT NULL, len(n.sources)
         FROM '{out}/shards/*.parquet' s

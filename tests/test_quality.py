@@ -56,7 +56,7 @@ def test_a_sample_can_be_bad_in_two_ways() -> None:
 
 
 def test_a_sample_at_the_threshold_is_accepted() -> None:
-    """Who queries `contrast >= min_contrast` would find other samples than the accepted ones."""
+    """Who queries `contrast >= contrast_threshold` would find other samples than the accepted ones."""
     assert judge(Pair(picture((108, 108, 108)), CENTRE), GREY, 8.0).verdict == "accepted"
 
 

@@ -244,7 +244,7 @@ def test_the_walk_ends_free_of_noise_in_as_many_calls_as_steps(factory: Factory)
 
 def test_a_written_batch_holds_rows_verdicts_and_pixels(factory: Factory, rows: list[PlanRow], tmp_path: Path) -> None:
     """A sample would carry another one's lineage, or be rendered differently than when asked for alone."""
-    params = factory.params.synthesize.model_copy(update={"min_contrast": 0.0})
+    params = factory.params.synthesize.model_copy(update={"contrast_threshold": 0.0})
     renderer, source = factory.renderer(), factory.source()
 
     write_batch(renderer, rows[4:7], source, params, origin=origin(), file=tmp_path / "b.parquet")
@@ -262,7 +262,7 @@ def test_a_written_batch_holds_rows_verdicts_and_pixels(factory: Factory, rows: 
 
 def test_a_faint_batch_is_written_with_its_reasons(factory: Factory, rows: list[PlanRow], tmp_path: Path) -> None:
     """Rejected samples would vanish."""
-    params = factory.params.synthesize.model_copy(update={"min_contrast": 255.0})
+    params = factory.params.synthesize.model_copy(update={"contrast_threshold": 255.0})
 
     write_batch(factory.renderer(), rows[:3], factory.source(), params, origin=origin(), file=tmp_path / "b.parquet")
 
@@ -272,7 +272,7 @@ def test_a_faint_batch_is_written_with_its_reasons(factory: Factory, rows: list[
 def test_a_batch_says_what_the_grid_could_not_hold(factory: Factory, rows: list[PlanRow], tmp_path: Path) -> None:
     """A photograph would be published under a mask of a defect that the network never heard of: one pixel, on the released code's grid."""
     params = factory.params
-    method = params.method.model_copy(update={"mask_reduction": "antialias"})
+    method = params.method.model_copy(update={"mask_reduction": "released"})
     renderer = Renderer(factory.checkpoint, method, params.synthesize, params.base.prompts, params.base.image_size, "cpu")
     source, mask = factory.source(), np.zeros((16, 16), np.uint8)
     mask[8, 8] = 1

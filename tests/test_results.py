@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from stage.segmentation.results import SHOWN, collect, read_results, results_table
+from stage.segmentation.results import SHOWN, gather_metrics, read_results, results_table
 
 MANIFEST = {"count": 10, "accepted": 8, "rejected": 2, "digest": "d" * 64, "shards": [{"path": "shard-00000.parquet"}]}
 
@@ -37,7 +37,7 @@ def _write(path: Path, values: Any) -> None:
 
 def test_the_average_is_over_categories(data: Path) -> None:
     """The headline number would be wrong: (0.25 + 0.75) / 2 and (0.5 + 1) / 2."""
-    average = collect(data, ("bolt", "nut"))["average"]
+    average = gather_metrics(data, ("bolt", "nut"))["average"]
 
     assert (average["real_only"]["iou"], average["real_and_synthetic"]["iou"]) == (0.5, 0.75)
     assert average["real_only"]["pro"] == 0.75
@@ -50,7 +50,7 @@ def test_a_metric_that_one_category_does_not_have_is_averaged_over_the_others(da
     place = data / "segment" / "nut" / "metrics.json"
     place.write_text(json.dumps({arm: {"iou": values["iou"]} for arm, values in json.loads(place.read_text()).items()}))
 
-    average = collect(data, order)["average"]
+    average = gather_metrics(data, order)["average"]
 
     assert (average["real_only"]["pro"], average["real_and_synthetic"]["pro"]) == (0.5, 0.25)
     assert average["real_only"]["iou"] == 0.5
@@ -58,24 +58,24 @@ def test_a_metric_that_one_category_does_not_have_is_averaged_over_the_others(da
 
 def test_metrics_name_the_samples_they_were_trained_on(data: Path) -> None:
     """A number could not be followed back to its dataset."""
-    samples = collect(data, ("bolt",))["samples"]
+    samples = gather_metrics(data, ("bolt",))["samples"]
 
     assert samples == {"bolt": {"count": 10, "accepted": 8, "rejected": 2, "digest": "d" * 64}}
 
 
 def test_categories_are_those_asked_for_in_their_order(data: Path) -> None:
     """A category that was dropped from params.yaml would stay in the average."""
-    results = collect(data, ("nut",))
+    results = gather_metrics(data, ("nut",))
 
     assert list(results["categories"]) == ["nut"]
     assert results["average"] == results["categories"]["nut"]
-    assert list(collect(data, ("nut", "bolt"))["categories"]) == ["nut", "bolt"]
+    assert list(gather_metrics(data, ("nut", "bolt"))["categories"]) == ["nut", "bolt"]
 
 
 def test_the_table_shows_percent_of_every_arm_and_the_average(data: Path) -> None:
     """A reader would take fractions for percent, or see a crash where a metric is undefined."""
     output = io.StringIO()
-    Console(file=output, width=120).print(results_table(collect(data, ("bolt", "nut"))))
+    Console(file=output, width=120).print(results_table(gather_metrics(data, ("bolt", "nut"))))
 
     rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in output.getvalue().splitlines() if line.startswith("│")]
     assert rows[0] == ["bolt", "real only", "25.0", "50.0", "90.0", "50.0", "10.0", "20.0"]
@@ -92,7 +92,7 @@ def test_results_that_are_not_there_are_named(tmp_path: Path) -> None:
 
 def test_published_results_are_read_back(data: Path) -> None:
     """`stage results` would show other numbers than `dvc metrics show`."""
-    results = collect(data, ("bolt", "nut"))
+    results = gather_metrics(data, ("bolt", "nut"))
     _write(data / "evaluate" / "metrics.json", results)
 
     assert read_results(data) == results

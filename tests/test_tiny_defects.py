@@ -134,7 +134,7 @@ def test_antialias_loses_small_ones_and_windows_bring_them_back(patch: int, belo
     A defect of the patch's size survives where it fills a cell exactly. Windows enlarge 1 to 4 px fourfold; a mask whose defects
     are far from each other gets none, so of four together they bring none back.
     """
-    factory = renderer(patch, "antialias", below)
+    factory = renderer(patch, "released", below)
 
     assert [visible_share(factory, alone(size)) for size in SIZES] == shares
     assert visible_share(factory, [together()]) == of_all
@@ -144,7 +144,7 @@ def test_antialias_loses_small_ones_and_windows_bring_them_back(patch: int, belo
 @pytest.mark.parametrize("patch", [4, 8])
 def test_what_the_grid_cannot_hold_is_reported(patch: int, below: int) -> None:
     """A photograph without a defect would be published under a mask that says where it is."""
-    factory = renderer(patch, "antialias", below)
+    factory = renderer(patch, "released", below)
 
     for mask in [together(), *(mask for size in SIZES for mask in alone(size))]:
         sample, verdict = make(factory, mask)

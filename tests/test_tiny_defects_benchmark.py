@@ -30,4 +30,4 @@ def test_benchmark_prints_a_row_per_size(capsys):
     cells = {int(size): dict(zip(tiny_defects.CONFIGURATIONS, (cell.strip() for cell in shares), strict=True)) for size, *shares in rows}
     assert tuple(cells) == SIZES
     assert all("(" not in cells[size]["all on"] for size in SIZES)
-    assert [cells[size]["antialias"] for size in (1, 2)] == ["0% (0%)", "0% (0%)"]
+    assert [cells[size]["released"] for size in (1, 2)] == ["0% (0%)", "0% (0%)"]

@@ -19,13 +19,13 @@ from stage.chaos.miniature import Miniature, make_miniature
 from stage.core.errors import ConfigError, IncompleteRunError, MachineError
 from stage.core.params import load_params
 from stage.jobs.claims import Owner, holder, take
-from stage.jobs.failures import check_complete, forgive
-from stage.jobs.heartbeat import held
+from stage.jobs.failures import check_complete, reset_failures
+from stage.jobs.heartbeat import beating
 from stage.jobs.job import Job, load_job
 from stage.jobs.planning import make_job
-from stage.jobs.store import Spool
+from stage.jobs.store import BatchStore
 from stage.jobs.worker import DONE, INCOMPLETE, REFUSED, STOPPED, Rules, Worker, drain, serve
-from stage.release.publication import publish_job
+from stage.release.publication import publish_jobs
 
 ELSEWHERE = "another machine"
 COUNT, BATCH = 12, 4  # samples per defect type, of which there are two
@@ -70,7 +70,7 @@ def plan(miniature: Miniature, tmp_path: Path) -> Callable[[str], Path]:
 
     def planned(name: str) -> Path:
         catalog, base, checkpoint, params = miniature
-        spool = Spool(tmp_path / name)
+        spool = BatchStore(tmp_path / name)
         return make_job("part", catalog=catalog, base=base, checkpoint=checkpoint, params=params, spool=spool)
 
     return planned
@@ -108,11 +108,11 @@ def halt(point: str) -> str:
 
 
 def made(job: Job) -> set[int]:
-    return {batch.number for batch in job.batches() if job.spool.finished(batch.key)}
+    return {batch.number for batch in job.batches() if job.store.finished(batch.key)}
 
 
-def finish(job: Job, *, lease_s: float = 60, max_deaths: int = 3) -> None:
-    drain(job.folder, device="cpu", lease_s=lease_s, max_deaths=max_deaths)
+def finish(job: Job, *, lease_s: float = 60, max_failures: int = 3) -> None:
+    drain(job.folder, device="cpu", lease_s=lease_s, max_failures=max_failures)
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -124,7 +124,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 def finish_but(job: Job, number: int) -> None:
     """Make every batch but one, and leave its claim and its deaths as they are."""
-    worker = Worker(job, "cpu", Rules(lease_s=60, max_deaths=3))
+    worker = Worker(job, "cpu", Rules(lease_s=60, max_failures=3))
     assert len(list(worker.settle([batch for batch in job.batches() if batch.number != number]))) == len(ALL) - 1
 
 
@@ -138,7 +138,7 @@ def test_the_shards_are_the_same_bytes_for_any_number_of_workers(plan: Callable[
         folder = plan(f"spool-{count}")
         workers = [begin(folder) for _ in range(count)]
         assert [worker.status() for worker in workers] == [DONE] * count
-        publish_job(folder, tmp_path / f"published-{count}")
+        publish_jobs([folder], tmp_path / f"published-{count}")
         published.append(digests(tmp_path / f"published-{count}"))
 
     assert [name for name in published[0] if name.endswith(".parquet")]
@@ -155,7 +155,7 @@ def test_two_workers_share_the_work(job: Job, begin: Begin) -> None:
     first.send(signal.SIGCONT)
 
     assert (first.status(), second.status()) == (DONE, DONE)
-    makers = [job.spool.maker(batch.key)["pid"] for batch in job.batches()]
+    makers = [job.store.maker(batch.key)["pid"] for batch in job.batches()]
     assert makers == [str(first.process.pid)] + [str(second.process.pid)] * (len(ALL) - 1)
 
 
@@ -188,7 +188,7 @@ def test_what_kills_its_workers_is_set_aside_and_the_rest_is_made(job: Job, begi
 def test_what_killed_a_worker_comes_last(job: Job, begin: Begin) -> None:
     """A bad batch would kill every worker that is started, before any of them has made a good one."""
     assert begin(job.folder, "before_write").status() == -signal.SIGKILL
-    worker = Worker(job, "cpu", Rules(lease_s=60, max_deaths=3))
+    worker = Worker(job, "cpu", Rules(lease_s=60, max_failures=3))
 
     assert [batch.number for batch in worker.settle(job.batches())] == [*sorted(ALL - {0}), 0]
 
@@ -196,7 +196,7 @@ def test_what_killed_a_worker_comes_last(job: Job, begin: Begin) -> None:
 def test_a_worker_that_can_make_nothing_gives_up(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """One sick machine would set aside what all others could have made."""
     monkeypatch.setattr("stage.jobs.worker.IN_A_ROW", 4)
-    worker = Worker(job, "cpu", Rules(lease_s=60, max_deaths=3))
+    worker = Worker(job, "cpu", Rules(lease_s=60, max_failures=3))
     worker.source = worker.source._replace(backgrounds={})
 
     with pytest.raises(MachineError, match=r"Expected to make batch 3 of .*, found that 4 in a row failed, this one by KeyError"):
@@ -206,7 +206,7 @@ def test_a_worker_that_can_make_nothing_gives_up(job: Job, monkeypatch: pytest.M
 
 def test_what_cannot_be_rendered_is_set_aside_and_the_rest_is_made(job: Job) -> None:
     """A photograph that cannot be decoded would end the night's run."""
-    worker = Worker(job, "cpu", Rules(lease_s=60, max_deaths=2))
+    worker = Worker(job, "cpu", Rules(lease_s=60, max_failures=2))
     bad = job.rows(0)[0].background_sha256
     whole = worker.source.backgrounds
     worker.source = worker.source._replace(backgrounds={digest: whole[digest] for digest in whole if digest != bad})
@@ -223,17 +223,17 @@ def test_a_new_run_tries_again_what_was_set_aside(job: Job, begin: Begin) -> Non
     """After a repair the batch would stay missing; or three runs killed by hand would count as its fault."""
     for _ in range(2):
         begin(job.folder, "before_write").status()
-    forgive(job, lease_s=60)
+    reset_failures(job, lease_s=60)
     begin(job.folder, "before_write").status()
-    finish(job, max_deaths=2)
+    finish(job, max_failures=2)
     assert made(job) == ALL
 
-    job.spool.drop(job.batches()[0].key)
+    job.store.drop(job.batches()[0].key)
     begin(job.folder, "before_write").status()
-    finish(job, max_deaths=1)
+    finish(job, max_failures=1)
     assert set(job.set_aside()) == {0}
-    forgive(job, lease_s=60)
-    finish(job, max_deaths=1)
+    reset_failures(job, lease_s=60)
+    finish(job, max_failures=1)
 
     check_complete(job)
 
@@ -248,12 +248,12 @@ def test_a_survivor_is_fenced_off(job: Job, begin: Begin) -> None:
     claim.write_text(json.dumps(before._replace(host=ELSEWHERE)._asdict()))
     os.utime(claim, (0, 0))
     finish(job)
-    inode = job.spool.file(job.batches()[0].key).stat().st_ino
+    inode = job.store.file(job.batches()[0].key).stat().st_ino
     survivor.send(signal.SIGCONT)
 
     assert survivor.status() == DONE
-    assert job.spool.maker(job.batches()[0].key)["pid"] == str(os.getpid())
-    assert job.spool.file(job.batches()[0].key).stat().st_ino == inode
+    assert job.store.maker(job.batches()[0].key)["pid"] == str(os.getpid())
+    assert job.store.file(job.batches()[0].key).stat().st_ino == inode
     assert made(job) == ALL
 
 
@@ -263,7 +263,7 @@ def test_a_long_batch_shows_that_its_worker_lives(job: Job) -> None:
     assert claim is not None
     os.utime(claim.path, (0, 0))
     deadline = time.monotonic() + PATIENCE_S
-    with held(claim, lease_s=0.2):
+    with beating(claim, lease_s=0.2):
         while claim.path.stat().st_mtime == 0 and time.monotonic() < deadline:
             time.sleep(0.01)
         assert claim.path.stat().st_mtime > 0
@@ -287,11 +287,11 @@ def test_a_signal_lets_the_batch_be_finished_and_no_other_be_begun(job: Job, beg
 def test_a_damaged_batch_is_made_again(job: Job) -> None:
     """A flipped bit would be published."""
     finish(job)
-    file = job.spool.file(job.batches()[3].key)
+    file = job.store.file(job.batches()[3].key)
     whole = file.read_bytes()
     file.write_bytes(flipped(whole, 8 * len(whole) - 8))
     assert made(job) == ALL - {3}
-    assert [batch.number for batch in job.drop_damaged()] == [3]
+    assert [batch.number for batch in job.delete_damaged()] == [3]
     finish(job)
 
     assert made(job) == ALL
@@ -301,7 +301,7 @@ def test_a_damaged_batch_is_made_again(job: Job) -> None:
 def test_a_full_disk_is_nobodys_fault(job: Job) -> None:
     """Every batch would be rendered three times and set aside, because of a disk."""
     key = job.batches()[1].key
-    folder = job.spool.file(key).parent
+    folder = job.store.file(key).parent
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.symlink_to("nowhere")  # no file can be made there: the next best thing to a disk that takes nothing
 

@@ -20,7 +20,7 @@ from stage.chaos.miniature import make_miniature
 from stage.core.params import Execution, load_params
 from stage.jobs.job import Job, load_job
 from stage.jobs.planning import make_job
-from stage.jobs.store import Spool
+from stage.jobs.store import BatchStore
 
 PROBE = """
 import sys
@@ -39,7 +39,7 @@ if __name__ == "__main__":
 """
 PATIENCE_S = 300
 HALT_IN_SECOND_BATCH = f"after_write:1:{int(signal.SIGSTOP)}"
-EXECUTION = Execution(device="auto", threads=1, save_every_s=30, engine="local", workers=2, max_deaths=3, lease_s=60)
+EXECUTION = Execution(device="auto", threads=1, save_every_s=30, engine="local", workers=2, max_failures=3, lease_s=60)
 
 
 class Run(NamedTuple):
@@ -90,7 +90,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     settings = made.params.synthesize.model_copy(update={"count": 12})
     params = made.params.model_copy(update={"synthesize": settings, "execution": EXECUTION})
     monkeypatch.chdir(tmp_path)
-    make_job("part", catalog=made.catalog, base=made.base, checkpoint=made.checkpoint, params=params, spool=Spool())
+    make_job("part", catalog=made.catalog, base=made.base, checkpoint=made.checkpoint, params=params, spool=BatchStore())
     Path("params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
     Path("probe.py").write_text(PROBE)
     return tmp_path
@@ -124,7 +124,7 @@ def start(job: Job, prefect_home: Path) -> Iterator[Start]:
 
 
 def made(job: Job) -> int:
-    return sum(job.spool.finished(batch.key) is not None for batch in job.batches())
+    return sum(job.store.finished(batch.key) is not None for batch in job.batches())
 
 
 @pytest.mark.slow
@@ -142,7 +142,7 @@ def test_a_killed_worker_is_started_again_and_the_run_completes(job: Job, start:
 
     assert (status, made(job)) == (0, 6), said
     assert "synthesize part: 6/6" in said
-    assert len({job.spool.maker(batch.key)["pid"] for batch in job.batches()}) == 3
+    assert len({job.store.maker(batch.key)["pid"] for batch in job.batches()}) == 3
 
 
 @pytest.mark.slow

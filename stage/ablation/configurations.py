@@ -78,6 +78,13 @@ def variant(params: Params, configuration: Configuration) -> Params:
         ) from None
 
 
+def wanted_today(params: Params, path: Path = CONFIGURATIONS) -> list[Params]:
+    """The parameters, and those of the ablation's variants where there is an ablation."""
+    configurations = load_configurations(path) if path.exists() else []
+    # One by one: two that come out the same make no ablation, but `stage.ablation.configurations.variants` would refuse them, and here both are wanted.
+    return [params, *(variant(params, configuration) for configuration in configurations)]
+
+
 def write_specimens(samples: Mapping[str, Path], path: Path) -> None:
     """The first SHOWN samples of every defect type, accepted or not, of every configuration's folder: the same plan rows under all."""
     first = {name: Pairs.read(shard_paths(folder), pc.field("ordinal") < SHOWN).table for name, folder in samples.items()}

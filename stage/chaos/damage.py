@@ -54,7 +54,7 @@ def fill(place: str) -> Harm:
         status = end(trial.start(limit=partial(mount_small_disk, trial.root / disk.folder, int(pages))))
         told, _, error = _last_line(trial).partition(": ")
         is_told = told == disk.error.__name__ and f"[Errno {errno.ENOSPC}]" in error
-        return status == 1 and is_told and not [*trial.job.folder.glob("deaths/*/*")] and not trial.is_complete()
+        return status == 1 and is_told and not [*trial.job.folder.glob("failures/*/*")] and not trial.is_complete()
 
     return harm
 

@@ -34,7 +34,7 @@ def kill_beside(point: str) -> Harm:
         second, job = trial.start(), trial.job
         await_that(second, lambda: len(job.left()) == 1, "the other worker to make all other batches")
         first.kill()
-        return (end(first), end(second)) == (-signal.SIGKILL, 0) and _deaths(job) == 1
+        return (end(first), end(second)) == (-signal.SIGKILL, 0) and _failures(job) == 1
 
     return harm
 
@@ -59,7 +59,7 @@ def survive(point: str) -> Harm:
         (claim,) = (job.folder / "claims").glob("[0-9]*.json")
         write_claim(claim, Owner.here()._replace(host="elsewhere"))
         send(first, signal.SIGCONT)
-        return end(first) == 0 and _deaths(job) == 1
+        return end(first) == 0 and _failures(job) == 1
 
     return harm
 
@@ -72,7 +72,7 @@ def run_two(trial: Trial) -> bool:
     await_that(second, lambda: len(job.left()) == 1, "the other worker to make all other batches")
     is_waiting = second.exitcode is None
     send(first, signal.SIGCONT)
-    return is_waiting and (end(first), end(second)) == (0, 0) and _deaths(job) == 0
+    return is_waiting and (end(first), end(second)) == (0, 0) and _failures(job) == 0
 
 
 def _publish_beside(trial: Trial, point: str, number: int) -> tuple[int, int] | None:
@@ -95,5 +95,5 @@ def _at(point: str, trial: Trial, number: int = signal.SIGKILL) -> str:
     return f"{point}:{passes}:{int(number)}"
 
 
-def _deaths(job: Job) -> int:
-    return len([*(job.folder / "deaths").glob("*/*.json")])
+def _failures(job: Job) -> int:
+    return len([*(job.folder / "failures").glob("*/*.json")])

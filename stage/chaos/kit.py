@@ -30,7 +30,7 @@ AT_ONCE = 2  # trials; each waits a good deal
 NO_DISK = f"No {FULL_DISK}: this machine lets no process mount one of its own to fill it. A limit on the size of files stood for it."
 
 
-class Outcome(NamedTuple):
+class TrialResult(NamedTuple):
     """What came of an injection; `trouble` says what was not as it should be, and where its files are kept."""
 
     fault: str
@@ -40,7 +40,9 @@ class Outcome(NamedTuple):
     trouble: str
 
 
-def chaos(folder: Path, params: Params, kinds: Sequence[Injection] | None = None, *, times: int = TIMES, seed: int = 0) -> list[Outcome]:
+def chaos(
+    folder: Path, params: Params, kinds: Sequence[Injection] | None = None, *, times: int = TIMES, seed: int = 0
+) -> list[TrialResult]:
     """Do every kind of injection `times` times, below a new `folder` on the disk that is to be tried; the chances follow from `seed`.
 
     What is left below the folder belongs to trials that went wrong; where none did, the folder is gone again. A ValueError where
@@ -63,7 +65,7 @@ def chaos(folder: Path, params: Params, kinds: Sequence[Injection] | None = None
     return outcomes
 
 
-def chaos_table(outcomes: Sequence[Outcome]) -> Table:
+def chaos_table(outcomes: Sequence[TrialResult]) -> Table:
     """Counts by fault and place, for a terminal."""
     caption = None if any(outcome.fault == FULL_DISK for outcome in outcomes) else NO_DISK
     table = Table("fault", "where", "injected", "detected", "recovered", "lost", title="What harm came to", caption=caption)
@@ -74,14 +76,14 @@ def chaos_table(outcomes: Sequence[Outcome]) -> Table:
     return table
 
 
-def check_outcomes(outcomes: Sequence[Outcome]) -> None:
+def check_outcomes(outcomes: Sequence[TrialResult]) -> None:
     """A ValueError that names every trial after which something was lost, or passed that should not have."""
     troubles = [f"{outcome.fault}, {outcome.place}: {outcome.trouble}" for outcome in outcomes if outcome.trouble]
     if troubles:
         raise Refusal(f"Expected to survive {len(outcomes)} injections, found trouble with {len(troubles)}:\n" + "\n".join(troubles))
 
 
-def _counts(outcomes: Sequence[Outcome]) -> list[str]:
+def _counts(outcomes: Sequence[TrialResult]) -> list[str]:
     detected, recovered = (sum(getattr(outcome, name) for outcome in outcomes) for name in ("is_detected", "is_recovered"))
     return [str(count) for count in (len(outcomes), detected, recovered, len(outcomes) - recovered)]
 
@@ -94,14 +96,14 @@ def _prepare(folder: Path, params: Params) -> Miniature:
     return source
 
 
-def _attempt(folder: Path, source: Miniature, injection: Injection, number: int, seed: int) -> Outcome:
+def _attempt(folder: Path, source: Miniature, injection: Injection, number: int, seed: int) -> TrialResult:
     chances = np.random.default_rng(derived_seed(seed, injection.fault, injection.place, number))
     name = f"{injection.fault}-{injection.place}-{number}".replace(" ", "-").replace(",", "")
     trial = Trial(folder / name, folder / "finished", source, chances)
     shutil.copytree(folder / ("finished" if injection.is_late else "planned"), trial.root)
     try:
         is_detected = injection.harm(trial)
-        is_recovered = trial.run_again() == 0 and trial.is_as_it_should_be()
+        is_recovered = trial.run_again() == 0 and trial.matches_undisturbed_run()
         missed = [*(() if is_detected else ("not detected",)), *(() if is_recovered else ("not recovered",))]
     except (HangError, ValueError, OSError) as error:
         is_detected = is_recovered = False
@@ -109,4 +111,4 @@ def _attempt(folder: Path, source: Miniature, injection: Injection, number: int,
     if not missed:
         shutil.rmtree(trial.root)
     trouble = f"{', '.join(missed)}; see {trial.log}" if missed else ""
-    return Outcome(injection.fault, injection.place, is_detected, is_recovered, trouble)
+    return TrialResult(injection.fault, injection.place, is_detected, is_recovered, trouble)

@@ -12,13 +12,14 @@ from stage.chaos.miniature import CATEGORY, Miniature
 from stage.chaos.processes import end, started
 from stage.core.digests import folder_digest
 from stage.core.processes import FAULT
-from stage.jobs.failures import check_complete, forgive
+from stage.jobs.failures import check_complete, reset_failures
 from stage.jobs.job import Job, load_job
 from stage.jobs.planning import make_job
-from stage.jobs.store import Spool
+from stage.jobs.store import BatchStore
 from stage.jobs.worker import drain
-from stage.release.publication import publish_job
+from stage.release.publication import publish_jobs
 from stage.release.verification import verify
+from stage.synthesis.recipe import recipe_of
 from stage.synthesis.schema import SHARDS
 
 LEASE_S, MAX_DEATHS = 2.0, 3
@@ -59,7 +60,7 @@ class Trial(NamedTuple):
         except (ValueError, OSError):
             return False
 
-    def is_as_it_should_be(self) -> bool:
+    def matches_undisturbed_run(self) -> bool:
         """Whether what is published is complete, and the very same that an undisturbed run publishes."""
         shards, expected = self.output / SHARDS, self.finished / OUTPUT / SHARDS
         return self.is_complete() and folder_digest(shards) == folder_digest(expected)
@@ -70,7 +71,7 @@ class Trial(NamedTuple):
 
     def start_publisher(self) -> BaseProcess:
         """One that makes nothing, and publishes."""
-        return started(self.log, publish_job, self.job.folder, self.output)
+        return started(self.log, publish_jobs, [self.job.folder], self.output)
 
     def run_again(self) -> int:
         """The exit code of the whole command, with a job that is made again where it was damaged, as that error says."""
@@ -83,14 +84,14 @@ Harm = Callable[[Trial], bool]  # does its harm, and says whether it was noticed
 def plan(root: Path, source: Miniature) -> Path:
     """The folder of the job, which is made where it is missing."""
     made = {"catalog": source.catalog, "base": source.base, "checkpoint": source.checkpoint}
-    return make_job(CATEGORY, **made, params=source.params, spool=Spool(root / "spool"))
+    return make_job(recipe_of("stage", CATEGORY, source.params, **made), BatchStore(root / "spool"))
 
 
 def make(folder: Path, root: Path) -> None:
     """Make what is left, and publish."""
-    drain(folder, device="cpu", lease_s=LEASE_S, max_deaths=MAX_DEATHS)
+    drain(folder, device="cpu", lease_s=LEASE_S, max_failures=MAX_DEATHS)
     check_complete(load_job(folder))
-    publish_job(folder, root / OUTPUT)
+    publish_jobs([folder], root / OUTPUT)
 
 
 def _work(trial: Trial, fault: str, limit: Callable[[], None] | None) -> None:
@@ -102,6 +103,6 @@ def _work(trial: Trial, fault: str, limit: Callable[[], None] | None) -> None:
 
 def _run(trial: Trial) -> None:
     job = load_job(plan(trial.root, trial.source))  # planned again where it is damaged
-    job.drop_damaged()
-    forgive(job, lease_s=LEASE_S)
+    job.delete_damaged()
+    reset_failures(job, lease_s=LEASE_S)
     make(job.folder, trial.root)

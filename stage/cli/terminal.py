@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from stage.core.errors import Refusal
+from stage.core.params import Params
 
 DATA = Path("data")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -19,6 +20,11 @@ def chosen(asked: Sequence[str] | None, known: Sequence[str], place: Path = Path
     if unknown := sorted({*(asked or ())} - {*known}):
         raise Refusal(f"Expected categories among {', '.join(known)}, found {', '.join(unknown)} after --category. Look into {place}.")
     return list(dict.fromkeys(asked or known))
+
+
+def published_folders(params: Params, categories: Sequence[str] | None) -> list[Path]:
+    """Where the samples of these categories, or of all, are published: a folder per category and method."""
+    return [DATA / "synthesize" / category / method for category in chosen(categories, params.categories) for method in params.methods]
 
 
 def say_json(value: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stage.cli.terminal import DATA, AsJson, Categories, chosen, say_json
+from stage.cli.terminal import DATA, AsJson, Categories, chosen, published_folders, say_json
 from stage.core.errors import Refusal
 from stage.core.params import load_params
 
@@ -60,7 +60,7 @@ def verify(
     from stage.core.progress import track
     from stage.release.verification import verify as problems_of
 
-    places = folders or [DATA / "synthesize" / name for name in chosen(categories, load_params().categories)]
+    places = folders or published_folders(load_params(), categories)
     checked = track(places, total=len(places), label="verify")
     problems = [(place, problem) for place in checked for problem in problems_of(place)]
     if as_json:
@@ -84,11 +84,12 @@ def gc(
     as_json: AsJson = False,
 ) -> None:
     """Remove from .spool the jobs and batches that no parameters of today want, nor those of the ablation."""
-    from stage.jobs.gc import collect, sums, wanted_today
-    from stage.jobs.store import Spool
+    from stage.ablation.configurations import wanted_today
+    from stage.jobs.gc import remove_garbage, sums
+    from stage.jobs.store import BatchStore
 
     params = load_params()
-    found = collect(Spool(), wanted_today(params), lease_s=params.execution.lease_s, dry_run=dry_run)
+    found = remove_garbage(BatchStore(), wanted_today(params), lease_s=params.execution.lease_s, dry_run=dry_run)
     if as_json:
         say_json([garbage._asdict() for garbage in found])
         return

@@ -119,7 +119,7 @@ class Method(Section):
     adapters: bool
     alignment: Literal["scheduled", "binary"]
     alignment_threshold: Annotated[int, Field(ge=0)]
-    mask_reduction: Literal["max", "antialias"]
+    mask_reduction: Literal["max", "released"]
     token_count: Positive
     crop: Crop
 
@@ -168,6 +168,7 @@ class Synthesize(Section):
     """How many samples, and how the sampler walks."""
 
     count: Positive
+    attempts: Positive
     batch: Positive
     shard_rows: Positive
     mask_source: Literal["real", "augmented", "perlin"]
@@ -184,9 +185,29 @@ class Synthesize(Section):
     resamplings: Positive
     clamp: bool
     feather: Annotated[int, Field(ge=0)]
-    min_contrast: Annotated[float, Field(ge=0, le=255)]
+    contrast_threshold: Annotated[float, Field(ge=0, le=255)]
     precision: Precision
     compiled: bool
+
+
+class Paste(Section):
+    """Real defects put on other photographs; see `synthesis.methods.paste`."""
+
+    mirror: bool
+    rotation: Annotated[float, Field(ge=0, le=180)]
+    scale: tuple[Rate, Rate]
+    shift: Share
+    where: Literal["own", "type", "object"]
+    likest: Positive
+    blends: Annotated[tuple[Literal["hard", "outward", "poisson"], ...], Field(min_length=1)]
+    reach: Positive
+    ring: Positive
+
+    @model_validator(mode="after")
+    def _scales_rise(self) -> Self:
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"paste.scale is [low, high], found {[*self.scale]}")
+        return self
 
 
 class Segment(Section):
@@ -227,7 +248,7 @@ class Execution(Section):
     save_every_s: Rate
     engine: Literal["local", "ray", "dask"]
     workers: Annotated[int, Field(ge=0)]
-    max_deaths: Positive
+    max_failures: Positive
     lease_s: Rate
 
 
@@ -237,15 +258,24 @@ class Params(Section):
     name: Name
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     categories: Annotated[tuple[Name, ...], Field(min_length=1)]
+    methods: Annotated[tuple[Literal["stage", "paste"], ...], Field(min_length=1)]
     prepare: Prepare
     base: BaseModelSource
     pretrain: Pretrain
     method: Method
     train: Train
     synthesize: Synthesize
+    paste: Paste
     segment: Segment
     evaluate: Evaluate
     execution: Execution
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        for name, values in (("categories", self.categories), ("methods", self.methods)):
+            if len({*values}) < len(values):
+                raise ValueError(f"{name} differ, found {', '.join(values)}")
+        return self
 
     @model_validator(mode="after")
     def _timesteps_fit(self) -> Self:
@@ -263,8 +293,6 @@ class Params(Section):
                 "fresh_resample goes back: synthesize.jump_length is under synthesize.steps and synthesize.resamplings over 1, "
                 f"found {walk.jump_length}, {walk.steps} and {walk.resamplings}"
             )
-        if len({*self.categories}) < len(self.categories):
-            raise ValueError(f"categories differ, found {', '.join(self.categories)}")
         if not self.synthesize.steps <= last:
             raise ValueError(f"synthesize.steps is at most base.timestep_count, found {self.synthesize.steps} and {last}")
         return self

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from stage.core.errors import DataError
 from stage.core.params import FolderRule
-from stage.datasets.rules import GOOD, Expressions, Place, compile_rule
+from stage.datasets.rules import GOOD, Expressions, FileRole, compile_rule
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".mpo", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".webp", ".pbm", ".pgm", ".ppm", ".jp2"}
 Key = tuple[str, str]
@@ -46,7 +46,7 @@ def find(root: Path, category: str, rule: FolderRule, *, with_foregrounds: bool 
             "Correct prepare.source, prepare.layout or categories in params.yaml."
         )
     ours, everyones = compile_rule(rule, category), compile_rule(rule, None)
-    placed: list[tuple[str, Place]] = []
+    placed: list[tuple[str, FileRole]] = []
     strays: list[Found] = []
     for path in _walk(start):
         relative = path.relative_to(root).as_posix()
@@ -101,12 +101,12 @@ def _is_stray(path: Path, relative: str, ours: Expressions) -> bool:
     return path.is_dir() or path.suffix.lower() in SUFFIXES or ours.is_folder(PurePosixPath(relative).parent.as_posix())
 
 
-def _stray(path: str, place: Place | None, trouble: str) -> Found:
+def _stray(path: str, place: FileRole | None, trouble: str) -> Found:
     shown = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return Found(shown, defect=place.defect if place else "", reason=trouble or "no rule of the layout names this file")
 
 
-def _assemble(placed: list[tuple[str, Place]], ours: Expressions) -> Iterator[Found]:
+def _assemble(placed: list[tuple[str, FileRole]], ours: Expressions) -> Iterator[Found]:
     masks: dict[Key, list[str]] = defaultdict(list)
     foregrounds: dict[str, tuple[str, ...]] = defaultdict(tuple)
     images: dict[Key, list[Found]] = defaultdict(list)
@@ -128,12 +128,12 @@ def _assemble(placed: list[tuple[str, Place]], ours: Expressions) -> Iterator[Fo
         yield from (Found(None, path, defect, "test", "a mask without an image of its name") for path in paths)
 
 
-def _key(path: str, place: Place) -> Key:
+def _key(path: str, place: FileRole) -> Key:
     # A normal image needs no mask, so its name need only be its own within one folder.
     return (place.defect, place.name) if place.role == "image" else (PurePosixPath(path).parent.as_posix(), place.name)
 
 
-def _image(path: str, place: Place) -> Found:
+def _image(path: str, place: FileRole) -> Found:
     return Found(path, defect=place.defect, source_split="train" if place.role == "normal" else "test")
 
 

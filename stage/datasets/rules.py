@@ -16,7 +16,7 @@ ONE_DEFECT = "damaged"  # the defect type where no pattern has {defect}, as in t
 GOOD = "good"  # the defect type of normal images, whatever the layout
 
 
-class Place(NamedTuple):
+class FileRole(NamedTuple):
     """What a rule says of one file."""
 
     role: str
@@ -30,20 +30,20 @@ class Expressions(NamedTuple):
     files: dict[str, re.Pattern[str]]
     folders: dict[str, re.Pattern[str]]
 
-    def place(self, path: str) -> Place | None:
+    def place(self, path: str) -> FileRole | None:
         """What the file at `path` (POSIX, relative to the root) is, None where no pattern names it."""
         for role in self.files:
             if found := self.match(role, path):
                 return found
         return None
 
-    def match(self, role: str, path: str) -> Place | None:
+    def match(self, role: str, path: str) -> FileRole | None:
         """As `place`, by the pattern of one role alone."""
         found = self.files[role].fullmatch(unicodedata.normalize("NFC", path))
         if found is None:
             return None
         values = found.groupdict()
-        return Place(role, GOOD if role in NORMAL else values.get("defect", ONE_DEFECT), values["name"])
+        return FileRole(role, GOOD if role in NORMAL else values.get("defect", ONE_DEFECT), values["name"])
 
     def is_folder(self, path: str) -> bool:
         """Whether `path` is a folder in which the rule expects files."""

@@ -57,7 +57,7 @@ def cut(pixels: NDArray[np.uint8], place: Window, size: int) -> NDArray[np.uint8
     return covered(seen, size) if place.side > size else resize_mask(seen, size)
 
 
-def held(mask: NDArray[np.uint8], place: Window, cells: NDArray[np.float32]) -> NDArray[np.bool_]:
+def shown_pixels(mask: NDArray[np.uint8], place: Window, cells: NDArray[np.float32]) -> NDArray[np.bool_]:
     """The defect pixels (H, H) that the base is shown: those which a marked cell of the window's latent mask (h, w) covers or touches."""
     rows, columns = np.nonzero(mask[place.region])
     above = np.pad(cells.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))  # marked cells up to here, both ways

@@ -13,17 +13,17 @@ from stage.jobs.claims import Owner, take
 from stage.jobs.job import Job
 
 
-def blame(job: Job, number: int, reason: str) -> None:
+def record_failure(job: Job, number: int, reason: str) -> None:
     """Note that a try at a batch came to nothing, and why."""
     with suppress(FileNotFoundError):  # a new run has begun meanwhile, and forgives
-        job.deaths(number).mkdir(parents=True, exist_ok=True)
-        write_whole(json.dumps({"reason": reason}) + "\n", job.deaths(number) / f"{time.time_ns():020d}-{secrets.token_hex(4)}.json")
+        job.failures(number).mkdir(parents=True, exist_ok=True)
+        write_whole(json.dumps({"reason": reason}) + "\n", job.failures(number) / f"{time.time_ns():020d}-{secrets.token_hex(4)}.json")
 
 
-def set_aside(job: Job, number: int, max_deaths: int) -> bool:
+def set_aside(job: Job, number: int, max_failures: int) -> bool:
     """Whether a batch has failed often enough; from then on nobody tries it, and its file in `aside` says why."""
     reasons = list(_reasons(job, number))
-    if len(reasons) < max_deaths:
+    if len(reasons) < max_failures:
         return False
     job.aside(number).parent.mkdir(exist_ok=True)
     reason = f"{len(reasons)} tries failed: {'; '.join(dict.fromkeys(reasons))}"
@@ -31,9 +31,9 @@ def set_aside(job: Job, number: int, max_deaths: int) -> bool:
     return True
 
 
-def forgive(job: Job, *, lease_s: float) -> None:
+def reset_failures(job: Job, *, lease_s: float) -> None:
     """Begin a new run: what was set aside is tried again, and whoever died in an earlier run, killed by hand it may be, counts no more."""
-    for name in ("aside", "deaths"):
+    for name in ("aside", "failures"):
         shutil.rmtree(job.folder / name, ignore_errors=True)
     for file in (job.folder / "claims").glob("[0-9]*.json"):
         claim, _ = take(file, Owner.here(), lease_s=lease_s)  # as a worker would, so that no living one's is removed
@@ -57,7 +57,7 @@ def check_complete(job: Job) -> None:
 
 
 def _reasons(job: Job, number: int) -> Iterator[str]:
-    for note in sorted(job.deaths(number).glob("[0-9]*.json")):
+    for note in sorted(job.failures(number).glob("[0-9]*.json")):
         with suppress(FileNotFoundError):
             yield str(json.loads(note.read_text(encoding="utf-8"))["reason"])
 

@@ -10,17 +10,20 @@ from typing import NamedTuple
 import torch
 
 from stage.core.device import device
-from stage.core.errors import ConfigError, CorruptFileError, MachineError
+from stage.core.durable import read_sealed
+from stage.core.errors import ConfigError, MachineError
 from stage.core.params import Params
 from stage.core.progress import track
 from stage.jobs.job import Batch, Job, load_job
 from stage.jobs.planning import make_job
-from stage.jobs.store import Spool
+from stage.jobs.store import BatchStore
 from stage.model.base_source import follow_pointer
-from stage.model.checkpoints import WEIGHTS, load_checkpoint
-from stage.release.reader import read_manifest
+from stage.model.checkpoints import WEIGHTS
 from stage.synthesis.batch import write_batch
-from stage.synthesis.methods.stage import Renderer, moves
+from stage.synthesis.method import METHODS
+from stage.synthesis.methods.stage import moves
+from stage.synthesis.recipe import Recipe, recipe_of
+from stage.synthesis.schema import MANIFEST
 from stage.synthesis.source import read_source
 
 PUBLISHED = 2  # copies beside the spool's: in the output, in DVC's cache
@@ -33,6 +36,7 @@ class Forecast(NamedTuple):
     Both are None where nothing was measured.
     """
 
+    method: str
     category: str
     job: Path
     samples: int
@@ -44,7 +48,7 @@ class Forecast(NamedTuple):
 
     def told(self) -> str:
         """For people, on one line."""
-        counts = f"{self.samples} samples of {self.category} to make, in {self.batches} batches, {self.network_calls} network calls"
+        counts = f"{self.samples} samples of {self.category} to make by {self.method}, in {self.batches} batches, {self.network_calls} network calls"
         if self.seconds is None or self.bytes is None:
             return counts
         cost = f"{self.seconds / 60:.1f} min with one worker here and {self.bytes / 1e9:.3f} GB of disk"
@@ -59,15 +63,20 @@ class Cost(NamedTuple):
 
 
 def forecasts(categories: Sequence[str], params: Params, data: Path, *, measure: bool) -> list[Forecast]:
-    """Plan these categories below `data`, as `synthesize` would, and forecast their jobs; a ConfigError where one is not trained."""
-    _refuse_untrained(categories, data)
+    """Plan these categories by every method, as `synthesize` would, and forecast their first rounds; a ConfigError where one is not trained."""
+    trained = [method for method in params.methods if METHODS[method].needs_checkpoint]
+    if trained:
+        _refuse_untrained(categories, data)
     torch.set_num_threads(params.execution.threads)  # as many as a worker has
-    on, base = device(params.execution.device), follow_pointer(data / "pretrain")
+    on = device(params.execution.device)
+    base = follow_pointer(data / "pretrain") if trained else None
     found: list[Forecast] = []
     for category in categories:
-        catalog, checkpoint = data / "prepare" / category, data / "train" / category
-        folder = make_job(category, catalog=catalog, base=base, checkpoint=checkpoint, params=params, spool=Spool())
-        found.append(forecast(load_job(folder), data / "synthesize" / category, measure_on=on if measure else None))
+        for method in params.methods:
+            networks = {"base": base, "checkpoint": data / "train" / category} if method in trained else {"base": None, "checkpoint": None}
+            recipe = recipe_of(method, category, params, catalog=data / "prepare" / category, **networks)
+            job = load_job(make_job(recipe, BatchStore()))
+            found.append(forecast(job, data / "synthesize" / category / method, measure_on=on if measure else None))
     return found
 
 
@@ -75,11 +84,12 @@ def forecast(job: Job, output: Path, *, measure_on: str | None) -> Forecast:
     """What is left of a job that is published to `output`; two of its batches are rendered on a device to measure it, and not kept."""
     left, recipe = job.left(), job.recipe
     counted = Forecast(
+        method=recipe.method,
         category=recipe.category,
         job=job.folder,
         samples=sum(job.samples_in(batch.number) for batch in left),
         batches=len(left),
-        network_calls=len(left) * len(moves(recipe.synthesize, recipe.timestep_count)),
+        network_calls=len(left) * network_calls(recipe),
         seconds=None,
         bytes=None,
         free_bytes=shutil.disk_usage(job.folder).free,
@@ -89,6 +99,11 @@ def forecast(job: Job, output: Path, *, measure_on: str | None) -> Forecast:
     # The first one pays for what is loaded and compiled on the way, the last one shows another defect type, where there is one.
     cost = _measure(job, [*left[:1], *left[1:][-1:]], measure_on) if left else Cost(0.0, 0)
     return counted._replace(seconds=len(left) * cost.seconds, bytes=_growth(job, output, left, len(left) * cost.bytes))
+
+
+def network_calls(recipe: Recipe) -> int:
+    """How often the network is called for a batch; never by a method without networks."""
+    return len(moves(recipe.synthesize, recipe.timestep_count)) if METHODS[recipe.method].needs_checkpoint else 0
 
 
 def check_disk(found: Sequence[Forecast]) -> None:
@@ -113,8 +128,7 @@ def _refuse_untrained(categories: Sequence[str], data: Path) -> None:
 def _measure(job: Job, batches: Sequence[Batch], on: str) -> Cost:
     """Seconds of the last of these batches, and how many bytes one of them has."""
     recipe = job.recipe
-    checkpoint, source = load_checkpoint(recipe.base, recipe.checkpoint), read_source(recipe.catalog)
-    renderer = Renderer(checkpoint, recipe.method, recipe.synthesize, recipe.prompts, recipe.image_size, on)
+    source, renderer = read_source(recipe.catalog), METHODS[recipe.method].renderer(recipe, on)
     seconds, sizes = 0.0, list[int]()
     with tempfile.TemporaryDirectory(dir=job.folder.parent, prefix=".measured-") as place:
         for batch in track(batches, total=len(batches), label=f"measure {recipe.category}"):
@@ -130,11 +144,11 @@ def _growth(job: Job, output: Path, left: Sequence[Batch], size: int) -> int:
     if not left and _is_published(job, output):
         return 0
     there = {batch.key for batch in job.batches()} - {batch.key for batch in left}
-    return size + PUBLISHED * (size + sum(job.spool.file(key).stat().st_size for key in there))
+    return size + PUBLISHED * (size + sum(job.store.file(key).stat().st_size for key in there))
 
 
 def _is_published(job: Job, output: Path) -> bool:
     try:
-        return read_manifest(output).get("job") == job.folder.name
-    except CorruptFileError:
+        return read_sealed(output / MANIFEST).get("job") == job.folder.name
+    except (OSError, ValueError):
         return False

@@ -10,13 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stage.ablation.configurations import CONFIGURATIONS, load_configurations, variant
 from stage.core.errors import ConfigError, CorruptFileError
 from stage.core.params import Params
 from stage.jobs.heartbeat import is_in_use
-from stage.jobs.inputs import refuse_differences
+from stage.jobs.inputs import inputs_of, refuse_differences
 from stage.jobs.job import Job, load_job
-from stage.jobs.store import Spool
+from stage.jobs.store import BatchStore
 
 STALE_S = 3600.0  # after which a file under a temporary name belongs to nobody
 OF_THE_MACHINE = ("device", "precision")  # a job for a GPU is wanted on a machine without one, too
@@ -41,17 +40,10 @@ class Sum(NamedTuple):
     size: int
 
 
-def wanted_today(params: Params, path: Path = CONFIGURATIONS) -> list[Params]:
-    """The parameters, and those of the ablation's variants where there is an ablation."""
-    configurations = load_configurations(path) if path.exists() else []
-    # One by one: two that come out the same make no ablation, but `stage.ablation.configurations.variants` would refuse them, and here both are wanted.
-    return [params, *(variant(params, configuration) for configuration in configurations)]
-
-
-def collect(spool: Spool, wanted: Sequence[Params], *, lease_s: float, dry_run: bool) -> list[Garbage]:
+def remove_garbage(spool: BatchStore, wanted: Sequence[Params], *, lease_s: float, dry_run: bool) -> list[Garbage]:
     """Remove from the spool, or with `dry_run` only name, the jobs that could not go on today and the batches of no other job.
 
-    `wanted`: `wanted_today`. A job that a living process works on or publishes is left alone.
+    `wanted`: the parameters whose jobs are kept. A job that a living process works on or publishes is left alone.
     """
     # The batches first: whoever plans a job from here on finds it among the jobs below, or makes batches that are not among these.
     batches = _batches(spool)
@@ -72,7 +64,7 @@ def sums(found: Sequence[Garbage]) -> list[Sum]:
     return [Sum(why, len(some), sum(some)) for why, some in sizes.items()]
 
 
-def _jobs(spool: Spool) -> list[Path]:
+def _jobs(spool: BatchStore) -> list[Path]:
     return [folder for folder in sorted((spool.root / "jobs").glob("[!.]*")) if folder.is_dir()]
 
 
@@ -82,7 +74,7 @@ def _unwanted(folder: Path, wanted: Sequence[Params], lease_s: float) -> Garbage
         return None
     try:
         job = load_job(folder)
-        now = job.recipe.model_copy(update={"device": "cpu"}).inputs()
+        now = inputs_of(job.recipe.model_copy(update={"device": "cpu"}), job.rejected)
         ours, theirs = ({name: value for name, value in each.items() if name not in OF_THE_MACHINE} for each in (job.inputs, now))
         refuse_differences(ours, theirs, folder)
     except (CorruptFileError, ConfigError, FileNotFoundError) as error:
@@ -92,9 +84,9 @@ def _unwanted(folder: Path, wanted: Sequence[Params], lease_s: float) -> Garbage
 
 def _is_of(job: Job, params: Params) -> bool:
     recipe = job.recipe
-    ours = (recipe.name, recipe.seed, recipe.method, recipe.synthesize, recipe.prompts, recipe.image_size)
-    theirs = (params.name, params.seed, params.method, params.synthesize, params.base.prompts, params.base.image_size)
-    return recipe.category in params.categories and ours == theirs
+    ours = (recipe.name, recipe.seed, recipe.guidance, recipe.synthesize, recipe.paste, recipe.prompts, recipe.image_size)
+    theirs = (params.name, params.seed, params.method, params.synthesize, params.paste, params.base.prompts, params.base.image_size)
+    return recipe.category in params.categories and recipe.method in params.methods and ours == theirs
 
 
 def _keys(folder: Path) -> set[str]:
@@ -107,7 +99,7 @@ def _keys(folder: Path) -> set[str]:
         return set()
 
 
-def _batches(spool: Spool) -> dict[str, Garbage]:
+def _batches(spool: BatchStore) -> dict[str, Garbage]:
     """Every batch that has a file, by its key, as garbage."""
     sizes = Counter[str]()
     for path in sorted((spool.root / "batches").glob("*/[!.]*")):
@@ -115,7 +107,7 @@ def _batches(spool: Spool) -> dict[str, Garbage]:
     return {key: Garbage(spool.file(key), size, ORPHANED) for key, size in sizes.items()}
 
 
-def _left_behind(spool: Spool) -> Iterator[Garbage]:
+def _left_behind(spool: BatchStore) -> Iterator[Garbage]:
     for path in sorted([*(spool.root / "batches").glob("*/.*"), *(spool.root / "jobs").glob(".*")]):
         with suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime > STALE_S:

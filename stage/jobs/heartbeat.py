@@ -11,7 +11,7 @@ BEATS = 4  # signs of life in a lease
 
 
 @contextmanager
-def held(claim: Claim, *, lease_s: float) -> Generator[None]:
+def beating(claim: Claim, *, lease_s: float) -> Generator[None]:
     """Show a few times per lease that the holder lives, however long its work takes, and give the claim back at the end."""
     done = Event()
 
@@ -36,7 +36,7 @@ def present(job: Path, *, lease_s: float = 60.0) -> Generator[None]:
     owner = Owner.here()
     claim, _ = take(job / "present" / f"{owner.token}.json", owner, lease_s=lease_s)
     assert claim is not None, "a name of its own"
-    with held(claim, lease_s=lease_s):
+    with beating(claim, lease_s=lease_s):
         yield
 
 

@@ -1,67 +1,67 @@
-"""All that decides the samples of a category, by name and value, so that a difference can be named."""
+"""All that decides the samples of a category and method, by name and value, so that a difference can be named."""
 
 import hashlib
 import json
-from collections.abc import Mapping
-from importlib.metadata import version
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from stage.core.code_digest import code_digest
 from stage.core.device import dtype_of
 from stage.core.digests import file_digest
 from stage.core.errors import ConfigError
-from stage.core.params import Method, Prompts, Section, Synthesize
+from stage.core.work import LIBRARIES, versions
 from stage.datasets.examples import CATALOG
-from stage.model.base_parts import base_digest
-from stage.model.checkpoints import WEIGHTS
+from stage.synthesis.method import METHODS
+from stage.synthesis.recipe import Recipe
+from stage.synthesis.rows import Identity
 
-PACKAGES = ("torch", "diffusers", "transformers", "numpy", "scipy", "scikit-image", "pillow")  # those that pixels come from
-BATCH, PLANNER = "stage.synthesis.batch:write_batch", "stage.synthesis.plan:padded_plan"
+PACKAGES = (*LIBRARIES, "opencv-python")
 # What decides which rows are planned. A row holds what comes of it, so it need not decide a second time how the row is rendered.
 PLANNED = (
-    *("name", "seed", "catalog", "planner", "base.prompts.normal", "synthesize.precision"),
+    *("name", "seed", "catalog", "planner", "rejected", "base.prompts.normal", "synthesize.precision", "synthesize.attempts"),
     *("synthesize.count", "synthesize.shard_rows", "synthesize.mask_source", "synthesize.placement", "synthesize.perlin"),
 )
 
 
-class Recipe(Section):
-    """What a job is given: folders, and the parameters that matter. `device` is `cpu` or `cuda`."""
+def inputs_of(recipe: Recipe, rejected: Iterable[Identity] = ()) -> dict[str, str]:
+    """Every input by its name in params.yaml, or its own; files, code and the machine as they are now.
 
-    category: str
-    catalog: Path
-    base: Path
-    checkpoint: Path
-    name: str
-    seed: int
-    method: Method
-    synthesize: Synthesize
-    prompts: Prompts
-    image_size: int
-    timestep_count: int
-    device: str
+    `rejected`: the samples of the round before, which this one plans again; none for the first round.
+    """
+    method = METHODS[recipe.method]
+    sections = {
+        "method": recipe.guidance.model_dump(mode="json"),
+        "paste": recipe.paste.model_dump(mode="json"),
+        "base": {"prompts": recipe.prompts.model_dump(), "image_size": recipe.image_size, "timestep_count": recipe.timestep_count},
+    }
+    values = {name: value for name, value in sections.items() if name in method.parameters}
+    values |= {"name": recipe.name, "seed": recipe.seed, "synthesize": recipe.synthesize.model_dump(mode="json")}
+    return (
+        _flat(values)
+        | {
+            "synthesis": recipe.method,
+            "catalog": file_digest(recipe.catalog / CATALOG),
+            "code": method.rendering_code(),
+            "planner": method.planning_code(),
+            "precision": str(dtype_of(recipe.synthesize.precision, recipe.device)),
+            "device": device_name(recipe.device),
+            "versions": versions(PACKAGES),
+            "rejected": digest_of(list(rejected)),
+        }
+        | _network_digests(recipe)
+    )
 
-    def inputs(self) -> dict[str, str]:
-        """Every input by its name in params.yaml, or its own; files, code and the machine as they are now."""
-        values = {
-            "name": self.name,
-            "seed": self.seed,
-            "method": self.method.model_dump(mode="json"),
-            "synthesize": self.synthesize.model_dump(mode="json"),
-            "base": {"prompts": self.prompts.model_dump(), "image_size": self.image_size, "timestep_count": self.timestep_count},
-        }
-        return _flat(values) | {
-            "catalog": file_digest(self.catalog / CATALOG),
-            "base": base_digest(self.base),
-            "checkpoint": file_digest(self.checkpoint / WEIGHTS),
-            "code": code_digest(BATCH),
-            "planner": code_digest(PLANNER),
-            "precision": str(dtype_of(self.synthesize.precision, self.device)),
-            "device": device_name(self.device),
-            "versions": versions(),
-        }
+
+def _network_digests(recipe: Recipe) -> dict[str, str]:
+    """Of a method that is trained, its checkpoint and base; the names are there for the others too, since every shard has the columns."""
+    if recipe.base is None or recipe.checkpoint is None:
+        return {"base": "", "checkpoint": ""}
+    from stage.model.base_parts import base_digest  # here, because a method without networks need not import them
+    from stage.model.checkpoints import WEIGHTS
+
+    return {"base": base_digest(recipe.base), "checkpoint": file_digest(recipe.checkpoint / WEIGHTS)}
 
 
 def deciding(inputs: Mapping[str, str]) -> dict[str, str]:
@@ -93,11 +93,6 @@ def refuse_differences(planned: Mapping[str, str], found: Mapping[str, str], fol
 def device_name(device: str) -> str:
     """`cpu`, or what the GPU calls itself: on another kind of it, the last bits differ."""
     return "cpu" if torch.device(device).type == "cpu" else torch.cuda.get_device_name(device)
-
-
-def versions() -> str:
-    """The packages that pixels come from, as `torch 2.13.0, ...`."""
-    return ", ".join(f"{name} {version(name)}" for name in PACKAGES)
 
 
 def _flat(values: Mapping[str, Any], place: str = "") -> dict[str, str]:

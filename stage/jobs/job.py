@@ -4,11 +4,13 @@
 The folder's name ends in the digest of the inputs: with other inputs it is another job. It appears at once, with all three.
 """
 
+import io
 import json
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stage.core.digests import file_digest
@@ -16,14 +18,14 @@ from stage.core.durable import read_sealed
 from stage.core.errors import CorruptFileError
 from stage.core.params import Section
 from stage.core.progress import track
-from stage.jobs.inputs import Recipe, digest_of, parameters_digest, refuse_differences
-from stage.jobs.plan_table import BATCHES, read_rows
-from stage.jobs.store import Spool
-from stage.model.schedule import timesteps
-from stage.synthesis.rows import Origin, PlanRow
+from stage.jobs.inputs import digest_of, inputs_of, parameters_digest, refuse_differences
+from stage.jobs.plan_table import BatchEntry, read_entries, read_rows
+from stage.jobs.store import BatchStore
+from stage.synthesis.recipe import Recipe
+from stage.synthesis.rows import Identity, Origin, PlanRow
 from stage.synthesis.schema import PLAN
 
-FACTS = "job.json"
+RECORD = "job.json"
 
 
 class Batch(NamedTuple):
@@ -33,60 +35,69 @@ class Batch(NamedTuple):
     key: str
 
 
-class Facts(Section):
+class JobRecord(Section):
     """What `job.json` says: the recipe, its inputs as they were, and the digests of the files beside it."""
 
     recipe: Recipe
     inputs: dict[str, str]
+    rejected: tuple[Identity, ...]
     digests: dict[str, str]
 
 
 class Job:
-    """A job that was read and checked (`load_job`); `folder` is where. What its files are, `Facts` says."""
+    """A job that was read and checked (`load_job`); `folder` is where. What its files are, `JobRecord` says."""
 
-    def __init__(self, folder: Path, facts: Facts) -> None:
+    def __init__(self, folder: Path, record: JobRecord) -> None:
         """Of a folder and what it says."""
-        self.folder, self.recipe, self.inputs, self.digests = folder, facts.recipe, facts.inputs, facts.digests
-        self.spool = Spool(folder.parents[1])
+        self.folder, self.recipe, self.inputs, self.digests = folder, record.recipe, record.inputs, record.digests
+        self.rejected = record.rejected
+        self.store = BatchStore(folder.parents[1])
 
     @cached_property
     def _plan(self) -> pq.ParquetFile:
         return pq.ParquetFile(self.folder / PLAN)
 
     @cached_property
-    def _batches(self) -> list[Batch]:
-        return [Batch(number, key) for number, key in enumerate(pq.read_table(self.folder / BATCHES)["key"].to_pylist())]
+    def _entries(self) -> list[BatchEntry]:
+        return read_entries(self.folder)
 
     def batches(self) -> list[Batch]:
         """Every batch, in the order of the plan."""
-        return self._batches
+        return [Batch(number, entry.key) for number, entry in enumerate(self._entries)]
 
     def rows(self, number: int) -> list[PlanRow]:
-        """The rows of a batch, always a whole one; those of an ordinal from `synthesize.count` on are not published."""
-        return read_rows(self._plan, number, self.recipe.synthesize.batch)
+        """The rows of a batch, in the first round always a whole one; those of an ordinal from `synthesize.count` on are not published."""
+        return read_rows(self._plan, self._entries[number])
 
     def samples_in(self, number: int) -> int:
         """How many rows of a batch are published."""
-        count, size = self.recipe.synthesize.count, self.recipe.synthesize.batch
-        first = number % -(-count // size) * size  # every defect type has as many batches
-        return min(size, count - first)
+        return self._entries[number].published
+
+    def read(self, batch: Batch) -> pa.Table:
+        """The samples of a finished batch, compared with its digest; a CorruptFileError where they are damaged or gone."""
+        content = self.store.read(batch.key)
+        table = None if content is None else pq.ParquetFile(io.BytesIO(content)).read()
+        if table is None or set(table["batch_key"].to_pylist()) != {batch.key}:
+            raise CorruptFileError(
+                f"Expected batch {batch.number} of {self.folder} as it was kept, found it changed or gone, at {self.store.file(batch.key)}. "
+                "Run `dvc repro synthesize` again, which makes it again."
+            )
+        return table
 
     def origin(self, key: str) -> Origin:
         """What the samples of a batch say of what made them."""
-        recipe, inputs = self.recipe, self.inputs
-        times = timesteps(recipe.timestep_count, recipe.synthesize.steps, recipe.synthesize.spacing)
+        inputs = self.inputs
         parameters = parameters_digest(inputs)
-        return Origin(
-            key, inputs["checkpoint"], inputs["base"], parameters, inputs["code"], tuple(times), inputs["versions"], inputs["device"]
-        )
+        times = timesteps_of(self.recipe)
+        return Origin(key, inputs["checkpoint"], inputs["base"], parameters, inputs["code"], times, inputs["versions"], inputs["device"])
 
     def claim(self, number: int) -> Path:
         """The file that claims a batch."""
         return self.folder / "claims" / f"{number}.json"
 
-    def deaths(self, number: int) -> Path:
+    def failures(self, number: int) -> Path:
         """The folder with one file per worker that died over a batch, or try at it that failed."""
-        return self.folder / "deaths" / str(number)
+        return self.folder / "failures" / str(number)
 
     def aside(self, number: int) -> Path:
         """The file that sets a batch aside; JSON with a `reason`."""
@@ -99,28 +110,28 @@ class Job:
 
     def left(self) -> list[Batch]:
         """The batches that are not in the spool by their names; reads none of those that are."""
-        return [batch for batch in self.batches() if not self.spool.is_there(batch.key)]
+        return [batch for batch in self.batches() if not self.store.is_there(batch.key)]
 
     def unfinished(self) -> list[Batch]:
         """The batches that are not in the spool, or damaged there; reads every one that is."""
-        return [batch for batch in self.batches() if self.spool.finished(batch.key) is None]
+        return [batch for batch in self.batches() if self.store.finished(batch.key) is None]
 
     def is_settled(self, batch: Batch) -> bool:
         """Whether a batch is in the spool by its names, or was set aside: nobody is to make it."""
-        return self.spool.is_there(batch.key) or self.aside(batch.number).exists()
+        return self.store.is_there(batch.key) or self.aside(batch.number).exists()
 
-    def drop_damaged(self) -> list[Batch]:
+    def delete_damaged(self) -> list[Batch]:
         """Forget every batch that is in the spool and not as it was kept; returns those. Reads them all.
 
         What another worker has put right in the meantime may be forgotten with it, which costs its time and nothing else.
         """
-        there = [batch for batch in self.batches() if self.spool.is_there(batch.key)]
+        there = [batch for batch in self.batches() if self.store.is_there(batch.key)]
         if not there:
             return []
-        checked = track(there, total=len(there), label=f"check the spool for {self.recipe.category}")
-        damaged = [batch for batch in checked if self.spool.finished(batch.key) is None]
+        checked = track(there, total=len(there), label=f"check finished batches of {self.recipe.method}, {self.recipe.category}")
+        damaged = [batch for batch in checked if self.store.finished(batch.key) is None]
         for batch in damaged:
-            self.spool.drop(batch.key)
+            self.store.drop(batch.key)
         return damaged
 
     def check(self, on: str) -> None:
@@ -128,25 +139,34 @@ class Job:
 
         Raises a ConfigError that names every difference.
         """
-        now = self.recipe.model_copy(update={"device": on})
-        refuse_differences(self.inputs, now.inputs(), self.folder)
+        now = inputs_of(self.recipe.model_copy(update={"device": on}), self.rejected)
+        refuse_differences(self.inputs, now, self.folder)
+
+
+def timesteps_of(recipe: Recipe) -> tuple[int, ...]:
+    """The sampler's timesteps; none of a method without networks."""
+    if recipe.checkpoint is None:
+        return ()
+    from stage.model.schedule import timesteps  # here, because a method without networks need not import them
+
+    return tuple(timesteps(recipe.timestep_count, recipe.synthesize.steps, recipe.synthesize.spacing))
 
 
 def load_job(folder: Path) -> Job:
     """The job in a folder; a CorruptFileError where it is missing, or not as it was written."""
     try:
-        told = read_sealed(folder / FACTS)
-        facts = Facts.model_validate_json(json.dumps({name: value for name, value in told.items() if name != "seal"}))
+        told = read_sealed(folder / RECORD)
+        record = JobRecord.model_validate_json(json.dumps({name: value for name, value in told.items() if name != "seal"}))
     except FileNotFoundError:
-        raise CorruptFileError(f"Expected a job with its {FACTS} in {folder}, found none. Run `dvc repro synthesize`.") from None
+        raise CorruptFileError(f"Expected a job with its {RECORD} in {folder}, found none. Run `dvc repro synthesize`.") from None
     except ValueError as error:  # pydantic's, too, for a job of another version
-        raise _changed(folder, FACTS, str(error)) from None
-    if not folder.resolve().name.endswith(f"-{digest_of(facts.inputs)}"):
-        raise _changed(folder, FACTS, "inputs of another job")
-    for name, digest in facts.digests.items():
+        raise _changed(folder, RECORD, str(error)) from None
+    if not folder.resolve().name.endswith(f"-{digest_of(record.inputs)}"):
+        raise _changed(folder, RECORD, "inputs of another job")
+    for name, digest in record.digests.items():
         if not (folder / name).is_file() or file_digest(folder / name) != digest:
             raise _changed(folder, name, "it changed or gone")
-    return Job(folder, facts)
+    return Job(folder, record)
 
 
 def _changed(folder: Path, name: str, found: str) -> CorruptFileError:

@@ -1,8 +1,8 @@
 """The plan of a job on disk: rows by the thousand, so that neither its writer nor a worker ever holds all of them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,33 +13,56 @@ from stage.synthesis.rows import PlanRow
 from stage.synthesis.schema import PLAN, PLAN_SCHEMA
 
 BATCHES = "batches.parquet"
-AT_ONCE = 4096  # rows, about
+AT_ONCE = 4096  # rows of a row group, about
 
 
-def write_plan(rows: Iterable[PlanRow], size: int, folder: Path, *, pixels: Mapping[str, str], inputs: Mapping[str, str]) -> None:
-    """Write whole batches of `size` rows, and the batches' keys: digests of their rows, of what they are painted on, and of `inputs`.
+class BatchEntry(NamedTuple):
+    """A batch: its key in the store, where its rows are in the plan, and how many of them are published, the first ones."""
 
-    `pixels`: digest of each prepared photograph, by the digest of its file.
+    key: str
+    group: int
+    first: int
+    rows: int
+    published: int
+
+
+def write_plan(
+    batches: Iterable[Sequence[PlanRow]], folder: Path, *, count: int, pixels: Mapping[str, str], inputs: Mapping[str, str]
+) -> None:
+    """Write batches of rows, and an entry for each; rows of an ordinal from `count` on are not published.
+
+    A batch's key is the digest of its rows, of the pixels they are painted on and with, and of `inputs`. `pixels`: digest of each
+    prepared photograph, by the digest of its file.
     """
-    keys: list[str] = []
+    entries: list[BatchEntry] = []
     with pq.ParquetWriter(folder / PLAN, PLAN_SCHEMA, compression="zstd") as writer:
-        for some in chunks(rows, rows_per_group(size)):
-            writer.write_table(plan_table(some))
-            keys += [batch_key(batch, pixels, inputs) for batch in chunks(some, size)]
-    pq.write_table(pa.table({"key": keys}), folder / BATCHES, compression="zstd")
+        for group, some in enumerate(_groups(batches)):
+            writer.write_table(plan_table([row for batch in some for row in batch]))
+            first = 0
+            for batch in some:
+                published = sum(row.ordinal < count for row in batch)
+                entries.append(BatchEntry(batch_key(batch, pixels, inputs), group, first, len(batch), published))
+                first += len(batch)
+    columns = zip(*entries, strict=True) if entries else [[]] * len(BatchEntry._fields)
+    pq.write_table(pa.table(dict(zip(BatchEntry._fields, map(list, columns), strict=True))), folder / BATCHES, compression="zstd")
     sync(folder / PLAN)
     sync(folder / BATCHES)
 
 
 def batch_key(rows: Sequence[PlanRow], pixels: Mapping[str, str], inputs: Mapping[str, str]) -> str:
-    """The name under which the spool keeps a batch: the same key, the same bytes."""
-    return digest_of([rows, [pixels[row.background_sha256] for row in rows], inputs])
+    """The name under which the store keeps a batch: the same key, the same bytes."""
+    painted = [[pixels[row.background_sha256], pixels.get(row.source_sha256, "")] for row in rows]
+    return digest_of([rows, painted, inputs])
 
 
-def read_rows(plan: pq.ParquetFile, number: int, size: int) -> list[PlanRow]:
-    """The rows of batch `number`, of which a small part of the plan is read."""
-    group, first = divmod(number * size, rows_per_group(size))
-    return [PlanRow(**row) for row in plan.read_row_group(group).slice(first, size).to_pylist()]
+def read_entries(folder: Path) -> list[BatchEntry]:
+    """The batches of a job's folder, in the order of the plan."""
+    return [BatchEntry(**row) for row in pq.read_table(folder / BATCHES).to_pylist()]
+
+
+def read_rows(plan: pq.ParquetFile, entry: BatchEntry) -> list[PlanRow]:
+    """The rows of a batch, for which one row group of the plan is read."""
+    return [PlanRow(**row) for row in plan.read_row_group(entry.group).slice(entry.first, entry.rows).to_pylist()]
 
 
 def plan_table(rows: Sequence[PlanRow]) -> pa.Table:
@@ -48,13 +71,13 @@ def plan_table(rows: Sequence[PlanRow]) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=PLAN_SCHEMA)
 
 
-def rows_per_group(size: int) -> int:
-    """Rows of a row group: whole batches, about 4096."""
-    return max(1, AT_ONCE // size) * size
-
-
-def chunks(rows: Iterable[PlanRow], size: int) -> Iterator[list[PlanRow]]:
-    """Lists of `size` rows, the last one perhaps shorter."""
-    left = iter(rows)
-    while some := list(islice(left, size)):
+def _groups(batches: Iterable[Sequence[PlanRow]]) -> Iterator[list[Sequence[PlanRow]]]:
+    """Whole batches, about 4096 rows at a time."""
+    some: list[Sequence[PlanRow]] = []
+    for batch in batches:
+        if some and sum(map(len, some)) + len(batch) > AT_ONCE:
+            yield some
+            some = []
+        some.append(batch)
+    if some:
         yield some

@@ -1,51 +1,64 @@
-"""From parameters to a job: every row of a category is planned, and every batch named, before anything is rendered."""
+"""From parameters to a job: every row of a round is planned, and every batch named, before anything is rendered."""
 
 import secrets
 import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from stage.core.device import device
+import pyarrow.compute as pc
+
 from stage.core.digests import file_digest, pixel_digest
 from stage.core.durable import sync, write_sealed
 from stage.core.errors import CorruptFileError
-from stage.core.params import Params
 from stage.datasets.examples import CATALOG
 from stage.datasets.table import read_catalog
-from stage.jobs.inputs import Recipe, deciding, digest_of
-from stage.jobs.job import FACTS, Facts, Job, load_job
+from stage.jobs.inputs import deciding, digest_of, inputs_of
+from stage.jobs.job import RECORD, Job, JobRecord, load_job
 from stage.jobs.plan_table import BATCHES, write_plan
-from stage.jobs.store import Spool
-from stage.synthesis.plan import padded_plan
+from stage.jobs.store import BatchStore
+from stage.synthesis.method import METHODS
+from stage.synthesis.plan import defects_of, first_round, next_round
+from stage.synthesis.recipe import Recipe
+from stage.synthesis.rows import Identity
 from stage.synthesis.schema import PLAN
 from stage.synthesis.source import read_source
 
+COLUMNS = ["method", "category", "defect", "ordinal", "attempt", "verdict"]
 
-def make_job(category: str, *, catalog: Path, base: Path, checkpoint: Path, params: Params, spool: Spool) -> Path:
-    """Plan a category and write its job, unless the very same job is there, whole; returns its folder.
 
-    `catalog`: data/prepare/<category>, `base`: the base's folder, `checkpoint`: data/train/<category>.
+def make_job(recipe: Recipe, store: BatchStore, rejected: Sequence[Identity] = ()) -> Path:
+    """Plan a round and write its job, unless the very same job is there, whole; returns its folder.
+
+    `rejected`: what the round before made in vain; none for the first round.
     """
-    recipe = Recipe(
-        category=category,
-        catalog=catalog,
-        base=base,
-        checkpoint=checkpoint,
-        name=params.name,
-        seed=params.seed,
-        method=params.method,
-        synthesize=params.synthesize,
-        prompts=params.base.prompts,
-        image_size=params.base.image_size,
-        timestep_count=params.base.timestep_count,
-        device=device(params.execution.device),
-    )
-    inputs = recipe.inputs()
-    folder = spool.root / "jobs" / f"{category}-{digest_of(inputs)}"
+    inputs = inputs_of(recipe, rejected)
+    folder = store.root / "jobs" / f"{recipe.method}-{recipe.category}-{digest_of(inputs)}"
     if (job := _whole(folder)) is None:
-        _plan(recipe, inputs, folder)
+        _plan(recipe, inputs, rejected, folder)
     elif job.recipe != recipe:  # the same inputs, in other folders by now
-        _write_facts(Facts(recipe=recipe, inputs=inputs, digests=job.digests), folder)
+        _write_record(JobRecord(recipe=recipe, inputs=inputs, rejected=job.rejected, digests=job.digests), folder)
     return folder
+
+
+def rounds(first: Path) -> Iterator[Path]:
+    """The jobs of all rounds, each planned when the one before is finished: what its verdicts reject is tried again."""
+    yield (folder := first)
+    job = load_job(folder)
+    for _ in range(1, job.recipe.synthesize.attempts):
+        if not (again := rejected_by(job)):
+            return
+        yield (folder := make_job(job.recipe, job.store, again))
+        job = load_job(folder)
+
+
+def rejected_by(job: Job) -> list[Identity]:
+    """The samples of a finished job that its verdicts reject, of those that are published."""
+    found: list[Identity] = []
+    for batch in job.batches():
+        table = job.read(batch).select(COLUMNS)
+        is_wanted = (pc.field("verdict") != "accepted") & (pc.field("ordinal") < job.recipe.synthesize.count)
+        found += [Identity(**{name: row[name] for name in Identity._fields}) for row in table.filter(is_wanted).to_pylist()]
+    return sorted(found)
 
 
 def _whole(folder: Path) -> Job | None:
@@ -56,16 +69,20 @@ def _whole(folder: Path) -> Job | None:
         return None
 
 
-def _plan(recipe: Recipe, inputs: dict[str, str], folder: Path) -> None:
+def _plan(recipe: Recipe, inputs: dict[str, str], rejected: Sequence[Identity], folder: Path) -> None:
     """Under another name first; where two processes do so at once, the later one's work is dropped."""
     new = _beside(folder)
     new.mkdir(parents=True)
     try:
-        catalog, source = read_catalog(recipe.catalog / CATALOG), read_source(recipe.catalog)
+        catalog, source, params = read_catalog(recipe.catalog / CATALOG), read_source(recipe.catalog), recipe.synthesize
         pixels = {digest: pixel_digest(pair.image) for digest, pair in source.backgrounds.items()}
-        rows = padded_plan(catalog, recipe.synthesize, recipe.prompts, source=source, settings=recipe.name, root_seed=recipe.seed)
-        write_plan(rows, recipe.synthesize.batch, new, pixels=pixels, inputs=deciding(inputs))
-        _write_facts(Facts(recipe=recipe, inputs=inputs, digests={name: file_digest(new / name) for name in (PLAN, BATCHES)}), new)
+        pixels |= {digest: pixel_digest(source.photographs[digest].image) for digest in source.photographs}
+        row = METHODS[recipe.method].planner(recipe, catalog, source)
+        planned = first_round(recipe.method, recipe.category, defects_of(catalog), params)
+        batches = ([row(one) for one in batch] for batch in (next_round(rejected, params.batch) if rejected else planned))
+        write_plan(batches, new, count=params.count, pixels=pixels, inputs=deciding(inputs))
+        digests = {name: file_digest(new / name) for name in (PLAN, BATCHES)}
+        _write_record(JobRecord(recipe=recipe, inputs=inputs, rejected=tuple(rejected), digests=digests), new)
         _arrive(new, folder)
     finally:
         shutil.rmtree(new, ignore_errors=True)
@@ -87,5 +104,5 @@ def _beside(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
 
 
-def _write_facts(facts: Facts, folder: Path) -> None:
-    write_sealed(facts.model_dump(mode="json"), folder / FACTS)
+def _write_record(record: JobRecord, folder: Path) -> None:
+    write_sealed(record.model_dump(mode="json"), folder / RECORD)

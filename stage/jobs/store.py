@@ -19,7 +19,7 @@ class FencedError(RuntimeError):
     """Someone else has taken over the work whose result was about to be kept."""
 
 
-class Spool(NamedTuple):
+class BatchStore(NamedTuple):
     """Finished batches, each under the key of all that decides it: immutable, and shared by every job and worker.
 
     A batch is finished when its file and its digest are both there and agree; the digest is written last.

@@ -16,13 +16,12 @@ from stage.core.errors import IncompleteRunError, MachineError, Refusal
 from stage.core.params import Execution
 from stage.core.progress import Interrupted, check_stop, stop_on_signals, track
 from stage.jobs.claims import Claim, Owner, take
-from stage.jobs.failures import blame, check_complete, set_aside
-from stage.jobs.heartbeat import held, present
+from stage.jobs.failures import check_complete, record_failure, set_aside
+from stage.jobs.heartbeat import beating, present
 from stage.jobs.job import Batch, Job, load_job
 from stage.jobs.store import FencedError, Maker
-from stage.model.checkpoints import load_checkpoint
 from stage.synthesis.batch import write_batch
-from stage.synthesis.methods.stage import Renderer
+from stage.synthesis.method import METHODS
 from stage.synthesis.source import read_source
 
 POLL_S = 0.2  # between two looks at what others have in their hands
@@ -34,10 +33,10 @@ class Rules(NamedTuple):
     """From `execution`: seconds until a silent worker elsewhere counts as dead, and failed tries until a batch is set aside."""
 
     lease_s: float
-    max_deaths: int
+    max_failures: int
 
 
-def drain(folder: Path, *, device: str, lease_s: float, max_deaths: int) -> None:
+def drain(folder: Path, *, device: str, lease_s: float, max_failures: int) -> None:
     """Make what is left of the job in `folder` on `device`, `cpu` or `cuda`, and wait for what others are making.
 
     Returns when every batch is finished or set aside. Raises `Interrupted` between two batches when someone asks to stop,
@@ -47,7 +46,7 @@ def drain(folder: Path, *, device: str, lease_s: float, max_deaths: int) -> None
     with present(folder, lease_s=lease_s):
         job.check(device)
         if todo := job.left():
-            worker = Worker(job, device, Rules(lease_s, max_deaths))
+            worker = Worker(job, device, Rules(lease_s, max_failures))
             job.check(device)  # again: a checkpoint that changed while it was loaded would be kept under the old one's name
             count = len(job.batches())
             for _ in track(worker.settle(todo), total=count, label=label(job), done=count - len(todo)):
@@ -55,8 +54,9 @@ def drain(folder: Path, *, device: str, lease_s: float, max_deaths: int) -> None
 
 
 def label(job: Job) -> str:
-    """What progress is called."""
-    return f"synthesize {job.recipe.category}"
+    """The progress bar's label."""
+    attempt = f", attempt {1 + max(one.attempt for one in job.rejected)}" if job.rejected else ""
+    return f"synthesize {job.recipe.method} {job.recipe.category}{attempt}"
 
 
 class Worker:
@@ -64,9 +64,8 @@ class Worker:
 
     def __init__(self, job: Job, device: str, rules: Rules) -> None:
         recipe = job.recipe
-        checkpoint = load_checkpoint(recipe.base, recipe.checkpoint)
         self.job, self.device, self.rules, self.owner = job, device, rules, Owner.here()
-        self.renderer = Renderer(checkpoint, recipe.method, recipe.synthesize, recipe.prompts, recipe.image_size, device)
+        self.renderer = METHODS[recipe.method].renderer(recipe, device)
         self.source = read_source(recipe.catalog)
         self.failed_in_a_row = set[int]()
 
@@ -75,7 +74,7 @@ class Worker:
         left = list(todo)
         while left:
             busy: list[Batch] = []
-            for batch in sorted(left, key=lambda batch: self.job.deaths(batch.number).exists()):
+            for batch in sorted(left, key=lambda batch: self.job.failures(batch.number).exists()):
                 check_stop()
                 if self.job.is_settled(batch) or self._try(batch):
                     yield batch
@@ -90,11 +89,11 @@ class Worker:
         claim, dead = take(self.job.claim(batch.number), self.owner, lease_s=self.rules.lease_s)
         if claim is None:
             return False
-        with held(claim, lease_s=self.rules.lease_s):
+        with beating(claim, lease_s=self.rules.lease_s):
             if self.job.is_settled(batch):
                 return True
             if dead is not None:  # after all others, then: what has killed one worker may kill this one
-                return self._blame(batch, f"the worker that made it (process {dead.pid} on {dead.host}) died")
+                return self._record_failure(batch, f"the worker that made it (process {dead.pid} on {dead.host}) died")
             return self._make(batch, claim)
 
     def _make(self, batch: Batch, claim: Claim) -> bool:
@@ -105,7 +104,7 @@ class Worker:
         except Exception as error:
             if _is_about_the_machine(error):
                 raise MachineError(f"{self._expected(batch)}, found {error}. {MEND}") from None
-            is_set_aside = self._blame(batch, f"{type(error).__name__}: {error}")
+            is_set_aside = self._record_failure(batch, f"{type(error).__name__}: {error}")
             self.failed_in_a_row.add(batch.number)
             if _is_lost(self.device):
                 raise
@@ -117,12 +116,12 @@ class Worker:
         self.failed_in_a_row.clear()
         return True
 
-    def _blame(self, batch: Batch, reason: str) -> bool:
-        blame(self.job, batch.number, reason)
-        return set_aside(self.job, batch.number, self.rules.max_deaths)
+    def _record_failure(self, batch: Batch, reason: str) -> bool:
+        record_failure(self.job, batch.number, reason)
+        return set_aside(self.job, batch.number, self.rules.max_failures)
 
     def _expected(self, batch: Batch) -> str:
-        return f"Expected to make batch {batch.number} of {self.job.folder} and keep it in {self.job.spool.root}"
+        return f"Expected to make batch {batch.number} of {self.job.folder} and keep it in {self.job.store.root}"
 
     def _render(self, batch: Batch, claim: Claim) -> None:
         rows, origin, settings = self.job.rows(batch.number), self.job.origin(batch.key), self.job.recipe.synthesize
@@ -131,7 +130,7 @@ class Worker:
         def write(file: Path) -> None:
             write_batch(self.renderer, rows, self.source, settings, origin=origin, file=file)
 
-        self.job.spool.keep(batch.key, write, claim.is_held, maker=lambda: begun.done()._asdict())
+        self.job.store.keep(batch.key, write, claim.is_held, maker=lambda: begun.done()._asdict())
 
 
 def _is_about_the_machine(error: Exception) -> bool:
@@ -163,7 +162,7 @@ def serve(job: Path, execution: Callable[[], Execution]) -> int:
     try:
         rules = execution()
         torch.set_num_threads(rules.threads)
-        drain(job, device=device_of(rules.device), lease_s=rules.lease_s, max_deaths=rules.max_deaths)
+        drain(job, device=device_of(rules.device), lease_s=rules.lease_s, max_failures=rules.max_failures)
         check_complete(load_job(job))
     except Interrupted:
         return STOPPED

@@ -17,10 +17,10 @@ from stage.model.base import load_base
 from stage.model.base_parts import base_digest
 from stage.model.generator import Generator
 
-WEIGHTS, FACTS = "adapters.safetensors", "checkpoint.json"
+WEIGHTS, RECORD = "adapters.safetensors", "checkpoint.json"
 
 
-class Facts(Section):
+class CheckpointRecord(Section):
     """What a generator is built from before its weights are read, and the base that it stands on."""
 
     category: str
@@ -53,7 +53,7 @@ def save_checkpoint(
     tensors |= {f"unet.{key}": value for key, value in generator.base.unet.state_dict().items()} if with_unet else {}
     folder.mkdir(parents=True, exist_ok=True)
     save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, folder / WEIGHTS)
-    facts = Facts(
+    facts = CheckpointRecord(
         category=generator.category,
         types=generator.types,
         token_count=generator.token_count,
@@ -63,7 +63,7 @@ def save_checkpoint(
         base=source or base_folder.name,
         base_digest=base_digest(base_folder),
     )
-    (folder / FACTS).write_text(facts.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (folder / RECORD).write_text(facts.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def load_checkpoint(base_folder: Path, folder: Path) -> Checkpoint:
@@ -90,11 +90,11 @@ def load_checkpoint(base_folder: Path, folder: Path) -> Checkpoint:
     return Checkpoint(generator.eval().requires_grad_(False), (low, high), file_digest(folder / WEIGHTS))
 
 
-def _read_facts(folder: Path) -> Facts:
+def _read_facts(folder: Path) -> CheckpointRecord:
     try:
-        return Facts.model_validate_json((folder / FACTS).read_bytes())
+        return CheckpointRecord.model_validate_json((folder / RECORD).read_bytes())
     except (OSError, ValidationError) as error:
-        raise _damaged(folder / FACTS, folder.name, error) from error
+        raise _damaged(folder / RECORD, folder.name, error) from error
 
 
 def _read_weights(generator: Generator, path: Path) -> tuple[Tensor, Tensor]:

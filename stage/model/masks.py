@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate, max_pool2d
 
-Reduction = Literal["max", "antialias"]
+Reduction = Literal["max", "released"]
 
 
 def latent_mask(mask: NDArray[np.uint8], factor: int, reduction: Reduction) -> Tensor:
-    """The mask on the latent grid. `max` keeps a cell for every defect pixel; `antialias` (released code) may lose thin ones."""
+    """The mask on the latent grid. `max` keeps a cell for every defect pixel; `released` (released code) may lose thin ones."""
     pixels = torch.from_numpy(mask.astype(np.float32))[None]
     if reduction == "max":
         return max_pool2d(pixels, factor)

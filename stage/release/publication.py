@@ -1,61 +1,58 @@
 """From finished batches to a published data set: as a whole or not at all, the manifest last, in memory that does not grow."""
 
-import io
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from filelock import FileLock
 
 from stage.core.durable import replace_folder
-from stage.core.errors import CorruptFileError
 from stage.core.processes import reached
 from stage.core.progress import check_stop, track
 from stage.jobs.failures import check_complete
 from stage.jobs.heartbeat import present
-from stage.jobs.job import Batch, Job, load_job
-from stage.release.shards import Facts, write_manifest, write_shards
+from stage.jobs.job import Job, load_job
+from stage.release.shards import Described, write_manifest, write_shards
 from stage.release.tables import write_tables
 
 
-def publish_job(folder: Path, output: Path) -> Facts:
-    """Assemble a job's shards and tables beside `output`, then give them its name; returns the manifest.
+def publish_jobs(folders: Sequence[Path], output: Path) -> Described:
+    """Assemble the shards and tables of a category and method beside `output`, then give them its name; returns the manifest.
 
-    Every batch is compared with its digest as it is read. Raises IncompleteRunError where one is missing or set aside, and
-    CorruptFileError where one is damaged: workers look for that before they begin, and make it again.
+    `folders`: the jobs of all rounds, the first one first. Every batch is compared with its digest as it is read. Raises
+    IncompleteRunError where one is missing or set aside, and CorruptFileError where one is damaged.
     """
-    job = load_job(folder)
-    check_complete(job)
+    jobs = [load_job(folder) for folder in folders]
+    first = jobs[0]
+    for job in jobs:
+        check_complete(job)
     output.parent.mkdir(parents=True, exist_ok=True)
     new = output.with_name(f".{output.name}.arriving")
-    with present(folder), FileLock(folder / ".publishing"):
+    with present(first.folder), FileLock(first.folder / ".publishing"):
         shutil.rmtree(new, ignore_errors=True)
-        shards = write_shards(_samples(job), job.recipe.synthesize.shard_rows, new)
-        tables = write_tables(job, new)
+        shards = write_shards(samples_of(jobs), first.recipe.synthesize.shard_rows, new)
+        tables = write_tables(jobs, new)
         reached("before_manifest")
-        manifest = write_manifest(new, shards, category=job.recipe.category, job=folder.name, inputs=job.inputs, tables=tables)
+        identity = {"method": first.recipe.method, "category": first.recipe.category}
+        manifest = write_manifest(new, shards, **identity, job=first.folder.name, inputs=first.inputs, tables=tables)
         reached("before_publish")
         check_stop()
         replace_folder(new, output)
     return manifest
 
 
-def _samples(job: Job) -> Iterator[pa.Table]:
-    batches = job.batches()
-    for batch in track(batches, total=len(batches), label=f"publish {job.recipe.category}"):
-        table = _read(job, batch)
-        yield table.filter(pc.field("ordinal") < job.recipe.synthesize.count)
-
-
-def _read(job: Job, batch: Batch) -> pa.Table:
-    content = job.spool.read(batch.key)
-    table = None if content is None else pq.ParquetFile(io.BytesIO(content)).read()
-    if table is None or set(table["batch_key"].to_pylist()) != {batch.key}:
-        raise CorruptFileError(
-            f"Expected batch {batch.number} of {job.folder} as it was kept, found it changed or gone, at {job.spool.file(batch.key)}. "
-            "Run `dvc repro synthesize` again, which makes it again."
-        )
-    return table
+def samples_of(jobs: Sequence[Job]) -> Iterator[pa.Table]:
+    """The published rows of all rounds, sorted by defect type, ordinal and attempt, a batch of the first round at a time."""
+    first, *later = jobs
+    again = [(job, batch, job.rows(batch.number)) for job in later for batch in job.batches()]
+    batches = first.batches()
+    for batch in track(batches, total=len(batches), label=f"publish {first.recipe.method} {first.recipe.category}"):
+        tables = [first.read(batch)]
+        planned = {(row.defect, row.ordinal) for row in first.rows(batch.number)}
+        for job, other, rows in again:
+            if wanted := [k for k, row in enumerate(rows) if (row.defect, row.ordinal) in planned]:
+                tables.append(job.read(other).take(wanted))
+        whole = pa.concat_tables(tables).filter(pc.field("ordinal") < first.recipe.synthesize.count)
+        yield whole.sort_by([("ordinal", "ascending"), ("attempt", "ascending")]) if len(tables) > 1 else whole

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stage.core.durable import read_sealed
 from stage.core.errors import CorruptFileError
 from stage.datasets.pairs import Pair, decode_image, decode_mask
-from stage.release.shards import Facts
+from stage.release.shards import Described
 from stage.synthesis.schema import MANIFEST
 
 OPEN, GROUPS = 16, 64  # files, and row groups of 16 samples each, that are kept at hand
@@ -81,7 +81,7 @@ def open_shard(path: Path) -> pq.ParquetFile:
         raise _unreadable(path, error) from None
 
 
-def read_manifest(folder: Path) -> Facts:
+def read_manifest(folder: Path) -> Described:
     """What a published folder says that it holds; raises CorruptFileError where that is missing or was changed."""
     try:
         return read_sealed(folder / MANIFEST)

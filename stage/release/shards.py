@@ -17,10 +17,10 @@ from stage.core.durable import sync, write_sealed
 from stage.datasets.pairs import ROW_GROUP
 from stage.synthesis.schema import MANIFEST, SCHEMA_VERSION, SHARDS, open_writer
 
-Facts = dict[str, Any]
+Described = dict[str, Any]
 
 
-class _Place(NamedTuple):
+class _Slot(NamedTuple):
     """Where a row belongs, as its defect type and ordinal alone say."""
 
     defect: str
@@ -28,7 +28,7 @@ class _Place(NamedTuple):
     group: int
 
 
-def write_shards(samples: Iterable[pa.Table], shard_rows: int, folder: Path) -> list[Facts]:
+def write_shards(samples: Iterable[pa.Table], shard_rows: int, folder: Path) -> list[Described]:
     """Write samples, sorted by defect type and ordinal and handed over in tables of any size; returns what the manifest says of them.
 
     Holds no more than one of the tables and a row group at a time.
@@ -46,7 +46,7 @@ def shard_name(defect: str, run: int) -> str:
     return f"{SHARDS}/{safe}-{hashlib.sha256(defect.encode()).hexdigest()[:4]}-{run:05d}.parquet"
 
 
-def write_manifest(folder: Path, shards: list[Facts], **more: Any) -> Facts:
+def write_manifest(folder: Path, shards: list[Described], **more: Any) -> Described:
     """Write and return what a folder holds; a folder without it holds nothing."""
     count, accepted = (sum(shard[key] for shard in shards) for key in ("rows", "accepted"))
     counts = {"count": count, "accepted": accepted, "rejected": count - accepted}
@@ -54,7 +54,7 @@ def write_manifest(folder: Path, shards: list[Facts], **more: Any) -> Facts:
     return write_sealed(manifest, folder / MANIFEST)
 
 
-def data_digest(shards: Iterable[Facts]) -> str:
+def data_digest(shards: Iterable[Described]) -> str:
     """SHA-256 of the shards' pixel digests; the name of a version of the data."""
     return hashlib.sha256("".join(shard["pixels"] for shard in shards).encode()).hexdigest()
 
@@ -78,12 +78,12 @@ class Tally:
         self._rows += 1
         self._accepted += verdict == "accepted"
 
-    def facts(self) -> Facts:
+    def facts(self) -> Described:
         """Of the rows so far, under the manifest's names."""
         return {"rows": self._rows, "accepted": self._accepted, "pixels": self._digest.hexdigest()}
 
 
-def _write_shard(folder: Path, defect: str, run: int, groups: Iterator[pa.Table]) -> Facts:
+def _write_shard(folder: Path, defect: str, run: int, groups: Iterator[pa.Table]) -> Described:
     name, tally = shard_name(defect, run), Tally()
     with open_writer(folder / name) as writer:
         for table in groups:
@@ -94,9 +94,9 @@ def _write_shard(folder: Path, defect: str, run: int, groups: Iterator[pa.Table]
     return {"path": name, "defect": defect, **tally.facts(), "sha256": file_digest(folder / name)}
 
 
-def _row_groups(samples: Iterable[pa.Table], shard_rows: int) -> Iterator[tuple[_Place, pa.Table]]:
+def _row_groups(samples: Iterable[pa.Table], shard_rows: int) -> Iterator[tuple[_Slot, pa.Table]]:
     held: list[pa.Table] = []
-    place: _Place | None = None
+    place: _Slot | None = None
     for table in samples:
         start = 0
         for here, same in groupby(_places(table, shard_rows)):
@@ -115,6 +115,6 @@ def _joined(tables: list[pa.Table]) -> pa.Table:
     return pa.concat_tables(tables).combine_chunks()
 
 
-def _places(table: pa.Table, shard_rows: int) -> list[_Place]:
+def _places(table: pa.Table, shard_rows: int) -> list[_Slot]:
     identities = zip(table["defect"].to_pylist(), table["ordinal"].to_pylist(), strict=True)
-    return [_Place(defect, k // shard_rows, k % shard_rows // ROW_GROUP) for defect, k in identities]
+    return [_Slot(defect, k // shard_rows, k % shard_rows // ROW_GROUP) for defect, k in identities]

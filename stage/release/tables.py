@@ -4,7 +4,7 @@
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from stage.datasets.rules import GOOD
 from stage.datasets.table import read_catalog
 from stage.jobs.job import Job
 from stage.jobs.store import Maker
-from stage.model.checkpoints import FACTS as CHECKPOINT_FACTS
 from stage.synthesis.schema import CHECKPOINTS, PLAN, PLAN_SCHEMA, RUNS, SOURCES
 
 TEXTS = ("path", "sha256", "kind", "category", "defect", "split", "group", "licence", "role")
@@ -30,17 +29,18 @@ CHECKPOINT_COLUMNS = pa.schema(
 )
 RUN_COLUMNS = pa.schema([(name, pa.string()) for name in ("batch_key", *Maker._fields)])
 AT_ONCE = 4096  # rows of `runs`
-Facts = dict[str, dict[str, Any]]
+Described = dict[str, dict[str, Any]]
 
 
-def write_tables(job: Job, folder: Path) -> Facts:
-    """Write `sources`, `checkpoints`, `plan` and `runs`; returns the number of rows and the SHA-256 of each file."""
+def write_tables(jobs: Sequence[Job], folder: Path) -> Described:
+    """Write `sources`, `checkpoints`, `plan` and `runs` of the jobs of all rounds; returns the rows and the SHA-256 of each file."""
+    job = jobs[0]
     catalog = read_catalog(job.recipe.catalog / CATALOG)
     written = {
         SOURCES: _write([sources(catalog)], SOURCE_COLUMNS, folder / SOURCES),
         CHECKPOINTS: _write([checkpoints(job, catalog)], CHECKPOINT_COLUMNS, folder / CHECKPOINTS),
-        PLAN: _write(_plan(job), PLAN_SCHEMA, folder / PLAN),
-        RUNS: _write(_runs(job), RUN_COLUMNS, folder / RUNS),
+        PLAN: _write((table for job in jobs for table in _plan(job)), PLAN_SCHEMA, folder / PLAN),
+        RUNS: _write((table for job in jobs for table in _runs(job)), RUN_COLUMNS, folder / RUNS),
     }
     return {name: {"rows": rows, "sha256": file_digest(folder / name)} for name, rows in written.items()}
 
@@ -55,7 +55,11 @@ def sources(catalog: pd.DataFrame) -> pa.Table:
 def checkpoints(job: Job, catalog: pd.DataFrame) -> pa.Table:
     """The networks of the samples, with the digests of the images and masks that trained them here; none for a base from elsewhere."""
     recipe, inputs = job.recipe, job.inputs
-    facts = json.loads((recipe.checkpoint / CHECKPOINT_FACTS).read_text(encoding="utf-8"))
+    if recipe.checkpoint is None:
+        return CHECKPOINT_COLUMNS.empty_table()
+    from stage.model.checkpoints import RECORD  # here, because a method without networks need not import them
+
+    facts = json.loads((recipe.checkpoint / RECORD).read_text(encoding="utf-8"))
     folders = [file.parent for file in sorted(recipe.catalog.parent.glob(f"*/{CATALOG}"))] if facts["base"] == "scratch" else []
     base = sorted({digest for folder in folders for digest in trained_on(read_catalog(folder / CATALOG))})
     adapters = {"digest": inputs["checkpoint"], "kind": "adapters", "category": recipe.category, "base": inputs["base"]}
@@ -94,7 +98,7 @@ def _runs(job: Job) -> Iterator[pa.Table]:
     batches = job.batches()
     for start in range(0, len(batches), AT_ONCE):
         some = batches[start : start + AT_ONCE]
-        yield pa.Table.from_pylist([{"batch_key": batch.key, **job.spool.maker(batch.key)} for batch in some], RUN_COLUMNS)
+        yield pa.Table.from_pylist([{"batch_key": batch.key, **job.store.maker(batch.key)} for batch in some], RUN_COLUMNS)
 
 
 def _write(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> int:

@@ -18,7 +18,7 @@ from stage.core.digests import file_digest, pixel_digest
 from stage.core.errors import CorruptFileError
 from stage.datasets.pairs import decode_image, decode_mask
 from stage.release.reader import read_manifest
-from stage.release.shards import Facts, Tally, data_digest
+from stage.release.shards import Described, Tally, data_digest
 from stage.synthesis.rows import PlanRow
 from stage.synthesis.schema import CHECKPOINTS, MANIFEST, PLAN, RUNS, SCHEMA, SCHEMA_VERSION, SOURCES, mark
 
@@ -58,7 +58,7 @@ def verify(folder: Path) -> list[Problem]:
     return [*damaged, *_strangers(folder, files), *_contents(folder, readable, broken)]
 
 
-def _files(folder: Path, files: Facts) -> Iterator[Problem]:
+def _files(folder: Path, files: Described) -> Iterator[Problem]:
     for name in TABLES:
         if name not in files:
             yield Problem(name, "expected the manifest to name it, found that it does not")
@@ -71,7 +71,7 @@ def _files(folder: Path, files: Facts) -> Iterator[Problem]:
             yield Problem(name, f"expected SHA-256 {told['sha256'][:16]}…, found {found[:16]}…: it was changed or cut off")
 
 
-def _totals(manifest: Facts) -> Iterator[Problem]:
+def _totals(manifest: Described) -> Iterator[Problem]:
     shards = manifest["shards"]
     accepted = sum(shard["accepted"] for shard in shards)
     counts = {"count": sum(shard["rows"] for shard in shards), "accepted": accepted}
@@ -81,14 +81,14 @@ def _totals(manifest: Facts) -> Iterator[Problem]:
             yield Problem(MANIFEST, f"expected {name} {expected} by its shards, found {manifest[name]}")
 
 
-def _strangers(folder: Path, files: Facts) -> Iterator[Problem]:
+def _strangers(folder: Path, files: Described) -> Iterator[Problem]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and name not in files and name != MANIFEST:
             yield Problem(name, "expected only files that the manifest names, found one more")
 
 
-def _contents(folder: Path, shards: list[Facts], broken: set[str]) -> Iterator[Problem]:
+def _contents(folder: Path, shards: list[Described], broken: set[str]) -> Iterator[Problem]:
     """Row by row; what depends on a table that is damaged itself is left out."""
     lineage = None if broken & {SOURCES, CHECKPOINTS} else _lineage(folder)
     # A missing shard shifts every row after it: then the plan says nothing about where a row belongs.
@@ -102,7 +102,9 @@ def _contents(folder: Path, shards: list[Facts], broken: set[str]) -> Iterator[P
         yield Problem(PLAN, f"expected every planned sample in a shard, found {left['sample_id']} in none")
 
 
-def _shard(folder: Path, shard: Facts, plan: Iterator[dict[str, Any]], lineage: Lineage | None, *, against_plan: bool) -> Iterator[Problem]:
+def _shard(
+    folder: Path, shard: Described, plan: Iterator[dict[str, Any]], lineage: Lineage | None, *, against_plan: bool
+) -> Iterator[Problem]:
     path = folder / shard["path"]
     found = pq.read_schema(path)
     if not found.equals(SCHEMA) or found.metadata != SCHEMA.metadata:

@@ -25,7 +25,7 @@ Cell = dict[str, bytes]  # the struct<bytes, path> of a Parquet column
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SampleCounts:
     """What became of the planned samples of one defect type; contrasts of 255, those of the accepted."""
 
     defect: str
@@ -58,7 +58,7 @@ def image_counts(data: Path) -> list[Row]:
     return [{"category": category, "defect": defect, **counts} for category, types in summary.items() for defect, counts in types.items()]
 
 
-def outcomes(data: Path, category: str) -> list[Outcome]:
+def outcomes(data: Path, category: str) -> list[SampleCounts]:
     """Per defect type, in sorted order: how many samples were accepted, and why the others were not."""
     rows = read_rows(shard_paths(data / "synthesize" / category), ["defect", "verdict", "reason", "contrast", "outside"])
     return [_outcome(defect, [row for row in rows if row["defect"] == defect]) for defect in sorted({row["defect"] for row in rows})]
@@ -131,10 +131,10 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _outcome(defect: str, rows: Sequence[Row]) -> Outcome:
+def _outcome(defect: str, rows: Sequence[Row]) -> SampleCounts:
     accepted = [row for row in rows if row["verdict"] == "accepted"]
     reasons = Counter(reason for row in rows if row["verdict"] != "accepted" for reason in _reason_kinds(row["reason"]))
-    return Outcome(
+    return SampleCounts(
         defect=defect,
         accepted=len(accepted),
         rejected=len(rows) - len(accepted),

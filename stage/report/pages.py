@@ -24,7 +24,7 @@ LISTED = 200  # files set aside that are listed by name
 class DefectView:
     """What a category's page says about one defect type."""
 
-    outcome: artefacts.Outcome
+    outcome: artefacts.SampleCounts
     anchor: str
     synthetic: list[Card]
     rejected: list[Card]

@@ -45,7 +45,7 @@ def with_samples(name: str, real: Sequence[Pair], synthetic: Sequence[Pair], nor
     if not len(synthetic):
         raise Refusal(
             "Expected accepted samples to compare with real data alone, found none under data/synthesize. "
-            "Look at the reasons in its shards; train longer, or lower synthesize.min_contrast."
+            "Look at the reasons in its shards; train longer, or lower synthesize.contrast_threshold."
         )
     return Arm(name, real, synthetic, normal)
 

@@ -14,7 +14,7 @@ from stage.core.errors import Refusal
 SHOWN = ("iou", "acc", "auroc", "pro", "f1", "ap")
 
 
-def collect(data: Path, categories: Sequence[str]) -> dict[str, Any]:
+def gather_metrics(data: Path, categories: Sequence[str]) -> dict[str, Any]:
     """Per category and on average, where it is defined: every metric of both arms, and the digest of the samples that one of them was trained on."""
     scores = {category: _read(data / "segment" / category / "metrics.json") for category in categories}
     samples = {category: _read(data / "synthesize" / category / "manifest.json") for category in categories}

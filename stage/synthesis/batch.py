@@ -1,10 +1,10 @@
-"""One batch of plan rows, rendered, judged and written: the unit of work that the spool keeps."""
+"""One batch of plan rows, rendered, judged and written: the unit of work that the store keeps."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from stage.core.params import Synthesize
-from stage.synthesis.methods.stage import Renderer
+from stage.synthesis.method import Renderer
 from stage.synthesis.quality import judge
 from stage.synthesis.rows import Origin, PlanRow
 from stage.synthesis.schema import sample_row, write_samples
@@ -12,12 +12,9 @@ from stage.synthesis.source import Source
 
 
 def write_batch(renderer: Renderer, rows: Sequence[PlanRow], source: Source, params: Synthesize, *, origin: Origin, file: Path) -> None:
-    """Render the rows and write them with their verdicts to `file`, which is absent or complete at any time."""
+    """Render the rows and write them with their verdicts to `file`."""
     samples = renderer.render(rows, source)
     backgrounds = (source.backgrounds[row.background_sha256].image for row in rows)
-    verdicts = (
-        judge(sample, background, params.min_contrast, renderer.held(sample.mask))
-        for sample, background in zip(samples, backgrounds, strict=True)
-    )
+    verdicts = (judge(sample, background, params.contrast_threshold) for sample, background in zip(samples, backgrounds, strict=True))
     done = zip(rows, samples, verdicts, strict=True)
-    write_samples([sample_row(row, sample, verdict, origin) for row, sample, verdict in done], file)
+    write_samples([sample_row(row, sample.pair, verdict, origin) for row, sample, verdict in done], file)

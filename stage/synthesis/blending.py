@@ -3,12 +3,13 @@
 H, W image size, s side of the base's image. Images are (H, W, 3) uint8, masks (H, W) uint8 in {0, 1}, 1 = defect.
 """
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from stage.datasets.components import bounding_box, components
+from stage.datasets.components import bounding_box, components, dilated
 from stage.datasets.resize import resize_image
 from stage.datasets.windows import Window
 
@@ -57,3 +58,47 @@ def _resized(synthetic: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
         return synthetic if len(synthetic) == side else resize_image(synthetic, side)
     # The mean over each pixel's own area: a wider filter would mix its surroundings into a defect of a few pixels.
     return np.array(Image.fromarray(synthetic).resize((side, side), Image.Resampling.BOX))
+
+
+def blended(
+    defect: NDArray[np.uint8], background: NDArray[np.uint8], mask: NDArray[np.uint8], *, blend: str, reach: int
+) -> NDArray[np.uint8]:
+    """`defect` inside the mask on `background`; (H, W, 3) uint8 each. Farther than `reach` px from the mask nothing changes.
+
+    `hard` changes nothing outside the mask; `outward` lets the defect fade out over `reach` px beyond it; `poisson` keeps the
+    defect's gradients and meets the background at that distance (Perez et al., SIGGRAPH 2003). None softens inside the mask,
+    whose pixels would then look normal and still be labelled defect.
+    """
+    box = _grown(bounding_box(mask), reach + 2, mask.shape)
+    inside, old, new = mask[box], background[box], defect[box]
+    if blend == "poisson":
+        mixed = _gradients_kept(new, old, dilated(inside, reach))
+    else:
+        mixed = _faded(new, old, inside, reach if blend == "outward" else 0)
+    image = background.copy()
+    image[box] = mixed
+    return image
+
+
+def _faded(new: NDArray[np.uint8], old: NDArray[np.uint8], mask: NDArray[np.uint8], reach: int) -> NDArray[np.uint8]:
+    distance: NDArray[np.float64] = ndimage.distance_transform_edt(mask == 0)  # pyright: ignore[reportAssignmentType]  # None if asked
+    weights = np.clip(1 - distance / (reach + 1), 0, 1)[..., None]
+    weights[dilated(mask, reach) == 0] = 0
+    return np.rint(weights * new + (1 - weights) * old).astype(np.uint8)
+
+
+def _gradients_kept(new: NDArray[np.uint8], old: NDArray[np.uint8], region: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """OpenCV's clone into a frame wide enough that no region touches its border, which the clone refuses."""
+    frame = 2
+    padded_new, padded_old = (np.pad(each, ((frame, frame), (frame, frame), (0, 0)), mode="reflect") for each in (new, old))
+    padded = np.pad(region, frame)
+    rows, columns = bounding_box(padded)
+    centre = ((columns.start + columns.stop) // 2, (rows.start + rows.stop) // 2)
+    cloned = cv2.seamlessClone(padded_new, padded_old, padded * np.uint8(255), centre, cv2.NORMAL_CLONE)
+    height, width = region.shape
+    return np.where(region[..., None] > 0, cloned[frame : frame + height, frame : frame + width], old)
+
+
+def _grown(box: tuple[slice, slice], margin: int, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    rows, columns = (slice(max(0, side.start - margin), min(length, side.stop + margin)) for side, length in zip(box, shape, strict=True))
+    return rows, columns

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stage.datasets.components import bounding_box, components
+from stage.datasets.components import bounding_box, components, dilated
 from stage.datasets.pairs import Pair
+from stage.synthesis.method import Rendered
 from stage.synthesis.rows import Verdict
 
 
@@ -20,45 +21,46 @@ class Defects(NamedTuple):
     are_held: NDArray[np.bool_]
 
 
-def judge(sample: Pair, background: NDArray[np.uint8], min_contrast: float, held: NDArray[np.bool_] | None = None) -> Verdict:
+def judge(rendered: Rendered, background: NDArray[np.uint8], contrast_threshold: float) -> Verdict:
     """Accept a sample each of whose defects can be seen, and whose surroundings are the photograph's.
 
-    `held` (H, W) are the defect pixels that the method could make (`crops.held`); None for a method that has no latent grid.
+    Within `rendered.reach` px of the mask the method may have softened the seam.
     """
+    sample, shown = rendered.pair, rendered.shown
     box = bounding_box(sample.mask)
     difference = np.abs(sample.image[box].astype(np.int16) - background[box])[sample.mask[box] > 0]
     contrast = round(float(difference.mean()), 3) if len(difference) else 0.0
-    defects = _defects(sample.mask[box], difference, None if held is None else held[box])
-    outside = _largest_change(sample, background)
-    is_visible = defects.are_held & (defects.contrasts >= min_contrast)
-    reasons = _reasons(defects, outside, min_contrast)
+    defects = _defects(sample.mask[box], difference, None if shown is None else shown[box])
+    outside = _largest_change(sample, background, rendered.reach)
+    is_visible = defects.are_held & (defects.contrasts >= contrast_threshold)
+    reasons = _reasons(defects, outside, contrast_threshold)
     verdict = "rejected" if reasons else "accepted"
     return Verdict(contrast, outside, len(is_visible), int(is_visible.sum()), verdict, "; ".join(reasons))
 
 
-def _defects(mask: NDArray[np.uint8], difference: NDArray[np.int16], held: NDArray[np.bool_] | None) -> Defects:
+def _defects(mask: NDArray[np.uint8], difference: NDArray[np.int16], shown: NDArray[np.bool_] | None) -> Defects:
     """`difference` (pixels of the mask, 3) in the order in which the mask lists them."""
     labels = components(mask)
     count = labels.max(initial=0)
     number = labels[mask > 0] - 1
     sizes = np.bincount(number, minlength=count)
     contrasts = np.round(np.bincount(number, weights=difference.sum(1), minlength=count) / (3 * sizes), 3)
-    kept = np.ones(len(number)) if held is None else held[mask > 0]
+    kept = np.ones(len(number)) if shown is None else shown[mask > 0]
     return Defects(contrasts, 2 * np.bincount(number, weights=kept, minlength=count) >= sizes)
 
 
-def _largest_change(sample: Pair, background: NDArray[np.uint8]) -> int:
-    changed = (sample.image != background).any(axis=-1) & (sample.mask == 0)
+def _largest_change(sample: Pair, background: NDArray[np.uint8], reach: int) -> int:
+    changed = (sample.image != background).any(axis=-1) & (dilated(sample.mask, reach) == 0)
     return int(np.abs(sample.image[changed].astype(np.int16) - background[changed]).max(initial=0))
 
 
-def _reasons(defects: Defects, outside: int, min_contrast: float) -> list[str]:
+def _reasons(defects: Defects, outside: int, contrast_threshold: float) -> list[str]:
     count = len(defects.contrasts)
     if not count:
         return ["empty mask"]
     lost = int((~defects.are_held).sum())
-    faint = defects.contrasts[defects.are_held & (defects.contrasts < min_contrast)]
+    faint = defects.contrasts[defects.are_held & (defects.contrasts < contrast_threshold)]
     reasons = [f"{lost} of {count} defects have no cell on the latent grid"] if lost else []
     if len(faint):
-        reasons += [f"faint: {len(faint)} of {count} defects, contrast down to {faint.min():g} of 255, under {min_contrast:g}"]
+        reasons += [f"faint: {len(faint)} of {count} defects, contrast down to {faint.min():g} of 255, under {contrast_threshold:g}"]
     return reasons + ([f"background changed by up to {outside} of 255"] if outside else [])

@@ -30,10 +30,26 @@ class Origin(NamedTuple):
     device: str
 
 
+class Identity(NamedTuple):
+    """Which sample is meant, whatever becomes of it: the parts of its id and, after the root seed, of its seed."""
+
+    method: str
+    category: str
+    defect: str
+    ordinal: int
+    attempt: int
+
+    @property
+    def sample_id(self) -> str:
+        """`stage/fabric/stain/000012/0`."""
+        return f"{self.method}/{self.category}/{self.defect}/{self.ordinal:06d}/{self.attempt}"
+
+
 class PlanRow(NamedTuple):
     """One sample to be made; docs/data.md describes the columns. Paths are relative to the data set's root.
 
-    What begins with `mask_` is all that the mask is made from (`placement.sample_mask`), and what it must then be.
+    `mask_kind` to `mask_seed` are what the mask is made from; `mask_area` and `mask_digest` are what it must then be. `source_*`
+    name the photograph whose pixels become the defect, and `choices` (JSON) is what only this method chooses; both may be empty.
     """
 
     sample_id: str
@@ -47,6 +63,8 @@ class PlanRow(NamedTuple):
     prompt: str
     background_path: str
     background_sha256: str
+    source_path: str
+    source_sha256: str
     mask_path: str
     mask_sha256: str
     mask_kind: str
@@ -56,5 +74,11 @@ class PlanRow(NamedTuple):
     mask_seed: int
     mask_area: int
     mask_digest: str
+    choices: str
     foreground: str
     licence: str
+
+    @property
+    def identity(self) -> Identity:
+        """The parts of `sample_id`."""
+        return Identity(self.method, self.category, self.defect, self.ordinal, self.attempt)

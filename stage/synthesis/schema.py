@@ -1,4 +1,4 @@
-"""One row per sample: its plan row, its verdict, what made it, and its pixels as PNG; schema version 1, described in docs/data.md."""
+"""One row per sample: its plan row, its verdict, what made it, and its pixels as PNG; schema version 2, described in docs/data.md."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from stage.core.digests import pixel_digest
 from stage.datasets.pairs import ROW_GROUP, Pair, image_cell, image_features
 from stage.synthesis.rows import Origin, PlanRow, Verdict
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 MANIFEST, SHARDS = "manifest.json", "shards"
 PLAN, SOURCES, CHECKPOINTS, RUNS = "plan.parquet", "sources.parquet", "checkpoints.parquet", "runs.parquet"  # beside the shards
 _KINDS = {str: Value("string"), int: Value("int64"), float: Value("float64"), tuple[int, ...]: List(Value("int32"))}

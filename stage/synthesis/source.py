@@ -15,13 +15,14 @@ Pixels = TypeVar("Pixels", Pair, NDArray[np.uint8])
 
 
 class Source(NamedTuple):
-    """What samples are made from: photographs by `image_sha256`, masks by `mask_sha256`, both as pairs.
+    """What samples are made from, as pairs: normal photographs by `image_sha256`, defective ones by `mask_sha256` and `image_sha256`.
 
     `foregrounds` are the photographs' objects, (H, W) uint8 in {0, 1}, 1 = object, by `image_sha256`.
     """
 
     backgrounds: Mapping[str, Pair]
     masks: Mapping[str, Pair]
+    photographs: Mapping[str, Pair]
     foregrounds: Mapping[str, NDArray[np.uint8]]
 
 
@@ -52,5 +53,6 @@ def read_source(folder: Path) -> Source:
     return Source(
         Decoded(images, normal.__getitem__),
         Decoded(column(defective, "mask_sha256"), defective.__getitem__),
+        Decoded(column(defective, "image_sha256"), defective.__getitem__),
         Decoded(images, lambda place: decode_mask(cells[place]["bytes"].as_py())),
     )

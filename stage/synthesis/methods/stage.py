@@ -1,28 +1,76 @@
 """STAGE itself: a batch of plan rows becomes images, by Algorithm 1 and the paste back into the photograph."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stage.core.device import autocast, dtype_of
+from stage.core.digests import derived_seed
 from stage.core.errors import TrainingError
 from stage.core.params import Method, Prompts, Synthesize
 from stage.datasets.pairs import Pair
-from stage.datasets.windows import Window, cut, held, window
+from stage.datasets.windows import TURNS, Window, cut, shown_pixels, window
 from stage.model.base import pixels_to_tensor, tensor_to_pixels
-from stage.model.checkpoints import Checkpoint
+from stage.model.checkpoints import Checkpoint, load_checkpoint
 from stage.model.diffusion import SamplingRule, sample
 from stage.model.masks import latent_mask
+from stage.model.prompts import prompts
 from stage.model.schedule import Branch, Transition, resampling_transitions, timesteps, transitions
 from stage.synthesis.blending import paste
+from stage.synthesis.method import Planner, Rendered
 from stage.synthesis.placement import sample_mask
-from stage.synthesis.rows import PlanRow
+from stage.synthesis.placer import Placer
+from stage.synthesis.plan import Background, DefectSource, backgrounds_of, defects_of, drawn, empty_row, row_seed
+from stage.synthesis.recipe import Recipe
+from stage.synthesis.rows import Identity, PlanRow
 from stage.synthesis.source import Source
+
+
+def planner(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Planner:
+    """Plans a random normal training image with a mask of the type from the generator's third, or with one of noise (IV-A)."""
+    backgrounds, defects = backgrounds_of(catalog), defects_of(catalog)
+    return StagePlanner(recipe, backgrounds, defects, Placer(source, recipe.synthesize.perlin)).row
+
+
+def renderer(recipe: Recipe, device: str) -> "StageRenderer":
+    """The trained networks of a category on a device."""
+    assert recipe.base is not None, "METHODS says that it needs a checkpoint"
+    assert recipe.checkpoint is not None
+    checkpoint = load_checkpoint(recipe.base, recipe.checkpoint)
+    return StageRenderer(checkpoint, recipe.guidance, recipe.synthesize, recipe.prompts, recipe.image_size, device)
+
+
+class StagePlanner(NamedTuple):
+    """What all rows of a category share."""
+
+    recipe: Recipe
+    backgrounds: Sequence[Background]
+    defects: Mapping[str, Sequence[DefectSource]]
+    placer: Placer
+
+    def row(self, identity: Identity) -> PlanRow:
+        """Every choice is drawn from the row's own seed, so that no other row has a say in it."""
+        params, kind = self.recipe.synthesize, self.recipe.synthesize.mask_source
+        seed = row_seed(self.recipe.seed, identity)
+        random = np.random.default_rng(seed)
+        background, real = drawn(self.backgrounds, random), drawn(self.defects[identity.defect], random)
+        prompt, _ = prompts(self.recipe.prompts, identity.category, identity.defect)
+        row = empty_row(identity, self.recipe.name, seed, background)._replace(
+            prompt=prompt,
+            mask_path="" if kind == "perlin" else real.mask_path,
+            mask_sha256="" if kind == "perlin" else real.mask_sha256,
+            mask_kind=kind,
+            mask_turn=int(random.integers(TURNS)) if kind == "augmented" else 0,
+            mask_seed=derived_seed(seed, "mask") if kind == "perlin" else 0,
+            foreground=background.foreground_strategy if params.placement == "on_object" else "none",
+        )
+        return self.placer.placed(row)
 
 
 class View(NamedTuple):
@@ -32,7 +80,7 @@ class View(NamedTuple):
     cells: Tensor
 
 
-class Renderer:
+class StageRenderer:
     """Samples of one category; holds the network, the text conditions and the moves, which all batches share.
 
     `image_size` is the base's, in px; photographs may be larger. The checkpoint's networks are taken over: moved to the device,
@@ -51,7 +99,7 @@ class Renderer:
         _hasten(self.generator.base.unet, self.dtype, compiled=params.compiled)
 
     @torch.inference_mode()
-    def render(self, rows: Sequence[PlanRow], source: Source) -> list[Pair]:
+    def render(self, rows: Sequence[PlanRow], source: Source) -> list[Rendered]:
         """The samples of up to `batch` rows of one defect type.
 
         The network always sees a whole batch, the tail filled with the last row, because floating point depends on the shape.
@@ -71,12 +119,11 @@ class Renderer:
                 "Set synthesize.precision to float32, or train again with a lower train.learning_rate."
             )
         made = zip(tensor_to_pixels(self.generator.base.decode(x_0)), backgrounds, masks, views, strict=False)
-        return [Pair(paste(new, old, mask, view.place, self.params.feather), mask) for new, old, mask, view in made]
+        return [self._rendered(*one) for one in made]
 
-    def held(self, mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """The defect pixels (H, W) that have a cell on the latent grid; none of the others can be made."""
-        place, cells = self._view(mask)
-        return held(mask, place, cells[0].numpy())
+    def _rendered(self, synthetic: NDArray[np.uint8], background: NDArray[np.uint8], mask: NDArray[np.uint8], view: View) -> Rendered:
+        pair = Pair(paste(synthetic, background, mask, view.place, self.params.feather), mask)
+        return Rendered(pair, shown_pixels(mask, view.place, view.cells[0].numpy()))
 
     def _view(self, mask: NDArray[np.uint8]) -> View:
         place = window(mask, self.method.crop, self.image_size)

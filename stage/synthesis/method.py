@@ -1,0 +1,73 @@
+"""The place that every synthesis method has: what it needs, how it plans a row, and how it makes pairs of rows.
+
+H, W image size. A method is a module of `synthesis.methods` with two functions, `planner` and `renderer`.
+"""
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stage.core.code_digest import code_digest
+from stage.datasets.pairs import Pair
+from stage.synthesis.recipe import Recipe
+from stage.synthesis.rows import Identity, PlanRow
+from stage.synthesis.source import Source
+
+Planner = Callable[[Identity], PlanRow]
+
+
+class Rendered(NamedTuple):
+    """A sample and what the verdict must know of how it was made.
+
+    `shown` (H, W): the defect pixels that the method could make; None where it can make all. Within `reach` px outside the mask it
+    may change the photograph.
+    """
+
+    pair: Pair
+    shown: NDArray[np.bool_] | None = None
+    reach: int = 0
+
+
+class Renderer(Protocol):
+    """What makes the samples of one category; loaded once, shared by all batches."""
+
+    def render(self, rows: Sequence[PlanRow], source: Source) -> list[Rendered]:
+        """The samples of up to `synthesize.batch` rows of one defect type, the same whatever else is rendered before or after."""
+        ...
+
+
+class Method(NamedTuple):
+    """A method by the module that implements it, which is imported only when it is used; and whether `train` must come before it."""
+
+    module: str
+    needs_checkpoint: bool
+    parameters: tuple[str, ...]  # sections of params.yaml that decide its pixels, beside `synthesize`
+
+    def planner(self, recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Planner:
+        """A function from an identity to its plan row: every choice is drawn from the row's own seed."""
+        return self._imported().planner(recipe, catalog, source)
+
+    def renderer(self, recipe: Recipe, device: str) -> Renderer:
+        """Networks and constants, loaded for a device, `cpu` or `cuda`."""
+        return self._imported().renderer(recipe, device)
+
+    def planning_code(self) -> str:
+        """Digest of the statements that plan its rows."""
+        return code_digest(f"{self.module}:planner")
+
+    def rendering_code(self) -> str:
+        """Digest of the statements that make and judge its samples."""
+        return code_digest(f"{self.module}:renderer", "stage.synthesis.batch:write_batch")
+
+    def _imported(self) -> Any:
+        return import_module(self.module)
+
+
+METHODS = {
+    "stage": Method("stage.synthesis.methods.stage", needs_checkpoint=True, parameters=("method", "base")),
+    "paste": Method("stage.synthesis.methods.paste", needs_checkpoint=False, parameters=("paste",)),
+}

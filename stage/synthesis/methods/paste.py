@@ -1,0 +1,187 @@
+"""Real defects put on other photographs: cut out by their masks, moved, turned and scaled a little, matched in colour, blended.
+
+Not a method of the paper, which pastes nothing; it is the bar that every other method has to clear, and needs no training.
+H, W image size. Images are (H, W, 3) uint8, masks (H, W) uint8 in {0, 1}, 1 = defect.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stage.core.digests import pixel_digest
+from stage.core.errors import CorruptFileError
+from stage.core.params import Paste
+from stage.datasets.components import bounding_box, dilated
+from stage.datasets.pairs import Pair
+from stage.datasets.resize import resize_image
+from stage.datasets.windows import turn
+from stage.synthesis.blending import blended
+from stage.synthesis.method import Planner, Rendered
+from stage.synthesis.placement import part_of, trimmed
+from stage.synthesis.plan import Background, DefectSource, backgrounds_of, defects_of, drawn, empty_row, row_seed
+from stage.synthesis.recipe import Recipe
+from stage.synthesis.rows import Identity, PlanRow
+from stage.synthesis.source import Source
+
+THUMBNAIL = 16  # px; likeness is the Euclidean distance of photographs reduced to it
+MIRRORED = 4  # of `windows.turn`: mirrored, not turned
+Pixels = NDArray[np.uint8]
+
+
+class Choices(NamedTuple):
+    """What only this method chooses for a row: degrees, factor, way of blending."""
+
+    rotation: float
+    scale: float
+    blend: str
+
+
+def planner(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Planner:
+    """Plans a real defect with a background that resembles its own photograph."""
+    return PastePlanner(recipe, backgrounds_of(catalog), defects_of(catalog), source).row
+
+
+def renderer(recipe: Recipe, device: str) -> "PasteRenderer":  # as every method is asked
+    """Nothing has to be loaded."""
+    return PasteRenderer(recipe.paste)
+
+
+class PastePlanner:
+    """What all rows of a category share: its defects and, for each, the normal photographs from the likest on."""
+
+    def __init__(
+        self, recipe: Recipe, backgrounds: Sequence[Background], defects: Mapping[str, Sequence[DefectSource]], source: Source
+    ) -> None:
+        self.recipe, self.params = recipe, recipe.paste
+        self.backgrounds, self.defects, self.source = backgrounds, defects, source
+        self.thumbnails = np.stack([thumbnail(source.backgrounds[one.image_sha256].image) for one in backgrounds])
+        self.likest = lru_cache(None)(self._likest)
+        self.centre = lru_cache(None)(self._centre)
+
+    def row(self, identity: Identity) -> PlanRow:
+        """Every choice is drawn from the row's own seed."""
+        params, seed = self.params, row_seed(self.recipe.seed, identity)
+        random = np.random.default_rng(seed)
+        real = drawn(self.defects[identity.defect], random)
+        background = self.backgrounds[drawn(self.likest(real.mask_sha256), random)]
+        choices = Choices(
+            rotation=round(float(random.uniform(-params.rotation, params.rotation)), 3),
+            scale=round(float(random.uniform(*params.scale)), 4),
+            blend=drawn(params.blends, random),
+        )
+        row = empty_row(identity, self.recipe.name, seed, background)._replace(
+            source_path=real.image_path,
+            source_sha256=real.image_sha256,
+            mask_path=real.mask_path,
+            mask_sha256=real.mask_sha256,
+            mask_kind="real",
+            mask_turn=MIRRORED * int(random.integers(2)) if params.mirror else 0,
+            choices=json.dumps(choices._asdict()),
+            foreground=background.foreground_strategy if params.where == "object" else "none",
+        )
+        return self._placed(row, random)
+
+    def _placed(self, row: PlanRow, random: np.random.Generator) -> PlanRow:
+        """The row with the move to its place, and what its mask then is."""
+        photograph = self.source.masks[row.mask_sha256]
+        y, x = self._target(row, photograph, random) - _centre_of(turn(photograph.mask, row.mask_turn))
+        row = row._replace(mask_shift_y=int(y), mask_shift_x=int(x))
+        mask = placed(row, self.source).mask
+        return row._replace(mask_area=int(mask.sum()), mask_digest=pixel_digest(mask))
+
+    def _target(self, row: PlanRow, photograph: Pair, random: np.random.Generator) -> NDArray[np.int64]:
+        """Where the defect's centre goes, rows and columns."""
+        if self.params.where == "object":
+            places = np.argwhere(part_of(row, self.source))
+            return places[random.integers(len(places))]
+        own = turn(photograph.mask, row.mask_turn)
+        centre = _centre_of(own) if self.params.where == "own" else self.centre(drawn(self.defects[row.defect], random).mask_sha256)
+        most = round(self.params.shift * len(own))
+        return centre + random.integers(-most, most, 2, endpoint=True)
+
+    def _likest(self, mask_sha256: str) -> list[int]:
+        """The normal photographs most like the one of a defect."""
+        distances = np.linalg.norm(self.thumbnails - thumbnail(self.source.masks[mask_sha256].image), axis=1)
+        return [int(number) for number in distances.argsort(kind="stable")[: self.params.likest]]
+
+    def _centre(self, mask_sha256: str) -> NDArray[np.int64]:
+        return _centre_of(self.source.masks[mask_sha256].mask)
+
+
+class PasteRenderer(NamedTuple):
+    """Cuts, moves, matches and blends."""
+
+    params: Paste
+
+    def render(self, rows: Sequence[PlanRow], source: Source) -> list[Rendered]:
+        """The samples of the rows, each by itself."""
+        return [self._rendered(row, source) for row in rows]
+
+    def _rendered(self, row: PlanRow, source: Source) -> Rendered:
+        defect, background = placed(row, source), source.backgrounds[row.background_sha256].image
+        if pixel_digest(defect.mask) != row.mask_digest:
+            raise CorruptFileError(
+                f"Expected the planned mask {row.mask_digest[:12]} of {row.sample_id}, found {pixel_digest(defect.mask)[:12]}: its "
+                "photograph has changed since. Run `dvc repro synthesize`."
+            )
+        blend = choices_of(row).blend
+        matched = colour_matched(defect, background, self.params.ring)
+        image = blended(matched, background, defect.mask, blend=blend, reach=self.params.reach)
+        return Rendered(Pair(image, defect.mask), reach=0 if blend == "hard" else self.params.reach)
+
+
+def choices_of(row: PlanRow) -> Choices:
+    """What the planner chose."""
+    return Choices(**json.loads(row.choices))
+
+
+def placed(row: PlanRow, source: Source) -> Pair:
+    """The photograph of the row's defect and its mask, mirrored, turned and scaled about the defect's centre, and moved.
+
+    The mask is trimmed to the background's object where the row names one, and never empty.
+    """
+    image, mask = (turn(pixels, row.mask_turn) for pixels in source.masks[row.mask_sha256])
+    choices = choices_of(row)
+    y, x = _centre_of(mask)
+    matrix = np.asarray(cv2.getRotationMatrix2D((float(x), float(y)), choices.rotation, choices.scale), np.float64)
+    matrix[:, 2] += _kept_inside(mask, matrix, row.mask_shift_y, row.mask_shift_x)
+    size = mask.shape[::-1]
+    moved = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    share = cv2.warpAffine(mask.astype(np.float32), matrix, size, flags=cv2.INTER_LINEAR)
+    label = (share >= min(0.5, float(share.max()))).astype(np.uint8)
+    return Pair(moved, label if row.foreground == "none" else trimmed(label, part_of(row, source)))
+
+
+def colour_matched(defect: Pair, background: Pixels, ring: int) -> Pixels:
+    """`defect.image` moved by the mean difference of the two photographs in the ring of `ring` px just outside the mask."""
+    around = (dilated(defect.mask, ring) > 0) & (defect.mask == 0)
+    if not around.any():
+        return defect.image
+    difference = background[around].astype(np.float64).mean(0) - defect.image[around].astype(np.float64).mean(0)
+    return np.clip(np.rint(defect.image + difference), 0, 255).astype(np.uint8)
+
+
+def thumbnail(image: Pixels) -> NDArray[np.float64]:
+    """An image reduced to a vector of 16 x 16 x 3 values."""
+    return resize_image(image, THUMBNAIL).astype(np.float64).ravel()
+
+
+def _centre_of(mask: Pixels) -> NDArray[np.int64]:
+    """Row and column of the middle of a mask's bounding box."""
+    rows, columns = bounding_box(mask)
+    return np.array([(rows.start + rows.stop - 1) // 2, (columns.start + columns.stop - 1) // 2])
+
+
+def _kept_inside(mask: Pixels, matrix: NDArray[np.float64], y: int, x: int) -> NDArray[np.float64]:
+    """The move (x, y), shortened where the turned and scaled bounding box would leave the image."""
+    rows, columns = bounding_box(mask)
+    corners = np.array([[c, r, 1] for r in (rows.start, rows.stop - 1) for c in (columns.start, columns.stop - 1)])
+    reached = corners @ matrix.T
+    lowest, highest = -reached.min(0), np.array(mask.shape[::-1]) - 1 - reached.max(0)
+    return np.clip([x, y], np.minimum(lowest, highest), np.maximum(lowest, highest))

@@ -1,0 +1,48 @@
+"""What the samples of a category and method are made from: folders and the parameters that matter."""
+
+from pathlib import Path
+
+from stage.core.device import device
+from stage.core.params import Method, Params, Paste, Prompts, Section, Synthesize
+
+
+class Recipe(Section):
+    """A job's ingredients. `guidance` is the section `method` of params.yaml; `device` is `cpu` or `cuda`.
+
+    `base` and `checkpoint` are None for a method that needs no training.
+    """
+
+    method: str
+    category: str
+    catalog: Path
+    base: Path | None
+    checkpoint: Path | None
+    name: str
+    seed: int
+    guidance: Method
+    synthesize: Synthesize
+    paste: Paste
+    prompts: Prompts
+    image_size: int
+    timestep_count: int
+    device: str
+
+
+def recipe_of(method: str, category: str, params: Params, *, catalog: Path, base: Path | None, checkpoint: Path | None) -> Recipe:
+    """The recipe of a category and method by the parameters, on this machine's device."""
+    return Recipe(
+        method=method,
+        category=category,
+        catalog=catalog,
+        base=base,
+        checkpoint=checkpoint,
+        name=params.name,
+        seed=params.seed,
+        guidance=params.method,
+        synthesize=params.synthesize,
+        paste=params.paste,
+        prompts=params.base.prompts,
+        image_size=params.base.image_size,
+        timestep_count=params.base.timestep_count,
+        device=device(params.execution.device),
+    )

@@ -7,10 +7,12 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.runtime import run
 from stage.core.digests import file_digest
+from stage.core.durable import write_whole
 from stage.core.params import Params, load_params
 from stage.core.work import Work, work_key
 from stage.datasets.examples import CATALOG
 from stage.model.base_source import TRAINED_HERE, locate, write_pointer
+from stage.synthesis.method import needs_base
 
 CATALOGS = Path("data/prepare")
 OUTPUT = Path("data/pretrain")
@@ -21,7 +23,9 @@ CODE = ("stage.model.pretraining:pretrain", "stage.model.examples:pretraining_ex
 def pretrain() -> None:
     """Train the base, or locate it."""
     params = load_params()
-    if params.base.source == "scratch":
+    if not needs_base(params.methods):
+        write_whole("No method of params.yaml needs a base.\n", OUTPUT / "none.txt")
+    elif params.base.source == "scratch":
         train_from_scratch(params).publish(OUTPUT)
     else:
         write_pointer(fetch(params.base.source), OUTPUT, params.base.source)

@@ -8,11 +8,13 @@ from prefect.cache_policies import NO_CACHE
 from flows.runtime import run
 from stage.core.device import device, dtype_of
 from stage.core.digests import file_digest
+from stage.core.durable import write_whole
 from stage.core.params import Params, load_params
 from stage.core.work import Work, work_key
 from stage.datasets.examples import CATALOG, defect_images
 from stage.model.base_parts import base_digest
 from stage.model.base_source import follow_pointer
+from stage.synthesis.method import needs_base
 
 CATALOGS = Path("data/prepare")
 BASE = Path("data/pretrain")
@@ -23,7 +25,11 @@ CODE = ("stage.model.training:train", "stage.model.checkpoints:save_checkpoint",
 @flow(name="train")
 def train(category: str) -> None:
     """Train one category and publish its checkpoint."""
-    fine_tune(category, load_params(), verb="train").publish(OUTPUT / category)
+    params = load_params()
+    if needs_base(params.methods):
+        fine_tune(category, params, verb="train").publish(OUTPUT / category)
+    else:
+        write_whole("No method of params.yaml needs a training.\n", OUTPUT / category / "none.txt")
 
 
 @task(cache_policy=NO_CACHE)

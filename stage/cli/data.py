@@ -37,12 +37,14 @@ def demo_data(folder: Annotated[Path, typer.Argument(help="Where to draw it.")])
 
 @verbs.command()
 def export(
-    output: Annotated[Path, typer.Option(help="Folder that gets one folder per category.")] = Path("build/export"),
+    output: Annotated[Path, typer.Option(help="Folder that gets a folder per method, and in it one per category.")] = Path("build/export"),
     categories: Categories = None,
 ) -> None:
     """Write the published samples as PNG files in MVTec AD's layout."""
     from stage.release.export import export_mvtec
 
-    for category in chosen(categories, load_params().categories):
-        count = export_mvtec(DATA, category, output)
-        typer.echo(f"{count} samples of {category} in {output / category}")
+    params = load_params()
+    for category in chosen(categories, params.categories):
+        for method in params.methods:
+            count = export_mvtec(DATA, category, method, output / method)
+            typer.echo(f"{count} samples of {category} by {method} in {output / method / category}")

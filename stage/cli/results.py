@@ -51,5 +51,6 @@ def contact_sheet(
     from stage.report.overview import overview
 
     output.parent.mkdir(parents=True, exist_ok=True)
-    overview(DATA, load_params().categories, count).save(output)
+    params = load_params()
+    overview(DATA, params.categories, params.methods, count).save(output)
     typer.echo(f"The first {count} accepted samples of every defect type in {output}")

@@ -13,8 +13,8 @@ from stage.datasets.rules import GOOD
 from stage.release.reader import PIXELS, read_manifest, sample_rows
 
 
-def export_mvtec(data: Path, category: str, output: Path) -> int:
-    """Write `output`/<category>: prepared normal images under train/good, accepted samples under test and ground_truth.
+def export_mvtec(data: Path, category: str, method: str, output: Path) -> int:
+    """Write `output`/<category>, with the samples of one method: prepared normal images under train/good, accepted samples under test and ground_truth.
 
     Returns the number of samples. Refuses a folder that is there already with a ValueError; a kill leaves no half folder.
     """
@@ -22,7 +22,7 @@ def export_mvtec(data: Path, category: str, output: Path) -> int:
     if target.exists():
         raise Refusal(f"Expected to make the folder {target}, found it there already. Remove it, or choose another one with --output.")
     normal = pairs_of(data / "prepare" / category, "train", good=True).table["image"]
-    samples = data / "synthesize" / category
+    samples = data / "synthesize" / category / method
     manifest = read_manifest(samples)
     folders = {shard["defect"]: PurePosixPath("test", component(shard["defect"])) for shard in manifest["shards"]}
     partial = output / f".{category}.partial"

@@ -19,6 +19,7 @@ from stage.core.errors import CorruptFileError, Refusal
 from stage.datasets.pairs import decode_image
 from stage.release.reader import shard_paths
 from stage.report.sheets import Panel, Specimen, enlargement
+from stage.segmentation.arms import REAL_ONLY
 
 Row = dict[str, Any]
 Cell = dict[str, bytes]  # the struct<bytes, path> of a Parquet column
@@ -58,20 +59,20 @@ def image_counts(data: Path) -> list[Row]:
     return [{"category": category, "defect": defect, **counts} for category, types in summary.items() for defect, counts in types.items()]
 
 
-def outcomes(data: Path, category: str) -> list[SampleCounts]:
+def outcomes(data: Path, category: str, method: str) -> list[SampleCounts]:
     """Per defect type, in sorted order: how many samples were accepted, and why the others were not."""
-    rows = read_rows(shard_paths(data / "synthesize" / category), ["defect", "verdict", "reason", "contrast", "outside"])
+    rows = read_rows(shard_paths(data / "synthesize" / category / method), ["defect", "verdict", "reason", "contrast", "outside"])
     return [_outcome(defect, [row for row in rows if row["defect"] == defect]) for defect in sorted({row["defect"] for row in rows})]
 
 
-def synthetic_specimens(data: Path, category: str, defect: str, count: int, *, verdict: str = "accepted") -> list[Specimen]:
+def synthetic_specimens(data: Path, category: str, method: str, defect: str, count: int, *, verdict: str = "accepted") -> list[Specimen]:
     """The first `count` samples of a defect type by ordinal: background, mask, synthetic image, enlarged defect."""
     wanted = (pc.field("defect") == defect) & (pc.field("verdict") == verdict) & pc.field("image").is_valid()
-    keys = sorted(read_rows(shard_paths(data / "synthesize" / category), ["ordinal", "sample_id"], wanted), key=lambda row: row["ordinal"])[
-        :count
-    ]
+    keys = sorted(
+        read_rows(shard_paths(data / "synthesize" / category / method), ["ordinal", "sample_id"], wanted), key=lambda row: row["ordinal"]
+    )[:count]
     names = ["ordinal", "sample_id", "contrast", "reason", "background_sha256", "image", "mask"]
-    rows = read_rows(shard_paths(data / "synthesize" / category), names, _among("sample_id", [key["sample_id"] for key in keys]))
+    rows = read_rows(shard_paths(data / "synthesize" / category / method), names, _among("sample_id", [key["sample_id"] for key in keys]))
     backgrounds = originals(data, category, {row["background_sha256"] for row in rows})
     return [_synthetic(row, backgrounds.get(row["background_sha256"])) for row in sorted(rows, key=lambda row: row["ordinal"])]
 
@@ -89,13 +90,13 @@ def real_specimens(data: Path, category: str, defect: str, count: int) -> list[S
     return [_real(row) for row in rows]
 
 
-def predictions(data: Path, category: str, per_defect: int) -> dict[str, list[Specimen]]:
-    """Per defect type some test images: image, truth, and the defect probability that either arm predicts."""
+def predictions(data: Path, category: str, arm: str, per_defect: int) -> dict[str, list[Specimen]]:
+    """Per defect type some test images: image, truth, and the defect probability that the real third alone and an arm predict."""
     path = data / "segment" / category / "predictions.parquet"
-    columns = ["defect", "image_path", "image", "mask", "real_only", "real_and_synthetic"]
+    columns = ["defect", "image_path", "image", "mask", REAL_ONLY, arm]
     rows = read_rows([path], columns, pc.field("mask").is_valid()) if path.is_file() else []
     by_defect = {defect: [row for row in rows if row["defect"] == defect] for defect in {row["defect"] for row in rows}}
-    return {defect: [_prediction(row) for row in some[:per_defect]] for defect, some in by_defect.items()}
+    return {defect: [_prediction(row, arm) for row in some[:per_defect]] for defect, some in by_defect.items()}
 
 
 def catalog(data: Path, category: str) -> Path:
@@ -162,6 +163,6 @@ def _real(row: Row) -> Specimen:
     return Specimen(row["image_path"], (Panel("mask", mask), *enlargement("real", decode(row["image"]), mask)))
 
 
-def _prediction(row: Row) -> Specimen:
-    columns = {"image": "image", "mask": "truth", "real_only": "real only", "real_and_synthetic": "+ synthetic"}
+def _prediction(row: Row, arm: str) -> Specimen:
+    columns = {"image": "image", "mask": "truth", REAL_ONLY: "real only", arm: "+ synthetic"}
     return Specimen(row["image_path"], tuple(Panel(label, decode(row[column])) for column, label in columns.items()))

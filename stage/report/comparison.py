@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from stage.segmentation.arms import REAL_ONLY
+
 METRICS = {
     "iou": (
         "IoU",
@@ -36,9 +38,9 @@ class Score(NamedTuple):
         return None if self.real_only is None or self.both is None else self.both - self.real_only
 
 
-def scores(metrics: Mapping[str, Mapping[str, float | None]]) -> dict[str, Score]:
-    """The scores of one category from its metrics.json, by metric."""
-    arms = metrics["real_only"], metrics["real_and_synthetic"]
+def scores(metrics: Mapping[str, Mapping[str, float | None]], arm: str) -> dict[str, Score]:
+    """The scores of the real third alone and of an arm, from a category's metrics.json, by metric."""
+    arms = metrics[REAL_ONLY], metrics[arm]
     return {name: Score(*(_defined(arm.get(name)) for arm in arms)) for name in METRICS}
 
 

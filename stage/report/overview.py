@@ -10,12 +10,18 @@ from stage.report.artefacts import outcomes, synthetic_specimens
 from stage.report.sheets import contact_sheet, stacked
 
 
-def overview(data: Path, categories: Sequence[str], count: int) -> Image.Image:
+def overview(data: Path, categories: Sequence[str], methods: Sequence[str], count: int) -> Image.Image:
     """Background, mask, synthetic image and enlarged defect of the first `count` accepted samples of each defect type."""
-    types = [(category, outcome.defect) for category in categories for outcome in outcomes(data, category) if outcome.accepted]
+    types = [
+        (category, method, outcome.defect)
+        for category in categories
+        for method in methods
+        for outcome in outcomes(data, category, method)
+        if outcome.accepted
+    ]
     sheets = [
-        contact_sheet(synthetic_specimens(data, category, defect, count), title=f"{category}, {defect}", tile=128)
-        for category, defect in types
+        contact_sheet(synthetic_specimens(data, category, method, defect, count), title=f"{category}, {defect}, by {method}", tile=128)
+        for category, method, defect in types
     ]
     if not sheets:
         raise Refusal(f"Expected accepted samples under {data / 'synthesize'}, found none. Run `dvc repro` first.")

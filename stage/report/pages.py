@@ -14,6 +14,8 @@ from stage.datasets.rules import GOOD
 from stage.report import artefacts, comparison, provenance
 from stage.report.cards import Card, slug, write_cards
 from stage.report.charts import Curve, write_curves
+from stage.segmentation.arms import arm_name
+from stage.synthesis.method import METHODS
 
 PER_DEFECT = 3  # segmented test images shown of each defect type
 REJECTED = 4  # rejected samples shown of each defect type
@@ -34,9 +36,11 @@ class DefectView:
 
 @dataclass(frozen=True)
 class CategoryView:
-    """What the pages say about one category."""
+    """What the pages say about one category and the samples of one method."""
 
     name: str
+    category: str
+    method: str
     page: str
     tested: int
     scores: dict[str, comparison.Score]
@@ -60,7 +64,8 @@ def write_report(data: Path, output: Path, params: Params) -> None:
 
 def _write_pages(data: Path, root: Path, params: Params) -> None:
     summary = artefacts.image_counts(data)
-    categories = [_category(data, root, name, summary, params.evaluate.gallery) for name in params.categories]
+    gallery = params.evaluate.gallery
+    categories = [_category(data, root, name, method, summary, gallery) for name in params.categories for method in params.methods]
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters.update(percent=comparison.percent, points=comparison.points)
     shared = {"params": params, "categories": categories, "metrics": comparison.METRICS}
@@ -68,8 +73,10 @@ def _write_pages(data: Path, root: Path, params: Params) -> None:
         "summary": summary,
         "set_aside": artefacts.read_csv(data / "prepare" / "set_aside.csv"),
         "listed": LISTED,
-        "average": comparison.macro_average([category.scores for category in categories]),
-        "verdict": comparison.verdict([category.scores["iou"].difference for category in categories]),
+        "averages": {method: comparison.macro_average(_scores_of(categories, method)) for method in params.methods},
+        "verdicts": {
+            method: comparison.verdict([scores["iou"].difference for scores in _scores_of(categories, method)]) for method in params.methods
+        },
         "scatter": comparison.SEED_SCATTER,
     }
     _render(environment, "index", root / "index.html", shared | overview)
@@ -80,33 +87,47 @@ def _write_pages(data: Path, root: Path, params: Params) -> None:
     _render(environment, "made", root / "made.html", shared | made)
 
 
-def _category(data: Path, root: Path, name: str, summary: list[dict[str, Any]], gallery: int) -> CategoryView:
-    folder = Path("pictures") / slug(name)
+def _scores_of(categories: list[CategoryView], method: str) -> list[dict[str, comparison.Score]]:
+    return [category.scores for category in categories if category.method == method]
+
+
+def _category(data: Path, root: Path, name: str, method: str, summary: list[dict[str, Any]], gallery: int) -> CategoryView:
+    folder = Path("pictures") / f"{method}-{slug(name)}"
     (root / folder).mkdir(parents=True, exist_ok=True)
-    segmented = artefacts.predictions(data, name, PER_DEFECT)
+    segmented = artefacts.predictions(data, name, arm_name(method), PER_DEFECT)
     defects: list[DefectView] = []
-    for outcome in artefacts.outcomes(data, name):
+    for outcome in artefacts.outcomes(data, name, method):
         anchor = slug(outcome.defect)
         specimens = {
-            "synthetic": artefacts.synthetic_specimens(data, name, outcome.defect, gallery),
-            "rejected": artefacts.synthetic_specimens(data, name, outcome.defect, REJECTED, verdict="rejected"),
+            "synthetic": artefacts.synthetic_specimens(data, name, method, outcome.defect, gallery),
+            "rejected": artefacts.synthetic_specimens(data, name, method, outcome.defect, REJECTED, verdict="rejected"),
             "real": artefacts.real_specimens(data, name, outcome.defect, max(1, gallery // 2)),
             "segmented": segmented.get(outcome.defect, []),
         }
         cards = {kind: write_cards(some, root, folder / anchor / kind) for kind, some in specimens.items()}
         defects.append(DefectView(outcome=outcome, anchor=anchor, **cards))
     return CategoryView(
-        name=name,
-        page=f"category-{slug(name)}.html",
+        name=f"{name}, {method}",
+        category=name,
+        method=method,
+        page=f"category-{method}-{slug(name)}.html",
         tested=sum(row["test"] for row in summary if row["category"] == name and row["defect"] != GOOD),
-        scores=comparison.scores(artefacts.read_json(data / "segment" / name / "metrics.json")),
+        scores=comparison.scores(artefacts.read_json(data / "segment" / name / "metrics.json"), arm_name(method)),
         defects=defects,
         curves=[
-            *_curve(data / "train" / name / "curve.csv", root, f"{folder.name}/adapters", ["aware", "only"]),
+            *(
+                _curve(data / "train" / name / "curve.csv", root, f"{folder.name}/adapters", ["aware", "only"])
+                if _is_trained(method)
+                else []
+            ),
             *_curve(data / "segment" / name / "curve.csv", root, f"{folder.name}/segmenter", ["loss"]),
         ],
-        manifest=artefacts.read_json(data / "synthesize" / name / "manifest.json"),
+        manifest=artefacts.read_json(data / "synthesize" / name / method / "manifest.json"),
     )
+
+
+def _is_trained(method: str) -> bool:
+    return METHODS[method].needs_checkpoint
 
 
 def _curve(source: Path, root: Path, name: str, columns: list[str]) -> list[tuple[str, str]]:

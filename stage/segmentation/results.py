@@ -14,14 +14,16 @@ from stage.core.errors import Refusal
 SHOWN = ("iou", "acc", "auroc", "pro", "f1", "ap")
 
 
-def gather_metrics(data: Path, categories: Sequence[str]) -> dict[str, Any]:
-    """Per category and on average, where it is defined: every metric of both arms, and the digest of the samples that one of them was trained on."""
+def gather_metrics(data: Path, categories: Sequence[str], methods: Sequence[str]) -> dict[str, Any]:
+    """Per category and on average, where it is defined: every metric of every arm; and the digests of the samples by method."""
     scores = {category: _read(data / "segment" / category / "metrics.json") for category in categories}
-    samples = {category: _read(data / "synthesize" / category / "manifest.json") for category in categories}
-    counts = {
-        category: {key: manifest[key] for key in ("count", "accepted", "rejected", "digest")} for category, manifest in samples.items()
-    }
-    return {"average": _average(list(scores.values())), "categories": scores, "samples": counts}
+    samples = {category: {method: _counts(data / "synthesize" / category / method) for method in methods} for category in categories}
+    return {"average": _average(list(scores.values())), "categories": scores, "samples": samples}
+
+
+def _counts(samples: Path) -> dict[str, Any]:
+    manifest = _read(samples / "manifest.json")
+    return {key: manifest[key] for key in ("count", "accepted", "rejected", "digest")}
 
 
 def _average(scores: Sequence[dict[str, dict[str, float | None]]]) -> dict[str, dict[str, float | None]]:

@@ -71,3 +71,8 @@ METHODS = {
     "stage": Method("stage.synthesis.methods.stage", needs_checkpoint=True, parameters=("method", "base")),
     "paste": Method("stage.synthesis.methods.paste", needs_checkpoint=False, parameters=("paste",)),
 }
+
+
+def needs_base(methods: Sequence[str]) -> bool:
+    """Whether a base must be had and trained for any of these methods."""
+    return any(METHODS[method].needs_checkpoint for method in methods)

@@ -159,11 +159,14 @@ def placed(row: PlanRow, source: Source) -> Pair:
 
 
 def colour_matched(defect: Pair, background: Pixels, ring: int) -> Pixels:
-    """`defect.image` moved by the mean difference of the two photographs in the ring of `ring` px just outside the mask."""
+    """`defect.image` moved by the median difference of the two photographs in the ring of `ring` px just outside the mask.
+
+    The median, because an edge of the part that lies a pixel off differs by more than any light does.
+    """
     around = (dilated(defect.mask, ring) > 0) & (defect.mask == 0)
     if not around.any():
         return defect.image
-    difference = background[around].astype(np.float64).mean(0) - defect.image[around].astype(np.float64).mean(0)
+    difference = np.median(background[around].astype(np.float64) - defect.image[around], axis=0)
     return np.clip(np.rint(defect.image + difference), 0, 255).astype(np.uint8)
 
 

@@ -25,7 +25,7 @@ from stage.model.examples import Examples
 from stage.model.generator import Generator
 from stage.model.pretraining import small_base
 from stage.model.schedule import branch_of
-from stage.synthesis.methods.stage import Renderer, RowNoise
+from stage.synthesis.methods.stage import StageRenderer, RowNoise
 
 # CompVis/ldm-text2im-large-256, unet/config.json: 0.87 billion parameters.
 LDM_UNET: dict[str, Any] = {
@@ -54,7 +54,7 @@ class Seeded:
 class Work:
     """One batch that a renderer is to sample: backgrounds (B, C, h, w), masks (B, 1, h, w)."""
 
-    renderer: Renderer
+    renderer: StageRenderer
     x_back: Tensor
     mask: Tensor
 
@@ -99,11 +99,11 @@ def work(generator: Generator, params: Params, *, side: int, device: str = "cpu"
     return Work(renderer, torch.randn(batch, channels, side, side, generator=random).to(device), mask.to(device))
 
 
-def renderer_of(generator: Generator, params: Params, device: str) -> Renderer:
+def renderer_of(generator: Generator, params: Params, device: str) -> StageRenderer:
     """The product's renderer of an untrained network; latents are held to [-3, 3]."""
     bound = torch.full((generator.base.channels, 1, 1), 3.0)
     checkpoint = Checkpoint(generator, (-bound, bound), digest="")
-    return Renderer(checkpoint, params.method, params.synthesize, params.base.prompts, params.base.image_size, device)
+    return StageRenderer(checkpoint, params.method, params.synthesize, params.base.prompts, params.base.image_size, device)
 
 
 def ldm_work(params: Params, unet: UNet2DConditionModel, device: str) -> Work:

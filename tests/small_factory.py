@@ -1,6 +1,6 @@
 """A category drawn, prepared and given an untrained checkpoint in about a second: what the tests of the samples start from."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from stage.core.params import Params, Prompts, Synthesize, load_params
 from stage.datasets.catalog import prepare
 from stage.datasets.examples import defect_images
 from stage.jobs.job import Job, load_job
-from stage.jobs.planning import make_job
+from stage.jobs.planning import make_job, rounds
 from stage.jobs.store import BatchStore
 from stage.model.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from stage.model.generator import Generator
@@ -23,9 +23,11 @@ from stage.model.latents import CachedLatents
 from stage.release.publication import publish_jobs
 from stage.release.shards import write_manifest, write_shards
 from stage.synthesis.batch import write_batch
-from stage.synthesis.methods.stage import Renderer
-from stage.synthesis.plan import padded_plan
-from stage.synthesis.rows import Origin, PlanRow
+from stage.synthesis.method import METHODS
+from stage.synthesis.methods.stage import StageRenderer
+from stage.synthesis.plan import defects_of, first_round
+from stage.synthesis.recipe import Recipe, recipe_of
+from stage.synthesis.rows import Identity, Origin, PlanRow
 from stage.synthesis.schema import SCHEMA
 from stage.synthesis.source import Source, read_source
 
@@ -41,28 +43,43 @@ class Factory(NamedTuple):
     def catalog(self) -> Path:
         return self.data / "prepare" / CATEGORY / "catalog.parquet"
 
-    def renderer(self, **changes: object) -> Renderer:
+    def renderer(self, **changes: object) -> StageRenderer:
         """Of the factory's parameters, some of `synthesize` changed."""
         settings = self.params.synthesize.model_copy(update=changes)
-        return Renderer(self.checkpoint, self.params.method, settings, self.params.base.prompts, self.params.base.image_size, "cpu")
+        return StageRenderer(self.checkpoint, self.params.method, settings, self.params.base.prompts, self.params.base.image_size, "cpu")
 
     def source(self) -> Source:
         return read_source(self.catalog.parent)
 
-    def job(self, spool: Path, params: Params | None = None, **changes: object) -> Job:
-        """The job of the factory's parameters, or of these, some of `synthesize` changed."""
+    def recipe(self, method: str = "stage", params: Params | None = None, **changes: object) -> Recipe:
+        """Of the factory's parameters, or of these, some of `synthesize` changed."""
         chosen = params or self.params
         chosen = chosen.model_copy(update={"synthesize": chosen.synthesize.model_copy(update=changes)})
-        base, checkpoint = self.data / "pretrain" / "base", self.data / "train" / CATEGORY
-        folder = make_job(CATEGORY, catalog=self.catalog.parent, base=base, checkpoint=checkpoint, params=chosen, spool=BatchStore(spool))
-        return load_job(folder)
+        is_trained = METHODS[method].needs_checkpoint
+        base, checkpoint = (self.data / "pretrain" / "base", self.data / "train" / CATEGORY) if is_trained else (None, None)
+        return recipe_of(method, CATEGORY, chosen, catalog=self.catalog.parent, base=base, checkpoint=checkpoint)
+
+    def job(
+        self, spool: Path, params: Params | None = None, *, method: str = "stage", rejected: Sequence[Identity] = (), **changes: object
+    ) -> Job:
+        """The job of that recipe: of the first round, or of the one that tries again what was rejected."""
+        return load_job(make_job(self.recipe(method, params, **changes), BatchStore(spool), rejected))
+
+    def fill_rounds(self, first: Job) -> list[Job]:
+        """Every round of a job rendered."""
+        jobs = list[Job]()
+        for folder in rounds(first.folder):
+            jobs.append(load_job(folder))
+            self.fill(jobs[-1])
+        return jobs
 
     def fill(self, job: Job, numbers: Iterable[int] | None = None) -> list[int]:
         """Render what is left of a job's batches, or those of these numbers, in that order; returns which."""
         keys = {batch.number: batch.key for batch in job.batches()}
         chosen = [batch.number for batch in job.unfinished()] if numbers is None else list(numbers)
         settings, source = job.recipe.synthesize, self.source()
-        renderer = self.renderer(**settings.model_dump()) if chosen else None
+        is_trained = METHODS[job.recipe.method].needs_checkpoint  # the factory's checkpoint is loaded already
+        renderer = self.renderer(**dict(settings)) if is_trained else METHODS[job.recipe.method].renderer(job.recipe, "cpu")
         for number in chosen:
             origin = job.origin(keys[number])
             write = partial(write_batch, renderer, job.rows(number), source, settings, origin=origin)
@@ -115,14 +132,19 @@ def make_plan(
     catalog: pd.DataFrame, params: Synthesize, templates: Prompts, *, source: Source, settings: str, root_seed: int
 ) -> list[PlanRow]:
     """The rows of a plan that are published."""
-    rows = padded_plan(catalog, params, templates, source=source, settings=settings, root_seed=root_seed)
-    return [row for row in rows if row.ordinal < params.count]
+    whole = load_params(Path(__file__).parents[1] / "params.yaml")
+    given = {"name": settings, "seed": root_seed, "synthesize": params, "base": whole.base.model_copy(update={"prompts": templates})}
+    category = str(catalog.category.iloc[0])
+    recipe = recipe_of("stage", category, whole.model_copy(update=given), catalog=Path(), base=None, checkpoint=None)
+    row = METHODS["stage"].planner(recipe, catalog, source)
+    batches = first_round("stage", category, defects_of(catalog), params)
+    return [row(one) for batch in batches for one in batch if one.ordinal < params.count]
 
 
 def plan_row(ordinal: int, **changes: object) -> PlanRow:
     """A row of nothing in particular."""
     row = PlanRow(
-        sample_id=f"part/crack/{ordinal:06d}",
+        sample_id=f"stage/part/crack/{ordinal:06d}/0",
         ordinal=ordinal,
         attempt=0,
         seed=2**62 + ordinal,
@@ -133,6 +155,8 @@ def plan_row(ordinal: int, **changes: object) -> PlanRow:
         prompt="part crack",
         background_path="part/train/good/000.png",
         background_sha256="b" * 64,
+        source_path="",
+        source_sha256="",
         mask_path="part/ground_truth/crack/000_mask.png",
         mask_sha256="a" * 64,
         mask_kind="augmented",
@@ -142,6 +166,7 @@ def plan_row(ordinal: int, **changes: object) -> PlanRow:
         mask_seed=0,
         mask_area=12,
         mask_digest="d" * 64,
+        choices="",
         foreground="threshold",
         licence="CC0-1.0",
     )

@@ -199,7 +199,7 @@ def test_a_mask_that_is_not_the_planned_one_is_refused() -> None:
     row, source = row_and_source(mask_kind="perlin", mask_seed=5)
     changed = PERLIN.model_copy(update={"threshold": 0.1})
 
-    with pytest.raises(ValueError, match=r"Expected the planned mask .* of part/crack/000000, found .* Run `dvc repro synthesize`"):
+    with pytest.raises(ValueError, match=r"Expected the planned mask .* of stage/part/crack/000000/0, found .* Run `dvc repro synthesize`"):
         sample_mask(row, source, changed)
 
 

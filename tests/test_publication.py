@@ -57,7 +57,7 @@ def test_what_is_published_is_right(factory: Factory, job: Job, tmp_path: Path) 
     manifest = publish_jobs([job.folder], tmp_path / "out")
 
     assert verify(tmp_path / "out") == []
-    assert sample_ids(tmp_path / "out") == [f"part/{defect}/{k:06d}" for defect in ("crack", "spot") for k in range(6)]
+    assert sample_ids(tmp_path / "out") == [f"stage/part/{defect}/{k:06d}/0" for defect in ("crack", "spot") for k in range(6)]
     assert (manifest["count"], manifest["tables"]["plan.parquet"]["rows"], manifest["tables"]["runs.parquet"]["rows"]) == (12, 12, 4)
 
 
@@ -90,7 +90,7 @@ def test_work_that_was_set_aside_is_named(factory: Factory, job: Job, tmp_path: 
     job.aside(1).parent.mkdir()
     job.aside(1).write_text(json.dumps({"reason": "its worker died 3 times"}))
 
-    with pytest.raises(IncompleteRunError, match=r"batch 1, part/crack/000004 to 000007 \(its worker died 3 times\)"):
+    with pytest.raises(IncompleteRunError, match=r"batch 1, stage/part/crack/000004/0 to 000007 \(its worker died 3 times\)"):
         publish_jobs([job.folder], tmp_path / "out")
 
 

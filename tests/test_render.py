@@ -20,7 +20,7 @@ from stage.model.masks import latent_mask
 from stage.model.schedule import CLEAN, Branch, Transition
 from stage.synthesis.batch import write_batch
 from stage.synthesis.blending import paste_back
-from stage.synthesis.methods.stage import Renderer, RowNoise, moves
+from stage.synthesis.methods.stage import StageRenderer, RowNoise, moves
 from stage.synthesis.placement import sample_mask
 from stage.synthesis.rows import PlanRow
 
@@ -132,12 +132,12 @@ def test_without_windows_a_sample_is_the_sampler_s_and_the_paste_s(factory: Fact
         assert sample.image.tobytes() == image.tobytes()
 
 
-def windowed(factory: Factory) -> Renderer:
+def windowed(factory: Factory) -> StageRenderer:
     """Every defect of up to 15 px on a window, enlarged."""
     crop = factory.params.method.crop.model_copy(update={"below": 16, "defect_share": 0.9, "smallest": 8})
     method = factory.params.method.model_copy(update={"crop": crop})
     params = factory.params
-    return Renderer(factory.checkpoint, method, params.synthesize, params.base.prompts, params.base.image_size, "cpu")
+    return StageRenderer(factory.checkpoint, method, params.synthesize, params.base.prompts, params.base.image_size, "cpu")
 
 
 def test_windows_keep_a_sample_s_promises(factory: Factory, rows: list[PlanRow]) -> None:
@@ -159,7 +159,7 @@ def test_another_precision_gives_nearly_the_same_sample(factory: Factory, rows: 
     params = factory.params
     fresh = load_checkpoint(factory.data / "pretrain" / "base", factory.data / "train" / "part")
     settings = params.synthesize.model_copy(update={"precision": "bfloat16"})
-    renderer = Renderer(fresh, params.method, settings, params.base.prompts, params.base.image_size, "cpu")
+    renderer = StageRenderer(fresh, params.method, settings, params.base.prompts, params.base.image_size, "cpu")
     source = factory.source()
 
     for half, exact in zip(renderer.render(rows[:4], source), render(factory, rows[:4]), strict=True):
@@ -273,7 +273,7 @@ def test_a_batch_says_what_the_grid_could_not_hold(factory: Factory, rows: list[
     """A photograph would be published under a mask of a defect that the network never heard of: one pixel, on the released code's grid."""
     params = factory.params
     method = params.method.model_copy(update={"mask_reduction": "released"})
-    renderer = Renderer(factory.checkpoint, method, params.synthesize, params.base.prompts, params.base.image_size, "cpu")
+    renderer = StageRenderer(factory.checkpoint, method, params.synthesize, params.base.prompts, params.base.image_size, "cpu")
     source, mask = factory.source(), np.zeros((16, 16), np.uint8)
     mask[8, 8] = 1
     spot = source._replace(masks={"spot": Pair(np.zeros((16, 16, 3), np.uint8), mask)})

@@ -94,7 +94,7 @@ def test_duckdb_and_pandas_read_the_columns(tmp_path: Path) -> None:
     frame = pd.read_parquet(shards_of(folder)[0], columns=["sample_id", "contrast"])
 
     assert duckdb.sql(query).fetchall() == [("accepted", 8, 20.25, 2**62 + 10), ("rejected", 4, 3.5, 2**62 + 11)]
-    assert frame.sample_id.tolist() == [f"part/crack/{k:06d}" for k in range(5)]
+    assert frame.sample_id.tolist() == [f"stage/part/crack/{k:06d}/0" for k in range(5)]
 
 
 def test_a_picture_says_that_it_is_synthetic_and_which_sample_it_is() -> None:
@@ -103,7 +103,7 @@ def test_a_picture_says_that_it_is_synthetic_and_which_sample_it_is() -> None:
 
     for name in ("image", "mask"):
         with Image.open(io.BytesIO(row[name]["bytes"])) as opened:
-            assert opened.info == {"Synthetic": "true", "Sample": "part/crack/000004"}
+            assert opened.info == {"Synthetic": "true", "Sample": "stage/part/crack/000004/0"}
 
 
 @pytest.mark.parametrize(("features", "section"), [(FEATURES, "### A shard's columns"), (CATALOG_FEATURES, "## The catalog")])

@@ -218,15 +218,15 @@ def test_a_wrong_picture_is_found_under_digests_that_hold(folder: Path, column: 
     rewrite(folder, lambda rows: damage(rows[1][column]))
 
     [(where, told)] = found(folder)
-    assert where == f"shards/{first_shard(folder).name}, sample part/crack/000001"
+    assert where == f"shards/{first_shard(folder).name}, sample stage/part/crack/000001/0"
     assert told.startswith(what.format(column))
 
 
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ({"sample_id": "part/crack/000009"}, ["expected the id part/crack/000001"]),
-        ({"seed": 5}, ["expected the next row of plan.parquet, part/crack/000001, found another value of seed"]),
+        ({"sample_id": "stage/part/crack/000009/0"}, ["expected the id stage/part/crack/000001/0"]),
+        ({"seed": 5}, ["expected the next row of plan.parquet, stage/part/crack/000001/0, found another value of seed"]),
         ({"background_sha256": "e" * 64}, ["expected a background among the training images"]),
         ({"mask_sha256": "e" * 64}, ["expected a mask of the generator's third"]),
         ({"checkpoint": "e" * 64}, ["expected its checkpoint and base in checkpoints.parquet"]),

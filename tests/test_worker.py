@@ -181,7 +181,7 @@ def test_what_kills_its_workers_is_set_aside_and_the_rest_is_made(job: Job, begi
 
     assert made(job) == ALL - {0}
     assert set(job.set_aside()) == {0}
-    with pytest.raises(IncompleteRunError, match=r"found 1 missing .*: batch 0, part/crack/000000 to 000003 \(3 tries failed: .* died\)"):
+    with pytest.raises(IncompleteRunError, match=r"found 1 missing .*: batch 0, stage/part/crack/000000/0 to 000003 \(3 tries failed: .* died\)"):
         check_complete(job)
 
 

@@ -90,7 +90,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     settings = made.params.synthesize.model_copy(update={"count": 12})
     params = made.params.model_copy(update={"synthesize": settings, "execution": EXECUTION})
     monkeypatch.chdir(tmp_path)
-    make_job("part", catalog=made.catalog, base=made.base, checkpoint=made.checkpoint, params=params, spool=BatchStore())
+    make_job("part", catalog=made.catalog, base=made.base, checkpoint=made.checkpoint, params=params, store=BatchStore())
     Path("params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
     Path("probe.py").write_text(PROBE)
     return tmp_path

@@ -32,6 +32,7 @@ SMALLEST: Scale = {
     "train": {"adapter_widths": (8,)},
     "synthesize": {
         "count": 6,
+        "attempts": 1,  # one job; another round would be more of the same
         "batch": 4,
         "shard_rows": 5,
         "steps": 2,

@@ -5,6 +5,8 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import merge
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ CHECKPOINT_COLUMNS = pa.schema(
     [*((name, pa.string()) for name in ("digest", "kind", "category", "base", "facts")), ("sources", pa.list_(pa.string()))]
 )
 RUN_COLUMNS = pa.schema([(name, pa.string()) for name in ("batch_key", *Maker._fields)])
-AT_ONCE = 4096  # rows of `runs`
+AT_ONCE = 4096  # rows of `plan` and `runs`
 Described = dict[str, dict[str, Any]]
 
 
@@ -39,7 +41,7 @@ def write_tables(jobs: Sequence[Job], folder: Path) -> Described:
     written = {
         SOURCES: _write([sources(catalog)], SOURCE_COLUMNS, folder / SOURCES),
         CHECKPOINTS: _write([checkpoints(job, catalog)], CHECKPOINT_COLUMNS, folder / CHECKPOINTS),
-        PLAN: _write((table for job in jobs for table in _plan(job)), PLAN_SCHEMA, folder / PLAN),
+        PLAN: _write(_plan(jobs), PLAN_SCHEMA, folder / PLAN),
         RUNS: _write((table for job in jobs for table in _runs(job)), RUN_COLUMNS, folder / RUNS),
     }
     return {name: {"rows": rows, "sha256": file_digest(folder / name)} for name, rows in written.items()}
@@ -87,11 +89,17 @@ def _source_rows(entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {**told, "path": entry["mask_path"], "sha256": entry["mask_sha256"], "kind": "mask", "role": role}
 
 
-def _plan(job: Job) -> Iterator[pa.Table]:
+def _plan(jobs: Sequence[Job]) -> Iterator[pa.Table]:
+    """The published rows of all rounds, in the order of the samples."""
+    rows = merge(*map(_planned, jobs), key=lambda row: (row["defect"], row["ordinal"], row["attempt"]))
+    while some := list(islice(rows, AT_ONCE)):
+        yield pa.Table.from_pylist(some, schema=PLAN_SCHEMA)
+
+
+def _planned(job: Job) -> Iterator[dict[str, Any]]:
     plan = pq.ParquetFile(job.folder / PLAN)
     for number in range(plan.num_row_groups):
-        table = plan.read_row_group(number)
-        yield table.filter(pc.field("ordinal") < job.recipe.synthesize.count)
+        yield from plan.read_row_group(number).filter(pc.field("ordinal") < job.recipe.synthesize.count).to_pylist()
 
 
 def _runs(job: Job) -> Iterator[pa.Table]:

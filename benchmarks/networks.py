@@ -25,7 +25,7 @@ from stage.model.examples import Examples
 from stage.model.generator import Generator
 from stage.model.pretraining import small_base
 from stage.model.schedule import branch_of
-from stage.synthesis.methods.stage import StageRenderer, RowNoise
+from stage.synthesis.methods.stage import RowNoise, StageRenderer
 
 # CompVis/ldm-text2im-large-256, unet/config.json: 0.87 billion parameters.
 LDM_UNET: dict[str, Any] = {

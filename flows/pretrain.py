@@ -8,11 +8,10 @@ from prefect.cache_policies import NO_CACHE
 from flows.runtime import run
 from stage.core.digests import file_digest
 from stage.core.durable import write_whole
-from stage.core.params import Params, load_params
+from stage.core.params import Params, load_params, needs_base
 from stage.core.work import Work, work_key
 from stage.datasets.examples import CATALOG
 from stage.model.base_source import TRAINED_HERE, locate, write_pointer
-from stage.synthesis.method import needs_base
 
 CATALOGS = Path("data/prepare")
 OUTPUT = Path("data/pretrain")

@@ -19,7 +19,7 @@ from stage.core.params import Params, load_params
 from stage.core.progress import check_stop
 from stage.core.work import Work, work_key
 from stage.datasets.examples import CATALOG, pairs_of
-from stage.release.reader import read_manifest, read_samples
+from stage.release.reader import accepted_ids, read_manifest, read_samples
 from stage.segmentation.arms import REAL_ONLY, Arm, arm_name, real_arm, with_samples
 
 CATALOGS = Path("data/prepare")
@@ -62,7 +62,7 @@ def arm_key(category: str, samples: Path | None, params: Params) -> str:
         seed=params.seed,
         segment=params.segment,
         catalog=file_digest(CATALOGS / category / CATALOG),
-        samples=read_manifest(samples)["digest"] if samples else None,
+        samples=[read_manifest(samples)["digest"], accepted_ids(samples)] if samples else None,
     )
 
 

@@ -9,12 +9,11 @@ from flows.runtime import run
 from stage.core.device import device, dtype_of
 from stage.core.digests import file_digest
 from stage.core.durable import write_whole
-from stage.core.params import Params, load_params
+from stage.core.params import Params, load_params, needs_base
 from stage.core.work import Work, work_key
 from stage.datasets.examples import CATALOG, defect_images
 from stage.model.base_parts import base_digest
 from stage.model.base_source import follow_pointer
-from stage.synthesis.method import needs_base
 
 CATALOGS = Path("data/prepare")
 BASE = Path("data/pretrain")

@@ -259,7 +259,7 @@ def publish_samples(data: Path, names: list[str]) -> None:
     """Four samples of fabric under every configuration, the fourth of them rejected."""
     write_table(catalog_rows("fabric", ["hole"]), FEATURES, data / "prepare" / "fabric" / "catalog.parquet")
     for name in names:
-        publish_rows(sample_rows("fabric", "hole"), 3, data / name)
+        publish_rows(sample_rows("fabric", "hole", "stage"), 3, data / name)
     write_specimens({name: data / name for name in names}, data / "ablate" / "fabric" / SPECIMENS)
 
 

@@ -21,8 +21,12 @@ from stage.jobs.job import load_job
 from stage.model.base_source import write_pointer
 from stage.release.publication import publish_jobs
 
-COUNTED = {"category": "part", "samples": 12, "batches": 4, "network_calls": 8}  # 2 types of 6 in batches of 4; 2 steps each
-OUTPUT = Path("data/synthesize/part")
+COUNTED = {  # 2 types of 6 in batches of 4; 2 steps each, or none
+    "stage": {"method": "stage", "category": "part", "samples": 12, "batches": 4, "network_calls": 8},
+    "paste": {"method": "paste", "category": "part", "samples": 12, "batches": 4, "network_calls": 0},
+}
+SAMPLES = Path("data/synthesize/part")  # a folder per method
+OUTPUT = SAMPLES / "stage"
 
 
 @pytest.fixture(scope="module")
@@ -53,36 +57,49 @@ def change(**values: object) -> None:
     Path("params.yaml").write_text(yaml.safe_dump(params))
 
 
-def planned(*options: str) -> dict[str, Any]:
-    (found,) = json.loads(run("plan", "--json", *options).stdout)
-    return found
+def planned(*options: str) -> dict[str, dict[str, Any]]:
+    """What is told of each method's job."""
+    found = json.loads(run("plan", "--json", *options).stdout)
+    assert len({one["category"] for one in found}) == 1
+    return {one["method"]: one for one in found}
 
 
-def made() -> Path:
-    """The folder of the job, with every batch made by `stage worker`."""
-    job = Path(planned("--no-measure")["job"])
-    assert run("worker", str(job)).exit_code == 0
-    return job
+def made() -> dict[str, Path]:
+    """The folder of each method's job, with every batch made by `stage worker`."""
+    jobs = {method: Path(one["job"]) for method, one in planned("--no-measure").items()}
+    assert [run("worker", str(job)).exit_code for job in jobs.values()] == [0, 0]
+    return jobs
+
+
+def published() -> None:
+    """All samples, made and published."""
+    for method, job in made().items():
+        publish_jobs([job], SAMPLES / method)
 
 
 def test_a_plan_is_a_folder_for_scripts_and_its_cost_for_people() -> None:
     """`job=$(stage plan)` would hold a sentence, or nobody would know what the night is going to cost."""
     result = run("plan")
 
-    (folder,) = Path(".spool/jobs").iterdir()
-    assert result.stdout == f"{folder}\n"
-    assert "12 samples of part to make, in 4 batches, 8 network calls, about 0.0 min with one worker here and 0.0" in result.stderr
-    assert "measure part: 2/2" in result.stderr
+    folders = result.stdout.splitlines()
+    assert {*folders} == {str(folder) for folder in Path(".spool/jobs").iterdir()}
+    assert len(folders) == 2
+    cost = "about 0.0 min with one worker here and 0.0"
+    assert f"12 samples of part to make by stage, in 4 batches, 8 network calls, {cost}" in result.stderr
+    assert f"12 samples of part to make by paste, in 4 batches, 0 network calls, {cost}" in result.stderr
+    assert result.stderr.count("measure part: 2/2") == 2
 
 
 def test_a_plan_for_machines_has_the_same_in_json() -> None:
     """A scheduler could not ask for the time and the disk that it takes."""
     found = planned()
 
-    assert {name: found[name] for name in COUNTED} == COUNTED
-    assert found["seconds"] > 0
-    assert 0 < found["bytes"] < found["free_bytes"]
-    assert {*found} == {*COUNTED, "job", "seconds", "bytes", "free_bytes"}
+    assert {*found} == {*COUNTED}
+    for method, counted in COUNTED.items():
+        assert {name: found[method][name] for name in counted} == counted
+        assert found[method]["seconds"] > 0
+        assert 0 < found[method]["bytes"] < found[method]["free_bytes"]
+        assert {*found[method]} == {*counted, "job", "seconds", "bytes", "free_bytes"}
 
 
 def test_a_plan_without_a_measurement_renders_nothing() -> None:
@@ -92,10 +109,14 @@ def test_a_plan_without_a_measurement_renders_nothing() -> None:
     found = planned("--no-measure")
     result = run("plan", "--no-measure")
 
-    assert {name: found[name] for name in COUNTED} == COUNTED
-    assert (found["seconds"], found["bytes"]) == (None, None)
-    assert (result.stdout, "measure" in result.stderr) == (f"{found['job']}\n", False)
-    assert result.stderr == "  12 samples of part to make, in 4 batches, 8 network calls\n"
+    for method, counted in COUNTED.items():
+        assert {name: found[method][name] for name in counted} == counted
+        assert (found[method]["seconds"], found[method]["bytes"]) == (None, None)
+    assert result.stdout.splitlines() == [one["job"] for one in found.values()]
+    assert result.stderr.splitlines() == [
+        "  12 samples of part to make by stage, in 4 batches, 8 network calls",
+        "  12 samples of part to make by paste, in 4 batches, 0 network calls",
+    ]
 
 
 def test_a_disk_that_holds_each_category_and_not_both_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,30 +125,32 @@ def test_a_disk_that_holds_each_category_and_not_both_is_refused(monkeypatch: py
         shutil.copytree(f"data/{verb}/part", f"data/{verb}/other")
     values = yaml.safe_load(Path("params.yaml").read_text())
     Path("params.yaml").write_text(yaml.safe_dump(values | {"categories": ["part", "other"]}))
-    size = planned("--category", "part")["bytes"]
+    size = sum(one["bytes"] for one in planned("--category", "part").values())
     usage = shutil.disk_usage(".")._replace(free=size * 3 // 2)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
 
     assert [run("plan", "--category", name).exit_code for name in ("part", "other")] == [0, 0]
     assert refused("plan").startswith("Expected 0.00 GB free on the disk of .spool/jobs/part-")
-    assert "for 24 samples of part, other in the spool" in refused("plan", "--json")
-    assert planned("--category", "part", "--category", "part")["free_bytes"] == usage.free
+    assert "for 48 samples of part, other in the spool" in refused("plan", "--json")
+    again = planned("--category", "part", "--category", "part")
+    assert [one["free_bytes"] for one in again.values()] == [usage.free] * 2
 
 
 def test_a_worker_makes_what_was_planned_and_then_nothing_is_left() -> None:
     """`stage plan` would promise another run than the one that follows."""
-    job = made()
+    jobs = made()
 
-    assert load_job(job).unfinished() == []
-    assert publish_jobs([job], OUTPUT)["count"] == COUNTED["samples"]
+    for method, job in jobs.items():
+        assert load_job(job).unfinished() == []
+        assert publish_jobs([job], SAMPLES / method)["count"] == COUNTED[method]["samples"]
     found = planned()
-    assert {found[name] for name in ("samples", "batches", "network_calls", "seconds", "bytes")} == {0}
+    assert {one[name] for one in found.values() for name in ("samples", "batches", "network_calls", "seconds", "bytes")} == {0}
 
 
 @pytest.mark.parametrize(("spoil", "message"), [("params.yaml", "found 1 problem(s)"), ("job.json", "found none")])
 def test_a_worker_that_cannot_begin_says_so_with_the_status_for_it(spoil: str, message: str) -> None:
     """A typing error would look like a crash, and the scheduler would start the worker again for ever."""
-    job = Path(planned("--no-measure")["job"])
+    job = Path(planned("--no-measure")["stage"]["job"])
     change(count="many") if spoil == "params.yaml" else (job / spoil).unlink()
 
     worker = [sys.executable, "-m", "stage.cli", "worker", str(job)]
@@ -140,7 +163,7 @@ def test_a_worker_that_cannot_begin_says_so_with_the_status_for_it(spoil: str, m
 
 def test_what_is_published_is_verified() -> None:
     """A damaged data set would be trained on, or a whole one be made again."""
-    publish_jobs([made()], OUTPUT)
+    published()
     assert run("verify").stdout == "Everything is as it was published.\n"
     assert run("verify", "--json").stdout == "[]\n"
 
@@ -155,7 +178,7 @@ def test_what_is_published_is_verified() -> None:
 
 def test_a_data_set_from_elsewhere_is_verified(tmp_path: Path) -> None:
     """Whoever receives one would need the project's layout around it to check it."""
-    publish_jobs([made()], OUTPUT)
+    published()
     shutil.copytree(OUTPUT, tmp_path / "received")
     (tmp_path / "received" / "stranger").touch()
     Path("params.yaml").unlink()
@@ -169,16 +192,16 @@ def test_problems_for_machines_are_json(capsys: pytest.CaptureFixture[str]) -> N
     message = refused("verify", "--json")
     told = capsys.readouterr()
 
-    (problem,) = json.loads(told.out)
-    assert {*problem} == {"folder", "where", "what"}
-    assert (problem["folder"], problem["where"]) == (str(OUTPUT), "manifest.json")
-    assert "found 1 problem(s)" in message
-    assert "verify: 1/1" in told.err
+    problems = json.loads(told.out)
+    assert all({*problem} == {"folder", "where", "what"} for problem in problems)
+    assert [(one["folder"], one["where"]) for one in problems] == [(str(SAMPLES / method), "manifest.json") for method in COUNTED]
+    assert "found 2 problem(s)" in message
+    assert "verify: 2/2" in told.err
 
 
 def test_garbage_is_told_by_reason_and_then_removed() -> None:
     """One would read ten thousand lines, or not know what goes."""
-    job = made()
+    jobs = made()
     change(count=3)
 
     told, listed = run("gc", "--dry-run").stdout.splitlines(), json.loads(run("gc", "--dry-run", "--json").stdout)
@@ -188,8 +211,8 @@ def test_garbage_is_told_by_reason_and_then_removed() -> None:
         "batches of no job that is kept",
         "would go.",
     ]
-    assert [line.split()[0] for line in told[:2]] == ["1", "4"]
-    assert {item["path"] for item in listed} == {str(job), *(str(path) for path in Path(".spool/batches").glob("*/*.parquet"))}
+    assert [line.split()[0] for line in told[:2]] == ["2", "8"]
+    assert {item["path"] for item in listed} == {*map(str, jobs.values()), *(str(path) for path in Path(".spool/batches").glob("*/*.parquet"))}
     assert {*listed[0]} == {"path", "size", "why", "detail"}
     assert sum(item["size"] for item in listed) == sum(path.stat().st_size for path in Path(".spool").rglob("*") if path.is_file())
     assert run("gc").stdout.splitlines()[-1].endswith(" MB are gone.")

@@ -113,7 +113,13 @@ def test_what_a_renderer_is_built_on() -> None:
     """A function that makes pixels would be forgotten, or one that has nothing to do with them count."""
     modules = {one.module for one in reachable(*STAGE)}
 
-    assert {"stage.model.diffusion", "stage.model.schedule", "stage.model.codec", "stage.model.checkpoints", "stage.synthesis.quality"} <= modules
+    assert {
+        "stage.model.diffusion",
+        "stage.model.schedule",
+        "stage.model.codec",
+        "stage.model.checkpoints",
+        "stage.synthesis.quality",
+    } <= modules
     assert not {one for one in modules if one.startswith(("stage.jobs", "stage.release", "stage.report", "stage.core.params"))}
     assert not {one for one in {one.module for one in reachable(*PASTE)} if one.startswith("stage.model")}
 

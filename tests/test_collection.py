@@ -13,10 +13,10 @@ import pytest
 from small_factory import Factory, build
 from source_tree import ROOT
 
-from stage.ablation.configurations import CONFIGURATIONS, load_configurations
+from stage.ablation.configurations import CONFIGURATIONS, load_configurations, wanted_today
 from stage.core.params import Params, load_params
 from stage.jobs.claims import Owner, take
-from stage.jobs.gc import CHANGED, LEFT_BEHIND, ORPHANED, UNPLANNED, Garbage, remove_garbage, sums, wanted_today
+from stage.jobs.gc import CHANGED, LEFT_BEHIND, ORPHANED, UNPLANNED, Garbage, remove_garbage, sums
 from stage.jobs.heartbeat import present
 from stage.jobs.job import Job
 from stage.jobs.store import BatchStore

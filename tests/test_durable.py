@@ -30,14 +30,14 @@ def test_sealed_facts_come_back(tmp_path: Path) -> None:
     assert {key: value for key, value in sealed.items() if key != "seal"} == FACTS
 
 
-def test_every_flipped_bit_breaks_the_seal(tmp_path: Path) -> None:
+def test_a_flipped_bit_breaks_the_seal_wherever_it_is(tmp_path: Path) -> None:
     """A disk that loses a bit could change who made a batch, or how many samples there are."""
     path = tmp_path / "facts.json"
     write_sealed(FACTS, path)
     content = path.read_bytes()
-    for bit in range(8 * len(content)):
-        path.write_bytes(flipped(content, bit))
-        with pytest.raises(ValueError):  # noqa: PT011  # whatever it says: of 1,600 damages some are no JSON, some no UTF-8
+    for place in range(len(content)):
+        path.write_bytes(flipped(content, 8 * place + place % 8))
+        with pytest.raises(ValueError):  # noqa: PT011  # whatever it says: of 200 damages some are no JSON, some no UTF-8
             read_sealed(path)
 
 

@@ -45,7 +45,7 @@ def publish_samples(data: Path, defects: list[str]) -> None:
             sample = Pair(random.integers(0, 256, (16, 16, 3), dtype=np.uint8), mask)
             verdict = Verdict(1, 0, 1, 0, "rejected", "faint") if ordinal == 2 else Verdict(50, 0, 1, 1, "accepted", "")
             rows.append(sample_row(plan_row(ordinal, defect=defect, sample_id=f"{defect}-{ordinal}"), sample, verdict, origin()))
-    publish_rows(rows, 100, data / "synthesize" / CATEGORY)
+    publish_rows(rows, 100, data / "synthesize" / CATEGORY / "stage")
 
 
 def files(folder: Path) -> set[str]:
@@ -56,7 +56,7 @@ def test_the_layout_is_mvtec_ad_s(data: Path, tmp_path: Path) -> None:
     """No training script would find the images and the masks that belong to them."""
     publish_samples(data, ["crack", "rißig"])
 
-    count = export_mvtec(data, CATEGORY, tmp_path / "export")
+    count = export_mvtec(data, CATEGORY, "stage", tmp_path / "export")
 
     assert count == 8
     numbers = [f"{k:06d}" for k in range(4)]
@@ -72,14 +72,14 @@ def test_the_layout_is_mvtec_ad_s(data: Path, tmp_path: Path) -> None:
 def test_our_own_reader_reads_it_back(factory: Factory, data: Path, tmp_path: Path) -> None:
     """Exported samples would not be those that were published, or masks would lie beside other images."""
     publish_samples(data, ["crack", "spot"])
-    export_mvtec(data, CATEGORY, tmp_path / "export")
+    export_mvtec(data, CATEGORY, "stage", tmp_path / "export")
 
     assert detect_layout(tmp_path / "export") == ("mvtec", [CATEGORY])
     summary = prepare(factory.params.prepare, [CATEGORY], tmp_path / "export", tmp_path / "again")
 
     assert dict(zip(summary.defect, summary.accepted, strict=True)) == {"crack": 4, "good": 5, "spot": 4}
     assert summary.set_aside.sum() == 0
-    published = read_samples(data / "synthesize" / CATEGORY, accepted_only=True)
+    published = read_samples(data / "synthesize" / CATEGORY / "stage", accepted_only=True)
     again = [*pairs_of(tmp_path / "again" / CATEGORY, "train", good=False), *pairs_of(tmp_path / "again" / CATEGORY, "test", good=False)]
     assert sorted(each.image.tobytes() + each.mask.tobytes() for each in published) == sorted(
         each.image.tobytes() + each.mask.tobytes() for each in again
@@ -89,7 +89,7 @@ def test_our_own_reader_reads_it_back(factory: Factory, data: Path, tmp_path: Pa
 def test_normal_images_are_the_prepared_training_images(data: Path, tmp_path: Path) -> None:
     """A detector trained on the export would be shown images of the test."""
     publish_samples(data, ["crack"])
-    export_mvtec(data, CATEGORY, tmp_path / "export")
+    export_mvtec(data, CATEGORY, "stage", tmp_path / "export")
 
     exported = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "export" / CATEGORY / "train" / "good").iterdir())]
     prepared = [pair.image for pair in pairs_of(data / "prepare" / CATEGORY, "train", good=True)]
@@ -101,7 +101,7 @@ def test_normal_images_are_the_prepared_training_images(data: Path, tmp_path: Pa
 def test_an_exported_picture_says_that_it_is_synthetic(data: Path, tmp_path: Path) -> None:
     """Once it is a loose file, it would pass for a photograph."""
     publish_samples(data, ["crack"])
-    export_mvtec(data, CATEGORY, tmp_path)
+    export_mvtec(data, CATEGORY, "stage", tmp_path)
 
     with Image.open(tmp_path / CATEGORY / "test" / "crack" / "000002.png") as sample:
         assert sample.info == {"Synthetic": "true", "Sample": "crack-3"}  # the third of five was rejected
@@ -116,7 +116,7 @@ def test_a_defect_name_that_could_leave_its_folder_is_refused(data: Path, tmp_pa
     before = files(tmp_path)
 
     with pytest.raises(ValueError, match=r"Expected a defect type that can name a folder, found .* Rename it"):
-        export_mvtec(data, CATEGORY, tmp_path / "export")
+        export_mvtec(data, CATEGORY, "stage", tmp_path / "export")
 
     assert not (tmp_path / "export" / CATEGORY).exists()
     assert all(f"/.{CATEGORY}.partial/train/good/" in f"/{path}" for path in files(tmp_path) - before)
@@ -135,7 +135,7 @@ def test_a_folder_that_is_there_is_left_alone(data: Path, tmp_path: Path) -> Non
     (tmp_path / "export" / CATEGORY / "precious.txt").write_text("mine")
 
     with pytest.raises(ValueError, match=rf"{CATEGORY}, found it there already. Remove it, or choose another one with --output"):
-        export_mvtec(data, CATEGORY, tmp_path / "export")
+        export_mvtec(data, CATEGORY, "stage", tmp_path / "export")
 
     assert files(tmp_path / "export") == {f"{CATEGORY}/precious.txt"}
 
@@ -146,10 +146,10 @@ def test_a_kill_leaves_no_half_folder_and_the_next_export_is_whole(data: Path, t
     command = f"""
 import resource, signal
 from pathlib import Path
-from stage.export import export_mvtec
+from stage.release.export import export_mvtec
 signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 resource.setrlimit(resource.RLIMIT_FSIZE, ({_largest(data) - 1},) * 2)  # the first file over it kills the process
-export_mvtec(Path({str(data)!r}), {CATEGORY!r}, Path({str(tmp_path / "export")!r}))
+export_mvtec(Path({str(data)!r}), {CATEGORY!r}, "stage", Path({str(tmp_path / "export")!r}))
 """
     killed = subprocess.run([sys.executable, "-c", command], cwd=ROOT, capture_output=True, check=False)
 
@@ -157,17 +157,17 @@ export_mvtec(Path({str(data)!r}), {CATEGORY!r}, Path({str(tmp_path / "export")!r
     assert files(tmp_path / "export")
     assert not (tmp_path / "export" / CATEGORY).exists()
     (tmp_path / "export" / f".{CATEGORY}.partial" / "left over.png").touch()
-    assert export_mvtec(data, CATEGORY, tmp_path / "export") == 4
+    assert export_mvtec(data, CATEGORY, "stage", tmp_path / "export") == 4
     assert len(files(tmp_path / "export")) == 5 + 2 * 4
 
 
 def _largest(data: Path) -> int:
-    return max(len(row["image"]["bytes"]) for row in sample_rows(data / "synthesize" / CATEGORY, ["image"]))
+    return max(len(row["image"]["bytes"]) for row in sample_rows(data / "synthesize" / CATEGORY / "stage", ["image"]))
 
 
 def test_what_is_missing_is_named(data: Path, tmp_path: Path) -> None:
     """`stage export` before `dvc repro` would end in a traceback."""
     with pytest.raises(ValueError, match=r"manifest\.json.*dvc repro synthesize"):
-        export_mvtec(data, CATEGORY, tmp_path / "export")
+        export_mvtec(data, CATEGORY, "stage", tmp_path / "export")
     with pytest.raises(ValueError, match=rf"{CATALOG}, found none.*dvc repro"):
-        export_mvtec(data, "elsewhere", tmp_path / "export")
+        export_mvtec(data, "elsewhere", "stage", tmp_path / "export")

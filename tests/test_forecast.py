@@ -74,7 +74,7 @@ def test_a_measurement_keeps_nothing(factory: Factory, job: Job, tmp_path: Path)
 
 def test_the_disk_is_to_hold_all_categories_at_once() -> None:
     """The second category would find the disk full of the first."""
-    one = Forecast("bolt", Path("jobs/bolt-1"), 10, 3, 30, 60.0, 2_000_000_000, 5_000_000_000)
+    one = Forecast("stage", "bolt", Path("jobs/bolt-1"), 10, 3, 30, 60.0, 2_000_000_000, 5_000_000_000)
     two = one._replace(category="nut", bytes=3_000_000_000)
     check_disk([])
     check_disk([one, two])

@@ -134,7 +134,8 @@ def test_a_job_names_every_difference(own: Factory, spool: Path) -> None:
     """One would be corrected after the other, each after another wait."""
     job = own.job(spool)
     own.catalog.write_bytes(own.catalog.read_bytes() + b"\0")
-    (own.data / "pretrain" / "base" / "more").write_text("")
+    config = own.data / "pretrain" / "base" / "unet" / "config.json"
+    config.write_text(config.read_text() + "\n")
 
     with pytest.raises(ConfigError, match=r"found 2 changed: base: .*; catalog: .*"):
         job.check("cpu")

@@ -138,7 +138,7 @@ def test_an_image_whose_defect_has_no_cell_is_left_out_and_said(capsys: pytest.C
 
 def test_a_type_without_any_cell_is_refused() -> None:
     """A night's training would know nothing of the type that it is asked for."""
-    with pytest.raises(ConfigError, match=r"found none of spot with method.mask_reduction antialias\. Set it to max"):
+    with pytest.raises(ConfigError, match=r"found none of spot with method.mask_reduction released\. Set it to max"):
         CachedLatents.encode(
             small_base(), specks(), method().model_copy(update={"mask_reduction": "released"}), augment=False, image_size=SIZE
         )

@@ -46,7 +46,7 @@ def test_the_same_inputs_give_the_same_rows(factory: Factory, catalog: pd.DataFr
 def test_a_seed_is_the_digest_of_the_identity(factory: Factory, catalog: pd.DataFrame) -> None:
     """A seed that depended on a shard, a worker or the time could not be found again from a sample's name."""
     for row in plan(factory, catalog):
-        digest = hashlib.blake2b(f"7|part|{row.defect}|{row.ordinal}|0".encode(), digest_size=8).digest()
+        digest = hashlib.blake2b(f"7|stage|part|{row.defect}|{row.ordinal}|0".encode(), digest_size=8).digest()
         assert row.seed == int.from_bytes(digest, "big") // 2 < 2**63
 
 

@@ -51,13 +51,15 @@ def test_any_order_of_batches_gives_the_same_bytes(factory: Factory, tmp_path: P
     assert len(published[0][0]) == 4 + 3
 
 
-def test_what_is_published_is_right(factory: Factory, job: Job, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["stage", "paste"])
+def test_what_is_published_is_right(factory: Factory, tmp_path: Path, method: str) -> None:
     """`stage verify` would find fault with every data set, or samples that nobody asked for would be among them."""
+    job = factory.job(tmp_path / "spool", method=method)
     factory.fill(job)
     manifest = publish_jobs([job.folder], tmp_path / "out")
 
     assert verify(tmp_path / "out") == []
-    assert sample_ids(tmp_path / "out") == [f"stage/part/{defect}/{k:06d}/0" for defect in ("crack", "spot") for k in range(6)]
+    assert sample_ids(tmp_path / "out") == [f"{method}/part/{defect}/{k:06d}/0" for defect in ("crack", "spot") for k in range(6)]
     assert (manifest["count"], manifest["tables"]["plan.parquet"]["rows"], manifest["tables"]["runs.parquet"]["rows"]) == (12, 12, 4)
 
 

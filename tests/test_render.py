@@ -20,7 +20,7 @@ from stage.model.masks import latent_mask
 from stage.model.schedule import CLEAN, Branch, Transition
 from stage.synthesis.batch import write_batch
 from stage.synthesis.blending import paste_back
-from stage.synthesis.methods.stage import StageRenderer, RowNoise, moves
+from stage.synthesis.methods.stage import RowNoise, StageRenderer, moves
 from stage.synthesis.placement import sample_mask
 from stage.synthesis.rows import PlanRow
 
@@ -39,8 +39,9 @@ def rows(factory: Factory) -> list[PlanRow]:
     return [row for row in plan if row.defect == "crack"]
 
 
-def render(factory: Factory, rows: list[PlanRow], **changes: object) -> list[Pair]:
-    return factory.renderer(**changes).render(rows, factory.source())
+def render(factory: Factory, rows: list[PlanRow], renderer: StageRenderer | None = None, **changes: object) -> list[Pair]:
+    """By this renderer, or one of the factory's parameters, some of `synthesize` changed."""
+    return [one.pair for one in (renderer or factory.renderer(**changes)).render(rows, factory.source())]
 
 
 def digests(samples: list[Pair]) -> list[str]:
@@ -128,7 +129,7 @@ def test_without_windows_a_sample_is_the_sampler_s_and_the_paste_s(factory: Fact
         made = tensor_to_pixels(base.decode(x_0))
     expected = [paste_back(*pixels, renderer.params.feather) for pixels in zip(made, backgrounds, masks, strict=True)]
 
-    for sample, image in zip(renderer.render(batch, source), expected, strict=True):
+    for sample, image in zip(render(factory, batch, renderer), expected, strict=True):
         assert sample.image.tobytes() == image.tobytes()
 
 
@@ -144,14 +145,17 @@ def test_windows_keep_a_sample_s_promises(factory: Factory, rows: list[PlanRow])
     """Enlarging would move pixels outside the mask, or make a sample depend on its neighbours; here each has a window of its own size."""
     renderer, source = windowed(factory), factory.source()
     full = renderer.render(rows[:4], source)
+    pairs = [one.pair for one in full]
 
-    assert digests(renderer.render([rows[0], rows[5], rows[6], rows[3]], source))[::3] == digests(full)[::3]
-    assert digests(full) != digests(factory.renderer().render(rows[:4], source))
-    for row, sample in zip(rows[:4], full, strict=True):
+    assert digests(render(factory, [rows[0], rows[5], rows[6], rows[3]], renderer))[::3] == digests(pairs)[::3]
+    assert digests(pairs) != digests(render(factory, rows[:4]))
+    for row, (sample, shown, reach) in zip(rows[:4], full, strict=True):
         changed = (sample.image != source.backgrounds[row.background_sha256].image).any(axis=-1)
         assert not changed[sample.mask == 0].any()
         assert changed[sample.mask == 1].any()
-        assert np.array_equal(renderer.held(sample.mask), sample.mask == 1)
+        assert shown is not None
+        assert np.array_equal(shown, sample.mask == 1)
+        assert reach == 0
 
 
 def test_another_precision_gives_nearly_the_same_sample(factory: Factory, rows: list[PlanRow]) -> None:
@@ -160,9 +164,8 @@ def test_another_precision_gives_nearly_the_same_sample(factory: Factory, rows: 
     fresh = load_checkpoint(factory.data / "pretrain" / "base", factory.data / "train" / "part")
     settings = params.synthesize.model_copy(update={"precision": "bfloat16"})
     renderer = StageRenderer(fresh, params.method, settings, params.base.prompts, params.base.image_size, "cpu")
-    source = factory.source()
 
-    for half, exact in zip(renderer.render(rows[:4], source), render(factory, rows[:4]), strict=True):
+    for half, exact in zip(render(factory, rows[:4], renderer), render(factory, rows[:4]), strict=True):
         difference = np.abs(half.image.astype(int) - exact.image)
         assert difference.max() > 0
         assert difference[half.mask == 1].mean() < 8
@@ -250,7 +253,7 @@ def test_a_written_batch_holds_rows_verdicts_and_pixels(factory: Factory, rows: 
     write_batch(renderer, rows[4:7], source, params, origin=origin(), file=tmp_path / "b.parquet")
 
     written = pq.read_table(tmp_path / "b.parquet").to_pylist()
-    for row, found, sample in zip(rows[4:7], written, renderer.render(rows[4:7], source), strict=True):
+    for row, found, sample in zip(rows[4:7], written, render(factory, rows[4:7], renderer), strict=True):
         assert {name: found[name] for name in PlanRow._fields} == row._asdict()
         assert np.array_equal(decode_image(found["image"]["bytes"]), sample.image)
         assert np.array_equal(decode_mask(found["mask"]["bytes"]), sample.mask)
@@ -292,5 +295,5 @@ def test_latents_that_are_not_finite_are_no_sample(factory: Factory, rows: list[
     assert low is not None
     renderer.rule = replace(renderer.rule, x_0_bounds=(low[0] * torch.nan, low[1] * torch.nan))
 
-    with pytest.raises(ValueError, match=r"finite latents, found nan or inf in the batch of part/.*synthesize.precision to float32"):
+    with pytest.raises(ValueError, match=r"finite latents, found nan or inf in the batch of stage/part/.*synthesize.precision to float32"):
         renderer.render(rows[:2], factory.source())

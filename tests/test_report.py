@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -13,7 +14,7 @@ from datasets import Features, Value
 from PIL import Image
 from small_factory import origin, publish_rows
 
-from stage.core.errors import CorruptFileError
+from stage.core.errors import CorruptFileError, Refusal
 from stage.core.params import Params, load_params
 from stage.datasets.pairs import Pair, image_cell, image_features, write_table
 from stage.datasets.rules import GOOD
@@ -23,13 +24,17 @@ from stage.report.charts import write_curves
 from stage.report.comparison import Score, macro_average, percent, points, scores, verdict
 from stage.report.pages import write_report
 from stage.report.sheets import Panel, Specimen, contact_sheet, defect_box, stacked
+from stage.synthesis.method import Rendered
 from stage.synthesis.quality import judge
-from stage.synthesis.rows import PlanRow
+from stage.synthesis.rows import Identity, PlanRow
 from stage.synthesis.schema import sample_row
 
 EDGE = 32
 REAL_ONLY = {"iou": 0.5, "acc": 0.625, "miou_with_background": 0.74, "auroc": 0.9, "pro": 0.8, "f1": 0.7, "ap": 0.6}
-BOTH = {"iou": 0.75, "acc": 0.875, "miou_with_background": 0.86, "auroc": 0.95, "pro": 0.9, "f1": 0.8, "ap": 0.7}
+WITH_STAGE = {"iou": 0.75, "acc": 0.875, "miou_with_background": 0.86, "auroc": 0.95, "pro": 0.9, "f1": 0.8, "ap": 0.7}
+WITH_PASTE = {"iou": 0.25, "acc": 0.5, "miou_with_background": 0.6, "auroc": 0.8, "pro": 0.7, "f1": 0.6, "ap": 0.5}
+ARMS = {"real_only": REAL_ONLY, "real_and_stage": WITH_STAGE, "real_and_paste": WITH_PASTE}
+COLOURS = {"stage": (220, 30, 30), "paste": (30, 220, 30)}  # of a method's defects
 HOSTILE = ["<script>alert(1)</script>", "../../x", '"><img src=x onerror=alert(1)>', "Riß ✓"]
 
 
@@ -39,11 +44,11 @@ def normal_image(number: int) -> np.ndarray:
     return np.broadcast_to(ramp, (EDGE, EDGE, 3)).astype(np.uint8)
 
 
-def defective_pair(number: int) -> tuple[np.ndarray, np.ndarray]:
-    """A ramp with a 4 px red square, and the square's mask."""
+def defective_pair(number: int, method: str = "stage") -> tuple[np.ndarray, np.ndarray]:
+    """A ramp with a 4 px square in the method's colour, red or green, and the square's mask."""
     image, mask = normal_image(number).copy(), np.zeros((EDGE, EDGE), np.uint8)
     mask[8 + number : 12 + number, 8:12] = 1
-    image[mask == 1] = (220, 30, 30)
+    image[mask == 1] = COLOURS[method]
     return image, mask
 
 
@@ -74,29 +79,32 @@ def catalog_rows(category: str, defects: list[str]) -> list[dict]:
     return [*rows, {"category": category, "defect": defects[0], "image_path": "broken.png", "reason": "truncated"}]
 
 
-def sample_rows(category: str, defect: str) -> list[dict]:
+def sample_rows(category: str, defect: str, method: str) -> list[dict]:
     """Three samples that are accepted, and a fourth that is too faint."""
     rows = []
     for number in range(4):
-        background, (image, mask) = normal_image(number), defective_pair(number)
+        background, (image, mask) = normal_image(number), defective_pair(number, method)
         sample = Pair(np.where(mask[..., None] == 1, background + np.uint8(3), background) if number == 3 else image, mask)
         blank = {name: kind() for name, kind in PlanRow.__annotations__.items()}
-        names = {"sample_id": f"{category}-{defect}-{number:06}", "category": category, "defect": defect, "ordinal": number}
+        identity = Identity(method, category, defect, number, attempt=0)
+        names = {**identity._asdict(), "sample_id": identity.sample_id}
         row = PlanRow(**(blank | names | {"background_sha256": digest(background)}))
-        rows.append(sample_row(row, sample, judge(sample, background, 8.0), origin()))
+        rows.append(sample_row(row, sample, judge(Rendered(sample), background, 8.0), origin()))
     return rows
 
 
 def write_predictions(path: Path, defects: list[str]) -> None:
-    names = ("image", "mask", "real_only", "real_and_synthetic")
-    image, mask = map(image_cell, defective_pair(0))
-    rows = [{"defect": defect, "image_path": "0.png", **dict(zip(names, (image, mask, mask, mask), strict=True))} for defect in defects]
+    """The arm with stage's samples finds the defect, the real third alone nothing, the one with paste's what is not there."""
+    names = ("image", "mask", "real_only", "real_and_stage", "real_and_paste")
+    image, mask = defective_pair(0)
+    cells = dict(zip(names, map(image_cell, (image, mask, mask * 0, mask, 1 - mask)), strict=True))
+    rows = [{"defect": defect, "image_path": "0.png", **cells} for defect in defects]
     texts = {name: Value("string") for name in ("defect", "image_path")}
     write_table(rows, Features(texts | dict.fromkeys(names, image_features()["image"])), path)
 
 
 def publish(data: Path, categories: list[str], defects: list[str]) -> None:
-    """Everything that the report reads, as the other verbs publish it."""
+    """Everything that the report reads, as the other verbs publish it, of both methods."""
     counts = {"accepted": 4, "train": 2, "test": 2, "set_aside": 0}
     summary = {category: dict.fromkeys(("good", *defects), counts) for category in categories}
     write_text(data / "prepare" / "summary.json", json.dumps(summary))
@@ -104,16 +112,19 @@ def publish(data: Path, categories: list[str], defects: list[str]) -> None:
     write_csv(data / "pretrain" / "curve.csv", [{"iteration": i, "loss": 1 / (i + 1)} for i in range(300)])
     for category in categories:
         write_table(catalog_rows(category, defects), FEATURES, data / "prepare" / category / "catalog.parquet")
-        publish_rows([row for defect in defects for row in sample_rows(category, defect)], 5, data / "synthesize" / category)
+        for method in COLOURS:
+            rows = [row for defect in defects for row in sample_rows(category, defect, method)]
+            publish_rows(rows, 5, data / "synthesize" / category / method)
         write_predictions(data / "segment" / category / "predictions.parquet", defects)
-        write_text(data / "segment" / category / "metrics.json", json.dumps({"real_only": REAL_ONLY, "real_and_synthetic": BOTH}))
+        write_text(data / "segment" / category / "metrics.json", json.dumps(ARMS))
         write_csv(data / "train" / category / "curve.csv", [{"iteration": i, "loss": 2.0, "aware": 1.0, "only": 1.0} for i in range(50)])
-        arms = [{"iteration": i, "arm": arm, "loss": 1.0} for arm in ("real_only", "real_and_synthetic") for i in range(50)]
+        arms = [{"iteration": i, "arm": arm, "loss": 1.0} for arm in ARMS for i in range(50)]
         write_csv(data / "segment" / category / "curve.csv", arms)
 
 
-def demo_params(categories: list[str]) -> Params:
-    return load_params(Path(__file__).parents[1] / "params.yaml").model_copy(update={"categories": tuple(categories)})
+def demo_params(categories: list[str], methods: tuple[str, ...] = ("stage", "paste")) -> Params:
+    params = load_params(Path(__file__).parents[1] / "params.yaml")
+    return params.model_copy(update={"categories": tuple(categories), "methods": methods})
 
 
 class Page(HTMLParser):
@@ -203,39 +214,73 @@ def test_file_names_are_of_our_own_making(hostile_report: Path) -> None:
     assert {path.name for path in hostile_report.parent.iterdir()} == {"data", "report"}
 
 
-def test_headline_shows_both_arms_and_their_difference(report: Path) -> None:
-    """Otherwise the one number that a user came for is wrong: 50.0 and 75.0 make +25.0."""
+@pytest.mark.parametrize(
+    ("method", "row"),
+    [("stage", ["50.0", "75.0", "+25.0", "62.5", "87.5", "+25.0"]), ("paste", ["50.0", "25.0", "−25.0", "62.5", "50.0", "−12.5"])],
+)
+def test_headline_shows_every_method_beside_real_data_alone_and_their_difference(report: Path, method: str, row: list[str]) -> None:
+    """Otherwise the one number that a user came for is wrong, or of another method: 50.0 and 75.0 make +25.0."""
     cells = Page(report / "index.html").cells
-    row = ["50.0", "75.0", "+25.0", "62.5", "87.5", "+25.0"]
 
-    assert cells["fabric"] == cells["washer"] == ["4", *row]
-    assert cells["Average over categories"] == ["8", *row]
+    assert cells[f"fabric, {method}"] == cells[f"washer, {method}"] == ["4", *row]
+    assert cells[f"Average over categories, {method}"] == ["8", *row]
 
 
-def test_galleries_hold_accepted_and_rejected_samples_apart(report: Path) -> None:
+def test_the_verdict_is_each_methods_own(report: Path) -> None:
+    """Otherwise a method that harms is recommended for what the other one gains."""
+    text = Page(report / "index.html").text
+
+    assert "stage: Synthetic samples helped" in text
+    assert "paste: Synthetic samples harmed" in text
+
+
+@pytest.mark.parametrize("method", COLOURS)
+def test_a_methods_page_shows_its_own_samples_and_predictions(report: Path, method: str) -> None:
+    """Otherwise a reader judges a method by another's pictures: the enlarged defects have its colour, and it finds what it finds."""
+    folder = report / "pictures" / f"{method}-fabric" / "hole"
+    found = np.asarray(Image.open(folder / "segmented" / "00-3.png").convert("L"))
+    defect = np.asarray(Image.open(folder / "synthetic" / "00-3.png"))[4:8, 4:8]
+
+    assert (defect == COLOURS[method]).all()
+    assert np.array_equal(found > 0, (defective_pair(0)[1] > 0) == (method == "stage"))
+    assert {f"pictures/{method}-fabric"} == {"/".join(str(image["src"]).split("/")[:2]) for image in Page(_page(report, method)).images}
+
+
+def test_a_method_without_training_has_no_curve_of_one(report: Path) -> None:
+    """Otherwise the page says of a method that needs none what another's training did."""
+    assert "Mask Guidance Adapters" in Page(_page(report, "stage")).text
+    assert "Mask Guidance Adapters" not in Page(_page(report, "paste")).text
+
+
+def _page(report: Path, method: str) -> Path:
+    return report / f"category-{method}-fabric.html"
+
+
+@pytest.mark.parametrize("method", COLOURS)
+def test_galleries_hold_accepted_and_rejected_samples_apart(report: Path, method: str) -> None:
     """Otherwise a faint sample stands among the good ones: 2 types x 3 accepted x 4 pictures, and 2 x 1 x 4 rejected."""
-    sources = [image["src"] or "" for image in Page(report / "category-fabric.html").images]
+    sources = [image["src"] or "" for image in Page(_page(report, method)).images]
 
     assert [sum(f"/{kind}/" in source for source in sources) for kind in ("synthetic", "rejected", "real")] == [24, 8, 12]
 
 
 def test_reasons_are_counted_by_kind(report: Path) -> None:
     """Otherwise the table of a large run has a line for every rejected sample, since each has another contrast."""
-    assert "1 × faint" in Page(report / "category-fabric.html").text
+    assert "1 × faint" in Page(_page(report, "stage")).text
 
 
 def test_the_enlarged_picture_is_the_marked_region(report: Path) -> None:
     """Otherwise the frame marks another place than the one shown: sample 0 has its defect in rows and columns 8 to 11."""
-    folder = report / "pictures" / "fabric" / "hole" / "synthetic"
+    folder = report / "pictures" / "stage-fabric" / "hole" / "synthetic"
     whole, crop = Image.open(folder / "00-2.png"), Image.open(folder / "00-3.png")
 
     assert crop.tobytes() == whole.crop((4, 4, 16, 16)).tobytes()
-    assert "left: 12.5%; top: 12.5%; width: 37.5%; height: 37.5%" in (report / "category-fabric.html").read_text()
+    assert "left: 12.5%; top: 12.5%; width: 37.5%; height: 37.5%" in _page(report, "stage").read_text()
 
 
 def test_the_background_beside_a_sample_is_its_own(report: Path) -> None:
     """Otherwise a reader compares a sample with a photograph it was not made from."""
-    folder = report / "pictures" / "fabric" / "hole" / "synthetic"
+    folder = report / "pictures" / "stage-fabric" / "hole" / "synthetic"
 
     assert all(np.array_equal(np.asarray(Image.open(folder / f"{i:02}-0.png")), normal_image(i)) for i in range(3))
 
@@ -249,7 +294,7 @@ def test_a_report_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     text = metrics.read_text()
     metrics.unlink()
 
-    with pytest.raises(FileNotFoundError, match=r"Expected .*metrics.json for the report, found no such file. Run `dvc repro`"):
+    with pytest.raises(Refusal, match=r"Expected .*metrics.json for the report, found no such file. Run `dvc repro`"):
         write_report(tmp_path / "data", output, demo_params(["fabric"]))
     assert (output / "index.html").read_text() == "the last good one"
     assert not list(tmp_path.glob(".report-*"))
@@ -278,12 +323,22 @@ def test_a_base_from_a_hub_has_no_curve(tmp_path: Path) -> None:
     assert "Base model, trained" not in (tmp_path / "report" / "made.html").read_text()
 
 
+def test_a_run_without_networks_has_its_report(tmp_path: Path) -> None:
+    """Otherwise samples that need no training can only be looked at after one."""
+    publish(tmp_path / "data", ["fabric"], ["hole"])
+    for verb in ("pretrain", "train"):
+        shutil.rmtree(tmp_path / "data" / verb)
+    write_report(tmp_path / "data", tmp_path / "report", demo_params(["fabric"], ("paste",)))
+
+    assert {path.name for path in (tmp_path / "report").glob("*.html")} == {"index.html", "made.html", "category-paste-fabric.html"}
+
+
 def test_made_page_names_digests_versions_and_every_parameter(report: Path) -> None:
     """Otherwise nobody can tell what a report was made from."""
     text = Page(report / "made.html").text
-    shards = sorted((report.parent / "data" / "synthesize" / "washer" / "shards").glob("*.parquet"))
+    shards = sorted((report.parent / "data" / "synthesize" / "washer").glob("*/shards/*.parquet"))
 
-    assert len(shards) == 2
+    assert len(shards) == 4
     assert all(hashlib.sha256(shard.read_bytes()).hexdigest() in text for shard in shards)
     assert all(word in text for word in ("Python", "torch", "prefect", "git revision", "CC0-1.0"))
     assert all(name in text for section in demo_params(["fabric"]).model_dump().values() if isinstance(section, dict) for name in section)
@@ -310,7 +365,7 @@ def test_macro_average_leaves_out_what_is_not_defined() -> None:
         {"iou": Score(0.6, 0.4), "image_ap": Score(0.5, 0.75)},
     ]
     average = macro_average(
-        [dict.fromkeys(scores({"real_only": {}, "real_and_synthetic": {}}), Score(None, None)) | some for some in categories]
+        [dict.fromkeys(scores({"real_only": {}, "real_and_stage": {}}, "real_and_stage"), Score(None, None)) | some for some in categories]
     )
 
     assert average["iou"] == pytest.approx((0.4, 0.4))
@@ -374,7 +429,7 @@ def test_contact_sheet_of_nothing_is_refused() -> None:
 def test_corrupt_shards_are_named(tmp_path: Path) -> None:
     """Otherwise a damaged file ends the run with a traceback that names no file."""
     publish(tmp_path / "data", ["fabric"], ["hole"])
-    [shard] = (tmp_path / "data" / "synthesize" / "fabric" / "shards").iterdir()
+    [shard] = (tmp_path / "data" / "synthesize" / "fabric" / "stage" / "shards").iterdir()
     shard.write_bytes(shard.read_bytes()[:100])
 
     with pytest.raises(CorruptFileError, match=r"Expected Parquet .*hole-.*-00000.parquet.* Delete them and run `dvc repro`"):

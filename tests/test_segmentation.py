@@ -10,9 +10,14 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_factory import publish_rows
+from source_tree import ROOT
+from test_report import sample_rows
 
-from stage.core.params import Segment
+from flows.segment import CATALOGS, arm_key
+from stage.core.params import Segment, load_params
 from stage.core.progress import Interrupted, stop_on_signals
+from stage.datasets.examples import CATALOG
 from stage.datasets.pairs import Pair
 from stage.segmentation.arms import Arm, Composition, augment, batch_at, composition
 from stage.segmentation.evaluation import evaluate_arm, predict
@@ -56,13 +61,13 @@ def squares(count: int, seed: int, *, defect: bool = True, size: int = 32) -> li
     return [square(rng, size=size, defect=defect) for _ in range(count)]
 
 
-def arm(name: str = "real_and_synthetic", *, synthetic: int = 5) -> Arm:
+def arm(name: str = "real_and_stage", *, synthetic: int = 5) -> Arm:
     return Arm(name, squares(3, 1), squares(synthetic, 2), squares(4, 3, defect=False))
 
 
 def train(arm: Arm, folder: Path, params: Segment = TINY, *, seed: int = 5, save_every_s: float = 1e9) -> pd.DataFrame:
     return train_segmenter(
-        arm, params, seed=seed, device="cpu", output=folder / "weights.safetensors", state_dir=folder / "state", save_every_s=save_every_s
+        arm, params, seed=seed, device="cpu", output=folder / "weights.safetensors", state=folder / "state", save_every_s=save_every_s
     )
 
 
@@ -159,7 +164,7 @@ def test_augmentation_keeps_image_and_mask_together():
 @pytest.mark.parametrize(("kind", "broken"), [("normal", arm()._replace(normal=[])), ("real", arm()._replace(real=[]))])
 def test_an_empty_pool_is_named(kind: str, broken: Arm, tmp_path: Path):
     """Otherwise a user without normal images would see a division by zero."""
-    with pytest.raises(ValueError, match=f"Expected {kind} images for arm real_and_synthetic"):
+    with pytest.raises(ValueError, match=f"Expected {kind} images for arm real_and_stage"):
         train(broken, tmp_path)
 
 
@@ -189,22 +194,36 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     uninterrupted = train(arm(), whole)
     with pytest.raises(error):
-        # The pool of 4 is read once for its digest, then once per iteration: this is the fourth of six.
-        train(arm()._replace(normal=Disturbed(arm().normal, 4 + 1 + 4, action)), parts, save_every_s=save_every_s)
-    assert list((parts / "state").iterdir())
+        # The pool is read once per iteration: this is the fourth of six.
+        train(arm()._replace(normal=Disturbed(arm().normal, 4, action)), parts, save_every_s=save_every_s)
+    assert (parts / "state").is_file()
     assert not (parts / "weights.safetensors").exists()
     pd.testing.assert_frame_equal(train(arm(), parts), uninterrupted, check_exact=True)
     assert same_weights(whole, parts)
-    assert not list((parts / "state").iterdir())
 
 
-def test_other_data_or_parameters_do_not_resume(tmp_path: Path):
-    """Otherwise weights trained on yesterday's images would be finished on today's and reported as theirs."""
-    with pytest.raises(OSError, match="power"):
-        train(arm()._replace(normal=Disturbed(arm().normal, 4 + 1 + 4, power_cut)), tmp_path / "mixed", save_every_s=0.0)
-    train(arm(synthetic=4), tmp_path / "mixed")
-    train(arm(synthetic=4), tmp_path / "clean")
-    assert same_weights(tmp_path / "mixed", tmp_path / "clean")
+def test_other_data_or_parameters_do_not_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Otherwise weights trained on yesterday's images would be finished on today's and reported as theirs: each has a key of its own."""
+    monkeypatch.chdir(tmp_path)
+    catalog, samples, params = CATALOGS / "part" / CATALOG, tmp_path / "samples", load_params(ROOT / "params.yaml")
+    catalog.parent.mkdir(parents=True)
+    catalog.write_text("yesterday's images")
+    publish_rows(sample_rows("part", "crack", "stage"), 1, samples)
+    key = arm_key("part", samples, params)
+    longer = params.segment.model_copy(update={"iterations": params.segment.iterations + 1})
+    others = [
+        arm_key("part", None, params),
+        arm_key("part", samples, params.model_copy(update={"segment": longer})),
+        arm_key("part", samples, params.model_copy(update={"seed": params.seed + 1})),
+    ]
+    stricter = [row | {"verdict": "rejected"} if row["ordinal"] == 1 else row for row in sample_rows("part", "crack", "stage")]
+    for rows in (stricter, sample_rows("part", "crack", "paste")):
+        publish_rows(rows, 1, samples)
+        others.append(arm_key("part", samples, params))
+    catalog.write_text("today's images")
+    others.append(arm_key("part", samples, params))
+
+    assert len({key, *others}) == 1 + len(others)
 
 
 def test_training_is_seeded_and_leaves_the_callers_generator_alone(tmp_path: Path):

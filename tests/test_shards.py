@@ -121,8 +121,8 @@ def test_a_shard_says_its_schema_version(tmp_path: Path) -> None:
     """A reader of another version would take a column for what it is not."""
     folder = published(tmp_path)
 
-    assert pq.read_schema(shards_of(folder)[0]).metadata[b"schema_version"] == b"1"
-    assert json.loads((folder / MANIFEST).read_text())["schema_version"] == "1"
+    assert pq.read_schema(shards_of(folder)[0]).metadata[b"schema_version"] == b"2"
+    assert json.loads((folder / MANIFEST).read_text())["schema_version"] == "2"
 
 
 @pytest.mark.parametrize("defect", ["../../up", "a/b", "", "x" * 300, "<b>", "con*?", "größe", "a b"])

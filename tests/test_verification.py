@@ -118,7 +118,7 @@ def test_a_missing_and_a_strange_file_are_found(folder: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("content", [None, "", "{", "[]", "{}", '{"schema_version": "1", "shards": [{}], "tables": {}}'])
+@pytest.mark.parametrize("content", [None, "", "{", "[]", "{}", '{"schema_version": "2", "shards": [{}], "tables": {}}'])
 def test_a_damaged_manifest_is_found(folder: Path, content: str | None) -> None:
     """A traceback would say nothing to a user."""
     (folder / "manifest.json").unlink()
@@ -139,7 +139,7 @@ def test_a_manifest_that_was_changed_by_hand_is_found(folder: Path) -> None:
     assert "found a seal that does not fit it" in what
 
 
-@pytest.mark.parametrize("content", [{"schema_version": "1"}, {"schema_version": "1", "shards": [{}], "tables": {}}])
+@pytest.mark.parametrize("content", [{"schema_version": "2"}, {"schema_version": "2", "shards": [{}], "tables": {}}])
 def test_a_sealed_manifest_without_its_keys_is_found(folder: Path, content: dict[str, Any]) -> None:
     """A traceback would say nothing to a user."""
     tell(folder, content)
@@ -160,9 +160,9 @@ def test_a_manifest_that_does_not_add_up_is_found(folder: Path, change: dict[str
 
 def test_another_schema_version_is_not_guessed_at(folder: Path) -> None:
     """Columns would be taken for what they are not."""
-    tell(folder, manifest(folder) | {"schema_version": "2"})
+    tell(folder, manifest(folder) | {"schema_version": "1"})
 
-    assert found(folder) == [("manifest.json", "expected schema version 1, found 2")]
+    assert found(folder) == [("manifest.json", "expected schema version 2, found 1")]
 
 
 def test_a_path_that_leaves_the_folder_is_not_followed(folder: Path) -> None:
@@ -180,7 +180,7 @@ def test_other_columns_are_found(folder: Path) -> None:
     pq.write_table(pq.read_table(path).drop_columns(["licence"]), path)
     with_digests(folder)
 
-    assert (f"shards/{path.name}", "expected the columns of schema version 1, found others") in found(folder)
+    assert (f"shards/{path.name}", "expected the columns of schema version 2, found others") in found(folder)
 
 
 def without_mark(cell: dict[str, Any]) -> None:
@@ -226,10 +226,14 @@ def test_a_wrong_picture_is_found_under_digests_that_hold(folder: Path, column: 
     ("change", "what"),
     [
         ({"sample_id": "stage/part/crack/000009/0"}, ["expected the id stage/part/crack/000001/0"]),
+        ({"method": "paste"}, ["expected the id paste/part/crack/000001/0", "expected the next row of plan.parquet"]),
+        ({"attempt": 1}, ["expected the id stage/part/crack/000001/1", "expected the next row of plan.parquet"]),
         ({"seed": 5}, ["expected the next row of plan.parquet, stage/part/crack/000001/0, found another value of seed"]),
         ({"background_sha256": "e" * 64}, ["expected a background among the training images"]),
+        ({"source_sha256": "e" * 64}, ["expected a photograph of the generator's third"]),
         ({"mask_sha256": "e" * 64}, ["expected a mask of the generator's third"]),
         ({"checkpoint": "e" * 64}, ["expected its checkpoint and base in checkpoints.parquet"]),
+        ({"checkpoint": "", "base": ""}, ["expected its checkpoint and base in checkpoints.parquet"]),
     ],
 )
 def test_a_wrong_value_is_found_under_digests_that_hold(folder: Path, change: dict[str, Any], what: list[str]) -> None:

@@ -26,6 +26,7 @@ from stage.jobs.planning import make_job
 from stage.jobs.store import BatchStore
 from stage.jobs.worker import DONE, INCOMPLETE, REFUSED, STOPPED, Rules, Worker, drain, serve
 from stage.release.publication import publish_jobs
+from stage.synthesis.recipe import recipe_of
 
 ELSEWHERE = "another machine"
 COUNT, BATCH = 12, 4  # samples per defect type, of which there are two
@@ -71,7 +72,7 @@ def plan(miniature: Miniature, tmp_path: Path) -> Callable[[str], Path]:
     def planned(name: str) -> Path:
         catalog, base, checkpoint, params = miniature
         spool = BatchStore(tmp_path / name)
-        return make_job("part", catalog=catalog, base=base, checkpoint=checkpoint, params=params, spool=spool)
+        return make_job(recipe_of("stage", "part", params, catalog=catalog, base=base, checkpoint=checkpoint), spool)
 
     return planned
 
@@ -123,7 +124,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def finish_but(job: Job, number: int) -> None:
-    """Make every batch but one, and leave its claim and its deaths as they are."""
+    """Make every batch but one, and leave its claim and its failures as they are."""
     worker = Worker(job, "cpu", Rules(lease_s=60, max_failures=3))
     assert len(list(worker.settle([batch for batch in job.batches() if batch.number != number]))) == len(ALL) - 1
 
@@ -181,7 +182,9 @@ def test_what_kills_its_workers_is_set_aside_and_the_rest_is_made(job: Job, begi
 
     assert made(job) == ALL - {0}
     assert set(job.set_aside()) == {0}
-    with pytest.raises(IncompleteRunError, match=r"found 1 missing .*: batch 0, stage/part/crack/000000/0 to 000003 \(3 tries failed: .* died\)"):
+    with pytest.raises(
+        IncompleteRunError, match=r"found 1 missing .*: batch 0, stage/part/crack/000000/0 to 000003 \(3 tries failed: .* died\)"
+    ):
         check_complete(job)
 
 

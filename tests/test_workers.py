@@ -21,6 +21,7 @@ from stage.core.params import Execution, load_params
 from stage.jobs.job import Job, load_job
 from stage.jobs.planning import make_job
 from stage.jobs.store import BatchStore
+from stage.synthesis.recipe import recipe_of
 
 PROBE = """
 import sys
@@ -90,7 +91,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     settings = made.params.synthesize.model_copy(update={"count": 12})
     params = made.params.model_copy(update={"synthesize": settings, "execution": EXECUTION})
     monkeypatch.chdir(tmp_path)
-    make_job("part", catalog=made.catalog, base=made.base, checkpoint=made.checkpoint, params=params, store=BatchStore())
+    make_job(recipe_of("stage", "part", params, catalog=made.catalog, base=made.base, checkpoint=made.checkpoint), BatchStore())
     Path("params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
     Path("probe.py").write_text(PROBE)
     return tmp_path
@@ -141,7 +142,7 @@ def test_a_killed_worker_is_started_again_and_the_run_completes(job: Job, start:
     status, said = run.end()
 
     assert (status, made(job)) == (0, 6), said
-    assert "synthesize part: 6/6" in said
+    assert "synthesize stage part: 6/6" in said
     assert len({job.store.maker(batch.key)["pid"] for batch in job.batches()}) == 3
 
 

@@ -13,8 +13,8 @@ for verbs in (data.verbs, results.verbs, work.verbs):
 
 
 def main() -> None:
-    """Run a verb; bad input ends in its message, not in a traceback."""
+    """Run a verb; bad input, and a path that cannot be read or written, ends in its message, not in a traceback."""
     try:
         app()
-    except Refusal as error:
+    except (Refusal, OSError) as error:
         sys.exit(str(error))

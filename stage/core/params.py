@@ -1,5 +1,6 @@
 """`params.yaml` as typed, frozen values: one class per section, no defaults, nothing unknown."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -28,6 +29,14 @@ def _template(text: str) -> str:
 
 Template = Annotated[str, AfterValidator(_template)]
 Name = Annotated[str, Field(pattern=r"^[\w][\w .-]*$")]
+
+
+TRAINED = frozenset({"stage"})  # methods that need a base, and a training on it
+
+
+def needs_base(methods: Sequence[str]) -> bool:
+    """Whether a base must be had and trained for any of these methods."""
+    return not TRAINED.isdisjoint(methods)
 
 
 class Section(BaseModel):

@@ -112,7 +112,7 @@ def check_disk(found: Sequence[Forecast]) -> None:
     if found and size > (free := min(one.free_bytes for one in found)):
         raise MachineError(
             f"Expected {size / 1e9:.2f} GB free on the disk of {found[0].job}, for {samples} samples of "
-            f"{', '.join(one.category for one in found)} in the spool, in data/synthesize and in DVC's cache, found {free / 1e9:.2f} GB. "
+            f"{', '.join(dict.fromkeys(one.category for one in found))} in the spool, in data/synthesize and in DVC's cache, found {free / 1e9:.2f} GB. "
             "Make room (`stage gc --dry-run` says what could go), or lower synthesize.count."
         )
 

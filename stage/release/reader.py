@@ -61,6 +61,11 @@ def read_samples(folder: Path, *, accepted_only: bool) -> Samples:
     return Samples(paths, np.array(places, np.int32).reshape(-1, 3))
 
 
+def accepted_ids(folder: Path) -> list[str]:
+    """The ids of the accepted samples of a published folder, whose manifest's digest is of pixels alone."""
+    return [row["sample_id"] for row in sample_rows(folder, ["sample_id", "verdict"]) if row["verdict"] == "accepted"]
+
+
 def sample_rows(folder: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     """These columns of every sample, in the order of the shards, a row group in memory at a time."""
     for path in shard_paths(folder):

@@ -43,7 +43,7 @@ class SampleCounts:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON artefact; FileNotFoundError says which verb writes it."""
+    """The content of a JSON artefact; a Refusal says that it is missing."""
     return json.loads(_existing(path).read_text(encoding="utf-8"))
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stage.core.code_digest import code_digest
+from stage.core.params import TRAINED
 from stage.datasets.pairs import Pair
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow
@@ -68,11 +69,6 @@ class Method(NamedTuple):
 
 
 METHODS = {
-    "stage": Method("stage.synthesis.methods.stage", needs_checkpoint=True, parameters=("method", "base")),
-    "paste": Method("stage.synthesis.methods.paste", needs_checkpoint=False, parameters=("paste",)),
+    "stage": Method("stage.synthesis.methods.stage", needs_checkpoint="stage" in TRAINED, parameters=("method", "base")),
+    "paste": Method("stage.synthesis.methods.paste", needs_checkpoint="paste" in TRAINED, parameters=("paste",)),
 }
-
-
-def needs_base(methods: Sequence[str]) -> bool:
-    """Whether a base must be had and trained for any of these methods."""
-    return any(METHODS[method].needs_checkpoint for method in methods)

@@ -5,7 +5,7 @@ import pytest
 from stage.core.errors import ConfigError
 from stage.core.params import FolderRule
 from stage.datasets.layouts import MVTEC as RULE
-from stage.datasets.rules import Place, check_rule, compile_rule
+from stage.datasets.rules import FileRole, check_rule, compile_rule
 
 TILE = FolderRule(
     normal="MT_Free/Imgs/{name}.jpg",
@@ -20,22 +20,22 @@ TILE = FolderRule(
 @pytest.mark.parametrize(
     ("rule", "path", "place"),
     [
-        (RULE, "part/train/good/0.png", Place("normal", "good", "0")),
-        (RULE, "part/test/good/0.png", Place("test_normal", "good", "0")),
-        (RULE, "part/test/big crack/a.b.PNG", Place("image", "big crack", "a.b")),
-        (RULE, "part/ground_truth/crack/a.b_mask.png", Place("mask", "crack", "a.b")),
-        (RULE, "part/foreground/0.png", Place("foreground", "good", "0")),
+        (RULE, "part/train/good/0.png", FileRole("normal", "good", "0")),
+        (RULE, "part/test/good/0.png", FileRole("test_normal", "good", "0")),
+        (RULE, "part/test/big crack/a.b.PNG", FileRole("image", "big crack", "a.b")),
+        (RULE, "part/ground_truth/crack/a.b_mask.png", FileRole("mask", "crack", "a.b")),
+        (RULE, "part/foreground/0.png", FileRole("foreground", "good", "0")),
         (RULE, "other/train/good/0.png", None),
         (RULE, "part/train/good/deeper/0.png", None),
         (RULE, "part/ground_truth/crack/0.png", None),
-        (TILE, "MT_Free/Imgs/1.jpg", Place("normal", "good", "1")),
-        (TILE, "MT_Free/Imgs/1.png", Place("mask", "Free", "1")),
-        (TILE, "MT_Crack/Imgs/1.JPG", Place("image", "Crack", "1")),
+        (TILE, "MT_Free/Imgs/1.jpg", FileRole("normal", "good", "1")),
+        (TILE, "MT_Free/Imgs/1.png", FileRole("mask", "Free", "1")),
+        (TILE, "MT_Crack/Imgs/1.JPG", FileRole("image", "Crack", "1")),
         (TILE, "mt_Crack/Imgs/1.jpg", None),
         (TILE, "MT_Crack/Imgs/1xjpg", None),
     ],
 )
-def test_a_path_has_one_place(rule: FolderRule, path: str, place: Place | None) -> None:
+def test_a_path_has_one_place(rule: FolderRule, path: str, place: FileRole | None) -> None:
     """A defective image would be trained on as normal, or a mask taken for an image."""
     assert compile_rule(rule, "part").place(path) == place
 
@@ -44,14 +44,14 @@ def test_names_are_equal_however_their_accents_are_composed() -> None:
     """A mask drawn on a Mac would not be found beside its image from Linux."""
     ours = compile_rule(RULE, "pi\u00e8ce")
 
-    assert ours.place("pie\u0300ce/test/crack/e\u0301.png") == Place("image", "crack", "\u00e9")
+    assert ours.place("pie\u0300ce/test/crack/e\u0301.png") == FileRole("image", "crack", "\u00e9")
 
 
 def test_a_repeated_placeholder_stands_for_the_same_text() -> None:
     """`{name}/{name}.png` would pair files of different folders."""
     ours = compile_rule(TILE.model_copy(update={"image": "{defect}/{name}/{name}.jpg"}), "tile")
 
-    assert ours.place("crack/7/7.jpg") == Place("image", "crack", "7")
+    assert ours.place("crack/7/7.jpg") == FileRole("image", "crack", "7")
     assert ours.place("crack/7/8.jpg") is None
 
 

@@ -130,7 +130,7 @@ def test_a_disk_that_holds_each_category_and_not_both_is_refused(monkeypatch: py
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
 
     assert [run("plan", "--category", name).exit_code for name in ("part", "other")] == [0, 0]
-    assert refused("plan").startswith("Expected 0.00 GB free on the disk of .spool/jobs/part-")
+    assert refused("plan").startswith("Expected 0.00 GB free on the disk of .spool/jobs/stage-part-")
     assert "for 48 samples of part, other in the spool" in refused("plan", "--json")
     again = planned("--category", "part", "--category", "part")
     assert [one["free_bytes"] for one in again.values()] == [usage.free] * 2
@@ -212,7 +212,10 @@ def test_garbage_is_told_by_reason_and_then_removed() -> None:
         "would go.",
     ]
     assert [line.split()[0] for line in told[:2]] == ["2", "8"]
-    assert {item["path"] for item in listed} == {*map(str, jobs.values()), *(str(path) for path in Path(".spool/batches").glob("*/*.parquet"))}
+    assert {item["path"] for item in listed} == {
+        *map(str, jobs.values()),
+        *(str(path) for path in Path(".spool/batches").glob("*/*.parquet")),
+    }
     assert {*listed[0]} == {"path", "size", "why", "detail"}
     assert sum(item["size"] for item in listed) == sum(path.stat().st_size for path in Path(".spool").rglob("*") if path.is_file())
     assert run("gc").stdout.splitlines()[-1].endswith(" MB are gone.")

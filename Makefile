@@ -40,6 +40,7 @@ lint: setup  ## check style and types
 	@ruff check .
 	@ruff format --check .
 	@pyright
+	@lint-imports > /dev/null || lint-imports
 
 format: setup  ## lay out the code
 	@ruff check --fix .
@@ -50,7 +51,7 @@ define REPRO
 git rev-parse --git-dir >/dev/null 2>&1 || { echo "Expected a git checkout in $(CURDIR), found none; DVC needs one. Clone the project, or run \`git init\` here." >&2; exit 1; }; \
 log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
 dvc repro $(1) | tee -i "$$log"; \
-! grep -q '^Data and pipelines are up to date' "$$log" || echo "Nothing has changed since the last run, so nothing was done."
+grep '^Running stage' "$$log" | grep -vq "'environment'" || echo "Nothing has changed since the last run, so nothing was done."
 endef
 
 # The stamp comes last: an interrupted installation is taken up again.

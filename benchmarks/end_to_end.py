@@ -20,9 +20,11 @@ from stage.datasets.table import read_catalog
 from stage.model.base import pixels_to_tensor, scheduler_config, tensor_to_pixels
 from stage.model.masks import latent_mask
 from stage.synthesis.blending import paste_back
-from stage.synthesis.methods.stage import Renderer
+from stage.synthesis.method import METHODS
+from stage.synthesis.methods.stage import StageRenderer
 from stage.synthesis.placement import sample_mask
-from stage.synthesis.plan import padded_plan
+from stage.synthesis.plan import defects_of, first_round
+from stage.synthesis.recipe import recipe_of
 from stage.synthesis.rows import PlanRow
 from stage.synthesis.source import Source, read_source
 
@@ -32,7 +34,7 @@ class Order(NamedTuple):
 
     rows: list[PlanRow]
     source: Source
-    renderer: Renderer
+    renderer: StageRenderer
 
 
 def demo_order(params: Params, folder: Path) -> Order:
@@ -42,10 +44,16 @@ def demo_order(params: Params, folder: Path) -> Order:
     prepare(params.prepare, (category,), folder / "raw", folder / "catalogs")
     catalog = folder / "catalogs" / category
     source = read_source(catalog)
-    rules = params.synthesize, params.base.prompts
-    plan = list(padded_plan(read_catalog(catalog / CATALOG), *rules, source=source, settings=params.name, root_seed=params.seed))
+    plan = first_rows(params, category, catalog, source)
     generator = demo_generator(params, tuple(sorted({row.defect for row in plan})))
     return Order(plan[: params.synthesize.batch], source, renderer_of(generator, params, "cpu"))
+
+
+def first_rows(params: Params, category: str, catalog: Path, source: Source) -> list[PlanRow]:
+    """The rows of STAGE's first round, whole batches of each defect type."""
+    table = read_catalog(catalog / CATALOG)
+    row = METHODS["stage"].planner(recipe_of("stage", category, params, catalog=catalog, base=None, checkpoint=None), table, source)
+    return [row(one) for batch in first_round("stage", category, defects_of(table), params.synthesize) for one in batch]
 
 
 @torch.inference_mode()

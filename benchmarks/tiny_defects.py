@@ -15,20 +15,18 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.end_to_end import first_rows
 from benchmarks.networks import default_params, with_values
 from benchmarks.tiny_spots import CATEGORY, SIDE, SIZES, defect_of, draw_spots
 from stage.core.params import Params
 from stage.datasets.catalog import prepare
-from stage.datasets.examples import CATALOG, defect_images
-from stage.datasets.table import read_catalog
-from stage.jobs.plan_table import chunks
+from stage.datasets.examples import defect_images
 from stage.model.base import load_base
 from stage.model.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from stage.model.examples import pretraining_examples
 from stage.model.pretraining import pretrain
 from stage.model.training import train
-from stage.synthesis.methods.stage import Renderer
-from stage.synthesis.plan import padded_plan
+from stage.synthesis.methods.stage import StageRenderer
 from stage.synthesis.quality import judge
 from stage.synthesis.rows import PlanRow
 from stage.synthesis.source import Source, read_source
@@ -40,7 +38,7 @@ CONFIGURATIONS: Mapping[str, Changes] = {
     "all on": {},
     "released": {"method": {"mask_reduction": "released"}},
     "windows": {"method": {"crop": CROP}},
-    "antialias, windows": {"method": {"mask_reduction": "released", "crop": CROP}},
+    "released, windows": {"method": {"mask_reduction": "released", "crop": CROP}},
     "adapters off": {"method": {"adapters": False}},
     "AIF off": {"synthesize": {"known_region": "fresh"}},
     "graded off": {"synthesize": {"graded_intervals": ()}},
@@ -78,9 +76,7 @@ class Workshop:
     @cached_property
     def plan(self) -> list[PlanRow]:
         """The same rows for every configuration."""
-        rules = self.params.synthesize, self.params.base.prompts
-        catalog = read_catalog(self.catalog / CATALOG)
-        return list(padded_plan(catalog, *rules, source=self.source, settings="tiny", root_seed=self.params.seed))
+        return first_rows(self.params, CATEGORY, self.catalog, self.source)
 
     def base(self, params: Params) -> Path:
         """A base pretrained through this configuration's windows."""
@@ -114,17 +110,17 @@ class Workshop:
 
     def shares(self, params: Params) -> dict[int, Share]:
         """By size of the defects, from real samples."""
-        renderer = Renderer(self.checkpoint(params), params.method, params.synthesize, params.base.prompts, SIDE, "cpu")
+        renderer = StageRenderer(self.checkpoint(params), params.method, params.synthesize, params.base.prompts, SIDE, "cpu")
         return {size: self.share(renderer, [row for row in self.plan if row.defect == defect_of(size)]) for size in SIZES}
 
-    def share(self, renderer: Renderer, rows: list[PlanRow]) -> Share:
+    def share(self, renderer: StageRenderer, rows: list[PlanRow]) -> Share:
         """Of the samples of some rows of one defect type."""
-        counts = []
-        for batch in chunks(rows, renderer.params.batch):
+        counts, size = [], renderer.params.batch
+        for batch in (rows[start : start + size] for start in range(0, len(rows), size)):
             for row, sample in zip(batch, renderer.render(batch, self.source), strict=True):
-                background, held = self.source.backgrounds[row.background_sha256].image, renderer.held(sample.mask)
-                seen = judge(sample, background, renderer.params.contrast_threshold, held)
-                counts.append((seen.components, judge(sample, background, 0.0, held).visible, seen.visible))
+                background = self.source.backgrounds[row.background_sha256].image
+                seen, held = judge(sample, background, renderer.params.contrast_threshold), judge(sample, background, 0.0)
+                counts.append((seen.components, held.visible, seen.visible))
         return Share(*map(sum, zip(*counts, strict=True)))
 
 

@@ -22,7 +22,7 @@ from stage.model.codec import PatchCodec
 from stage.model.generator import Generator
 from stage.model.masks import latent_mask
 from stage.model.schedule import NoiseSchedule
-from stage.synthesis.methods.stage import Renderer
+from stage.synthesis.methods.stage import StageRenderer
 from stage.synthesis.quality import judge
 from stage.synthesis.rows import PlanRow, Verdict
 from stage.synthesis.source import Source
@@ -54,13 +54,13 @@ def parameters(reduction: str, below: int) -> Params:
     return params.model_copy(update={"method": method, "synthesize": synthesize})
 
 
-def renderer(patch: int, reduction: str, below: int = 0, base_size: int = SIZE) -> Renderer:
+def renderer(patch: int, reduction: str, below: int = 0, base_size: int = SIZE) -> StageRenderer:
     """Of a base whose latents are the pixels themselves, `patch` squared of them in a cell."""
     params, base = parameters(reduction, below), small_base()
     base = replace(base, unet=AllWhite(base.schedule, 3 * patch**2), codec=PatchCodec(patch=patch))
     generator = Generator(base, "part", ("spot",), 1, (1,), residual=True, adapters=False)
     checkpoint = Checkpoint(generator, (torch.zeros(1, 1, 1), torch.ones(1, 1, 1)), "")
-    return Renderer(checkpoint, params.method, params.synthesize, params.base.prompts, base_size, "cpu")
+    return StageRenderer(checkpoint, params.method, params.synthesize, params.base.prompts, base_size, "cpu")
 
 
 def row(mask: np.ndarray) -> PlanRow:
@@ -70,12 +70,12 @@ def row(mask: np.ndarray) -> PlanRow:
     return PlanRow(**nothing | names | {"mask_kind": "real", "mask_digest": pixel_digest(mask), "foreground": "none"})
 
 
-def make(factory: Renderer, mask: np.ndarray, background: np.ndarray | None = None) -> tuple[Pair, Verdict]:
+def make(factory: StageRenderer, mask: np.ndarray, background: np.ndarray | None = None) -> tuple[Pair, Verdict]:
     """The sample of a mask on a photograph, grey where none is given, and its verdict."""
     grey = np.full((*mask.shape, 3), GREY, np.uint8) if background is None else background
     pair = Pair(grey, mask)
     (sample,) = factory.render([row(mask)], Source({"grey": pair}, {"mask": pair}, {}))
-    return sample, judge(sample, grey, VISIBLE, factory.held(mask))
+    return sample.pair, judge(sample, grey, VISIBLE)
 
 
 def square(size: int, top: int, left: int) -> np.ndarray:
@@ -101,7 +101,7 @@ def contrasts(sample: Pair) -> list[float]:
     return [float(difference[labels == k].mean()) for k in range(1, count + 1)]
 
 
-def visible_share(factory: Renderer, masks: list[np.ndarray]) -> float:
+def visible_share(factory: StageRenderer, masks: list[np.ndarray]) -> float:
     """Of the defects in the masks, those that have most of white's contrast at their place."""
     found = [contrast for mask in masks for contrast in contrasts(make(factory, mask)[0])]
     return float(np.mean([contrast >= VISIBLE for contrast in found]))
@@ -128,7 +128,7 @@ def test_max_loses_none(patch: int, below: int) -> None:
         (8, 16, [0.0, 0.0, 1.0, 1.0], 0.25),
     ],
 )
-def test_antialias_loses_small_ones_and_windows_bring_them_back(patch: int, below: int, shares: list[float], of_all: float) -> None:
+def test_the_released_reduction_loses_small_ones_and_windows_bring_them_back(patch: int, below: int, shares: list[float], of_all: float) -> None:
     """The documentation would be wrong about the released code, and about what windows are good for (measured on 22 November 2026).
 
     A defect of the patch's size survives where it fills a cell exactly. Windows enlarge 1 to 4 px fourfold; a mask whose defects

@@ -1,4 +1,4 @@
-"""Harm that `stage chaos` does to files and disks: damaged, full, and with locks that nobody holds."""
+"""Faults of files and disks that `stage chaos` injects: damaged files, full disks, stale locks."""
 
 import errno
 import json
@@ -17,7 +17,7 @@ from stage.jobs.claims import Owner, is_alive
 
 
 class Disk(NamedTuple):
-    """A folder that may lie on a disk of its own, the files to be written there, and the error that is told when it is full."""
+    """A folder that a small disk is mounted over, the files written there, and the error expected when it is full."""
 
     folder: str
     files: str
@@ -45,7 +45,7 @@ STALE: dict[str, Callable[[Owner], Owner | None]] = {
 
 
 def fill(place: str) -> Harm:
-    """A disk has no room for the smallest of its files; that must be said, and no batch be blamed."""
+    """Fill a disk until its smallest file does not fit. The error must say so, and no batch may count as failed."""
     disk = DISKS[place]
 
     def harm(trial: Trial) -> bool:
@@ -60,7 +60,7 @@ def fill(place: str) -> Harm:
 
 
 def refuse(place: str) -> Harm:
-    """No file can be written to its end, of those that are as large as the smallest; the log, which is one, goes nowhere."""
+    """Limit the size of files below that of the smallest file to be written."""
 
     def harm(trial: Trial) -> bool:
         shutil.rmtree(trial.output, ignore_errors=True)
@@ -71,7 +71,7 @@ def refuse(place: str) -> Harm:
 
 
 def leave_locks(kind: str) -> Harm:
-    """Every batch is claimed, by nobody who lives; a worker must not wait for them."""
+    """Claim every batch for a process that does not exist. A worker must not wait for it."""
 
     def harm(trial: Trial) -> bool:
         job = trial.job
@@ -84,23 +84,23 @@ def leave_locks(kind: str) -> Harm:
 
 
 def truncate(place: str) -> Harm:
-    """A file ends early, anywhere."""
+    """Truncate a file at a random place."""
     return _damage(FILES[place], lambda content, bit: content[: bit // 8])
 
 
 def flip(place: str) -> Harm:
-    """One bit of a file is another, any one."""
+    """Flip a random bit of a file."""
     return _damage(FILES[place], flipped)
 
 
 def flipped(content: bytes, bit: int) -> bytes:
-    """The same bytes, but for one bit."""
+    """The same bytes with one bit flipped."""
     place = bit // 8
     return content[:place] + bytes([content[place] ^ 1 << bit % 8]) + content[place + 1 :]
 
 
 def write_claim(claim: Path, owner: Owner | None) -> None:
-    """Somebody's, of long ago; half of one where nobody is named."""
+    """Write an old claim of an owner; half of its text if `owner` is None."""
     claim.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps((owner or Owner.here())._asdict())
     new = claim.with_name(".written")

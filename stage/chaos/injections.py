@@ -1,4 +1,4 @@
-"""What `stage chaos` injects: every fault at every place that it fits."""
+"""The faults that `stage chaos` injects, and the places where it does."""
 
 import tempfile
 from functools import partial

@@ -1,4 +1,4 @@
-"""Harm that `stage chaos` does to processes: killed, halted until they are taken for dead, beside others."""
+"""Faults of processes that `stage chaos` injects: killed, or halted until they count as dead, alone and beside others."""
 
 import shutil
 import signal
@@ -16,7 +16,7 @@ A_WHILE_S = 0.3  # several times what it takes to publish a miniature
 
 
 def kill(point: str) -> Harm:
-    """Whatever was finished before remains."""
+    """Kill a worker at a point. What it had finished must remain."""
 
     def harm(trial: Trial) -> bool:
         shutil.rmtree(trial.output, ignore_errors=True)
@@ -26,7 +26,7 @@ def kill(point: str) -> Harm:
 
 
 def kill_beside(point: str) -> Harm:
-    """The other must do the dead one's batch too, without being asked again."""
+    """Kill one of two workers. The other must make its batch too."""
 
     def harm(trial: Trial) -> bool:
         first = trial.start(_at(point, trial, signal.SIGSTOP))
@@ -40,17 +40,17 @@ def kill_beside(point: str) -> Harm:
 
 
 def kill_beside_publisher(point: str) -> Harm:
-    """The other must wait while the first one lives, and publish then, without being asked again."""
+    """Kill one of two publishers. The other must wait until then, and publish."""
     return lambda trial: _publish_beside(trial, point, signal.SIGKILL) == (-signal.SIGKILL, 0) and trial.is_complete()
 
 
 def publish_twice(trial: Trial) -> bool:
-    """The other waits, and publishes the same again."""
+    """Let two processes publish at once. The second must wait, and publish the same."""
     return _publish_beside(trial, "before_publish", signal.SIGCONT) == (0, 0) and trial.is_complete()
 
 
 def survive(point: str) -> Harm:
-    """A machine elsewhere takes the claim over, and falls silent in its turn: the first one's result must not be kept."""
+    """Halt a worker until another machine takes over its claim. The first worker's result must not be kept."""
 
     def harm(trial: Trial) -> bool:
         first = trial.start(_at(point, trial, signal.SIGSTOP))
@@ -65,7 +65,7 @@ def survive(point: str) -> Harm:
 
 
 def run_two(trial: Trial) -> bool:
-    """While one holds a batch, the other makes all but that, and waits."""
+    """Run two workers. While one holds a batch, the other must make all others and wait."""
     first = trial.start(_at("before_write", trial, signal.SIGSTOP))
     await_halt(first)
     second, job = trial.start(), trial.job

@@ -1,6 +1,6 @@
-"""`stage chaos`: harm of every kind, done to a small run of its own on the disk at hand, and what came of it.
+"""`stage chaos`: fault injection on a throwaway run, on the disk at hand.
 
-Nothing may be lost, and nothing that is damaged may pass for whole.
+No finished work may be lost, and no damage may go unnoticed.
 """
 
 import io
@@ -31,7 +31,7 @@ NO_DISK = f"No {FULL_DISK}: this machine lets no process mount one of its own to
 
 
 class TrialResult(NamedTuple):
-    """What came of an injection; `trouble` says what was not as it should be, and where its files are kept."""
+    """The result of an injection. `trouble` says what went wrong and where the files are; empty if nothing did."""
 
     fault: str
     place: str
@@ -89,7 +89,7 @@ def _counts(outcomes: Sequence[TrialResult]) -> list[str]:
 
 
 def _prepare(folder: Path, params: Params) -> Miniature:
-    """The category, a planned job, and one that was made and published undisturbed."""
+    """Make the category, a planned job, and one that was made and published undisturbed."""
     source = make_miniature(folder / "source", params)
     plan(folder / "planned", source)
     make(plan(folder / "finished", source), folder / "finished")

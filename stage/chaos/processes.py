@@ -17,7 +17,7 @@ NAME = "stage-chaos"  # of every such process
 
 
 class HangError(RuntimeError):
-    """A process did not come to where it should have been long ago, or never will."""
+    """A process did not reach its point in time, or ended before it."""
 
 
 def started(log: Path, act: Callable[..., object], *arguments: object) -> BaseProcess:

@@ -1,4 +1,4 @@
-"""A full disk, to be tried: a small one of a process's own, which goes with it, or a limit that stands for one."""
+"""Full disks for tests: a small disk that only one process sees, or a limit on the size of files."""
 
 import ctypes
 import mmap

@@ -1,4 +1,4 @@
-"""One trial of `stage chaos`: a job of its own, to do harm to, and what becomes of it when the same command is run again."""
+"""One trial of `stage chaos`: a job of its own that a fault is injected into, and that the same command then has to finish."""
 
 import os
 from collections.abc import Callable
@@ -78,11 +78,11 @@ class Trial(NamedTuple):
         return end(started(self.log, _run, self))
 
 
-Harm = Callable[[Trial], bool]  # does its harm, and says whether it was noticed
+Harm = Callable[[Trial], bool]  # injects a fault, and returns whether it was noticed
 
 
 def plan(root: Path, source: Miniature) -> Path:
-    """The folder of the job, which is made where it is missing."""
+    """The folder of the job; the job is planned if it is missing."""
     made = {"catalog": source.catalog, "base": source.base, "checkpoint": source.checkpoint}
     return make_job(recipe_of("stage", CATEGORY, source.params, **made), BatchStore(root / "spool"))
 

@@ -1,4 +1,4 @@
-"""A process that does not outlive the one that started it."""
+"""Processes: one that ends with its parent, and named points at which fault injection ends or halts one."""
 
 import ctypes
 import os

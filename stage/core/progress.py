@@ -1,4 +1,4 @@
-"""Progress with an ETA on long loops, and the one place where a running loop may be stopped."""
+"""Progress with an ETA for long loops; the loops stop here, between two steps, when someone asks."""
 
 import signal
 import sys

@@ -1,8 +1,10 @@
-"""Who works on what: a claim has one holder at a time, outlives no holder, and fences off one that comes back.
+"""Claims say which process works on what. A claim has one holder; it ends with the holder's process, and a holder that returns
+later cannot publish.
 
-A claim is a small file that names its holder. A holder that can be seen from here is dead when its process is; one on another
-machine, in another container or from before a restart, when it has not beaten for a lease. Whoever takes over a dead holder's claim replaces the file, so the old holder, should it live on after
-all (a machine that slept, a network that broke), no longer finds itself in it and must not publish.
+A claim is a small file that names its holder. On this machine, a holder is dead when its process has ended. On another machine, in
+another container or from before a restart, it is dead when it has sent no heartbeat for a lease. A process that takes over a claim
+replaces the file. If the old holder was alive after all (its machine slept, the network broke), it finds another name in the file
+and must not publish.
 """
 
 import json
@@ -20,9 +22,9 @@ BOOT_ID, PROCESSES = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/n
 
 
 class Owner(NamedTuple):
-    """A process, told apart from any other that ever had its number: `started` is in seconds since its machine was.
+    """A process, distinct from all others that ever had the same number. `started`: seconds from the start of its machine to its own.
 
-    `world` is where its number means something: one run of a machine's kernel, and one container of it.
+    `world`: the run of the kernel and the container in which its number is unique.
     """
 
     host: str
@@ -40,31 +42,31 @@ class Owner(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """A claim that was taken: its file, and who took it."""
+    """A claim that was taken: its file and its owner."""
 
     path: Path
     owner: Owner
 
     def is_held(self) -> bool:
-        """Whether the owner still is the holder; to be asked before anything is published under the claim."""
+        """Whether the owner still holds the claim. Ask before you publish anything under it."""
         return holder(self.path) == self.owner
 
     def beat(self) -> None:
-        """Tell other machines that the owner lives."""
+        """Send a heartbeat: the file's time of change tells other machines that the owner is alive."""
         if self.is_held():
             os.utime(self.path)
 
     def release(self) -> None:
-        """Give the claim back, unless someone else has it by now."""
+        """Give the claim back, unless another process has taken it over."""
         with _guard(self.path):
             if self.is_held():
                 self.path.unlink()
 
 
 def take(path: Path, owner: Owner, *, lease_s: float) -> tuple[Claim | None, Owner | None]:
-    """The claim, or None where a living owner holds it; and the dead owner from whom it was taken over, if any.
+    """Take a claim. Returns it, or None if a living owner holds it; and the dead owner that it was taken over from, if any.
 
-    `lease_s`: seconds without a beat after which an owner on another machine counts as dead.
+    `lease_s`: seconds without a heartbeat after which an owner on another machine counts as dead.
     """
     path.parent.mkdir(exist_ok=True)  # without parents: a job that was removed must not come back as an empty folder
     written = path.with_name(f".{path.name}.{owner.token}")
@@ -90,7 +92,7 @@ def _take_over(path: Path, written: Path, owner: Owner, lease_s: float) -> tuple
 
 
 def holder(path: Path) -> Owner | None:
-    """Who holds the claim; None where nobody does, or the file is damaged."""
+    """The claim's holder; None if there is none or the file is damaged."""
     try:
         return Owner(**json.loads(path.read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError, TypeError):
@@ -98,7 +100,7 @@ def holder(path: Path) -> Owner | None:
 
 
 def is_alive(path: Path, *, lease_s: float) -> bool:
-    """Whether the claim's holder lives, as far as can be told from here."""
+    """Whether the claim's holder is alive, as far as this machine can tell."""
     owner, here = holder(path), Owner.here()
     if owner is None:
         return False
@@ -112,7 +114,7 @@ def is_alive(path: Path, *, lease_s: float) -> bool:
 
 
 def _age_s(path: Path) -> float:
-    """Seconds since the last beat; of a claim that was given back meanwhile, endless."""
+    """Seconds since the last heartbeat; infinite if the claim was given back in the meantime."""
     try:
         return time.time() - path.stat().st_mtime
     except FileNotFoundError:
@@ -125,5 +127,5 @@ def _started(process: psutil.Process) -> float:
 
 
 def _guard(path: Path) -> FileLock:
-    """One process at a time replaces or removes claims of a folder; the lock goes with its process."""
+    """A lock under which claims of a folder are replaced or removed; it ends with its process."""
     return FileLock(path.parent / ".guard", timeout=60)

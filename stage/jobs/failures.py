@@ -1,4 +1,4 @@
-"""What went wrong with a batch: a worker that died over it, or a try that failed; and when that is enough to set it aside."""
+"""Failures of batches: a worker that died over one, or a try that failed. After several a batch is set aside."""
 
 import json
 import secrets
@@ -14,14 +14,14 @@ from stage.jobs.job import Job
 
 
 def record_failure(job: Job, number: int, reason: str) -> None:
-    """Note that a try at a batch came to nothing, and why."""
-    with suppress(FileNotFoundError):  # a new run has begun meanwhile, and forgives
+    """Record a failed try at a batch, with its reason."""
+    with suppress(FileNotFoundError):  # a new run has begun in the meantime and removed the folder
         job.failures(number).mkdir(parents=True, exist_ok=True)
         write_whole(json.dumps({"reason": reason}) + "\n", job.failures(number) / f"{time.time_ns():020d}-{secrets.token_hex(4)}.json")
 
 
 def set_aside(job: Job, number: int, max_failures: int) -> bool:
-    """Whether a batch has failed often enough; from then on nobody tries it, and its file in `aside` says why."""
+    """Set a batch aside if it has failed `max_failures` times; returns whether it did. Its file in `aside` then says why, and no worker tries it."""
     reasons = list(_reasons(job, number))
     if len(reasons) < max_failures:
         return False
@@ -32,7 +32,7 @@ def set_aside(job: Job, number: int, max_failures: int) -> bool:
 
 
 def reset_failures(job: Job, *, lease_s: float) -> None:
-    """Begin a new run: what was set aside is tried again, and whoever died in an earlier run, killed by hand it may be, counts no more."""
+    """Begin a new run: batches that were set aside are tried again, and failures of earlier runs no longer count."""
     for name in ("aside", "failures"):
         shutil.rmtree(job.folder / name, ignore_errors=True)
     for file in (job.folder / "claims").glob("[0-9]*.json"):
@@ -42,7 +42,7 @@ def reset_failures(job: Job, *, lease_s: float) -> None:
 
 
 def check_complete(job: Job) -> None:
-    """An IncompleteRunError that names every batch that was set aside, or says how many nobody made."""
+    """Raise an IncompleteRunError if batches are missing; it names those that were set aside and counts the others."""
     missing = [batch.number for batch in job.left()]
     if not missing:
         return

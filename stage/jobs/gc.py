@@ -1,4 +1,6 @@
-"""Garbage: what in the spool no plan of today wants. Only what is asked for is removed, and never what a living process works on."""
+"""Garbage collection: removes jobs that no current parameters plan, and batches that no remaining job uses.
+
+What a living process works on is never removed."""
 
 import os
 import secrets
@@ -24,7 +26,7 @@ ORPHANED, LEFT_BEHIND = "batches of no job that is kept", "files that killed pro
 
 
 class Garbage(NamedTuple):
-    """Something to remove: a folder, or a file with those beside it that differ in their suffix; its bytes, and why nothing wants it."""
+    """Something to remove: a folder, or a file with its sidecar; its size in bytes, and the reason."""
 
     path: Path
     size: int
@@ -33,7 +35,7 @@ class Garbage(NamedTuple):
 
 
 class Sum(NamedTuple):
-    """How many pieces of garbage have the same reason, and how many bytes."""
+    """Number and bytes of the garbage that has the same reason."""
 
     why: str
     pieces: int
@@ -41,7 +43,7 @@ class Sum(NamedTuple):
 
 
 def remove_garbage(spool: BatchStore, wanted: Sequence[Params], *, lease_s: float, dry_run: bool) -> list[Garbage]:
-    """Remove from the spool, or with `dry_run` only name, the jobs that could not go on today and the batches of no other job.
+    """Remove the jobs that could not continue today and the batches that no other job uses; with `dry_run` only list them.
 
     `wanted`: the parameters whose jobs are kept. A job that a living process works on or publishes is left alone.
     """
@@ -69,7 +71,7 @@ def _jobs(spool: BatchStore) -> list[Path]:
 
 
 def _unwanted(folder: Path, wanted: Sequence[Params], lease_s: float) -> Garbage | None:
-    """The job as garbage; None where somebody wants it."""
+    """The job as garbage; None if it is wanted."""
     if is_in_use(folder, lease_s=lease_s):
         return None
     try:
@@ -90,7 +92,7 @@ def _is_of(job: Job, params: Params) -> bool:
 
 
 def _keys(folder: Path) -> set[str]:
-    """The batches of a job that is kept; a CorruptFileError where it is damaged, since then nobody knows which to keep."""
+    """The keys of a kept job's batches. Raises CorruptFileError if the job is damaged, since its batches are then unknown."""
     try:
         return {batch.key for batch in load_job(folder).batches()}
     except CorruptFileError:
@@ -124,7 +126,7 @@ def _size(path: Path) -> int:
 
 
 def _is_removed(job: Path, lease_s: float) -> bool:
-    """Remove a job, unless someone has begun to work on it since it was looked at."""
+    """Remove a job, unless a process has begun to work on it in the meantime."""
     if is_in_use(job, lease_s=lease_s):
         return False
     _remove(job)
@@ -132,7 +134,7 @@ def _is_removed(job: Path, lease_s: float) -> bool:
 
 
 def _remove(path: Path) -> None:
-    """What is gone already is no error."""
+    """Remove a folder or a file with its sidecar; what is already gone is no error."""
     with suppress(FileNotFoundError):
         if path.is_dir():
             hidden = path.with_name(f".{path.name}.{secrets.token_hex(4)}")  # at once: half a job would look like a damaged one

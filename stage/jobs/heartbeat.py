@@ -1,4 +1,4 @@
-"""That a process lives and works on something: shown by beats, for as long as it does."""
+"""Heartbeats: how a process shows that it is alive and working."""
 
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -12,7 +12,7 @@ BEATS = 4  # signs of life in a lease
 
 @contextmanager
 def beating(claim: Claim, *, lease_s: float) -> Generator[None]:
-    """Show a few times per lease that the holder lives, however long its work takes, and give the claim back at the end."""
+    """Send heartbeats for a claim while the block runs, several per lease, and give the claim back at the end."""
     done = Event()
 
     def beat() -> None:
@@ -32,7 +32,7 @@ def beating(claim: Claim, *, lease_s: float) -> Generator[None]:
 
 @contextmanager
 def present(job: Path, *, lease_s: float = 60.0) -> Generator[None]:
-    """Say that this process works on a job, or publishes it, so that nobody takes the job's folder for garbage."""
+    """Mark a job as in use by this process while the block runs, so that garbage collection leaves it alone."""
     owner = Owner.here()
     claim, _ = take(job / "present" / f"{owner.token}.json", owner, lease_s=lease_s)
     assert claim is not None, "a name of its own"
@@ -41,5 +41,5 @@ def present(job: Path, *, lease_s: float = 60.0) -> Generator[None]:
 
 
 def is_in_use(job: Path, *, lease_s: float) -> bool:
-    """Whether any process works on a job, or publishes it."""
+    """Whether any living process works on a job or publishes it."""
     return any(is_alive(claim, lease_s=lease_s) for claim in job.glob("*/[0-9a-f]*.json") if claim.parent.name in {"claims", "present"})

@@ -1,4 +1,4 @@
-"""Finished batches in the spool, each under the digest of everything that decides its bytes."""
+"""The store of finished batches, each under the digest of everything that decides its bytes."""
 
 import hashlib
 import os
@@ -16,11 +16,11 @@ from stage.jobs.claims import Owner
 
 
 class FencedError(RuntimeError):
-    """Someone else has taken over the work whose result was about to be kept."""
+    """Another process has taken over the work, so its result must not be kept."""
 
 
 class BatchStore(NamedTuple):
-    """Finished batches, each under the key of all that decides it: immutable, and shared by every job and worker.
+    """Finished batches by key: immutable, and shared by all jobs and workers.
 
     A batch is finished when its file and its digest are both there and agree; the digest is written last.
     """
@@ -28,19 +28,19 @@ class BatchStore(NamedTuple):
     root: Path = SPOOL
 
     def file(self, key: str) -> Path:
-        """Where the batch of that key lies, or would."""
+        """The path of a batch's file, whether it exists or not."""
         return self.root / "batches" / key[:2] / f"{key}.parquet"
 
     def is_there(self, key: str) -> bool:
-        """Whether the batch was finished, by its names alone: for a search through many. Damage is found by `finished`."""
+        """Whether a batch's files exist. Does not read them: `finished` finds damage."""
         return _sidecar(self.file(key)).exists() and self.file(key).exists()
 
     def finished(self, key: str) -> Path | None:
-        """The file of a finished batch, read and compared with its digest; None where it is missing or damaged."""
+        """The file of a finished batch, compared with its digest; None if it is missing or damaged."""
         return None if self.read(key) is None else self.file(key)
 
     def read(self, key: str) -> bytes | None:
-        """The bytes of a finished batch that agree with their digest; None where there are none, or the disk does not give them."""
+        """The bytes of a finished batch; None if they are missing, unreadable or do not match their digest."""
         try:
             content, told = self.file(key).read_bytes(), self._told(key)["sha256"]
         except (OSError, ValueError):
@@ -55,10 +55,10 @@ class BatchStore(NamedTuple):
         *,
         maker: Callable[[], Mapping[str, str]] = dict,
     ) -> Path:
-        """Let `write` make the batch's file under another name, and give it its own once it is whole and on the disk.
+        """Let `write` write the batch to a temporary file, and rename it once it is complete and on the disk.
 
-        `may_publish` is asked before that: a FencedError where it says no, and nothing is kept. `maker` is asked then who
-        made it (`makers.Maker`), which is no part of the batch.
+        `may_publish` is called before the rename; if it returns False, a FencedError is raised and nothing is kept. `maker` returns who
+        made the batch (`Maker`); that is stored beside it, not in it.
         """
         file = self.file(key)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -81,11 +81,11 @@ class BatchStore(NamedTuple):
         return file
 
     def maker(self, key: str) -> dict[str, str]:
-        """Who made a finished batch; a ValueError or an OSError where that is damaged or gone."""
+        """Who made a finished batch. Raises ValueError or OSError if the sidecar is damaged or gone."""
         return self._told(key)["maker"]
 
     def drop(self, key: str) -> None:
-        """Forget a batch, so that it is made again; its digest goes first."""
+        """Delete a batch, its digest first, so that it is made again."""
         for path in (_sidecar(self.file(key)), self.file(key)):
             path.unlink(missing_ok=True)
 
@@ -111,13 +111,13 @@ class Maker(NamedTuple):
 
     @classmethod
     def now(cls, owner: Owner, device: str) -> Self:
-        """Of a batch that its owner begins."""
+        """The maker of a batch that its owner begins now."""
         gpus, prefect_run = (os.environ.get(name, "") for name in ("CUDA_VISIBLE_DEVICES", "STAGE_PARENT_FLOW_RUN"))
         dvc_run = " ".join(filter(None, (os.environ.get(name) for name in ("DVC_STAGE", "DVC_EXP_NAME"))))
         return cls(owner.token, owner.host, str(owner.pid), gpus or device, _now(), "", prefect_run, dvc_run)
 
     def done(self) -> Self:
-        """The same, when the batch is made."""
+        """The same maker with the time at which the batch was finished."""
         return self._replace(finished=_now())
 
 

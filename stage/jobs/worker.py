@@ -1,6 +1,6 @@
-"""A worker: takes what is left of a job, batch by batch, beside any number of others, on this machine or on others.
+"""A worker makes the batches of a job, one after another, beside any number of other workers on any machine.
 
-It may be killed at any time: its claim is taken over by another, and at most the batch in its hands is made again.
+It may be killed at any time: another worker takes over its claim, and at most one batch is made again.
 """
 
 import sys
@@ -37,7 +37,7 @@ class Rules(NamedTuple):
 
 
 def drain(folder: Path, *, device: str, lease_s: float, max_failures: int) -> None:
-    """Make what is left of the job in `folder` on `device`, `cpu` or `cuda`, and wait for what others are making.
+    """Make the remaining batches of the job in `folder` on `device`, `cpu` or `cuda`, and wait for those of other workers.
 
     Returns when every batch is finished or set aside. Raises `Interrupted` between two batches when someone asks to stop,
     a ConfigError where the job was planned with other inputs, a MachineError where a disk is full, say, and what a lost GPU raises.
@@ -60,7 +60,7 @@ def label(job: Job) -> str:
 
 
 class Worker:
-    """Holds the model, which all batches share, and its owner's name on claims."""
+    """Holds the renderer that all batches share, and the owner's name on claims."""
 
     def __init__(self, job: Job, device: str, rules: Rules) -> None:
         recipe = job.recipe
@@ -70,7 +70,7 @@ class Worker:
         self.failed_in_a_row = set[int]()
 
     def settle(self, todo: Sequence[Batch]) -> Iterator[Batch]:
-        """Yield batches as they turn out finished or set aside, by whomever; those that failed before come last."""
+        """Yield batches as they are finished or set aside, by any worker; those that failed before are tried last."""
         left = list(todo)
         while left:
             busy: list[Batch] = []
@@ -85,7 +85,7 @@ class Worker:
             left = busy
 
     def _try(self, batch: Batch) -> bool:
-        """Whether the batch is settled now; False where someone else is at it, or it is to be tried again."""
+        """Try a batch; returns whether it is settled. False if another worker has it, or if it must be tried again."""
         claim, dead = take(self.job.claim(batch.number), self.owner, lease_s=self.rules.lease_s)
         if claim is None:
             return False
@@ -134,12 +134,12 @@ class Worker:
 
 
 def _is_about_the_machine(error: Exception) -> bool:
-    """Whether the next batch would fare no better: a full disk, a file that may not be read. What is wrong with an image has no number."""
+    """Whether the error is the machine's, so that the next batch would fail too: a full disk, say. A fault of an image has no error number."""
     return isinstance(error, OSError) and error.errno is not None
 
 
 def _is_lost(device: str) -> bool:
-    """Whether a failed kernel has left the GPU useless to this process."""
+    """Whether a failed kernel has left the GPU unusable for this process."""
     if torch.device(device).type == "cpu":
         return False
     try:

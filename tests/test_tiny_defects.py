@@ -74,7 +74,7 @@ def make(factory: StageRenderer, mask: np.ndarray, background: np.ndarray | None
     """The sample of a mask on a photograph, grey where none is given, and its verdict."""
     grey = np.full((*mask.shape, 3), GREY, np.uint8) if background is None else background
     pair = Pair(grey, mask)
-    (sample,) = factory.render([row(mask)], Source({"grey": pair}, {"mask": pair}, {}))
+    (sample,) = factory.render([row(mask)], Source({"grey": pair}, {"mask": pair}, {}, {}))
     return sample.pair, judge(sample, grey, VISIBLE)
 
 
@@ -128,7 +128,9 @@ def test_max_loses_none(patch: int, below: int) -> None:
         (8, 16, [0.0, 0.0, 1.0, 1.0], 0.25),
     ],
 )
-def test_the_released_reduction_loses_small_ones_and_windows_bring_them_back(patch: int, below: int, shares: list[float], of_all: float) -> None:
+def test_the_released_reduction_loses_small_ones_and_windows_bring_them_back(
+    patch: int, below: int, shares: list[float], of_all: float
+) -> None:
     """The documentation would be wrong about the released code, and about what windows are good for (measured on 22 November 2026).
 
     A defect of the patch's size survives where it fills a cell exactly. Windows enlarge 1 to 4 px fourfold; a mask whose defects

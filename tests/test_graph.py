@@ -21,7 +21,7 @@ MICRO = {
     "categories": ["fabric", "washer"],
     "prepare": {"image_size": 32, "layout": "demo", "source": "stage/datasets/demo"},
     "base": {"source": "scratch", "image_size": 32},
-    "pretrain": {"iterations": 300, "batch": 4, "widths": [16, 16], "text_width": 16},
+    "pretrain": {"iterations": 200, "batch": 4, "widths": [16, 16], "text_width": 16},
     "train": {"iterations": 4, "batch": 4, "adapter_widths": [16]},
     "synthesize": {"count": 5, "attempts": 2, "batch": 4, "shard_rows": 4, "steps": 4, "jump_length": 2},
     "methods": ["stage", "paste"],
@@ -261,10 +261,10 @@ def test_with_a_given_base_one_changed_image_remakes_its_category_alone(copy: Pa
     """A nightly run would retrain fourteen categories because of one new photograph."""
     run(copy, "stage", "demo-data", "photographs")
     shutil.copytree(copy / "data/pretrain/base", copy / "given")
-    change(copy / "params.yaml", {"base": {"source": "given"}, "prepare": {"source": "photographs", "layout": "mvtec"}})
-    targets = [f"synthesize@{method}-{category}" for method in ("stage", "paste") for category in ("fabric", "washer")]
+    change(copy / "params.yaml", {"base": {"source": "given"}, "prepare": {"source": "photographs", "layout": "mvtec"}, "methods": ["stage"]})
+    targets = ["synthesize@stage-fabric", "synthesize@stage-washer"]
     run(copy, "dvc", "repro", *targets)
     (copy / "photographs/washer/train/good/000.png").unlink()
     output = run(copy, "dvc", "repro", *targets)
 
-    assert {name for name in ran(output) if "@" in name} == {"train@washer", "synthesize@stage-washer", "synthesize@paste-washer"}
+    assert {name for name in ran(output) if "@" in name} == {"train@washer", "synthesize@stage-washer"}

@@ -172,5 +172,7 @@ def _against_plan(row: dict[str, Any], planned: dict[str, Any] | None) -> Iterat
 def _lineage(folder: Path) -> Lineage:
     sources = pq.read_table(folder / SOURCES, columns=["sha256", "role"]).to_pylist()
     checkpoints = pq.read_table(folder / CHECKPOINTS, columns=["digest"])["digest"].to_pylist()
-    used = [frozenset(row["sha256"] for row in sources if row["role"] == role) for role in ("background", "training", "mask")]
-    return Lineage(*used, frozenset(checkpoints))
+    backgrounds, defective, masks = (
+        frozenset(row["sha256"] for row in sources if row["role"] == role) for role in ("background", "training", "mask")
+    )
+    return Lineage(backgrounds, defective, masks, frozenset(checkpoints))

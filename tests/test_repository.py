@@ -72,7 +72,7 @@ def test_the_graph_can_be_read_from_top_to_bottom() -> None:
 
 def test_wings_import_downwards_only() -> None:
     """Nobody could change one part without knowing all others; the layers stand in pyproject.toml."""
-    done = subprocess.run(["lint-imports"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run([Path(sys.executable).parent / "lint-imports"], cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert not done.returncode, done.stdout
 

@@ -20,6 +20,8 @@ from stage.release.publication import publish_jobs
 from stage.release.verification import verify
 from stage.synthesis.rows import Identity
 
+PROCESSES = get_context("forkserver")  # pays for the imports once
+PROCESSES.set_forkserver_preload(["stage.jobs.worker", "stage.synthesis.methods.stage"])
 ATTEMPTS = 3
 SELECTIVE = {"attempts": ATTEMPTS, "count": 10}  # with a threshold between the contrasts of the samples
 
@@ -134,7 +136,7 @@ def test_the_next_plan_is_the_same_for_any_order_of_the_first_one_s_batches(fact
 def test_the_next_plan_is_the_same_for_any_number_of_workers(factory: Factory, made: list[Job], tmp_path: Path) -> None:
     """A second GPU, or a worker that died, would give other samples than one worker alone."""
     first = factory.job(tmp_path / "spool", **dict(made[0].recipe.synthesize))
-    victim = get_context("forkserver").Process(target=work, args=(first.folder, "after_write:2"))
+    victim = PROCESSES.Process(target=work, args=(first.folder, "after_write:2"))
     victim.start()
     victim.join(120)
     work(first.folder)

@@ -1,4 +1,4 @@
-"""What Prefect and DVC cost: the demo's graph of nine flows that do nothing, with our shared server and with Prefect's own.
+"""What Prefect and DVC cost: the demo's graph of eleven flows that do nothing, with our shared server and with Prefect's own.
 
 Run it with `python benchmarks/orchestration.py` from the project's root, on a machine that does nothing else; about three minutes.
 """
@@ -14,7 +14,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-VERBS = {"prepare": False, "pretrain": False, "train": True, "synthesize": True, "segment": True, "evaluate": False}
+VERBS = {  # and their arguments
+    "prepare": (),
+    "pretrain": (),
+    "train": ("category",),
+    "synthesize": ("category", "method"),
+    "segment": ("category",),
+    "evaluate": (),
+}
 FLOW = """from pathlib import Path
 
 from prefect import flow
@@ -23,10 +30,10 @@ from flows.runtime import run
 
 
 @flow(name="{verb}")
-def {verb}({argument}) -> None:
-    for name in {names}:
-        (Path("data/{verb}") / name).mkdir(parents=True, exist_ok=True)
-        (Path("data/{verb}") / name / "nothing").write_text("")
+def {verb}({arguments}) -> None:
+    for folder in {folders}:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "nothing").write_text("")
 
 
 if __name__ == "__main__":
@@ -43,7 +50,7 @@ def main() -> None:
         (copy / ".prefect/server.lock").unlink(missing_ok=True)
         (copy / ".prefect/server.lock").mkdir()  # no lock to be had: every flow starts a server of its own
         own, idle = repro(copy, "--force"), repro(copy)
-    table = Table("dvc repro of nine empty flows", "s", "ratio", title="Prefect and DVC")
+    table = Table("dvc repro of eleven empty flows", "s", "ratio", title="Prefect and DVC")
     for name, seconds in (
         ("one server, new database", shared_cold),
         ("one server", shared),
@@ -60,10 +67,11 @@ def prepare_copy(copy: Path) -> None:
         if Path(name).is_file() and name != "dvc.lock":
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(name, copy / name)
-    for verb, per_category in VERBS.items():
-        names = "[category]" if per_category else '["fabric", "washer"]'
-        text = FLOW.format(verb=verb, argument="category: str" if per_category else "", names=names)
-        (copy / f"flows/{verb}.py").write_text(text)
+    for verb, names in VERBS.items():
+        arguments = ", ".join(f"{name}: str" for name in names)
+        place = f'Path("data/{verb}")'
+        folders = f"[{' / '.join((place, *names))}]" if names else f'[{place} / name for name in ("fabric", "washer")]'
+        (copy / f"flows/{verb}.py").write_text(FLOW.format(verb=verb, arguments=arguments, folders=folders))
     subprocess.run(["git", "init", "-q"], cwd=copy, check=True)
 
 

@@ -246,6 +246,24 @@ def test_a_methods_page_shows_its_own_samples_and_predictions(report: Path, meth
     assert {f"pictures/{method}-fabric"} == {"/".join(str(image["src"]).split("/")[:2]) for image in Page(_page(report, method)).images}
 
 
+@pytest.mark.parametrize(
+    ("methods", "blends", "is_said"),
+    [(("stage", "paste"), ("hard", "outward"), True), (("stage", "paste"), ("hard",), False), (("stage",), ("outward",), False)],
+)
+def test_a_soft_seam_is_not_called_the_photograph(tmp_path: Path, methods: tuple[str, ...], blends: tuple[str, ...], is_said: bool) -> None:
+    """Otherwise the report says that a photograph is untouched outside the mask where the seam of a pasted defect is softened."""
+    publish(tmp_path / "data", ["fabric"], ["hole"])
+    params = demo_params(["fabric"], methods)
+    write_report(
+        tmp_path / "data",
+        tmp_path / "report",
+        params.model_copy(update={"paste": params.paste.model_copy(update={"blends": blends, "reach": 7})}),
+    )
+    said = {path.name for path in (tmp_path / "report").glob("*.html") if "farther than 7 px from it" in Page(path).text}
+
+    assert said == ({"index.html", "category-paste-fabric.html"} if is_said else set())
+
+
 def test_a_method_without_training_has_no_curve_of_one(report: Path) -> None:
     """Otherwise the page says of a method that needs none what another's training did."""
     assert "Mask Guidance Adapters" in Page(_page(report, "stage")).text

@@ -1,4 +1,4 @@
-"""The two arms side by side: real third only, and the same with synthetic samples."""
+"""Two arms side by side: the real third alone, and the same with a method's samples."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence

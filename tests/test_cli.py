@@ -135,11 +135,6 @@ def test_outside_the_project_there_is_one_message(verb: tuple[str, ...], tmp_pat
     assert refused(*verb).startswith("Expected a parameter file at")
 
 
-def test_an_unknown_verb_is_refused() -> None:
-    """A typing error would pass for success."""
-    assert run("exprot").exit_code == 2
-
-
 def test_an_ablation_that_cannot_be_is_refused_before_it_begins(project: Path) -> None:
     """A night's main run would come first, and then the message that two of the configurations are the same."""
     shutil.copytree(ROOT / "ablation", project / "ablation")

@@ -35,6 +35,10 @@ def changed(tmp_path: Path, section: str, key: str, value: Any) -> Path:
         ("base", "prompts", {"normal": "{category}", "defect": "{type}", "isolated": "x"}, "only fields"),
         ("base", "prompts", {"normal": "", "defect": "x", "isolated": "x"}, "not empty"),
         ("synthesize", "perlin", {"exponents": [5, 0], "threshold": 0.5, "max_components": 8}, r"are \[low, high\], found \[5, 0\]"),
+        ("synthesize", "attempts", 0, "greater than or equal to 1|greater than 0"),
+        ("paste", "scale", [1.1, 0.9], r"paste.scale is \[low, high\], found \[1.1, 0.9\]"),
+        ("paste", "blends", [], "at least 1 item"),
+        ("paste", "blends", ["soft"], r"paste.blends.0: .*'hard', 'outward' or 'poisson'"),
         ("base", "source", "", "at least 1 character"),
         ("train", "learning_rate", "fast", r"train.learning_rate: .* \(found 'fast'\)"),
         ("train", "speed", 1, "train.speed: Extra inputs are not permitted"),
@@ -58,14 +62,27 @@ def test_a_resampling_that_never_goes_back_is_refused(tmp_path: Path, jump_lengt
         load_params(tmp_path / "params.yaml")
 
 
-def test_a_category_named_twice_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("key", "name"), [("categories", "fabric"), ("methods", "paste")])
+def test_a_name_given_twice_is_refused(tmp_path: Path, key: str, name: str) -> None:
     """DVC would say that two stages have one name, and not where."""
     yaml = YAML()
     content = yaml.load(ROOT / "params.yaml")
-    content["categories"] = ["fabric", "fabric"]
+    content[key] = [name, name]
     yaml.dump(content, tmp_path / "params.yaml")
 
-    with pytest.raises(ConfigError, match="categories differ, found fabric, fabric"):
+    with pytest.raises(ConfigError, match=f"{key} differ, found {name}, {name}"):
+        load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("methods", [[], ["copy"]])
+def test_methods_that_are_not_there_are_refused(tmp_path: Path, methods: list[str]) -> None:
+    """A run would make nothing, or end in a traceback after the base is trained."""
+    yaml = YAML()
+    content = yaml.load(ROOT / "params.yaml")
+    content["methods"] = methods
+    yaml.dump(content, tmp_path / "params.yaml")
+
+    with pytest.raises(ConfigError, match="methods"):
         load_params(tmp_path / "params.yaml")
 
 

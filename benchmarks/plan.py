@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from statistics import median
 
+from stage.chaos.miniature import make_miniature
 from stage.core.params import Params, load_params
 from stage.datasets.catalog import prepare
 from stage.datasets.demo.dataset import write_demo
@@ -17,7 +18,7 @@ from stage.jobs.claims import Owner, take
 from stage.jobs.job import Job, load_job
 from stage.jobs.planning import make_job
 from stage.jobs.store import BatchStore
-from stage.model.checkpoints import WEIGHTS
+from stage.synthesis.recipe import recipe_of
 
 ROWS = 1_000_000
 BUDGET_S, BUDGET_GIB, BUDGET_MS = 60.0, 2.0, 50.0
@@ -44,19 +45,15 @@ def main(rows: int) -> None:
 
 
 def planned(root: Path, params: Params, rows: int) -> tuple[Job, float, float]:
-    """A job of so many rows over the demo's images, the seconds that it took, and those on the processor; its networks are one byte."""
+    """A job of so many rows over the demo's images, the seconds that it took, and those on the processor; its networks are small ones."""
     write_demo(root / "raw", params.seed)
     prepare(params.prepare, (CATEGORY,), root / "raw", root / "prepare")
-    base, checkpoint = root / "base", root / "train"
-    for file in (base / "model_index.json", checkpoint / WEIGHTS):
-        file.parent.mkdir()
-        file.write_bytes(b"0")
+    small = make_miniature(root / "small", params)
     types = 2  # of the demo's washers
     larger = params.model_copy(update={"synthesize": params.synthesize.model_copy(update={"count": rows // types})})
     start, busy = time.perf_counter(), time.process_time()
-    folder = make_job(
-        CATEGORY, catalog=root / "prepare" / CATEGORY, base=base, checkpoint=checkpoint, params=larger, spool=BatchStore(root / "spool")
-    )
+    recipe = recipe_of("stage", CATEGORY, larger, catalog=root / "prepare" / CATEGORY, base=small.base, checkpoint=small.checkpoint)
+    folder = make_job(recipe, BatchStore(root / "spool"))
     made_s, busy_s = time.perf_counter() - start, time.process_time() - busy
     return load_job(folder), made_s, busy_s
 
@@ -68,7 +65,7 @@ def finds(job: Job) -> tuple[float, list[float]]:
         file = job.store.file(batch.key)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"0")
-        file.with_suffix(".sha256").write_bytes(b"0")
+        file.with_suffix(".json").write_bytes(b"0")
     start = time.perf_counter()
     left = job.left()
     first_s = time.perf_counter() - start

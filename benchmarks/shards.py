@@ -200,15 +200,16 @@ def _renamed(row: dict[str, Any], ordinal: int) -> dict[str, Any]:
     text = b"tEXtNumber\0" + str(ordinal).encode()
     chunk = (len(text) - 4).to_bytes(4) + text + zlib.crc32(text).to_bytes(4)
     pixels = {name: {"bytes": row[name]["bytes"][:33] + chunk + row[name]["bytes"][33:], "path": None} for name in ("image", "mask")}
-    return {**row, "ordinal": ordinal, "sample_id": f"part/crack/{ordinal:06d}", **pixels}
+    return {**row, "ordinal": ordinal, "sample_id": f"stage/part/crack/{ordinal:06d}/0", **pixels}
 
 
 def _row() -> PlanRow:
     """Values as long as real ones."""
     digests = {"background_sha256": "b" * 64, "mask_sha256": "a" * 64, "mask_digest": "d" * 64}
+    of_others = {"source_path": "", "source_sha256": "", "choices": ""}  # columns that other methods fill
     kinds = {str: "part/train/good/000.png", int: 7, float: 0.5}
     values = {name: kinds[kind] for name, kind in PlanRow.__annotations__.items()}
-    return PlanRow(**{**values, **digests, "category": "part", "defect": "crack"})
+    return PlanRow(**{**values, **digests, **of_others, "method": "stage", "category": "part", "defect": "crack"})
 
 
 def _first_rows() -> Rows:

@@ -27,10 +27,11 @@ from stage.jobs.planning import make_job
 from stage.jobs.store import BatchStore
 from stage.jobs.worker import Rules, Worker
 from stage.release.publication import publish_jobs
+from stage.synthesis.recipe import recipe_of
 
 SCALE = {  # the demo's networks, at half its steps and batch
     "base": {"image_size": 64},
-    "synthesize": {"count": 96, "batch": 8, "steps": 25, "spacing": "uniform", "known_region": "posterior"},
+    "synthesize": {"count": 96, "attempts": 1, "batch": 8, "steps": 25, "spacing": "uniform", "known_region": "posterior"},
     "execution": {"device": "cpu", "threads": 1},
 }
 RULES = Rules(lease_s=120, max_failures=3)
@@ -60,7 +61,8 @@ def main() -> None:
         root = Path(name)
         source = make_miniature(root / "source", load_params(), SCALE)
         made = {"catalog": source.catalog, "base": source.base, "checkpoint": source.checkpoint}
-        folders = [make_job(CATEGORY, **made, params=source.params, spool=BatchStore(root / f"spool{k}")) for k in range(4)]
+        recipe = recipe_of("stage", CATEGORY, source.params, **made)
+        folders = [make_job(recipe, BatchStore(root / f"spool{k}")) for k in range(4)]
         # One, two, two, one: what slows the machine down for a while slows both down.
         seconds = [together(folder, count) for folder, count in zip(folders, (1, 2, 2, 1), strict=True)]
         one, two = (seconds[0] + seconds[3]) / 2, (seconds[1] + seconds[2]) / 2

@@ -85,6 +85,19 @@ def test_a_parameter_that_touches_no_sample_makes_nothing_again(
     assert factory.job(spool, changed).folder == factory.job(spool).folder
 
 
+@pytest.mark.parametrize(
+    ("section", "change", "method"), [("paste", {"ring": 4}, "paste"), ("method", {"alignment_threshold": 100}, "stage")]
+)
+def test_a_parameter_of_one_method_makes_nothing_of_the_others_again(
+    factory: Factory, spool: Path, section: str, change: dict[str, int], method: str
+) -> None:
+    """Another width of the pasted seam would cost a night of the network's samples, or none of the pasted ones be made by it."""
+    changed = factory.params.model_copy(update={section: getattr(factory.params, section).model_copy(update=change)})
+    is_same = {each: keys(factory.job(spool, changed, method=each)) == keys(factory.job(spool, method=each)) for each in ("stage", "paste")}
+
+    assert is_same == {"stage": method != "stage", "paste": method != "paste"}
+
+
 def test_a_parameter_of_the_plan_makes_again_the_batches_whose_rows_it_changed(factory: Factory, spool: Path) -> None:
     """All would be made again for the few masks that another placement moves, or none."""
     turned, real = factory.job(spool, count=40, batch=1), factory.job(spool, count=40, batch=1, mask_source="real")

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from small_factory import Factory, build
 
+from stage.jobs.gc import remove_garbage
 from stage.jobs.job import Job, load_job
 from stage.jobs.planning import rejected_by, rounds
 from stage.jobs.worker import drain
@@ -169,6 +170,13 @@ def test_more_samples_keep_what_every_round_has_made(factory: Factory, made: lis
         assert whole <= {batch.key for batch in many.batches()}
         assert set(identities(few)) < set(identities(many))
     assert any(len(batch) == 4 for batch in planned(made[1]))
+
+
+def test_the_garbage_collection_keeps_every_round(factory: Factory, made: list[Job]) -> None:
+    """What a later round has made would be taken for nobody's, and the next run make it again."""
+    params = factory.params.model_copy(update={"synthesize": made[0].recipe.synthesize})
+
+    assert remove_garbage(made[0].store, [params], lease_s=60.0, dry_run=True) == []
 
 
 def test_a_round_that_was_killed_goes_on_where_it_was(factory: Factory, made: list[Job], tmp_path: Path) -> None:

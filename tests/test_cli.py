@@ -123,7 +123,7 @@ def test_a_folder_that_cannot_be_made_is_one_message() -> None:
     """A typing error in a path would end in a traceback."""
     Path("file").write_text("")
 
-    assert "Not a directory" in refused("demo-data", "file/below")
+    assert "is a file. Name another place." in refused("demo-data", "file/below")
 
 
 @pytest.mark.parametrize("verb", [("use-data", "."), ("export",), ("demo-data", "drawn")])

@@ -261,7 +261,9 @@ def test_with_a_given_base_one_changed_image_remakes_its_category_alone(copy: Pa
     """A nightly run would retrain fourteen categories because of one new photograph."""
     run(copy, "stage", "demo-data", "photographs")
     shutil.copytree(copy / "data/pretrain/base", copy / "given")
-    change(copy / "params.yaml", {"base": {"source": "given"}, "prepare": {"source": "photographs", "layout": "mvtec"}, "methods": ["stage"]})
+    change(
+        copy / "params.yaml", {"base": {"source": "given"}, "prepare": {"source": "photographs", "layout": "mvtec"}, "methods": ["stage"]}
+    )
     targets = ["synthesize@stage-fabric", "synthesize@stage-washer"]
     run(copy, "dvc", "repro", *targets)
     (copy / "photographs/washer/train/good/000.png").unlink()

@@ -13,8 +13,8 @@ for verbs in (data.verbs, results.verbs, work.verbs):
 
 
 def main() -> None:
-    """Run a verb; bad input, and a path that cannot be read or written, ends in its message, not in a traceback."""
+    """Run a verb; a Refusal ends in its message, everything else keeps its traceback."""
     try:
         app()
-    except (Refusal, OSError) as error:
+    except Refusal as error:
         sys.exit(str(error))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stage.cli.terminal import DATA, Categories, chosen
+from stage.cli.terminal import DATA, Categories, chosen, writable
 from stage.core.params import load_params
 
 verbs = typer.Typer()
@@ -32,7 +32,7 @@ def demo_data(folder: Annotated[Path, typer.Argument(help="Where to draw it.")])
     """Draw the demo data set, to look at it or to use it elsewhere."""
     from stage.datasets.demo.dataset import write_demo
 
-    write_demo(folder, load_params().seed)
+    write_demo(writable(folder), load_params().seed)
 
 
 @verbs.command()
@@ -46,5 +46,5 @@ def export(
     params = load_params()
     for category in chosen(categories, params.categories):
         for method in params.methods:
-            count = export_mvtec(DATA, category, method, output / method)
+            count = export_mvtec(DATA, category, method, writable(output / method))
             typer.echo(f"{count} samples of {category} by {method} in {output / method / category}")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stage.cli.terminal import DATA, AsJson, say_json
+from stage.cli.terminal import DATA, AsJson, say_json, writable
 from stage.core.params import load_params
 
 verbs = typer.Typer()
@@ -38,7 +38,7 @@ def ablation(
 
     groups = read_ablations(DATA, load_params().categories)
     Console().print(ablation_table(groups))
-    for path in draw_ablation(DATA, groups, output):
+    for path in draw_ablation(DATA, groups, writable(output)):
         typer.echo(f"file://{path.resolve()}")
 
 
@@ -50,7 +50,7 @@ def contact_sheet(
     """Draw the first samples of every defect type into one picture."""
     from stage.report.overview import overview
 
-    output.parent.mkdir(parents=True, exist_ok=True)
+    writable(output).parent.mkdir(parents=True, exist_ok=True)
     params = load_params()
     overview(DATA, params.categories, params.methods, count).save(output)
     typer.echo(f"The first {count} accepted samples of every defect type in {output}")

@@ -1,6 +1,7 @@
 """What all verbs share: where the data lies, options, and how values are printed."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +21,15 @@ def chosen(asked: Sequence[str] | None, known: Sequence[str], place: Path = Path
     if unknown := sorted({*(asked or ())} - {*known}):
         raise Refusal(f"Expected categories among {', '.join(known)}, found {', '.join(unknown)} after --category. Look into {place}.")
     return list(dict.fromkeys(asked or known))
+
+
+def writable(path: Path) -> Path:
+    """The same path, if files can be made there; a Refusal where something on the way to it is no folder, or may not be written."""
+    home = next(place for place in path.absolute().parents if place.exists())
+    if not home.is_dir() or not os.access(home, os.W_OK):
+        found = "a folder that may not be written" if home.is_dir() else "a file"
+        raise Refusal(f"Expected a folder to write {path} in, found that {home} is {found}. Name another place.")
+    return path
 
 
 def published_folders(params: Params, categories: Sequence[str] | None) -> list[Path]:

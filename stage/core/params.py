@@ -115,7 +115,7 @@ class Pretrain(Section):
 
 
 class Crop(Section):
-    """Which defects are made on a window around them, and how wide it is; see `crops.window`. Lengths in px of a prepared image."""
+    """Which defects are made on a window around them, and how wide it is; see `datasets.windows`. Lengths in px of a prepared image."""
 
     below: Annotated[int, Field(ge=0)]
     defect_share: Annotated[float, Field(gt=0, le=1)]

@@ -94,7 +94,7 @@ def gather(category: str, made: Sequence[Made]) -> Work:
     """The numbers of all configurations, and some samples of each to look at."""
     real_only = metrics(SCORES / category / METRICS)[REAL_ONLY]
     results = {"category": category, "real_only": real_only, "configurations": [summary(one) for one in made]}
-    work = Work.of("ablate", category, work_key(results=results))
+    work = Work.of("ablate", category, work_key("stage.ablation.configurations:write_specimens", results=results))
     if not work.is_finished():
         write_specimens({one.configuration.name: one.samples for one in made}, work.draft / SPECIMENS)
         write_whole(json.dumps(results, indent=2) + "\n", work.draft / RESULTS)

@@ -4,20 +4,20 @@ No Prefect flow: it runs with every `dvc repro`, and takes a moment. What it wri
 """
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 from stage.core.durable import write_whole
 from stage.core.params import load_params
-from stage.core.work import LIBRARIES, versions
+from stage.core.work import LIBRARIES, SEGMENTERS
 
 OUTPUT = Path("data/environment")
-SEGMENTERS = ("onedl-mmsegmentation", "onedl-mmengine", "onedl-mmcv")
-TABLES = ("opencv-python", "pyarrow", "scikit-learn")
+TABLES = ("opencv-python", "pyarrow")
 
 
 def packages() -> dict[str, str]:
     """The installed version of every package that results follow from."""
-    return {name: versions((name,)).rpartition(" ")[2] for name in (*LIBRARIES, *SEGMENTERS, *TABLES)}
+    return {name: version(name) for name in (*LIBRARIES, *SEGMENTERS, *TABLES)}
 
 
 def base_files(source: str) -> dict[str, list[int]]:

@@ -17,7 +17,7 @@ from stage.core.digests import file_digest
 from stage.core.durable import write_whole
 from stage.core.params import Params, load_params
 from stage.core.progress import check_stop
-from stage.core.work import Work, work_key
+from stage.core.work import SEGMENTERS, Work, versions, work_key
 from stage.datasets.examples import CATALOG, pairs_of
 from stage.release.reader import accepted_ids, read_manifest, read_samples
 from stage.segmentation.arms import REAL_ONLY, Arm, arm_name, real_arm, with_samples
@@ -25,7 +25,11 @@ from stage.segmentation.arms import REAL_ONLY, Arm, arm_name, real_arm, with_sam
 CATALOGS = Path("data/prepare")
 SAMPLES = Path("data/synthesize")
 OUTPUT = Path("data/segment")
-CODE = ("stage.segmentation.training:train_segmenter", "stage.segmentation.evaluation:evaluate_arm", "stage.datasets.examples:pairs_of")
+CODE = (
+    *("stage.segmentation.training:train_segmenter", "stage.segmentation.evaluation:evaluate_arm"),
+    *("stage.datasets.examples:pairs_of", "stage.release.reader:read_samples"),
+)
+PREDICTIONS = "stage.segmentation.evaluation:write_predictions"
 METRICS, CURVE, PROBABILITIES = "metrics.json", "curve.csv", "probabilities.npy"
 
 
@@ -61,6 +65,7 @@ def arm_key(category: str, samples: Path | None, params: Params) -> str:
         *CODE,
         seed=params.seed,
         segment=params.segment,
+        libraries=versions(SEGMENTERS),
         catalog=file_digest(CATALOGS / category / CATALOG),
         samples=[read_manifest(samples)["digest"], accepted_ids(samples)] if samples else None,
     )
@@ -95,7 +100,7 @@ def gather(category: str, scored: Sequence[Scored]) -> Work:
     """The arms of a category side by side: metrics by arm, curves, weights, and predictions of the defective test images."""
     from stage.segmentation.evaluation import write_predictions
 
-    work = Work.of("segment", category, work_key(arms=[one.work.folder.name for one in scored]))
+    work = Work.of("segment", category, work_key(PREDICTIONS, arms=[one.work.folder.name for one in scored]))
     if not work.is_finished():
         work.draft.mkdir(exist_ok=True)
         metrics = {one.arm: json.loads((one.work.result / METRICS).read_text()) for one in scored}

@@ -1,3 +1,4 @@
+import importlib.metadata
 import os
 import signal
 import warnings
@@ -224,6 +225,19 @@ def test_other_data_or_parameters_do_not_resume(tmp_path: Path, monkeypatch: pyt
     others.append(arm_key("part", samples, params))
 
     assert len({key, *others}) == 1 + len(others)
+
+
+def test_another_mmsegmentation_is_another_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """DVC would notice an upgrade and run again, and the store would hand back what the old version had made."""
+    monkeypatch.chdir(tmp_path)
+    params, catalog = load_params(ROOT / "params.yaml"), CATALOGS / "part" / CATALOG
+    catalog.parent.mkdir(parents=True)
+    catalog.write_text("images")
+    before = arm_key("part", None, params)
+    true = importlib.metadata.version
+    monkeypatch.setattr("stage.core.work.version", lambda name: "0" if name == "onedl-mmsegmentation" else true(name))
+
+    assert arm_key("part", None, params) != before
 
 
 def test_training_is_seeded_and_leaves_the_callers_generator_alone(tmp_path: Path):

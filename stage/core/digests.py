@@ -1,9 +1,11 @@
 """Content digests of pixels, files and folders."""
 
 import hashlib
+import json
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +45,11 @@ def _read(path: Path, _size: int, _mtime_ns: int) -> str:
 
 
 _remembered = cache(_read)
+
+
+def digest_of(value: Any, size: int = 16) -> str:
+    """A digest, `size` bytes in hexadecimal, of anything that JSON can say; keys count without their order."""
+    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=size).hexdigest()
 
 
 def derived_seed(*identity: str | int) -> int:

@@ -1,7 +1,5 @@
 """What a verb is working on or has finished, outside DVC's outputs: found again by the key of everything that decides its result."""
 
-import hashlib
-import json
 import os
 import shutil
 from importlib.metadata import version
@@ -11,13 +9,14 @@ from typing import Any, NamedTuple, Self
 from pydantic import BaseModel
 
 from stage.core.code_digest import code_digest
-from stage.core.digests import folder_digest
+from stage.core.digests import digest_of, folder_digest
 from stage.core.durable import copy_folder, read_sealed, replace_folder, write_sealed
 from stage.core.progress import check_stop
 
 SPOOL = Path(".spool")
 KEPT = 4  # finished or unfinished works of a verb and name, the last ones used
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "scipy", "scikit-image", "pillow")  # those that decide a network's numbers
+SEGMENTERS = ("onedl-mmsegmentation", "onedl-mmengine", "onedl-mmcv", "scikit-learn")  # those that decide a segmenter's, beside them
 
 
 class Work(NamedTuple):
@@ -75,7 +74,7 @@ def work_key(*functions: str, **inputs: Any) -> str:
     """
     described = {name: _plain(value) for name, value in sorted(inputs.items())}
     made = [code_digest(*functions), versions(LIBRARIES)]
-    return hashlib.blake2b(json.dumps([described, made], sort_keys=True).encode(), digest_size=8).hexdigest()
+    return digest_of([described, made], size=8)
 
 
 def versions(packages: tuple[str, ...]) -> str:

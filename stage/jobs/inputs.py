@@ -1,6 +1,5 @@
 """All that decides the samples of a category and method, by name and value, so that a difference can be named."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import torch
 
 from stage.core.device import dtype_of
-from stage.core.digests import file_digest
+from stage.core.digests import digest_of, file_digest
 from stage.core.errors import ConfigError
 from stage.core.work import LIBRARIES, versions
 from stage.datasets.examples import CATALOG
@@ -72,11 +71,6 @@ def deciding(inputs: Mapping[str, str]) -> dict[str, str]:
 def parameters_digest(inputs: Mapping[str, str]) -> str:
     """Digest of the parameters among the deciding inputs."""
     return digest_of({name: value for name, value in deciding(inputs).items() if name == "precision" or "." in name})
-
-
-def digest_of(value: Any) -> str:
-    """A digest of anything that JSON can say."""
-    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def refuse_differences(planned: Mapping[str, str], found: Mapping[str, str], folder: Path) -> None:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stage.core.digests import digest_of
 from stage.core.durable import sync
-from stage.jobs.inputs import digest_of
 from stage.synthesis.rows import PlanRow
 from stage.synthesis.schema import PLAN, PLAN_SCHEMA
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from stage.core.digests import file_digest, pixel_digest
+from stage.core.digests import digest_of, file_digest, pixel_digest
 from stage.core.durable import sync, write_sealed
 from stage.core.errors import CorruptFileError
 from stage.datasets.examples import CATALOG
 from stage.datasets.table import read_catalog
-from stage.jobs.inputs import deciding, digest_of, inputs_of
+from stage.jobs.inputs import deciding, inputs_of
 from stage.jobs.job import RECORD, Job, JobRecord, load_job
 from stage.jobs.plan_table import BATCHES, write_plan
 from stage.jobs.store import BatchStore

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,9 +14,11 @@ from stage.core.processes import reached
 from stage.core.progress import check_stop, track
 from stage.jobs.failures import check_complete
 from stage.jobs.heartbeat import present
-from stage.jobs.job import Job, load_job
+from stage.jobs.job import Batch, Job, load_job
 from stage.release.shards import Described, write_manifest, write_shards
 from stage.release.tables import write_tables
+
+AT_HAND = 16  # batches of later rounds that are kept in memory
 
 
 def publish_jobs(folders: Sequence[Path], output: Path) -> Described:
@@ -46,13 +49,22 @@ def publish_jobs(folders: Sequence[Path], output: Path) -> Described:
 def samples_of(jobs: Sequence[Job]) -> Iterator[pa.Table]:
     """The published rows of all rounds, sorted by defect type, ordinal and attempt, a batch of the first round at a time."""
     first, *later = jobs
-    again = [(job, batch, job.rows(batch.number)) for job in later for batch in job.batches()]
+    again = _places(later)
+    read = lru_cache(AT_HAND)(Job.read)
     batches = first.batches()
     for batch in track(batches, total=len(batches), label=f"publish {first.recipe.method} {first.recipe.category}"):
-        tables = [first.read(batch)]
-        planned = {(row.defect, row.ordinal) for row in first.rows(batch.number)}
-        for job, other, rows in again:
-            if wanted := [k for k, row in enumerate(rows) if (row.defect, row.ordinal) in planned]:
-                tables.append(job.read(other).take(wanted))
-        whole = pa.concat_tables(tables).filter(pc.field("ordinal") < first.recipe.synthesize.count)
-        yield whole.sort_by([("ordinal", "ascending"), ("attempt", "ascending")]) if len(tables) > 1 else whole
+        table = first.read(batch)
+        samples = zip(table["defect"].to_pylist(), table["ordinal"].to_pylist(), strict=True)
+        attempts = [read(job, other).slice(row, 1) for sample in samples for job, other, row in again.get(sample, ())]
+        whole = pa.concat_tables([table, *attempts]).filter(pc.field("ordinal") < first.recipe.synthesize.count)
+        yield whole.sort_by([("ordinal", "ascending"), ("attempt", "ascending")]) if attempts else whole
+
+
+def _places(jobs: Sequence[Job]) -> dict[tuple[str, int], list[tuple[Job, Batch, int]]]:
+    """Where the later attempts of a defect type's ordinal are: job, batch, and row of the batch."""
+    places: dict[tuple[str, int], list[tuple[Job, Batch, int]]] = {}
+    for job in jobs:
+        for batch in job.batches():
+            for number, row in enumerate(job.rows(batch.number)):
+                places.setdefault((row.defect, row.ordinal), []).append((job, batch, number))
+    return places

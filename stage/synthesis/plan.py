@@ -13,6 +13,7 @@ import pandas as pd
 
 from stage.core.digests import derived_seed
 from stage.core.params import Synthesize
+from stage.datasets.rules import GOOD
 from stage.synthesis.rows import Identity, PlanRow
 
 Item = TypeVar("Item")
@@ -63,13 +64,13 @@ def row_seed(root_seed: int, identity: Identity) -> int:
 def backgrounds_of(catalog: pd.DataFrame) -> list[Background]:
     """The normal training images of a category."""
     training = _training(catalog)
-    return _rows(training.loc[training.defect == "good"], Background)
+    return _rows(training.loc[training.defect == GOOD], Background)
 
 
 def defects_of(catalog: pd.DataFrame) -> Mapping[str, list[DefectSource]]:
     """The generator's third of a category, by defect type."""
     training = _training(catalog)
-    groups = training.loc[training.defect != "good"].groupby("defect", sort=True)
+    groups = training.loc[training.defect != GOOD].groupby("defect", sort=True)
     return {str(defect): _rows(group, DefectSource) for defect, group in groups}
 
 

@@ -92,7 +92,7 @@ class PastePlanner:
         photograph = self.source.masks[row.mask_sha256]
         y, x = self._target(row, photograph, random) - _centre_of(turn(photograph.mask, row.mask_turn))
         row = row._replace(mask_shift_y=int(y), mask_shift_x=int(x))
-        mask = placed(row, self.source).mask
+        mask = placed_mask(row, self.source, photograph.mask)
         return row._replace(mask_area=int(mask.sum()), mask_digest=pixel_digest(mask))
 
     def _target(self, row: PlanRow, photograph: Pair, random: np.random.Generator) -> NDArray[np.int64]:
@@ -142,20 +142,28 @@ def choices_of(row: PlanRow) -> Choices:
 
 
 def placed(row: PlanRow, source: Source) -> Pair:
-    """The photograph of the row's defect and its mask, mirrored, turned and scaled about the defect's centre, and moved.
+    """The photograph of the row's defect, mirrored, turned and scaled about the defect's centre, and moved; and its mask, likewise."""
+    image, mask = source.masks[row.mask_sha256]
+    matrix = _motion(row, turn(mask, row.mask_turn))
+    moved = cv2.warpAffine(turn(image, row.mask_turn), matrix, mask.shape[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return Pair(moved, placed_mask(row, source, mask))
 
-    The mask is trimmed to the background's object where the row names one, and never empty.
-    """
-    image, mask = (turn(pixels, row.mask_turn) for pixels in source.masks[row.mask_sha256])
+
+def placed_mask(row: PlanRow, source: Source, mask: Pixels) -> Pixels:
+    """The mask of the row's photograph as `placed` moves it: never empty, and trimmed to the background's object where one is named."""
+    turned = turn(mask, row.mask_turn)
+    share = cv2.warpAffine(turned.astype(np.float32), _motion(row, turned), turned.shape[::-1], flags=cv2.INTER_LINEAR)
+    label = (share >= min(0.5, float(share.max()))).astype(np.uint8)
+    return label if row.foreground == "none" else trimmed(label, part_of(row, source))
+
+
+def _motion(row: PlanRow, mask: Pixels) -> NDArray[np.float64]:
+    """The affine matrix (2, 3) of a row's rotation, scale and move, for a mask that is mirrored already."""
     choices = choices_of(row)
     y, x = _centre_of(mask)
     matrix = np.asarray(cv2.getRotationMatrix2D((float(x), float(y)), choices.rotation, choices.scale), np.float64)
     matrix[:, 2] += _kept_inside(mask, matrix, row.mask_shift_y, row.mask_shift_x)
-    size = mask.shape[::-1]
-    moved = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-    share = cv2.warpAffine(mask.astype(np.float32), matrix, size, flags=cv2.INTER_LINEAR)
-    label = (share >= min(0.5, float(share.max()))).astype(np.uint8)
-    return Pair(moved, label if row.foreground == "none" else trimmed(label, part_of(row, source)))
+    return matrix
 
 
 def colour_matched(defect: Pair, background: Pixels, ring: int) -> Pixels:

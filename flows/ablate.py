@@ -22,7 +22,7 @@ from stage.core.digests import file_digest
 from stage.core.durable import write_whole
 from stage.core.params import Params, load_params
 from stage.core.work import Work, work_key
-from stage.model.checkpoints import WEIGHTS
+from stage.model.files import ADAPTERS
 from stage.release.reader import read_manifest
 from stage.release.verification import verify
 from stage.segmentation.arms import REAL_ONLY, arm_name
@@ -106,7 +106,7 @@ def summary(one: Made) -> dict[str, Any]:
     """What is said of a configuration: its overrides, what it was made from, and its metrics."""
     return {
         **one.configuration.model_dump(),
-        "checkpoint": file_digest(one.checkpoint / WEIGHTS),
+        "checkpoint": file_digest(one.checkpoint / ADAPTERS),
         "samples": {key: value for key, value in read_manifest(one.samples).items() if key != "shards"},
         "metrics": one.metrics,
     }

@@ -1,4 +1,4 @@
-"""Note what stands outside the repository and decides results: the versions of packages, and a base given as a folder.
+"""Note what decides results and is neither data nor a parameter: the statements of the code, the versions of packages, a given base.
 
 No Prefect flow: it runs with every `dvc repro`, and takes a moment. What it writes changes only when what it looks at does.
 """
@@ -7,12 +7,20 @@ import json
 from importlib.metadata import version
 from pathlib import Path
 
+from stage.core.code_digest import code_digests
 from stage.core.durable import write_whole
 from stage.core.params import load_params
 from stage.core.work import LIBRARIES, SEGMENTERS
+from stage.synthesis.method import METHODS
 
 OUTPUT = Path("data/environment")
 TABLES = ("opencv-python", "pyarrow")
+# Where the code of each DVC stage begins; that of a method of synthesis is imported by its name, so it is listed.
+CODE = {
+    **{name: (f"flows.{name}:{name}",) for name in ("prepare", "pretrain", "train", "segment", "evaluate")},
+    **{f"synthesize-{name}": ("flows.synthesize:synthesize", *method.planning, *method.rendering) for name, method in METHODS.items()},
+    "ablate": ("flows.ablate:ablate", *METHODS["stage"].planning, *METHODS["stage"].rendering),
+}
 
 
 def packages() -> dict[str, str]:
@@ -28,9 +36,11 @@ def base_files(source: str) -> dict[str, list[int]]:
 
 
 def main() -> None:
-    """Write both as JSON."""
+    """Write packages and base as JSON, and of the code of each DVC stage a line for every definition, its name and its digest."""
     write_whole(json.dumps(packages(), indent=2) + "\n", OUTPUT / "packages.json")
     write_whole(json.dumps(base_files(load_params().base.source), indent=2) + "\n", OUTPUT / "base.json")
+    for name, functions in CODE.items():
+        write_whole("\n".join(code_digests(*functions)) + "\n", OUTPUT / "code" / f"{name}.txt")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from stage.core.durable import write_whole
 from stage.core.params import Params, load_params, needs_base
 from stage.core.work import Work, work_key
 from stage.datasets.examples import CATALOG
-from stage.model.base_source import TRAINED_HERE, locate, write_pointer
+from stage.model.base_pointer import TRAINED_HERE, write_pointer
 
 CATALOGS = Path("data/prepare")
 OUTPUT = Path("data/pretrain")
@@ -71,6 +71,8 @@ def pretraining_key(catalogs: list[Path], params: Params) -> str:
 @task(cache_policy=NO_CACHE)
 def fetch(source: str) -> Path:
     """The folder of a given base; the hub's client tries again by itself."""
+    from stage.model.base_source import locate  # here, because a finished base needs no networks
+
     return locate(source)
 
 

@@ -10,6 +10,7 @@ from flows.workers import make_all
 from stage.core.params import Params, load_params
 from stage.jobs.planning import make_job, rounds
 from stage.jobs.store import BatchStore
+from stage.model.base_pointer import follow_pointer
 from stage.release.publication import publish_jobs
 from stage.synthesis.method import METHODS
 from stage.synthesis.recipe import recipe_of
@@ -31,13 +32,10 @@ def synthesize(category: str, method: str) -> None:
 @task(cache_policy=NO_CACHE)
 def plan(category: str, method: str, checkpoint: Path, params: Params) -> Path:
     """The folder of the first round's job: a row per sample to be made, and all that decides it."""
-    catalog = CATALOGS / category
-    if not METHODS[method].needs_checkpoint:
-        return make_job(recipe_of(method, category, params, catalog=catalog, base=None, checkpoint=None), BatchStore())
-    from stage.model.base_source import follow_pointer  # here, because a method without networks need not import them
-
-    base = follow_pointer(BASE)
-    return make_job(recipe_of(method, category, params, catalog=catalog, base=base, checkpoint=checkpoint), BatchStore())
+    networks: dict[str, Path | None] = {"base": None, "checkpoint": None}
+    if METHODS[method].needs_checkpoint:
+        networks = {"base": follow_pointer(BASE), "checkpoint": checkpoint}
+    return make_job(recipe_of(method, category, params, catalog=CATALOGS / category, **networks), BatchStore())
 
 
 def make(first: Path, params: Params) -> list[Path]:

@@ -12,8 +12,8 @@ from stage.core.durable import write_whole
 from stage.core.params import Params, load_params, needs_base
 from stage.core.work import Work, work_key
 from stage.datasets.examples import CATALOG, defect_images
-from stage.model.base_parts import base_digest
-from stage.model.base_source import follow_pointer
+from stage.model.base_pointer import follow_pointer
+from stage.model.files import base_digest
 
 CATALOGS = Path("data/prepare")
 BASE = Path("data/pretrain")

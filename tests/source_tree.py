@@ -46,32 +46,6 @@ def module_path(module: str) -> Path | None:
     return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.exists()), None)
 
 
-def import_closure(path: Path) -> set[Path]:
-    """The files of this repository that importing `path` runs: itself, what it imports, and the packages around them."""
-    found: set[Path] = set()
-    waiting = [path]
-    while waiting:
-        file = waiting.pop()
-        if file not in found:
-            found.add(file)
-            waiting += _packages(file)
-            waiting += [target for item in imports(file) for target in targets(item)]
-    return found
-
-
-def _packages(file: Path) -> list[Path]:
-    folders = [folder for folder in file.parents if folder.is_relative_to(ROOT) and folder != ROOT]
-    return [folder / "__init__.py" for folder in folders if (folder / "__init__.py").exists()]
-
-
-def targets(item: Import) -> list[Path]:
-    """The file of this repository that an import names, if any: of a package's submodule, the submodule."""
-    if item.module.split(".")[0] not in {"stage", "flows"}:
-        return []
-    path = (module_path(f"{item.module}.{item.name}") if item.name else None) or module_path(item.module)
-    return [path] if path else []
-
-
 def keys_read(path: Path) -> set[str]:
     """The keys that a flow reads of whole `Params`, as `method.crop`, in its file and in the functions it hands the whole to."""
     found: set[str] = set()

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from stage.core.digests import folder_digest
 from stage.core.errors import ConfigError
 from stage.model.base import load_base
-from stage.model.base_parts import base_digest, read_index
+from stage.model.files import base_digest, read_index
 
 NETWORKS = {"unet": "UNet2DConditionModel", "text_encoder": "CLIPTextModel", "vae": "AutoencoderKL"}
 

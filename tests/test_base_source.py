@@ -9,8 +9,9 @@ from small_hub import NAME, serving
 
 from stage.core.errors import ConfigError
 from stage.model.base import load_base
-from stage.model.base_parts import base_digest
-from stage.model.base_source import follow_pointer, locate, wanted_weights, write_pointer
+from stage.model.base_pointer import follow_pointer, write_pointer
+from stage.model.base_source import locate, wanted_weights
+from stage.model.files import base_digest
 
 # Every kind of file name that mirrors of Stable Diffusion 1.x have, for two of the parts.
 STABLE_DIFFUSION = [

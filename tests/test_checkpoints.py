@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from stage.core.digests import LARGE, file_digest, folder_digest
 from stage.core.errors import ConfigError
 from stage.model.base import load_base
-from stage.model.base_parts import base_digest
 from stage.model.checkpoints import load_checkpoint, save_checkpoint
+from stage.model.files import base_digest
 from stage.model.training import train
 
 

@@ -18,7 +18,7 @@ from stage.chaos.injections import Injection
 from stage.chaos.miniature import make_miniature
 from stage.core.params import load_params
 from stage.jobs.job import load_job
-from stage.model.base_source import write_pointer
+from stage.model.base_pointer import write_pointer
 from stage.release.publication import publish_jobs
 
 COUNTED = {  # 2 types of 6 in batches of 4; 2 steps each, or none

@@ -3,16 +3,29 @@
 import importlib.util
 import re
 import shutil
+import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 import pytest
+from small_factory import Factory, build
 
-from stage.core.code_digest import reachable
+from flows import environment
+from flows.train import CODE as TRAINING
+from stage.core.code_digest import ASIDE, Definition, code_digests, reachable
+from stage.datasets.examples import defect_images
+from stage.model.base import load_base
+from stage.model.checkpoints import save_checkpoint
+from stage.model.training import train
+from stage.release.publication import publish_jobs
+from stage.synthesis.batch import write_batch
 from stage.synthesis.method import METHODS
+from stage.synthesis.source import read_source
 
 ROOT = Path(__file__).parents[1]
-STAGE = ("stage.synthesis.methods.stage:renderer", "stage.synthesis.batch:write_batch")
-PASTE = ("stage.synthesis.methods.paste:renderer", "stage.synthesis.batch:write_batch")
+STAGE, PASTE = METHODS["stage"].rendering, METHODS["paste"].rendering
 
 
 def digest_of(root: Path, functions: tuple[str, ...] = STAGE) -> str:
@@ -127,4 +140,73 @@ def test_what_a_renderer_is_built_on() -> None:
 @pytest.mark.parametrize("name", list(METHODS))
 def test_planning_and_rendering_are_told_apart(name: str) -> None:
     """A changed plan of the same rows would render them again."""
-    assert METHODS[name].planning_code() != METHODS[name].rendering_code()
+    assert reachable(*METHODS[name].rendering) - reachable(*METHODS[name].planning)
+
+
+@pytest.fixture(scope="module")
+def factory(tmp_path_factory: pytest.TempPathFactory) -> Factory:
+    return build(tmp_path_factory.mktemp("factory"))
+
+
+def definitions_run(act: Callable[[], object]) -> set[Definition]:
+    """Every function and class of `stage` that runs while `act` does, by its name at the top of its module."""
+    ran: set[Definition] = set()
+    places = {str(path): ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in (ROOT / "stage").rglob("*.py")}
+
+    def note(frame: FrameType, _event: str, _value: object) -> None:
+        if module := places.get(frame.f_code.co_filename):
+            ran.add(Definition(module, frame.f_code.co_qualname.split(".")[0]))
+
+    threading.setprofile(note)
+    sys.setprofile(note)
+    try:
+        act()
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+    return {one for one in ran if one.module not in ASIDE and not one.name.startswith("<")}
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_everything_that_runs_for_a_sample_is_counted(factory: Factory, tmp_path: Path, name: str) -> None:
+    """A correction would not reach the samples, and nobody would hear of it."""
+    job, settings = factory.job(tmp_path, method=name), factory.params.synthesize
+    rows, origin = job.rows(0), job.origin(job.batches()[0].key)
+
+    def render() -> None:
+        renderer, source = METHODS[name].renderer(job.recipe, "cpu"), read_source(job.recipe.catalog)
+        write_batch(renderer, rows, source, settings, origin=origin, file=tmp_path / "batch")
+
+    ran = definitions_run(render)
+
+    assert {one.module for one in ran} > {"stage.synthesis.batch", f"stage.synthesis.methods.{name}"}
+    assert not ran - reachable(*METHODS[name].rendering, "stage.synthesis.method:Method")
+
+
+def test_everything_that_runs_for_a_training_is_counted(factory: Factory, tmp_path: Path) -> None:
+    """A correction would not reach the checkpoints."""
+    base = factory.data / "pretrain/base"
+    params = factory.params.model_copy(update={"train": factory.params.train.model_copy(update={"iterations": 1})})
+
+    def fit() -> None:
+        images = defect_images(factory.catalog.parent, "plate")
+        result = train(load_base(base), images, params, state=tmp_path / "state.safetensors")
+        save_checkpoint(result.generator, result.bounds, base, tmp_path, with_unet=False)
+
+    assert not definitions_run(fit) - reachable(*TRAINING, "stage.model.base:load_base")
+
+
+def test_everything_that_runs_for_a_publication_is_counted(factory: Factory, tmp_path: Path) -> None:
+    """DVC would hold tables for current that other code wrote."""
+    jobs = factory.fill_rounds(factory.job(tmp_path))
+    ran = definitions_run(lambda: publish_jobs([job.folder for job in jobs], tmp_path / "out"))
+
+    assert not ran - reachable(*environment.CODE["synthesize-stage"])
+
+
+def test_a_dvc_stage_counts_its_flow_and_what_lies_below() -> None:
+    """A changed flow would run nothing."""
+    counted = {line.split()[0] for line in code_digests(*environment.CODE["synthesize-paste"])}
+
+    assert {"synthesize", "make_all", "publish_jobs", "PasteRenderer", "judge"} <= counted
+    assert "StageRenderer" not in counted

@@ -1,6 +1,6 @@
 """Which code made something: a digest of the statements that a function may run, read without running any of them.
 
-Statements are followed by name, from a function to every definition of `stage` that it mentions and on from there. Comments,
+Statements are followed by name, from a function to every definition of this project that it mentions and on from there. Comments,
 docstrings and layout do not count, nor does the module in which a definition stands.
 """
 
@@ -11,9 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-PACKAGE = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("stage", "flows")
 # They hold values, which are digested themselves, or show how far something got; no result comes from them.
-ASIDE = frozenset(f"{PACKAGE.name}.core.{name}" for name in ("errors", "params", "processes", "progress"))
+ASIDE = frozenset(f"stage.core.{name}" for name in ("errors", "params", "processes", "progress"))
 DOCUMENTED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module
 
 
@@ -35,10 +36,16 @@ class Module(NamedTuple):
 @cache
 def code_digest(*functions: str) -> str:
     """Digest of the statements that functions, written as `stage.synthesis.batch:write_batch`, may run."""
-    digest = hashlib.blake2b(digest_size=16)
-    for text in sorted({ast.dump(statement) for statement in _statements(reachable(*functions))}):
-        digest.update(f"{text}\n".encode())
-    return digest.hexdigest()
+    return _digest("\n".join(code_digests(*functions)))
+
+
+@cache
+def code_digests(*functions: str) -> list[str]:
+    """The name of every definition that functions may run and the digest of its statements, `name digest`, sorted by name."""
+    found = reachable(*functions)
+    named = [(one.name, _defining(one)) for one in found]
+    effects = [("on import", statement) for module in {one.module for one in found} for statement in _module(module).effects]
+    return sorted({f"{name} {_digest(ast.dump(statement))}" for name, statement in (*named, *effects)})
 
 
 @cache
@@ -56,13 +63,6 @@ def reachable(*functions: str) -> frozenset[Definition]:
     return frozenset(found)
 
 
-def _statements(found: frozenset[Definition]) -> Iterator[ast.stmt]:
-    for one in found:
-        yield _defining(one)
-    for name in {one.module for one in found}:
-        yield from _module(name).effects
-
-
 def _defining(one: Definition) -> ast.stmt:
     return _module(one.module).defined[one.name]
 
@@ -72,25 +72,23 @@ def _mentioned(statement: ast.stmt, module: str) -> Iterator[Definition]:
     for node in ast.walk(statement):
         if isinstance(node, ast.Name) and node.id in known.defined:
             yield Definition(module, node.id)
-        elif isinstance(node, ast.Name) and node.id in known.imported and _file(known.imported[node.id].module):
-            yield known.imported[node.id]
-        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in known.imported:
-            whole = ".".join(known.imported[node.value.id])  # of `from stage.report import comparison`, `comparison.percent`
-            if _file(whole):
-                yield Definition(whole, node.attr)
+        elif isinstance(node, ast.Name) and node.id in known.imported:
+            imported = known.imported[node.id]
+            whole = ".".join(imported)  # of `from stage.report import comparison`: a module, of which everything counts
+            yield from (Definition(whole, name) for name in _module(whole).defined) if _file(whole) else [imported]
 
 
 @cache
 def _module(name: str) -> Module:
     file = _file(name)
-    assert file is not None, f"{name} is no module of {PACKAGE.name}"
+    assert file is not None, f"{name} is no module of this project"
     tree = ast.parse(file.read_bytes())
     _strip_docstrings(tree)
     module = Module({}, {}, [])
     for statement in tree.body:
         _sort_in(statement, module)
     for node in ast.walk(tree):  # those inside functions too
-        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == PACKAGE.name:
+        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] in PACKAGES:
             module.imported.update({alias.asname or alias.name: Definition(str(node.module), alias.name) for alias in node.names})
     return module
 
@@ -122,6 +120,10 @@ def _strip_docstrings(tree: ast.Module) -> None:
 @cache
 def _file(module: str) -> Path | None:
     parts = module.split(".")
-    place = PACKAGE.joinpath(*parts[1:])
-    candidates = (place.with_suffix(".py"), place / "__init__.py") if parts[0] == PACKAGE.name else ()
+    place = ROOT.joinpath(*parts)
+    candidates = (place.with_suffix(".py"), place / "__init__.py") if parts[0] in PACKAGES else ()
     return next((path for path in candidates if path.is_file()), None)
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -17,8 +17,8 @@ from stage.core.progress import track
 from stage.jobs.job import Batch, Job, load_job
 from stage.jobs.planning import make_job
 from stage.jobs.store import BatchStore
-from stage.model.base_source import follow_pointer
-from stage.model.checkpoints import WEIGHTS
+from stage.model.base_pointer import follow_pointer
+from stage.model.files import ADAPTERS
 from stage.synthesis.batch import write_batch
 from stage.synthesis.method import METHODS
 from stage.synthesis.methods.stage import moves
@@ -118,7 +118,7 @@ def check_disk(found: Sequence[Forecast]) -> None:
 
 
 def _refuse_untrained(categories: Sequence[str], data: Path) -> None:
-    missing = [category for category in categories if not (data / "train" / category / WEIGHTS).is_file()]
+    missing = [category for category in categories if not (data / "train" / category / ADAPTERS).is_file()]
     if missing:
         places = " and ".join(f"of {category} in {data / 'train' / category}" for category in missing)
         targets = " ".join(f"train@{category}" for category in missing)

@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 
+from stage.core.code_digest import code_digest
 from stage.core.device import dtype_of
 from stage.core.digests import digest_of, file_digest
 from stage.core.errors import ConfigError
 from stage.core.work import LIBRARIES, versions
 from stage.datasets.examples import CATALOG
+from stage.model.files import ADAPTERS, base_digest
 from stage.synthesis.method import METHODS
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity
@@ -42,8 +44,8 @@ def inputs_of(recipe: Recipe, rejected: Iterable[Identity] = ()) -> dict[str, st
         | {
             "synthesis": recipe.method,
             "catalog": file_digest(recipe.catalog / CATALOG),
-            "code": method.rendering_code(),
-            "planner": method.planning_code(),
+            "code": code_digest(*method.rendering),
+            "planner": code_digest(*method.planning),
             "precision": str(dtype_of(recipe.synthesize.precision, recipe.device)),
             "device": device_name(recipe.device),
             "versions": versions(PACKAGES),
@@ -57,10 +59,7 @@ def _network_digests(recipe: Recipe) -> dict[str, str]:
     """Of a method that is trained, its checkpoint and base; the names are there for the others too, since every shard has the columns."""
     if recipe.base is None or recipe.checkpoint is None:
         return {"base": "", "checkpoint": ""}
-    from stage.model.base_parts import base_digest  # here, because a method without networks need not import them
-    from stage.model.checkpoints import WEIGHTS
-
-    return {"base": base_digest(recipe.base), "checkpoint": file_digest(recipe.checkpoint / WEIGHTS)}
+    return {"base": base_digest(recipe.base), "checkpoint": file_digest(recipe.checkpoint / ADAPTERS)}
 
 
 def deciding(inputs: Mapping[str, str]) -> dict[str, str]:

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from stage.core.errors import ConfigError
-from stage.model.base_parts import INDEX, load_part, read_index
+from stage.model.base_parts import load_part
 from stage.model.codec import PatchCodec
 from stage.model.diffusion import noise_from_velocity
+from stage.model.files import INDEX, read_index
 from stage.model.schedule import NoiseSchedule
 
 Prediction = Literal["epsilon", "v_prediction"]

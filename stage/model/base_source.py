@@ -1,7 +1,5 @@
-"""Where the base lies: trained here, in a folder of the user's, or on a hub."""
+"""A base given by the user: a folder, or a checkpoint on a hub."""
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
 
 from huggingface_hub import HfApi, snapshot_download
@@ -10,11 +8,9 @@ from huggingface_hub.utils import httpx
 
 from stage.core.errors import ConfigError
 from stage.model.base import read_schedule
-from stage.model.base_parts import INDEX, PARTS, SMALL_FILES, WEIGHTS, base_digest, check_files, read_index, weight_files
+from stage.model.files import CLASSES, INDEX, SMALL_FILES, WEIGHTS, check_files, read_index, weight_files
 
-POINTER = "base.json"
-TRAINED_HERE = "base"
-SMALL = [INDEX, *(f"{part}/{name}" for part in PARTS for name in sorted(SMALL_FILES))]
+SMALL = [INDEX, *(f"{part}/{name}" for part in CLASSES for name in sorted(SMALL_FILES))]
 UNANSWERED = (httpx.HTTPError, OSError)  # what the hub's client raises where there is no hub, or nothing under that name
 
 
@@ -75,37 +71,9 @@ def wanted_weights(parts: list[str], names: list[str]) -> list[str]:
     ]
 
 
-def write_pointer(base: Path, output: Path, source: str) -> None:
-    """Note in `output` the `base.source` that the base was made or found by, and what it is: other weights make other categories.
-
-    Its folder is noted only where it lies in `output`: elsewhere it lies in another place on every machine.
-    """
-    output.mkdir(parents=True, exist_ok=True)
-    place = {"folder": base.relative_to(output).as_posix()} if base.is_relative_to(output) else {}
-    (output / POINTER).write_text(json.dumps({"source": source, **place, "digest": base_digest(base)}) + "\n", encoding="utf-8")
-
-
-def follow_pointer(output: Path) -> Path:
-    """The base's folder by what `write_pointer` noted; a ConfigError where it is gone or another one by now."""
-    path = output / POINTER
+def cached(source: str) -> Path | None:
+    """A base's folder as the hub's cache has it, without asking the hub; None where it holds none of that name."""
     try:
-        noted = {str(key): str(value) for key, value in json.loads(path.read_text(encoding="utf-8")).items()}
-        source, digest = noted["source"], noted["digest"]
-    except (OSError, ValueError, LookupError, AttributeError) as error:
-        raise ConfigError(f"Expected a base's source and digest in {path}, found {error!r}. Run `dvc repro -f pretrain`.") from None
-    for folder in [output / noted["folder"]] if "folder" in noted else _places(source):
-        if _is_complete(folder) and base_digest(folder) == digest:
-            return folder
-    raise ConfigError(
-        f"Expected the base {digest[:12]} of {source!r} that {path} names, found it changed or gone. Run `dvc repro -f pretrain`."
-    )
-
-
-def _places(source: str) -> Iterator[Path]:
-    """Where a given base may lie: first as the hub's cache has it, without asking the hub."""
-    if not Path(source).is_dir():
-        try:
-            yield Path(snapshot_download(source, allow_patterns=SMALL, local_files_only=True))
-        except (HFValidationError, *UNANSWERED):
-            pass  # `locate` says what is wrong, if it cannot fetch it
-    yield locate(source)
+        return Path(snapshot_download(source, allow_patterns=SMALL, local_files_only=True))
+    except (HFValidationError, *UNANSWERED):
+        return None

@@ -14,10 +14,8 @@ from stage.core.errors import ConfigError
 from stage.core.fitting import below
 from stage.core.params import Section
 from stage.model.base import load_base
-from stage.model.base_parts import base_digest
+from stage.model.files import ADAPTERS, CHECKPOINT, base_digest
 from stage.model.generator import Generator
-
-WEIGHTS, RECORD = "adapters.safetensors", "checkpoint.json"
 
 
 class CheckpointRecord(Section):
@@ -52,7 +50,7 @@ def save_checkpoint(
     tensors |= {"tokens": generator.tokens.weight, "bounds": torch.stack(bounds)}
     tensors |= {f"unet.{key}": value for key, value in generator.base.unet.state_dict().items()} if with_unet else {}
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, folder / WEIGHTS)
+    save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, folder / ADAPTERS)
     facts = CheckpointRecord(
         category=generator.category,
         types=generator.types,
@@ -63,7 +61,7 @@ def save_checkpoint(
         base=source or base_folder.name,
         base_digest=base_digest(base_folder),
     )
-    (folder / RECORD).write_text(facts.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (folder / CHECKPOINT).write_text(facts.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def load_checkpoint(base_folder: Path, folder: Path) -> Checkpoint:
@@ -84,17 +82,17 @@ def load_checkpoint(base_folder: Path, folder: Path) -> Checkpoint:
         adapters=facts.adapters,
     )
     try:
-        low, high = _read_weights(generator, folder / WEIGHTS)
+        low, high = _read_weights(generator, folder / ADAPTERS)
     except (OSError, LookupError, ValueError, RuntimeError, SafetensorError) as error:
-        raise _damaged(folder / WEIGHTS, facts.category, error) from error
-    return Checkpoint(generator.eval().requires_grad_(False), (low, high), file_digest(folder / WEIGHTS))
+        raise _damaged(folder / ADAPTERS, facts.category, error) from error
+    return Checkpoint(generator.eval().requires_grad_(False), (low, high), file_digest(folder / ADAPTERS))
 
 
 def _read_facts(folder: Path) -> CheckpointRecord:
     try:
-        return CheckpointRecord.model_validate_json((folder / RECORD).read_bytes())
+        return CheckpointRecord.model_validate_json((folder / CHECKPOINT).read_bytes())
     except (OSError, ValidationError) as error:
-        raise _damaged(folder / RECORD, folder.name, error) from error
+        raise _damaged(folder / CHECKPOINT, folder.name, error) from error
 
 
 def _read_weights(generator: Generator, path: Path) -> tuple[Tensor, Tensor]:

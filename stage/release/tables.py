@@ -22,6 +22,7 @@ from stage.datasets.rules import GOOD
 from stage.datasets.table import read_catalog
 from stage.jobs.job import Job
 from stage.jobs.store import Maker
+from stage.model.files import CHECKPOINT
 from stage.synthesis.schema import CHECKPOINTS, PLAN, PLAN_SCHEMA, RUNS, SOURCES
 
 TEXTS = ("path", "sha256", "kind", "category", "defect", "split", "group", "licence", "role")
@@ -59,9 +60,7 @@ def checkpoints(job: Job, catalog: pd.DataFrame) -> pa.Table:
     recipe, inputs = job.recipe, job.inputs
     if recipe.checkpoint is None:
         return CHECKPOINT_COLUMNS.empty_table()
-    from stage.model.checkpoints import RECORD  # here, because a method without networks need not import them
-
-    facts = json.loads((recipe.checkpoint / RECORD).read_text(encoding="utf-8"))
+    facts = json.loads((recipe.checkpoint / CHECKPOINT).read_text(encoding="utf-8"))
     folders = [file.parent for file in sorted(recipe.catalog.parent.glob(f"*/{CATALOG}"))] if facts["base"] == "scratch" else []
     base = sorted({digest for folder in folders for digest in trained_on(read_catalog(folder / CATALOG))})
     adapters = {"digest": inputs["checkpoint"], "kind": "adapters", "category": recipe.category, "base": inputs["base"]}

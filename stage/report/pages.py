@@ -66,7 +66,9 @@ def _write_pages(data: Path, root: Path, params: Params) -> None:
     summary = artefacts.image_counts(data)
     gallery = params.evaluate.gallery
     categories = [_category(data, root, name, method, summary, gallery) for name in params.categories for method in params.methods]
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
     environment.filters.update(percent=comparison.percent, points=comparison.points)
     shared = {"params": params, "categories": categories, "metrics": comparison.METRICS}
     overview = {

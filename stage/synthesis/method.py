@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stage.core.code_digest import code_digest
 from stage.core.params import TRAINED
 from stage.datasets.pairs import Pair
 from stage.synthesis.recipe import Recipe
@@ -56,13 +55,15 @@ class Method(NamedTuple):
         """Networks and constants, loaded for a device, `cpu` or `cuda`."""
         return self._imported().renderer(recipe, device)
 
-    def planning_code(self) -> str:
-        """Digest of the statements that plan its rows."""
-        return code_digest(f"{self.module}:planner")
+    @property
+    def planning(self) -> tuple[str, ...]:
+        """Where the code begins that plans its rows, as `code_digest` takes it."""
+        return f"{self.module}:planner", "stage.synthesis.source:read_source"
 
-    def rendering_code(self) -> str:
-        """Digest of the statements that make and judge its samples."""
-        return code_digest(f"{self.module}:renderer", "stage.synthesis.batch:write_batch")
+    @property
+    def rendering(self) -> tuple[str, ...]:
+        """Where the code begins that makes and judges its samples."""
+        return f"{self.module}:renderer", "stage.synthesis.source:read_source", "stage.synthesis.batch:write_batch"
 
     def _imported(self) -> Any:
         return import_module(self.module)

@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_leaves
 from transformers import BertTokenizer
 
 from benchmarks.networks import LDM_TEXT, LDM_UNET, RELEASED_WIDTHS, seeded
-from stage.core.device import PRECISIONS, autocast
+from stage.core.device import autocast, dtype_of
 from stage.core.fitting import GRADIENT_NORM
 from stage.core.params import Params, Train
 from stage.model.base import Base
@@ -120,7 +120,7 @@ def checked(params: Params) -> str:
 
 def counted(kind: Networks, train: Train, *, as_on_gpu: bool = True) -> tuple[int, int]:
     """Bytes of the weights before the first update, and at the highest point of two updates."""
-    dtype = PRECISIONS[train.precision]
+    dtype = dtype_of(train.precision, "cpu")
     with FakeTensorMode():
         codec = AutoencoderKL()  # `train` sends it away from the device, so it does not count
         with LiveBytes() as count:
@@ -137,7 +137,7 @@ def counted(kind: Networks, train: Train, *, as_on_gpu: bool = True) -> tuple[in
 
 def allocated(kind: Networks, train: Train) -> int:
     """Bytes that two real updates have in use at most, over those before them, by the records of torch's CPU allocator."""
-    dtype = PRECISIONS[train.precision]
+    dtype = dtype_of(train.precision, "cpu")
     with seeded():
         generator = generator_of(kind, AutoencoderKL(), train)
         optimizer, _ = optimise(generator, train)

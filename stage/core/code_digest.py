@@ -25,6 +25,13 @@ class Definition(NamedTuple):
     name: str
 
 
+class Statements(NamedTuple):
+    """What is known of some statements: their digest, and the definitions that they mention."""
+
+    digest: str
+    mentions: frozenset[Definition]
+
+
 class Module(NamedTuple):
     """A module by its names: what defines each, where the imported ones come from, and the statements that importing it runs."""
 
@@ -36,16 +43,14 @@ class Module(NamedTuple):
 @cache
 def code_digest(*functions: str) -> str:
     """Digest of the statements that functions, written as `stage.synthesis.batch:write_batch`, may run."""
-    return _digest("\n".join(code_digests(*functions)))
+    return hashlib.blake2b("\n".join(code_digests(*functions)).encode(), digest_size=16).hexdigest()
 
 
-@cache
 def code_digests(*functions: str) -> list[str]:
     """The name of every definition that functions may run and the digest of its statements, `name digest`, sorted by name."""
     found = reachable(*functions)
-    named = [(one.name, _defining(one)) for one in found]
-    effects = [("on import", statement) for module in {one.module for one in found} for statement in _module(module).effects]
-    return sorted({f"{name} {_digest(ast.dump(statement))}" for name, statement in (*named, *effects)})
+    effects = [_effects(module) for module in {one.module for one in found}]
+    return sorted({f"{one.name} {_read(one).digest}" for one in found} | {f"on-import {one.digest}" for one in effects if one.digest})
 
 
 @cache
@@ -57,25 +62,35 @@ def reachable(*functions: str) -> frozenset[Definition]:
         one = waiting.pop()
         if one not in found and one.module not in ASIDE:
             found.add(one)
-            module = _module(one.module)
-            for statement in (_defining(one), *module.effects):
-                waiting += _mentioned(statement, one.module)
+            waiting += _read(one).mentions | _effects(one.module).mentions
     return frozenset(found)
 
 
-def _defining(one: Definition) -> ast.stmt:
-    return _module(one.module).defined[one.name]
+@cache
+def _read(one: Definition) -> Statements:
+    return _statements([_module(one.module).defined[one.name]], one.module)
+
+
+@cache
+def _effects(module: str) -> Statements:
+    return _statements(_module(module).effects, module)
+
+
+def _statements(statements: list[ast.stmt], module: str) -> Statements:
+    mentions = {mentioned for statement in statements for mentioned in _mentioned(statement, module)}
+    text = "\n".join(sorted(map(ast.dump, statements)))
+    return Statements(hashlib.blake2b(text.encode(), digest_size=16).hexdigest() if statements else "", frozenset(mentions))
 
 
 def _mentioned(statement: ast.stmt, module: str) -> Iterator[Definition]:
     known = _module(module)
-    for node in ast.walk(statement):
-        if isinstance(node, ast.Name) and node.id in known.defined:
-            yield Definition(module, node.id)
-        elif isinstance(node, ast.Name) and node.id in known.imported:
-            imported = known.imported[node.id]
+    for name in {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}:
+        if name in known.defined:
+            yield Definition(module, name)
+        elif name in known.imported:
+            imported = known.imported[name]
             whole = ".".join(imported)  # of `from stage.report import comparison`: a module, of which everything counts
-            yield from (Definition(whole, name) for name in _module(whole).defined) if _file(whole) else [imported]
+            yield from (Definition(whole, inner) for inner in _module(whole).defined) if _file(whole) else [imported]
 
 
 @cache
@@ -123,7 +138,3 @@ def _file(module: str) -> Path | None:
     place = ROOT.joinpath(*parts)
     candidates = (place.with_suffix(".py"), place / "__init__.py") if parts[0] in PACKAGES else ()
     return next((path for path in candidates if path.is_file()), None)
-
-
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

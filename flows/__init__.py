@@ -16,7 +16,7 @@ SETTINGS = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     # The console shows progress and one message at the end; Prefect's own log goes to its server.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-    # Spinning OpenMP threads collapse as soon as anything else uses the CPU.
+    # OpenMP threads that spin become very slow as soon as anything else uses the CPU.
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 

@@ -1,4 +1,4 @@
-"""The ablation of one category: every configuration trained, sampled and judged by its segmenter, with all else equal."""
+"""Ablate one category: train, sample and segment every configuration, with all else equal."""
 
 import json
 from collections.abc import Sequence
@@ -67,17 +67,17 @@ def make(category: str, configuration: Configuration, variant: Params, params: P
 
 
 def checkpoint_of(category: str, configuration: Configuration, variant: Params, params: Params) -> Path:
-    """The main run's checkpoint where the training is the same, else the configuration's own, found again by the next run."""
+    """The main run's checkpoint if the training is the same, else the configuration's own, which the next run finds again."""
     if (variant.method, variant.train) == (params.method, params.train):
         return CHECKPOINTS / category
     return fine_tune(category, variant, verb=f"{TRAIN}-{configuration.name}").result
 
 
 def samples_of(category: str, checkpoint: Path, variant: Params) -> Path:
-    """The samples of a configuration, in the folder of their first job; what an earlier run published there is verified and taken."""
+    """The samples of a configuration, in the folder of their first job; those of an earlier run are verified and used again."""
     job = plan(category, METHOD, checkpoint, variant)
     samples = job / "samples"
-    if verify(samples):  # not there, or not whole
+    if verify(samples):  # missing or damaged
         publish_samples(make_rounds(job, variant), samples)
     return samples
 
@@ -103,7 +103,7 @@ def gather(category: str, made: Sequence[Made]) -> Work:
 
 
 def summary(one: Made) -> dict[str, Any]:
-    """What is said of a configuration: its overrides, what it was made from, and its metrics."""
+    """A configuration's entry in the results: its overrides, what it was made from, and its metrics."""
     return {
         **one.configuration.model_dump(),
         "checkpoint": file_digest(one.checkpoint / ADAPTERS),

@@ -1,6 +1,6 @@
-"""Where the tasks that keep workers alive run: threads here, or a cluster of Ray or Dask, which reserves the GPUs itself.
+"""Where the tasks that keep workers alive run: in threads here, or on a cluster of Ray or Dask, which assigns the GPUs itself.
 
-Ray finds a cluster by RAY_ADDRESS and Dask by DASK_SCHEDULER_ADDRESS, as their users expect; without it they start one on this machine.
+Ray finds a cluster by RAY_ADDRESS and Dask by DASK_SCHEDULER_ADDRESS, as their users expect; otherwise they start one on this machine.
 """
 
 import os
@@ -22,21 +22,21 @@ Submit = Callable[..., PrefectFuture[Any]]
 
 
 class WorkerSlot(NamedTuple):
-    """One worker's: its number, and what CUDA_VISIBLE_DEVICES is to be there; None where the engine has set it."""
+    """A worker's number, and its value of CUDA_VISIBLE_DEVICES; None if the engine sets it."""
 
     number: int
     gpus: str | None
 
 
 class Engine(NamedTuple):
-    """A task runner of Prefect, and what must surround the submission of a task that is to have a GPU to itself."""
+    """A Prefect task runner, and the context in which a submitted task gets a GPU of its own."""
 
     runner: TaskRunner[Any]
     reserved: AbstractContextManager[Any]
 
 
 def places(execution: Execution, device: str) -> list[WorkerSlot]:
-    """One for every worker; on this machine each is bound to one GPU, or to none."""
+    """A slot for every worker; on this machine each is bound to one GPU, or to none."""
     if execution.engine != "local":
         if not execution.workers:
             raise ConfigError(
@@ -49,7 +49,7 @@ def places(execution: Execution, device: str) -> list[WorkerSlot]:
 
 
 def gpu_tokens() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES calls each GPU, or part of one, that this process may use; by UUID where that is known."""
+    """The name in CUDA_VISIBLE_DEVICES of each GPU, or part of one, that this process may use: its UUID if that is known."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
         return given.split(",")
@@ -57,13 +57,13 @@ def gpu_tokens() -> list[str]:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
         if tokens := parse_tokens(listed):
             return tokens
-    import torch  # here, because where there is no GPU nothing of it is needed
+    import torch  # here, because a machine without a GPU does not need it
 
     return [str(number) for number in range(torch.cuda.device_count())]
 
 
 def parse_tokens(listed: str) -> list[str]:
-    """The UUIDs in the output of `nvidia-smi -L`; of a GPU that is split into MIG devices, theirs in its place."""
+    """The UUIDs in the output of `nvidia-smi -L`; a GPU that is split into MIG devices is replaced by them."""
     tokens: list[str] = []
     for token in re.findall(r"UUID: ((?:GPU|MIG)-[\w/-]+)", listed):
         if token.startswith("MIG") and tokens and tokens[-1].startswith("GPU"):
@@ -74,7 +74,7 @@ def parse_tokens(listed: str) -> list[str]:
 
 @contextmanager
 def started(execution: Execution, device: str, count: int) -> Generator[Submit]:
-    """Give a function that submits a task with its parameters to the engine, which has room for `count` and ends afterwards."""
+    """Start an engine with room for `count` tasks, give the function that submits one with its parameters, and stop the engine."""
     engine = ENGINES[execution.engine](count, device == "cuda")
     with engine.runner as runner, engine.reserved:
         yield runner.submit

@@ -1,6 +1,6 @@
-"""Note what decides results and is neither data nor a parameter: the statements of the code, the versions of packages, a given base.
+"""Record what decides results and is neither data nor a parameter: the statements of the code, the versions of packages, a given base.
 
-No Prefect flow: it runs with every `dvc repro`, and takes a moment. What it writes changes only when what it looks at does.
+Not a Prefect flow: it runs with every `dvc repro` and takes seconds. Its output changes only when what it records does.
 """
 
 import json
@@ -15,7 +15,7 @@ from stage.synthesis.method import METHODS
 
 OUTPUT = Path("data/environment")
 TABLES = ("opencv-python", "pyarrow")
-# Where the code of each DVC stage begins; that of a method of synthesis is imported by its name, so it is listed.
+# The entry points of each DVC stage. A synthesis method is imported by its name, which no digest follows, so its own are listed.
 CODE = {
     **{name: (f"flows.{name}:{name}",) for name in ("prepare", "pretrain", "train", "segment", "evaluate")},
     **{f"synthesize-{name}": ("flows.synthesize:synthesize", *method.planning, *method.rendering) for name, method in METHODS.items()},
@@ -24,19 +24,19 @@ CODE = {
 
 
 def packages() -> dict[str, str]:
-    """The installed version of every package that results follow from."""
+    """The installed version of every package that results depend on."""
     return {name: version(name) for name in (*LIBRARIES, *SEGMENTERS, *TABLES)}
 
 
 def base_files(source: str) -> dict[str, list[int]]:
-    """Size and time of change of every file of a base given as a folder; nothing of a base from a hub or from scratch."""
+    """Size and time of change of every file of a base given as a folder; empty for a base from a hub or from scratch."""
     folder = Path(source)
     files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
     return {path.relative_to(folder).as_posix(): [path.stat().st_size, path.stat().st_mtime_ns] for path in files}
 
 
 def main() -> None:
-    """Write packages and base as JSON, and of the code of each DVC stage a line for every definition, its name and its digest."""
+    """Write packages and base as JSON, and for each DVC stage a line per definition of its code: name and digest."""
     write_whole(json.dumps(packages(), indent=2) + "\n", OUTPUT / "packages.json")
     write_whole(json.dumps(base_files(load_params().base.source), indent=2) + "\n", OUTPUT / "base.json")
     for name, functions in CODE.items():

@@ -1,4 +1,4 @@
-"""The process a flow works for: the `dvc` above it. When that is killed, its shell and its command would go on without it."""
+"""Ends a flow when its owner, the `dvc` that started it, is killed; otherwise the command and its shell would go on."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ def owner() -> psutil.Process:
 
 
 def is_alive(pid: int, started: float) -> bool:
-    """Whether the process of that id is still the one that started then, in seconds since the epoch."""
+    """Whether the process of that id is alive and still the one that started then, in seconds since the epoch."""
     try:
         process = psutil.Process(pid)
         return process.create_time() == started and process.status() != psutil.STATUS_ZOMBIE
@@ -28,7 +28,7 @@ def is_alive(pid: int, started: float) -> bool:
 
 
 def end_with_owner() -> None:
-    """Ask this process to stop between two steps when its `dvc` is gone, and end it for certain after a grace period.
+    """Ask this process to stop between two steps when its `dvc` is gone, and kill it after a grace period.
 
     Asking the kernel (PR_SET_PDEATHSIG) is not enough: between `dvc` and its command there may be a shell, which lives on.
     """

@@ -1,4 +1,4 @@
-"""Read the data set into one catalog per category: what was found, what it is good for, and its pixels at working size."""
+"""Read the data set into one catalog per category: what was found, how it is used, and its pixels at working size."""
 
 import tempfile
 from pathlib import Path
@@ -19,7 +19,7 @@ OUTPUT = Path("data/prepare")
 
 @flow(name="prepare")
 def prepare() -> None:
-    """Read every category, drawing the demo first where it is asked for."""
+    """Read every category; draw the demo first if it is asked for."""
     params = load_params()
     if params.prepare.layout == "demo":
         with tempfile.TemporaryDirectory() as folder:
@@ -32,13 +32,13 @@ def prepare() -> None:
 
 @task(cache_policy=NO_CACHE)
 def draw(root: Path, seed: int) -> None:
-    """The demo data set, in a folder that goes away."""
+    """Draw the demo data set into a temporary folder."""
     write_demo(root, seed)
 
 
 @task(cache_policy=NO_CACHE)
 def read(params: Prepare, categories: tuple[str, ...], root: Path) -> pd.DataFrame:
-    """Catalogs, summary and the list of what was set aside."""
+    """Write catalogs, summary and the list of what was set aside."""
     return read_catalogs(params, categories, root, OUTPUT)
 
 

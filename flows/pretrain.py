@@ -32,7 +32,7 @@ def pretrain() -> None:
 
 @task(cache_policy=NO_CACHE)
 def train_from_scratch(params: Params) -> Work:
-    """A small base on the data at hand; resumes an unfinished training, and finds a finished one."""
+    """A small base on the data at hand; resumes an unfinished training, or finds a finished one."""
     catalogs = [CATALOGS / category for category in params.categories]
     work = Work.of("pretrain", "base", pretraining_key(catalogs, params))
     if not work.is_finished():
@@ -70,7 +70,7 @@ def pretraining_key(catalogs: list[Path], params: Params) -> str:
 
 @task(cache_policy=NO_CACHE)
 def fetch(source: str) -> Path:
-    """The folder of a given base; the hub's client tries again by itself."""
+    """The folder of a given base; the hub's client retries by itself."""
     from stage.model.base_source import locate  # here, because a finished base needs no networks
 
     return locate(source)

@@ -76,7 +76,7 @@ def _parse(flow: Flow[..., Any], given: Sequence[str], params: Params) -> dict[s
 
 @dataclass
 class RunResult:
-    """What came of the flow's own code, whatever Prefect managed to record of it."""
+    """The outcome of the flow's own code, whatever Prefect was able to record of it."""
 
     status: int | None = None  # None: not begun
     error: Exception | None = None
@@ -103,7 +103,7 @@ def _run_once(flow: Flow[..., Any], values: dict[str, str]) -> int:
 
 
 def _settling(function: Callable[..., Any], outcome: RunResult) -> Callable[..., Any]:
-    """The flow's function, leaving its outcome behind and telling Prefect apart what was cancelled, refused and failed."""
+    """The flow's function; it stores its outcome and tells Prefect whether it was cancelled, refused or failed."""
 
     @functools.wraps(function)
     def settle(*args: Any, **kwargs: Any) -> Any:

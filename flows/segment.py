@@ -1,4 +1,4 @@
-"""Train the segmenter of one category on each arm, and score all on the real defects that nothing before has seen."""
+"""Train a segmenter of one category on each arm, and score all of them on real defects that no earlier step has seen."""
 
 import json
 import shutil
@@ -51,7 +51,7 @@ def segment(category: str) -> None:
 
 @task(cache_policy=NO_CACHE)
 def score(category: str, samples: Path | None, params: Params, *, method: str = "", verb: str = "segment") -> Scored:
-    """One arm: resumes an unfinished training, and finds a finished one. `samples`: a published folder, None for the real third alone."""
+    """One arm; resumes an unfinished training, or finds a finished one. `samples`: a published folder, None for the real third alone."""
     name = arm_name(method) if samples else REAL_ONLY
     work = Work.of(verb, f"{category}-{name}", arm_key(category, samples, params))
     if not work.is_finished():
@@ -60,7 +60,7 @@ def score(category: str, samples: Path | None, params: Params, *, method: str = 
 
 
 def arm_key(category: str, samples: Path | None, params: Params) -> str:
-    """The key of everything that decides an arm's metrics; of the samples their pixels and verdicts, not who made them when."""
+    """The key of everything that decides an arm's metrics; of the samples, pixels and verdicts count, not who made them or when."""
     return work_key(
         *CODE,
         seed=params.seed,
@@ -78,7 +78,7 @@ def arm_of(category: str, samples: Path | None, name: str) -> Arm:
 
 
 def train_and_score(arm: Arm, category: str, work: Work, params: Params) -> None:
-    """Weights, loss curve, metrics, and what the segmenter says of the defective test images, as the work's result."""
+    """Write weights, loss curve, metrics, and predictions for the defective test images as the work's result."""
     from stage.segmentation.evaluation import evaluate_arm  # here, because a finished arm needs no networks
     from stage.segmentation.training import train_segmenter
 

@@ -24,7 +24,7 @@ from flows.owner import POLL_S, is_alive, owner
 if TYPE_CHECKING:
     import uvicorn
 
-START_TIMEOUT_S = 90.0  # a first start creates the database, under load
+START_TIMEOUT_S = 90.0  # the first start also creates the database, maybe under load
 LOCK_TIMEOUT_S = 120.0
 
 
@@ -33,7 +33,7 @@ class ServerError(RuntimeError):
 
 
 def find_or_start(home: Path) -> str:
-    """The API address of the server of `home`, which now lives at least as long as this process's owner; else a ServerError."""
+    """The API address of the server of `home`; it lives at least as long as this process's owner. Raises ServerError."""
     try:
         home.mkdir(parents=True, exist_ok=True)
         with _lock(home):

@@ -31,7 +31,7 @@ def synthesize(category: str, method: str) -> None:
 
 @task(cache_policy=NO_CACHE)
 def plan(category: str, method: str, checkpoint: Path, params: Params) -> Path:
-    """The folder of the first round's job: a row per sample to be made, and all that decides it."""
+    """Plan the first round; returns the folder of its job."""
     networks: dict[str, Path | None] = {"base": None, "checkpoint": None}
     if METHODS[method].needs_checkpoint:
         networks = {"base": follow_pointer(BASE), "checkpoint": checkpoint}
@@ -39,7 +39,7 @@ def plan(category: str, method: str, checkpoint: Path, params: Params) -> Path:
 
 
 def make(first: Path, params: Params) -> list[Path]:
-    """Every round made; the folders of their jobs."""
+    """Make every round; returns the folders of their jobs."""
     jobs: list[Path] = []
     for job in rounds(first):
         make_all(job, params.execution)
@@ -49,7 +49,7 @@ def make(first: Path, params: Params) -> list[Path]:
 
 @task(cache_policy=NO_CACHE)
 def publish(jobs: list[Path], output: Path) -> None:
-    """Parquet shards, the tables beside them, and the manifest."""
+    """Write the shards, the tables beside them, and the manifest."""
     publish_jobs(jobs, output)
 
 

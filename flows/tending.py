@@ -1,4 +1,4 @@
-"""The Prefect task that keeps one worker alive: a process of its own, which ends with this one and is started again when it dies."""
+"""The Prefect task that keeps one worker alive, a process that ends with this one and is started again when it dies."""
 
 import os
 import signal
@@ -24,10 +24,10 @@ POLL_S = 0.5
 
 @task(cache_policy=NO_CACHE, task_run_name="worker {place.number}")
 def tend(job_folder: Path, root: Path, place: WorkerSlot, orders: Path, max_failures: int) -> State[None]:
-    """Let a worker work in `root` until its job has nothing left or `orders` names a signal for it; fails with its last words.
+    """Keep a worker running in `root` until its job has nothing left or `orders` names a signal; fails with its last message.
 
-    Whoever dies over a batch is blamed on that batch; a worker that dies `max_failures` times in a row without making or setting
-    aside any is not started again.
+    A worker's death counts as a failure of its batch; a worker that dies `max_failures` times in a row without making a batch or
+    setting one aside is not started again.
     """
     job, log = load_job(root / job_folder), root / job_folder / "logs" / f"{orders.name}-{place.number}.log"
     status, in_vain = DONE, 0
@@ -46,7 +46,7 @@ def tend(job_folder: Path, root: Path, place: WorkerSlot, orders: Path, max_fail
 
 
 def live(job_folder: Path, root: Path, place: WorkerSlot, orders: Path, log: Path) -> tuple[int, int]:
-    """One worker's life; its process id and exit status."""
+    """Run one worker to its end; returns its process id and exit status."""
     log.parent.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "stage.cli", "worker", str(job_folder), "--parent", str(os.getpid())]
     with log.open("ab") as file:
@@ -63,13 +63,13 @@ def live(job_folder: Path, root: Path, place: WorkerSlot, orders: Path, log: Pat
 
 
 def environment(place: WorkerSlot) -> dict[str, str]:
-    """What this process has, with the GPU that is the worker's and the flow run that it works for."""
+    """The environment variables of this process, with the worker's GPU and the id of the flow run that it works for."""
     own = {PARENT: str(flow_run.id)} | ({} if place.gpus is None else {"CUDA_VISIBLE_DEVICES": place.gpus})
     return {**os.environ, **own}
 
 
 def read(orders: Path) -> str | None:
-    """The name of the signal that workers are to get, where there is one."""
+    """The name of the signal for the workers, if there is one."""
     try:
         return orders.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -82,6 +82,6 @@ def has_made_any(job: Job, left: Sequence[Batch], pid: int) -> bool:
 
 
 def last_words(log: Path) -> str:
-    """The last message in a log, from where it says what was expected; its last line where nothing does."""
+    """The last message in a log, from its last `Expected` on; without one, its last line."""
     text = log.read_text(encoding="utf-8", errors="replace").strip()
     return text[text.rfind("Expected ") :] if "Expected " in text else text.rpartition("\n")[2] or "it said nothing."

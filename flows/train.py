@@ -33,7 +33,7 @@ def train(category: str) -> None:
 
 @task(cache_policy=NO_CACHE)
 def fine_tune(category: str, params: Params, *, verb: str) -> Work:
-    """Adapters and tokens as a finished work of the verb; resumes an unfinished training, and finds a finished one."""
+    """Adapters and tokens as a finished work of the verb; resumes an unfinished training, or finds a finished one."""
     base, catalog = follow_pointer(BASE), CATALOGS / category
     work = Work.of(verb, category, training_key(catalog, base, params))
     if not work.is_finished():

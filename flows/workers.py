@@ -1,6 +1,6 @@
-"""The workers of a job: how many, where, how far they are, and what is left undone when the last one has ended.
+"""Runs the workers of a job: how many, where, their progress, and what is left undone when the last one has ended.
 
-Prefect and the engine are no part of correctness: what is finished stands in the spool, and claims keep workers apart.
+Correctness does not depend on Prefect or the engine: finished batches are in the store, and claims keep workers apart.
 """
 
 import secrets
@@ -34,12 +34,12 @@ Futures = Sequence[PrefectFuture[Any]]
 
 
 def make_all(folder: Path, execution: Execution) -> None:
-    """Have every batch of a job made; an IncompleteRunError names what was set aside, `Interrupted` keeps what is finished."""
+    """Have every batch of a job made. Raises IncompleteRunError, which names what was set aside, or Interrupted; keeps what is finished."""
     job, where = load_job(folder), device(execution.device)
     job.delete_damaged()
     reset_failures(job, lease_s=execution.lease_s)
     if execution.engine == "local" and execution.workers == 1 and where == "cpu":
-        drain_here(folder, execution)  # a process of its own would cost its imports, and protect from no GPU
+        drain_here(folder, execution)  # a process of its own would cost its imports, and there is no GPU to lose
     else:
         drain_elsewhere(job, where, execution)
     check_complete(job)
@@ -52,7 +52,7 @@ def drain_here(folder: Path, execution: Execution) -> None:
 
 
 def drain_elsewhere(job: Job, where: str, execution: Execution) -> None:
-    """A task and a process for each place, and the progress of them all."""
+    """Start a task and a process for each slot, and show their common progress."""
     for_workers = places(execution, where)
     orders = (job.folder / "orders" / secrets.token_hex(4)).absolute()
     orders.parent.mkdir(exist_ok=True)
@@ -96,13 +96,13 @@ def _settled(job: Job, left: deque[Any], futures: Futures) -> Iterator[None]:
 
 
 def wait(futures: Futures) -> None:
-    """Until all have ended."""
+    """Wait until all have ended."""
     for future in futures:
         future.wait()
 
 
 def stop(futures: Futures, orders: Path) -> None:
-    """Let every worker finish the batch in its hands; a second Ctrl-C ends them at once."""
+    """Let every worker finish its batch; a second Ctrl-C kills them at once."""
     write_whole(signal.SIGTERM.name, orders)
     try:
         wait(futures)
@@ -112,7 +112,7 @@ def stop(futures: Futures, orders: Path) -> None:
 
 
 def report(job: Job, futures: Futures) -> None:
-    """Say why workers have failed; an IncompleteRunError where they left undone what no batch is to blame for."""
+    """Say why workers failed; an IncompleteRunError if they left batches that are neither finished nor set aside."""
     errors = [str(future.state.message) for future in futures if not future.state.is_completed()]
     undone = not all(job.is_settled(batch) for batch in job.batches())
     if errors and undone:

@@ -1,9 +1,12 @@
 import json
 import shutil
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from huggingface_hub import constants, snapshot_download
+from huggingface_hub.utils import _http
 from miniatures import write_latent_diffusion, write_stable_diffusion
 from small_hub import NAME, serving
 
@@ -44,7 +47,8 @@ STABLE_DIFFUSION = [
 
 @pytest.fixture
 def hub_at(monkeypatch, tmp_path):
-    """Point the hub's client at an address, with an empty cache."""
+    """Point the hub's client at an address, with an empty cache; it tries again without waiting."""
+    monkeypatch.setattr(_http, "time", SimpleNamespace(**{**vars(time), "sleep": lambda _: None}))
 
     def point(address):
         monkeypatch.setattr(constants, "ENDPOINT", address)

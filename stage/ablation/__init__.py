@@ -1,1 +1,1 @@
-"""The configurations of the paper's Fig. 6: what each changes, and what came of it."""
+"""The configurations of the paper's Fig. 6: what each changes, and its results."""

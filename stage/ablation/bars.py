@@ -13,14 +13,14 @@ from stage.ablation.results import METRICS, REAL_ONLY, Group, table_rows
 from stage.report.charts import GREY, STYLE
 
 COLOURS = ("#7b6bd6", "#4a7dde", "#2b9bb5", "#2f9e6b", "#a3932b", "#d9822b")  # as many as Fig. 6 has; readable on white and on near-black
-EXTRA: dict[str, Any] = {"facecolor": "none", "edgecolor": GREY, "hatch": "////", "linewidth": 0.8}  # of what is no configuration of Fig. 6
+EXTRA: dict[str, Any] = {"facecolor": "none", "edgecolor": GREY, "hatch": "////", "linewidth": 0.8}  # of bars that Fig. 6 does not have
 LINE = "#30343b"
 GROUP_WIDTH = 0.84  # of the distance between groups
 LEAST_WIDTH, WIDTH_PER_GROUP, HEIGHT = 6.4, 1.2, 5.4  # inches
 
 
 def write_bars(paths: Sequence[Path], groups: Sequence[Group]) -> None:
-    """Write the figure to each file, in the format of its suffix: SVG without a ground, and with the numbers as its description."""
+    """Write the figure to each file, in the format of its suffix: SVG has no background, and the numbers as its description."""
     with mpl.rc_context(STYLE):
         figure = bars_figure(groups)
         for path in paths:
@@ -58,7 +58,7 @@ def _draw_bars(axes: Axes, groups: Sequence[Group], metric: str) -> None:
 
 
 def _draw_lines(axes: Axes, groups: Sequence[Group], metric: str) -> None:
-    outline = [Stroke(linewidth=3, foreground="white"), Normal()]  # so that it is seen on bars and on any ground
+    outline = [Stroke(linewidth=3, foreground="white"), Normal()]  # so that it is visible on bars and on any background
     for place, group in enumerate(groups):
         ends = place - GROUP_WIDTH / 2, place + GROUP_WIDTH / 2
         height, label = 100 * group.real_only[metric], "" if place else REAL_ONLY
@@ -66,12 +66,12 @@ def _draw_lines(axes: Axes, groups: Sequence[Group], metric: str) -> None:
 
 
 def escaped(name: str) -> str:
-    """A name as matplotlib draws it letter by letter; a pair of dollar signs would be a formula."""
+    """A name with its dollar signs escaped, because matplotlib takes a pair of them for a formula."""
     return name.replace("$", r"\$")
 
 
 def _spoken(groups: Sequence[Group]) -> str:
-    """The numbers as text, for those who do not see the bars."""
+    """The numbers as text, for readers who cannot see the bars."""
     rows = table_rows(groups)
     said = [
         f"{category}, {label}: " + ", ".join(f"{name} {_percent(value)}" for name, value in zip(METRICS.values(), values, strict=True))

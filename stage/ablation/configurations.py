@@ -17,12 +17,12 @@ from stage.release.reader import shard_paths
 from stage.synthesis.schema import FEATURES
 
 CONFIGURATIONS = Path("ablation/configurations.yaml")
-RESULTS, SPECIMENS = "ablations.json", "specimens.parquet"  # what `ablate` publishes of a category
+RESULTS, SPECIMENS = "ablations.json", "specimens.parquet"  # the files that `ablate` publishes per category
 SHOWN = 8  # samples per defect type among the specimens of every configuration
 
 
 class Configuration(Section):
-    """One bar of a group: `name` is fit to be a folder, `overrides` has dotted keys of params.yaml."""
+    """One bar of a group: `name` can name a folder, `overrides` has dotted keys of params.yaml."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     label: Annotated[str, Field(min_length=1)]
@@ -30,7 +30,7 @@ class Configuration(Section):
 
 
 def load_configurations(path: Path = CONFIGURATIONS) -> list[Configuration]:
-    """The configurations in the file's order; a ConfigError names everything that is wrong with them."""
+    """The configurations in the file's order. Raises ConfigError if the file is missing, malformed, empty, or repeats a name or label."""
     try:
         found = TypeAdapter(list[Configuration]).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -47,7 +47,7 @@ def load_configurations(path: Path = CONFIGURATIONS) -> list[Configuration]:
 
 
 def variants(params: Params, configurations: Sequence[Configuration]) -> list[tuple[Configuration, Params]]:
-    """Every configuration with its parameters; a ConfigError where two come out the same, since their bars would say nothing."""
+    """Every configuration with its parameters. Raises ConfigError if two have the same, since their bars would not differ."""
     made = [(configuration, variant(params, configuration)) for configuration in configurations]
     for (one, values), (other, others) in combinations(made, 2):
         if (values.method, values.train, values.synthesize) == (others.method, others.train, others.synthesize):
@@ -60,7 +60,7 @@ def variants(params: Params, configurations: Sequence[Configuration]) -> list[tu
 
 
 def variant(params: Params, configuration: Configuration) -> Params:
-    """The parameters with the overrides in place, named after the configuration; `params` itself where there is none."""
+    """The parameters with the overrides applied, named after the configuration; `params` itself if there are none."""
     if not configuration.overrides:
         return params
     open_to_change = {"method": params.method, "train": params.train, "synthesize": params.synthesize}
@@ -69,7 +69,7 @@ def variant(params: Params, configuration: Configuration) -> Params:
         _set(values, key, value)
     changed = params.model_copy(update={"name": f"{params.name} {configuration.name}", **values})
     try:
-        return Params.model_validate(vars(changed))  # copying alone checks nothing
+        return Params.model_validate(vars(changed))  # `model_copy` validates nothing
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
         raise ConfigError(
@@ -79,21 +79,21 @@ def variant(params: Params, configuration: Configuration) -> Params:
 
 
 def wanted_today(params: Params, path: Path = CONFIGURATIONS) -> list[Params]:
-    """The parameters, and those of the ablation's variants where there is an ablation."""
+    """The parameters, and those of the ablation's variants if there is an ablation."""
     configurations = load_configurations(path) if path.exists() else []
-    # One by one: two that come out the same make no ablation, but `stage.ablation.configurations.variants` would refuse them, and here both are wanted.
+    # One by one, because `variants` refuses two with the same parameters, and here both are wanted.
     return [params, *(variant(params, configuration) for configuration in configurations)]
 
 
 def write_specimens(samples: Mapping[str, Path], path: Path) -> None:
-    """The first SHOWN samples of every defect type, accepted or not, of every configuration's folder: the same plan rows under all."""
+    """Write the first SHOWN samples per defect type, accepted or not, from every configuration's folder; their plan rows are the same."""
     first = {name: Pairs.read(shard_paths(folder), pc.field("ordinal") < SHOWN).table for name, folder in samples.items()}
     rows = ({**row, "configuration": name} for name, table in first.items() for row in table.to_pylist())
     write_table(rows, Features({**FEATURES, "configuration": Value("string")}), path)
 
 
 def _set(values: dict[str, Any], key: str, value: object) -> None:
-    """Replace what is at a dotted key; a ConfigError where nothing is."""
+    """Replace the value at a dotted key. Raises ConfigError if there is none."""
     *path, last = key.split(".")
     place: Any = values
     for part in path:

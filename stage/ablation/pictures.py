@@ -1,4 +1,4 @@
-"""The pictures and the table of the ablation, drawn anew from what is published; nothing of it is tracked."""
+"""The pictures and the table of the ablation, redrawn from the published results; they are not tracked."""
 
 from collections.abc import Sequence
 from pathlib import Path

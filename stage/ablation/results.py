@@ -1,4 +1,4 @@
-"""What came of the ablation, for people: read from what `ablate` publishes, averaged, as a table."""
+"""The ablation's results for people: read from what `ablate` publishes, averaged, as a table."""
 
 import json
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from stage.ablation.configurations import RESULTS
 from stage.core.errors import Refusal
 
 METRICS = {"iou": "IoU", "acc": "Acc"}  # the two that Fig. 6 shows; of the defect class
-REAL_ONLY, MEAN = "real only", "(mean)"  # no category can be called so
+REAL_ONLY, MEAN = "real only", "(mean)"  # no category can have such a name
 
 
 class Bar(NamedTuple):
-    """One configuration in one category: metrics as fractions, None where no sample was accepted."""
+    """One configuration in one category: metrics as fractions, None if no sample was accepted."""
 
     name: str
     label: str
@@ -34,7 +34,7 @@ class Group(NamedTuple):
 
 
 def read_ablations(data: Path, categories: Sequence[str]) -> list[Group]:
-    """A group per category, and their mean where there are several; a ValueError where one is missing, damaged, or of other bars."""
+    """A group per category, and their mean if there are several. Raises Refusal if one is missing, damaged, or has other bars."""
     groups = [_read(data / "ablate" / category / RESULTS) for category in categories]
     labels = [[bar.label for bar in group.bars] for group in groups]
     if any(one != labels[0] for one in labels):
@@ -51,7 +51,7 @@ def ablation_table(groups: Sequence[Group]) -> Table:
 
 
 def table_rows(groups: Sequence[Group]) -> list[tuple[str, str, str, float | None, float | None]]:
-    """Category, configuration, its accepted samples of all, IoU and Acc."""
+    """Rows of category, configuration, accepted samples out of all, IoU and Acc."""
     rows: list[tuple[str, str, str, float | None, float | None]] = []
     for group in groups:
         rows.append((group.category, REAL_ONLY, "", group.real_only["iou"], group.real_only["acc"]))
@@ -86,7 +86,7 @@ def _shown(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def _average(groups: Sequence[Group]) -> Group:
-    """The mean over the categories; a configuration that lacks one of them has none."""
+    """The mean over the categories; a configuration without metrics in one of them has no mean."""
     real_only = {name: fmean(group.real_only[name] for group in groups) for name in METRICS}
     return Group(MEAN, real_only, [_mean(bars) for bars in zip(*(group.bars for group in groups), strict=True)])
 

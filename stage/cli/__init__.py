@@ -1,4 +1,4 @@
-"""`stage ...`: what people do with the factory beside `dvc repro`. Every verb calls one function, and imports it only then."""
+"""`stage ...`: the commands beside `dvc repro`. Every verb calls one function, and imports it only then."""
 
 import sys
 
@@ -13,7 +13,7 @@ for verbs in (data.verbs, results.verbs, work.verbs):
 
 
 def main() -> None:
-    """Run a verb; a Refusal ends in its message, everything else keeps its traceback."""
+    """Run a verb; a Refusal is shown as its message, any other error with its traceback."""
     try:
         app()
     except Refusal as error:

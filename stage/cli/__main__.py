@@ -1,4 +1,4 @@
-"""`python -m stage.cli ...`: the same as `stage ...`, by the interpreter that one names."""
+"""`python -m stage.cli ...`: the same as `stage ...`, with a chosen interpreter."""
 
 from stage.cli import main
 

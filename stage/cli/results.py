@@ -1,4 +1,4 @@
-"""What came out, to look at: `results`, `ablation`, `contact-sheet`."""
+"""Looking at results: `results`, `ablation`, `contact-sheet`."""
 
 from pathlib import Path
 from typing import Annotated

@@ -17,14 +17,14 @@ Categories = Annotated[list[str] | None, typer.Option("--category", help="Only t
 
 
 def chosen(asked: Sequence[str] | None, known: Sequence[str], place: Path = Path("params.yaml")) -> list[str]:
-    """The categories asked for, each once, or all that are known; a ValueError that names those of `place` where one is not among them."""
+    """The categories asked for, each once, or all known ones; a Refusal that names those of `place` if one is unknown."""
     if unknown := sorted({*(asked or ())} - {*known}):
         raise Refusal(f"Expected categories among {', '.join(known)}, found {', '.join(unknown)} after --category. Look into {place}.")
     return list(dict.fromkeys(asked or known))
 
 
 def writable(path: Path) -> Path:
-    """The same path, if files can be made there; a Refusal where something on the way to it is no folder, or may not be written."""
+    """The same path; a Refusal if its nearest existing parent is no folder, or may not be written."""
     home = next(place for place in path.absolute().parents if place.exists())
     if not home.is_dir() or not os.access(home, os.W_OK):
         found = "a folder that may not be written" if home.is_dir() else "a file"
@@ -38,5 +38,5 @@ def published_folders(params: Params, categories: Sequence[str] | None) -> list[
 
 
 def say_json(value: Any) -> None:
-    """Print for machines; paths become text."""
+    """Print a value as JSON; paths become text."""
     typer.echo(json.dumps(value, indent=2, default=str))

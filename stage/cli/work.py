@@ -1,4 +1,4 @@
-"""The making of samples, and the spool: `plan`, `worker`, `verify`, `gc`, `chaos`."""
+"""Making samples, and the spool: `plan`, `worker`, `verify`, `gc`, `chaos`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +20,7 @@ def plan(
     measure: Annotated[bool, typer.Option(help="Render two batches, to say how long it takes and how much disk it needs.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Plan the samples of trained categories and print each job's folder; refuse where the disk cannot hold them all."""
+    """Plan the first round of every category and method and print each job's folder; refuse if the disk cannot hold the samples."""
     from stage.jobs.forecast import check_disk, forecasts
 
     params = load_params()
@@ -30,7 +30,7 @@ def plan(
     else:
         for one in found:
             typer.echo(one.job)
-            typer.echo(f"  {one.told()}", err=True)  # so that `job=$(stage plan --category fabric)` gets the folder alone
+            typer.echo(f"  {one.told()}", err=True)  # so that `$(stage plan)` gets the folders alone
     check_disk(found)
 
 
@@ -39,7 +39,7 @@ def worker(
     job: Annotated[Path, typer.Argument(help="A job's folder, `.spool/jobs/...`; `stage plan` and `dvc repro synthesize` make them.")],
     parent: Annotated[int | None, typer.Option(hidden=True, help="Process that this one is not to outlive.")] = None,
 ) -> None:
-    """Make what is left of a job, beside any number of other workers: exit status 0 when nothing is left, 130 when asked to stop."""
+    """Make the remaining batches of a job, beside any number of other workers: exit status 0 if nothing is left, 130 if stopped."""
     if parent is not None:
         from stage.core.processes import end_with
 
@@ -56,7 +56,7 @@ def verify(
     categories: Categories = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check published samples against their manifest, digests and plan, without any model; exit status 1 where something is wrong."""
+    """Check published samples against their manifest, digests and plan, without any model; exit status 1 if something is wrong."""
     from stage.core.progress import track
     from stage.release.verification import verify as problems_of
 
@@ -83,7 +83,7 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove from .spool the jobs and batches that no parameters of today want, nor those of the ablation."""
+    """Remove from .spool the jobs and batches that neither the current parameters nor their ablation use."""
     from stage.ablation.configurations import wanted_today
     from stage.jobs.gc import remove_garbage, sums
     from stage.jobs.store import BatchStore
@@ -106,7 +106,7 @@ def chaos(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Kill, cut, flip and fill while small samples are made on this machine, and say whether anything was lost."""
+    """Inject faults into a small run on this machine (kills, damaged files, full disks), and say whether anything was lost."""
     from stage.chaos.kit import chaos as injected
     from stage.chaos.kit import chaos_table, check_outcomes
 

@@ -27,8 +27,8 @@ COUNTS = ("accepted", "train", "test", "set_aside", "groups", "noted")
 def prepare(params: Prepare, categories: Sequence[str], root: Path, output: Path) -> pd.DataFrame:
     """Read the categories in `root`; write `<category>/catalog.parquet`, `summary.json` and `set_aside.csv` to `output`.
 
-    Returns the summary: a row per category and defect type with its counts. The same files give the same bytes.
-    Raises ConfigError for a naming rule, and DataError for a category, that cannot work.
+    Returns the summary: a row of counts per category and defect type. The same files give the same bytes.
+    Raises ConfigError for an invalid naming rule, and DataError for a category that cannot be used.
     """
     rule = rule_of(params, categories)
     entries = [entry for category in categories for entry in _prepare_category(params, rule, category, root, output)]
@@ -55,7 +55,7 @@ def _prepare_category(params: Prepare, rule: FolderRule, category: str, root: Pa
 
 
 def _agreed(entries: list[Entry], size: int) -> list[Entry]:
-    """Where a threshold found an object in under half of the normal images, it is chance: the light on a texture, or its grain."""
+    """Use whole images if the threshold found an object in fewer than half of them: what it found is the light or grain of a texture."""
     strategies = [entry.foreground_strategy for entry in entries if entry.foreground_strategy]
     found = strategies.count("threshold")
     if 2 * found >= len(strategies):
@@ -103,7 +103,7 @@ def _nested(summary: pd.DataFrame) -> dict[str, dict[str, dict[str, int]]]:
 
 
 def summary_table(summary: pd.DataFrame) -> Table:
-    """What `prepare` read, for a terminal; `-` stands for files that no rule names."""
+    """The summary of `prepare` as a table for the terminal; `-` stands for files that no rule names."""
     table = Table(title="Images read")
     for name in ("category", "defect"):
         table.add_column(name, overflow="fold")

@@ -1,4 +1,4 @@
-"""The parts of a mask: pixels that touch, at a side or at a corner."""
+"""Connected components, bounding box and dilation of a mask."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +15,13 @@ def components(mask: np.ndarray) -> NDArray[np.int32]:
 
 
 def bounding_box(mask: NDArray[np.uint8]) -> tuple[slice, slice]:
-    """Rows and columns of the smallest rectangle around a mask (H, W); of nothing, the first pixel."""
+    """Rows and columns of the smallest rectangle around a mask (H, W); the first pixel if the mask is empty."""
     rows, columns = (np.flatnonzero(mask.any(axis)) if mask.any() else np.zeros(1, np.int64) for axis in (1, 0))
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def dilated(mask: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:
-    """`mask` and what lies within `radius` px of it, in steps to the eight neighbours."""
+    """`mask` dilated by `radius` px, with diagonal neighbours at a distance of one."""
     if not radius:
         return mask
     grown: NDArray[np.uint8] = ndimage.maximum_filter(mask, 2 * radius + 1, mode="constant")  # pyright: ignore[reportAssignmentType]

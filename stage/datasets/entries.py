@@ -1,4 +1,4 @@
-"""One row of the catalog: what one image file is, its prepared pixels, and the reason where it is set aside."""
+"""One row of the catalog: an image file, its prepared pixels, and the reason if it is set aside."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -55,7 +55,7 @@ class Entry:
 
     @property
     def path(self) -> str:
-        """Of the file that the row is about: the image, or a mask without one."""
+        """Path of the row's file: the image, or a mask without an image."""
         return self.image_path or self.mask_path or ""
 
     def set_aside(self, reason: str) -> "Entry":
@@ -63,7 +63,7 @@ class Entry:
         return replace(self, reason=reason, split="", **dict.fromkeys(OF_ACCEPTED))
 
     def with_foreground(self, outline: Outline) -> "Entry":
-        """The same entry with its object."""
+        """The same entry with its foreground."""
         return replace(
             self,
             foreground_strategy=outline.strategy,
@@ -74,7 +74,7 @@ class Entry:
 
 
 def read_entry(found: Found, root: Path, params: Prepare, *, category: str, group: str) -> Entry:
-    """The row of one found file, with prepared pixels; whatever is wrong with it becomes its reason."""
+    """The row of one found file, with prepared pixels; a DataError becomes its reason."""
     is_normal = found.defect == GOOD
     mask_path = None if is_normal else found.mask
     entry = Entry(category, found.defect, found.source_split, found.image, mask_path, group, params.licence, reason=found.reason)

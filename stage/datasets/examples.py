@@ -1,4 +1,4 @@
-"""From a category's catalog to the arrays that training, synthesis and segmentation are given."""
+"""Reads a category's catalog into the arrays that training, synthesis and segmentation use."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ CATALOG = "catalog.parquet"
 
 
 class Decoded(Sequence[NDArray[np.uint8]]):
-    """The pictures of a column `image` or `mask`, decoded only when one is asked for: large photographs do not fit into memory at once."""
+    """The pictures of a column `image` or `mask`, decoded on access: large photographs do not all fit into memory."""
 
     def __init__(self, cells: pa.ChunkedArray, decode: Callable[[bytes], NDArray[np.uint8]]) -> None:
         self.cells, self.decode = cells, decode
@@ -42,7 +42,7 @@ Pictures = NDArray[np.uint8] | Decoded
 class DefectImages:
     """The generator's third of a category: images (N, H, W, 3) uint8, masks (N, H, W) uint8 in {0, 1}, the defect type of each.
 
-    Beside it, `normal` training images (K, H, W, 3) uint8, of which there are many.
+    `normal` are the category's normal training images, (K, H, W, 3) uint8.
     """
 
     category: str
@@ -58,7 +58,7 @@ class DefectImages:
 
 
 def pairs_of(folder: Path, split: str, *, good: bool) -> Pairs:
-    """The accepted images of a category's folder in a split: the normal ones, or the defective ones."""
+    """The accepted images of one split in a category's folder: the normal ones if `good`, else the defective ones."""
     is_good = pc.field("defect") == GOOD
     return Pairs.read([folder / CATALOG], (pc.field("split") == split) & (is_good if good else ~is_good))
 

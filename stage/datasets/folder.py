@@ -15,9 +15,9 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Found:
-    """One image file (or a mask without one), paths POSIX and relative to the root; `reason` is empty where it may be used.
+    """One image file, or a mask without an image. Paths are POSIX and relative to the root; an empty `reason` means usable.
 
-    `foregrounds` are the files that say what of a normal training image is the object; there should be one at most.
+    `foregrounds` are the foreground files of a normal training image; at most one is expected.
     """
 
     image: str | None
@@ -29,14 +29,14 @@ class Found:
 
     @property
     def path(self) -> str:
-        """Of the file that the row is about."""
+        """Path of the row's file."""
         return self.image or self.mask or ""
 
 
 def find(root: Path, category: str, rule: FolderRule, *, with_foregrounds: bool = False) -> list[Found]:
-    """The files of `category` in `root`, sorted by path; raises DataError where there is no such folder.
+    """The files of `category` in `root`, sorted by path. Raises DataError for a missing or unreadable folder.
 
-    Foreground files are looked for beside the others; `with_foregrounds`, also where they lie elsewhere.
+    Only the folder that all patterns share is searched; `with_foregrounds` counts the foreground pattern among them.
     """
     patterns = [rule.normal, rule.test_normal, rule.image, rule.mask, rule.foreground if with_foregrounds else ""]
     start = root / _common_folder(patterns, category)
@@ -97,7 +97,7 @@ def _trouble(path: Path, root: Path) -> str:
 
 
 def _is_stray(path: Path, relative: str, ours: Expressions) -> bool:
-    """Whether a file that no pattern names might have been meant as an image; a linked folder might hold some."""
+    """Whether a file that no pattern names may have been meant as an image; a linked folder may hold images."""
     return path.is_dir() or path.suffix.lower() in SUFFIXES or ours.is_folder(PurePosixPath(relative).parent.as_posix())
 
 
@@ -129,7 +129,7 @@ def _assemble(placed: list[tuple[str, FileRole]], ours: Expressions) -> Iterator
 
 
 def _key(path: str, place: FileRole) -> Key:
-    # A normal image needs no mask, so its name need only be its own within one folder.
+    # A normal image needs no mask, so its name must be unique only within its folder.
     return (place.defect, place.name) if place.role == "image" else (PurePosixPath(path).parent.as_posix(), place.name)
 
 

@@ -1,7 +1,7 @@
-"""The object of a normal image: the pixels of the part itself, and not of what it lies on.
+"""The object of a normal image: the pixels of the part itself, without the surface it lies on.
 
-Images are (H, W, 3) uint8 RGB; foregrounds are (H, W) uint8 in {0, 1}, 1 = object. Where no object can be told from a
-background, as on cloth, the whole image is the object, and a note says why.
+Images are (H, W, 3) uint8 RGB; foregrounds are (H, W) uint8 in {0, 1}, 1 = object. If no object stands out from a background,
+as on cloth, the whole image is the object, and a note says why.
 """
 
 from typing import NamedTuple
@@ -18,16 +18,16 @@ from stage.datasets.components import components
 CHANNELS = {"red": 0, "green": 1, "blue": 2}
 LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue; ITU-R BT.601, as Pillow's mode L
 THRESHOLDS = {"otsu": threshold_otsu, "triangle": threshold_triangle}
-COVERAGE = (0.01, 0.98)  # of the image; an object that covers less or more was not found
+COVERAGE = (0.01, 0.98)  # of the image; an object that covers less or more counts as not found
 BORDER_WIDTH = 0.02  # of the image's side
-BORDER = 0.85  # of the border's pixels; where fewer are background, the picture is of a texture
+BORDER = 0.85  # of the border's pixels; if fewer are background, the image shows a texture
 Mask = NDArray[np.uint8]
 
 
 class Outline(NamedTuple):
-    """An object, the strategy that found it, and why it is the whole image where none was found.
+    """An object's mask, the strategy that found it, and the reason if the whole image was taken.
 
-    The strategy is `none` for a whole image; its note is empty where no object was looked for.
+    The strategy of a whole image is `none`; its note is empty if no object was searched for.
     """
 
     mask: Mask
@@ -47,13 +47,13 @@ def foreground(image: NDArray[np.uint8], params: Foreground) -> Outline:
     is_bright = bright[frame].mean() < 0.5 if params.object_is == "auto" else params.object_is == "bright"
     raw = bright == is_bright
     mask = _cleaned(raw, params)
-    # The raw pixels tell a texture whose grains are split evenly; the cleaned ones, grains that have grown together.
+    # Raw pixels reveal a texture whose grains split evenly at the threshold; cleaned pixels, one whose grains have merged.
     background = 1 - max(raw[frame].mean(), mask[frame].mean())
     return checked(mask, "threshold") if background >= BORDER else whole(mask.shape, f"{background:.0%} of its border is background")
 
 
 def checked(mask: NDArray[np.bool_] | Mask, strategy: str) -> Outline:
-    """`mask` as the object, or the whole image where it covers under 1 % or over 98 % of it."""
+    """`mask` as the object, or the whole image if the mask covers under 1 % or over 98 % of it."""
     low, high = COVERAGE
     if not low <= mask.mean() <= high:
         return whole(mask.shape, f"an object would cover {mask.mean():.1%} of it")
@@ -61,12 +61,12 @@ def checked(mask: NDArray[np.bool_] | Mask, strategy: str) -> Outline:
 
 
 def whole(shape: tuple[int, ...], reason: str = "") -> Outline:
-    """Every pixel is object, for `reason`."""
+    """The whole image as the object; the note gives the `reason`."""
     return Outline(np.ones(shape, np.uint8), "none", f"whole image: {reason}" if reason else "")
 
 
 def channel(image: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
-    """One value per pixel, (H, W) uint8: a colour, the luminance, or the saturation (1 - smallest colour / largest, of 255)."""
+    """One value per pixel, (H, W) uint8: a colour, the luminance, or the saturation (1 - smallest / largest colour, scaled to 255)."""
     if name in CHANNELS:
         return image[..., CHANNELS[name]]
     if name == "grey":
@@ -83,7 +83,7 @@ def _border(shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 
 def _cleaned(mask: NDArray[np.bool_], params: Foreground) -> NDArray[np.bool_]:
-    # Beyond the image its edge goes on, so that an object that it cuts is not eaten from there.
+    # Edge padding, so that an object that the image cuts off is not eroded at the cut.
     reach = params.opening + params.closing
     cleaned = np.pad(mask, reach, mode="edge")
     cleaned = ndimage.binary_opening(cleaned, disk(params.opening))

@@ -12,9 +12,9 @@ COLUMNS = ("file", "group")
 
 
 def read_groups(root: Path, path: str, images: Sequence[str]) -> dict[str, str]:
-    """The group of each of `images` (paths relative to `root`) that the file at `path` names; empty where there is no such file.
+    """The groups of those `images` (paths relative to `root`) that the file at `path` lists; empty if there is no such file.
 
-    Its column `file` holds paths relative to the root, or to the file's own folder, or bare file names. Raises DataError.
+    The column `file` holds paths relative to the root or to the file's own folder, or bare file names. Raises DataError.
     """
     file = root / path
     if not path or not file.exists():

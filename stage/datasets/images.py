@@ -1,6 +1,6 @@
-"""Image files as pixels, whatever their mode. A file that cannot be used is a DataError; what was converted is a note.
+"""Image files as pixels, whatever their mode. An unusable file raises DataError; a conversion leaves a note.
 
-H, W image size, upright. Images are (H, W, 3) uint8 RGB; masks are (H, W) uint8 in {0, 1}, 1 = defect.
+H, W image size after EXIF rotation. Images are (H, W, 3) uint8 RGB; masks are (H, W) uint8 in {0, 1}, 1 = defect.
 """
 
 import struct
@@ -19,11 +19,11 @@ from stage.core.errors import DataError
 # Left out on purpose: EPS starts Ghostscript, and no camera writes the rest.
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP", "PPM", "JPEG2000")
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, TypeError, OverflowError, RuntimeError)
-LABEL_VALUES = 2  # a mask of at most so many values, all dark, holds labels and not grey levels
+LABEL_VALUES = 2  # a mask with at most this many values, all below the threshold, holds labels and not grey levels
 
 
 class Raster(NamedTuple):
-    """Pixels as the project uses them, the mode that the file had, and what was converted on the way."""
+    """Pixels as the project uses them, the file's own mode, and notes on conversions and warnings."""
 
     pixels: np.ndarray
     mode: str
@@ -39,12 +39,12 @@ def read_image(path: Path, *, max_megapixels: float) -> Raster:
 
 
 def read_mask(path: Path, *, max_megapixels: float, threshold: int) -> Raster:
-    """A mask file as (H, W) uint8 in {0, 1}: grey level >= `threshold` is defect, none maybe; raises DataError."""
+    """A mask file as (H, W) uint8 in {0, 1}, maybe empty: grey levels >= `threshold`, or labels above 0, are defect; raises DataError."""
     return _read(path, max_megapixels, partial(_binary, threshold=threshold))
 
 
 def check_size(mask: np.ndarray, shape: tuple[int, int]) -> None:
-    """Raise a DataError where a mask (H, W) is not of its image's size."""
+    """Raise DataError if a mask (H, W) differs in size from its image."""
     if mask.shape != shape:
         raise DataError(f"{mask.shape[1]}x{mask.shape[0]} pixels, the image {shape[1]}x{shape[0]}: they must be equal")
 
@@ -113,7 +113,7 @@ def _luminance(picture: Image.Image) -> np.ndarray:
 
 
 def _eight_bits(picture: Image.Image) -> np.ndarray:
-    # 65535 / 255 = 257: scaled by the file's range and not by what this image uses of it, so images stay comparable.
+    # 65535 / 255 = 257: scaled by the file's range, not by this image's own, so that images stay comparable.
     return ((np.array(picture).astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 

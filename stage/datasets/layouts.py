@@ -1,4 +1,4 @@
-"""Which layout a folder of images has, and the naming rule of each."""
+"""Layouts of image folders: the naming rule of each, and how one is recognised."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,14 +25,14 @@ BTAD = FolderRule(
     foreground="{category}/foreground/{name}.*",
 )
 """BTAD (Mishra et al., ISIE 2021): one defect type, which the paper calls `damaged`."""
-FOLDERS = {"mvtec": ("train/good", "test"), "btad": ("train/ok", "test/ko")}  # of a category, by which its layout is recognised
+FOLDERS = {"mvtec": ("train/good", "test"), "btad": ("train/ok", "test/ko")}  # in a category's folder, by which its layout is recognised
 RULES = {"mvtec": MVTEC, "btad": BTAD, "demo": MVTEC}
 
 
 def detect_layout(root: Path) -> tuple[str, list[str]]:
     """The layout (`mvtec` or `btad`) of `root` and its categories, sorted; `root` may be a category's folder itself.
 
-    Raises DataError with what was looked for where it is neither, or both.
+    Raises DataError if `root` is no folder, or has neither layout or both; the message lists the expected folders.
     """
     if not root.is_dir():
         raise DataError(f"Expected a folder of images at {root}, found none. Correct the path.")
@@ -60,7 +60,7 @@ def _unknown(root: Path, names: list[str], found: dict[str, list[str]]) -> str:
 
 
 def rule_of(params: Prepare, categories: Sequence[str]) -> FolderRule:
-    """The naming rule that `params` asks for; a ConfigError where its own cannot work."""
+    """The naming rule of the layout in `params`. Raises ConfigError if `prepare.folder` is invalid."""
     if params.layout != "folder":
         return RULES[params.layout]
     check_rule(params.folder, categories)
@@ -68,7 +68,7 @@ def rule_of(params: Prepare, categories: Sequence[str]) -> FolderRule:
 
 
 def data_root(root: Path, layout: str, category: str) -> Path:
-    """The folder that holds the category folders: `root`, or its parent where `root` is the folder of `category` itself."""
+    """The folder that holds the category folders: `root`, or its parent if `root` is the folder of `category` itself."""
     home = root.resolve()
     is_category = layout in FOLDERS and home.name == category and not (root / category).is_dir() and _has(root, layout)
     return home.parent if is_category else root

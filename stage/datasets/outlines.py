@@ -1,4 +1,4 @@
-"""The object of each normal training image of a data set: by threshold, or from the file that a user has drawn."""
+"""The object of each normal training image: found by a threshold, or read from a mask that the user drew."""
 
 from pathlib import Path, PurePosixPath
 
@@ -14,9 +14,9 @@ from stage.datasets.rules import GOOD
 
 
 def outline_of(found: Found, root: Path, params: Prepare, image: np.ndarray, shape: tuple[int, int]) -> Outline | None:
-    """The object of a normal training image; None for every other image, on which nothing is painted. Raises DataError.
+    """The object of a normal training image; None for other images, which are never backgrounds. Raises DataError.
 
-    `image` is the prepared one, (S, S, 3); `shape` is (H, W) of the file, which a foreground file must have too.
+    `image` is the prepared image, (S, S, 3); `shape` is the file's (H, W), which a foreground file must match.
     """
     if found.defect != GOOD or found.source_split != "train":
         return None

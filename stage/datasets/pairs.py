@@ -1,4 +1,4 @@
-"""Images with their masks in Parquet files: PNG cells that Hugging Face `datasets` decodes by itself.
+"""Images with their masks in Parquet files: PNG cells that Hugging Face `datasets` decodes.
 
 H, W image size. Images are (H, W, 3) uint8 RGB; masks are (H, W) uint8 in {0, 1}, 1 = defect, stored as 0/255.
 """
@@ -22,7 +22,7 @@ from stage.core.durable import whole_file
 from stage.core.errors import CorruptFileError
 
 NO_TEXT: Mapping[str, str] = MappingProxyType({})
-ROW_GROUP = 16  # rows; one sample is read without many neighbours
+ROW_GROUP = 16  # rows; few, so that reading one sample reads few others
 HALF_SCALE = 128  # grey level that separates the stored 0 from the stored 255
 
 
@@ -75,22 +75,22 @@ def image_features() -> Features:
 
 
 def image_cell(pixels: np.ndarray, text: Mapping[str, str] = NO_TEXT) -> dict[str, bytes | None]:
-    """The value of one cell of the columns `image` and `mask`; arguments as `encode_png`."""
+    """The value of one cell of the columns `image` and `mask`; arguments as for `encode_png`."""
     return {"bytes": encode_png(pixels, text), "path": None}
 
 
 def write_table(rows: Iterable[Mapping[str, object]], features: Features, path: Path) -> None:
-    """Write `rows` as Parquet (zstd, row groups of 16); `path` is absent or complete at any time."""
+    """Write `rows` to `path` as Parquet (zstd, row groups of 16), atomically."""
     table = pa.Table.from_pylist(list(rows), schema=features.arrow_schema)
     with whole_file(path) as partial:
         pq.write_table(table, partial, compression="zstd", row_group_size=ROW_GROUP)
 
 
 class Pairs(Sequence[Pair]):
-    """The pairs of one or more Parquet files, decoded only when one is asked for."""
+    """The pairs of one or more Parquet files, decoded on access."""
 
     def __init__(self, table: pa.Table) -> None:
-        """Of a table with the columns `image` and `mask`; its other columns stay beside them."""
+        """`table` has the columns `image` and `mask`; its other columns are kept."""
         self.table = table
 
     @classmethod

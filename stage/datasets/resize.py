@@ -1,4 +1,4 @@
-"""Prepared pixels: every image and mask as a square of one size; the aspect is not kept, as in the paper.
+"""Prepared pixels: every image and mask as a square of one size. As in the paper, the aspect ratio is not kept.
 
 H, W native size, S prepared size. Masks are uint8 in {0, 1}, 1 = defect.
 """
@@ -11,15 +11,15 @@ from stage.datasets.components import components
 
 
 def resize_image(pixels: np.ndarray, size: int) -> np.ndarray:
-    """An image (H, W, 3) uint8 as (S, S, 3) uint8, by Pillow's bicubic filter, which is antialiased when it reduces."""
+    """An image (H, W, 3) uint8 as (S, S, 3) uint8, by Pillow's bicubic filter, antialiased when it shrinks an image."""
     return np.array(Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC))
 
 
 def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
-    """A mask (H, W) as (S, S): cells covered by defect to one half or more, and those of each defect that would vanish.
+    """A mask (H, W) as (S, S): cells at least half covered by defect, and cells of each defect that would otherwise vanish.
 
-    A defect is an 8-connected component. It vanishes where no kept cell touches it: a spot under half a cell, a thin line. Then
-    every cell is kept that it covers at least half as much as its most covered one, so that a line stays a line.
+    A defect is an 8-connected component. It would vanish if it touched no kept cell, as do a spot under half a cell and a thin line.
+    Such a defect keeps each cell that it covers at least half as much as its most covered cell, so that a line stays a line.
     """
     if not mask.any():
         return np.zeros((size, size), np.uint8)
@@ -41,9 +41,9 @@ def covered(mask: np.ndarray, size: int) -> np.ndarray:
 
 
 def _overlaps(native: int, size: int) -> np.ndarray:
-    """How much of each pixel lies in each cell, (S, native), in units of 1/S pixel; a whole cell has `native` of them.
+    """Overlap of each cell with each pixel, (S, native), in units of 1/S pixel; a whole cell has `native` of them.
 
-    Whole numbers in float64: sums are exact, so one half is one half for any ratio of the sizes.
+    Integers in float64 have exact sums, so that one half is exact for any ratio of the sizes.
     """
     cells, pixels = np.arange(size)[:, None] * native, np.arange(native)[None] * size
     return np.clip(np.minimum(cells + native, pixels + size) - np.maximum(cells, pixels), 0, None).astype(np.float64)

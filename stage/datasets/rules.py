@@ -9,15 +9,15 @@ from typing import NamedTuple
 from stage.core.errors import ConfigError
 from stage.core.params import FolderRule
 
-ROLES = ("foreground", "normal", "test_normal", "mask", "image")  # the first that fits decides: normal images win over {defect}
-NORMAL = ("foreground", "normal", "test_normal")  # the roles of what belongs to normal images
+ROLES = ("foreground", "normal", "test_normal", "mask", "image")  # the first match decides, so normal images win over {defect}
+NORMAL = ("foreground", "normal", "test_normal")  # roles of files that belong to normal images
 PLACEHOLDERS = ("{category}", "{defect}", "{name}")
-ONE_DEFECT = "damaged"  # the defect type where no pattern has {defect}, as in the paper for BTAD
+ONE_DEFECT = "damaged"  # the defect type if no pattern has {defect}, as in the paper for BTAD
 GOOD = "good"  # the defect type of normal images, whatever the layout
 
 
 class FileRole(NamedTuple):
-    """What a rule says of one file."""
+    """The role, defect type and name that a rule gives to one file."""
 
     role: str
     defect: str
@@ -25,20 +25,20 @@ class FileRole(NamedTuple):
 
 
 class Expressions(NamedTuple):
-    """A rule for one category: by role, the expression of its files and that of the folders they lie in."""
+    """A rule as regular expressions, by role: one for the files, one for the folders that hold them."""
 
     files: dict[str, re.Pattern[str]]
     folders: dict[str, re.Pattern[str]]
 
     def place(self, path: str) -> FileRole | None:
-        """What the file at `path` (POSIX, relative to the root) is, None where no pattern names it."""
+        """The role of the file at `path` (POSIX, relative to the root); None if no pattern names it."""
         for role in self.files:
             if found := self.match(role, path):
                 return found
         return None
 
     def match(self, role: str, path: str) -> FileRole | None:
-        """As `place`, by the pattern of one role alone."""
+        """As `place`, by the pattern of one role only."""
         found = self.files[role].fullmatch(unicodedata.normalize("NFC", path))
         if found is None:
             return None
@@ -51,7 +51,7 @@ class Expressions(NamedTuple):
 
 
 def compile_rule(rule: FolderRule, category: str | None) -> Expressions:
-    """The expressions of `rule` for one category, or for any where it is None; an empty pattern has none."""
+    """The expressions of `rule` for one category, or for any if None; empty patterns are left out."""
     patterns = {role: getattr(rule, role) for role in ROLES if getattr(rule, role)}
     parents = {role: PurePosixPath(text).parent.as_posix() for role, text in patterns.items()}
     return Expressions(
@@ -63,7 +63,7 @@ def compile_rule(rule: FolderRule, category: str | None) -> Expressions:
 def _expression(text: str, category: str | None) -> re.Pattern[str]:
     stem, dot, suffix = text.rpartition(".") if "." in PurePosixPath(text).name else (text, "", "")
     seen: set[str] = set()
-    # Cameras on Windows write .PNG: the extension alone is read without its case.
+    # Cameras on Windows write .PNG, so the extension (and only that) is matched without case.
     return re.compile(f"{_pieces(stem, category, seen)}(?i:{_pieces(dot + suffix, category, seen)})")
 
 
@@ -86,7 +86,7 @@ def _piece(token: str, category: str | None, seen: set[str]) -> str:
 
 
 def check_rule(rule: FolderRule, categories: Sequence[str]) -> None:
-    """Refuse a rule that cannot name files safely and without doubt, by a ConfigError."""
+    """Raise ConfigError if a rule's patterns are unsafe or ambiguous."""
     for key in FolderRule.model_fields:
         problem = _problem(key, getattr(rule, key))
         if problem:

@@ -1,4 +1,4 @@
-"""The split of one category's accepted images: the generator's and segmenter's third, and the rest for the test."""
+"""The split of one category's accepted images: a third of the defects trains generator and segmenters, the rest is for the test."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -7,15 +7,15 @@ from dataclasses import replace
 from stage.datasets.entries import Entry
 from stage.datasets.rules import GOOD
 
-FEWEST = 3  # images of a defect type, of which one third can be trained on
+FEWEST = 3  # images of a defect type; a third of fewer is less than one image
 
 
 def divide(entries: Sequence[Entry]) -> list[Entry]:
-    """The entries, sorted by path, with their side of the split, or set aside where they can be on neither.
+    """The entries, sorted by path, each on its side of the split, or set aside if it can be on neither.
 
-    A group of images goes to training as a whole, in the order of its first image, while of no defect type more than
-    floor(n/3) images are taken; a group that would exceed that, or that has a normal test image, goes to the test.
-    An image without a group is one of its own, so that without groups the first floor(n/3) of each type train.
+    Groups are assigned whole, in the order of their first image. A group goes to training unless it has a normal test image or
+    would exceed floor(n/3) training images of some defect type; otherwise it goes to the test. An image without a group is a
+    group of its own, so that without groups the first floor(n/3) images of each type are for training.
     """
     entries = _without_duplicates(sorted(entries, key=lambda entry: entry.path))
     while True:
@@ -67,7 +67,7 @@ def _normal_test_groups(entries: list[Entry]) -> set[str]:
 
 
 def _unusable_types(entries: list[Entry], trained: set[str]) -> dict[str, str]:
-    """Per defect type that cannot be split, the reason."""
+    """The reason for each defect type that cannot be split."""
     reasons: dict[str, str] = {}
     sizes = Counter(entry.defect for entry in _defects(entries))
     covered = {entry.defect for entry in _defects(entries) if entry.group in trained}

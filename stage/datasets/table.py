@@ -27,7 +27,7 @@ FEATURES = Features(
 
 
 def read_catalog(path: Path) -> pd.DataFrame:
-    """Every column of a catalog but the pixels; sizes that are not known are <NA>. Raises DataError."""
+    """All columns of a catalog except the pixels; unknown sizes are <NA>. Raises DataError."""
     try:
         names = [name for name in pq.read_schema(path).names if name not in PICTURES]
         table = pq.read_table(path, columns=names)

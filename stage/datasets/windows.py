@@ -1,4 +1,4 @@
-"""Windows around defects: what of a photograph the base is shown, and the way back into the photograph. Not in the paper.
+"""Windows around defects: the part of a photograph that the base is shown. Not in the paper.
 
 H image size, S side of a window, s the base's image size, h w latent size. Images are squares (H, H, 3) uint8, masks (H, H)
 uint8 in {0, 1}, 1 = defect.
@@ -29,10 +29,10 @@ class Window(NamedTuple):
 
 
 def window(mask: NDArray[np.uint8], crop: Crop, base_size: int) -> Window:
-    """The window around a mask's bounding box: it holds the whole mask, lies in the image, and is all of it where nothing is cropped.
+    """The window around a mask's bounding box; it lies in the image and holds the whole mask.
 
-    Defects smaller than `crop.below` get one in which their larger side takes `crop.defect_share`; others one of the base's size,
-    or larger by the same rule. Around nothing it lies in the corner.
+    Its side is the defect's larger side divided by `crop.defect_share`, but at least `crop.smallest` for a defect smaller than
+    `crop.below` and `base_size` for others, and at most the image's side. An empty mask's window lies in the corner.
     """
     rows, columns = bounding_box(mask)
     extent = max(rows.stop - rows.start, columns.stop - columns.start)
@@ -42,13 +42,13 @@ def window(mask: NDArray[np.uint8], crop: Crop, base_size: int) -> Window:
 
 
 def random_window(side: int, image_side: int, random: np.random.Generator) -> Window:
-    """A window of that side anywhere in an image."""
+    """A window of this side at a random place in an image."""
     top, left = random.integers(0, image_side - side, 2, endpoint=True).tolist()
     return Window(top, left, side)
 
 
 def cut(pixels: NDArray[np.uint8], place: Window, size: int) -> NDArray[np.uint8]:
-    """What is seen of an image or a mask through a window, as (size, size); no pixel of a mask is lost where it is reduced."""
+    """The part of an image or a mask inside a window, as (size, size); reducing a mask loses no defect pixel."""
     seen = pixels[place.region]
     if place.side == size:
         return seen
@@ -58,9 +58,9 @@ def cut(pixels: NDArray[np.uint8], place: Window, size: int) -> NDArray[np.uint8
 
 
 def shown_pixels(mask: NDArray[np.uint8], place: Window, cells: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """The defect pixels (H, H) that the base is shown: those which a marked cell of the window's latent mask (h, w) covers or touches."""
+    """The defect pixels (H, H) that the base is shown: those that touch a marked cell of the window's latent mask (h, w)."""
     rows, columns = np.nonzero(mask[place.region])
-    above = np.pad(cells.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))  # marked cells up to here, both ways
+    above = np.pad(cells.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))  # a summed-area table of marked cells
     (top, bottom), (left, right) = (_cells(pixels, place.side, len(cells)) for pixels in (rows, columns))
     marked = above[bottom, right] - above[top, right] - above[bottom, left] + above[top, left]
     shown = np.zeros(mask.shape, bool)
@@ -74,7 +74,7 @@ def _start(box: slice, side: int, image_side: int) -> int:
 
 
 def _cells(pixels: NDArray[np.int64], side: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First cell that each pixel touches, and the one after the last, of `count` along `side` px."""
+    """The first cell that each pixel touches and the one after its last, for `count` cells along `side` px."""
     return pixels * count // side, -(-(pixels + 1) * count // side)
 
 

@@ -1,4 +1,4 @@
-"""The Mask Guidance Adapter (III-D): refines the frozen network's noise estimate, knowing where the defect is to be."""
+"""The Mask Guidance Adapter (III-D): refines the frozen network's noise estimate, given the mask of the defect."""
 
 from collections.abc import Sequence
 
@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 
 class MaskGuidanceAdapter(nn.Module):
-    """Noise estimate (B, C, h, w) and mask (B, 1, h, w) to a new noise estimate (B, C, h, w).
+    """Maps a noise estimate (B, C, h, w) and a mask (B, 1, h, w) to a new noise estimate (B, C, h, w).
 
-    Blocks of 3x3 convolution, batch normalisation and ReLU, then 1x1 to C (the order is the released code's; III-D names
-    the three in another). `residual` adds the result to the estimate and starts from no change: the case of a small base;
+    Blocks of 3x3 convolution, batch normalisation and ReLU, then a 1x1 convolution to C. The order is the released code's;
+    III-D lists the three in another. `residual`, for a small base, adds the result to the estimate, starting from no change;
     the paper replaces the estimate.
     """
 
@@ -27,6 +27,6 @@ class MaskGuidanceAdapter(nn.Module):
                 nn.init.zeros_(parameter)
 
     def forward(self, eps: Tensor, mask: Tensor) -> Tensor:
-        """The mask is repeated to C channels, as in the released code."""
+        """The new noise estimate; the mask is repeated to C channels, as in the released code."""
         refined = self.project(self.blocks(torch.cat([eps, mask.expand_as(eps)], dim=1)))
         return eps + refined if self.residual else refined

@@ -1,4 +1,4 @@
-"""The frozen latent diffusion model, loaded from a folder in diffusers' layout, whoever trained it.
+"""The frozen latent diffusion model, loaded from a folder in diffusers' layout.
 
 Shapes: B batch, C latent channels, h w latent size, H W image size, L text length, D text channels.
 """
@@ -22,7 +22,7 @@ from stage.model.files import INDEX, read_index
 from stage.model.schedule import NoiseSchedule
 
 Prediction = Literal["epsilon", "v_prediction"]
-# What a U-Net may predict, by the codec that its base has: v_prediction is only for what is trained here (docs/decisions/0005).
+# What a U-Net may predict, by its base's codec: v_prediction only in a base trained here (docs/decisions/0005).
 PREDICTIONS: dict[str, tuple[Prediction, ...]] = {"AutoencoderKL": ("epsilon",), "PatchCodec": ("epsilon", "v_prediction")}
 
 
@@ -39,7 +39,7 @@ class Base:
 
     @property
     def channels(self) -> int:
-        """C."""
+        """The number of latent channels, C."""
         return int(self.unet.config["in_channels"])
 
     @property
@@ -50,7 +50,7 @@ class Base:
 
     @property
     def multiple(self) -> int:
-        """Image sizes are multiples of this: the latent grid is halved between the U-Net's levels."""
+        """Image sizes must be multiples of this, because the U-Net halves the latent grid between its levels."""
         return self.factor * 2 ** (len(self.unet.config["block_out_channels"]) - 1)
 
     def modules(self) -> tuple[nn.Module, ...]:
@@ -70,14 +70,14 @@ class Base:
         return self
 
     def encode(self, images: Tensor) -> Tensor:
-        """Latents (B, C, h, w) of images (B, 3, H, W) in [-1, 1]; the mode, so that they are deterministic."""
-        encoded = self.codec.encode(images).latent_dist  # pyright: ignore[reportAttributeAccessIssue]  # not the tuple, unless asked for
+        """Latents (B, C, h, w) of images (B, 3, H, W) in [-1, 1]; the distribution's mode, so that they are deterministic."""
+        encoded = self.codec.encode(images).latent_dist  # pyright: ignore[reportAttributeAccessIssue]  # no tuple by default
         return encoded.mode() * self.codec.config["scaling_factor"]
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Images (B, 3, H, W), about [-1, 1], of latents."""
+        """Images (B, 3, H, W), approximately in [-1, 1], of latents (B, C, h, w)."""
         decoded = self.codec.decode(latents / self.codec.config["scaling_factor"])
-        return decoded.sample  # pyright: ignore[reportAttributeAccessIssue]  # likewise
+        return decoded.sample  # pyright: ignore[reportAttributeAccessIssue]  # as in `encode`
 
     def predict_noise(self, x_t: Tensor, t: Tensor | int, condition: Tensor) -> Tensor:
         """Noise estimate (B, C, h, w) for x_t at t, an int or (B,), under text conditions (B, L, D). One network call."""
@@ -85,7 +85,7 @@ class Base:
         return output if self.prediction == "epsilon" else noise_from_velocity(output, x_t, t, self.schedule)
 
     def embed(self, prompts: Sequence[str]) -> Tensor:
-        """Text conditions (B, L, D)."""
+        """Text conditions (B, L, D) of prompts. Raises ConfigError if one has too many tokens."""
         length = min(self.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings)
         tokens = self.tokenizer(list(prompts), padding="max_length", max_length=length, return_tensors="pt")
         if (found := tokens.input_ids.shape[1]) > length:
@@ -112,7 +112,7 @@ class Base:
 
 
 def check_image_size(size: int, multiple: int) -> None:
-    """Refuse images (size, size) that a base's grids do not divide."""
+    """Raise ConfigError unless the image size (px) is a multiple of the base's `multiple`."""
     if size % multiple:
         raise ConfigError(
             f"Expected base.image_size to be a multiple of the base's {multiple} px, found {size} in params.yaml. Change one of them."
@@ -132,12 +132,12 @@ def scheduler_config(timestep_count: int, prediction: Prediction = "epsilon") ->
 
 
 def noise_schedule(scheduler: DDPMScheduler) -> NoiseSchedule:
-    """Its alpha_bars."""
+    """The alpha_bars of a scheduler."""
     return NoiseSchedule(scheduler.alphas_cumprod.double())
 
 
 def scheduler_of(schedule: NoiseSchedule, prediction: Prediction) -> DDPMScheduler:
-    """A scheduler with these alpha_bars: by name where they are LDM's own, else by its betas, to float32's precision."""
+    """A scheduler with these alpha_bars: LDM's own by name, others by their betas in float32 precision."""
     config = scheduler_config(schedule.timestep_count, prediction)
     usual = DDPMScheduler(**config)
     if torch.equal(noise_schedule(usual).alpha_bars, schedule.alpha_bars):
@@ -147,10 +147,10 @@ def scheduler_of(schedule: NoiseSchedule, prediction: Prediction) -> DDPMSchedul
 
 
 def read_schedule(folder: Path, classes: dict[str, str]) -> tuple[NoiseSchedule, Prediction]:
-    """What a base's U-Net was trained with and to predict; `classes` as from `read_index`.
+    """The schedule that a base's U-Net was trained with, and what it predicts; `classes` as from `read_index`.
 
-    Raises ConfigError where it predicts anything but noise, or velocity in a base that was made here, and where the last
-    timestep holds no image at all (zero terminal SNR), from which an estimate of noise tells nothing.
+    Raises ConfigError if it predicts anything but noise (or velocity, in a base trained here), or if nothing of the image is
+    left at the last timestep (zero terminal SNR), where a noise estimate implies no x_0.
     """
     scheduler = load_part(folder, "scheduler", classes["scheduler"])
     allowed = PREDICTIONS[classes.get("vqvae") or classes["vae"]]
@@ -169,9 +169,10 @@ def read_schedule(folder: Path, classes: dict[str, str]) -> tuple[NoiseSchedule,
 
 
 def load_base(folder: Path) -> Base:
-    """A base in diffusers' layout, frozen, in evaluation mode, on the CPU, in float32; from safetensors, or else from tensors in pickles.
+    """A base from a folder in diffusers' layout: frozen, in evaluation mode, on the CPU, in float32.
 
-    Raises ConfigError naming what is missing, damaged or of another class.
+    The weights come from safetensors, or else from pickles of tensors. Raises a ConfigError that names what is missing,
+    damaged or of another class.
     """
     classes = read_index(folder)
     schedule, prediction = read_schedule(folder, classes)
@@ -182,7 +183,11 @@ def load_base(folder: Path) -> Base:
 
 
 def _check_fit(base: Base, folder: Path) -> None:
-    """Inpainting networks take more channels than their autoencoder gives, SDXL's a second text encoder's too; others give a variance."""
+    """Raise ConfigError if the parts do not fit together.
+
+    Inpainting U-Nets take more channels than the autoencoder has, SDXL's takes the text of two encoders, and some predict a
+    variance, too.
+    """
     codec, unet = base.codec.config, base.unet.config
     channels = 3 * codec["patch"] ** 2 if isinstance(base.codec, PatchCodec) else codec["latent_channels"]
     width = base.text_encoder.config.hidden_size

@@ -1,4 +1,4 @@
-"""The parts of a base in diffusers' layout as networks, read in whatever state a download left the files."""
+"""Loads the parts of a base in diffusers' layout, and refuses incomplete or damaged downloads."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from stage.core.errors import ConfigError
 from stage.model.codec import PatchCodec
 from stage.model.files import AGAIN, SCHEDULERS, check_files
 
-# What is built from each class name that `files.CLASSES` allows.
+# The class that is built for each name that `files.CLASSES` allows.
 BUILT: dict[str, Any] = {
     "UNet2DConditionModel": UNet2DConditionModel,
     "AutoencoderKL": AutoencoderKL,
@@ -25,16 +25,16 @@ BUILT: dict[str, Any] = {
     **{name: cls for cls in (CLIPTokenizer, BertTokenizer) for name in (cls.__name__, cls.__name__ + "Fast")},
     **dict.fromkeys(SCHEDULERS, DDPMScheduler),  # they differ in how they sample, not in their alpha_bars
 }
-# Nine short bars a run say nothing that someone waits for; what the libraries warn about is checked and said here.
+# The libraries' nine short progress bars per run are noise; what they warn about is checked and reported here.
 for logging in (diffusers_logging, transformers_logging):
     logging.disable_progress_bar()
     logging.set_verbosity_error()
 
 
 def load_part(folder: Path, part: str, class_name: str) -> Any:
-    """One part of the base in `folder`, networks in float32; from pickles nothing but tensors is taken.
+    """One part of the base in `folder`. Networks are in float32; pickles may hold only tensors.
 
-    Raises ConfigError where files or weights are missing, damaged or of another network.
+    Raises ConfigError if files or weights are missing, damaged or of another network.
     """
     place = folder / part
     weights = check_files(place, part, class_name)
@@ -43,7 +43,7 @@ def load_part(folder: Path, part: str, class_name: str) -> Any:
             _check_pickle(place / name)
     try:
         loaded, unfit = _from_pretrained(BUILT[class_name], place, weights)
-    except Exception as error:  # the libraries let through whatever their parsers raise on a damaged file
+    except Exception as error:  # on a damaged file, the libraries pass on any exception of their parsers
         reason = str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
         raise ConfigError(f"Expected a complete {class_name} in {place}, found: {reason}. {AGAIN}") from error
     if unfit:
@@ -53,25 +53,25 @@ def load_part(folder: Path, part: str, class_name: str) -> Any:
 
 
 def _from_pretrained(cls: Any, folder: Path, weights: list[str]) -> tuple[Any, list[str]]:
-    """A part, and the names of the weights that it did not find."""
+    """A part, and the names of its weights that are missing or of another shape."""
     if not weights:
         return cls.from_pretrained(folder, local_files_only=True), []
-    # A text encoder saved in half precision would stay so; diffusers' networks come in float32 by themselves.
+    # transformers would keep a text encoder in half precision; diffusers loads in float32 by default.
     is_text = issubclass(cls, PreTrainedModel)
     options: dict[str, Any] = {"dtype": torch.float32, "weights_only": True, "ignore_mismatched_sizes": True} if is_text else {}
     loaded, report = cls.from_pretrained(
         folder, local_files_only=True, use_safetensors=".safetensors" in weights[0], output_loading_info=True, **options
     )
-    # The libraries fill weights that are missing, or of another shape, with random ones, and only log it.
+    # The libraries fill missing or mismatched weights with random values, and only log it.
     return loaded, sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
 
 
 def _check_pickle(path: Path) -> None:
-    """Refuse a pickle of anything but named tensors. Unpickling tensors only runs no code; torch's own error advises to allow it."""
+    """Refuse a pickle of anything but named tensors. `weights_only` runs no code; torch's own error would advise to switch it off."""
     try:
         content = torch.load(path, map_location="meta", weights_only=True)
         is_safe = all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items())
-    except Exception as error:  # an unpickler raises anything on a damaged file
+    except Exception as error:  # unpickling a damaged file can raise anything
         raise _pickle_error(path) from error
     if not is_safe:
         raise _pickle_error(path)

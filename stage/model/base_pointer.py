@@ -12,9 +12,9 @@ TRAINED_HERE = "base"
 
 
 def write_pointer(base: Path, output: Path, source: str) -> None:
-    """Note in `output` the `base.source` that the base was made or found by, and what it is: other weights make other categories.
+    """Record the base's `base.source` and digest in `output`, so that the categories are retrained when its weights change.
 
-    Its folder is noted only where it lies in `output`: elsewhere it lies in another place on every machine.
+    Its folder is recorded only if it lies in `output`: elsewhere, its path differs between machines.
     """
     output.mkdir(parents=True, exist_ok=True)
     place = {"folder": base.relative_to(output).as_posix()} if base.is_relative_to(output) else {}
@@ -22,7 +22,7 @@ def write_pointer(base: Path, output: Path, source: str) -> None:
 
 
 def follow_pointer(output: Path) -> Path:
-    """The base's folder by what `write_pointer` noted; a ConfigError where it is gone or another one by now."""
+    """The folder of the base that `write_pointer` recorded. Raises ConfigError if it is gone or has changed."""
     path = output / POINTER
     try:
         noted = {str(key): str(value) for key, value in json.loads(path.read_text(encoding="utf-8")).items()}
@@ -40,13 +40,13 @@ def follow_pointer(output: Path) -> Path:
 def _digest(folder: Path) -> str | None:
     try:
         return base_digest(folder)
-    except ConfigError:  # not complete
+    except ConfigError:  # incomplete
         return None
 
 
 def _places(source: str) -> Iterator[Path]:
-    """Where a given base may lie: first as the hub's cache has it."""
-    from stage.model.base_source import cached, locate  # here, because a base that was trained here needs neither hub nor networks
+    """Folders where the base of `source` may lie, the hub's cache first."""
+    from stage.model.base_source import cached, locate  # imported late: a base trained here needs neither hub nor networks
 
     if not Path(source).is_dir() and (folder := cached(source)):
         yield folder

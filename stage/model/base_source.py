@@ -11,11 +11,11 @@ from stage.model.base import read_schedule
 from stage.model.files import CLASSES, INDEX, SMALL_FILES, WEIGHTS, check_files, read_index, weight_files
 
 SMALL = [INDEX, *(f"{part}/{name}" for part in CLASSES for name in sorted(SMALL_FILES))]
-UNANSWERED = (httpx.HTTPError, OSError)  # what the hub's client raises where there is no hub, or nothing under that name
+UNANSWERED = (httpx.HTTPError, OSError)  # what the hub's client raises if there is no hub, or nothing under that name
 
 
 def locate(source: str) -> Path:
-    """The complete folder of a base given as a folder or a hub id, fetched once to the hub's cache; a ConfigError where there is none."""
+    """The complete folder of a base, given as a folder or as a hub id, which is fetched once to the hub's cache. Raises ConfigError."""
     if source.strip() and Path(source).is_dir():
         folder = Path(source).resolve()
         _check_base(folder)
@@ -30,7 +30,7 @@ def locate(source: str) -> Path:
 
 
 def _fetch(source: str) -> Path:
-    """Index and settings first, so that a checkpoint of another kind is refused before gigabytes of it are fetched; then weights."""
+    """Fetch index and settings first, so that a checkpoint of another kind is refused before gigabytes of weights are fetched."""
     folder = Path(snapshot_download(source, allow_patterns=SMALL))
     classes = read_index(folder)
     read_schedule(folder, classes)
@@ -39,14 +39,14 @@ def _fetch(source: str) -> Path:
     except UNANSWERED:
         if not _is_complete(folder):
             raise
-        return folder  # complete in the cache, by whatever files another tool chose to fetch
+        return folder  # complete in the cache, whichever files another tool fetched
     snapshot_download(source, revision=folder.name, allow_patterns=wanted_weights(list(classes), names))
     _check_base(folder)
     return folder
 
 
 def _check_base(folder: Path) -> None:
-    """Refuse a folder that `load_base` would, as far as can be told without reading weights."""
+    """Refuse a folder that `load_base` would refuse, as far as it shows without reading weights."""
     classes = read_index(folder)
     read_schedule(folder, classes)
     for part, class_name in classes.items():
@@ -62,7 +62,7 @@ def _is_complete(folder: Path) -> bool:
 
 
 def wanted_weights(parts: list[str], names: list[str]) -> list[str]:
-    """Those of a repository's files that hold the weights of these parts: one format each, no variants, nothing at the root."""
+    """The files of a repository that hold the weights of these parts: one format each, no variants, nothing at the root."""
     return [
         f"{part}/{name}"
         for part in parts
@@ -72,7 +72,7 @@ def wanted_weights(parts: list[str], names: list[str]) -> list[str]:
 
 
 def cached(source: str) -> Path | None:
-    """A base's folder as the hub's cache has it, without asking the hub; None where it holds none of that name."""
+    """A base's folder in the hub's cache, found without asking the hub; None if it is not there."""
     try:
         return Path(snapshot_download(source, allow_patterns=SMALL, local_files_only=True))
     except (HFValidationError, *UNANSWERED):

@@ -1,4 +1,4 @@
-"""What `train` leaves of a category: adapters and tokens as safetensors, bound to the base they were trained on."""
+"""The checkpoint of a category: adapters and tokens as safetensors, bound to the base they were trained on."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from stage.model.generator import Generator
 
 
 class CheckpointRecord(Section):
-    """What a generator is built from before its weights are read, and the base that it stands on."""
+    """The settings a generator is built from before its weights are read, and its base."""
 
     category: str
     types: tuple[str, ...]
@@ -42,9 +42,9 @@ class Checkpoint(NamedTuple):
 def save_checkpoint(
     generator: Generator, bounds: tuple[Tensor, Tensor], base_folder: Path, folder: Path, *, with_unet: bool, source: str | None = None
 ) -> None:
-    """Write only what was trained: tokens, adapters where there are any, and the U-Net where it was.
+    """Write only what was trained: tokens, adapters if there are any, and the U-Net if `with_unet`; and the bounds.
 
-    `source` names the base for people, as `base.source` does; the folder's name where it is None. What binds is its digest.
+    `source` names the base for people, as `base.source` does; None stands for the folder's name. Loading checks the digest alone.
     """
     tensors = {f"adapters.{key}": value for key, value in generator.adapters.state_dict().items()}
     tensors |= {"tokens": generator.tokens.weight, "bounds": torch.stack(bounds)}
@@ -65,7 +65,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(base_folder: Path, folder: Path) -> Checkpoint:
-    """The generator of a category on its base; a ConfigError where it was trained on another, or is damaged."""
+    """The generator of a category on its base. Raises ConfigError if it was trained on another base or is damaged."""
     facts = _read_facts(folder)
     if facts.base_digest != (found := base_digest(base_folder)):
         raise ConfigError(
@@ -96,7 +96,7 @@ def _read_facts(folder: Path) -> CheckpointRecord:
 
 
 def _read_weights(generator: Generator, path: Path) -> tuple[Tensor, Tensor]:
-    """Put the weights in their places; returns the bounds."""
+    """Load the weights into the generator; returns the bounds."""
     tensors = load_file(path)
     generator.adapters.load_state_dict(below(tensors, "adapters"))
     generator.tokens.load_state_dict({"weight": tensors["tokens"]})

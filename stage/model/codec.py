@@ -1,9 +1,9 @@
 """Lossless patch latents: the image codec of a base that is trained from scratch, in diffusers' layout.
 
-A learned autoencoder of this size blurs a part's texture away (docs/decisions/0004). Here every `patch` x `patch` square of RGB
+A learned autoencoder of this size blurs away a part's texture (docs/decisions/0004). Here every `patch` x `patch` square of RGB
 becomes one latent cell by a fixed orthonormal rotation onto the principal components of the training patches, each
-divided by the root of its standard deviation. Nothing is lost. Undivided, the fine components drown in the sampler's last
-noise; divided by the whole deviation, they outvote the coarse ones, which carry colour and shape.
+divided by the root of its standard deviation. Nothing is lost. Without the division, the fine components drown in the noise of
+the sampler's last steps; divided by the full deviation, they outweigh the coarse ones, which carry colour and shape.
 """
 
 import torch
@@ -50,7 +50,7 @@ class PatchCodec(ModelMixin, ConfigMixin):
         return AutoencoderKLOutput(latent_dist=IdentityDistribution(latents))
 
     def decode(self, latents: Tensor) -> DecoderOutput:
-        """Images, about [-1, 1]."""
+        """Images (B, 3, H, W), approximately in [-1, 1]."""
         vectors = torch.einsum("dc,bdhw->bchw", self.rotation, latents * _channels(self.scale)) + _channels(self.mean)
         return DecoderOutput(sample=pixel_shuffle(vectors, self.config["patch"]))
 

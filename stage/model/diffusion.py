@@ -1,7 +1,7 @@
 """The forward process, the posterior and STAGE's sampling loop: Algorithm 1 with Eq. 2 to 7, for any decreasing timesteps.
 
 Shapes: B batch, C latent channels, h w latent size; latents (B, C, h, w); masks (B, 1, h, w) in [0, 1], 1 = defect.
-Timesteps t and s are 0-based, CLEAN (-1) is free of noise. What deviates from the paper says so at the line.
+Timesteps t and s are 0-based; CLEAN (-1) is free of noise. Deviations from the paper are noted at the line.
 """
 
 import math
@@ -29,13 +29,13 @@ class Gaussian(NamedTuple):
     std: float
 
     def sample(self, noise: Tensor) -> Tensor:
-        """The mean plus `noise`, standard normal, scaled."""
+        """A draw from the distribution; `noise` is standard normal."""
         return self.mean + self.std * noise
 
 
 @dataclass(frozen=True)
 class SamplingRule:
-    """How Algorithm 1 is walked. `alignment_threshold` None keeps the alignment mask binary."""
+    """The settings of Algorithm 1. `alignment_threshold` None keeps the alignment mask binary."""
 
     schedule: NoiseSchedule
     graded_intervals: tuple[tuple[int, int], ...]
@@ -47,11 +47,11 @@ class SamplingRule:
     x_0_bounds: tuple[Tensor, Tensor] | None = None
 
     def aligned(self, defect_mask: Tensor, t: int) -> Tensor:
-        """M_t^p."""
+        """The alignment mask M_t^p."""
         return alignment_mask(defect_mask, t, threshold=self.alignment_threshold, timestep_count=self.schedule.timestep_count)
 
     def fused(self, defect_mask: Tensor, move: Transition, inside: Tensor, outside: Tensor) -> Tensor:
-        """Defect and background joined by the alignment mask (Eq. 7): of the target, M_{t-1}^p, for both, as in Algorithm 1.
+        """Defect and background composed by the alignment mask (Eq. 7); Algorithm 1 takes that of the target, M_{t-1}^p, for both.
 
         Eq. 7 prints M_t^p for the defect, so that the weights do not sum to one; the released code has M_t^p for both.
         """
@@ -79,7 +79,7 @@ def velocity(x_0: Tensor, t: Tensor, noise: Tensor, schedule: NoiseSchedule) -> 
 
 
 def noise_from_velocity(v: Tensor, x_t: Tensor, t: Tensor | int, schedule: NoiseSchedule) -> Tensor:
-    """The noise estimate that a velocity estimate is, exactly: sqrt(alpha_bar) v + sqrt(1 - alpha_bar) x_t."""
+    """The noise estimate that equals a velocity estimate: sqrt(alpha_bar) v + sqrt(1 - alpha_bar) x_t."""
     alpha_bar = _per_row(schedule, torch.as_tensor(t), x_t)
     return alpha_bar.sqrt() * v + (1 - alpha_bar).sqrt() * x_t
 
@@ -89,29 +89,29 @@ def _per_row(schedule: NoiseSchedule, t: Tensor, like: Tensor) -> Tensor:
 
 
 def renoise(x_t: Tensor, move: Transition, noise: Tensor, schedule: NoiseSchedule) -> Tensor:
-    """x_s ~ q(x_s | x_t) for s > t: the forward step that RePaint's resampling takes back."""
+    """x_s ~ q(x_s | x_t) for s > t: the forward step of RePaint's resampling."""
     kept = schedule.alpha_bar(move.s) / schedule.alpha_bar(move.t)
     return math.sqrt(kept) * x_t + math.sqrt(1 - kept) * noise
 
 
 def predict_x_0(x_t: Tensor, eps: Tensor, t: int, schedule: NoiseSchedule) -> Tensor:
-    """x_0 that the noise estimate implies."""
+    """The x_0 estimate that a noise estimate implies."""
     alpha_bar = schedule.alpha_bar(t)
     return (x_t - math.sqrt(1 - alpha_bar) * eps) / math.sqrt(alpha_bar)
 
 
 def posterior(x_t: Tensor, x_0: Tensor, move: Transition, schedule: NoiseSchedule) -> Gaussian:
-    """q(x_s | x_t, x_0): Eq. 2 for s = t - 1, and what its unit steps compose to for any s < t."""
+    """q(x_s | x_t, x_0): Eq. 2 for s = t - 1, and the composition of its unit steps for any s < t."""
     bar_t, bar_s = schedule.alpha_bar(move.t), schedule.alpha_bar(move.s)
     a = bar_t / bar_s
-    # Coefficients in float64: the step to CLEAN has exactly 1 and 0, and returns x_0 bit for bit.
+    # Coefficients in float64: for the step to CLEAN they are exactly 1 and 0, and it returns x_0 bit for bit.
     of_x_0 = math.sqrt(bar_s) * (1 - a) / (1 - bar_t)
     of_x_t = math.sqrt(a) * (1 - bar_s) / (1 - bar_t)
     return Gaussian(of_x_0 * x_0 + of_x_t * x_t, math.sqrt((1 - a) * (1 - bar_s) / (1 - bar_t)))
 
 
 def compose(mask: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
-    """What is `inside` the mask and what is `outside` it: mask * inside + (1 - mask) * outside (Eq. 3)."""
+    """`inside` within the mask and `outside` beyond it: mask * inside + (1 - mask) * outside (Eq. 3)."""
     return mask * inside + (1 - mask) * outside
 
 
@@ -139,12 +139,12 @@ def _moved(
 
 
 def isolated(x_t: Tensor, defect_mask: Tensor, t: int, rule: SamplingRule, draw: Draw) -> Tensor:
-    """x_t^p of Eq. 7: `x_t` inside the mask and M_t ~ q(M_t | M_0) outside it, noise of the right level since M_0 = 0 there.
+    """x_t^p of Eq. 7: `x_t` inside the mask, M_t ~ q(M_t | M_0) outside it; since M_0 = 0 there, that is noise of the right level.
 
-    Algorithm 1 updates x^p after every step. Inside the mask it is the image after both kinds of step, and outside it is drawn
-    anew each time, so it is made here, when an anomaly-only step asks for it.
-    Algorithm 1 also writes a one-channel mask into a C-channel latent, and the released code one noise into all channels
-    (`shared`); noise `per_channel` is what the network was trained on.
+    Algorithm 1 updates x^p after every step. Inside the mask it equals the image after either kind of step, and outside it is
+    drawn anew each time, so it is computed here, when an anomaly-only step needs it.
+    Algorithm 1 also writes a one-channel mask into a C-channel latent, and the released code copies one noise to all channels
+    (`shared`); the network was trained on noise drawn `per_channel`.
     """
     noise = draw()
     noise = noise[:, :1].expand_as(noise) if rule.mask_noise == "shared" else noise
@@ -154,8 +154,8 @@ def isolated(x_t: Tensor, defect_mask: Tensor, t: int, rule: SamplingRule, draw:
 def graded_step(
     x_t: Tensor, x_t_p: Tensor, eps: Tensor, x_back: Tensor, defect_mask: Tensor, move: Transition, rule: SamplingRule, draw: Draw
 ) -> Tensor:
-    """x_s of the anomaly-only branch (Eq. 7, first case): the defect alone is denoised, then set into the background."""
-    # 1. The defect alone; what the posterior says outside the mask is not used.
+    """x_s of the anomaly-only branch (Eq. 7, first case): the defect alone is denoised, then composed with the background."""
+    # 1. The defect alone; the posterior outside the mask is not used.
     x_0_hat = _bounded(predict_x_0(x_t_p, eps, move.t, rule.schedule), rule)
     x_s_p = posterior(x_t_p, x_0_hat, move, rule.schedule).sample(draw())
     # 2. The background at the same noise level: its own trajectory, or, as in Algorithm 1, drawn anew.
@@ -169,15 +169,15 @@ def aware_step(x_t: Tensor, eps: Tensor, x_back: Tensor, defect_mask: Tensor, mo
     # 1. Compose in x_0, then the posterior.
     x_0_hat = _bounded(predict_x_0(x_t, eps, move.t, rule.schedule), rule)
     x_s = posterior(x_t, rule.fused(defect_mask, move, x_0_hat, x_back), move, rule.schedule).sample(draw())
-    # 2. Algorithm 1 also pastes freshly noised background. With a soft mask that averages two independent noises and
-    #    lowers their level below anything seen in training, so `posterior` leaves it out.
+    # 2. Algorithm 1 also pastes freshly noised background. With a soft mask, this averages two independent noises, whose
+    #    level then falls below all that training has seen, so `posterior` leaves it out.
     if rule.known_region == "posterior":
         return x_s
     return rule.fused(defect_mask, move, x_s, _fresh_background(x_back, move, rule, draw))
 
 
 def _fresh_background(x_back: Tensor, move: Transition, rule: SamplingRule, draw: Draw) -> Tensor:
-    """x_s^back ~ q(x_s | x_back); the released code leaves the noise of the first timestep in the last step's."""
+    """x_s^back ~ q(x_s | x_back); in the last step, the released code keeps the noise of timestep 0 (`noisy`)."""
     return q_sample(x_back, max(move.s, 0) if rule.last_step == "noisy" else move.s, draw(), rule.schedule)
 
 

@@ -1,4 +1,4 @@
-"""What the base from scratch is trained on: every training image with its prompt, through the windows that it will be shown."""
+"""Training examples of the base from scratch: every training image with its prompt, through the windows that it will be shown."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from stage.datasets.examples import Pictures, column, pairs_of, pictures
 from stage.datasets.windows import Window, cut, random_window, window
 from stage.model.prompts import prompt, prompts
 
-VIEWS = 4  # windows that each normal image is seen through, where defects are seen through windows
+VIEWS = 4  # windows through which each normal image is seen, if defects are seen through windows
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Training images and what to call them: images (N, H, W, 3) uint8, masks (N, H, W) uint8; `isolated` is None for a normal one."""
+    """Images (N, H, W, 3) uint8, masks (N, H, W) uint8 and prompts; `isolated`, of the defect alone, is None for a normal image."""
 
     images: Pictures
     masks: Pictures
@@ -57,10 +57,10 @@ def pretraining_examples(folders: Iterable[Path], templates: Prompts) -> Example
 
 
 def through_windows(examples: Examples, crop: Crop, base_size: int, random: np.random.Generator) -> Examples:
-    """What a base of `base_size` px will be asked for, as arrays (N, base_size, base_size, ..).
+    """The examples as a base of `base_size` px is shown them, as arrays (N, base_size, base_size, ..).
 
-    Defective images through their windows, normal ones through `VIEWS` windows of the same sides at random places each. Where
-    every window is a whole image of the base's size, the examples as they are.
+    Defective images are seen through their windows, each normal image through `VIEWS` windows of the same sides at random places.
+    If every window is a whole image of the base's size, the examples stay as they are.
     """
     image_size = len(examples.masks[0])
     windows = {int(row): window(examples.masks[row], crop, base_size) for row in examples.defective}
@@ -72,7 +72,7 @@ def through_windows(examples: Examples, crop: Crop, base_size: int, random: np.r
 
 
 def _seen(examples: Examples, views: Sequence[Sequence[Window]], size: int) -> Examples:
-    """One example per row and window of it."""
+    """One example per row and window."""
     images, masks = (
         np.stack([cut(picture, place, size) for picture, places in zip(pictures, views, strict=True) for place in places])
         for pictures in (examples.images, examples.masks)

@@ -1,4 +1,4 @@
-"""The files of a checkpoint, and of a base in diffusers' layout: their names, whether all are there, their digest. Imports no networks."""
+"""The files of a checkpoint, and of a base in diffusers' layout: their names, completeness and digest. Imports no networks."""
 
 import json
 import re
@@ -21,7 +21,7 @@ SCHEDULERS = (
     "DPMSolverMultistepScheduler",
     "UniPCMultistepScheduler",
 )
-# Which folder plays which part, by the names that diffusers' pipelines use, and of which class it may be.
+# The parts of a base by folder, named as in diffusers' pipelines, and the classes that each may have.
 CLASSES: dict[str, tuple[str, ...]] = {
     "unet": ("UNet2DConditionModel",),
     "vae": ("AutoencoderKL", "PatchCodec"),
@@ -31,16 +31,16 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast", "BertTokenizer", "BertTokenizerFast"),
     "scheduler": SCHEDULERS,
 }
-# Whole names, so that no variant (fp16, non_ema) is taken for the weights; the safe format first.
+# Exact names, so that no variant (fp16, non_ema) is taken for the weights; the safe format comes first.
 DIFFUSERS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 TRANSFORMERS = ("model.safetensors", "pytorch_model.bin")
 WEIGHTS = {"unet": DIFFUSERS, "vae": DIFFUSERS, "vqvae": DIFFUSERS, "text_encoder": TRANSFORMERS, "bert": TRANSFORMERS}
-# A tokenizer that finds the vocabulary of another class, and none of its own, loads with hardly a word, and says nothing.
+# A tokenizer that finds only another class's vocabulary loads with hardly a word, and without an error.
 VOCABULARIES = {
     "CLIPTokenizer": (("tokenizer.json",), ("vocab.json", "merges.txt")),
     "BertTokenizer": (("tokenizer.json",), ("vocab.txt",)),
 }
-SCHEDULE, CONFIG = (("scheduler_config.json",),), (("config.json",),)  # of every network
+SCHEDULE, CONFIG = (("scheduler_config.json",),), (("config.json",),)  # of the scheduler; of every network
 SMALL_FILES = frozenset(name for choices in (*VOCABULARIES.values(), SCHEDULE, CONFIG) for choice in choices for name in choice) | {
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -52,8 +52,8 @@ AGAIN = "Fetch the checkpoint again."
 def read_index(folder: Path) -> dict[str, str]:
     """The class of every part of a base: `unet`, `vae` or `vqvae`, `text_encoder` or `bert`, `tokenizer`, `scheduler`.
 
-    The library that the index names beside a class is not looked at: that of `bert` has changed over the years.
-    Raises ConfigError where the folder is of another layout or a part of another class.
+    The library that the index names beside a class is ignored, because that of `bert` has changed over the years.
+    Raises ConfigError if the folder has another layout or a part has another class.
     """
     path = folder / INDEX
     if not path.is_file():
@@ -77,7 +77,7 @@ def _class_name(entry: Any, part: str, path: Path) -> str:
 
 
 def weight_files(part: str, names: Collection[str]) -> list[str]:
-    """Those of the file names of a part's folder that hold its weights: safetensors where there are any, whole before in shards."""
+    """The file names in a part's folder that hold its weights: safetensors before pickles, one file before shards."""
     for name in WEIGHTS[part]:
         if name in names:
             return [name]
@@ -88,7 +88,7 @@ def weight_files(part: str, names: Collection[str]) -> list[str]:
 
 
 def check_files(folder: Path, part: str, class_name: str) -> list[str]:
-    """The names of a part's weight files, if its folder is complete; a ConfigError names the first file that is not there."""
+    """The names of a part's weight files. Raises a ConfigError that names what is missing."""
     names = {path.name for path in folder.iterdir() if path.is_file()} if folder.is_dir() else set[str]()
     settings = SCHEDULE if part == "scheduler" else VOCABULARIES.get(class_name.removesuffix("Fast"), CONFIG)
     if not any(names.issuperset(choice) for choice in settings):
@@ -102,7 +102,7 @@ def check_files(folder: Path, part: str, class_name: str) -> list[str]:
 
 
 def base_digest(folder: Path) -> str:
-    """SHA-256 of a base: over the names and contents of the files that are read of it, and nothing else that lies beside them.
+    """SHA-256 of a base, over the names and contents of the files that are read from it and no others.
 
     Raises ConfigError as `read_index` and `check_files` do.
     """

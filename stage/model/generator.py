@@ -13,7 +13,7 @@ BRANCHES: tuple[Branch, Branch] = ("anomaly_aware", "anomaly_only")
 
 
 class Generator(nn.Module):
-    """The networks of one category; without `adapters` the noise estimate is the base's own, and the tokens alone are learned."""
+    """The networks of one category; without `adapters`, the noise estimate is the base's own."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Generator(nn.Module):
     def predict_noise(self, x_t: Tensor, t: Tensor | int, branch: Branch, mask: Tensor, condition: Tensor) -> Tensor:
         """Noise estimate (B, C, h, w) of one branch: the network's, refined by the branch's adapter under the branch's mask.
 
-        float32, in whatever precision the networks compute.
+        float32, whatever the networks' precision.
         """
         eps = self.base.predict_noise(x_t, t, condition).float()
         return self.adapters[branch](eps, mask).float() if self.adapters else eps

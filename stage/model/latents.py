@@ -1,4 +1,4 @@
-"""What is constant of a category's training set, encoded once: latents and latent masks under every turn.
+"""The constant part of a category's training set, encoded once: latents and latent masks under every turn.
 
 Shapes: N defective images, V variants (turns and flips), K latents of normal images, C latent channels, h w latent size;
 masks (.., 1, h, w) in {0, 1}.
@@ -23,11 +23,11 @@ from stage.model.masks import latent_mask
 
 @dataclass(frozen=True)
 class CachedLatents:
-    """Everything of the training set that is constant.
+    """The constant part of the training set.
 
     Latents (N, V, C, h, w), masks (N, V, 1, h, w) and type numbers (N,) of the defective images, each through its window.
-    `normal` (K, C, h, w) are normal images through the same windows, in groups of `group_size`; `groups` (N, V) is where the one
-    of a row and variant begins.
+    `normal` (K, C, h, w) are latents of normal images through the same windows, in groups of `group_size`; `groups` (N, V) says
+    where the group of a row and variant begins.
     """
 
     latents: Tensor
@@ -40,9 +40,9 @@ class CachedLatents:
     @classmethod
     @torch.no_grad()
     def encode(cls, base: Base, data: DefectImages, method: Method, *, augment: bool, image_size: int) -> "CachedLatents":
-        """Encode every image once under every variant, as (image_size, image_size) px, the base's.
+        """Encode every image once under every variant, at the base's size, (image_size, image_size) px.
 
-        An image whose defect has no cell is left out, and said: with an empty mask it would teach to draw defects beside masks.
+        An image whose defect has no cell is left out, with a message: an empty mask would teach to draw defects outside masks.
         """
         data = _with_cells(base, data, method, image_size)
         turns = range(TURNS) if augment else range(1)
@@ -50,7 +50,7 @@ class CachedLatents:
         images = [_encode(base, cut(image, place, image_size), turns) for image, place in zip(data.images, windows, strict=True)]
         seen = [cut(mask, place, image_size) for mask, place in zip(data.masks, windows, strict=True)]
         masks = [torch.stack([latent_mask(turn(mask, k), base.factor, method.mask_reduction) for k in turns]) for mask in seen]
-        # A part of an image is hidden by the same part, turned alike; whole images hide each other as they are.
+        # A part of an image is hidden by the same part of a normal one, turned alike; whole images are hidden without a turn.
         is_whole = all(place.side == len(mask) for place, mask in zip(windows, data.masks, strict=True))
         normal, groups, group_size = _normal_latents(base, data, windows, range(1) if is_whole else turns, image_size)
         return cls(
@@ -63,7 +63,7 @@ class CachedLatents:
         )
 
     def normals(self, rows: Tensor, variants: Tensor, random: torch.Generator) -> Tensor:
-        """Latents (B, C, h, w) of normal images drawn at random, at the place and in the turn of these rows and variants, (B,) each."""
+        """Latents (B, C, h, w) of random normal images, with the window and the turn of these rows and variants, (B,) each."""
         return self.normal[self.groups[rows, variants] + torch.randint(self.group_size, (len(rows),), generator=random)]
 
     @property
@@ -73,7 +73,7 @@ class CachedLatents:
 
 
 def _with_cells(base: Base, data: DefectImages, method: Method, image_size: int) -> DefectImages:
-    """The images whose mask has a cell on the latent grid; a ConfigError where a type has none left."""
+    """The images whose mask has a cell on the latent grid; raises ConfigError if a type has none left."""
     views = (cut(mask, window(mask, method.crop, image_size), image_size) for mask in data.masks)
     rows = [k for k, seen in enumerate(views) if latent_mask(seen, base.factor, method.mask_reduction).any()]
     kept = [data.defects[k] for k in rows]
@@ -88,7 +88,7 @@ def _with_cells(base: Base, data: DefectImages, method: Method, image_size: int)
 
 
 def _normal_latents(base: Base, data: DefectImages, windows: list[Window], turns: range, image_size: int) -> tuple[Tensor, Tensor, int]:
-    """The normal images spread over the different windows, every window with as many: latents, (N, turns) first ones, how many."""
+    """Latents (K, C, h, w) of normal images, spread evenly over the distinct windows; where groups begin, (N, turns); and their size."""
     places = sorted(set(windows))
     size = -(-len(data.normal) // len(places))
     latents = [
@@ -102,5 +102,5 @@ def _normal_latents(base: Base, data: DefectImages, windows: list[Window], turns
 
 
 def _encode(base: Base, image: NDArray[np.uint8], turns: Iterable[int]) -> Tensor:
-    """Latents (turns, C, h, w) of an image's variants: one call, whatever the size of the data set."""
+    """Latents (turns, C, h, w) of an image's variants: one call per image, so that memory does not grow with the data set."""
     return base.encode(pixels_to_tensor(np.stack([turn(image, k) for k in turns])).to(base.unet.device))

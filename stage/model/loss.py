@@ -1,4 +1,4 @@
-"""The training loss of STAGE (Eq. 12), a branch and a part of the batch at a time.
+"""The training loss of STAGE (Eq. 12), one branch and one part of the batch at a time.
 
 Shapes: B batch, C latent channels, h w latent size, K distinct prompts, L text length, D text channels; masks (B, 1, h, w) in {0, 1}.
 """
@@ -22,7 +22,7 @@ from stage.model.tokens import TextConditions
 
 
 class Batch(NamedTuple):
-    """What an iteration draws, B rows each: `shown` is x_0, or what hides its defect in the input; a noise per branch."""
+    """The draws of one iteration, B rows each. `shown` is x_0, or x_0 with its defect hidden; each branch has its own noise."""
 
     types: Tensor
     x_0: Tensor
@@ -41,7 +41,7 @@ class StageLoss:
     """Eq. 12 as III-B and III-D describe it.
 
     The equation prints epsilon_ao for the whole latent and epsilon_aa, weighted, for the masked one. The text and the released
-    code say the reverse, and so do we: the aware branch sees x_0 and M_t^p, the only-branch sees x_0 * M_0 and M_0.
+    code say the reverse, as does this class: the anomaly-aware branch sees x_0 and M_t^p, the anomaly-only branch x_0 * M_0 and M_0.
     """
 
     def __init__(self, generator: Generator, data: CachedLatents, method: Method, train: Train, templates: Prompts, seed: int) -> None:
@@ -53,14 +53,14 @@ class StageLoss:
             self.conditions = TextConditions(generator.base, generator.texts(templates), generator.placeholders)
 
     def __call__(self, iteration: int) -> Iterator[Losses]:
-        """The iteration's loss in summands, one per branch and part of the batch: each is to be sent back before the next is asked for.
+        """Yield the iteration's loss in summands, one per branch and part of the batch; back-propagate each before taking the next.
 
-        So the activations of one branch and part alone are held. A pure function of the weights and the iteration.
+        So only the activations of one branch and part are held at a time. A pure function of the weights and the iteration.
         """
         batch = self._draw(iteration)
         with autocast(self.device, self.dtype):
             conditions = self.conditions(batch.types)
-        # The text encoder's graph is shared by all summands: their gradients are gathered here, and go back through it once.
+        # All summands share the text encoder's graph: their gradients are collected here and back-propagated through it once.
         table = conditions.table.detach().requires_grad_(conditions.table.requires_grad)
         rows = {branch: numbers.chunk(self.train.accumulate) for branch, numbers in conditions.rows.items()}
         # Batch normalisation sees each part alone, so the adapters' statistics are those of the smaller batch.
@@ -81,16 +81,16 @@ class StageLoss:
         return Batch(self.data.types[rows], x_0, shown, mask, t, *noises)
 
     def _shown(self, x_0: Tensor, mask: Tensor, t: Tensor, normal: Tensor, random: torch.Generator) -> Tensor:
-        """x_0, or, in `hidden_share` of the rows above t_s, x_0 with its defect replaced by `normal`, a normal image's latents.
+        """x_0, with its defect replaced by `normal`, a normal image's latents, in a share `hidden_share` of the rows above t_s.
 
-        Not in the paper. A weak network lets a faint defect fade into normal texture on its way down and has never seen such
-        a state; here it learns to find back from it.
+        Not in the paper. While sampling, a weak network lets a faint defect fade into normal texture, a state that plain
+        training never shows; here it learns to recover from it.
         """
         hidden = (torch.rand(len(x_0), generator=random) < self.train.hidden_share) & (paper_timestep(t) > self.method.alignment_threshold)
         return torch.where(hidden.to(x_0.device)[:, None, None, None], compose(mask, normal, x_0), x_0)
 
     def _summand(self, branch: Branch, part: Batch, condition: Tensor) -> Losses:
-        """A branch's share of the batch's mean."""
+        """One branch's and part's share of the mean over the batch."""
         weights = area_balance(part.mask, self.train.balance_limit)
         if branch == "anomaly_aware":
             aligned = training_alignment_masks(part.mask, part.t, threshold=self._threshold(), timestep_count=self.timestep_count)
@@ -101,7 +101,7 @@ class StageLoss:
         return {"loss": loss, branch.removeprefix("anomaly_"): loss}
 
     def _error(self, branch: Branch, shown: Tensor, x_0: Tensor, t: Tensor, mask: Tensor, condition: Tensor, noise: Tensor) -> Tensor:
-        """Distance of the branch's estimate from the noise that leads from x_t back to x_0: the noise drawn, where x_0 was shown."""
+        """Absolute error of the branch's estimate of the noise that leads from x_t back to x_0; if x_0 was shown, the drawn noise."""
         schedule = self.generator.base.schedule
         target = noise + noised(shown - x_0, t, torch.zeros_like(noise), schedule) / noised(
             torch.zeros_like(noise), t, torch.ones_like(noise), schedule

@@ -1,4 +1,4 @@
-"""Masks from pixels to latents, and decoded pixels back into the photograph.
+"""Masks on the latent grid, and the loss weights made from them.
 
 Masks are (H, W) uint8 in {0, 1} in pixels and (1, h, w) float32 in {0, 1} in latents; 1 = defect.
 """
@@ -15,7 +15,7 @@ Reduction = Literal["max", "released"]
 
 
 def latent_mask(mask: NDArray[np.uint8], factor: int, reduction: Reduction) -> Tensor:
-    """The mask on the latent grid. `max` keeps a cell for every defect pixel; `released` (released code) may lose thin ones."""
+    """The mask on the latent grid. `max` marks each cell with a defect pixel; `released` (the released code's) may lose thin defects."""
     pixels = torch.from_numpy(mask.astype(np.float32))[None]
     if reduction == "max":
         return max_pool2d(pixels, factor)
@@ -24,6 +24,6 @@ def latent_mask(mask: NDArray[np.uint8], factor: int, reduction: Reduction) -> T
 
 
 def area_balance(masks: Tensor, limit: float) -> Tensor:
-    """Weights (B, 1, h, w): the inverse of the mask's share of the image inside it, at most `limit`, and 1 outside."""
+    """Weights (B, 1, h, w): inside the mask, the inverse of its share of the image, at most `limit`; outside, 1."""
     factor = (1 / masks.mean((1, 2, 3), keepdim=True).clamp(min=1e-9)).clamp(max=limit)
     return torch.where(masks > 0, factor, 1.0)

@@ -1,4 +1,4 @@
-"""A small base from scratch, on the data at hand: what stands in for a hub checkpoint (not in the paper).
+"""Trains a small base from scratch on the data at hand, in place of a hub checkpoint (not in the paper).
 
 Shapes: N images, B batch, C latent channels, h w latent size, H W image size; masks (B, 1, ., .) in {0, 1}, 1 = defect.
 """
@@ -26,7 +26,7 @@ from stage.model.examples import Examples, through_windows
 from stage.model.masks import area_balance, latent_mask
 from stage.model.tokens import END, START, tokenizer_of
 
-TEXT_LENGTH = 32  # tokens; two words, their neighbours and 8 learned ones fit well
+TEXT_LENGTH = 32  # tokens; enough for a prompt with 8 learned ones
 
 
 def pretrain(
@@ -40,7 +40,7 @@ def pretrain(
     state: Path,
     execution: Execution,
 ) -> tuple[Base, pd.DataFrame]:
-    """A base of `image_size` px trained on the examples, as it will be shown them, with its loss curve.
+    """A base of `image_size` px, trained on the examples through their windows, and its loss curve.
 
     An unfinished training in `state` is continued.
     """
@@ -62,7 +62,7 @@ def pretrain(
 def small_base(examples: Examples, params: Pretrain, timestep_count: int) -> Base:
     """An untrained base of diffusers' and transformers' own classes; its codec and vocabulary are fitted to the examples.
 
-    It predicts velocity: a U-Net has no path that hands 48 channels through unchanged, so as a predictor of noise it
+    It predicts velocity. A U-Net has no path that passes 48 channels through unchanged, so as a predictor of noise it
     spends its training on copying its input, and colours come out wrong (docs/decisions/0004).
     """
     tokenizer = tokenizer_of(examples.texts, TEXT_LENGTH)
@@ -77,7 +77,7 @@ def small_base(examples: Examples, params: Pretrain, timestep_count: int) -> Bas
         eos_token_id=END,
         pad_token_id=END,
     )
-    levels = len(params.widths)  # text attention at the coarsest alone: at full size it costs as much as all the rest
+    levels = len(params.widths)  # text attention at the coarsest only: at full size it costs as much as all the rest
     unet = UNet2DConditionModel(
         in_channels=3 * params.patch**2,
         out_channels=3 * params.patch**2,
@@ -95,7 +95,7 @@ def small_base(examples: Examples, params: Pretrain, timestep_count: int) -> Bas
 
 
 class PretrainingLoss:
-    """The loss of one iteration: whole images and isolated defects, the inside of a mask weighted against its smallness."""
+    """The velocity loss of one iteration over whole images and isolated defects, weighted by `area_balance`."""
 
     def __init__(self, base: Base, examples: Examples, params: Pretrain, seed: int) -> None:
         self.base, self.examples, self.params, self.seed = base, examples, params, seed
@@ -131,27 +131,27 @@ class PretrainingLoss:
 
 
 class WeightAverage:
-    """A running average of a module's weights; not Explicit Mask Alignment. `average` is what is kept in the end."""
+    """A running average of a module's weights; not Explicit Mask Alignment. `average` is kept in the end."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.module, self.average, self.decay = module, copy.deepcopy(module).requires_grad_(False), decay
 
     @torch.no_grad()
     def update(self) -> None:
-        """Move the average towards the module's present weights."""
+        """Move the average towards the module's current weights."""
         pairs = zip(self.average.parameters(), self.module.parameters(), strict=True)
         for kept, new in pairs:
             kept.lerp_(new, 1 - self.decay)
 
 
 def pick(rows: NDArray[np.int64], count: int, generator: torch.Generator) -> Tensor:
-    """`count` of `rows`, with replacement; none if there is nothing to pick from."""
+    """`count` of `rows`, drawn with replacement; none if `rows` is empty."""
     found = torch.from_numpy(rows)
     return found[torch.randint(len(found), (count,), generator=generator)] if len(found) else found
 
 
 def turned(examples: Examples, rows: Tensor, generator: torch.Generator | None) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Images and masks of the rows, each under one of the eight quarter turns and flips; unchanged without a generator."""
+    """Images and masks of the rows, each under a random one of the eight quarter turns and flips; unchanged without a generator."""
     turns = torch.randint(TURNS, (len(rows),), generator=generator) if generator else torch.zeros(len(rows), dtype=torch.int64)
     images = np.stack([turn(examples.images[int(i)], int(k)) for i, k in zip(rows, turns, strict=True)])
     return images, np.stack([turn(examples.masks[int(i)], int(k)) for i, k in zip(rows, turns, strict=True)])

@@ -14,9 +14,9 @@ def prompts(params: Prompts, category: str, defect: str) -> tuple[str, str]:
 
 
 def placeholders(number: int, count: int) -> str:
-    """The learned tokens of a category's defect type `number` as text: what replaces {defect} in a prompt.
+    """The learned tokens of a category's defect type `number` as text, which replaces {defect} in a prompt.
 
-    Numbered, not named: tokenizers fold case and split at spaces, and prompts write underscores as spaces.
+    They are numbered, not named, because tokenizers fold case and split at spaces, and prompts write underscores as spaces.
     """
     return " ".join(f"<defect-{number}-{k}>" for k in range(count))
 

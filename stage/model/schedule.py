@@ -2,7 +2,7 @@
 
 Shapes: B batch, C latent channels, h w latent size. Masks (B, 1, h, w) in [0, 1], 1 = defect.
 Timesteps are 0-based, 0 ... T-1, as in diffusers; -1 means free of noise. The paper counts 1 ... T:
-`paper_timestep` is the one place where the two meet.
+`paper_timestep` is the only conversion.
 """
 
 from collections.abc import Sequence
@@ -33,11 +33,11 @@ class NoiseSchedule(NamedTuple):
 
     @property
     def timestep_count(self) -> int:
-        """T."""
+        """The number of timesteps, T."""
         return len(self.alpha_bars)
 
     def alpha_bar(self, t: int) -> float:
-        """alpha_bar_t; 1 where t is CLEAN."""
+        """alpha_bar_t; 1 if t is CLEAN."""
         return 1.0 if t == CLEAN else self.alpha_bars[t].item()
 
 
@@ -49,8 +49,8 @@ def paper_timestep(t: Steps) -> Steps:
 def timesteps(timestep_count: int, steps: int, spacing: Spacing) -> list[int]:
     """`steps` timesteps from T-1 downwards; the step from the last one leads to CLEAN.
 
-    `uniform` ones are T/steps apart; `coarse_to_fine` ones are, counted from 1, T (k/steps)^2 for k = steps ... 1, but never under k:
-    long steps where all is noise, short ones where the details come. With as many steps as timesteps both are all of them.
+    `uniform` timesteps are T/steps apart. `coarse_to_fine` ones, counted from 1, are T (k/steps)^2 for k = steps ... 1, but at least k:
+    long steps through noise, short ones where details form. With T steps, both give every timestep.
     """
     if not 1 <= steps <= timestep_count:
         raise ConfigError(
@@ -66,7 +66,7 @@ def transitions(times: Sequence[int]) -> list[Transition]:
 
 
 def resampling_transitions(times: Sequence[int], *, jump_length: int, resamplings: int) -> list[Transition]:
-    """RePaint's walk (Lugmayr et al. 2022): after every `jump_length` moves but the first, go back that far, `resamplings` - 1 times."""
+    """RePaint's moves (Lugmayr et al. 2022): each `jump_length` moves but the first are undone and repeated `resamplings` - 1 times."""
     moves = transitions(times)
     walk = moves[:jump_length]
     for start in range(jump_length, len(moves), jump_length):
@@ -94,9 +94,9 @@ def alignment_mask(defect_mask: Tensor, t: int, *, threshold: int | None, timest
 
 
 def branch_of(move: Transition, graded_intervals: Sequence[tuple[int, int]]) -> Branch:
-    """Which branch makes a step; intervals are the paper's (low, high), ends included (Algorithm 1; IV-A has two).
+    """The branch that makes a step; intervals are the paper's (low, high), ends included (Algorithm 1; IV-A has two).
 
-    Anomaly-only where the step starts inside an interval, or jumps over a whole one: few steps lose none of them.
+    Anomaly-only if the step starts inside an interval or jumps over a whole one, so that few steps skip none.
     """
     t, s = paper_timestep(move.t), paper_timestep(move.s)
     is_graded = any(low <= t <= high or (s < low and high < t) for low, high in graded_intervals)

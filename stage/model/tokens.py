@@ -1,4 +1,4 @@
-"""Learned tokens for every defect type (III: textual inversion, with AnomalyDiffusion's settings), and the prompts they stand in.
+"""Learned tokens for every defect type (III: textual inversion, with AnomalyDiffusion's settings), and the prompts that contain them.
 
 Shapes: B batch, L text length, D text channels, K distinct prompts, R learned tokens.
 """
@@ -56,17 +56,17 @@ class LearnedTokens(nn.Module):
 
 
 class Conditions(NamedTuple):
-    """Text conditions (K, L, D) of distinct prompts, and for either branch the prompt's number (B,) of every row."""
+    """Text conditions (K, L, D) of distinct prompts, and per branch the number of each row's prompt, (B,)."""
 
     table: Tensor
     rows: dict[Branch, Tensor]
 
 
 class TextConditions:
-    """The text encoder's part in training: each prompt that a batch needs once, and those that no learned token is in once for all."""
+    """Text conditions during training: a prompt with learned tokens is encoded once per batch, any other once in all."""
 
     def __init__(self, base: Base, texts: Mapping[Branch, list[str]], learned: Sequence[str]) -> None:
-        """`texts` are the prompts of the defect types in order; those that hold one of `learned` change as training goes on."""
+        """`texts` are the prompts in the order of the defect types; those that contain one of `learned` change during training."""
         self.base, self.texts = base, texts
         distinct = dict.fromkeys(chain.from_iterable(texts.values()))
         self.constant = [text for text in distinct if not any(tokens in text for tokens in learned)]
@@ -83,14 +83,14 @@ class TextConditions:
 
 
 BOUNDS = ("<|startoftext|>", "<|endoftext|>")  # CLIP's
-START, END = range(2)  # their numbers; the end pads, too
+START, END = range(2)  # their numbers; the end also pads
 LETTERS = re.compile(r"[^\W\d_]+")
 
 
 def tokenizer_of(texts: Iterable[str], length: int) -> CLIPTokenizer:
-    """CLIP's tokenizer for at most `length` tokens: a token for every word of the texts, bytes for all others.
+    """CLIP's tokenizer for at most `length` tokens: a token for every word of the texts, bytes for all other words.
 
-    The words stand in their order, so that the same texts give the same numbers: the library's own trainer numbers them by
+    Words are numbered in sorted order, so that the same texts give the same numbers: the library's own trainer numbers them by
     a hash that differs from run to run.
     """
     letters = sorted(ByteLevel.alphabet())

@@ -1,4 +1,4 @@
-"""Training of one category on a base: two adapters and the learned tokens of its defect types by the loss of `loss`."""
+"""Trains one category on a base: two adapters and the learned tokens of its defect types, by the loss in `loss`."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from stage.model.loss import StageLoss
 class Trained(NamedTuple):
     """A trained generator, the range of its training latents, (C, 1, 1) each, and the loss curve.
 
-    What was frozen is left in the precision of the training.
+    Frozen networks keep the precision of the training.
     """
 
     generator: Generator
@@ -50,7 +50,7 @@ def train(base: Base, data: DefectImages, params: Params, *, state: Path) -> Tra
     optimizer, modules = optimise(generator, settings)
     economise(generator, settings, dtype)
     loss = StageLoss(generator, cached, params.method, settings, params.base.prompts, params.seed)
-    # Only float16 has so small a range that gradients vanish without a scale.
+    # Only float16's range is so small that gradients vanish without scaling.
     scaler = torch.amp.GradScaler(where, enabled=dtype == torch.float16)
     fit = Fit(f"train {data.category}", modules, optimizer, settings.iterations, state, params.execution.save_every_s, scaler=scaler)
     curve = fit.run_in_parts(loss)
@@ -58,7 +58,7 @@ def train(base: Base, data: DefectImages, params: Params, *, state: Path) -> Tra
 
 
 def _check(base: Base, params: Params) -> None:
-    """Refuse what could not work, or would teach nothing."""
+    """Raise ConfigError if the base does not fit the parameters, or if nothing would be trained."""
     if (found := base.schedule.timestep_count) != params.base.timestep_count:
         raise ConfigError(
             f"Expected a base of {params.base.timestep_count} timesteps (base.timestep_count in params.yaml), found {found}. Correct the number."
@@ -74,7 +74,7 @@ def _check(base: Base, params: Params) -> None:
 
 
 def optimise(generator: Generator, settings: Train) -> tuple[torch.optim.Optimizer, dict[str, nn.Module]]:
-    """AdamW over the adapters and the learned tokens (and a small base's U-Net, where asked), with their modules."""
+    """AdamW over the adapters and the learned tokens (and the U-Net, if `train_base`), and their modules by name."""
     generator.eval().requires_grad_(False)
     modules: dict[str, nn.Module] = {"adapters": generator.adapters.train(), "tokens": generator.tokens}
     if settings.train_base:
@@ -83,13 +83,13 @@ def optimise(generator: Generator, settings: Train) -> tuple[torch.optim.Optimiz
         module.requires_grad_(True)
     decayed = [p for name, module in modules.items() if name != "tokens" for p in module.parameters()]
     groups = [{"params": decayed}, {"params": list(generator.tokens.parameters()), "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True), modules  # one call for all, a third of the time
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True), modules  # fused: one call for all, a third of the time
 
 
 def economise(generator: Generator, settings: Train, dtype: torch.dtype) -> None:
-    """Hold the matrices of frozen networks in `dtype`, and recompute the U-Net's activations where asked; what is trained stays float32.
+    """Hold the matrices of frozen networks in `dtype`, and recompute the U-Net's activations if asked; trained weights stay float32.
 
-    Autocast alone would convert every frozen matrix at every call, and keep the converted one for the way back.
+    Autocast alone would convert every frozen matrix at every call, and keep the converted one for the backward pass.
     """
     frozen = [generator.text_encoder, *([] if settings.train_base else [generator.unet])]
     for module in (module for network in frozen for module in network.modules()):

@@ -1,4 +1,4 @@
-"""Published samples as loose files in MVTec AD's layout, which every training script of this field reads. Rebuilt at will."""
+"""Exports published samples as loose files in MVTec AD's layout, which training scripts of this field read."""
 
 import shutil
 from collections import Counter
@@ -14,9 +14,9 @@ from stage.release.reader import PIXELS, read_manifest, sample_rows
 
 
 def export_mvtec(data: Path, category: str, method: str, output: Path) -> int:
-    """Write `output`/<category>, with the samples of one method: prepared normal images under train/good, accepted samples under test and ground_truth.
+    """Write `output`/<category>: prepared normal images in train/good, accepted samples of one method in test and ground_truth.
 
-    Returns the number of samples. Refuses a folder that is there already with a ValueError; a kill leaves no half folder.
+    Returns the number of samples. Raises Refusal if the folder exists; a kill leaves no half folder.
     """
     target = output / category
     if target.exists():
@@ -34,14 +34,14 @@ def export_mvtec(data: Path, category: str, method: str, output: Path) -> int:
 
 
 def component(name: str) -> str:
-    """A defect type's name, fit to be a folder; names come from data, so anything that could climb or hide is refused."""
+    """A defect type's name as a folder name. Names come from data: one that could leave its folder or hide in it is refused."""
     if not name or name != Path(name).name or name.startswith(".") or "\\" in name or "\0" in name:
         raise Refusal(f"Expected a defect type that can name a folder, found {name!r} among the samples. Rename it in the data set.")
     return name
 
 
 class _Entry(NamedTuple):
-    """Where a picture goes, and the PNGs of it and of its mask, if it has one."""
+    """The folder of a picture, and the PNGs of the picture and of its mask, if it has one."""
 
     folder: PurePosixPath
     pngs: dict[str, bytes]

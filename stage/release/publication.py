@@ -1,4 +1,4 @@
-"""From finished batches to a published data set: as a whole or not at all, the manifest last, in memory that does not grow."""
+"""Publishes finished batches as a data set: all or nothing, the manifest last, a few batches in memory at a time."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -22,10 +22,10 @@ AT_HAND = 16  # batches of later rounds that are kept in memory
 
 
 def publish_jobs(folders: Sequence[Path], output: Path) -> Described:
-    """Assemble the shards and tables of a category and method beside `output`, then give them its name; returns the manifest.
+    """Assemble the shards and tables of a category and method beside `output`, then rename them to it; returns the manifest.
 
     `folders`: the jobs of all rounds, the first one first. Every batch is compared with its digest as it is read. Raises
-    IncompleteRunError where one is missing or set aside, and CorruptFileError where one is damaged.
+    IncompleteRunError if one is missing or set aside, and CorruptFileError if one is damaged.
     """
     jobs = [load_job(folder) for folder in folders]
     first = jobs[0]
@@ -47,7 +47,7 @@ def publish_jobs(folders: Sequence[Path], output: Path) -> Described:
 
 
 def samples_of(jobs: Sequence[Job]) -> Iterator[pa.Table]:
-    """The published rows of all rounds, sorted by defect type, ordinal and attempt, a batch of the first round at a time."""
+    """The published rows of all rounds, sorted by defect type, ordinal and attempt; a table per batch of the first round."""
     first, *later = jobs
     again = _places(later)
     read = lru_cache(AT_HAND)(Job.read)
@@ -61,7 +61,7 @@ def samples_of(jobs: Sequence[Job]) -> Iterator[pa.Table]:
 
 
 def _places(jobs: Sequence[Job]) -> dict[tuple[str, int], list[tuple[Job, Batch, int]]]:
-    """Where the later attempts of a defect type's ordinal are: job, batch, and row of the batch."""
+    """Where later attempts are, by defect type and ordinal: job, batch, and row of the batch."""
     places: dict[tuple[str, int], list[tuple[Job, Batch, int]]] = {}
     for job in jobs:
         for batch in job.batches():

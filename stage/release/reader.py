@@ -1,4 +1,4 @@
-"""What a published folder holds: its manifest, and its samples, of which only those near the last one asked for are in memory."""
+"""Reads a published folder: its manifest, and its samples, of which only the row groups used last are in memory."""
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -16,7 +16,7 @@ from stage.datasets.pairs import Pair, decode_image, decode_mask
 from stage.release.shards import Described
 from stage.synthesis.schema import MANIFEST
 
-OPEN, GROUPS = 16, 64  # files, and row groups of 16 samples each, that are kept at hand
+OPEN, GROUPS = 16, 64  # files that are kept open, and row groups of 16 ordinals that are kept in memory
 PIXELS = ("image", "mask")
 
 
@@ -28,7 +28,7 @@ class _Group(NamedTuple):
 
 
 class Samples(Sequence[Pair]):
-    """Pairs of shards, read by the row group when one is asked for."""
+    """The pairs in some shards; a row group is read when one of its pairs is used."""
 
     def __init__(self, shards: Sequence[Path], places: NDArray[np.int32]) -> None:
         """`places`, (N, 3): shard, row group and row of each."""
@@ -55,14 +55,14 @@ class Samples(Sequence[Pair]):
 
 
 def read_samples(folder: Path, *, accepted_only: bool) -> Samples:
-    """The samples of a published folder; raises CorruptFileError where a shard is missing or no Parquet file."""
+    """The samples of a published folder; raises CorruptFileError if a shard is missing or is no Parquet file."""
     paths = shard_paths(folder)
     places = [place for shard, path in enumerate(paths) for place in _places(shard, path, accepted_only=accepted_only)]
     return Samples(paths, np.array(places, np.int32).reshape(-1, 3))
 
 
 def accepted_ids(folder: Path) -> list[str]:
-    """The ids of the accepted samples of a published folder, whose manifest's digest is of pixels alone."""
+    """The ids of a published folder's accepted samples; the digest in its manifest does not cover verdicts."""
     return [row["sample_id"] for row in sample_rows(folder, ["sample_id", "verdict"]) if row["verdict"] == "accepted"]
 
 
@@ -87,7 +87,7 @@ def open_shard(path: Path) -> pq.ParquetFile:
 
 
 def read_manifest(folder: Path) -> Described:
-    """What a published folder says that it holds; raises CorruptFileError where that is missing or was changed."""
+    """The manifest of a published folder; raises CorruptFileError if it is missing or was changed."""
     try:
         return read_sealed(folder / MANIFEST)
     except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""Shards: fixed runs of samples as Parquet, whose bytes follow from their rows alone, and the manifest that says what is there.
+"""Writes samples to shards, Parquet files whose bytes follow from their rows alone, and the manifest that lists them.
 
-A shard holds `synthesize.shard_rows` ordinals of one defect type; its row groups hold 16, whatever the batches were.
+A shard holds `synthesize.shard_rows` ordinals of one defect type, a row group 16 of them, whatever the batches were.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ Described = dict[str, Any]
 
 
 class _Slot(NamedTuple):
-    """Where a row belongs, as its defect type and ordinal alone say."""
+    """The shard and row group of a row, which follow from its defect type and ordinal alone."""
 
     defect: str
     run: int
@@ -29,9 +29,9 @@ class _Slot(NamedTuple):
 
 
 def write_shards(samples: Iterable[pa.Table], shard_rows: int, folder: Path) -> list[Described]:
-    """Write samples, sorted by defect type and ordinal and handed over in tables of any size; returns what the manifest says of them.
+    """Write samples, sorted by defect type and ordinal, from tables of any size; returns their entries in the manifest.
 
-    Holds no more than one of the tables and a row group at a time.
+    Holds at most one table and one row group in memory.
     """
     (folder / SHARDS).mkdir(parents=True, exist_ok=True)
     runs = groupby(_row_groups(samples, shard_rows), key=lambda one: one[0][:2])
@@ -41,13 +41,13 @@ def write_shards(samples: Iterable[pa.Table], shard_rows: int, folder: Path) -> 
 
 
 def shard_name(defect: str, run: int) -> str:
-    """A path that no name in the data can lead astray: the safe characters of the type, and four digits of its digest."""
+    """A path that no name in the data can lead out of the folder: the safe characters of the type, four digits of its digest."""
     safe = re.sub(r"[^A-Za-z0-9_-]", "_", defect)[:40]
     return f"{SHARDS}/{safe}-{hashlib.sha256(defect.encode()).hexdigest()[:4]}-{run:05d}.parquet"
 
 
 def write_manifest(folder: Path, shards: list[Described], **more: Any) -> Described:
-    """Write and return what a folder holds; a folder without it holds nothing."""
+    """Write the manifest and return it; a folder without one counts as empty."""
     count, accepted = (sum(shard[key] for shard in shards) for key in ("rows", "accepted"))
     counts = {"count": count, "accepted": accepted, "rejected": count - accepted}
     manifest = {"schema_version": SCHEMA_VERSION, **counts, "digest": data_digest(shards), **more, "shards": shards}
@@ -55,14 +55,14 @@ def write_manifest(folder: Path, shards: list[Described], **more: Any) -> Descri
 
 
 def data_digest(shards: Iterable[Described]) -> str:
-    """SHA-256 of the shards' pixel digests; the name of a version of the data."""
+    """SHA-256 of the shards' pixel digests; it names a version of the data."""
     return hashlib.sha256("".join(shard["pixels"] for shard in shards).encode()).hexdigest()
 
 
 class Tally:
-    """What the manifest says of a shard's rows: how many, how many accepted, and their pixels' digest.
+    """Counts a shard's rows for the manifest: how many, how many accepted, and their pixels' digest.
 
-    That is SHA-256 over each row's sample id and digests of image and mask: the same with any version of pyarrow and Pillow.
+    The digest is SHA-256 over each row's sample id and digests of image and mask, so no version of pyarrow or Pillow changes it.
     """
 
     COLUMNS = ("sample_id", "image_digest", "mask_digest", "verdict")
@@ -72,14 +72,14 @@ class Tally:
         self._digest = hashlib.sha256()
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """One more row."""
+        """Count one more row."""
         *identity, verdict = (row[name] for name in self.COLUMNS)
         self._digest.update(f"{' '.join(identity)}\n".encode())
         self._rows += 1
         self._accepted += verdict == "accepted"
 
     def facts(self) -> Described:
-        """Of the rows so far, under the manifest's names."""
+        """The counts so far, under the manifest's names."""
         return {"rows": self._rows, "accepted": self._accepted, "pixels": self._digest.hexdigest()}
 
 

@@ -1,6 +1,6 @@
-"""The tables beside the shards, for queries that follow a sample back: its photographs, its networks, its plan, and its runs.
+"""The tables beside the shards, for queries that trace a sample to its photographs, networks, plan and runs.
 
-`runs.parquet` alone says who, where and when; nothing else that is published does, so that all else can be made twice.
+Only `runs.parquet` says who made a sample, where and when, so that all other files can be made again byte for byte.
 """
 
 import json
@@ -56,7 +56,7 @@ def sources(catalog: pd.DataFrame) -> pa.Table:
 
 
 def checkpoints(job: Job, catalog: pd.DataFrame) -> pa.Table:
-    """The networks of the samples, with the digests of the images and masks that trained them here; none for a base from elsewhere."""
+    """The networks of the samples, with the digests of the images and masks that trained them here; a base from elsewhere has none."""
     recipe, inputs = job.recipe, job.inputs
     if recipe.checkpoint is None:
         return CHECKPOINT_COLUMNS.empty_table()

@@ -1,6 +1,6 @@
-"""Whether a published data set is what its manifest says, down to every picture; needs no model.
+"""Checks that a published data set is what its manifest says, down to every picture; needs no model.
 
-Files are read in small parts, for their digests and for their rows. Nothing is repaired: what is wrong is said, and where.
+Files are read in small parts. Nothing is repaired: every problem is reported with its place.
 """
 
 import io
@@ -27,7 +27,7 @@ ROWS_AT_ONCE = 64
 
 
 class Problem(NamedTuple):
-    """Something that is not as the manifest, the plan or the schema has it: where, and what was expected and found."""
+    """A difference from the manifest, the plan or the schema: where it is, and what was expected and found."""
 
     where: str
     what: str
@@ -43,7 +43,7 @@ class Lineage(NamedTuple):
 
 
 def verify(folder: Path) -> list[Problem]:
-    """Everything that is wrong with a published folder; nothing where all is right."""
+    """All problems of a published folder; none if it is intact."""
     try:
         manifest = read_manifest(folder)
         files = {**{shard["path"]: shard for shard in manifest["shards"]}, **manifest["tables"]}
@@ -90,7 +90,7 @@ def _strangers(folder: Path, files: Described) -> Iterator[Problem]:
 
 
 def _contents(folder: Path, shards: list[Described], broken: set[str]) -> Iterator[Problem]:
-    """Row by row; what depends on a table that is damaged itself is left out."""
+    """Check row by row, except for what depends on a damaged table."""
     lineage = None if broken & {SOURCES, CHECKPOINTS} else _lineage(folder)
     # A missing shard shifts every row after it: then the plan says nothing about where a row belongs.
     plan = iter(()) if broken else _rows(folder / PLAN)
@@ -127,7 +127,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _row(row: dict[str, Any], lineage: Lineage | None) -> Iterator[str]:
-    """What is wrong with a sample by itself."""
+    """The problems of a sample on its own."""
     if row["sample_id"] != (expected := Identity(*(row[name] for name in Identity._fields)).sample_id):
         yield f"expected the id {expected}"
     for name, decode in (("image", decode_image), ("mask", decode_mask)):

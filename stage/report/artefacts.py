@@ -1,4 +1,4 @@
-"""What the other verbs publish under `data/`, read for the report; only the pictures that are shown are decoded."""
+"""Reads what the other verbs publish under `data/`; decodes only the pictures that are shown."""
 
 import csv
 import json
@@ -27,7 +27,7 @@ Cell = dict[str, bytes]  # the struct<bytes, path> of a Parquet column
 
 @dataclass(frozen=True)
 class SampleCounts:
-    """What became of the planned samples of one defect type; contrasts of 255, those of the accepted."""
+    """Verdicts on one defect type's samples; of the accepted ones, the median contrast and the largest change outside, of 255."""
 
     defect: str
     accepted: int
@@ -54,7 +54,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def image_counts(data: Path) -> list[Row]:
-    """What was read of the real images: a row per category and defect type with its counts."""
+    """Counts of the real images, a row per category and defect type."""
     summary = read_json(data / "prepare" / "summary.json")
     return [{"category": category, "defect": defect, **counts} for category, types in summary.items() for defect, counts in types.items()]
 
@@ -78,7 +78,7 @@ def synthetic_specimens(data: Path, category: str, method: str, defect: str, cou
 
 
 def originals(data: Path, category: str, hashes: Collection[str]) -> dict[str, Cell]:
-    """Prepared images of a category by their content hash; those that are there."""
+    """Prepared images of a category by their content hash; missing ones are left out."""
     wanted = _among("image_sha256", sorted(hashes)) & pc.field("image").is_valid()
     return {row["image_sha256"]: row["image"] for row in read_rows([catalog(data, category)], ["image_sha256", "image"], wanted)}
 
@@ -91,7 +91,7 @@ def real_specimens(data: Path, category: str, defect: str, count: int) -> list[S
 
 
 def predictions(data: Path, category: str, arm: str, per_defect: int) -> dict[str, list[Specimen]]:
-    """Per defect type some test images: image, truth, and the defect probability that the real third alone and an arm predict."""
+    """Some test images per defect type: image, truth, and the defect probability by the real third alone and by an arm."""
     path = data / "segment" / category / "predictions.parquet"
     columns = ["defect", "image_path", "image", "mask", REAL_ONLY, arm]
     rows = read_rows([path], columns, pc.field("mask").is_valid()) if path.is_file() else []
@@ -146,7 +146,7 @@ def _outcome(defect: str, rows: Sequence[Row]) -> SampleCounts:
 
 
 def _reason_kinds(reason: str) -> list[str]:
-    """The reasons of one sample without what differs from sample to sample: what follows a colon, and numbers."""
+    """The reasons of one sample without what differs between samples: numbers, and what follows a colon."""
     return [re.sub(r"\d+(\.\d+)?", "…", part.partition(":")[0]) for part in reason.split("; ")]
 
 

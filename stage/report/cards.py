@@ -1,4 +1,4 @@
-"""Specimens as picture files that pages show; every file name is of our own making."""
+"""Specimens as picture files for the pages, under safe file names."""
 
 import hashlib
 import re
@@ -23,7 +23,7 @@ class Mark(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """One picture of a page: label, address relative to the page, text for those who do not see it."""
+    """One picture of a page: label, address relative to the page, alternative text."""
 
     label: str
     source: str
@@ -39,7 +39,7 @@ class Card(NamedTuple):
 
 
 def slug(name: str) -> str:
-    """A file name for any text: itself when it is of [A-Za-z0-9_-], else what is left of it and a hash of the whole."""
+    """A file name for any text: the text if it is up to 60 of [A-Za-z0-9_-], else its safe characters and a hash of the whole."""
     if re.fullmatch(r"[A-Za-z0-9_-]{1,60}", name):
         return name
     digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()

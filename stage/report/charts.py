@@ -1,4 +1,4 @@
-"""Training curves as SVG files that read on a light and on a dark page."""
+"""Training curves as SVG files that are readable on light and dark pages."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 COLOURS = ("#4a7dde", "#d9822b", "#2f9e6b")
 GREY = "#858b95"  # readable on white and on near-black
-POINTS = 80  # of a curve at most; each stands for five iterations or more
+POINTS = 80  # of a curve at most; a short one has a point per five values, but at least 10
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "stage",  # the same curve gives the same file
@@ -46,7 +46,7 @@ def write_curves(path: Path, curves: Mapping[str, Curve], *, label: str) -> None
 
 
 def _binned(iterations: Sequence[float], values: Sequence[float]) -> tuple[Floats, Floats, Floats, Floats]:
-    """Mean iteration and least, mean and largest value of each run of neighbouring iterations; values that are not finite are left out."""
+    """Mean iteration, and least, mean and largest value, of each bin of neighbouring iterations; only finite values count."""
     x, y = np.asarray(iterations, float), np.asarray(values, float)
     kept = np.isfinite(y)
     count = min(POINTS, max(10, kept.sum() // 5))

@@ -21,8 +21,8 @@ METRICS = {
     "image_ap": ("Image AP", "average precision of calling an image defective; normal test images included."),
 }
 
-# Points of IoU by which the difference of two single runs scatters (standard deviation): on MVTec AD's bottle at 64 px, three
-# seeds, the arms scattered by 3.3 and 1.5 points, together sqrt(3.3^2 + 1.5^2).
+# Standard deviation of the difference in IoU of two single runs, in points: on MVTec AD's bottle at 64 px, with three seeds, the
+# arms had 3.3 and 1.5 points, together sqrt(3.3^2 + 1.5^2).
 SEED_SCATTER = 3.6
 
 

@@ -1,4 +1,4 @@
-"""The report's pages: one overview, one page a category, one page on how it was made."""
+"""The report's pages: an overview, one page per category and method, and one on how everything was made."""
 
 import json
 import tempfile

@@ -1,4 +1,4 @@
-"""What made a report: versions, machine and git revision, of the process that writes it."""
+"""What a report was made with: versions, machine and git revision of the process that writes it."""
 
 import os
 import platform
@@ -37,7 +37,7 @@ def machine() -> dict[str, str]:
 
 
 def revision() -> str:
-    """The git revision of the working folder and the files that differ from it, or that there is none."""
+    """The git revision of the working folder and the files that differ from it; `not under git` if there is none."""
     commit = _output("git", "rev-parse", "HEAD")
     if not commit:
         return "not under git"

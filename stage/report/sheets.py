@@ -1,4 +1,4 @@
-"""Pictures side by side: what stands next to what, the enlarged defect, and contact sheets."""
+"""Pictures side by side: labelled panels, the enlarged defect, and contact sheets."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -23,7 +23,7 @@ class Panel(NamedTuple):
 
 
 class Specimen(NamedTuple):
-    """What a reader looks at as one: panels that stand in one row, and a caption."""
+    """Panels that are shown together in one row, and their caption."""
 
     caption: str
     panels: tuple[Panel, ...]

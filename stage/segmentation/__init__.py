@@ -1,1 +1,1 @@
-"""The downstream segmenters that say whether samples help."""
+"""Downstream segmenters, which measure whether samples help."""

@@ -1,6 +1,6 @@
-"""What a segmenter is shown: the arms of the comparison, the composition of their batches, the augmentation.
+"""A segmenter's training data: the arms of the comparison, the composition of their batches, the augmentation.
 
-Everything here is a pure function of the seed and the iteration, so that a resumed training sees what it would have seen.
+Everything here is a pure function of the seed and the iteration, so that a resumed training sees the same batches.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ BRIGHTNESS = 0.1  # largest change, of full scale
 
 
 class Arm(NamedTuple):
-    """One side of the comparison; without synthetic pairs every defective one is real."""
+    """One side of the comparison; without synthetic pairs, every defective pair is real."""
 
     name: str
     real: Sequence[Pair]
@@ -31,17 +31,17 @@ REAL_ONLY = "real_only"
 
 
 def arm_name(method: str) -> str:
-    """The arm that has the samples of a method beside the real third."""
+    """The name of the arm with the real third and a method's samples."""
     return f"real_and_{method}"
 
 
 def real_arm(real: Sequence[Pair], normal: Sequence[Pair]) -> Arm:
-    """The real third alone: what every other arm is compared with."""
+    """The real third alone, with which every other arm is compared."""
     return Arm(REAL_ONLY, real, [], normal)
 
 
 def with_samples(name: str, real: Sequence[Pair], synthetic: Sequence[Pair], normal: Sequence[Pair]) -> Arm:
-    """The real third and accepted samples; a Refusal where there is none, since the arm would be another's copy."""
+    """The real third and accepted samples. Raises Refusal if there are none, since the arm would equal `real_arm`."""
     if not len(synthetic):
         raise Refusal(
             "Expected accepted samples to compare with real data alone, found none under data/synthesize. "
@@ -59,7 +59,7 @@ class Composition(NamedTuple):
 
 
 def composition(arm: Arm, params: Segment) -> Composition:
-    """The make-up of this arm's batches; raises ValueError where a kind that is needed has no pairs."""
+    """The composition of this arm's batches. Raises Refusal if a kind that is needed has no pairs."""
     normal = round(params.batch * params.normal_share)
     defective = params.batch - normal
     real = round(defective * params.real_share) if len(arm.synthetic) else defective
@@ -74,14 +74,14 @@ def composition(arm: Arm, params: Segment) -> Composition:
 
 
 def batch_at(arm: Arm, params: Segment, iteration: int, *, seed: int) -> list[Pair]:
-    """The augmented pairs of an iteration, normal ones first: those are the same in every arm, down to the pixel."""
+    """The augmented pairs of an iteration; normal ones come first and are identical in every arm."""
     kinds = zip((arm.normal, arm.real, arm.synthetic), composition(arm, params), strict=True)
     pairs = [pool[index] for kind, (pool, count) in enumerate(kinds) for index in _draw(len(pool), count, iteration, (seed, kind))]
     return [augment(pair, np.random.default_rng((seed, iteration, slot))) for slot, pair in enumerate(pairs)]
 
 
 def augment(pair: Pair, rng: np.random.Generator) -> Pair:
-    """One of the square's eight symmetries, and a mild change of contrast and brightness inside and outside the defect alike."""
+    """One of the square's eight symmetries, and a mild change of contrast and brightness over the whole image."""
     turns, flip = int(rng.integers(4)), int(rng.integers(2))
     image, mask = (np.rot90(array, turns)[:, :: 1 - 2 * flip] for array in pair)
     contrast, brightness = rng.uniform(1 - CONTRAST, 1 + CONTRAST), 255 * rng.uniform(-BRIGHTNESS, BRIGHTNESS)
@@ -91,7 +91,7 @@ def augment(pair: Pair, rng: np.random.Generator) -> Pair:
 
 
 def _draw(size: int, count: int, iteration: int, key: tuple[int, int]) -> list[int]:
-    """The `count` indices of a pool that an iteration gets: every index once, shuffled, before any comes again."""
+    """The `count` indices of a pool for an iteration, shuffled; every index comes once before any comes again."""
     positions = range(iteration * count, (iteration + 1) * count)
     return [int(_shuffled(size, position // size, key)[position % size]) for position in positions]
 

@@ -1,4 +1,4 @@
-"""What a trained segmenter says of the test images, and how good that is. The test set chooses nothing: the last weights count."""
+"""A trained segmenter's predictions on the test images, and their metrics. The test set selects nothing: the last weights count."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ TEXTS = ("category", "defect", "image_path")
 
 @torch.inference_mode()
 def predict(weights: Path, params: Segment, images: Sequence[Pair], *, device: str, batch: int) -> NDArray[np.float32]:
-    """Defect probabilities (N, H, W) in [0, 1] at the pairs' own resolution; the masks are not looked at."""
+    """Defect probabilities (N, H, W) in [0, 1] at the pairs' own resolution; the masks are not used."""
     model = _load(weights, params).to(device).eval()
     batches = (range(start, min(start + batch, len(images))) for start in range(0, len(images), batch))
     return np.concatenate([_probabilities(model, [images[i] for i in rows], params.image_size, device) for rows in batches])
@@ -41,9 +41,9 @@ class ArmResult(NamedTuple):
 def evaluate_arm(
     weights: Path, params: Segment, *, defective: Sequence[Pair], good: Sequence[Pair], device: str, batch: int = 16
 ) -> ArmResult:
-    """Every metric of one arm: per pixel over the defective test images, per image with the good ones beside them.
+    """Every metric of one arm: per pixel over the defective test images, per image over defective and good ones.
 
-    IoU and Acc are taken where the defect is the more likely class, as mmsegmentation does.
+    For IoU and Acc, each pixel gets its more likely class, as in mmsegmentation.
     """
     masks = np.stack([pair.mask for pair in defective])
     scores = predict(weights, params, defective, device=device, batch=batch)
@@ -72,7 +72,7 @@ def _load(weights: Path, params: Segment) -> nn.Module:
 
 
 def write_predictions(pairs: Pairs, probabilities: Mapping[str, NDArray[np.float32]], path: Path) -> None:
-    """A row per pair: its names, image, mask, and per arm the defect probability (N, H, W) as an 8-bit grey PNG."""
+    """Write a row per pair: its names, image, mask, and per arm the defect probability, (N, H, W), as grey levels of an RGB PNG."""
     arms = {arm: ImageFeature() for arm in probabilities}
     features = Features({**{name: Value("string") for name in TEXTS}, **image_features(), **arms})
     table = pairs.table.select([*TEXTS, "image", "mask"]).to_pylist()

@@ -34,15 +34,15 @@ def confusion(predicted: NDArray[np.generic], masks: Masks) -> Confusion:
 
 
 def defect_scores(counts: Confusion) -> dict[str, float]:
-    """IoU and Acc of the defect class, and mmsegmentation's own mIoU, which averages the background in.
+    """IoU and Acc of the defect class, and mmsegmentation's own mIoU, which includes the background.
 
-    Acc is mmsegmentation's accuracy of a class, TP / (TP + FN): not the share of right pixels.
+    Acc is mmsegmentation's accuracy of a class, TP / (TP + FN), not the share of correct pixels.
     """
     hits, false_alarms, missed, quiet = counts
     _require_defect(hits + missed)
     iou = hits / (hits + false_alarms + missed)
     background = quiet + false_alarms + missed
-    # Like mmsegmentation, a class that is neither there nor predicted is left out of the mean.
+    # As in mmsegmentation, a class that is neither present nor predicted is left out of the mean.
     mean = (iou + quiet / background) / 2 if background else iou
     return {"iou": iou, "acc": hits / (hits + missed), "miou_with_background": mean}
 
@@ -72,13 +72,13 @@ def best_f1(scores: Scores, truth: NDArray[np.generic]) -> tuple[float, float]:
 def pro(scores: Scores, masks: Masks, *, limit: float = PRO_LIMIT) -> float:
     """Per-region overlap, integrated over false positive rates 0 to `limit` and divided by `limit`.
 
-    At each threshold: the mean over the 8-connected ground-truth regions of the share of the region that is found.
-    The false positive rate counts the pixels outside the regions of the images that are given.
+    The overlap at a threshold is the share of a ground-truth region that is found, averaged over the 8-connected regions.
+    The false positive rate is taken over the pixels outside regions, in the given images only.
     """
     order = np.argsort(-scores.ravel(), kind="stable")
     ranked = scores.ravel()[order]
     last_of_tie = np.append(np.flatnonzero(np.diff(ranked)), ranked.size - 1)
-    # A threshold that falls through the ranking gains one pixel at a time, so both rates are running sums of one sort.
+    # A falling threshold adds pixels in the order of their scores, so both rates are running sums over one sort.
     overlap = np.cumsum(_region_weights(masks).ravel()[order])[last_of_tie]
     normal = masks.ravel()[order] == 0
     rate = np.cumsum(normal)[last_of_tie] / max(int(normal.sum()), 1)
@@ -90,7 +90,7 @@ def pro(scores: Scores, masks: Masks, *, limit: float = PRO_LIMIT) -> float:
 
 
 def image_scores(defective: Scores, good: Scores) -> dict[str, float]:
-    """AUROC and AP per image, an image's score being that of its highest pixel; nothing when there are no good images."""
+    """AUROC and AP per image, scored by its highest pixel; empty if there are no good images."""
     if not len(good):
         return {}
     scores = np.concatenate([defective.max(axis=(1, 2)), good.max(axis=(1, 2))])
@@ -99,7 +99,7 @@ def image_scores(defective: Scores, good: Scores) -> dict[str, float]:
 
 
 def _region_weights(masks: Masks) -> NDArray[np.float64]:
-    """What finding a pixel adds to the mean overlap: 1 / (area of its region x number of regions); 0 outside (N, H, W)."""
+    """Each pixel's share of the mean overlap, (N, H, W): 1 / (area of its region x number of regions), or 0 outside regions."""
     weights, region_count = np.zeros(masks.shape), 0
     for weight, mask in zip(weights, masks, strict=True):
         regions: NDArray[np.intp] = np.asarray(label(mask, connectivity=2))

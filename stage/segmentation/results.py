@@ -1,4 +1,4 @@
-"""The numbers of all categories in one table, for `dvc metrics` and for people."""
+"""The metrics of all categories in one table, for `dvc metrics` and for people."""
 
 import json
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ SHOWN = ("iou", "acc", "auroc", "pro", "f1", "ap")
 
 
 def gather_metrics(data: Path, categories: Sequence[str], methods: Sequence[str]) -> dict[str, Any]:
-    """Per category and on average, where it is defined: every metric of every arm; and the digests of the samples by method."""
+    """Every metric of every arm, per category and averaged over those that define it; and each method's sample counts and digests."""
     scores = {category: _read(data / "segment" / category / "metrics.json") for category in categories}
     samples = {category: {method: _counts(data / "synthesize" / category / method) for method in methods} for category in categories}
     return {"average": _average(list(scores.values())), "categories": scores, "samples": samples}
@@ -41,7 +41,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def write_curves(data: Path, categories: Sequence[str], output: Path) -> None:
-    """Every training's loss as a file of iteration and loss, the form that `dvc plots` overlays."""
+    """Write the loss of every training as a file of iteration and loss, the form that `dvc plots` overlays."""
     output.mkdir(parents=True, exist_ok=True)
     curves = {"pretrain": data / "pretrain" / "curve.csv"} | {f"train-{name}": data / "train" / name / "curve.csv" for name in categories}
     tables = {name: pd.read_csv(path) for name, path in curves.items() if path.exists()}
@@ -53,7 +53,7 @@ def write_curves(data: Path, categories: Sequence[str], output: Path) -> None:
 
 
 def read_results(data: Path) -> dict[str, Any]:
-    """What `evaluate` published; a ValueError where it has not."""
+    """The metrics that `evaluate` published. Raises Refusal if there are none."""
     path = data / "evaluate" / "metrics.json"
     if not path.is_file():
         raise Refusal(f"Expected the metrics of a finished run at {path}, found none. Run `dvc repro`.")
@@ -61,7 +61,7 @@ def read_results(data: Path) -> dict[str, Any]:
 
 
 def results_table(results: dict[str, Any]) -> Table:
-    """A row per category and arm, in percent of the defect class, per pixel."""
+    """A row per category and arm: pixel metrics of the defect class, in percent."""
     table = Table("category", "trained on", *SHOWN, title="Real defects never seen, %, defect class")
     for name, arms in [*results["categories"].items(), ("average", results["average"])]:
         for arm, values in arms.items():

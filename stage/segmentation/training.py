@@ -1,7 +1,7 @@
-"""Downstream segmentation: train a segmenter on one arm, predict, evaluate. The test set chooses nothing: the last weights count.
+"""Trains a segmenter on one arm. The test set selects nothing: the last weights are kept.
 
-The loop is ours (`fitting.Fit`), the networks, losses and preprocessing are mmsegmentation's: mmengine's Runner resumes its
-data by replaying it and its checkpoints by pickle, and would need files on disk, where ours resumes to the bit from tensors alone.
+Networks, losses and preprocessing are mmsegmentation's. The loop is ours (`fitting.Fit`), because it resumes bit for bit from
+tensors alone: mmengine's Runner replays its data, reads checkpoints by pickle and needs files on disk.
 """
 
 from collections.abc import Sequence
@@ -28,10 +28,10 @@ BETAS, WEIGHT_DECAY = (0.9, 0.999), 0.01  # of AdamW, as SegFormer's; norms and 
 def train_segmenter(arm: Arm, params: Segment, *, seed: int, device: str, output: Path, state: Path, save_every_s: float) -> pd.DataFrame:
     """Train from random weights and write them to `output` (safetensors); returns the loss curve, a row per iteration.
 
-    An unfinished training in `state` is continued: the caller keeps apart those of other arms, parameters and seeds.
+    An unfinished training in `state` is continued; the caller gives other arms, parameters and seeds another `state`.
     """
     composition(arm, params)
-    # Drop-path and initialisation draw from torch's global generator: seeded per iteration, and handed back untouched.
+    # Drop-path and initialisation draw from torch's global generator, which is seeded per iteration and restored afterwards.
     with torch.random.fork_rng():
         torch.manual_seed(derived_seed(seed, 0))
         model = build_segmenter(params).to(device).train()

@@ -1,1 +1,1 @@
-"""From a plan to samples: one file per method."""
+"""Plans samples, renders them by one of several methods, and judges them."""

@@ -1,4 +1,4 @@
-"""From synthetic pixels back into the photograph: byte for byte the photograph outside the mask.
+"""Pastes defects into photographs. Outside the mask, and beyond a soft seam around it, every byte is the photograph's.
 
 H, W image size, s side of the base's image. Images are (H, W, 3) uint8, masks (H, W) uint8 in {0, 1}, 1 = defect.
 """
@@ -13,11 +13,11 @@ from stage.datasets.components import bounding_box, components, dilated
 from stage.datasets.resize import resize_image
 from stage.datasets.windows import Window
 
-FULL_STRENGTH_WIDTH = 6  # px; components up to this width are pasted hard (the depth at the middle of 5 and of 6 px is the same 3)
+FULL_STRENGTH_WIDTH = 6  # px; components up to this width keep full strength (5 and 6 px wide both are 3 px deep in the middle)
 
 
 def paste_weights(mask: NDArray[np.uint8], feather: int) -> NDArray[np.float32]:
-    """Weight of the synthetic pixels, (H, W) in [0, 1]: 0 outside the mask, softened inward over `feather` px, 1 at every core.
+    """Weight of the synthetic pixels, (H, W) in [0, 1]: 0 outside the mask, rising inward over `feather` px, 1 at the core of each part.
 
     Components up to 6 px wide keep weight 1 throughout, so that a tiny defect keeps its full strength.
     """
@@ -47,7 +47,7 @@ def paste_back(synthetic: NDArray[np.uint8], background: NDArray[np.uint8], mask
 def paste(
     synthetic: NDArray[np.uint8], background: NDArray[np.uint8], mask: NDArray[np.uint8], place: Window, feather: int
 ) -> NDArray[np.uint8]:
-    """`synthetic` (s, s, 3), made for a window, inside the mask of the photograph; `background` byte for byte outside it, (H, H, 3)."""
+    """The photograph (H, H, 3) with `synthetic` (s, s, 3), made for a window, inside the mask; byte for byte `background` outside it."""
     image = background.copy()
     image[place.region] = paste_back(_resized(synthetic, place.side), background[place.region], mask[place.region], feather)
     return image
@@ -63,11 +63,11 @@ def _resized(synthetic: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 def blended(
     defect: NDArray[np.uint8], background: NDArray[np.uint8], mask: NDArray[np.uint8], *, blend: str, reach: int
 ) -> NDArray[np.uint8]:
-    """`defect` inside the mask on `background`; (H, W, 3) uint8 each. Farther than `reach` px from the mask nothing changes.
+    """`defect` inside the mask on `background`; (H, W, 3) uint8 each. Nothing changes farther than `reach` px from the mask.
 
     `hard` changes nothing outside the mask; `outward` lets the defect fade out over `reach` px beyond it; `poisson` keeps the
-    defect's gradients and meets the background at that distance (Perez et al., SIGGRAPH 2003). None softens inside the mask,
-    whose pixels would then look normal and still be labelled defect.
+    defect's gradients and meets the background at that distance (Perez et al., SIGGRAPH 2003). None of them softens
+    inside the mask: those pixels would look normal and still be labelled as defect.
     """
     box = _grown(bounding_box(mask), reach + 2, mask.shape)
     inside, old, new = mask[box], background[box], defect[box]
@@ -88,7 +88,7 @@ def _faded(new: NDArray[np.uint8], old: NDArray[np.uint8], mask: NDArray[np.uint
 
 
 def _gradients_kept(new: NDArray[np.uint8], old: NDArray[np.uint8], region: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """OpenCV's clone into a frame wide enough that no region touches its border, which the clone refuses."""
+    """OpenCV's seamless clone in a wider frame, because it refuses a region that touches the border."""
     frame = 2
     padded_new, padded_old = (np.pad(each, ((frame, frame), (frame, frame), (0, 0)), mode="reflect") for each in (new, old))
     padded = np.pad(region, frame)

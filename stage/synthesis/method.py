@@ -1,4 +1,4 @@
-"""The place that every synthesis method has: what it needs, how it plans a row, and how it makes pairs of rows.
+"""The interface of a synthesis method: what it needs, how it plans a row, and how it renders rows.
 
 H, W image size. A method is a module of `synthesis.methods` with two functions, `planner` and `renderer`.
 """
@@ -21,10 +21,10 @@ Planner = Callable[[Identity], PlanRow]
 
 
 class Rendered(NamedTuple):
-    """A sample and what the verdict must know of how it was made.
+    """A sample, and what the verdict must know of its rendering.
 
-    `shown` (H, W): the defect pixels that the method could make; None where it can make all. Within `reach` px outside the mask it
-    may change the photograph.
+    `shown` (H, W): the defect pixels that the method was able to render; None for all. The method may change the photograph
+    within `reach` px outside the mask.
     """
 
     pair: Pair
@@ -33,7 +33,7 @@ class Rendered(NamedTuple):
 
 
 class Renderer(Protocol):
-    """What makes the samples of one category; loaded once, shared by all batches."""
+    """Renders the samples of one category; loaded once, shared by all batches."""
 
     def render(self, rows: Sequence[PlanRow], source: Source) -> list[Rendered]:
         """The samples of up to `synthesize.batch` rows of one defect type, the same whatever else is rendered before or after."""
@@ -41,7 +41,7 @@ class Renderer(Protocol):
 
 
 class Method(NamedTuple):
-    """A method by the module that implements it, which is imported only when it is used; and whether `train` must come before it."""
+    """A synthesis method: its module, which is imported only when it is used, and whether it needs a checkpoint from `train`."""
 
     module: str
     needs_checkpoint: bool
@@ -52,17 +52,17 @@ class Method(NamedTuple):
         return self._imported().planner(recipe, catalog, source)
 
     def renderer(self, recipe: Recipe, device: str) -> Renderer:
-        """Networks and constants, loaded for a device, `cpu` or `cuda`."""
+        """The renderer with its networks loaded, on a device, `cpu` or `cuda`."""
         return self._imported().renderer(recipe, device)
 
     @property
     def planning(self) -> tuple[str, ...]:
-        """Where the code begins that plans its rows, as `code_digest` takes it."""
+        """The entry points of the code that plans its rows, as `code_digest` takes them."""
         return f"{self.module}:planner", "stage.synthesis.source:read_source"
 
     @property
     def rendering(self) -> tuple[str, ...]:
-        """Where the code begins that makes and judges its samples."""
+        """The entry points of the code that renders and judges its samples."""
         return f"{self.module}:renderer", "stage.synthesis.source:read_source", "stage.synthesis.batch:write_batch"
 
     def _imported(self) -> Any:

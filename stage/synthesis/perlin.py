@@ -10,13 +10,13 @@ from scipy import ndimage
 from stage.core.params import Perlin
 from stage.datasets.components import components
 
-ROTATION = 90.0  # degrees; the noise is turned by up to so many, either way
-TRIES = 50  # draws until a mask has few enough components; then the largest ones of the last draw are kept
+ROTATION = 90.0  # degrees; largest rotation of the noise, either way
+TRIES = 50  # draws for a mask with few enough components; if none has, the largest ones of the last draw are kept
 Values = NDArray[np.float64]
 
 
 def perlin_mask(height: int, width: int, params: Perlin, random: np.random.Generator) -> NDArray[np.uint8]:
-    """A mask of at most `max_components` parts (8 neighbours), where turned Perlin noise is above the threshold; it may be empty."""
+    """The pixels where rotated Perlin noise exceeds the threshold, in at most `max_components` parts (8 neighbours); may be empty."""
     for _ in range(TRIES - 1):
         mask = _drawn_noise(height, width, params, random) > params.threshold
         if components(mask).max() <= params.max_components:
@@ -57,6 +57,6 @@ def _offsets(size: int, cells: int) -> Values:
 
 
 def _weights(offsets: Values) -> Values:
-    """How much a node counts at a pixel: 1 on it, 0 from the next node on, between them the fade 6 t^5 - 15 t^4 + 10 t^3."""
+    """The weight of a node at a pixel: 1 at the node, 0 from the next node on, the fade 6 t^5 - 15 t^4 + 10 t^3 between them."""
     t = 1 - np.clip(np.abs(offsets), 0, 1)
     return t**3 * (6 * t**2 - 15 * t + 10)

@@ -1,4 +1,4 @@
-"""Where a mask lies: on the object of its photograph, which is not in the paper (IV-D names the lack).
+"""Places masks on the object of their photograph. Not in the paper, which names the lack as a limitation (IV-D).
 
 H, W image size. Masks and objects are (H, W) uint8 in {0, 1}; 1 = defect, 1 = object.
 """
@@ -19,10 +19,10 @@ from stage.synthesis.perlin import perlin_mask
 from stage.synthesis.rows import PlanRow
 from stage.synthesis.source import Source
 
-ON_OBJECT = 0.5  # of a mask's area; with so much on the object it is left alone: a broken edge reaches beyond it
+ON_OBJECT = 0.5  # of a mask's area; with this much on the object it stays where it is: a broken edge reaches beyond the object
 GRID = 512  # px; larger images are searched in steps of several pixels
-TRIES = 50  # Perlin masks, until one meets the object
-SPOT = 1 / 16  # of the image's side; radius of the defect that is drawn where none of them did
+TRIES = 50  # draws for a Perlin mask that meets the object
+SPOT = 1 / 16  # of the image's side; radius of the round defect that is drawn if none of them does
 Mask = NDArray[np.uint8]
 
 
@@ -34,7 +34,7 @@ class Shift(NamedTuple):
 
 
 def sample_mask(row: PlanRow, source: Source, perlin: Perlin) -> Mask:
-    """The mask of a plan row, always the same. Raises ValueError where it is not the one that was planned."""
+    """The mask of a plan row, always the same. Raises CorruptFileError if it is not the one that was planned."""
     mask = mask_of(row, source, perlin)
     if pixel_digest(mask) != row.mask_digest:
         raise CorruptFileError(
@@ -45,7 +45,7 @@ def sample_mask(row: PlanRow, source: Source, perlin: Perlin) -> Mask:
 
 
 def mask_of(row: PlanRow, source: Source, perlin: Perlin) -> Mask:
-    """As `sample_mask`, by the row's choices alone; its area and digest may still be open."""
+    """The mask that a row's choices lead to; the row's area and digest need not be known yet."""
     if row.mask_kind == "perlin":
         return drawn(part_of(row, source), perlin, np.random.default_rng(row.mask_seed))
     mask, shift = turned(row, source), Shift(row.mask_shift_y, row.mask_shift_x)
@@ -66,9 +66,9 @@ def part_of(row: PlanRow, source: Source) -> Mask:
 
 
 def drawn(part: Mask, perlin: Perlin, random: np.random.Generator) -> Mask:
-    """A Perlin mask on an object, never empty: the first of 50 that meets it, in few enough components, or else a round spot.
+    """A Perlin mask on an object, never empty: the first of 50 draws that meets it in few enough components, else a round spot.
 
-    The noise is as large as the object's bounding box: on a small object in a large photograph it would be drawn for nothing.
+    The noise fills the object's bounding box: noise over a whole large photograph would mostly miss a small object.
     """
     box = bounding_box(part)
     mask = np.zeros_like(part)
@@ -90,7 +90,7 @@ def _spot(part: Mask, random: np.random.Generator) -> Mask:
 
 
 class Places(NamedTuple):
-    """Where a mask may go: of all places in steps of `step` px those that are good, packed as bits, and the place it is at now."""
+    """Where a mask may go: the good places on a grid of `step` px, packed as bits, and the place where the mask is now."""
 
     good: NDArray[np.uint8]
     width: int
@@ -98,7 +98,7 @@ class Places(NamedTuple):
     here: Shift
 
     def draw(self, mask: Mask, random: np.random.Generator) -> Shift:
-        """A move to any of the good places, each as likely as the others; none where there is none."""
+        """A move to one of the good places, all equally likely; no move if there is none."""
         places = np.flatnonzero(np.unpackbits(self.good))
         if not len(places):
             return Shift(0, 0)
@@ -109,12 +109,12 @@ class Places(NamedTuple):
 def places_on(mask: Mask, part: Mask) -> Places:
     """The places at which a mask overlaps an object most."""
     step = -(-max(mask.shape) // GRID)
-    # A block is object where all of it is, and defect where any of it is: what fits in blocks fits in pixels.
+    # A block is object if all of its pixels are, and defect if any is: a mask that fits in blocks fits in pixels.
     coarse_mask, coarse_part = block_reduce(mask, step, np.max), block_reduce(part, step, np.min)
     rows, columns = bounding_box(coarse_mask)
     small = coarse_mask[rows, columns].astype(np.float64)
     overlaps = np.rint(fftconvolve(coarse_part.astype(np.float64), small[::-1, ::-1], mode="valid"))
-    if not overlaps.max():  # no block is wholly object, as of a wire: by the share of each
+    if not overlaps.max():  # no block is wholly object, on a wire for example: count shares
         coarse_part = block_reduce(part.astype(np.float64), step, np.mean)
         overlaps = fftconvolve(coarse_part, small[::-1, ::-1], mode="valid").round(6)
     good = np.packbits((overlaps == overlaps.max()) & (overlaps > 0))
@@ -135,7 +135,7 @@ def moved(mask: Mask, shift: Shift) -> Mask:
 
 
 def trimmed(mask: Mask, part: Mask) -> Mask:
-    """`mask` without what is off the object; whole where nothing would be left."""
+    """`mask` without the pixels off the object; the whole mask if nothing would be left."""
     on_object = mask * part
     return on_object if on_object.any() else mask
 

@@ -1,4 +1,4 @@
-"""Where the masks of a whole plan lie, and what they then are; what rows have in common is worked out once."""
+"""Places the masks of a whole plan; what rows have in common is computed once."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from stage.synthesis.placement import Mask, Places, Shift, is_on, mask_of, moved
 from stage.synthesis.rows import PlanRow
 from stage.synthesis.source import Source
 
-PICTURES, PAIRS, MASKS = 512, 2**15, 2**16  # kept at a time: arrays of an image's size, a bit a pixel each, a digest each
+PICTURES, PAIRS, MASKS = 512, 2**15, 2**16  # entries per cache: arrays of an image's size, places with a bit per pixel, digests
 
 
 class _Turned(NamedTuple):
@@ -23,10 +23,10 @@ class _Turned(NamedTuple):
 
 
 class Placer:
-    """Completes plan rows by where the mask goes, its area and its digest, as `placement.mask_of` will make it."""
+    """Completes plan rows with the shift, area and digest of the mask that `placement.mask_of` will make."""
 
     def __init__(self, source: Source, perlin: Perlin) -> None:
-        """Of the photographs and masks of a category."""
+        """For the photographs and masks of a category."""
         self.source, self.perlin = source, perlin
         self.mask = lru_cache(PICTURES)(self._mask)
         self.part = lru_cache(PICTURES)(source.foregrounds.__getitem__)
@@ -34,7 +34,7 @@ class Placer:
         self.measures = lru_cache(MASKS)(self._measures)
 
     def placed(self, row: PlanRow) -> PlanRow:
-        """The row with what was open in it: shift, area and digest."""
+        """The row with shift, area and digest filled in."""
         if row.mask_kind == "perlin":
             mask = mask_of(row, self.source, self.perlin)
             return row._replace(mask_area=int(mask.sum()), mask_digest=pixel_digest(mask))
@@ -51,12 +51,12 @@ class Placer:
         return turn(self.source.masks[chosen.sha256].mask, chosen.turn)
 
     def _places(self, chosen: _Turned, background: str) -> Places | None:
-        """None where the mask lies on the background's object as it is."""
+        """None if the mask already lies on the background's object."""
         mask, part = self.mask(chosen), self.part(background)
         return None if is_on(mask, part) else places_on(mask, part)
 
     def _measures(self, chosen: _Turned, shift: Shift | None, background: str | None) -> tuple[int, str]:
-        """Area in px and digest; moved and trimmed to the background's object where it was not on it."""
+        """Area in px and digest of the mask; with a shift, after it is moved and trimmed to the background's object."""
         mask = self.mask(chosen)
         if shift is not None and background is not None:
             mask = trimmed(moved(mask, shift), self.part(background))

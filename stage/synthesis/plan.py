@@ -1,7 +1,6 @@
-"""Which samples are to be made, round by round. A sample is a pure function of its row, the checkpoint and the parameters.
+"""Plans samples in rounds. A sample is a pure function of its row, the checkpoint and the parameters.
 
-The first round plans every sample, the next ones what the verdict rejected, with the next attempt. Rows come in batches of one
-defect type.
+The first round plans every sample; each later round plans the rejected ones again, with the next attempt. A batch has one defect type.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ FIRST_ATTEMPT = 0
 
 
 class Background(NamedTuple):
-    """What a row takes over from a photograph's entry in the catalog."""
+    """What a plan row copies from a normal photograph's entry in the catalog."""
 
     image_path: str
     image_sha256: str
@@ -40,9 +39,9 @@ class DefectSource(NamedTuple):
 
 
 def first_round(method: str, category: str, defects: Iterable[str], params: Synthesize) -> Iterator[list[Identity]]:
-    """Batches of `count` identities per defect type (IV-A), sorted by type and ordinal, and on to a whole batch of each.
+    """Batches of `count` identities per defect type (IV-A), sorted by type and ordinal; the last batch of a type is filled up.
 
-    A network call makes a whole batch in any case, and what is in it must not depend on how many samples are asked for.
+    A network call renders a whole batch in any case, and the rows of a batch must not depend on `count`.
     """
     for defect in sorted(defects):
         for start in range(0, params.count, params.batch):
@@ -57,7 +56,7 @@ def next_round(rejected: Sequence[Identity], size: int) -> Iterator[list[Identit
 
 
 def row_seed(root_seed: int, identity: Identity) -> int:
-    """What every random number of a sample follows from; never the shard, the device, the worker or the time."""
+    """The seed of all random numbers of a sample; it does not depend on shard, device, worker or time."""
     return derived_seed(root_seed, *identity)
 
 
@@ -75,12 +74,12 @@ def defects_of(catalog: pd.DataFrame) -> Mapping[str, list[DefectSource]]:
 
 
 def drawn(some: Sequence[Item], random: np.random.Generator) -> Item:
-    """One of them, each as likely."""
+    """One of the items, all equally likely."""
     return some[int(random.integers(len(some)))]
 
 
 def empty_row(identity: Identity, settings: str, seed: int, background: Background) -> PlanRow:
-    """The row of a sample on a background, before its method has chosen the mask and what belongs to it."""
+    """The row of a sample on a background, before its method has chosen the mask."""
     return PlanRow(
         sample_id=identity.sample_id,
         ordinal=identity.ordinal,

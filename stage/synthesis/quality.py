@@ -1,6 +1,6 @@
-"""A verdict on every sample, from pixels alone. Nothing vanishes: a rejected sample keeps its row, with the reason.
+"""Judges every sample by its pixels. A rejected sample keeps its row, with the reason.
 
-H W image size. A sample's defects are the components of its mask, pixels that touch at a corner counted as one.
+H, W image size. A sample's defects are the components of its mask; pixels that touch at a corner are connected.
 """
 
 from typing import NamedTuple
@@ -15,16 +15,16 @@ from stage.synthesis.rows import Verdict
 
 
 class Defects(NamedTuple):
-    """Of every component of a mask, (n,): its contrast, of 255, and whether half of its pixels or more were held by the latent grid."""
+    """Of each component of a mask, (n,): its contrast, of 255, and whether the latent grid held at least half of its pixels."""
 
     contrasts: NDArray[np.float64]
     are_held: NDArray[np.bool_]
 
 
 def judge(rendered: Rendered, background: NDArray[np.uint8], contrast_threshold: float) -> Verdict:
-    """Accept a sample each of whose defects can be seen, and whose surroundings are the photograph's.
+    """Accept a sample if every defect is visible and the photograph is unchanged around them.
 
-    Within `rendered.reach` px of the mask the method may have softened the seam.
+    The method may have softened the seam within `rendered.reach` px of the mask.
     """
     sample, shown = rendered.pair, rendered.shown
     box = bounding_box(sample.mask)
@@ -39,7 +39,7 @@ def judge(rendered: Rendered, background: NDArray[np.uint8], contrast_threshold:
 
 
 def _defects(mask: NDArray[np.uint8], difference: NDArray[np.int16], shown: NDArray[np.bool_] | None) -> Defects:
-    """`difference` (pixels of the mask, 3) in the order in which the mask lists them."""
+    """`difference`: (pixels of the mask, 3), row by row."""
     labels = components(mask)
     count = labels.max(initial=0)
     number = labels[mask > 0] - 1

@@ -1,4 +1,4 @@
-"""What the samples of a category and method are made from: folders and the parameters that matter."""
+"""What the samples of a category and method are made from: folders and the parameters that decide them."""
 
 from pathlib import Path
 

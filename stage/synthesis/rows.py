@@ -1,4 +1,4 @@
-"""The records of one sample: what is to be made, what came of it, and where that comes from. Together, the columns of every shard."""
+"""The records of a sample: plan row, verdict and origin. With its pixels they are the columns of a shard."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 class Verdict(NamedTuple):
     """`contrast`: mean absolute difference to the background inside the mask; `outside`: largest one outside it; both of 255.
 
-    Of the mask's `components`, `visible` ones lie on cells of the latent grid, half of their pixels or more, and have contrast enough.
+    Of the mask's `components`, `visible` have enough contrast and at least half of their pixels on cells of the latent grid.
     """
 
     contrast: float
@@ -18,7 +18,7 @@ class Verdict(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """What made the samples of a batch: digests of everything that decides their pixels, and what it ran on."""
+    """What made the samples of a batch: digests of everything that decides their pixels, and the device."""
 
     batch_key: str
     checkpoint: str
@@ -31,7 +31,7 @@ class Origin(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """Which sample is meant, whatever becomes of it: the parts of its id and, after the root seed, of its seed."""
+    """The parts of a sample's id; with the root seed before them they also give its seed."""
 
     method: str
     category: str
@@ -48,8 +48,8 @@ class Identity(NamedTuple):
 class PlanRow(NamedTuple):
     """One sample to be made; docs/data.md describes the columns. Paths are relative to the data set's root.
 
-    `mask_kind` to `mask_seed` are what the mask is made from; `mask_area` and `mask_digest` are what it must then be. `source_*`
-    name the photograph whose pixels become the defect, and `choices` (JSON) is what only this method chooses; both may be empty.
+    `mask_kind` to `mask_seed` say how the mask is made; it must then have `mask_area` and `mask_digest`. `source_*` name the
+    photograph whose pixels become the defect; `choices` (JSON) are those that only this method makes. Both may be empty.
     """
 
     sample_id: str

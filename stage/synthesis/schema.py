@@ -1,4 +1,4 @@
-"""One row per sample: its plan row, its verdict, what made it, and its pixels as PNG; schema version 2, described in docs/data.md."""
+"""The columns of a sample: plan row, verdict, origin, and pixels as PNG. Schema version 2, described in docs/data.md."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -22,7 +22,7 @@ FEATURES = Features(
     | {"image_digest": Value("string")}
     | dict(image_features())
 )
-# Its metadata tell `datasets` what a picture is, and everyone the version.
+# Its metadata tell `datasets` which columns are pictures, and every reader the version.
 SCHEMA = FEATURES.arrow_schema.with_metadata({**FEATURES.arrow_schema.metadata, b"schema_version": SCHEMA_VERSION.encode()})
 PLAN_SCHEMA = Features({name: _KINDS[kind] for name, kind in PlanRow.__annotations__.items()}).arrow_schema
 _TOLD = [name if name != "timesteps" else "timesteps.list.element" for name in FEATURES if name not in ("image", "mask")]
@@ -30,7 +30,7 @@ _COMPRESSION = dict.fromkeys(_TOLD, "zstd") | {f"{name}.{part}": "none" for name
 
 
 def mark(sample_id: str) -> dict[str, str]:
-    """What the text chunks of a sample's PNGs say."""
+    """The text chunks of a sample's PNGs."""
     return {"Synthetic": "true", "Sample": sample_id}
 
 
@@ -49,7 +49,7 @@ def write_samples(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
 
 
 def open_writer(path: Path) -> pq.ParquetWriter:
-    """A writer of sample tables: zstd, but for the PNGs, which are compressed already. Dictionaries of 16 rows cost more than they save."""
+    """A writer of sample tables: zstd except for the PNGs, which are compressed already; a dictionary for 16 rows would not pay."""
     return pq.ParquetWriter(
         path,
         SCHEMA,

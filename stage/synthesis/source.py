@@ -1,4 +1,4 @@
-"""The pixels that plan rows name, by the content hash of their files; each is decoded when it is asked for, and not kept."""
+"""The images that plan rows name, by the content hash of their files; each is decoded at every look-up and not kept."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ Pixels = TypeVar("Pixels", Pair, NDArray[np.uint8])
 
 
 class Source(NamedTuple):
-    """What samples are made from, as pairs: normal photographs by `image_sha256`, defective ones by `mask_sha256` and `image_sha256`.
+    """The pairs that samples are made from: normal photographs by `image_sha256`, defective ones by `mask_sha256` and `image_sha256`.
 
     `foregrounds` are the photographs' objects, (H, W) uint8 in {0, 1}, 1 = object, by `image_sha256`.
     """
@@ -44,7 +44,7 @@ class Decoded(Mapping[str, Pixels], Generic[Pixels]):
 
 
 def read_source(folder: Path) -> Source:
-    """The training images of a prepared category, `data/prepare/<category>`: nothing of the test. Raises CorruptFileError."""
+    """The training images of a prepared category, `data/prepare/<category>`; no test images. Raises CorruptFileError."""
     normal, defective = (pairs_of(folder, "train", good=good) for good in (True, False))
     if "foreground" not in normal.table.column_names:
         raise CorruptFileError(f"Expected the column foreground in {folder / CATALOG}, found an older catalog. Run `dvc repro prepare`.")

@@ -1,7 +1,7 @@
-"""What the demo's drawings share: the size of a picture, supersampling, irregular outlines, and what a drawing is.
+"""Shared by the demo's drawings: picture size, supersampling, irregular outlines and the class `Drawing`.
 
-Pictures are (SIZE, SIZE, 3) in [0, 255]; coverages (SIZE, SIZE) in [0, 1]; both floating. Lengths and positions are
-native pixels, positions are (x, y).
+Pictures are (SIZE, SIZE, 3) in [0, 255]; coverages (SIZE, SIZE) in [0, 1]; both are floats. Lengths and positions are
+in native pixels; positions are (x, y).
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ OUTLINE_POINTS = 48
 
 @dataclass(frozen=True)
 class Drawing:
-    """A part as it should be, the same part as damaged all over, and how much of each pixel the damage covers."""
+    """A clean part, the same part damaged all over, and the share of each pixel that the damage covers."""
 
     clean: Array
     damaged: Array
@@ -30,7 +30,7 @@ class Drawing:
 
 
 def position(rng: np.random.Generator, margin: float) -> Point:
-    """A point of the picture at least `margin` from its edges."""
+    """A random point of the picture, at least `margin` from its edges."""
     return float(rng.uniform(margin, SIZE - margin)), float(rng.uniform(margin, SIZE - margin))
 
 
@@ -47,13 +47,13 @@ def grid() -> tuple[Array, Array]:
 
 
 def reduced(canvas: Array) -> Array:
-    """A supersampled canvas (H, W) or (H, W, 3) as the mean over each native pixel."""
+    """A supersampled canvas (H, W) or (H, W, 3), averaged over each native pixel."""
     factor = canvas.shape[0] // SIZE
     return canvas.reshape(SIZE, factor, SIZE, factor, *canvas.shape[2:]).mean(axis=(1, 3))
 
 
 def mixed(below: Array, above: Array, coverage: Array) -> Array:
-    """`above` laid over `below`, each a picture or one colour (3,), as far as `coverage` goes."""
+    """`above` blended over `below` by `coverage`; each is a picture or one colour (3,)."""
     weight = coverage[..., None]
     return below * (1 - weight) + above * weight
 
@@ -68,7 +68,7 @@ def irregular_radii(rng: np.random.Generator, *, roughness: float, harmonics: in
 
 
 def outline(radii: Array, centre: Point, radius: float) -> Array:
-    """Coverage of the shape with relative `radii` (as of `irregular_radii`) around `centre`."""
+    """Coverage of a shape around `centre`; `radii`, as from `irregular_radii`, are relative to `radius`."""
     angle = np.linspace(0, 2 * np.pi, len(radii), endpoint=False)
     x, y = centre[0] + radius * radii * np.cos(angle), centre[1] + radius * radii * np.sin(angle)
     canvas = _outline_canvas()

@@ -35,10 +35,10 @@ DEFECTS: dict[str, dict[str, Callable[[np.random.Generator, np.random.Generator]
         "chip": lambda part, damage: chip(draw_washer(part), damage),
     },
 }
-MARK = "STAGE demo data set"  # the readme's first words; they say that a folder is ours to replace
+MARK = "STAGE demo data set"  # the readme's first words, which mark a folder that may be replaced
 README = "readme.txt"
-MIN_COVERAGE = 0.3  # of a pixel; less than this is not damaged
-MIN_DIFFERENCE = 8  # of 255; a pixel that the damage changes less stays as it was, and outside the mask
+MIN_COVERAGE = 0.3  # of a pixel; one with less is not damaged
+MIN_DIFFERENCE = 8  # of 255; a pixel that the damage changes less stays clean and unmasked, unless the mask encloses it
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class Photograph:
 
 
 def write_demo(root: Path, seed: int) -> None:
-    """Draw the demo under `root`: the same bytes for the same seed. An earlier demo there is replaced as a whole.
+    """Draw the demo under `root`, replacing an earlier demo as a whole. The same seed gives the same bytes.
 
-    Raises ValueError if `root` is a file, or a folder with anything else in it.
+    Raises Refusal if `root` is a file or a folder with anything else in it.
     """
     root = root.resolve()
     _refuse_foreign(root)
@@ -70,7 +70,7 @@ def write_demo(root: Path, seed: int) -> None:
 
 
 def _refuse_foreign(root: Path) -> None:
-    """A folder is ours if its readme says so and nothing lies beside what we wrote."""
+    """Raise Refusal for a file, or for a folder with entries that the demo did not write; the readme identifies a demo."""
     names = {path.name for path in root.iterdir()} if root.is_dir() else set[str]()
     ours = README in names and (root / README).read_text(encoding="utf-8", errors="replace").startswith(MARK)
     foreign = sorted(names - {README, *DEFECTS} if ours else names)
@@ -96,7 +96,7 @@ def _save(pixels: NDArray[np.uint8], path: Path) -> None:
 
 
 def draw(category: str, split: str, defect: str, index: int, *, seed: int) -> Photograph:
-    """One photograph of the demo, `defect` "good" for none; it depends on its name and the seed, not on the others."""
+    """One photograph of the demo; `defect` is "good" for none. It depends on its arguments alone, not on other photographs."""
     identity = f"{seed}|{category}|{split}|{defect}|{index}"
     part, damage = np.random.default_rng(int.from_bytes(blake2b(identity.encode(), digest_size=16).digest())).spawn(2)
     if defect != "good":
@@ -106,12 +106,12 @@ def draw(category: str, split: str, defect: str, index: int, *, seed: int) -> Ph
 
 
 def _photographed(drawing: Drawing) -> Photograph:
-    """The damage laid over the clean part under the mask alone, so that the mask is exact."""
+    """Apply the damage to the clean part inside the mask only, so that the mask is exact."""
     clean = np.rint(drawing.clean).astype(np.uint8)
     damaged = np.rint(np.clip(mixed(drawing.clean, drawing.damaged, drawing.coverage), 0, 255)).astype(np.uint8)
     covered = drawing.coverage >= MIN_COVERAGE
     changed = covered & (np.abs(damaged.astype(int) - clean).max(axis=2) >= MIN_DIFFERENCE)
     mask = np.asarray(binary_fill_holes(changed), dtype=bool) & covered
-    # A pixel that happens to look undamaged within the damage is darkened: it belongs to the mask, and must differ.
+    # Pixels inside the damage that look undamaged by chance are darkened: they belong to the mask, so they must differ.
     damaged[mask & ~changed] = np.maximum(clean[mask & ~changed], MIN_DIFFERENCE) - MIN_DIFFERENCE
     return Photograph(np.where(mask[..., None], damaged, clean), clean, np.where(mask, 255, 0).astype(np.uint8))

@@ -1,6 +1,6 @@
 """The demo's texture: plain-woven linen that fills the picture, stained or with a pinhole.
 
-Pictures, coverages and units as in demo_canvas.
+Pictures, coverages and units as in `canvas`.
 """
 
 import math
@@ -46,7 +46,7 @@ def draw_cloth(rng: np.random.Generator) -> Array:
 
 
 def _thread_coordinates(rng: np.random.Generator) -> tuple[Array, Array]:
-    """Positions counted in threads, across the warp and across the weft, of a piece laid down not quite straight."""
+    """Positions in units of threads, across the warp and across the weft, for a slightly rotated piece."""
     x, y = grid()
     turn, shift_x, shift_y = math.radians(rng.uniform(-1.5, 1.5)), rng.uniform(-1.5, 1.5), rng.uniform(-1.5, 1.5)
     x, y = x - SIZE / 2 + shift_x, y - SIZE / 2 + shift_y
@@ -58,7 +58,7 @@ def _thread_coordinates(rng: np.random.Generator) -> tuple[Array, Array]:
 
 
 def _woven(u: Array, v: Array) -> tuple[Array, NDArray[np.bool_]]:
-    """Height of the cloth in [0, 1], and where the warp lies on top: every thread goes over one, under one."""
+    """Height of the cloth in [0, 1], and where the warp lies on top: every thread goes over one and under one."""
     warp = 0.55 * _wave(v, u) + 0.45 * _round(u)
     weft = -0.55 * _wave(u, v) + 0.45 * _round(v)
     height = np.maximum(np.maximum(np.where(_round(u) > 0, warp, -1), np.where(_round(v) > 0, weft, -1)), -0.4)
@@ -100,7 +100,7 @@ def stain(cloth: Array, rng: np.random.Generator) -> Drawing:
 
 
 def pinhole(cloth: Array, rng: np.random.Generator) -> Drawing:
-    """A hole of 3 to 5 px, dark or with light behind it, and an end of the broken thread in it."""
+    """A hole of 3 to 5 px, dark or lit from behind, with an end of the broken thread in it."""
     radius, (x, y) = rng.uniform(1.6, 2.1), position(rng, 10)
     through = np.array([22, 19, 17] if rng.random() < 0.5 else [255, 253, 246])
     turn, steps = rng.uniform(0, 2 * np.pi), np.linspace(0.3, 1, 8) * radius

@@ -1,6 +1,6 @@
 """The demo's object: a brushed steel washer on a dark, matt surface, scratched or chipped.
 
-Pictures, coverages and units as in demo_canvas.
+Pictures, coverages and units as in `canvas`.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ LIGHT_DIRECTION = -2.3  # rad; from the upper left
 
 @dataclass(frozen=True)
 class Washer:
-    """One undamaged washer: its picture, the surface without it, how much metal is in a pixel, and where it lies."""
+    """One undamaged washer: its picture, the surface without it, the share of metal in each pixel, and its centre."""
 
     picture: Array
     surface: Array
@@ -26,7 +26,7 @@ class Washer:
 
 
 def draw_washer(rng: np.random.Generator) -> Washer:
-    """Washers differ a little in position, tone and in how the light falls on the brushed metal."""
+    """One undamaged washer; washers differ a little in position, tone and the light on the brushed metal."""
     x, y = grid()
     centre = position(rng, SIZE / 2 - 2)
     radius, angle = np.hypot(x - centre[0], y - centre[1]), np.arctan2(y - centre[1], x - centre[0])
@@ -57,7 +57,7 @@ def _bevelled(radius: Array, angle: Array) -> Array:
 
 
 def _surface(metal: Array, rng: np.random.Generator) -> Array:
-    """What the washer lies on, with its soft shadow to the lower right."""
+    """The surface under the washer, with the washer's soft shadow to the lower right."""
     shadow = np.roll(gaussian_filter(metal, 3.5), (4, 4), (0, 1))
     light = 1 + rng.uniform(-0.06, 0.06) + gaussian_filter(rng.normal(0, 1, metal.shape), 1.0) * 0.12
     return (light * (1 - 0.62 * shadow))[..., None] * np.array([58, 60, 66])

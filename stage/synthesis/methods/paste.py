@@ -1,6 +1,6 @@
-"""Real defects put on other photographs: cut out by their masks, moved, turned and scaled a little, matched in colour, blended.
+"""Pastes real defects on other photographs: cut out by their masks, moved, turned and scaled a little, matched in colour, blended.
 
-Not a method of the paper, which pastes nothing; it is the bar that every other method has to clear, and needs no training.
+Not in the paper. It needs no training, and is the baseline that every other method has to beat.
 H, W image size. Images are (H, W, 3) uint8, masks (H, W) uint8 in {0, 1}, 1 = defect.
 """
 
@@ -29,13 +29,13 @@ from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow
 from stage.synthesis.source import Source
 
-THUMBNAIL = 16  # px; likeness is the Euclidean distance of photographs reduced to it
+THUMBNAIL = 16  # px; similarity is the Euclidean distance between photographs reduced to this size
 MIRRORED = 4  # of `windows.turn`: mirrored, not turned
 Pixels = NDArray[np.uint8]
 
 
 class Choices(NamedTuple):
-    """What only this method chooses for a row: degrees, factor, way of blending."""
+    """The choices that only this method makes: rotation in degrees, scale factor, way of blending."""
 
     rotation: float
     scale: float
@@ -47,13 +47,13 @@ def planner(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Planner:
     return PastePlanner(recipe, backgrounds_of(catalog), defects_of(catalog), source).row
 
 
-def renderer(recipe: Recipe, device: str) -> "PasteRenderer":  # as every method is asked
-    """Nothing has to be loaded."""
+def renderer(recipe: Recipe, device: str) -> "PasteRenderer":  # the signature of every method
+    """The renderer, which has nothing to load."""
     return PasteRenderer(recipe.paste)
 
 
 class PastePlanner:
-    """What all rows of a category share: its defects and, for each, the normal photographs from the likest on."""
+    """Plans the rows of a category; holds its defects and, for each, the most similar normal photographs."""
 
     def __init__(
         self, recipe: Recipe, backgrounds: Sequence[Background], defects: Mapping[str, Sequence[DefectSource]], source: Source
@@ -65,7 +65,7 @@ class PastePlanner:
         self.centre = lru_cache(None)(self._centre)
 
     def row(self, identity: Identity) -> PlanRow:
-        """Every choice is drawn from the row's own seed."""
+        """The plan row; every choice is drawn from its own seed."""
         params, seed = self.params, row_seed(self.recipe.seed, identity)
         random = np.random.default_rng(seed)
         real = drawn(self.defects[identity.defect], random)
@@ -88,7 +88,7 @@ class PastePlanner:
         return self._placed(row, random)
 
     def _placed(self, row: PlanRow, random: np.random.Generator) -> PlanRow:
-        """The row with the move to its place, and what its mask then is."""
+        """The row with its shift, and with the area and digest of the mask there."""
         photograph = self.source.masks[row.mask_sha256]
         y, x = self._target(row, photograph, random) - _centre_of(turn(photograph.mask, row.mask_turn))
         row = row._replace(mask_shift_y=int(y), mask_shift_x=int(x))
@@ -96,7 +96,7 @@ class PastePlanner:
         return row._replace(mask_area=int(mask.sum()), mask_digest=pixel_digest(mask))
 
     def _target(self, row: PlanRow, photograph: Pair, random: np.random.Generator) -> NDArray[np.int64]:
-        """Where the defect's centre goes, rows and columns."""
+        """Row and column of the place where the defect's centre goes."""
         if self.params.where == "object":
             places = np.argwhere(part_of(row, self.source))
             return places[random.integers(len(places))]
@@ -106,7 +106,7 @@ class PastePlanner:
         return centre + random.integers(-most, most, 2, endpoint=True)
 
     def _likest(self, mask_sha256: str) -> list[int]:
-        """The normal photographs most like the one of a defect."""
+        """The normal photographs that are most similar to a defect's own."""
         distances = np.linalg.norm(self.thumbnails - thumbnail(self.source.masks[mask_sha256].image), axis=1)
         return [int(number) for number in distances.argsort(kind="stable")[: self.params.likest]]
 
@@ -120,7 +120,7 @@ class PasteRenderer(NamedTuple):
     params: Paste
 
     def render(self, rows: Sequence[PlanRow], source: Source) -> list[Rendered]:
-        """The samples of the rows, each by itself."""
+        """The samples of the rows, each rendered on its own."""
         return [self._rendered(row, source) for row in rows]
 
     def _rendered(self, row: PlanRow, source: Source) -> Rendered:
@@ -137,12 +137,12 @@ class PasteRenderer(NamedTuple):
 
 
 def choices_of(row: PlanRow) -> Choices:
-    """What the planner chose."""
+    """The planner's choices for a row."""
     return Choices(**json.loads(row.choices))
 
 
 def placed(row: PlanRow, source: Source) -> Pair:
-    """The photograph of the row's defect, mirrored, turned and scaled about the defect's centre, and moved; and its mask, likewise."""
+    """The photograph of the row's defect and its mask, mirrored, turned and scaled about the defect's centre, and moved."""
     image, mask = source.masks[row.mask_sha256]
     matrix = _motion(row, turn(mask, row.mask_turn))
     moved = cv2.warpAffine(turn(image, row.mask_turn), matrix, mask.shape[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
@@ -150,7 +150,7 @@ def placed(row: PlanRow, source: Source) -> Pair:
 
 
 def placed_mask(row: PlanRow, source: Source, mask: Pixels) -> Pixels:
-    """The mask of the row's photograph as `placed` moves it: never empty, and trimmed to the background's object where one is named."""
+    """The mask of the row's photograph as `placed` moves it: never empty, and trimmed to the background's object if the row names one."""
     turned = turn(mask, row.mask_turn)
     share = cv2.warpAffine(turned.astype(np.float32), _motion(row, turned), turned.shape[::-1], flags=cv2.INTER_LINEAR)
     label = (share >= min(0.5, float(share.max()))).astype(np.uint8)
@@ -167,9 +167,9 @@ def _motion(row: PlanRow, mask: Pixels) -> NDArray[np.float64]:
 
 
 def colour_matched(defect: Pair, background: Pixels, ring: int) -> Pixels:
-    """`defect.image` moved by the median difference of the two photographs in the ring of `ring` px just outside the mask.
+    """`defect.image` with its colour shifted by the median difference of the photographs in a ring of `ring` px around the mask.
 
-    The median, because an edge of the part that lies a pixel off differs by more than any light does.
+    The median, because an edge of the part that lies a pixel off differs by more than the light does.
     """
     around = (dilated(defect.mask, ring) > 0) & (defect.mask == 0)
     if not around.any():

@@ -1,4 +1,4 @@
-"""STAGE itself: a batch of plan rows becomes images, by Algorithm 1 and the paste back into the photograph."""
+"""STAGE itself: renders a batch of plan rows by Algorithm 1 and pastes the result back into the photographs."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -47,7 +47,7 @@ def renderer(recipe: Recipe, device: str) -> "StageRenderer":
 
 
 class StagePlanner(NamedTuple):
-    """What all rows of a category share."""
+    """Plans the rows of a category."""
 
     recipe: Recipe
     backgrounds: Sequence[Background]
@@ -55,7 +55,7 @@ class StagePlanner(NamedTuple):
     placer: Placer
 
     def row(self, identity: Identity) -> PlanRow:
-        """Every choice is drawn from the row's own seed, so that no other row has a say in it."""
+        """The plan row; every choice is drawn from its own seed, so it does not depend on other rows."""
         params, kind = self.recipe.synthesize, self.recipe.synthesize.mask_source
         seed = row_seed(self.recipe.seed, identity)
         random = np.random.default_rng(seed)
@@ -74,17 +74,17 @@ class StagePlanner(NamedTuple):
 
 
 class View(NamedTuple):
-    """What the network is shown of a mask: the window around it, and the window's mask on the latent grid, (1, h, w)."""
+    """What the network sees of a mask: the window around it, and the window's mask on the latent grid, (1, h, w)."""
 
     place: Window
     cells: Tensor
 
 
 class StageRenderer:
-    """Samples of one category; holds the network, the text conditions and the moves, which all batches share.
+    """Renders samples of one category; holds the network, the text conditions and the moves, which all batches share.
 
-    `image_size` is the base's, in px; photographs may be larger. The checkpoint's networks are taken over: moved to the device,
-    the U-Net to the precision of `params`, and compiled where asked.
+    `image_size` is the base's, in px; photographs may be larger. The checkpoint's networks are changed in place: moved to the
+    device, the U-Net converted to the precision of `params`, and compiled if asked.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class StageRenderer:
     def render(self, rows: Sequence[PlanRow], source: Source) -> list[Rendered]:
         """The samples of up to `batch` rows of one defect type.
 
-        The network always sees a whole batch, the tail filled with the last row, because floating point depends on the shape.
+        The network always gets a whole batch, filled up with the last row, because rounding depends on the batch's shape.
         """
         masks = [sample_mask(row, source, self.params.perlin) for row in rows]
         backgrounds = [source.backgrounds[row.background_sha256].image for row in rows]
@@ -131,14 +131,14 @@ class StageRenderer:
 
     def _predict_noise(self, x_t: Tensor, t: int, branch: Branch, mask: Tensor, *, number: int) -> Tensor:
         condition = self.conditions[branch][number].expand(len(x_t), -1, -1)
-        # A compiled network takes every new int for a new program; a tensor is data.
+        # A compiled network would be compiled again for every new int; a tensor is data.
         when = torch.tensor(t) if self.params.compiled else t
         with autocast(self.device, self.dtype):
             return self.generator.predict_noise(x_t, when, branch, mask, condition)
 
 
 class RowNoise:
-    """Standard normal noise like a tensor (B, C, h, w), each row from a generator seeded by its plan row, on the CPU for every device."""
+    """Standard normal noise in the shape of `like` (B, C, h, w); each row has a generator on the CPU, seeded by its plan row."""
 
     def __init__(self, rows: Sequence[PlanRow], like: Tensor) -> None:
         self.generators = [torch.Generator().manual_seed(row.seed) for row in rows]
@@ -150,7 +150,7 @@ class RowNoise:
 
 
 def moves(params: Synthesize, timestep_count: int) -> list[Transition]:
-    """The sampler's walk over the timesteps."""
+    """The sampler's transitions between timesteps."""
     times = timesteps(timestep_count, params.steps, params.spacing)
     if params.known_region == "fresh_resample":
         return resampling_transitions(times, jump_length=params.jump_length, resamplings=params.resamplings)
@@ -158,7 +158,7 @@ def moves(params: Synthesize, timestep_count: int) -> list[Transition]:
 
 
 def sampling_rule(method: Method, params: Synthesize, checkpoint: Checkpoint, device: str) -> SamplingRule:
-    """How Algorithm 1 is walked with these parameters."""
+    """The parameters of Algorithm 1."""
     low, high = (bound.to(device) for bound in checkpoint.bounds)
     return SamplingRule(
         schedule=checkpoint.generator.base.schedule,
@@ -173,7 +173,7 @@ def sampling_rule(method: Method, params: Synthesize, checkpoint: Checkpoint, de
 
 
 def _hasten(unet: nn.Module, dtype: torch.dtype, *, compiled: bool) -> None:
-    """Hold the network's weights in `dtype`, which autocast would otherwise convert at every call; compile it where asked."""
+    """Convert the network's weights to `dtype`, as autocast would otherwise do at every call; compile it if asked."""
     unet.to(dtype)
     if compiled:
         unet.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # torch documents it

@@ -25,7 +25,8 @@ from transformers import BertTokenizer
 from benchmarks.networks import LDM_TEXT, LDM_UNET, RELEASED_WIDTHS, seeded
 from stage.core.device import autocast, dtype_of
 from stage.core.fitting import GRADIENT_NORM
-from stage.core.params import Params, Train
+from stage.core.model_params import Train
+from stage.core.params import Params
 from stage.model.base import Base
 from stage.model.generator import BRANCHES, Generator
 from stage.model.schedule import Branch, NoiseSchedule

@@ -19,7 +19,8 @@ from benchmarks import accelerator
 from benchmarks.end_to_end import Order, demo_order, plainly
 from benchmarks.networks import Work, default_params, demo_generator, ldm_unet, ldm_work, with_values, work
 from benchmarks.overhead import overhead, seconds
-from stage.core.params import Params, Synthesize
+from stage.core.params import Params
+from stage.core.synthesis_params import Synthesize
 
 SPACINGS, KNOWN_REGIONS = ("uniform", "coarse_to_fine"), ("posterior", "fresh", "fresh_resample")
 SMALL_LIMIT, LARGE_LIMIT = 0.10, 0.03  # of the bare forwards' time

@@ -9,7 +9,8 @@ from prefect.cache_policies import NO_CACHE
 from rich.console import Console
 
 from flows.runtime import run
-from stage.core.params import Prepare, load_params
+from stage.core.data_params import Prepare
+from stage.core.params import load_params
 from stage.datasets.catalog import prepare as read_catalogs
 from stage.datasets.catalog import summary_table
 from stage.datasets.demo.dataset import write_demo

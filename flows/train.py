@@ -9,7 +9,8 @@ from flows.runtime import run
 from stage.core.device import device, dtype_of
 from stage.core.digests import file_digest
 from stage.core.durable import write_whole
-from stage.core.params import Params, load_params, needs_base
+from stage.core.params import Params, load_params
+from stage.core.synthesis_params import needs_base
 from stage.core.work import Work, work_key
 from stage.datasets.examples import CATALOG, defect_images
 from stage.model.base_pointer import follow_pointer

@@ -11,7 +11,9 @@ import torch
 from miniatures import SIZE, small_base
 
 from stage.chaos.miniature import CATEGORY, draw
-from stage.core.params import Params, Prompts, Synthesize, load_params
+from stage.core.model_params import Prompts
+from stage.core.params import Params, load_params
+from stage.core.synthesis_params import Synthesize
 from stage.datasets.catalog import prepare
 from stage.datasets.examples import defect_images
 from stage.jobs.job import Job, load_job

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from stage.core.params import Crop
+from stage.core.model_params import Crop
 from stage.datasets.windows import Window, cut, random_window, shown_pixels, window
 from stage.synthesis.blending import paste
 

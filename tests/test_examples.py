@@ -7,7 +7,7 @@ import pytest
 from small_factory import CATEGORY, Factory, build
 
 from stage.chaos.miniature import DEFECTS
-from stage.core.params import Crop, Prompts
+from stage.core.model_params import Crop, Prompts
 from stage.datasets.examples import column, defect_images, pairs_of
 from stage.datasets.table import read_catalog
 from stage.datasets.windows import Window, cut, window

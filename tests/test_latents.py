@@ -6,7 +6,7 @@ import torch
 from miniatures import PATCH, SIZE, small_base, small_params
 
 from stage.core.errors import ConfigError
-from stage.core.params import Method
+from stage.core.model_params import Method
 from stage.datasets.examples import DefectImages
 from stage.datasets.windows import cut, turn, window
 from stage.model.base import pixels_to_tensor, tensor_to_pixels

@@ -36,7 +36,7 @@ def changed(tmp_path: Path, section: str, key: str, value: Any) -> Path:
         ("base", "prompts", {"normal": "", "defect": "x", "isolated": "x"}, "not empty"),
         ("synthesize", "perlin", {"exponents": [5, 0], "threshold": 0.5, "max_components": 8}, r"are \[low, high\], found \[5, 0\]"),
         ("synthesize", "attempts", 0, "greater than or equal to 1|greater than 0"),
-        ("paste", "scale", [1.1, 0.9], r"paste.scale is \[low, high\], found \[1.1, 0.9\]"),
+        ("paste", "scale", [1.1, 0.9], r"paste.scale: .*\[low, high\], found \[1.1, 0.9\]"),
         ("paste", "blends", [], "at least 1 item"),
         ("paste", "blends", ["soft"], r"paste.blends.0: .*'hard', 'outward' or 'poisson'"),
         ("base", "source", "", "at least 1 character"),

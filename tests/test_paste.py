@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from small_factory import Factory, build
 
-from stage.core.params import Paste
+from stage.core.synthesis_params import Paste
 from stage.datasets.components import dilated
 from stage.datasets.pairs import Pair
 from stage.datasets.table import read_catalog

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from stage.core.params import Perlin, load_params
+from stage.core.params import load_params
+from stage.core.synthesis_params import Perlin
 from stage.synthesis.perlin import perlin_mask, perlin_noise
 
 PARAMS = load_params(Path(__file__).parents[1] / "params.yaml").synthesize.perlin

@@ -8,7 +8,8 @@ import pytest
 from small_factory import plan_row
 
 from stage.core.digests import pixel_digest
-from stage.core.params import Perlin, load_params
+from stage.core.params import load_params
+from stage.core.synthesis_params import Perlin
 from stage.datasets.pairs import Pair
 from stage.synthesis.placement import Shift, drawn, is_on, mask_of, moved, places_on, sample_mask, trimmed
 from stage.synthesis.rows import PlanRow

@@ -12,7 +12,8 @@ from PIL import Image
 from small_factory import CATEGORY, Factory, build, make_plan
 
 from stage.core.errors import CorruptFileError
-from stage.core.params import Prompts, Synthesize
+from stage.core.model_params import Prompts
+from stage.core.synthesis_params import Synthesize
 from stage.datasets.table import read_catalog
 from stage.synthesis.placement import is_on, sample_mask
 from stage.synthesis.rows import PlanRow

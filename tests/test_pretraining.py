@@ -9,7 +9,7 @@ from miniatures import PATCH, SIZE, defect_images, interruptible, small_params
 from torch import nn
 
 from stage.core.errors import ConfigError
-from stage.core.params import Crop
+from stage.core.model_params import Crop
 from stage.core.progress import Interrupted
 from stage.datasets.windows import cut, window
 from stage.model.base import load_base

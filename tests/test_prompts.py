@@ -2,7 +2,7 @@ import pytest
 import torch
 from miniatures import small_base, write_latent_diffusion
 
-from stage.core.params import Prompts
+from stage.core.model_params import Prompts
 from stage.model.base import load_base
 from stage.model.prompts import placeholders, prompt, prompts
 from stage.model.tokens import add_tokens

@@ -11,7 +11,8 @@ from datasets import Features, Value
 from pydantic import Field, TypeAdapter, ValidationError
 
 from stage.core.errors import ConfigError
-from stage.core.params import Params, Section
+from stage.core.params import Params
+from stage.core.section import Section
 from stage.datasets.pairs import Pairs, write_table
 from stage.release.reader import shard_paths
 from stage.synthesis.schema import FEATURES

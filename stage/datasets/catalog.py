@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 from rich.table import Table
 
+from stage.core.data_params import FolderRule, Prepare
 from stage.core.errors import DataError
-from stage.core.params import FolderRule, Prepare
 from stage.core.progress import track
 from stage.datasets.entries import Entry, read_entry
 from stage.datasets.folder import find

@@ -6,8 +6,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from stage.core.data_params import Prepare
 from stage.core.errors import DataError
-from stage.core.params import Prepare
 from stage.datasets.folder import Found
 from stage.datasets.foreground import Outline
 from stage.datasets.images import Raster, check_size, read_image, read_mask

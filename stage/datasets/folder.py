@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from stage.core.data_params import FolderRule
 from stage.core.errors import DataError
-from stage.core.params import FolderRule
 from stage.datasets.rules import GOOD, Expressions, FileRole, compile_rule
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".mpo", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".webp", ".pbm", ".pgm", ".ppm", ".jp2"}

@@ -12,7 +12,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu, threshold_triangle
 from skimage.morphology import disk
 
-from stage.core.params import Foreground
+from stage.core.data_params import Foreground
 from stage.datasets.components import components
 
 CHANNELS = {"red": 0, "green": 1, "blue": 2}

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from stage.core.data_params import FolderRule, Prepare
 from stage.core.errors import DataError
-from stage.core.params import FolderRule, Prepare
 from stage.datasets.rules import check_rule
 
 MVTEC = FolderRule(

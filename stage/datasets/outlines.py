@@ -4,8 +4,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from stage.core.data_params import Prepare
 from stage.core.errors import DataError
-from stage.core.params import Prepare
 from stage.datasets.folder import Found
 from stage.datasets.foreground import Outline, checked, foreground
 from stage.datasets.images import check_size, read_mask

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from stage.core.data_params import FolderRule
 from stage.core.errors import ConfigError
-from stage.core.params import FolderRule
 
 ROLES = ("foreground", "normal", "test_normal", "mask", "image")  # the first match decides, so normal images win over {defect}
 NORMAL = ("foreground", "normal", "test_normal")  # roles of files that belong to normal images

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from stage.core.params import Crop
+from stage.core.model_params import Crop
 from stage.datasets.components import bounding_box
 from stage.datasets.resize import covered, resize_image, resize_mask
 

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from stage.core.digests import digest_of, file_digest
 from stage.core.durable import read_sealed
 from stage.core.errors import CorruptFileError
-from stage.core.params import Section
 from stage.core.progress import track
+from stage.core.section import Section
 from stage.jobs.inputs import inputs_of, parameters_digest, refuse_differences
 from stage.jobs.plan_table import BatchEntry, read_entries, read_rows
 from stage.jobs.store import BatchStore

@@ -12,7 +12,7 @@ from torch import Tensor
 from stage.core.digests import file_digest
 from stage.core.errors import ConfigError
 from stage.core.fitting import below
-from stage.core.params import Section
+from stage.core.section import Section
 from stage.model.base import load_base
 from stage.model.files import ADAPTERS, CHECKPOINT, base_digest
 from stage.model.generator import Generator

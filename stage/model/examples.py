@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stage.core.params import Crop, Prompts
+from stage.core.model_params import Crop, Prompts
 from stage.datasets.examples import Pictures, column, pairs_of, pictures
 from stage.datasets.windows import Window, cut, random_window, window
 from stage.model.prompts import prompt, prompts

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from stage.core.params import Prompts
+from stage.core.model_params import Prompts
 from stage.model.adapter import MaskGuidanceAdapter
 from stage.model.base import Base
 from stage.model.prompts import placeholders, prompts

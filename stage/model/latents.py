@@ -14,7 +14,7 @@ from rich.console import Console
 from torch import Tensor
 
 from stage.core.errors import ConfigError
-from stage.core.params import Method
+from stage.core.model_params import Method
 from stage.datasets.examples import DefectImages
 from stage.datasets.windows import TURNS, Window, cut, turn, window
 from stage.model.base import Base, pixels_to_tensor

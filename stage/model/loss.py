@@ -12,7 +12,7 @@ from torch import Tensor
 from stage.core.device import autocast, dtype_of
 from stage.core.digests import derived_seed
 from stage.core.fitting import Losses
-from stage.core.params import Method, Prompts, Train
+from stage.core.model_params import Method, Prompts, Train
 from stage.model.diffusion import compose, noised
 from stage.model.generator import BRANCHES, Generator
 from stage.model.latents import CachedLatents

@@ -17,7 +17,8 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from stage.core.device import device
 from stage.core.digests import derived_seed
 from stage.core.fitting import Fit, Losses
-from stage.core.params import Crop, Execution, Pretrain
+from stage.core.model_params import Crop, Pretrain
+from stage.core.params import Execution
 from stage.datasets.windows import TURNS, turn
 from stage.model.base import Base, check_image_size, noise_schedule, pixels_to_tensor, scheduler_config
 from stage.model.codec import PatchCodec

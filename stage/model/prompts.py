@@ -1,6 +1,6 @@
 """Prompts as text, and the placeholders that stand for a defect type in them."""
 
-from stage.core.params import Prompts
+from stage.core.model_params import Prompts
 
 
 def prompt(template: str, category: str, defect: str) -> str:

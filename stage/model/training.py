@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from stage.core.device import device, dtype_of
 from stage.core.errors import ConfigError
 from stage.core.fitting import Fit
-from stage.core.params import Params, Train
+from stage.core.model_params import Train
+from stage.core.params import Params
 from stage.datasets.examples import DefectImages
 from stage.model.base import Base, check_image_size
 from stage.model.generator import Generator

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from stage.core.params import Synthesize
+from stage.core.synthesis_params import Synthesize
 from stage.synthesis.method import Renderer
 from stage.synthesis.quality import judge
 from stage.synthesis.rows import Origin, PlanRow

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stage.core.params import TRAINED
+from stage.core.synthesis_params import TRAINED
 from stage.datasets.pairs import Pair
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow

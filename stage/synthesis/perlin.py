@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from stage.core.params import Perlin
+from stage.core.synthesis_params import Perlin
 from stage.datasets.components import components
 
 ROTATION = 90.0  # degrees; largest rotation of the noise, either way

@@ -12,7 +12,7 @@ from skimage.measure import block_reduce
 
 from stage.core.digests import pixel_digest
 from stage.core.errors import CorruptFileError
-from stage.core.params import Perlin
+from stage.core.synthesis_params import Perlin
 from stage.datasets.components import bounding_box, components
 from stage.datasets.windows import turn
 from stage.synthesis.perlin import perlin_mask

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stage.core.digests import derived_seed, pixel_digest
-from stage.core.params import Perlin
+from stage.core.synthesis_params import Perlin
 from stage.datasets.windows import turn
 from stage.synthesis.placement import Mask, Places, Shift, is_on, mask_of, moved, places_on, trimmed
 from stage.synthesis.rows import PlanRow

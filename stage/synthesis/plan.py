@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from stage.core.digests import derived_seed
-from stage.core.params import Synthesize
+from stage.core.synthesis_params import Synthesize
 from stage.datasets.rules import GOOD
 from stage.synthesis.rows import Identity, PlanRow
 

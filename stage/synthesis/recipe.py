@@ -3,7 +3,10 @@
 from pathlib import Path
 
 from stage.core.device import device
-from stage.core.params import Method, Params, Paste, Prompts, Section, Synthesize
+from stage.core.model_params import Method, Prompts
+from stage.core.params import Params
+from stage.core.section import Section
+from stage.core.synthesis_params import Paste, Synthesize
 
 
 class Recipe(Section):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stage.core.params import Prepare, load_params
+from stage.core.data_params import Prepare
+from stage.core.params import load_params
 
 HEIGHT, WIDTH = 24, 32
 Draw = Callable[..., Path]

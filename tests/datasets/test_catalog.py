@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from stage.core.data_params import Prepare
 from stage.core.errors import DataError
-from stage.core.params import Prepare
 from stage.datasets.catalog import prepare, summary_table
 from stage.datasets.pairs import Pairs, decode_mask
 from stage.datasets.table import read_catalog

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from stage.core.data_params import FolderRule
 from stage.core.errors import DataError
-from stage.core.params import FolderRule
 from stage.datasets.folder import Found, find
 from stage.datasets.layouts import MVTEC as RULE
 

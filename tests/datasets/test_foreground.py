@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stage.core.params import Foreground, load_params
+from stage.core.data_params import Foreground
+from stage.core.params import load_params
 from stage.datasets.demo.dataset import draw
 from stage.datasets.demo.washer import draw_washer
 from stage.datasets.foreground import channel, foreground

@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from stage.core.params import FolderRule, Prepare, load_params
+from stage.core.data_params import FolderRule, Prepare
+from stage.core.params import load_params
 from stage.datasets.catalog import prepare
 from stage.datasets.foreground import foreground
 from stage.datasets.images import read_image

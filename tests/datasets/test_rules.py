@@ -2,8 +2,8 @@
 
 import pytest
 
+from stage.core.data_params import FolderRule
 from stage.core.errors import ConfigError
-from stage.core.params import FolderRule
 from stage.datasets.layouts import MVTEC as RULE
 from stage.datasets.rules import FileRole, check_rule, compile_rule
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from stage.core.digests import pixel_digest
 from stage.core.errors import CorruptFileError
-from stage.core.params import Paste
+from stage.core.synthesis_params import Paste
 from stage.datasets.components import bounding_box, dilated
 from stage.datasets.pairs import Pair
 from stage.datasets.resize import resize_image

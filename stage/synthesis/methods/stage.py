@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from stage.core.device import autocast, dtype_of
 from stage.core.digests import derived_seed
 from stage.core.errors import TrainingError
-from stage.core.params import Method, Prompts, Synthesize
+from stage.core.model_params import Method, Prompts
+from stage.core.synthesis_params import Synthesize
 from stage.datasets.pairs import Pair
 from stage.datasets.windows import TURNS, Window, cut, shown_pixels, window
 from stage.model.base import pixels_to_tensor, tensor_to_pixels

@@ -1,0 +1,44 @@
+"""The section of `params.yaml` on the photographs: where they lie, and how they are read."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from stage.core.section import Positive, Rate, Section
+
+
+class FolderRule(Section):
+    """Where a `folder` data set keeps its files, relative to its root; see docs/data.md."""
+
+    normal: str
+    test_normal: str
+    image: str
+    mask: str
+    groups: str
+    foreground: str
+
+
+class Foreground(Section):
+    """Which pixels of a normal image are the object; see `datasets.foreground`."""
+
+    strategy: Literal["none", "threshold", "files"]
+    channel: Literal["grey", "red", "green", "blue", "saturation"]
+    threshold: Literal["otsu", "triangle"] | Annotated[int, Field(ge=0, le=255)]
+    object_is: Literal["auto", "bright", "dark"]
+    opening: Annotated[int, Field(ge=0)]
+    closing: Annotated[int, Field(ge=0)]
+    largest: bool
+    fill_holes: bool
+
+
+class Prepare(Section):
+    """What is read, and how; ranges as annotated, sizes in px."""
+
+    source: str
+    layout: Literal["demo", "mvtec", "btad", "folder"]
+    licence: str
+    image_size: Positive
+    mask_threshold: Annotated[int, Field(ge=1, le=255)]
+    max_megapixels: Rate
+    folder: FolderRule
+    foreground: Foreground

@@ -1,0 +1,81 @@
+"""The sections of `params.yaml` on the networks of STAGE: the base, its pretraining, the method, and its training."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from stage.core.section import GroupedWidths, Positive, Precision, Rate, Section, Share, Template, Widths
+
+
+class Prompts(Section):
+    """Templates with {category} and {defect}."""
+
+    normal: Template
+    defect: Template
+    isolated: Template
+
+
+class BaseModelSource(Section):
+    """Which latent diffusion model everything stands on."""
+
+    source: Annotated[str, Field(min_length=1)]
+    image_size: Positive
+    timestep_count: Positive
+    prompts: Prompts
+
+
+class Pretrain(Section):
+    """The small base from scratch."""
+
+    iterations: Positive
+    batch: Positive
+    learning_rate: Rate
+    patch: Positive
+    widths: GroupedWidths
+    text_width: Annotated[int, Field(gt=0, multiple_of=4)]
+    defect_share: Share
+    balance_limit: Annotated[float, Field(ge=1)]
+    weight_average: Share
+    augment: bool
+
+
+class Crop(Section):
+    """Which defects are made on a window around them, and how wide it is; see `datasets.windows`. Lengths in px of a prepared image."""
+
+    below: Annotated[int, Field(ge=0)]
+    defect_share: Annotated[float, Field(gt=0, le=1)]
+    smallest: Positive
+
+
+class Method(Section):
+    """What training and sampling must agree on."""
+
+    adapters: bool
+    alignment: Literal["scheduled", "binary"]
+    alignment_threshold: Annotated[int, Field(ge=0)]
+    mask_reduction: Literal["max", "released"]
+    token_count: Positive
+    crop: Crop
+
+
+class Train(Section):
+    """Adapters and tokens of a category."""
+
+    iterations: Positive
+    batch: Positive
+    learning_rate: Rate
+    adapter_widths: Widths
+    residual: bool
+    balance_limit: Annotated[float, Field(ge=1)]
+    augment: bool
+    hidden_share: Share
+    train_base: bool
+    accumulate: Positive
+    precision: Precision
+    gradient_checkpointing: bool
+
+    @model_validator(mode="after")
+    def _parts_are_equal(self) -> Self:
+        if self.batch % self.accumulate:
+            raise ValueError(f"train.batch is a multiple of train.accumulate, found {self.batch} and {self.accumulate}")
+        return self

@@ -9,32 +9,9 @@ from pydantic import Field, ValidationError, model_validator
 from stage.core.data_params import Prepare
 from stage.core.errors import ConfigError
 from stage.core.model_params import BaseModelSource, Method, Pretrain, Train
-from stage.core.section import Name, Positive, Rate, Section, Share
+from stage.core.section import Name, Positive, Rate, Section
+from stage.core.segment_params import Segment
 from stage.core.synthesis_params import Paste, Synthesize
-
-
-class Segment(Section):
-    """The downstream segmenter and its batches."""
-
-    model: Literal["segformer"]
-    width: Positive
-    depths: tuple[Positive, Positive, Positive, Positive]
-    image_size: Positive
-    iterations: Positive
-    batch: Positive
-    learning_rate: Rate
-    normal_share: Share
-    real_share: Share
-
-    @model_validator(mode="after")
-    def _both_arms_differ(self) -> Self:
-        defective = self.batch - round(self.batch * self.normal_share)
-        real = round(defective * self.real_share)
-        if not 0 < real < defective:
-            raise ValueError(
-                f"a batch of {self.batch} must hold real and synthetic defects, these shares give {real} and {defective - real}"
-            )
-        return self
 
 
 class Evaluate(Section):

@@ -1,4 +1,4 @@
-"""A segmenter's training data: the arms of the comparison, the composition of their batches, the augmentation.
+"""A segmenter's training data: the arms of the comparison, and which pairs make up each batch.
 
 Everything here is a pure function of the seed and the iteration, so that a resumed training sees the same batches.
 """
@@ -11,23 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stage.core.errors import Refusal
-from stage.core.params import Segment
+from stage.core.segment_params import Segment
 from stage.datasets.pairs import Pair
+from stage.segmentation.augmentation import Augmentation, crop_of
 
-CONTRAST = 0.1  # largest relative change
-BRIGHTNESS = 0.1  # largest change, of full scale
+REAL_ONLY, REAL_AUGMENTED, SYNTHETIC_ONLY = "real_only", "real_augmented", "synthetic_only"
 
 
 class Arm(NamedTuple):
-    """One side of the comparison; without synthetic pairs, every defective pair is real."""
+    """One side of the comparison: its pairs of each kind, and how their crops are augmented."""
 
     name: str
-    real: Sequence[Pair]
-    synthetic: Sequence[Pair]
     normal: Sequence[Pair]
-
-
-REAL_ONLY = "real_only"
+    real: Sequence[Pair] = ()
+    synthetic: Sequence[Pair] = ()
+    augmentation: Augmentation = "mild"
 
 
 def arm_name(method: str) -> str:
@@ -35,59 +33,69 @@ def arm_name(method: str) -> str:
     return f"real_and_{method}"
 
 
-def real_arm(real: Sequence[Pair], normal: Sequence[Pair]) -> Arm:
-    """The real third alone, with which every other arm is compared."""
-    return Arm(REAL_ONLY, real, [], normal)
-
-
-def with_samples(name: str, real: Sequence[Pair], synthetic: Sequence[Pair], normal: Sequence[Pair]) -> Arm:
-    """The real third and accepted samples. Raises Refusal if there are none, since the arm would equal `real_arm`."""
-    if not len(synthetic):
-        raise Refusal(
-            "Expected accepted samples to compare with real data alone, found none under data/synthesize. "
-            "Look at the reasons in its shards; train longer, or lower synthesize.contrast_threshold."
-        )
-    return Arm(name, real, synthetic, normal)
-
-
 class Composition(NamedTuple):
-    """How many pairs of each kind make up a batch."""
+    """How many pairs of each kind make up a batch; of a merged arm, `merged` pairs are drawn from real and synthetic ones alike."""
 
     normal: int
-    real: int
-    synthetic: int
+    real: int = 0
+    synthetic: int = 0
+    merged: int = 0
 
 
-def composition(arm: Arm, params: Segment) -> Composition:
-    """The composition of this arm's batches. Raises Refusal if a kind that is needed has no pairs."""
-    normal = round(params.batch * params.normal_share)
-    defective = params.batch - normal
-    real = round(defective * params.real_share) if len(arm.synthetic) else defective
-    counts = Composition(normal, real, defective - real)
-    for kind, count in counts._asdict().items():
-        if count and not len(getattr(arm, kind)):
-            raise Refusal(
-                f"Expected {kind} images for arm {arm.name}, which needs {count} in each batch of {params.batch}, found none. "
-                "Look at the summary of `prepare`, or change normal_share or real_share under `segment` in params.yaml."
-            )
-    return counts
+def composition(arm: Arm, params: Segment, iteration: int) -> Composition:
+    """The composition of an arm's batch.
+
+    Every arm has the same normal images and every arm with real defects the same number of those; synthetic pairs come on top.
+    In an arm without real defects synthetic pairs take their place, as they do in the first `warmup` of an arm with both.
+    """
+    real, synthetic = params.batch - params.normal, params.synthetic
+    if not len(arm.synthetic):
+        return Composition(params.normal, real)
+    if not len(arm.real) or iteration < params.warmup * params.iterations:
+        return Composition(params.normal, synthetic=real)
+    if synthetic == "merged":
+        return Composition(params.normal, merged=real)
+    return Composition(params.normal, real, synthetic)
+
+
+def check_arm(arm: Arm) -> None:
+    """Raise Refusal if the arm lacks pairs of a kind that it needs."""
+    if not len(arm.normal):
+        raise Refusal(f"Expected normal images for arm {arm.name}, found none. Look at the summary of `prepare`.")
+    if not len(arm.real) and not len(arm.synthetic):
+        raise Refusal(
+            f"Expected defects for arm {arm.name}, found no real ones and no accepted samples. Look at the summary of `prepare`, and at the "
+            "reasons in the samples' shards; train longer, or lower synthesize.contrast_threshold."
+        )
 
 
 def batch_at(arm: Arm, params: Segment, iteration: int, *, seed: int) -> list[Pair]:
-    """The augmented pairs of an iteration; normal ones come first and are identical in every arm."""
-    kinds = zip((arm.normal, arm.real, arm.synthetic), composition(arm, params), strict=True)
-    pairs = [pool[index] for kind, (pool, count) in enumerate(kinds) for index in _draw(len(pool), count, iteration, (seed, kind))]
-    return [augment(pair, np.random.default_rng((seed, iteration, slot))) for slot, pair in enumerate(pairs)]
+    """The augmented crops of an iteration, all (crop, crop); normal ones come first and are identical in every arm."""
+    counts = composition(arm, params, iteration)
+    pools = (arm.normal, arm.real, arm.synthetic, Merged(arm.real, arm.synthetic))
+    slots = [
+        (kind, pool[index])
+        for kind, (pool, count) in enumerate(zip(pools, counts, strict=True))
+        for index in _draw(len(pool), count, iteration, (seed, kind))
+    ]
+    # Generators by kind and slot within it: a real pair's crop does not depend on how many synthetic ones come along.
+    return [
+        crop_of(pair, params, arm.augmentation, np.random.default_rng((seed, iteration, kind, slot))) for slot, (kind, pair) in enumerate(slots)
+    ]
 
 
-def augment(pair: Pair, rng: np.random.Generator) -> Pair:
-    """One of the square's eight symmetries, and a mild change of contrast and brightness over the whole image."""
-    turns, flip = int(rng.integers(4)), int(rng.integers(2))
-    image, mask = (np.rot90(array, turns)[:, :: 1 - 2 * flip] for array in pair)
-    contrast, brightness = rng.uniform(1 - CONTRAST, 1 + CONTRAST), 255 * rng.uniform(-BRIGHTNESS, BRIGHTNESS)
-    mean = image.mean()
-    toned = np.clip((image - mean) * contrast + mean + brightness, 0, 255)
-    return Pair(np.rint(toned).astype(np.uint8), np.ascontiguousarray(mask))
+class Merged(Sequence[Pair]):
+    """Two sequences, one after the other."""
+
+    def __init__(self, first: Sequence[Pair], second: Sequence[Pair]) -> None:
+        """Nothing is copied."""
+        self.first, self.second = first, second
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def __getitem__(self, index: int) -> Pair:  # pyright: ignore[reportIncompatibleMethodOverride]  # nobody takes slices
+        return self.first[index] if index < len(self.first) else self.second[index - len(self.first)]
 
 
 def _draw(size: int, count: int, iteration: int, key: tuple[int, int]) -> list[int]:

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from stage.core.errors import CorruptFileError
-from stage.core.params import Segment
+from stage.core.segment_params import Segment
 from stage.datasets.pairs import Pair, Pairs, encode_png, image_features, write_table
 from stage.segmentation.metrics import confusion, defect_scores, image_scores, pixel_scores
 from stage.segmentation.segmenters import DEFECT, build_segmenter, logits

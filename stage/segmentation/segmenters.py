@@ -1,6 +1,5 @@
-"""The only module that imports mmsegmentation: its models for two classes, built from the configurations in its wheel.
+"""mmsegmentation's models for two classes, built from the configurations in its wheel.
 
-The weights start at random: mmsegmentation's pretrained ones are downloads, and STAGE works without a network.
 Shapes: B batch, S image size; images (B, 3, S, S) float RGB in 0 … 255; masks (B, 1, S, S) {0, 1}, 1 = defect.
 """
 
@@ -14,21 +13,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stage.core.params import Segment
+from stage.core.segment_params import Segment
 
 DEFECT = 1
 CLASS_COUNT = 2  # normal 0, defect 1
+STRIDE = 32  # the coarsest features; sides of inputs are multiples of it
+FUSED = 48  # channels of the head on EfficientNet-Lite0
+Settings = dict[str, Any]  # of a network, as mmsegmentation builds it
 
 
 def build_segmenter(params: Segment) -> nn.Module:
-    """An untrained mmsegmentation `EncoderDecoder` in train mode; its weights are drawn from torch's current generator."""
+    """An mmsegmentation `EncoderDecoder` in train mode, at random weights drawn from torch's current generator.
+
+    The backbone of `efficientnet_lite0` has its ImageNet weights; `pretrained.load` gives the others what `segment.weights` names.
+    """
     with _quiet():
         from mmengine.registry import DefaultScope  # takes seconds, so only when a network is built
         from mmseg.models import SEGMENTORS
 
         with DefaultScope.overwrite_default_scope("mmseg"):
-            model: nn.Module = SEGMENTORS.build(BUILDERS[params.model](params))
-        model.init_weights()  # type: ignore[operator]
+            model: Any = SEGMENTORS.build(BUILDERS[params.model]())
+        model.init_weights()
+        if params.model == "efficientnet_lite0":
+            model.backbone.load_imagenet()
     return model
 
 
@@ -50,28 +57,55 @@ def logits(model: nn.Module, images: Tensor) -> Tensor:
     return model(inputs, mode="tensor")
 
 
-def _segformer(params: Segment) -> dict[str, Any]:
-    """SegFormer with a Mix Transformer; width 32 and depths [2, 2, 2, 2] are MiT-B0."""
-    config = _configuration("segformer_mit-b0.py", params)
-    heads = config["backbone"]["num_heads"]
-    config["backbone"].update(embed_dims=params.width, num_layers=list(params.depths))
-    config["decode_head"].update(in_channels=[params.width * head for head in heads], channels=8 * params.width)
+def _efficientnet_lite0() -> Settings:
+    """EfficientNet-Lite0 under SegFormer's head: the features of all strides, projected to 48 channels, enlarged, joined and fused."""
+    from stage.segmentation.efficientnet import CHANNELS, MEAN, STD
+
+    config = _configuration("segformer_mit-b0.py")
+    config["data_preprocessor"].update(mean=[MEAN] * 3, std=[STD] * 3)
+    config["backbone"] = {"type": "EfficientNetLite0"}
+    config["decode_head"].update(in_channels=list(CHANNELS), in_index=list(range(len(CHANNELS))), channels=FUSED)
     return config
 
 
-BUILDERS: dict[str, Callable[[Segment], dict[str, Any]]] = {"segformer": _segformer}
+def _stdc2() -> Settings:
+    config = _configuration("stdc.py")
+    config["backbone"]["backbone_cfg"]["stdc_type"] = "STDCNet2"
+    return config
 
 
-def _configuration(name: str, params: Segment) -> dict[str, Any]:
+BUILDERS: dict[str, Callable[[], Settings]] = {
+    "efficientnet_lite0": _efficientnet_lite0,
+    "segformer": lambda: _configuration("segformer_mit-b0.py"),
+    "bisenetv2": lambda: _configuration("bisenetv2.py"),
+    "stdc1": lambda: _configuration("stdc.py"),
+    "stdc2": _stdc2,
+}
+
+
+def _configuration(name: str) -> Settings:
     """A base model of mmsegmentation's wheel, for two classes of RGB images on one device."""
     import mmseg
     from mmengine import Config
 
     path = Path(mmseg.__file__).parent / ".mim/configs/_base_/models" / name
     config: dict[str, Any] = Config.fromfile(path).model.to_dict()
-    config["data_preprocessor"].update(size=(params.image_size, params.image_size), bgr_to_rgb=False)
-    config["decode_head"].update(num_classes=CLASS_COUNT, norm_cfg={"type": "BN"}, loss_decode=_losses())
+    config["data_preprocessor"].update(size_divisor=STRIDE, bgr_to_rgb=False)
+    _use_plain_norms(config)
+    for head in (config["decode_head"], *config.get("auxiliary_head", [])):
+        if head["type"] != "STDCHead":  # STDC's head for edges has two classes of its own
+            head.update(num_classes=CLASS_COUNT)
+    config["decode_head"].pop("sampler", None)
+    config["decode_head"].update(loss_decode=_losses())
     return config
+
+
+def _use_plain_norms(config: Any) -> None:
+    """Replace batch norms that are synchronised over devices, wherever they stand."""
+    for part in config.values() if isinstance(config, dict) else config if isinstance(config, list) else ():
+        if isinstance(part, dict) and part.get("type") == "SyncBN":
+            part["type"] = "BN"
+        _use_plain_norms(part)
 
 
 def _losses() -> list[dict[str, Any]]:

@@ -1,0 +1,72 @@
+"""The weights that a segmenter starts from: an mmsegmentation checkpoint, given as a path or URL. Tensors only; pickled code never runs."""
+
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from stage.core.errors import ConfigError
+
+SHOWN = 6  # names of weights in a message
+
+
+def load_pretrained(model: nn.Module, weights: str) -> None:
+    """Load every weight of a checkpoint that fits, and name those that do not. Raises ConfigError if none fits, or if it cannot be read.
+
+    The classifier of another number of classes never fits.
+    """
+    given, own = read_weights(weights), model.state_dict()
+    fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
+    if not fitting:
+        raise ConfigError(
+            f"Expected weights of this network in segment.weights, found {_names(list(given))} in {weights}. "
+            "Name a checkpoint of the model that segment.model names."
+        )
+    model.load_state_dict({**own, **fitting})
+    missing = [name for name in own if name not in fitting]
+    Console(stderr=True).print(
+        f"{weights}: {len(fitting)} of {len(own)} weights loaded; at random: {_names(missing)}", highlight=False, markup=False
+    )
+
+
+def read_weights(weights: str) -> dict[str, Tensor]:
+    """The tensors of a checkpoint by name, of a file or URL; a URL is fetched once, to torch's cache."""
+    path = fetch(weights)
+    try:
+        content: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+        tensors = content.get("state_dict", content)
+        return {str(name): value for name, value in tensors.items() if isinstance(value, Tensor)}
+    except FileNotFoundError:
+        raise ConfigError(f"Expected a checkpoint at segment.weights, found none at {path}. Correct the path in params.yaml.") from None
+    except (OSError, ValueError, RuntimeError, AttributeError, EOFError, UnpicklingError) as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise ConfigError(
+            f"Expected a checkpoint of tensors in {path}, found: {reason}. Objects other than tensors are not read, since they may run "
+            "code; save its state_dict as safetensors and name that file in segment.weights."
+        ) from error
+
+
+def fetch(weights: str) -> Path:
+    """The local file of a path or URL. Raises ConfigError if it cannot be fetched."""
+    if "://" not in weights:
+        return Path(weights)
+    path = Path(torch.hub.get_dir()) / "checkpoints" / weights.rpartition("/")[2]
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(weights, str(path))
+        except OSError as error:
+            raise ConfigError(
+                f"Expected to fetch segment.weights from {weights}, found: {error}. "
+                "Download it where there is a network, and give the file's path."
+            ) from None
+    return path
+
+
+def _names(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more or "none"

@@ -1,44 +1,26 @@
-"""Segmentation metrics of the defect class. All values are fractions in [0, 1]; the paper prints percent.
+"""Segmentation metrics of the defect class, from counts of scores. All values are fractions in [0, 1]; the paper prints percent.
 
-Shapes: masks (N, H, W) {0, 1}, 1 = defect; scores (N, H, W) float, larger = more likely defect.
+A threshold is a level of `counts`: pixels of that level or a higher one are marked.
 """
-
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.measure import label
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from stage.core.errors import DataError
+from stage.segmentation.counts import LEVELS, Counts, Total
 
-Scores = NDArray[np.floating]
-Masks = NDArray[np.uint8]
 PRO_LIMIT = 0.3  # largest false positive rate of the PRO integral; Bergmann et al. 2020
+HALF = LEVELS // 2  # the lowest level at which defect is the likelier class
 
 
-class Confusion(NamedTuple):
-    """Pixel counts of the defect class, summed over images."""
-
-    true_positives: int
-    false_positives: int
-    false_negatives: int
-    true_negatives: int
-
-
-def confusion(predicted: NDArray[np.generic], masks: Masks) -> Confusion:
-    """Pixel counts of a binary prediction (N, H, W) against the ground truth."""
-    guess, truth = predicted.astype(bool), masks.astype(bool)
-    hits, marked, defective = (int(np.count_nonzero(pixels)) for pixels in (guess & truth, guess, truth))
-    return Confusion(hits, marked - hits, defective - hits, truth.size - marked - defective + hits)
-
-
-def defect_scores(counts: Confusion) -> dict[str, float]:
-    """IoU and Acc of the defect class, and mmsegmentation's own mIoU, which includes the background.
+def threshold_scores(total: Total, level: int) -> dict[str, float]:
+    """IoU and Acc of the defect class, and mmsegmentation's own mIoU, which includes the background, at a threshold.
 
     Acc is mmsegmentation's accuracy of a class, TP / (TP + FN), not the share of correct pixels.
     """
-    hits, false_alarms, missed, quiet = counts
+    hits, false_alarms = (float(column[level:].sum()) for column in (total.defect, total.normal))
+    missed, quiet = float(total.defect.sum()) - hits, float(total.normal.sum()) - false_alarms
     _require_defect(hits + missed)
     iou = hits / (hits + false_alarms + missed)
     background = quiet + false_alarms + missed
@@ -47,69 +29,64 @@ def defect_scores(counts: Confusion) -> dict[str, float]:
     return {"iou": iou, "acc": hits / (hits + missed), "miou_with_background": mean}
 
 
-def pixel_scores(scores: Scores, masks: Masks) -> dict[str, float]:
-    """Threshold-free metrics per pixel: AUROC, AP, the best F1 with its threshold, and PRO."""
-    _require_defect(int(np.count_nonzero(masks)))
-    flat, truth = scores.ravel(), masks.ravel()
-    f1, threshold = best_f1(flat, truth)
+def pixel_scores(total: Total) -> dict[str, float]:
+    """Threshold-free metrics per pixel: AUROC, AP, the best F1, and PRO."""
+    above = total.at_least()
+    positives, negatives = above.defect[0], above.normal[0]
+    _require_defect(positives)
+    recall, rate = above.defect / positives, above.normal / max(negatives, 1)
+    marked = above.defect + above.normal
+    precision = np.divide(above.defect, marked, out=np.ones_like(marked), where=marked > 0)
+    f1 = 2 * above.defect / (marked + positives)
     return {
-        "auroc": float(roc_auc_score(truth, flat)),
-        "ap": float(average_precision_score(truth, flat)),
-        "f1": f1,
-        "f1_threshold": threshold,
-        "pro": pro(scores, masks),
+        "auroc": float(np.trapezoid(np.append(recall, 0.0)[::-1], np.append(rate, 0.0)[::-1])),
+        "ap": float(-np.sum(np.diff(np.append(recall, 0.0)) * precision)),
+        "f1": float(f1.max()),
+        "pro": _pro(above, rate),
     }
 
 
-def best_f1(scores: Scores, truth: NDArray[np.generic]) -> tuple[float, float]:
-    """The largest F1 over all thresholds, and that threshold: `scores >= threshold` reaches it. Flat arrays."""
-    precision, recall, thresholds = precision_recall_curve(truth, scores)
-    f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
-    best = int(np.argmax(f1[:-1]))  # the last point of the curve has no threshold
-    return float(f1[best]), float(thresholds[best])
+def best_level(total: Total) -> int:
+    """The threshold with the highest IoU of the defect class."""
+    above = total.at_least()
+    _require_defect(above.defect[0])
+    return int(np.argmax(above.defect / (above.defect[0] + above.normal)))
 
 
-def pro(scores: Scores, masks: Masks, *, limit: float = PRO_LIMIT) -> float:
-    """Per-region overlap, integrated over false positive rates 0 to `limit` and divided by `limit`.
+def _pro(above: Total, rate: NDArray[np.float64]) -> float:
+    """Per-region overlap, integrated over false positive rates 0 to PRO_LIMIT and divided by it.
 
     The overlap at a threshold is the share of a ground-truth region that is found, averaged over the 8-connected regions.
     The false positive rate is taken over the pixels outside regions, in the given images only.
     """
-    order = np.argsort(-scores.ravel(), kind="stable")
-    ranked = scores.ravel()[order]
-    last_of_tie = np.append(np.flatnonzero(np.diff(ranked)), ranked.size - 1)
-    # A falling threshold adds pixels in the order of their scores, so both rates are running sums over one sort.
-    overlap = np.cumsum(_region_weights(masks).ravel()[order])[last_of_tie]
-    normal = masks.ravel()[order] == 0
-    rate = np.cumsum(normal)[last_of_tie] / max(int(normal.sum()), 1)
-    rate, overlap = np.append(0.0, rate), np.append(0.0, overlap)
-    inside = rate <= limit
-    x = np.append(rate[inside], limit)
-    y = np.append(overlap[inside], np.interp(limit, rate, overlap))
-    return float(np.trapezoid(y, x) / limit)
+    x, y = np.append(rate, 0.0)[::-1], np.append(above.found / max(above.regions, 1), 0.0)[::-1]
+    inside = x <= PRO_LIMIT
+    return float(np.trapezoid(np.append(y[inside], np.interp(PRO_LIMIT, x, y)), np.append(x[inside], PRO_LIMIT)) / PRO_LIMIT)
 
 
-def image_scores(defective: Scores, good: Scores) -> dict[str, float]:
+def image_scores(defective: Counts, good: Counts) -> dict[str, float]:
     """AUROC and AP per image, scored by its highest pixel; empty if there are no good images."""
-    if not len(good):
+    if not len(good.regions):
         return {}
-    scores = np.concatenate([defective.max(axis=(1, 2)), good.max(axis=(1, 2))])
-    truth = np.repeat([1, 0], [len(defective), len(good)])
+    scores = np.concatenate([_highest(defective), _highest(good)])
+    truth = np.repeat([1, 0], [len(defective.regions), len(good.regions)])
     return {"image_auroc": float(roc_auc_score(truth, scores)), "image_ap": float(average_precision_score(truth, scores))}
 
 
-def _region_weights(masks: Masks) -> NDArray[np.float64]:
-    """Each pixel's share of the mean overlap, (N, H, W): 1 / (area of its region x number of regions), or 0 outside regions."""
-    weights, region_count = np.zeros(masks.shape), 0
-    for weight, mask in zip(weights, masks, strict=True):
-        regions: NDArray[np.intp] = np.asarray(label(mask, connectivity=2))
-        areas = np.bincount(regions.ravel())
-        region_count += len(areas) - 1
-        weight[regions > 0] = 1.0 / areas[regions[regions > 0]]
-    return weights / max(region_count, 1)
+def false_alarms(good: Counts, level: int) -> dict[str, float]:
+    """At a threshold, the share of normal images with any marked pixel, and marked pixels per normal image; empty without normal images."""
+    if not len(good.regions):
+        return {}
+    marked = good.normal[:, level:].sum(axis=1)
+    return {"false_alarm_images": float((marked > 0).mean()), "false_alarm_pixels": float(marked.mean())}
 
 
-def _require_defect(pixel_count: int) -> None:
+def _highest(counts: Counts) -> NDArray[np.int64]:
+    seen = (counts.defect + counts.normal) > 0
+    return LEVELS - 1 - np.argmax(seen[:, ::-1], axis=1)
+
+
+def _require_defect(pixel_count: float) -> None:
     if pixel_count == 0:
         raise DataError(
             "Expected at least one defect pixel in the masks of the test images, found none, so that IoU, AP and PRO are undefined. "

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from stage.core.segment_params import Segment
 
@@ -51,10 +52,30 @@ def losses(model: nn.Module, images: Tensor, masks: Tensor) -> dict[str, Tensor]
     return {"loss": torch.stack(list(named.values())).sum(), **named}
 
 
-def logits(model: nn.Module, images: Tensor) -> Tensor:
-    """Logits (B, 2, s, s) at the network's own, smaller output size."""
-    inputs = model.data_preprocessor({"inputs": list(images)})["inputs"]  # type: ignore[operator]
-    return model(inputs, mode="tensor")
+def logits(model: nn.Module, images: Tensor, window: int) -> Tensor:
+    """Logits (B, 2, H, W) of images (B, 3, H, W) of any size; in overlapping windows where a side is longer than `window`.
+
+    The windows are mmsegmentation's (`slide`), half a window apart, their logits averaged; so memory does not grow with the image.
+    """
+    from mmengine import ConfigDict
+
+    height, width = images.shape[2:]
+    inputs = model.data_preprocessor({"inputs": list(_padded(images))})["inputs"]  # type: ignore[operator]
+    whole = inputs.shape[2:]
+    settings: Any = {"mode": "whole"}
+    if max(whole) > window:
+        settings = {"mode": "slide", "crop_size": [min(side, window) for side in whole], "stride": [window // 2] * 2}
+    model.test_cfg = ConfigDict(settings)  # type: ignore[assignment]
+    found: Tensor = model.inference(inputs, [{"img_shape": whole, "ori_shape": whole}] * len(images))  # type: ignore[operator]
+    return found[:, :, :height, :width]
+
+
+def _padded(images: Tensor) -> Tensor:
+    """Mirrored at the right and lower edge until both sides are multiples of STRIDE; a side shorter than that is repeated."""
+    height, width = images.shape[2:]
+    down, right = -height % STRIDE, -width % STRIDE
+    mode = "reflect" if down < height and right < width else "replicate"
+    return functional.pad(images, (0, right, 0, down), mode=mode)
 
 
 def _efficientnet_lite0() -> Settings:

@@ -4,17 +4,18 @@ Not a Prefect flow: it runs with every `dvc repro` and takes seconds. Its output
 """
 
 import json
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
 from stage.core.code_digest import code_digests
 from stage.core.durable import write_whole
+from stage.core.errors import Refusal
 from stage.core.params import load_params
-from stage.core.work import LIBRARIES, SEGMENTERS
+from stage.core.work import PACKAGES
 from stage.synthesis.method import METHODS
 
 OUTPUT = Path("data/environment")
-TABLES = ("opencv-python", "pyarrow")
 # The entry points of each DVC stage. A synthesis method is imported by its name, which no digest follows, so its own are listed.
 CODE = {
     **{name: (f"flows.{name}:{name}",) for name in ("prepare", "pretrain", "train", "segment", "evaluate")},
@@ -25,7 +26,7 @@ CODE = {
 
 def packages() -> dict[str, str]:
     """The installed version of every package that results depend on."""
-    return {name: version(name) for name in (*LIBRARIES, *SEGMENTERS, *TABLES)}
+    return {name: version(name) for name in PACKAGES}
 
 
 def base_files(source: str) -> dict[str, list[int]]:
@@ -44,4 +45,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Refusal as error:
+        sys.exit(str(error))

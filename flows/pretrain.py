@@ -9,14 +9,13 @@ from flows.runtime import run
 from stage.core.digests import file_digest
 from stage.core.durable import write_whole
 from stage.core.params import Params, load_params
-from stage.core.synthesis_params import needs_base
 from stage.core.work import Work, work_key
 from stage.datasets.examples import CATALOG
-from stage.model.base_pointer import TRAINED_HERE, write_pointer
+from stage.model.base_pointer import TRAINED_HERE, needs_base, write_pointer
 
 CATALOGS = Path("data/prepare")
 OUTPUT = Path("data/pretrain")
-CODE = ("stage.model.pretraining:pretrain", "stage.model.examples:pretraining_examples")
+CODE = "flows.pretrain:train_from_scratch"
 
 
 @flow(name="pretrain")
@@ -60,7 +59,7 @@ def train_from_scratch(params: Params) -> Work:
 def pretraining_key(catalogs: list[Path], params: Params) -> str:
     """The key of everything that decides a base from scratch."""
     return work_key(
-        *CODE,
+        CODE,
         seed=params.seed,
         base=params.base,
         pretrain=params.pretrain,

@@ -19,7 +19,7 @@ from source_tree import ROOT
 
 MICRO = {
     "categories": ["fabric", "washer"],
-    "prepare": {"image_size": 32, "layout": "demo", "source": "stage/datasets/demo"},
+    "prepare": {"image_size": 32, "layout": "demo", "source": "stage/datasets/demo/README.md"},
     "base": {"source": "scratch", "image_size": 32},
     "pretrain": {"iterations": 100, "batch": 4, "widths": [16, 16], "text_width": 16},
     "train": {"iterations": 4, "batch": 4, "adapter_widths": [16]},
@@ -155,7 +155,7 @@ def test_a_second_repro_does_nothing(copy: Path, first: str) -> None:
 
 def test_a_change_without_effect_runs_nothing(copy: Path, first: str) -> None:
     """A corrected comment would cost a night."""
-    for wing in ("core/digests", "datasets/pairs", "model/diffusion", "synthesis/quality", "segmentation/training"):
+    for wing in ("core/digests", "datasets/demo/fabric", "datasets/pairs", "model/diffusion", "synthesis/quality", "segmentation/training"):
         with (copy / f"stage/{wing}.py").open("a") as source:
             source.write("# a comment\n")
     (copy / "stage/datasets/resize.py").rename(copy / "stage/core/resize.py")
@@ -215,12 +215,30 @@ def test_a_changed_statement_of_one_method_remakes_its_samples_and_what_follows(
 
 def test_another_package_or_base_is_noticed(copy: Path, first: str) -> None:
     """An upgraded library, or weights that changed in their folder, would leave the old data in place."""
+    before = (copy / "params.yaml").read_text()
+    shutil.copytree(copy / "data/pretrain/base", copy / "given")
+    change(copy / "params.yaml", {"base": {"source": "given"}})
+    run(copy, "dvc", "repro", "pretrain")
+    assert not ran(run(copy, "dvc", "repro", "pretrain"))
+    os.utime(copy / "given/unet/config.json", (0, 0))
+    assert ran(run(copy, "dvc", "repro", "pretrain")) == ["pretrain"]
+    (copy / "params.yaml").write_text(before)
+    run(copy, "dvc", "repro", "pretrain")
     noted = json.loads((copy / "data/environment/packages.json").read_text())
-    probe = "import flows.environment as e; from pathlib import Path; print(e.base_files(str(Path('data/pretrain/base'))))"
 
     assert noted["torch"] == importlib.metadata.version("torch")
     assert {"onedl-mmsegmentation", "diffusers", "numpy"} <= set(noted)
-    assert "unet/config.json" in run(copy, "python", "-c", probe)
+
+
+def test_a_wrong_parameter_is_one_message(copy: Path, first: str) -> None:
+    """A typing error in params.yaml would end in a page of Python."""
+    before = (copy / "params.yaml").read_text()
+    change(copy / "params.yaml", {"seed": -1})
+    said = run(copy, "dvc", "repro", status=255)
+    (copy / "params.yaml").write_text(before)
+
+    assert "Expected the keys and types" in said
+    assert "Traceback" not in said
 
 
 @pytest.fixture(scope="module")

@@ -53,7 +53,7 @@ def test_every_dvc_stage_depends_on_its_code_and_on_the_libraries(verb: str) -> 
     """A correction, or an upgrade, would leave the old data in place."""
     notes = {f"data/environment/code/{verb}{'-${item.method}' if verb == 'synthesize' else ''}.txt", "data/environment/packages.json"}
 
-    assert notes - set(GRAPH[verb]["deps"]) <= ({"data/environment/packages.json"} if verb == "evaluate" else set())
+    assert notes <= set(GRAPH[verb]["deps"])
 
 
 def test_the_graph_can_be_read_from_top_to_bottom() -> None:

@@ -1,18 +1,10 @@
 """The sections of `params.yaml` on the samples: how many, their masks, the sampler, and what each method has of its own."""
 
-from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from stage.core.section import Exponent, Positive, Precision, Rate, Rising, Section, Share
-
-TRAINED = frozenset({"stage"})  # methods that need a base, and a training on it
-
-
-def needs_base(methods: Sequence[str]) -> bool:
-    """Whether a base must be had and trained for any of these methods."""
-    return not TRAINED.isdisjoint(methods)
 
 
 class Perlin(Section):

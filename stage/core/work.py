@@ -15,8 +15,11 @@ from stage.core.progress import check_stop
 
 SPOOL = Path(".spool")
 KEPT = 4  # finished or unfinished works of a verb and name, the last ones used
-LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "scipy", "scikit-image", "pillow")  # those that decide a network's numbers
-SEGMENTERS = ("onedl-mmsegmentation", "onedl-mmengine", "onedl-mmcv", "scikit-learn")  # those that decide a segmenter's, beside them
+# Packages whose versions count: those that decide numbers, those that decide a segmenter's beside them, and those that write files.
+LIBRARIES = ("torch", "diffusers", "transformers", "tokenizers", "numpy", "scipy", "scikit-image", "pillow", "opencv-python")
+SEGMENTERS = ("onedl-mmsegmentation", "onedl-mmengine", "onedl-mmcv", "scikit-learn")
+WRITERS = ("datasets", "matplotlib", "pandas", "pyarrow", "safetensors")
+PACKAGES = (*LIBRARIES, *SEGMENTERS, *WRITERS)
 
 
 class Work(NamedTuple):

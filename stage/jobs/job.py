@@ -18,7 +18,7 @@ from stage.core.durable import read_sealed
 from stage.core.errors import CorruptFileError
 from stage.core.progress import track
 from stage.core.section import Section
-from stage.jobs.inputs import inputs_of, parameters_digest, refuse_differences
+from stage.jobs.inputs import inputs_of, origin_of, refuse_differences
 from stage.jobs.plan_table import BatchEntry, read_entries, read_rows
 from stage.jobs.store import BatchStore
 from stage.synthesis.recipe import Recipe
@@ -86,10 +86,7 @@ class Job:
 
     def origin(self, key: str) -> Origin:
         """What the samples of a batch say of what made them."""
-        inputs = self.inputs
-        parameters = parameters_digest(inputs)
-        times = timesteps_of(self.recipe)
-        return Origin(key, inputs["checkpoint"], inputs["base"], parameters, inputs["code"], times, inputs["versions"], inputs["device"])
+        return origin_of(self.recipe, self.inputs, key)
 
     def claim(self, number: int) -> Path:
         """The file that claims a batch."""
@@ -141,15 +138,6 @@ class Job:
         """
         now = inputs_of(self.recipe.model_copy(update={"device": on}), self.rejected)
         refuse_differences(self.inputs, now, self.folder)
-
-
-def timesteps_of(recipe: Recipe) -> tuple[int, ...]:
-    """The sampler's timesteps; none of a method without networks."""
-    if recipe.checkpoint is None:
-        return ()
-    from stage.model.schedule import timesteps  # here, because a method without networks need not import them
-
-    return tuple(timesteps(recipe.timestep_count, recipe.synthesize.steps, recipe.synthesize.spacing))
 
 
 def load_job(folder: Path) -> Job:

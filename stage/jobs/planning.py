@@ -34,7 +34,7 @@ def make_job(recipe: Recipe, store: BatchStore, rejected: Sequence[Identity] = (
     inputs = inputs_of(recipe, rejected)
     folder = store.root / "jobs" / f"{recipe.method}-{recipe.category}-{digest_of(inputs)}"
     if (job := _whole(folder)) is None:
-        _plan(recipe, inputs, rejected, folder)
+        write_job(recipe, inputs, rejected, folder)
     elif job.recipe != recipe:  # the same inputs, in other folders by now
         _write_record(JobRecord(recipe=recipe, inputs=inputs, rejected=job.rejected, digests=job.digests), folder)
     return folder
@@ -69,7 +69,7 @@ def _whole(folder: Path) -> Job | None:
         return None
 
 
-def _plan(recipe: Recipe, inputs: dict[str, str], rejected: Sequence[Identity], folder: Path) -> None:
+def write_job(recipe: Recipe, inputs: dict[str, str], rejected: Sequence[Identity], folder: Path) -> None:
     """Under another name first; where two processes do so at once, the later one's work is dropped."""
     new = _beside(folder)
     new.mkdir(parents=True)

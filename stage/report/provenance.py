@@ -7,17 +7,16 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = (
-    *("torch", "diffusers", "transformers", "safetensors", "onedl-mmsegmentation", "onedl-mmengine", "onedl-mmcv"),
-    *("prefect", "dvc", "datasets", "pyarrow", "numpy", "scipy", "pillow", "opencv-python", "opencv-python-headless", "matplotlib"),
-)
+from stage.core.work import PACKAGES
+
+ORCHESTRATION = ("prefect", "dvc")
 GIB = 2**30
 
 
 def versions() -> dict[str, str]:
     """Python and every installed package that results depend on, with its version."""
     found = {"Python": platform.python_version()}
-    for name in PACKAGES:
+    for name in (*PACKAGES, *ORCHESTRATION):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

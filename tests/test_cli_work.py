@@ -74,7 +74,7 @@ def made() -> dict[str, Path]:
 def published() -> None:
     """All samples, made and published."""
     for method, job in made().items():
-        publish_jobs([job], SAMPLES / method)
+        publish_jobs([job], SAMPLES / method, lease_s=60.0)
 
 
 def test_a_plan_is_a_folder_for_scripts_and_its_cost_for_people() -> None:
@@ -142,7 +142,7 @@ def test_a_worker_makes_what_was_planned_and_then_nothing_is_left() -> None:
 
     for method, job in jobs.items():
         assert load_job(job).unfinished() == []
-        assert publish_jobs([job], SAMPLES / method)["count"] == COUNTED[method]["samples"]
+        assert publish_jobs([job], SAMPLES / method, lease_s=60.0)["count"] == COUNTED[method]["samples"]
     found = planned()
     assert {one[name] for one in found.values() for name in ("samples", "batches", "network_calls", "seconds", "bytes")} == {0}
 

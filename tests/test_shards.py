@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from small_factory import origin, plan_row, publish_rows
+from small_factory import DESCRIBED, origin, plan_row, publish_rows
 
 from stage.core.errors import CorruptFileError
 from stage.datasets.pairs import Pair
@@ -41,7 +41,7 @@ def published(folder: Path, count: int = 12, *, size: int = 4, shard_rows: int =
     """A folder of shards, made from tables of `size` rows."""
     rows = [sample(k) for k in range(count)]
     tables = (pa.Table.from_pylist(rows[start : start + size], schema=SCHEMA) for start in range(0, count, size))
-    write_manifest(folder, write_shards(tables, shard_rows, folder))
+    write_manifest(folder, write_shards(tables, shard_rows, folder), **DESCRIBED)
     return folder
 
 
@@ -128,7 +128,7 @@ def test_a_shard_says_its_schema_version(tmp_path: Path) -> None:
 @pytest.mark.parametrize("defect", ["../../up", "a/b", "", "x" * 300, "<b>", "con*?", "größe", "a b"])
 def test_a_name_from_the_data_cannot_lead_out_of_the_folder(defect: str) -> None:
     """A defect type called `../../up` would be written over someone's files, or `*` be read as a pattern."""
-    assert re.fullmatch(r"shards/[A-Za-z0-9_-]{5,45}-00007\.parquet", shard_name(defect, 7))
+    assert re.fullmatch(r"shards/[A-Za-z0-9_-]{17,57}-00007\.parquet", shard_name(defect, 7))
     assert shard_name(defect, 7) != shard_name(f"{defect}.", 7)
 
 
@@ -235,7 +235,7 @@ def test_a_truncated_shard_is_named(tmp_path: Path) -> None:
     shard = shards_of(published(tmp_path))[1]
     shard.write_bytes(shard.read_bytes()[:-20])
 
-    with pytest.raises(CorruptFileError, match=r"crack-....-00001\.parquet.*dvc checkout"):
+    with pytest.raises(CorruptFileError, match=r"crack-.{16}-00001\.parquet.*dvc checkout"):
         read_samples(tmp_path, accepted_only=True)
 
 

@@ -16,10 +16,11 @@ from source_tree import ROOT
 from stage.ablation.configurations import CONFIGURATIONS, load_configurations, wanted_today
 from stage.core.params import Params, load_params
 from stage.jobs.claims import Owner, take
-from stage.jobs.gc import CHANGED, LEFT_BEHIND, ORPHANED, UNPLANNED, Garbage, remove_garbage, sums
+from stage.jobs.gc import CHANGED, ORPHANED, UNPLANNED, remove_garbage, sums
 from stage.jobs.heartbeat import present
 from stage.jobs.job import Job
 from stage.jobs.store import BatchStore
+from stage.jobs.unused import ELSEWHERE, LEFT_BEHIND, REPLACED, Garbage
 from stage.release.publication import publish_jobs
 
 
@@ -69,7 +70,7 @@ def test_after_fewer_samples_no_batch_of_the_many_is_left(factory: Factory, spoo
     assert {item.path.stem for item in garbage} == {old.folder.name, *orphans}
     assert not old.folder.exists()
     assert {Path(name).stem for name in names(spool) if name.startswith("batches/")} == {batch.key for batch in new.batches()}
-    assert publish_jobs([new.folder], tmp_path / "out")["count"] == 6
+    assert publish_jobs([new.folder], tmp_path / "out", lease_s=60.0)["count"] == 6
 
 
 def test_a_dry_run_says_the_same_and_removes_nothing(factory: Factory, spool: BatchStore) -> None:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,7 +110,7 @@ def test_an_exported_picture_says_that_it_is_synthetic(data: Path, tmp_path: Pat
         assert photograph.info == {}
 
 
-@pytest.mark.parametrize("name", ["..", ".", "", ".hidden", "../up", "a/b", "/etc", "a\\b", "a\0b"])
+@pytest.mark.parametrize("name", ["..", ".", "", ".hidden", "../up", "a/b", "/etc", "a\\b", "a\0b", "good"])
 def test_a_defect_name_that_could_leave_its_folder_is_refused(data: Path, tmp_path: Path, name: str) -> None:
     """A data set from elsewhere could write files anywhere on the disk."""
     publish_samples(data, ["crack", name])
@@ -120,6 +121,20 @@ def test_a_defect_name_that_could_leave_its_folder_is_refused(data: Path, tmp_pa
 
     assert not (tmp_path / "export" / CATEGORY).exists()
     assert all(f"/.{CATEGORY}.partial/train/good/" in f"/{path}" for path in files(tmp_path) - before)
+
+
+def test_two_types_that_a_disk_takes_for_one_are_refused(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a Mac's disk, samples of `Crack` would be written over those of `crack`."""
+    make = Path.mkdir
+
+    def mkdir(path: Path, *given: Any, **more: Any) -> None:
+        make(path.parent / path.name.lower(), *given, **more)
+
+    publish_samples(data, ["crack", "Crack"])
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+
+    with pytest.raises(ValueError, match=r"Expected a folder for each defect type, found that the disk .* Rename one"):
+        export_mvtec(data, CATEGORY, "stage", tmp_path / "export")
 
 
 @pytest.mark.parametrize("name", ["crack", "broken_large", "Riß 3", "a.b", "…", "<b>"])

@@ -216,7 +216,7 @@ def test_a_changed_statement_of_one_method_remakes_its_samples_and_what_follows(
 def test_another_package_or_base_is_noticed(copy: Path, first: str) -> None:
     """An upgraded library, or weights that changed in their folder, would leave the old data in place."""
     noted = json.loads((copy / "data/environment/packages.json").read_text())
-    probe = "import flows.environment as e; from pathlib import Path; print(e.base_files(str(Path('data/pretrain/base'))))"
+    probe = "import flows.environment as e; from pathlib import Path; print(e.base_times(str(Path('data/pretrain/base'))))"
 
     assert noted["torch"] == importlib.metadata.version("torch")
     assert {"onedl-mmsegmentation", "diffusers", "numpy"} <= set(noted)

@@ -57,17 +57,19 @@ def encode_png(pixels: np.ndarray, text: Mapping[str, str] = NO_TEXT) -> bytes:
     return buffer.getvalue()
 
 
-def decode_image(png: bytes) -> np.ndarray:
-    """The pixels of a PNG, (H, W, 3) uint8 RGB; raises CorruptFileError."""
+def decode_image(png: bytes | None) -> np.ndarray:
+    """The pixels of a PNG, (H, W, 3) uint8 RGB; raises CorruptFileError, for None as well, which stands for a picture that is missing."""
     return _decode(png, "RGB")
 
 
-def decode_mask(png: bytes) -> np.ndarray:
-    """The mask in a PNG, (H, W) uint8 in {0, 1}; raises CorruptFileError."""
+def decode_mask(png: bytes | None) -> np.ndarray:
+    """The mask in a PNG, (H, W) uint8 in {0, 1}; raises CorruptFileError, likewise."""
     return (_decode(png, "L") >= HALF_SCALE).astype(np.uint8)
 
 
-def _decode(png: bytes, mode: str) -> np.ndarray:
+def _decode(png: bytes | None, mode: str) -> np.ndarray:
+    if png is None:
+        raise CorruptFileError("Expected a whole PNG, found none.")
     try:
         with Image.open(io.BytesIO(png), formats=("PNG",)) as picture:
             return np.array(picture.convert(mode))

@@ -3,7 +3,6 @@
 It may be killed at any time: another worker takes over its claim, and at most one batch is made again.
 """
 
-import errno
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,34 +18,16 @@ from stage.core.params import Execution
 from stage.core.progress import Interrupted, check_stop, stop_on_signals, track
 from stage.jobs.claims import Claim, Owner, take
 from stage.jobs.failures import check_complete, record_failure, set_aside
-from stage.jobs.heartbeat import BEATS, beating, present
+from stage.jobs.heartbeat import beating, present
 from stage.jobs.job import Batch, Job, load_job
+from stage.jobs.patience import MEND, Patience
 from stage.jobs.store import FencedError, Maker
 from stage.synthesis.batch import write_batch
 from stage.synthesis.method import METHODS
 from stage.synthesis.source import read_source
 
 POLL_S = 0.2  # between two looks at what others have in their hands
-WAIT_S = 1.0  # between two tries to reach a disk that is away
-# Errors of a disk or machine that do not pass by themselves. Any other, such as ESTALE or EIO of a network's disk, may.
-LASTING = frozenset(
-    {
-        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
-        *(
-            errno.EEXIST,
-            errno.ENOTDIR,
-            errno.EISDIR,
-            errno.ELOOP,
-            errno.ENAMETOOLONG,
-            errno.EINVAL,
-            errno.EXDEV,
-            errno.ENOSYS,
-            errno.ENOTSUP,
-        ),
-    }
-)
 IN_A_ROW = 8  # different batches that fail without a success between them: then the worker is at fault, or all of the data
-MEND = "Finished batches are kept: make room, or mend what is broken, and run the same command."
 
 
 class Rules(NamedTuple):
@@ -89,14 +70,14 @@ class Worker:
         self.renderer = METHODS[recipe.method].renderer(recipe, device)
         self.source = read_source(recipe.catalog)
         self.failed_in_a_row = set[int]()
-        self.away_since: float | None = None  # seconds of the monotonic clock; None while the disk answers
+        self.patience = Patience(rules.lease_s)
 
     def settle(self, todo: Sequence[Batch]) -> Iterator[Batch]:
         """Yield batches as they are finished or set aside, by any worker; those that failed before are tried last."""
         left = list(todo)
         while left:
             busy: list[Batch] = []
-            for batch in sorted(left, key=lambda batch: self.job.failures(batch.number).exists()):
+            for batch in sorted(left, key=self._has_failed):
                 check_stop()
                 if self._is_settled(batch):
                     yield batch
@@ -106,6 +87,11 @@ class Worker:
                 time.sleep(POLL_S)
             left = busy
 
+    def _has_failed(self, batch: Batch) -> bool:
+        with suppress(OSError):
+            return self.job.failures(batch.number).exists()
+        return False
+
     def _is_settled(self, batch: Batch) -> bool:
         """Whether a batch is settled, after a try at it if need be. A disk that is away for less than a lease is waited for."""
         try:
@@ -113,19 +99,15 @@ class Worker:
         except OSError as error:
             self._wait(batch, error)
             return False
-        self.away_since = None
+        self.patience.forget()
         return settled
 
     def _wait(self, batch: Batch, error: OSError) -> None:
-        """Wait a moment; a Refusal if the error is one that does not pass, or lasts for a lease: by then, others count this worker as dead."""
+        """Wait a moment for the disk; a Refusal if it stays away, or if the job has been removed."""
         if isinstance(error, FileNotFoundError):
             with suppress(OSError):
                 load_job(self.job.folder)  # a CorruptFileError where the disk answers, and the job is gone
-        now = time.monotonic()
-        self.away_since = self.away_since or now
-        if error.errno in LASTING or now - self.away_since >= self.rules.lease_s:
-            raise MachineError(f"{self._expected(batch)}, found {error}. {MEND}") from None
-        time.sleep(min(WAIT_S, self.rules.lease_s / BEATS))
+        self.patience.wait(error, self._expected(batch))
 
     def _try(self, batch: Batch) -> bool:
         """Try a batch; returns whether it is settled. False if another worker has it, or if it must be tried again."""

@@ -42,7 +42,7 @@ class Samples(Sequence[Pair]):
 
     def __getitem__(self, index: int) -> Pair:  # pyright: ignore[reportIncompatibleMethodOverride]  # nobody takes slices of them
         shard, group, row = map(int, self._places[index])
-        image, mask = (self._cells(_Group(shard, group))[name][row]["bytes"].as_py() for name in PIXELS)
+        image, mask = ((self._cells(_Group(shard, group))[name][row].as_py() or {}).get("bytes") for name in PIXELS)
         return Pair(decode_image(image), decode_mask(mask))
 
     def _opened(self, shard: int) -> pq.ParquetFile:

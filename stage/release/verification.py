@@ -56,8 +56,11 @@ def verify_runs(folder: Path) -> list[Problem]:
 
 
 def foreign_files(folder: Path) -> list[str]:
-    """Files of a published folder that the manifest does not name, and that no reader takes for samples, such as `.DS_Store`."""
-    files = _named(read_manifest(folder))
+    """Files of a published folder that the manifest does not name, and that no reader takes for samples, such as `.DS_Store`; none without a manifest."""
+    try:
+        files = _named(read_manifest(folder))
+    except CorruptFileError:
+        return []
     return [_told(name) for name in _unnamed(folder, files) if not _is_parquet(folder / name)]
 
 

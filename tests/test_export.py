@@ -2,14 +2,17 @@
 
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from small_factory import CATEGORY, Factory, build, origin, plan_row, publish_rows
 
+from stage.core.errors import CorruptFileError
 from stage.datasets.catalog import prepare
 from stage.datasets.examples import CATALOG, pairs_of
 from stage.datasets.layouts import detect_layout
@@ -17,7 +20,7 @@ from stage.datasets.pairs import Pair
 from stage.release.export import component, export_mvtec
 from stage.release.reader import read_samples, sample_rows
 from stage.synthesis.rows import Verdict
-from stage.synthesis.schema import sample_row
+from stage.synthesis.schema import sample_row, write_samples
 
 ROOT = Path(__file__).parents[1]
 
@@ -135,6 +138,23 @@ def test_two_types_that_a_disk_takes_for_one_are_refused(data: Path, tmp_path: P
 
     with pytest.raises(ValueError, match=r"Expected a folder for each defect type, found that the disk .* Rename one"):
         export_mvtec(data, CATEGORY, "stage", tmp_path / "export")
+
+
+@pytest.mark.parametrize("change", [{"image": None}, {"mask": {"bytes": None, "path": None}}, {"defect": "spot"}])
+def test_a_sample_that_is_not_as_published_is_refused(data: Path, tmp_path: Path, change: dict[str, Any]) -> None:
+    """A data set from elsewhere would end the export in a traceback."""
+    publish_samples(data, ["crack"])
+    folder = data / "synthesize" / CATEGORY / "stage"
+    (path,) = (folder / "shards").iterdir()
+    rows = pq.read_table(path).to_pylist()
+    rows[0].update(change)
+    path.unlink()
+    write_samples(rows, path)
+
+    with pytest.raises(CorruptFileError, match=r"Expected samples with pictures, .* `stage verify` says where"):
+        export_mvtec(data, CATEGORY, "stage", tmp_path / "export")
+    with suppress(CorruptFileError):
+        list(read_samples(folder, accepted_only=True))
 
 
 @pytest.mark.parametrize("name", ["crack", "broken_large", "Riß 3", "a.b", "…", "<b>"])

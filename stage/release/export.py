@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from stage.core.errors import Refusal
+from stage.core.errors import CorruptFileError, Refusal
 from stage.core.progress import track
 from stage.datasets.examples import pairs_of
 from stage.datasets.rules import GOOD
@@ -66,7 +66,13 @@ class _Entry(NamedTuple):
 def _accepted(samples: Path, folders: Mapping[str, PurePosixPath]) -> Iterator[_Entry]:
     for row in sample_rows(samples, ["defect", "verdict", *PIXELS]):
         if row["verdict"] == "accepted":
-            yield _Entry(folders[row["defect"]], {name: row[name]["bytes"] for name in PIXELS})
+            pngs = {name: (row[name] or {}).get("bytes") for name in PIXELS}
+            if row["defect"] not in folders or None in pngs.values():
+                raise CorruptFileError(
+                    f"Expected samples with pictures, of the defect types that the manifest names, found another of {row['defect']!r} in "
+                    f"{samples}. `stage verify` says where."
+                )
+            yield _Entry(folders[row["defect"]], pngs)
 
 
 def _write(entries: Iterable[_Entry], count: int, root: Path) -> None:

@@ -80,7 +80,7 @@ def samples_of(category: str, checkpoint: Path, variant: Params) -> Path:
     job = plan(category, METHOD, checkpoint, variant)
     samples = job / f"samples-{code_digest(PUBLICATION)[:8]}"
     if verify(samples):  # missing or damaged
-        publish_samples(make_rounds(job, variant), samples)
+        publish_samples(make_rounds(job, variant), samples, variant)
     return samples
 
 

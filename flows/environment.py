@@ -10,9 +10,10 @@ from pathlib import Path
 
 from stage.core.code_digest import code_digests
 from stage.core.durable import write_whole
-from stage.core.errors import Refusal
+from stage.core.errors import ConfigError, Refusal
 from stage.core.params import load_params
 from stage.core.work import PACKAGES
+from stage.model.files import base_files
 from stage.synthesis.method import METHODS
 
 OUTPUT = Path("data/environment")
@@ -29,17 +30,23 @@ def packages() -> dict[str, str]:
     return {name: version(name) for name in PACKAGES}
 
 
-def base_files(source: str) -> dict[str, list[int]]:
-    """Size and time of change of every file of a base given as a folder; empty for a base from a hub or from scratch."""
+def base_times(source: str) -> dict[str, list[int]]:
+    """Size and time of change of every file that is read of a base given as a folder; empty for a base from a hub or from scratch.
+
+    Empty for a folder that is no base, too: `pretrain` says what is wrong with it.
+    """
     folder = Path(source)
-    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+    try:
+        files = sorted(base_files(folder)) if source.strip() and folder.is_dir() else []
+    except ConfigError:
+        files = []
     return {path.relative_to(folder).as_posix(): [path.stat().st_size, path.stat().st_mtime_ns] for path in files}
 
 
 def main() -> None:
     """Write packages and base as JSON, and for each DVC stage a line per definition of its code: name and digest."""
     write_whole(json.dumps(packages(), indent=2) + "\n", OUTPUT / "packages.json")
-    write_whole(json.dumps(base_files(load_params().base.source), indent=2) + "\n", OUTPUT / "base.json")
+    write_whole(json.dumps(base_times(load_params().base.source), indent=2) + "\n", OUTPUT / "base.json")
     for name, functions in CODE.items():
         write_whole("\n".join(code_digests(*functions)) + "\n", OUTPUT / "code" / f"{name}.txt")
 

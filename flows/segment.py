@@ -19,6 +19,7 @@ from stage.core.params import Params, load_params
 from stage.core.progress import check_stop
 from stage.core.work import SEGMENTERS, Work, versions, work_key
 from stage.datasets.examples import CATALOG, pairs_of
+from stage.jobs.heartbeat import present
 from stage.release.reader import accepted_ids, read_manifest, read_samples
 from stage.segmentation.arms import REAL_ONLY, Arm, arm_name, real_arm, with_samples
 
@@ -26,6 +27,7 @@ CATALOGS = Path("data/prepare")
 SAMPLES = Path("data/synthesize")
 OUTPUT = Path("data/segment")
 CODE, GATHERING = "flows.segment:score", "flows.segment:gather"
+GATHERED = "gathered"  # in the spool, the folder of all arms together beside those of the arms
 METRICS, CURVE, PROBABILITIES = "metrics.json", "curve.csv", "probabilities.npy"
 
 
@@ -49,9 +51,10 @@ def segment(category: str) -> None:
 def score(category: str, samples: Path | None, params: Params, *, method: str = "", verb: str = "segment") -> Scored:
     """One arm; resumes an unfinished training, or finds a finished one. `samples`: a published folder, None for the real third alone."""
     name = arm_name(method) if samples else REAL_ONLY
-    work = Work.of(verb, f"{category}-{name}", arm_key(category, samples, params))
+    work = Work.of(verb, f"{category}/{name}", arm_key(category, samples, params))
     if not work.is_finished():
-        train_and_score(arm_of(category, samples, name), category, work, params)
+        with present(work.folder, lease_s=params.execution.lease_s):
+            train_and_score(arm_of(category, samples, name), category, work, params)
     return Scored(name, work)
 
 
@@ -94,7 +97,7 @@ def train_and_score(arm: Arm, category: str, work: Work, params: Params) -> None
 
 def gather(category: str, scored: Sequence[Scored]) -> Work:
     """The arms of a category side by side: metrics by arm, curves, weights, and predictions of the defective test images."""
-    work = Work.of("segment", category, work_key(GATHERING, arms=[one.work.folder.name for one in scored]))
+    work = Work.of("segment", f"{category}/{GATHERED}", work_key(GATHERING, arms=[one.work.folder.name for one in scored]))
     if not work.is_finished():
         from stage.segmentation.evaluation import write_predictions  # here, because finished arms need no networks
 

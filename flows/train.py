@@ -12,6 +12,7 @@ from stage.core.durable import write_whole
 from stage.core.params import Params, load_params
 from stage.core.work import Work, work_key
 from stage.datasets.examples import CATALOG, defect_images
+from stage.jobs.heartbeat import present
 from stage.model.base_pointer import follow_pointer, needs_base
 from stage.model.files import base_digest
 
@@ -42,11 +43,12 @@ def fine_tune(category: str, params: Params, *, verb: str) -> Work:
         from stage.model.training import train as train_generator
 
         state = work.folder / "state.safetensors"
-        result = train_generator(load_base(base), defect_images(catalog, category), params, state=state)
-        with_unet, source = params.train.train_base, params.base.source
-        save_checkpoint(result.generator, result.bounds, base, work.draft, with_unet=with_unet, source=source)
-        result.curve.to_csv(work.draft / "curve.csv", index=False)
-        work.finish()
+        with present(work.folder, lease_s=params.execution.lease_s):
+            result = train_generator(load_base(base), defect_images(catalog, category), params, state=state)
+            with_unet, source = params.train.train_base, params.base.source
+            save_checkpoint(result.generator, result.bounds, base, work.draft, with_unet=with_unet, source=source)
+            result.curve.to_csv(work.draft / "curve.csv", index=False)
+            work.finish()
     return work
 
 

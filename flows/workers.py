@@ -25,6 +25,7 @@ from stage.core.errors import IncompleteRunError
 from stage.core.params import Execution
 from stage.core.progress import check_stop, track
 from stage.jobs.failures import check_complete, reset_failures
+from stage.jobs.heartbeat import present
 from stage.jobs.job import Job, load_job
 from stage.jobs.worker import drain, label
 
@@ -36,13 +37,19 @@ Futures = Sequence[PrefectFuture[Any]]
 def make_all(folder: Path, execution: Execution) -> None:
     """Have every batch of a job made. Raises IncompleteRunError, which names what was set aside, or Interrupted; keeps what is finished."""
     job, where = load_job(folder), device(execution.device)
-    job.delete_damaged()
-    reset_failures(job, lease_s=execution.lease_s)
+    with present(folder, lease_s=execution.lease_s):
+        job.delete_damaged()
+        reset_failures(job, lease_s=execution.lease_s)
+        if job.left():  # else no worker need start, compare inputs, or load networks
+            _drain(job, where, execution)
+        check_complete(job)
+
+
+def _drain(job: Job, where: str, execution: Execution) -> None:
     if execution.engine == "local" and execution.workers == 1 and where == "cpu":
-        drain_here(folder, execution)  # a process of its own would cost its imports, and there is no GPU to lose
+        drain_here(job.folder, execution)  # a process of its own would cost its imports, and there is no GPU to lose
     else:
         drain_elsewhere(job, where, execution)
-    check_complete(job)
 
 
 @task(cache_policy=NO_CACHE)

@@ -126,7 +126,7 @@ def publish(root: Path) -> Path:
     factory = build(root)
     job = factory.job(root / "spool")
     factory.fill(job)
-    publish_jobs([job.folder], factory.data / "out")
+    publish_jobs([job.folder], factory.data / "out", lease_s=60.0)
     return factory.data / "out"
 
 
@@ -181,7 +181,10 @@ def origin(**changes: object) -> Origin:
     return whole._replace(**changes)
 
 
+DESCRIBED = {"method": "stage", "category": CATEGORY, "job": "none", "inputs": {}, "tables": {}}  # in a manifest, beside its shards
+
+
 def publish_rows(rows: list[dict[str, Any]], shard_rows: int, folder: Path) -> dict[str, Any]:
     """Sample rows as they are published, without the tables beside the shards; returns the manifest."""
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
-    return write_manifest(folder, write_shards([table], shard_rows, folder))
+    return write_manifest(folder, write_shards([table], shard_rows, folder), **DESCRIBED)

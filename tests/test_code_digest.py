@@ -208,7 +208,7 @@ def test_everything_that_runs_for_a_training_is_counted(factory: Factory, tmp_pa
 def test_everything_that_runs_for_a_publication_is_counted(factory: Factory, tmp_path: Path) -> None:
     """DVC would hold tables for current that other code wrote."""
     jobs = factory.fill_rounds(factory.job(tmp_path))
-    ran = definitions_run(lambda: publish_jobs([job.folder for job in jobs], tmp_path / "out"))
+    ran = definitions_run(lambda: publish_jobs([job.folder for job in jobs], tmp_path / "out", lease_s=60.0))
 
     assert Definition("stage.release.shards", "write_shards") in ran
     assert not ran - reachable(*environment.CODE["synthesize-stage"])

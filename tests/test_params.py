@@ -62,15 +62,23 @@ def test_a_resampling_that_never_goes_back_is_refused(tmp_path: Path, jump_lengt
         load_params(tmp_path / "params.yaml")
 
 
-@pytest.mark.parametrize(("key", "name"), [("categories", "fabric"), ("methods", "paste")])
-def test_a_name_given_twice_is_refused(tmp_path: Path, key: str, name: str) -> None:
-    """DVC would say that two stages have one name, and not where."""
+@pytest.mark.parametrize(
+    ("key", "names"),
+    [
+        ("categories", ["fabric", "fabric"]),
+        ("categories", ["fabric", "Fabric"]),
+        ("categories", ["r\u00e4der", "ra\u0308der"]),
+        ("methods", ["paste", "paste"]),
+    ],
+)
+def test_a_name_given_twice_is_refused(tmp_path: Path, key: str, names: list[str]) -> None:
+    """DVC would say that two stages have one name, and not where; or a Mac's disk have one folder for two categories."""
     yaml = YAML()
     content = yaml.load(ROOT / "params.yaml")
-    content[key] = [name, name]
+    content[key] = names
     yaml.dump(content, tmp_path / "params.yaml")
 
-    with pytest.raises(ConfigError, match=f"{key} differ, found {name}, {name}"):
+    with pytest.raises(ConfigError, match=f"{key} differ, found {', '.join(names)}"):
         load_params(tmp_path / "params.yaml")
 
 

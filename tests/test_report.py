@@ -405,6 +405,13 @@ def test_slugs_are_safe_and_distinct(name: str) -> None:
     assert slug(name) != slug(name + " ")
 
 
+def test_no_slug_is_another_one_s() -> None:
+    """A page or picture would be written over another's, where a name is what the product makes of another name; or where case does not count."""
+    names = [*HOSTILE, "", "_", "a", "A", "a b", "a_b", "裂", "裂 ", "x" * 41, "x" * 42]
+    names += [slug(name) for name in names]
+    assert len({slug(name).lower() for name in names}) == len({*names})
+
+
 @pytest.mark.parametrize(
     ("rectangle", "box"),
     [

@@ -1,6 +1,7 @@
 """The configurations of the paper's Fig. 6, as differences from params.yaml."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,6 +29,10 @@ class Configuration(Section):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     label: Annotated[str, Field(min_length=1)]
     overrides: dict[str, Any]
+
+
+class UnfitError(ConfigError):
+    """A configuration that params.yaml, as it is, leaves no room for."""
 
 
 def load_configurations(path: Path = CONFIGURATIONS) -> list[Configuration]:
@@ -61,7 +66,10 @@ def variants(params: Params, configurations: Sequence[Configuration]) -> list[tu
 
 
 def variant(params: Params, configuration: Configuration) -> Params:
-    """The parameters with the overrides applied, named after the configuration; `params` itself if there are none."""
+    """The parameters with the overrides applied, named after the configuration; `params` itself if there are none.
+
+    Raises ConfigError if there is no such key, and UnfitError if params.yaml could not have these values.
+    """
     if not configuration.overrides:
         return params
     open_to_change = {"method": params.method, "train": params.train, "synthesize": params.synthesize}
@@ -73,17 +81,20 @@ def variant(params: Params, configuration: Configuration) -> Params:
         return Params.model_validate(vars(changed))  # `model_copy` validates nothing
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
-        raise ConfigError(
+        raise UnfitError(
             f"Expected values that params.yaml could have, found {problems} in the overrides of {configuration.name!r}. "
             f"Correct them in {CONFIGURATIONS}."
         ) from None
 
 
 def wanted_today(params: Params, path: Path = CONFIGURATIONS) -> list[Params]:
-    """The parameters, and those of the ablation's variants if there is an ablation."""
-    configurations = load_configurations(path) if path.exists() else []
+    """The parameters, and those of the ablation's variants if there is an ablation; without the variants that cannot be made today."""
+    wanted = [params]
     # One by one, because `variants` refuses two with the same parameters, and here both are wanted.
-    return [params, *(variant(params, configuration) for configuration in configurations)]
+    for configuration in load_configurations(path) if path.exists() else []:
+        with suppress(UnfitError):
+            wanted.append(variant(params, configuration))
+    return wanted
 
 
 def write_specimens(samples: Mapping[str, Path], path: Path) -> None:

@@ -71,7 +71,7 @@ class Trial(NamedTuple):
 
     def start_publisher(self) -> BaseProcess:
         """One that makes nothing, and publishes."""
-        return started(self.log, publish_jobs, [self.job.folder], self.output)
+        return started(self.log, publish, self.job.folder, self.root)
 
     def run_again(self) -> int:
         """The exit code of the whole command, with a job that is made again where it was damaged, as that error says."""
@@ -91,7 +91,12 @@ def make(folder: Path, root: Path) -> None:
     """Make what is left, and publish."""
     drain(folder, device="cpu", lease_s=LEASE_S, max_failures=MAX_FAILURES)
     check_complete(load_job(folder))
-    publish_jobs([folder], root / OUTPUT)
+    publish(folder, root)
+
+
+def publish(folder: Path, root: Path) -> None:
+    """Publish a finished job."""
+    publish_jobs([folder], root / OUTPUT, lease_s=LEASE_S)
 
 
 def _work(trial: Trial, fault: str, limit: Callable[[], None] | None) -> None:

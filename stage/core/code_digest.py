@@ -18,7 +18,7 @@ ASIDE = frozenset(
     [
         *(f"stage.core.{name}" for name in ("code_digest", "durable", "errors", "processes", "progress", "section", "work")),
         *(f"stage.core.{path.stem}" for path in (ROOT / "stage" / "core").glob("*params.py")),
-        *("flows.engines", "flows.tending"),
+        *("flows.engines", "flows.tending", "stage.jobs.claims", "stage.jobs.heartbeat", "stage.jobs.patience"),
     ]
 )
 DOCUMENTED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module

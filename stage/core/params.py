@@ -1,5 +1,6 @@
 """`params.yaml` as typed, frozen values: one class per section, no defaults, nothing unknown."""
 
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -75,9 +76,12 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
+        """Each has folders, which some disks take for one where names differ in case or in the composition of accents alone."""
         for name, values in (("categories", self.categories), ("methods", self.methods)):
-            if len({*values}) < len(values):
-                raise ValueError(f"{name} differ, found {', '.join(values)}")
+            if len({unicodedata.normalize("NFC", value).casefold() for value in values}) < len(values):
+                raise ValueError(
+                    f"{name} differ, found {', '.join(values)}: two of them are one file name, on disks that ignore case at least"
+                )
         return self
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ import json
 import os
 import secrets
 import socket
-import time
+import tempfile
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -114,9 +114,13 @@ def is_alive(path: Path, *, lease_s: float) -> bool:
 
 
 def _age_s(path: Path) -> float:
-    """Seconds since the last heartbeat; infinite if the claim was given back in the meantime."""
+    """Seconds since the last heartbeat, by the clock of the disk; infinite if the claim was given back in the meantime.
+
+    A new file has the time of the disk that also noted the heartbeat, so the clocks of two machines need not agree.
+    """
     try:
-        return time.time() - path.stat().st_mtime
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".now-") as now:
+            return os.fstat(now.fileno()).st_mtime - path.stat().st_mtime
     except FileNotFoundError:
         return float("inf")
 

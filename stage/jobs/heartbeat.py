@@ -27,11 +27,12 @@ def beating(claim: Claim, *, lease_s: float) -> Generator[None]:
     finally:
         done.set()
         thread.join()
-        claim.release()
+        with suppress(OSError):  # likewise; what is not given back ends with its process, or with the lease
+            claim.release()
 
 
 @contextmanager
-def present(job: Path, *, lease_s: float = 60.0) -> Generator[None]:
+def present(job: Path, *, lease_s: float) -> Generator[None]:
     """Mark a job as in use by this process while the block runs, so that garbage collection leaves it alone."""
     owner = Owner.here()
     claim, _ = take(job / "present" / f"{owner.token}.json", owner, lease_s=lease_s)

@@ -6,6 +6,7 @@ The folder's name ends in the digest of the inputs: with other inputs it is anot
 
 import io
 import json
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -103,7 +104,11 @@ class Job:
     def set_aside(self) -> dict[int, str]:
         """The batches that were set aside, by number, with their reasons."""
         files = sorted((self.folder / "aside").glob("[0-9]*.json"), key=lambda file: int(file.stem))
-        return {int(file.stem): str(json.loads(file.read_text(encoding="utf-8"))["reason"]) for file in files}
+        reasons: dict[int, str] = {}
+        for file in files:
+            with suppress(FileNotFoundError):  # a new run has begun, which tries it again
+                reasons[int(file.stem)] = str(json.loads(file.read_text(encoding="utf-8"))["reason"])
+        return reasons
 
     def left(self) -> list[Batch]:
         """The batches that are not in the spool by their names; reads none of those that are."""

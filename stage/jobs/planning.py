@@ -23,6 +23,7 @@ from stage.synthesis.rows import Identity
 from stage.synthesis.schema import PLAN
 from stage.synthesis.source import read_source
 
+TOLD = 100  # bytes of a category in the name of its jobs: a file name has 255 at most
 COLUMNS = ["method", "category", "defect", "ordinal", "attempt", "verdict"]
 
 
@@ -32,7 +33,8 @@ def make_job(recipe: Recipe, store: BatchStore, rejected: Sequence[Identity] = (
     `rejected`: what the round before made in vain; none for the first round.
     """
     inputs = inputs_of(recipe, rejected)
-    folder = store.root / "jobs" / f"{recipe.method}-{recipe.category}-{digest_of(inputs)}"
+    told = recipe.category.encode()[:TOLD].decode(errors="ignore")  # the digest tells categories apart, by their catalogs
+    folder = store.root / "jobs" / f"{recipe.method}-{told}-{digest_of(inputs)}"
     if (job := _whole(folder)) is None:
         write_job(recipe, inputs, rejected, folder)
     elif job.recipe != recipe:  # the same inputs, in other folders by now

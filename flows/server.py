@@ -57,7 +57,7 @@ def _lock(home: Path) -> FileLock:
 
 
 def _machine() -> list[str]:
-    """This machine and container, and the run of its kernel, within which process ids are unique."""
+    """The names of the host and of what process ids are unique in: the run of its kernel, and the container."""
     here = Owner.here()
     return [here.host, here.world]
 

@@ -14,6 +14,7 @@ from small_factory import Factory, build
 from source_tree import ROOT
 
 from stage.ablation.configurations import CONFIGURATIONS, load_configurations, wanted_today
+from stage.core.errors import ConfigError
 from stage.core.params import Params, load_params
 from stage.jobs.claims import Owner, take
 from stage.jobs.gc import CHANGED, LEFT_BEHIND, ORPHANED, UNPLANNED, Garbage, remove_garbage, sums
@@ -229,6 +230,19 @@ def test_every_named_setting_says_what_it_wants(settings: Path, tmp_path: Path) 
     assert wanted[0] == params
     assert {variant.name for variant in wanted} == {params.name, *(f"{params.name} {one.name}" for one in configurations if one.overrides)}
     assert wanted_today(params, tmp_path / "configurations.yaml") == [params]
+
+
+def test_few_steps_leave_out_what_the_ablation_cannot_make_in_them(tmp_path: Path) -> None:
+    """`stage gc` would be refused for an ablation that nobody asked for; a mistyped key still is, or its jobs would go."""
+    params = load_params(ROOT / "params.yaml")
+    few = params.model_copy(update={"synthesize": params.synthesize.model_copy(update={"steps": 10})})
+    (tmp_path / "typo.yaml").write_text("- {name: one, label: One, overrides: {synthesize.stepps: 5}}")
+
+    assert {one.name for one in wanted_today(params, ROOT / CONFIGURATIONS)} - {
+        one.name for one in wanted_today(few, ROOT / CONFIGURATIONS)
+    } == {f"{params.name} repaint"}
+    with pytest.raises(ConfigError, match="stepps"):
+        wanted_today(params, tmp_path / "typo.yaml")
 
 
 def test_an_empty_spool_has_no_garbage(factory: Factory, spool: BatchStore) -> None:

@@ -16,7 +16,7 @@ PACKAGES = ("stage", "flows")
 # They hold values, which are digested themselves, or show how far something got; no result comes from them.
 ASIDE = frozenset(
     f"stage.core.{name}"
-    for name in ("data_params", "errors", "model_params", "params", "processes", "progress", "section", "synthesis_params")
+    for name in ("data_params", "errors", "model_params", "params", "processes", "progress", "proxies", "section", "synthesis_params")
 )
 DOCUMENTED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module
 

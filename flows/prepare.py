@@ -11,16 +11,18 @@ from rich.console import Console
 from flows.runtime import run
 from stage.core.data_params import Prepare
 from stage.core.params import load_params
+from stage.core.synthesis_params import needs_base
 from stage.datasets.catalog import prepare as read_catalogs
-from stage.datasets.catalog import summary_table
+from stage.datasets.catalog import summary_table, trained_types
 from stage.datasets.demo.dataset import write_demo
+from stage.model.preflight import check_base
 
 OUTPUT = Path("data/prepare")
 
 
 @flow(name="prepare")
 def prepare() -> None:
-    """Read every category; draw the demo first if it is asked for."""
+    """Read every category, the demo's drawn first, and refuse now what a later step could not work with."""
     params = load_params()
     if params.prepare.layout == "demo":
         with tempfile.TemporaryDirectory() as folder:
@@ -29,6 +31,8 @@ def prepare() -> None:
     else:
         summary = read(params.prepare, params.categories, Path(params.prepare.source))
     Console().print(summary_table(summary))
+    if needs_base(params.methods):
+        check_base(params.base, params.method.token_count, trained_types(summary))
 
 
 @task(cache_policy=NO_CACHE)

@@ -2,26 +2,29 @@
 
 import unicodedata
 from pathlib import Path
+from reprlib import Repr
 from typing import Annotated, Literal, Self
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from stage.core.data_params import Prepare
 from stage.core.errors import ConfigError
 from stage.core.model_params import BaseModelSource, Method, Pretrain, Train
-from stage.core.section import Name, Positive, Rate, Section, Share
-from stage.core.synthesis_params import Paste, Synthesize
+from stage.core.section import LARGEST, Channels, Iterations, Name, Positive, Rate, Seconds, Section, Share
+from stage.core.synthesis_params import Paste, Synthesize, needs_base
+from stage.core.yaml_files import read_yaml
+
+Depth = Annotated[int, Field(gt=0, le=100)]  # blocks of a level; MiT-B5, the deepest, has 40
 
 
 class Segment(Section):
-    """The downstream segmenter and its batches."""
+    """The downstream segmenter and its batches. `image_size`: px; a Mix Transformer reduces 32-fold and has nothing left below that."""
 
     model: Literal["segformer"]
-    width: Positive
-    depths: tuple[Positive, Positive, Positive, Positive]
-    image_size: Positive
-    iterations: Positive
+    width: Channels
+    depths: tuple[Depth, Depth, Depth, Depth]
+    image_size: Annotated[int, Field(ge=32, le=LARGEST)]
+    iterations: Iterations
     batch: Positive
     learning_rate: Rate
     normal_share: Share
@@ -49,11 +52,11 @@ class Execution(Section):
 
     device: Literal["auto", "cpu", "cuda"]
     threads: Positive
-    save_every_s: Rate
+    save_every_s: Seconds
     engine: Literal["local", "ray", "dask"]
-    workers: Annotated[int, Field(ge=0)]
+    workers: Annotated[int, Field(ge=0, le=10_000)]
     max_failures: Positive
-    lease_s: Rate
+    lease_s: Seconds
 
 
 class Params(Section):
@@ -85,6 +88,18 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        if not self.base.image_size <= self.prepare.image_size:
+            raise ValueError(f"base.image_size is at most prepare.image_size, found {self.base.image_size} and {self.prepare.image_size}")
+        multiple = self.pretrain.patch * 2 ** (len(self.pretrain.widths) - 1)
+        if needs_base(self.methods) and self.base.source == "scratch" and self.base.image_size % multiple:
+            raise ValueError(
+                f"base.image_size is a multiple of {multiple} px, which is pretrain.patch times 2 for each of pretrain.widths after the first, "
+                f"found {self.base.image_size}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _timesteps_fit(self) -> Self:
         last = self.base.timestep_count
         for low, high in self.synthesize.graded_intervals:
@@ -92,8 +107,6 @@ class Params(Section):
                 raise ValueError(f"synthesize.graded_intervals are [low, high] within 0 and {last}, found [{low}, {high}]")
         if not self.method.alignment_threshold < last:
             raise ValueError(f"method.alignment_threshold is under base.timestep_count, found {self.method.alignment_threshold} and {last}")
-        if not self.base.image_size <= self.prepare.image_size:
-            raise ValueError(f"base.image_size is at most prepare.image_size, found {self.base.image_size} and {self.prepare.image_size}")
         walk = self.synthesize
         if walk.known_region == "fresh_resample" and not (walk.jump_length < walk.steps and walk.resamplings > 1):
             raise ValueError(
@@ -107,20 +120,21 @@ class Params(Section):
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
     """The values of a parameter file; a ConfigError names every unknown, missing or wrong key at once."""
+    values = read_yaml(path, "a parameter file")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
         return Params.model_validate(values)
-    except FileNotFoundError:
-        raise ConfigError(f"Expected a parameter file at {path.absolute()}, found none. Run from the project's root.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"Expected YAML in {path}, found a syntax error: {error}. Correct that line.") from None
     except ValidationError as error:
         raise ConfigError(_explain(path, error)) from None
+
+
+brief = Repr()  # of a wrong value, which may be a whole section
+brief.maxlevel, brief.maxstring, brief.maxother = 2, 80, 80
 
 
 def _explain(path: Path, error: ValidationError) -> str:
     lines = [f"Expected the keys and types of stage/core/*params.py in {path}, found {error.error_count()} problem(s):"]
     for problem in error.errors():
         place = ".".join(str(part) for part in problem["loc"]) or "the file"
-        lines.append(f"  {place}: {problem['msg']} (found {str(problem['input'])[:80]!r})")
+        found = "" if problem["type"] == "value_error" else f" (found {brief.repr(problem['input'])})"  # those say themselves what they found
+        lines.append(f"  {place}: {problem['msg'].removeprefix('Value error, ')}{found}")
     return "\n".join([*lines, "Correct these lines; params/*.yaml are complete examples."])

@@ -102,6 +102,12 @@ def _nested(summary: pd.DataFrame) -> dict[str, dict[str, dict[str, int]]]:
     return nested
 
 
+def trained_types(summary: pd.DataFrame) -> dict[str, list[str]]:
+    """The defect types of each category of a summary that have images in the generator's third."""
+    chosen = summary[(summary["train"] > 0) & (summary["defect"] != GOOD)]
+    return {str(category): sorted(rows["defect"]) for category, rows in chosen.groupby("category")}
+
+
 def summary_table(summary: pd.DataFrame) -> Table:
     """The summary of `prepare` as a table for the terminal; `-` stands for files that no rule names."""
     table = Table(title="Images read")

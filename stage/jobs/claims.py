@@ -18,6 +18,8 @@ from typing import NamedTuple, Self
 import psutil
 from filelock import FileLock
 
+from stage.core.processes import is_running, started_s
+
 BOOT_ID, PROCESSES = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
 
 
@@ -38,7 +40,7 @@ class Owner(NamedTuple):
         """The process that asks, with a token of its own."""
         boot = BOOT_ID.read_text().strip() if BOOT_ID.exists() else str(psutil.boot_time())
         world = f"{boot} {PROCESSES.readlink()}" if PROCESSES.exists() else boot
-        return cls(socket.gethostname(), world, os.getpid(), _started(psutil.Process()), secrets.token_hex(8))
+        return cls(socket.gethostname(), world, os.getpid(), started_s(psutil.Process()), secrets.token_hex(8))
 
 
 class Claim(NamedTuple):
@@ -106,11 +108,7 @@ def is_alive(path: Path, *, lease_s: float) -> bool:
         return False
     if (owner.host, owner.world) != (here.host, here.world):
         return _age_s(path) < lease_s
-    try:
-        process = psutil.Process(owner.pid)
-        return abs(_started(process) - owner.started) < 1 and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    return is_running(owner.pid, owner.started)
 
 
 def _age_s(path: Path) -> float:
@@ -123,11 +121,6 @@ def _age_s(path: Path) -> float:
             return os.fstat(now.fileno()).st_mtime - path.stat().st_mtime
     except FileNotFoundError:
         return float("inf")
-
-
-def _started(process: psutil.Process) -> float:
-    """Seconds from the machine's start to the process's, which do not change when someone sets the clock."""
-    return process.create_time() - psutil.boot_time()
 
 
 def _guard(path: Path) -> FileLock:

@@ -2,9 +2,15 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, FiniteFloat
 
-from stage.core.section import Positive, Rate, Section
+from stage.core.section import Positive, Section
+
+
+def _differing(levels: tuple[float, float]) -> tuple[float, float]:
+    if levels[0] == levels[1]:
+        raise ValueError(f"these are the levels that are black and white, which differ, found {[*levels]}")
+    return levels
 
 
 class FolderRule(Section):
@@ -35,10 +41,11 @@ class Prepare(Section):
     """What is read, and how; ranges as annotated, sizes in px."""
 
     source: str
-    layout: Literal["demo", "mvtec", "btad", "folder"]
+    layout: Literal["demo", "mvtec", "loco", "btad", "folder"]
     licence: str
     image_size: Positive
     mask_threshold: Annotated[int, Field(ge=1, le=255)]
-    max_megapixels: Rate
+    max_megapixels: Annotated[FiniteFloat, Field(gt=0, le=100_000)]
+    grey_range: Literal["auto"] | Annotated[tuple[FiniteFloat, FiniteFloat], AfterValidator(_differing)]
     folder: FolderRule
     foreground: Foreground

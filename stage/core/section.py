@@ -25,7 +25,8 @@ def _template(text: str) -> str:
 
 
 Template = Annotated[str, AfterValidator(_template)]
-Name = Annotated[str, Field(pattern=r"^[\w][\w .-]*$")]
+NAME = r"^[\w][\w .-]*$"
+Name = Annotated[str, Field(pattern=NAME)]
 
 
 def _rising(values: tuple[float, float]) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """Every image file of one category, with its mask or with the reason why it cannot be used."""
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -7,9 +8,10 @@ from pathlib import Path, PurePosixPath
 
 from stage.core.data_params import FolderRule
 from stage.core.errors import DataError
-from stage.datasets.rules import GOOD, Expressions, FileRole, compile_rule
+from stage.datasets.rules import GOOD, Expressions, FileRole, compile_rule, mask_of_neighbour
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".mpo", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".webp", ".pbm", ".pgm", ".ppm", ".jp2"}
+MASKS = ("mask", "bare_mask")  # roles
 Key = tuple[str, str]
 
 
@@ -17,20 +19,26 @@ Key = tuple[str, str]
 class Found:
     """One image file, or a mask without an image. Paths are POSIX and relative to the root; an empty `reason` means usable.
 
-    `foregrounds` are the foreground files of a normal training image; at most one is expected.
+    `masks` are several only where the layout has a folder of them for each image; they are then joined. `foregrounds` are the foreground files of a normal training image; at most one is expected.
     """
 
     image: str | None
-    mask: str | None = None
+    masks: tuple[str, ...] = ()
     defect: str = ""
     source_split: str = ""
     reason: str = ""
+    note: str = ""
     foregrounds: tuple[str, ...] = ()
 
     @property
     def path(self) -> str:
         """Path of the row's file."""
         return self.image or self.mask or ""
+
+    @property
+    def mask(self) -> str | None:
+        """Path of the mask, or of the folder that holds several; None if there is none."""
+        return PurePosixPath(self.masks[0]).parent.as_posix() if len(self.masks) > 1 else next(iter(self.masks), None)
 
 
 def find(root: Path, category: str, rule: FolderRule, *, with_foregrounds: bool = False) -> list[Found]:
@@ -48,7 +56,7 @@ def find(root: Path, category: str, rule: FolderRule, *, with_foregrounds: bool 
     ours, everyones = compile_rule(rule, category), compile_rule(rule, None)
     placed: list[tuple[str, FileRole]] = []
     strays: list[Found] = []
-    for path in _walk(start):
+    for path in sorted(walk(start)):
         relative = path.relative_to(root).as_posix()
         place, trouble = ours.place(relative), _trouble(path, root)
         if place and not trouble:
@@ -57,7 +65,7 @@ def find(root: Path, category: str, rule: FolderRule, *, with_foregrounds: bool 
             continue  # of another category
         elif place or _is_stray(path, relative, ours):
             strays.append(_stray(relative, place, trouble))
-    return sorted([*_assemble(placed, ours), *strays], key=lambda found: found.path)
+    return sorted([*_assemble(placed, ours, rule), *strays], key=lambda found: found.path)
 
 
 def _common_folder(patterns: list[str], category: str) -> str:
@@ -70,30 +78,49 @@ def _common_folder(patterns: list[str], category: str) -> str:
     return "/".join(fixed)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    try:
-        paths = sorted(folder.iterdir())
-    except OSError as error:
-        raise DataError(f"Expected a folder that may be read at {folder}, found: {error.strerror}. Correct its permissions.") from None
-    for path in paths:
-        if path.is_dir() and not path.is_symlink():
-            yield from _walk(path)
-        else:
-            yield path
+def walk(start: Path) -> Iterator[Path]:
+    """Every file, link and unreadable folder below `start`; no link is followed. Raises DataError if `start` itself cannot be read."""
+    folders = [start]
+    while folders:
+        folder = folders.pop()
+        try:
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            if folder == start:
+                raise DataError(
+                    f"Expected a folder that may be read at {folder}, found: {error.strerror}. Correct its permissions."
+                ) from None
+            yield folder
+            continue
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(Path(entry))
+            else:
+                yield Path(entry)
 
 
 def _trouble(path: Path, root: Path) -> str:
-    if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
-        return "a link that leaves the data folder: copy the file itself there"
-    if path.is_dir():
-        return "a linked folder, which is not followed: copy the folder itself there"
-    if not path.is_file():
-        return "not a file"
     if any("\udc80" <= letter <= "\udcff" for letter in path.as_posix()):
         return "its name is not valid UTF-8: rename it"
+    if path.is_symlink() and (trouble := _trouble_of_link(path, root)):
+        return trouble
+    if path.is_dir():
+        return "a folder that cannot be read: correct its permissions"
+    if not path.is_file():
+        return "not a file"
     if path.suffix.lower() not in SUFFIXES:
         return "not an image file, by its extension"
     return ""
+
+
+def _trouble_of_link(path: Path, root: Path) -> str:
+    try:
+        is_inside = path.resolve(strict=True).is_relative_to(root.resolve())
+    except (OSError, RuntimeError):  # a loop of links is a RuntimeError
+        return "a link to nothing: remove it, or copy the file itself there"
+    if not is_inside:
+        return "a link that leaves the data folder: copy the file itself there"
+    return "a linked folder, which is not followed: copy the folder itself there" if path.is_dir() else ""
 
 
 def _is_stray(path: Path, relative: str, ours: Expressions) -> bool:
@@ -102,30 +129,53 @@ def _is_stray(path: Path, relative: str, ours: Expressions) -> bool:
 
 
 def _stray(path: str, place: FileRole | None, trouble: str) -> Found:
-    shown = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return Found(shown, defect=place.defect if place else "", reason=trouble or "no rule of the layout names this file")
+    return Found(shown(path), defect=place.defect if place else "", reason=trouble or "no rule of the layout names this file")
 
 
-def _assemble(placed: list[tuple[str, FileRole]], ours: Expressions) -> Iterator[Found]:
-    masks: dict[Key, list[str]] = defaultdict(list)
+def shown(path: str) -> str:
+    """A path as text that can be written anywhere; bytes that are no UTF-8 become `\\xff`."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _assemble(placed: list[tuple[str, FileRole]], ours: Expressions, rule: FolderRule) -> Iterator[Found]:
+    references = _references(placed, rule)
+    masks = _masks(placed, references)
     foregrounds: dict[str, tuple[str, ...]] = defaultdict(tuple)
     images: dict[Key, list[Found]] = defaultdict(list)
+    bare = {path for path, place in placed if place.role == "bare_mask"}
     for path, place in placed:
-        if place.role == "mask":
-            masks[place.defect, place.name].append(path)
-        elif place.role == "foreground":
+        if place.role == "foreground":
             foregrounds[place.name] += (path,)
-        else:
+        elif place.role not in MASKS and path not in references:
             images[_key(path, place)].append(_image(path, place))
     used: set[Key] = set()
     for key, same in images.items():
         for found in same:
-            mask_key = _mask_key(found, key, ours)
-            used.add(mask_key)
+            keys = {_mask_key(found, key, ours), key}
+            used |= keys
             own = foregrounds[key[1]] if found.source_split == "train" else ()
-            yield _with_mask(replace(found, foregrounds=own), same, masks.get(mask_key, []))
+            paths = [path for one in keys for path in masks.get(one, [])]
+            yield _with_mask(replace(found, foregrounds=own), same, sorted(paths), rule, bare)
     for (defect, _), paths in ((key, paths) for key, paths in masks.items() if key not in used):
-        yield from (Found(None, path, defect, "test", "a mask without an image of its name") for path in paths)
+        yield from (Found(None, (path,), defect, "test", "a mask without an image of its name") for path in paths)
+
+
+def _masks(placed: list[tuple[str, FileRole]], references: dict[str, Key]) -> dict[Key, list[str]]:
+    masks: dict[Key, list[str]] = defaultdict(list)
+    for path, place in placed:
+        if place.role in MASKS:
+            masks[place.defect, place.name].append(path)
+    for path, image in references.items():
+        masks[image].append(path)
+    return masks
+
+
+def _references(placed: list[tuple[str, FileRole]], rule: FolderRule) -> dict[str, Key]:
+    """Masks in folders of normal images, each with the key of its image: `7_mask.png` beside `7.png` is no photograph."""
+    normal = {path: _key(path, place) for path, place in placed if place.role in ("normal", "test_normal")}
+    keys = {*normal.values()}
+    named = {path: (key, (key[0], mask_of_neighbour(rule, path) or key[1])) for path, key in normal.items()}
+    return {path: image for path, (key, image) in named.items() if image != key and image in keys}
 
 
 def _key(path: str, place: FileRole) -> Key:
@@ -143,12 +193,13 @@ def _mask_key(found: Found, key: Key, ours: Expressions) -> Key:
     return (as_defect.defect, as_defect.name) if as_defect else key
 
 
-def _with_mask(found: Found, same: list[Found], masks: list[str]) -> Found:
+def _with_mask(found: Found, same: list[Found], masks: list[str], rule: FolderRule, bare: set[str]) -> Found:
     others = [other.path for other in same if other.path != found.path]
     if others:
         return replace(found, reason=f"shares its name with {others[0]}, so which one is meant is open: keep one")
-    if len(masks) > 1:
+    if len(masks) > 1 and "{name}" in PurePosixPath(rule.mask).name:
         return replace(found, reason=f"has {len(masks)} masks, {masks[0]} and {masks[1]}: keep one")
     if not masks and found.defect != GOOD:
-        return replace(found, reason="has no mask: the layout's pattern for it names no file")
-    return replace(found, mask=masks[0] if masks else None)
+        return replace(found, reason=f"has no mask: the layout looks for {rule.mask}")
+    is_bare = any(path in bare for path in masks)
+    return replace(found, masks=tuple(masks), note="its mask's name lacks the layout's `_mask`" if is_bare else "")

@@ -13,7 +13,7 @@ IMAGES = ["part/good/1.png", "part/crack/1.png", "part/crack/2.png"]
 def groups(root: Path, text: str | bytes) -> dict[str, str]:
     (root / "part").mkdir(exist_ok=True)
     (root / "part/groups.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read_groups(root, "part/groups.csv", IMAGES)
+    return read_groups(root, "part/groups.csv", IMAGES).of
 
 
 @pytest.mark.parametrize("name", ["part/crack/2.png", "crack/2.png", "2.png", "./crack/2.png", "crack\\2.png"])
@@ -29,8 +29,8 @@ def test_byte_order_mark_and_other_columns_do_no_harm(tmp_path: Path) -> None:
 
 def test_without_a_file_there_are_no_groups(tmp_path: Path) -> None:
     """The file is optional."""
-    assert read_groups(tmp_path, "part/groups.csv", IMAGES) == {}
-    assert read_groups(tmp_path, "", IMAGES) == {}
+    assert read_groups(tmp_path, "part/groups.csv", IMAGES).of == {}
+    assert read_groups(tmp_path, "", IMAGES).of == {}
 
 
 @pytest.mark.parametrize(

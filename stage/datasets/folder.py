@@ -1,6 +1,5 @@
 """Every image file of one category, with its mask or with the reason why it cannot be used."""
 
-import os
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -9,8 +8,8 @@ from pathlib import Path, PurePosixPath
 from stage.core.data_params import FolderRule
 from stage.core.errors import DataError
 from stage.datasets.rules import GOOD, Expressions, FileRole, compile_rule, mask_of_neighbour
+from stage.datasets.walking import SUFFIXES, shown, trouble_of, walk
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".mpo", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".webp", ".pbm", ".pgm", ".ppm", ".jp2"}
 MASKS = ("mask", "bare_mask")  # roles
 Key = tuple[str, str]
 
@@ -58,14 +57,22 @@ def find(root: Path, category: str, rule: FolderRule, *, with_foregrounds: bool 
     strays: list[Found] = []
     for path in sorted(walk(start)):
         relative = path.relative_to(root).as_posix()
-        place, trouble = ours.place(relative), _trouble(path, root)
+        place, trouble = ours.place(relative), trouble_of(path, root)
         if place and not trouble:
             placed.append((relative, place))
         elif place is None and everyones.place(relative):
             continue  # of another category
         elif place or _is_stray(path, relative, ours):
             strays.append(_stray(relative, place, trouble))
-    return sorted([*_assemble(placed, ours, rule), *strays], key=lambda found: found.path)
+    found = [*_assemble(placed, ours, rule), *strays]
+    spare = _spare_foregrounds(placed, found) if with_foregrounds else []
+    return sorted([*found, *spare], key=lambda each: each.path)
+
+
+def _spare_foregrounds(placed: list[tuple[str, FileRole]], found: list[Found]) -> list[Found]:
+    used = {path for each in found for path in each.foregrounds}
+    spare = [path for path, place in placed if place.role == "foreground" and path not in used]
+    return [Found(path, defect=GOOD, reason="a foreground without a normal training image of its name") for path in spare]
 
 
 def _common_folder(patterns: list[str], category: str) -> str:
@@ -78,63 +85,14 @@ def _common_folder(patterns: list[str], category: str) -> str:
     return "/".join(fixed)
 
 
-def walk(start: Path) -> Iterator[Path]:
-    """Every file, link and unreadable folder below `start`; no link is followed. Raises DataError if `start` itself cannot be read."""
-    folders = [start]
-    while folders:
-        folder = folders.pop()
-        try:
-            entries = list(os.scandir(folder))
-        except OSError as error:
-            if folder == start:
-                raise DataError(
-                    f"Expected a folder that may be read at {folder}, found: {error.strerror}. Correct its permissions."
-                ) from None
-            yield folder
-            continue
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(Path(entry))
-            else:
-                yield Path(entry)
-
-
-def _trouble(path: Path, root: Path) -> str:
-    if any("\udc80" <= letter <= "\udcff" for letter in path.as_posix()):
-        return "its name is not valid UTF-8: rename it"
-    if path.is_symlink() and (trouble := _trouble_of_link(path, root)):
-        return trouble
-    if path.is_dir():
-        return "a folder that cannot be read: correct its permissions"
-    if not path.is_file():
-        return "not a file"
-    if path.suffix.lower() not in SUFFIXES:
-        return "not an image file, by its extension"
-    return ""
-
-
-def _trouble_of_link(path: Path, root: Path) -> str:
-    try:
-        is_inside = path.resolve(strict=True).is_relative_to(root.resolve())
-    except (OSError, RuntimeError):  # a loop of links is a RuntimeError
-        return "a link to nothing: remove it, or copy the file itself there"
-    if not is_inside:
-        return "a link that leaves the data folder: copy the file itself there"
-    return "a linked folder, which is not followed: copy the folder itself there" if path.is_dir() else ""
-
-
 def _is_stray(path: Path, relative: str, ours: Expressions) -> bool:
     """Whether a file that no pattern names may have been meant as an image; a linked folder may hold images."""
-    return path.is_dir() or path.suffix.lower() in SUFFIXES or ours.is_folder(PurePosixPath(relative).parent.as_posix())
+    is_among_images = any(ours.is_folder(folder.as_posix()) for folder in PurePosixPath(relative).parents)
+    return path.is_dir() or path.suffix.lower() in SUFFIXES or is_among_images
 
 
 def _stray(path: str, place: FileRole | None, trouble: str) -> Found:
     return Found(shown(path), defect=place.defect if place else "", reason=trouble or "no rule of the layout names this file")
-
-
-def shown(path: str) -> str:
-    """A path as text that can be written anywhere; bytes that are no UTF-8 become `\\xff`."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _assemble(placed: list[tuple[str, FileRole]], ours: Expressions, rule: FolderRule) -> Iterator[Found]:

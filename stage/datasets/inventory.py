@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 
 from stage.core.durable import write_whole
-from stage.datasets.folder import shown, walk
+from stage.datasets.walking import shown, walk
 
 Known = dict[str, list[str | int]]
 

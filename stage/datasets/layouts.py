@@ -6,8 +6,8 @@ from pathlib import Path
 
 from stage.core.data_params import FolderRule, Prepare
 from stage.core.errors import DataError
-from stage.datasets.folder import SUFFIXES
 from stage.datasets.rules import check_rule
+from stage.datasets.walking import SUFFIXES
 
 MVTEC = FolderRule(
     normal="{category}/train/good/{name}.*",

@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 from stage.core.errors import DataError
 from stage.core.section import NAME
-from stage.datasets.folder import Found, find, shown
+from stage.datasets.folder import Found, find
 from stage.datasets.layouts import RULES, data_root, detect_layout
 from stage.datasets.rules import GOOD
 from stage.datasets.split import FEWEST
+from stage.datasets.walking import shown
 
 SHOWN = 5  # files that are named, of each category
 

@@ -1,4 +1,4 @@
-"""Record what decides results and is neither data nor a parameter: the statements of the code, the versions of packages, a given base.
+"""Record what decides results and is no parameter: the statements of the code, the versions of packages, a given base, the images' digests.
 
 Not a Prefect flow: it runs with every `dvc repro` and takes seconds. Its output changes only when what it records does.
 """
@@ -11,12 +11,14 @@ from pathlib import Path
 from stage.core.code_digest import code_digests
 from stage.core.durable import write_whole
 from stage.core.errors import ConfigError, Refusal
-from stage.core.params import load_params
+from stage.core.params import Params, load_params
 from stage.core.work import PACKAGES
+from stage.datasets.inventory import inventory
 from stage.model.files import base_files
 from stage.synthesis.method import METHODS
 
 OUTPUT = Path("data/environment")
+MEMORY = Path(".spool/images.json")  # digests of the images, so that no file is read twice
 # The entry points of each DVC stage. A synthesis method is imported by its name, which no digest follows, so its own are listed.
 CODE = {
     **{name: (f"flows.{name}:{name}",) for name in ("prepare", "pretrain", "train", "segment", "evaluate")},
@@ -43,10 +45,17 @@ def base_times(source: str) -> dict[str, list[int]]:
     return {path.relative_to(folder).as_posix(): [path.stat().st_size, path.stat().st_mtime_ns] for path in files}
 
 
+def images(params: Params) -> str:
+    """The digest of every file in the folder of images; empty for the demo, which code draws."""
+    return "" if params.prepare.layout == "demo" else inventory(Path(params.prepare.source), MEMORY)
+
+
 def main() -> None:
-    """Write packages and base as JSON, and for each DVC stage a line per definition of its code: name and digest."""
+    """Write packages and base as JSON, the digests of the images, and for each DVC stage a line per definition of its code: name and digest."""
+    params = load_params()
     write_whole(json.dumps(packages(), indent=2) + "\n", OUTPUT / "packages.json")
-    write_whole(json.dumps(base_times(load_params().base.source), indent=2) + "\n", OUTPUT / "base.json")
+    write_whole(json.dumps(base_times(params.base.source), indent=2) + "\n", OUTPUT / "base.json")
+    write_whole(images(params), OUTPUT / "images.txt")
     for name, functions in CODE.items():
         write_whole("\n".join(code_digests(*functions)) + "\n", OUTPUT / "code" / f"{name}.txt")
 

@@ -3,7 +3,6 @@
 import tempfile
 from pathlib import Path
 
-import pandas as pd
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from rich.console import Console
@@ -11,13 +10,14 @@ from rich.console import Console
 from flows.runtime import run
 from stage.core.data_params import Prepare
 from stage.core.params import load_params
-from stage.core.synthesis_params import needs_base
 from stage.datasets.catalog import prepare as read_catalogs
-from stage.datasets.catalog import summary_table, trained_types
 from stage.datasets.demo.dataset import write_demo
+from stage.datasets.summary import Summary, summary_table, trained_types
+from stage.model.base_pointer import needs_base
 from stage.model.preflight import check_base
 
 OUTPUT = Path("data/prepare")
+SHOWN = 20  # notes and warnings on the terminal
 
 
 @flow(name="prepare")
@@ -30,9 +30,13 @@ def prepare() -> None:
             summary = read(params.prepare, params.categories, Path(folder) / "demo")
     else:
         summary = read(params.prepare, params.categories, Path(params.prepare.source))
-    Console().print(summary_table(summary))
+    Console().print(summary_table(summary.table))
+    for warning in summary.warnings[:SHOWN]:
+        Console().print(warning, markup=False, highlight=False, soft_wrap=True)
+    if len(summary.warnings) > SHOWN:
+        Console().print(f"... and {len(summary.warnings) - SHOWN} more; the column note of the catalogs has them all.")
     if needs_base(params.methods):
-        check_base(params.base, params.method.token_count, trained_types(summary))
+        check_base(params.base, params.method.token_count, trained_types(summary.table))
 
 
 @task(cache_policy=NO_CACHE)
@@ -42,7 +46,7 @@ def draw(root: Path, seed: int) -> None:
 
 
 @task(cache_policy=NO_CACHE)
-def read(params: Prepare, categories: tuple[str, ...], root: Path) -> pd.DataFrame:
+def read(params: Prepare, categories: tuple[str, ...], root: Path) -> Summary:
     """Write catalogs, summary and the list of what was set aside."""
     return read_catalogs(params, categories, root, OUTPUT)
 

@@ -19,7 +19,7 @@ from source_tree import ROOT
 
 MICRO = {
     "categories": ["fabric", "washer"],
-    "prepare": {"image_size": 32, "layout": "demo", "source": "stage/datasets/demo/README.md"},
+    "prepare": {"image_size": 32, "layout": "demo", "source": "stage/datasets/demo"},
     "base": {"source": "scratch", "image_size": 32},
     "pretrain": {"iterations": 100, "batch": 4, "widths": [16, 16], "text_width": 16},
     "train": {"iterations": 4, "batch": 4, "adapter_widths": [16]},

@@ -16,7 +16,10 @@ PACKAGES = ("stage", "flows")
 # No result depends on them: parameters count by their values; the others keep, find and show results, or run workers.
 ASIDE = frozenset(
     [
-        *(f"stage.core.{name}" for name in ("code_digest", "durable", "errors", "processes", "progress", "proxies", "section", "work", "yaml_files")),
+        *(
+            f"stage.core.{name}"
+            for name in ("code_digest", "durable", "errors", "processes", "progress", "proxies", "section", "work", "yaml_files")
+        ),
         *(f"stage.core.{path.stem}" for path in (ROOT / "stage" / "core").glob("*params.py")),
         *("flows.engines", "flows.tending", "stage.jobs.claims", "stage.jobs.heartbeat", "stage.jobs.patience"),
     ]

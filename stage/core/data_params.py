@@ -2,9 +2,15 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, FiniteFloat, model_validator
 
 from stage.core.section import Pixels, Section, Size, Text
+
+
+def _differing(levels: tuple[float, float]) -> tuple[float, float]:
+    if levels[0] == levels[1]:
+        raise ValueError(f"these are the levels that are black and white, which differ, found {[*levels]}")
+    return levels
 
 
 class FolderRule(Section):
@@ -35,11 +41,12 @@ class Prepare(Section):
     """What is read, and how; ranges as annotated, sizes in px."""
 
     source: Text
-    layout: Literal["demo", "mvtec", "btad", "folder"]
+    layout: Literal["demo", "mvtec", "loco", "btad", "folder"]
     licence: Text
     image_size: Size
     mask_threshold: Annotated[int, Field(ge=1, le=255)]
     max_megapixels: Annotated[float, Field(gt=0, le=10_000)]  # 100,000 px square: 30 GB as pixels
+    grey_range: Literal["auto"] | Annotated[tuple[FiniteFloat, FiniteFloat], AfterValidator(_differing)]
     folder: FolderRule
     foreground: Foreground
 

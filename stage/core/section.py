@@ -60,7 +60,8 @@ def _name(text: str) -> str:
 
 
 Template = Annotated[Text, AfterValidator(_template)]
-Name = Annotated[str, Field(pattern=r"^[\w][\w .-]*$"), AfterValidator(_name)]
+NAME = r"^[\w][\w .-]*$"
+Name = Annotated[str, Field(pattern=NAME), AfterValidator(_name)]
 
 
 def _rising(values: tuple[float, float]) -> tuple[float, float]:

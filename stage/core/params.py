@@ -11,7 +11,7 @@ from stage.core.data_params import Prepare
 from stage.core.errors import ConfigError
 from stage.core.model_params import BaseModelSource, Method, Pretrain, Train
 from stage.core.section import LARGEST, Channels, Iterations, Name, Positive, Rate, Seconds, Section, Share
-from stage.core.synthesis_params import Paste, Synthesize, needs_base
+from stage.core.synthesis_params import Paste, Synthesize
 from stage.core.yaml_files import read_yaml
 
 Depth = Annotated[int, Field(gt=0, le=100)]  # blocks of a level; MiT-B5, the deepest, has 40
@@ -92,7 +92,7 @@ class Params(Section):
         if not self.base.image_size <= self.prepare.image_size:
             raise ValueError(f"base.image_size is at most prepare.image_size, found {self.base.image_size} and {self.prepare.image_size}")
         multiple = self.pretrain.patch * 2 ** (len(self.pretrain.widths) - 1)
-        if needs_base(self.methods) and self.base.source == "scratch" and self.base.image_size % multiple:
+        if self.base.source == "scratch" and self.base.image_size % multiple:
             raise ValueError(
                 f"base.image_size is a multiple of {multiple} px, which is pretrain.patch times 2 for each of pretrain.widths after the first, "
                 f"found {self.base.image_size}"

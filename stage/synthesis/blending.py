@@ -98,7 +98,7 @@ def _gradients_kept(new: NDArray[np.uint8], old: NDArray[np.uint8], region: NDAr
         return new
     difference = old.astype(np.float64) - new
     change = np.zeros_like(difference)
-    change[inside] = spsolve(*_laplace(inside, difference), permc_spec="MMD_AT_PLUS_A").reshape(-1, 3)
+    change[inside] = np.asarray(spsolve(*_laplace(inside, difference), permc_spec="MMD_AT_PLUS_A")).reshape(-1, 3)
     return np.where(inside[..., None], np.clip(np.rint(new + change), 0, 255), old).astype(np.uint8)
 
 

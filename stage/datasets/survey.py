@@ -63,7 +63,7 @@ def _lack(files: list[Found]) -> str:
 
 
 def _most_frequent(files: list[Found]) -> str:
-    reasons = Counter(each.reason for each in files if each.reason).most_common(1)
+    reasons = Counter(each.reason for each in files if each.reason and each.image).most_common(1)
     return f" ({reasons[0][1]} x {reasons[0][0]})" if reasons else ""
 
 

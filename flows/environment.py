@@ -1,19 +1,23 @@
 """Record what decides results and is neither data nor a parameter: the statements of the code, the versions of packages, a given base.
 
-Not a Prefect flow: it runs with every `dvc repro` and takes seconds. Its output changes only when what it records does.
+Not a Prefect flow: it runs first in every `dvc repro` and takes seconds. Its output changes only when what it records does.
+So it is also where a project that DVC could not keep results of is refused, before any work.
 """
 
 import json
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
 from stage.core.code_digest import code_digests
 from stage.core.durable import write_whole
+from stage.core.errors import MachineError, Refusal
 from stage.core.params import load_params
 from stage.core.work import LIBRARIES, SEGMENTERS
 from stage.synthesis.method import METHODS
 
-OUTPUT = Path("data/environment")
+DATA = Path("data")
+OUTPUT = DATA / "environment"
 TABLES = ("opencv-python", "pyarrow")
 # The entry points of each DVC stage. A synthesis method is imported by its name, which no digest follows, so its own are listed.
 CODE = {
@@ -35,12 +39,32 @@ def base_files(source: str) -> dict[str, list[int]]:
     return {path.relative_to(folder).as_posix(): [path.stat().st_size, path.stat().st_mtime_ns] for path in files}
 
 
-def main() -> None:
+def check_places() -> None:
+    """Raise MachineError if results would leave the project through a link, which DVC refuses once they are made."""
+    places = [DATA, *DATA.glob("*"), *DATA.glob("*/*")]
+    if links := [place for place in places if place.is_symlink() and not place.is_file()]:
+        raise MachineError(
+            f"Expected folders of the project for results, found that {links[0]} is a link to {links[0].readlink()}: DVC keeps nothing that "
+            f"lies elsewhere. Run `rm {links[0]}`; to have the space of another disk, move the whole project there, or DVC's copies by "
+            "`dvc cache dir <folder>`, or `.spool`, which may be a link."
+        )
+
+
+def note() -> None:
     """Write packages and base as JSON, and for each DVC stage a line per definition of its code: name and digest."""
     write_whole(json.dumps(packages(), indent=2) + "\n", OUTPUT / "packages.json")
     write_whole(json.dumps(base_files(load_params().base.source), indent=2) + "\n", OUTPUT / "base.json")
     for name, functions in CODE.items():
         write_whole("\n".join(code_digests(*functions)) + "\n", OUTPUT / "code" / f"{name}.txt")
+
+
+def main() -> None:
+    """Note everything, or end with one message."""
+    try:
+        check_places()
+        note()
+    except Refusal as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -115,7 +115,7 @@ def test_a_base_in_the_hubs_cache_is_measured_too(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize("source", ["./no such folder", "/no/such/folder", "a/b/c", "base "])
 def test_a_source_that_is_neither_folder_nor_hub_id_is_refused(source: str) -> None:
     """A mistyped folder would be found out after all images have been read."""
-    with pytest.raises(ConfigError, match="Expected base.source to be a folder"):
+    with pytest.raises(ConfigError, match=r"Expected base\.source to be a folder"):
         check_base(base(source), 8, TYPES)
 
 
@@ -132,5 +132,5 @@ def test_damaged_settings_of_a_base_are_one_message(tmp_path: Path) -> None:
     settings = json.loads((tmp_path / "unet" / "config.json").read_text())
     (tmp_path / "unet" / "config.json").write_text(json.dumps({**settings, "down_block_types": ["Nonsense"]}))
 
-    with pytest.raises(ConfigError, match="Expected the settings of a UNet2DConditionModel in .*unet, found"):
+    with pytest.raises(ConfigError, match=r"Expected the settings of a UNet2DConditionModel in .*unet, found"):
         check_base(base(str(tmp_path)), 4, TYPES)

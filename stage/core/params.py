@@ -131,6 +131,8 @@ def _explain(path: Path, error: ValidationError) -> str:
     lines = [f"Expected the keys and types of stage/core/*params.py in {path}, found {error.error_count()} problem(s):"]
     for problem in error.errors():
         place = ".".join(str(part) for part in problem["loc"]) or "the file"
-        found = "" if problem["type"] == "value_error" else f" (found {brief.repr(problem['input'])})"  # those say themselves what they found
+        found = (
+            "" if problem["type"] == "value_error" else f" (found {brief.repr(problem['input'])})"
+        )  # those say themselves what they found
         lines.append(f"  {place}: {problem['msg'].removeprefix('Value error, ')}{found}")
     return "\n".join([*lines, "Correct these lines; params/*.yaml are complete examples."])

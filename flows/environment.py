@@ -1,6 +1,7 @@
 """Record what decides results and is no parameter: the statements of the code, the versions of packages, a given base, the images' digests.
 
-Not a Prefect flow: it runs with every `dvc repro` and takes seconds. Its output changes only when what it records does.
+Not a Prefect flow: it runs first in every `dvc repro` and takes seconds. Its output changes only when what it records does.
+So it is also where a project that DVC could not keep results of is refused, before any work.
 """
 
 import json
@@ -10,14 +11,15 @@ from pathlib import Path
 
 from stage.core.code_digest import code_digests
 from stage.core.durable import write_whole
-from stage.core.errors import ConfigError, Refusal
+from stage.core.errors import ConfigError, MachineError, Refusal
 from stage.core.params import Params, load_params
 from stage.core.work import PACKAGES
 from stage.datasets.inventory import inventory
 from stage.model.files import base_files
 from stage.synthesis.method import METHODS
 
-OUTPUT = Path("data/environment")
+DATA = Path("data")
+OUTPUT = DATA / "environment"
 MEMORY = Path(".spool/images.json")  # digests of the images, so that no file is read twice
 # The entry points of each DVC stage. A synthesis method is imported by its name, which no digest follows, so its own are listed.
 CODE = {
@@ -50,7 +52,18 @@ def images(params: Params) -> str:
     return "" if params.prepare.layout == "demo" else inventory(Path(params.prepare.source), MEMORY)
 
 
-def main() -> None:
+def check_places() -> None:
+    """Raise MachineError if results would leave the project through a link, which DVC refuses once they are made."""
+    places = [DATA, *DATA.glob("*"), *DATA.glob("*/*")]
+    if links := [place for place in places if place.is_symlink() and not place.is_file()]:
+        raise MachineError(
+            f"Expected folders of the project for results, found that {links[0]} is a link to {links[0].readlink()}: DVC keeps nothing that "
+            f"lies elsewhere. Run `rm {links[0]}`; to have the space of another disk, move the whole project there, or DVC's copies by "
+            "`dvc cache dir <folder>`, or `.spool`, which may be a link."
+        )
+
+
+def note() -> None:
     """Write packages and base as JSON, the digests of the images, and for each DVC stage a line per definition of its code: name and digest."""
     params = load_params()
     write_whole(json.dumps(packages(), indent=2) + "\n", OUTPUT / "packages.json")
@@ -60,8 +73,14 @@ def main() -> None:
         write_whole("\n".join(code_digests(*functions)) + "\n", OUTPUT / "code" / f"{name}.txt")
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Note everything, or end with one message."""
     try:
-        main()
+        check_places()
+        note()
     except Refusal as error:
         sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

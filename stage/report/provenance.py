@@ -36,10 +36,10 @@ def machine() -> dict[str, str]:
 
 
 def revision() -> str:
-    """The git revision of the working folder and the files that differ from it; `not under git` if there is none."""
-    commit = _output("git", "rev-parse", "HEAD")
+    """The git revision of the working folder and the files that differ from it, or why there is none."""
+    commit = _output("git", "rev-parse", "--verify", "HEAD")
     if not commit:
-        return "not under git"
+        return "under git, without a commit" if _output("git", "rev-parse", "--git-dir") else "not under git"
     changed = _output("git", "diff", "--name-only", "HEAD").splitlines()
     return f"{commit}, with changes in {', '.join(changed)}" if changed else commit
 

@@ -66,8 +66,8 @@ class _Entry(NamedTuple):
 def _accepted(samples: Path, folders: Mapping[str, PurePosixPath]) -> Iterator[_Entry]:
     for row in sample_rows(samples, ["defect", "verdict", *PIXELS]):
         if row["verdict"] == "accepted":
-            pngs = {name: (row[name] or {}).get("bytes") or b"" for name in PIXELS}
-            if row["defect"] not in folders or b"" in pngs.values():
+            pngs: dict[str, bytes] = {name: row[name]["bytes"] for name in PIXELS if row[name] and row[name]["bytes"]}
+            if row["defect"] not in folders or len(pngs) < len(PIXELS):
                 raise CorruptFileError(
                     f"Expected samples with pictures, of the defect types that the manifest names, found another of {row['defect']!r} in "
                     f"{samples}. `stage verify` says where."

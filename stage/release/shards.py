@@ -36,9 +36,17 @@ def write_shards(samples: Iterable[pa.Table], shard_rows: int, folder: Path) -> 
     """
     (folder / SHARDS).mkdir(parents=True, exist_ok=True)
     runs = groupby(_row_groups(samples, shard_rows), key=lambda one: one[0][:2])
-    facts = [_write_shard(folder, defect, run, (rows for _, rows in groups)) for (defect, run), groups in runs]
+    facts: dict[str, Described] = {}
+    for (defect, run), groups in runs:
+        name = shard_name(defect, run)
+        if name in facts:
+            raise DataError(
+                f"Expected every shard to be written once, found {folder / name} again, for the defect type {defect!r}: its samples are not "
+                "in order, or another type has its name. Rename the defect type in the data set, and run `dvc repro`."
+            )
+        facts[name] = {"path": name, "defect": defect, **_write_shard(folder / name, (rows for _, rows in groups))}
     sync(folder / SHARDS)
-    return facts
+    return list(facts.values())
 
 
 def shard_name(defect: str, run: int) -> str:
@@ -87,20 +95,15 @@ class Tally:
         return {"rows": self._rows, "accepted": self._accepted, "pixels": self._digest.hexdigest()}
 
 
-def _write_shard(folder: Path, defect: str, run: int, groups: Iterator[pa.Table]) -> Described:
-    name, tally = shard_name(defect, run), Tally()
-    if (folder / name).exists():
-        raise DataError(
-            f"Expected every shard to be written once, found {folder / name} again, for the defect type {defect!r}: its samples are not in "
-            "order, or another type has its name. Rename the defect type in the data set, and run `dvc repro`."
-        )
-    with open_writer(folder / name) as writer:
+def _write_shard(path: Path, groups: Iterator[pa.Table]) -> Described:
+    tally = Tally()
+    with open_writer(path) as writer:
         for table in groups:
             writer.write_table(table)
             for row in table.select(tally.COLUMNS).to_pylist():
                 tally.add(row)
-    sync(folder / name)
-    return {"path": name, "defect": defect, **tally.facts(), "sha256": file_digest(folder / name)}
+    sync(path)
+    return {**tally.facts(), "sha256": file_digest(path)}
 
 
 def _row_groups(samples: Iterable[pa.Table], shard_rows: int) -> Iterator[tuple[_Slot, pa.Table]]:

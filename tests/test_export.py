@@ -79,7 +79,7 @@ def test_our_own_reader_reads_it_back(factory: Factory, data: Path, tmp_path: Pa
     export_mvtec(data, CATEGORY, "stage", tmp_path / "export")
 
     assert detect_layout(tmp_path / "export") == ("mvtec", [CATEGORY])
-    summary = prepare(factory.params.prepare, [CATEGORY], tmp_path / "export", tmp_path / "again")
+    summary, _ = prepare(factory.params.prepare, [CATEGORY], tmp_path / "export", tmp_path / "again")
 
     assert dict(zip(summary.defect, summary.accepted, strict=True)) == {"crack": 4, "good": 5, "spot": 4}
     assert summary.set_aside.sum() == 0

@@ -49,6 +49,13 @@ def places(execution: Execution, device: str) -> list[WorkerSlot]:
     return [WorkerSlot(number, tokens[number % len(tokens)]) for number in range(execution.workers or len(tokens))]
 
 
+def check_engine(execution: Execution) -> None:
+    """Raise ConfigError where starting the engine would, as far as that is known without a cluster."""
+    if execution.engine != "local":
+        places(execution, "cpu")
+        _extra(execution.engine, f"prefect_{execution.engine}")
+
+
 def gpu_tokens() -> list[str]:
     """The name in CUDA_VISIBLE_DEVICES of each GPU, or part of one, that this process may use: its UUID if that is known."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")

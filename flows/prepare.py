@@ -7,6 +7,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from rich.console import Console
 
+from flows.engines import check_engine
 from flows.runtime import run
 from stage.core.data_params import Prepare
 from stage.core.params import load_params
@@ -24,6 +25,7 @@ SHOWN = 20  # notes and warnings on the terminal
 def prepare() -> None:
     """Read every category, the demo's drawn first, and refuse now what a later step could not work with."""
     params = load_params()
+    check_engine(params.execution)
     if params.prepare.layout == "demo":
         with tempfile.TemporaryDirectory() as folder:
             draw(Path(folder) / "demo", params.seed)

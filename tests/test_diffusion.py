@@ -11,6 +11,7 @@ from stage.model.diffusion import (
     compose,
     graded_step,
     isolated,
+    noise_excess,
     noise_from_velocity,
     noised,
     posterior,
@@ -113,6 +114,15 @@ def test_forward_process_is_diffusers():
     theirs = THEIRS.add_noise(x_0, eps, t)
     assert torch.allclose(noised(x_0, t, eps, SCHEDULE), theirs, atol=1e-6)
     assert torch.allclose(q_sample(x_0[1:2], 400, eps[1:2], SCHEDULE), theirs[1:2], atol=1e-6)
+
+
+def test_more_noise_leads_to_another_x_0():
+    """Otherwise training on hidden defects would lead to another image than the one with the defect. By Eq. 1: the same x_t, either way."""
+    schedule = noise_schedule(DDPMScheduler(**scheduler_config(1000)))
+    shown, x_0, noise = (torch.randn(3, 4, 2, 2, generator=torch.Generator().manual_seed(k), dtype=torch.float64) for k in range(3))
+    t = torch.tensor([0, 500, 999])
+    x_t = noised(shown, t, noise, schedule)
+    torch.testing.assert_close(noised(x_0, t, noise + noise_excess(shown - x_0, t, schedule), schedule), x_t)
 
 
 def test_velocity_is_diffusers_and_noise_in_other_words():

@@ -72,6 +72,12 @@ def noised(x_0: Tensor, t: Tensor, noise: Tensor, schedule: NoiseSchedule) -> Te
     return alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * noise
 
 
+def noise_excess(difference: Tensor, t: Tensor, schedule: NoiseSchedule) -> Tensor:
+    """How much more noise x_t holds if it is to lead to another x_0: sqrt(alpha_bar / (1 - alpha_bar)) times the difference of the two."""
+    alpha_bar = _per_row(schedule, t, difference)
+    return alpha_bar.sqrt() * difference / (1 - alpha_bar).sqrt()
+
+
 def velocity(x_0: Tensor, t: Tensor, noise: Tensor, schedule: NoiseSchedule) -> Tensor:
     """V = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0 (Salimans and Ho 2022), with one timestep per row."""
     alpha_bar = _per_row(schedule, t, x_0)

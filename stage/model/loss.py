@@ -13,7 +13,7 @@ from stage.core.device import autocast, dtype_of
 from stage.core.digests import derived_seed
 from stage.core.fitting import Losses
 from stage.core.model_params import Method, Prompts, Train
-from stage.model.diffusion import compose, noised
+from stage.model.diffusion import compose, noise_excess, noised
 from stage.model.generator import BRANCHES, Generator
 from stage.model.latents import CachedLatents
 from stage.model.masks import area_balance
@@ -103,9 +103,7 @@ class StageLoss:
     def _error(self, branch: Branch, shown: Tensor, x_0: Tensor, t: Tensor, mask: Tensor, condition: Tensor, noise: Tensor) -> Tensor:
         """Absolute error of the branch's estimate of the noise that leads from x_t back to x_0; if x_0 was shown, the drawn noise."""
         schedule = self.generator.base.schedule
-        target = noise + noised(shown - x_0, t, torch.zeros_like(noise), schedule) / noised(
-            torch.zeros_like(noise), t, torch.ones_like(noise), schedule
-        )
+        target = noise + noise_excess(shown - x_0, t, schedule)
         x_t = noised(shown, t, noise, schedule)
         with autocast(self.device, self.dtype):
             estimate = self.generator.predict_noise(x_t, t.to(self.device), branch, mask, condition)

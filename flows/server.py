@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
@@ -56,6 +57,7 @@ def _lock(home: Path) -> FileLock:
     return FileLock(home / "server.lock", timeout=LOCK_TIMEOUT_S)
 
 
+@cache
 def _machine() -> list[str]:
     """The names of the host and of what process ids are unique in: the run of its kernel, and the container."""
     here = Owner.here()

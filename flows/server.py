@@ -5,7 +5,6 @@ The server listens on its own machine alone, and keeps its runs in a database th
 or containers share the folder, the first has it, and each of the others has a folder in it.
 """
 
-import json
 import os
 import socket
 import subprocess
@@ -13,9 +12,8 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
@@ -23,17 +21,15 @@ import psutil
 from filelock import FileLock, Timeout
 
 from flows import ROOT
+from flows.home import has_folder, is_anothers, living_owners, machine, read, register, write
 from flows.owner import POLL_S, owner
 from stage.core.processes import is_running, started_s
-from stage.jobs.claims import Owner
 
 if TYPE_CHECKING:
     import uvicorn
 
 START_TIMEOUT_S = 90.0  # the first start also creates the database, maybe under load
 LOCK_TIMEOUT_S = 120.0
-LEASE_S = 60.0  # without a heartbeat of another machine's server, after which it is looked at more closely
-LOOK_S = 5.0  # how long a heartbeat is waited for then, since the clocks of two machines may differ and one may be set
 
 
 class ServerError(RuntimeError):
@@ -46,7 +42,7 @@ def find_or_start(home: Path) -> str:
         home.mkdir(parents=True, exist_ok=True)
         with _lock(home):
             if not is_anothers(home):
-                _register(home, owner(), psutil.Process())
+                register(home, owner(), psutil.Process())
                 return _healthy_address(home) or _start(home)
     except (Timeout, OSError, psutil.Error) as error:
         raise ServerError(f"Expected a Prefect server of {home}, found {error!r}; see {home / 'server.log'}.") from error
@@ -57,53 +53,10 @@ def _lock(home: Path) -> FileLock:
     return FileLock(home / "server.lock", timeout=LOCK_TIMEOUT_S)
 
 
-@cache
-def _machine() -> list[str]:
-    """The names of the host and of what process ids are unique in: the run of its kernel, and the container."""
-    here = Owner.here()
-    return [here.host, here.world]
-
-
-def is_anothers(home: Path) -> bool:
-    """Whether a living server of another machine has the folder."""
-    server = _read(home / "server.json")
-    if not server or server.get("machine") == _machine():
-        return False
-    beat = _last_beat(home)
-    deadline = time.monotonic() + LOOK_S
-    while abs(time.time() - beat) > LEASE_S:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL_S)
-        if _last_beat(home) != beat:
-            return True
-    return True
-
-
-def _last_beat(home: Path) -> float:
-    try:
-        return (home / "server.json").stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
-
-
-def _register(home: Path, *processes: psutil.Process) -> None:
-    owners = {*_living_owners(home), *((process.pid, started_s(process)) for process in processes)}
-    _write(home / "owners.json", {"machine": _machine(), "processes": sorted(owners)})
-
-
-def _living_owners(home: Path) -> list[tuple[int, float]]:
-    """Process ids and starting times of the owners that are alive; an owner on another machine cannot have meant this server."""
-    noted = _read(home / "owners.json")
-    if not isinstance(noted, dict) or noted["machine"] != _machine():
-        return []
-    return [(pid, started) for pid, started in noted["processes"] if is_running(pid, started)]
-
-
 def _healthy_address(home: Path) -> str | None:
     """The address in server.json, if the process that wrote it lives and answers."""
-    server = _read(home / "server.json")
-    if not server or server.get("machine") != _machine() or not is_running(server["pid"], server["started"]):
+    server = read(home / "server.json")
+    if not server or server.get("machine") != machine() or not is_running(server["pid"], server["started"]):
         return None
     try:
         with build_opener(ProxyHandler({})).open(f"{server['url']}/health", timeout=10) as answer:
@@ -122,8 +75,8 @@ def _start(home: Path) -> str:
     threading.Thread(target=process.wait, daemon=True).start()  # it outlives this process, or is reaped by it
     deadline = time.monotonic() + START_TIMEOUT_S
     while process.poll() is None and time.monotonic() < deadline:
-        server = _read(home / "server.json")
-        if server and server["pid"] == process.pid and server.get("machine") == _machine():
+        server = read(home / "server.json")
+        if server and server.get("machine") == machine() and server["pid"] == process.pid:
             return server["url"]
         time.sleep(0.05)
     process.kill()
@@ -147,7 +100,7 @@ def _watch(server: "uvicorn.Server", home: Path, url: str) -> None:
     while not server.started:
         time.sleep(0.02)
     me = psutil.Process()
-    _write(home / "server.json", {"url": url, "machine": _machine(), "pid": me.pid, "started": started_s(me)})
+    write(home / "server.json", {"url": url, "machine": machine(), "pid": me.pid, "started": started_s(me)})
     while home.is_dir():  # without the folder there is nothing to serve
         with suppress(OSError, Timeout):  # a shared disk that is away for a moment, or a lock that is held for long
             if has_retired(home, me.pid):
@@ -161,36 +114,17 @@ def has_retired(home: Path, pid: int) -> bool:
 
     The address is withdrawn under the lock, so that nobody is handed a server that is ending.
     """
-    if _living_owners(home) and _has_folder(home):
+    if living_owners(home) and has_folder(home):
         os.utime(home / "server.json")
         return False
     with _lock(home):
-        if not _has_folder(home):
+        if not has_folder(home):
             return True
-        if _living_owners(home):
+        if living_owners(home):
             return False
-        if _read(home / "server.json")["pid"] == pid:
+        if (read(home / "server.json") or {}).get("pid") == pid:
             (home / "server.json").unlink()
         return True
-
-
-def _has_folder(home: Path) -> bool:
-    """Whether the newest server of the folder is of this machine."""
-    return (_read(home / "server.json") or {}).get("machine") == _machine()
-
-
-def _read(path: Path) -> Any:
-    """The content of a file; None where there is none, or not what this program writes."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
-
-
-def _write(path: Path, value: object) -> None:
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.write_text(json.dumps(value), encoding="utf-8")
-    draft.replace(path)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,9 @@ import psutil
 import pytest
 from source_tree import ROOT
 
-from flows import server
+from flows import home as places
+from flows.server import has_retired
+from stage.core.processes import started_s
 
 PATIENCE_S = 90.0
 OWNER = """
@@ -101,15 +103,15 @@ def foreign(home: Path, beat: float) -> None:
 
 def test_a_folder_whose_machine_is_gone_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a machine is retired or restarted, the folder's history would be closed to all others."""
-    monkeypatch.setattr(server, "LOOK_S", 0.2)
+    monkeypatch.setattr(places, "LOOK_S", 0.2)
     foreign(tmp_path, time.time() - 3600)
 
-    assert not server.is_anothers(tmp_path)
+    assert not places.is_anothers(tmp_path)
 
 
 def test_clocks_that_differ_cost_no_server_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that is set, or a machine that is an hour ahead, would take a living server's folder and its database."""
-    monkeypatch.setattr(server, "POLL_S", 0.01)
+    monkeypatch.setattr(places, "POLL_S", 0.01)
     foreign(tmp_path, time.time() - 3600)
 
     def beat(_seconds: float) -> None:
@@ -117,20 +119,20 @@ def test_clocks_that_differ_cost_no_server_its_folder(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(time, "sleep", beat)
 
-    assert server.is_anothers(tmp_path)
+    assert places.is_anothers(tmp_path)
 
 
 def test_a_server_whose_folder_another_machine_has_taken_retires(tmp_path: Path) -> None:
     """A machine that slept through its lease would write into a database that another one has open."""
     foreign(tmp_path, time.time())
 
-    assert server.has_retired(tmp_path, os.getpid())
+    assert has_retired(tmp_path, os.getpid())
     assert (tmp_path / "server.json").exists()
 
 
 def test_owners_of_another_machine_are_not_looked_for_here(tmp_path: Path) -> None:
     """A process of the same number would keep a server alive that nobody uses."""
     me = psutil.Process()
-    (tmp_path / "owners.json").write_text(json.dumps({"machine": ["north", "x"], "processes": [[me.pid, server.started_s(me)]]}))
+    (tmp_path / "owners.json").write_text(json.dumps({"machine": ["north", "x"], "processes": [[me.pid, started_s(me)]]}))
 
-    assert server.has_retired(tmp_path, os.getpid())
+    assert has_retired(tmp_path, os.getpid())

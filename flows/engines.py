@@ -12,7 +12,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
 from typing import Any, NamedTuple
 
-import torch
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
@@ -65,6 +64,8 @@ def gpu_tokens() -> list[str]:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
         if tokens := parse_tokens(listed):
             return tokens
+    import torch  # here, because `prepare` asks for the engine alone
+
     return [str(number) for number in range(torch.cuda.device_count())]
 
 

@@ -75,13 +75,24 @@ def test_statements_that_make_samples_count(checkout: Path, file: str, before: s
     assert digest_of(checkout) != expected
 
 
-@pytest.mark.parametrize("file", ["report/pages.py", "release/shards.py", "core/work.py", "model/training.py", "core/params.py"])
+@pytest.mark.parametrize(
+    "file", ["report/pages.py", "release/shards.py", "core/work.py", "model/training.py", "core/params.py", "core/section.py"]
+)
 def test_statements_that_make_no_sample_do_not_count(checkout: Path, file: str) -> None:
     """A word in the report would throw a night's samples away."""
     expected = digest_of(checkout)
 
     source = checkout / "stage" / file
     edit(source, "    return ", "    return None or ")
+
+    assert digest_of(checkout) == expected
+
+
+def test_a_parameter_counts_by_its_value_and_not_by_its_declaration(checkout: Path) -> None:
+    """A parameter that is added for one method would make the samples of all again."""
+    expected = digest_of(checkout)
+
+    edit(checkout / "stage/core/synthesis_params.py", "    clamp: bool\n", "    clamp: bool\n    added: bool\n")
 
     assert digest_of(checkout) == expected
 

@@ -60,7 +60,7 @@ def test_memory_does_not_grow_with_the_number_of_samples(factory: Factory, tmp_p
         out = tmp_path / f"out{count}"
         steps = (
             partial(fill, job, factory),
-            partial(publish_jobs, [job.folder], out),
+            partial(publish_jobs, [job.folder], out, lease_s=60.0),
             lambda out=out: verified(out),
             lambda out=out: read(out),
         )

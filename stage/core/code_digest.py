@@ -108,9 +108,14 @@ def _meaning(name: str, module: str) -> str:
     known = _module(module)
     if name in known.foreign:
         return f"{name} is {known.foreign[name]}"
-    if name not in known.imported or name in known.defined:
+    if name not in known.imported or name in known.defined or known.imported[name].module in ASIDE:
         return ""
-    return f"{name} is {_digest(' '.join(sorted(ast.dump(_module(one.module).defined[one.name]) for one in _mentioned(name, module))))}"
+    return f"{name} is {_digest(' '.join(sorted(_text(one) for one in _mentioned(name, module))))}"
+
+
+@cache
+def _text(one: Definition) -> str:
+    return ast.dump(_module(one.module).defined[one.name])
 
 
 def _digest(text: str) -> str:

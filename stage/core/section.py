@@ -37,8 +37,7 @@ def _line(text: str) -> str:
     return text
 
 
-Line = AfterValidator(_line)
-Text = Annotated[str, Field(max_length=4_096), Line]  # the longest path of Linux
+Text = Annotated[str, Field(max_length=4_096), AfterValidator(_line)]  # the longest path of Linux
 
 
 def _template(text: str) -> str:

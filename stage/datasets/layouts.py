@@ -55,7 +55,7 @@ def detect_layout(root: Path) -> tuple[str, list[str]]:
 
 
 def _has(folder: Path, layout: str) -> bool:
-    return (layout == "loco") == _has_mask_folders(folder) and all((folder / inner).is_dir() for inner in FOLDERS[layout])
+    return all((folder / inner).is_dir() for inner in FOLDERS[layout]) and (layout == "loco") == _has_mask_folders(folder)
 
 
 def _has_mask_folders(category: Path) -> bool:

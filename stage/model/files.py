@@ -96,11 +96,12 @@ def check_files(folder: Path, part: str, class_name: str) -> list[str]:
     weights = weight_files(part, names) if part in WEIGHTS else []
     if part in WEIGHTS and not weights:
         raise _incomplete(folder, f"{' or '.join(WEIGHTS[part])}, whole or in shards with an index", names)
-    if weights and weights[0].endswith(".index.json") and (absent := sorted(_shards(folder / weights[0]).difference(weights))):
+    if not weights or not weights[0].endswith(".index.json"):
+        return weights
+    listed = _shards(folder / weights[0])
+    if absent := sorted(listed.difference(weights)):
         raise _incomplete(folder, f"the shards that {weights[0]} lists, {', '.join(absent[:3])} among them", names)
-    if weights and weights[0].endswith(".index.json"):
-        return [weights[0], *sorted(_shards(folder / weights[0]))]  # and no other shards, which nobody reads
-    return weights
+    return [weights[0], *sorted(listed)]  # and no other shards, which nobody reads
 
 
 def base_digest(folder: Path) -> str:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from stage.core.digests import file_digest
 from stage.core.durable import read_sealed
 from stage.core.errors import CorruptFileError
+from stage.datasets.walking import shown
 from stage.release.reader import read_manifest
 from stage.release.sample_checks import Lineage, plan_problems, sample_problems
 from stage.release.shards import Described, Tally, data_digest
@@ -61,7 +62,7 @@ def foreign_files(folder: Path) -> list[str]:
         files = _named(read_manifest(folder))
     except CorruptFileError:
         return []
-    return [_told(name) for name in _unnamed(folder, files) if not _is_parquet(folder / name)]
+    return [shown(name) for name in _unnamed(folder, files) if not _is_parquet(folder / name)]
 
 
 def _named(manifest: Described) -> Described:
@@ -116,7 +117,7 @@ def _totals(manifest: Described) -> Iterator[Problem]:
 def _strangers(folder: Path, files: Described) -> Iterator[Problem]:
     for name in _unnamed(folder, files):
         if _is_parquet(folder / name):
-            yield Problem(_told(name), "expected only the Parquet files that the manifest names, found one more")
+            yield Problem(shown(name), "expected only the Parquet files that the manifest names, found one more")
 
 
 def _unnamed(folder: Path, files: Described) -> list[str]:
@@ -134,11 +135,6 @@ def _is_parquet(path: Path) -> bool:
             return file.read(len(PARQUET)) == PARQUET
     except OSError:
         return False
-
-
-def _told(name: str) -> str:
-    """A file name that can be printed, whatever its bytes are."""
-    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def _contents(folder: Path, shards: list[Described], broken: set[str]) -> Iterator[Problem]:

@@ -64,7 +64,7 @@ def make(category: str, configuration: Configuration, variant: Params, params: P
             configuration, CHECKPOINTS / category, SAMPLES / category / METHOD, metrics(SCORES / category / METRICS)[arm_name(METHOD)]
         )
     checkpoint = checkpoint_of(category, configuration, variant, params)
-    samples = samples_of(category, checkpoint, variant)
+    samples = configuration_samples(category, checkpoint, variant)
     return Made(configuration, checkpoint, samples, scores_of(category, configuration, samples, variant))
 
 
@@ -75,7 +75,7 @@ def checkpoint_of(category: str, configuration: Configuration, variant: Params, 
     return fine_tune(category, variant, verb=f"{TRAIN}-{configuration.name}").result
 
 
-def samples_of(category: str, checkpoint: Path, variant: Params) -> Path:
+def configuration_samples(category: str, checkpoint: Path, variant: Params) -> Path:
     """The samples of a configuration, in the folder of their first job; those of an earlier run are verified and used again."""
     job = plan(category, METHOD, checkpoint, variant)
     samples = job / f"samples-{code_digest(PUBLICATION)[:8]}"

@@ -80,7 +80,7 @@ def parse_tokens(listed: str) -> list[str]:
 
 
 @contextmanager
-def started(execution: Execution, device: str, count: int) -> Generator[Submit]:
+def running_engine(execution: Execution, device: str, count: int) -> Generator[Submit]:
     """Start an engine with room for `count` tasks, give the function that submits one with its parameters, and stop the engine."""
     engine = ENGINES[execution.engine](count, device == "cuda")
     with engine.runner as runner, engine.reserved:

@@ -30,7 +30,7 @@ def machine() -> list[str]:
 
 def is_anothers(home: Path) -> bool:
     """Whether a living server of another machine has the folder."""
-    server = read(home / "server.json")
+    server = read_object(home / "server.json")
     if not server or server.get("machine") == machine():
         return False
     beat = _last_beat(home)
@@ -53,7 +53,7 @@ def _last_beat(home: Path) -> float:
 
 def has_folder(home: Path) -> bool:
     """Whether the newest server of the folder is of this machine."""
-    return (read(home / "server.json") or {}).get("machine") == machine()
+    return (read_object(home / "server.json") or {}).get("machine") == machine()
 
 
 def register(home: Path, *processes: psutil.Process) -> None:
@@ -64,13 +64,13 @@ def register(home: Path, *processes: psutil.Process) -> None:
 
 def living_owners(home: Path) -> list[tuple[int, float]]:
     """Process ids and starting times of the owners that are alive; an owner on another machine cannot have meant this server."""
-    noted = read(home / "owners.json")
+    noted = read_object(home / "owners.json")
     if not noted or noted["machine"] != machine():
         return []
     return [(pid, started) for pid, started in noted["processes"] if is_running(pid, started)]
 
 
-def read(path: Path) -> dict[str, Any] | None:
+def read_object(path: Path) -> dict[str, Any] | None:
     """The content of a file; None where there is none, or not what this program writes."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

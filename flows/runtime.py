@@ -30,7 +30,7 @@ from flows.owner import end_with_owner
 from stage.core.errors import Refusal
 from stage.core.params import Params, load_params
 from stage.core.progress import Interrupted, stop_on_signals
-from stage.core.proxies import set_aside
+from stage.core.proxies import drop_proxies
 
 PARENT = "STAGE_PARENT_FLOW_RUN"  # environment variable; names the flow run that started this process
 KEPT = "Interrupted. Finished work is kept in .spool; run the same command to continue."
@@ -143,10 +143,10 @@ def _shared_api() -> Generator[None]:
     """The user's own API where one is configured, else the server that all flows of this repository share on this machine."""
     if configured := PREFECT_API_URL.value():
         if is_loopback(configured):
-            set_aside()
+            drop_proxies()
         yield
         return
-    set_aside()
+    drop_proxies()
     url = server.find_or_start(Path(PREFECT_HOME.value()))
     # Without a heartbeat, whose thread wakes once a second, a flow ends a second sooner.
     with temporary_settings({PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
@@ -155,7 +155,7 @@ def _shared_api() -> Generator[None]:
 
 def _ephemeral_api() -> AbstractContextManager[Any]:
     """Prefect's own temporary server, slow to start."""
-    set_aside()
+    drop_proxies()
     return temporary_settings({PREFECT_API_URL: None, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True})
 
 

@@ -21,7 +21,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from flows import ROOT
-from flows.home import has_folder, is_anothers, living_owners, machine, read, register, write
+from flows.home import has_folder, is_anothers, living_owners, machine, read_object, register, write
 from flows.owner import POLL_S, owner
 from stage.core.processes import is_running, started_s
 
@@ -55,7 +55,7 @@ def _lock(home: Path) -> FileLock:
 
 def _healthy_address(home: Path) -> str | None:
     """The address in server.json, if the process that wrote it lives and answers."""
-    server = read(home / "server.json")
+    server = read_object(home / "server.json")
     if not server or server.get("machine") != machine() or not is_running(server["pid"], server["started"]):
         return None
     try:
@@ -75,7 +75,7 @@ def _start(home: Path) -> str:
     threading.Thread(target=process.wait, daemon=True).start()  # it outlives this process, or is reaped by it
     deadline = time.monotonic() + START_TIMEOUT_S
     while process.poll() is None and time.monotonic() < deadline:
-        server = read(home / "server.json")
+        server = read_object(home / "server.json")
         if server and server.get("machine") == machine() and server["pid"] == process.pid:
             return server["url"]
         time.sleep(0.05)
@@ -122,7 +122,7 @@ def has_retired(home: Path, pid: int) -> bool:
             return True
         if living_owners(home):
             return False
-        if (read(home / "server.json") or {}).get("pid") == pid:
+        if (read_object(home / "server.json") or {}).get("pid") == pid:
             (home / "server.json").unlink()
         return True
 

@@ -17,7 +17,7 @@ from stage.synthesis.recipe import recipe_of
 
 CATALOGS = Path("data/prepare")
 BASE = Path("data/pretrain")
-CHECKPOINTS = Path("data/train")
+TRAININGS = Path("data/train")
 OUTPUT = Path("data/synthesize")
 RUNS = Path("data/runs")  # beside the samples: nothing is made again because another machine made them
 
@@ -26,7 +26,7 @@ RUNS = Path("data/runs")  # beside the samples: nothing is made again because an
 def synthesize(category: str, method: str) -> None:
     """Plan, render, judge; plan again what was rejected; publish."""
     params = load_params()
-    jobs = make(plan(category, method, CHECKPOINTS / category, params), params)
+    jobs = make(plan(category, method, TRAININGS / category, params), params)
     publish(jobs, OUTPUT / category / method, params)
     publish_runs(jobs, RUNS / category / method, lease_s=params.execution.lease_s)
 

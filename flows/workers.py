@@ -17,7 +17,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 
-from flows.engines import places, started
+from flows.engines import places, running_engine
 from flows.tending import POLL_S, tend
 from stage.core.device import device
 from stage.core.durable import write_whole
@@ -64,7 +64,7 @@ def drain_elsewhere(job: Job, where: str, execution: Execution) -> None:
     orders = (job.folder / "orders" / secrets.token_hex(4)).absolute()
     orders.parent.mkdir(exist_ok=True)
     shared = {"job_folder": job.folder, "root": Path.cwd(), "orders": orders, "max_failures": execution.max_failures}
-    with started(execution, where, len(for_workers)) as submit:
+    with running_engine(execution, where, len(for_workers)) as submit:
         futures = [submit(tend, {**shared, "place": place}) for place in for_workers]
         try:
             show(job, futures)
@@ -74,7 +74,7 @@ def drain_elsewhere(job: Job, where: str, execution: Execution) -> None:
             raise
         finally:
             orders.unlink(missing_ok=True)
-        report(job, futures)
+        report_failures(job, futures)
 
 
 def show(job: Job, futures: Futures) -> None:
@@ -118,7 +118,7 @@ def stop(futures: Futures, orders: Path) -> None:
         wait(futures)
 
 
-def report(job: Job, futures: Futures) -> None:
+def report_failures(job: Job, futures: Futures) -> None:
     """Say why workers failed; an IncompleteRunError if they left batches that are neither finished nor set aside."""
     errors = [str(future.state.message) for future in futures if not future.state.is_completed()]
     undone = not all(job.is_settled(batch) for batch in job.batches())

@@ -48,7 +48,9 @@ class Factory(NamedTuple):
     def renderer(self, **changes: object) -> StageRenderer:
         """Of the factory's parameters, some of `synthesize` changed."""
         settings = self.params.synthesize.model_copy(update=changes)
-        return StageRenderer(self.checkpoint, self.params.method, settings, self.params.base.prompts, self.params.base.image_size, "cpu")
+        return StageRenderer(
+            self.checkpoint, self.params.method, settings, self.params.base.prompts, image_size=self.params.base.image_size, device="cpu"
+        )
 
     def source(self) -> Source:
         return read_source(self.catalog.parent)

@@ -236,7 +236,11 @@ def test_anomaly_only_step_by_hand(known_region, noise):
     """Otherwise Eq. 7, first case: the defect goes by its own posterior, and is set into the background at its level."""
     t, move = 900, Transition(900, 899)
     found = graded_step(
-        *(constant(v) for v in (X_T, X_T_P, EPS, X_BACK)), half_mask(), move, rule(known_region=known_region), lambda: constant(noise)
+        *(constant(v) for v in (X_T, X_T_P, EPS, X_BACK)),
+        half_mask(),
+        move=move,
+        rule=rule(known_region=known_region),
+        draw=lambda: constant(noise),
     )
     background = eq_2(X_T, X_BACK, t, noise) if known_region == "posterior" else q(X_BACK, t - 1, noise)
     assert near(found[INSIDE], eq_2(X_T_P, x_0_of(X_T_P, EPS, t), t, noise))
@@ -261,9 +265,9 @@ def test_anomaly_aware_step_by_hand(t, composition, of_defect, of_background, kn
     found = aware_step(
         *(constant(v) for v in (X_T, EPS, X_BACK)),
         half_mask(),
-        Transition(t, t - 1),
-        rule(known_region=known_region, composition=composition),
-        lambda: constant(noise),
+        move=Transition(t, t - 1),
+        rule=rule(known_region=known_region, composition=composition),
+        draw=lambda: constant(noise),
     )
     x_0 = x_0_of(X_T, EPS, t)
     outside = eq_2(X_T, of_defect * x_0 + (1 - of_background) * X_BACK, t, noise)
@@ -304,9 +308,9 @@ def test_predicted_x_0_is_kept_in_bounds_and_the_background_is_not():
         constant(-50),
         constant(X_BACK),
         half_mask(),
-        Transition(9, CLEAN),
-        rule(bounds=bounds),
-        noise_source(),
+        move=Transition(9, CLEAN),
+        rule=rule(bounds=bounds),
+        draw=noise_source(),
     )
     assert near(found[INSIDE], 1.0)
     assert near(found[OUTSIDE], X_BACK)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from source_tree import ROOT
 
-from flows.engines import check_engine, parse_tokens, places, started
+from flows.engines import check_engine, parse_tokens, places, running_engine
 from stage.core.errors import ConfigError
 from stage.core.params import Execution
 
@@ -58,7 +58,7 @@ def test_a_missing_engine_is_one_message(engine: str, package: str, monkeypatch:
     monkeypatch.setitem(sys.modules, package, None)  # as Python itself marks what cannot be imported
     wanted = rf"Expected the package {package} for execution.engine: {engine} in params.yaml, found none. Run `pip install '.\[{engine}\]'`"
 
-    with pytest.raises(ConfigError, match=wanted), started(EXECUTION.model_copy(update={"engine": engine}), "cpu", 1):
+    with pytest.raises(ConfigError, match=wanted), running_engine(EXECUTION.model_copy(update={"engine": engine}), "cpu", 1):
         pass
 
 
@@ -81,7 +81,7 @@ def test_dask_on_gpus_wants_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 
     wanted = "Expected the address of a Dask cluster with one worker per GPU"
 
-    with pytest.raises(ConfigError, match=wanted), started(EXECUTION.model_copy(update={"engine": "dask"}), "cuda", 1):
+    with pytest.raises(ConfigError, match=wanted), running_engine(EXECUTION.model_copy(update={"engine": "dask"}), "cuda", 1):
         pass
 
 

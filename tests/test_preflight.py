@@ -14,7 +14,7 @@ from stage.core.errors import ConfigError
 from stage.core.model_params import BaseModelSource
 from stage.core.params import load_params
 from stage.model.base import load_base
-from stage.model.outline import outline
+from stage.model.outline import outline_base
 from stage.model.preflight import check_base, learned_prompts, most_tokens, spoken_prompts
 from stage.model.prompts import TEXT_LENGTH, token_ids
 from stage.model.tokens import tokenizer_of
@@ -85,7 +85,7 @@ def test_ordinary_names_need_no_networks() -> None:
 def test_a_given_base_is_measured_without_its_weights(tmp_path: Path, write) -> None:
     """Its size, timesteps or words would be refused by `train`, or a base that fits be refused by `prepare`."""
     write(tmp_path)
-    loaded, outlined = load_base(tmp_path), outline(tmp_path)
+    loaded, outlined = load_base(tmp_path), outline_base(tmp_path)
     timesteps = loaded.schedule.timestep_count
 
     assert (outlined.multiple, outlined.channels) == (loaded.multiple, loaded.channels)

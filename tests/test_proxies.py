@@ -10,7 +10,7 @@ from urllib.request import getproxies, proxy_bypass
 import pytest
 
 from stage.core.errors import ConfigError
-from stage.core.proxies import KEPT, set_aside, users_proxies
+from stage.core.proxies import KEPT, drop_proxies, users_proxies
 
 GIVEN = {"http_proxy": "http://proxy:1", "HTTPS_PROXY": "http://proxy:2", "NO_PROXY": "example.com"}
 
@@ -31,7 +31,7 @@ def proxies() -> dict[str, str]:
 
 def test_no_proxy_is_used_and_the_users_own_come_back() -> None:
     """A flow would not find its server behind a proxy, or the hub would not be found without one."""
-    set_aside()
+    drop_proxies()
     assert proxy_bypass("127.0.0.1")
     assert {*getproxies()} == {"no"}
 
@@ -43,7 +43,7 @@ def test_no_proxy_is_used_and_the_users_own_come_back() -> None:
 def test_a_process_below_a_flow_finds_the_users_own() -> None:
     """A worker, or a flow below the nightly one, could not fetch the base, because what it inherits has no proxies."""
     ask = "import os; from stage.core.proxies import *\nset_aside()\nwith users_proxies(): print(os.environ['http_proxy'])"
-    set_aside()
+    drop_proxies()
     said = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout
 
     assert said.strip() == GIVEN["http_proxy"]
@@ -66,6 +66,6 @@ def test_a_proxy_that_the_hubs_client_cannot_use_is_one_message(proxy: str, monk
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("ALL_PROXY", proxy)
     close_session()
-    set_aside()
+    drop_proxies()
     with pytest.raises(ConfigError, match=r"Expected base.source to be a folder .* can be fetched, found 'no/such'"):
         locate("no/such")

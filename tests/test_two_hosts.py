@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from small_factory import Factory, build
 
-from stage.jobs.claims import Owner, holder, is_alive, take
+from stage.jobs.claims import Owner, holder, holder_is_alive, take
 from stage.jobs.gc import remove_garbage
 from stage.jobs.heartbeat import BEATS
 from stage.jobs.job import Job
@@ -86,7 +86,7 @@ def test_a_silent_host_loses_its_claim_and_cannot_publish(job: Job, other: "subp
     other.send_signal(signal.SIGCONT)
 
     assert other.communicate("\n")[0] == "False\n"
-    assert is_alive(job.claim(0), lease_s=LEASE_S)
+    assert holder_is_alive(job.claim(0), lease_s=LEASE_S)
 
 
 def test_gc_leaves_alone_what_another_host_works_on_until_it_is_silent(job: Job, factory: Factory, other: "subprocess.Popen[str]") -> None:

@@ -26,7 +26,7 @@ from stage.jobs.heartbeat import beating
 from stage.jobs.job import Job, load_job
 from stage.jobs.planning import make_job
 from stage.jobs.store import BatchStore
-from stage.jobs.worker import DONE, INCOMPLETE, REFUSED, STOPPED, Rules, Worker, drain, serve
+from stage.jobs.worker import DONE, INCOMPLETE, REFUSED, STOPPED, Rules, Worker, drain, run_worker
 from stage.release.publication import publish_jobs
 from stage.synthesis.batch import write_batch
 from stage.synthesis.recipe import recipe_of
@@ -104,7 +104,7 @@ def begin(miniature: Miniature) -> Iterator[Begin]:
 
 def _serve(folder: Path, miniature: Miniature, fault: str) -> None:
     os.environ["STAGE_FAULT"] = fault
-    raise SystemExit(serve(folder, lambda: miniature.params.execution))
+    raise SystemExit(run_worker(folder, lambda: miniature.params.execution))
 
 
 def halt(point: str) -> str:

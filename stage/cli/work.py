@@ -47,9 +47,9 @@ def worker(
         from stage.core.processes import end_with
 
         end_with(parent)
-    from stage.jobs.worker import serve
+    from stage.jobs.worker import run_worker
 
-    raise typer.Exit(serve(job, lambda: load_params().execution))
+    raise typer.Exit(run_worker(job, lambda: load_params().execution))
 
 
 @verbs.command()

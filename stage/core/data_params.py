@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, FiniteFloat, model_validator
 
-from stage.core.section import Pixels, Section, Size, Text
+from stage.core.section import LengthPx, Section, Size, Text
 
 
 def _differing(levels: tuple[float, float]) -> tuple[float, float]:
@@ -31,8 +31,8 @@ class Foreground(Section):
     channel: Literal["grey", "red", "green", "blue", "saturation"]
     threshold: Literal["otsu", "triangle"] | Annotated[int, Field(ge=0, le=255)]
     object_is: Literal["auto", "bright", "dark"]
-    opening: Pixels
-    closing: Pixels
+    opening: LengthPx
+    closing: LengthPx
     largest: bool
     fill_holes: bool
 

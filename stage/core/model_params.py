@@ -7,8 +7,8 @@ from pydantic import Field, model_validator
 from stage.core.section import (
     GroupedWidths,
     Iterations,
+    LengthPx,
     Limit,
-    Pixels,
     Positive,
     Precision,
     Rate,
@@ -57,12 +57,12 @@ class Pretrain(Section):
 class Crop(Section):
     """Which defects are made on a window around them, and how wide it is; see `datasets.windows`. Lengths in px of a prepared image."""
 
-    below: Pixels
+    below: LengthPx
     defect_share: Annotated[float, Field(gt=0, le=1)]
     smallest: Size
 
 
-class Method(Section):
+class StageMethod(Section):
     """What training and sampling must agree on."""
 
     adapters: bool

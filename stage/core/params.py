@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from stage.core.data_params import Prepare
 from stage.core.errors import ConfigError
-from stage.core.model_params import BaseModelSource, Method, Pretrain, Train
+from stage.core.model_params import BaseModelSource, Pretrain, StageMethod, Train
 from stage.core.section import LARGEST, Channels, Iterations, Name, Positive, Rate, Seconds, Section, Share
 from stage.core.synthesis_params import Paste, Synthesize
 from stage.core.yaml_files import read_yaml
@@ -69,7 +69,7 @@ class Params(Section):
     prepare: Prepare
     base: BaseModelSource
     pretrain: Pretrain
-    method: Method
+    method: StageMethod
     train: Train
     synthesize: Synthesize
     paste: Paste

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 KEPT = "STAGE_PROXIES"  # environment variable: the user's own variables as JSON, while they are set aside
 
 
-def set_aside() -> None:
+def drop_proxies() -> None:
     """Use no proxy from now on, in this process and in those that it starts: threads of Prefect's outlive the flow."""
     if KEPT not in os.environ:  # otherwise a process above has done it
         given = _given()

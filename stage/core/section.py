@@ -13,10 +13,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 LARGEST = 16_384  # px; a photograph of that side takes 0.8 GB as pixels, and several are held at once
 
 Positive = Annotated[int, Field(gt=0, le=10_000)]  # batches, tokens, processes: whatever else is counted
-Pixels = Annotated[int, Field(ge=0, le=LARGEST)]
+LengthPx = Annotated[int, Field(ge=0, le=LARGEST)]
 Size = Annotated[int, Field(gt=0, le=LARGEST)]
 Iterations = Annotated[int, Field(gt=0, le=10_000_000)]  # months; the curve holds a row for each
-Samples = Annotated[int, Field(gt=0, le=1_000_000)]  # of a defect type: their ids have six digits, and plans are measured up to here
+SampleCount = Annotated[int, Field(gt=0, le=1_000_000)]  # of a defect type: their ids have six digits, and plans are measured up to here
 Timesteps = Annotated[int, Field(gt=0, le=10_000)]  # beyond them LDM's betas leave nothing of the image in float32
 Channels = Annotated[int, Field(gt=0, le=8_192)]  # one convolution of this width between two such layers has 2.4 GB of weights
 Levels = Field(min_length=1, max_length=16)  # a network with more would halve the largest image to nothing

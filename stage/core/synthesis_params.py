@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stage.core.section import Exponent, Pixels, Positive, Precision, Rate, Rising, Samples, Section, Share, Size, Timesteps
+from stage.core.section import Exponent, LengthPx, Positive, Precision, Rate, Rising, SampleCount, Section, Share, Size, Timesteps
 
 
 class Perlin(Section):
@@ -18,10 +18,10 @@ class Perlin(Section):
 class Synthesize(Section):
     """How many samples, and how the sampler walks."""
 
-    count: Samples
+    count: SampleCount
     attempts: Annotated[int, Field(gt=0, le=100)]  # what fails so often fails always
     batch: Positive
-    shard_rows: Samples
+    shard_rows: SampleCount
     mask_source: Literal["real", "augmented", "perlin"]
     perlin: Perlin
     placement: Literal["as_is", "on_object"]
@@ -35,7 +35,7 @@ class Synthesize(Section):
     jump_length: Timesteps
     resamplings: Annotated[int, Field(gt=0, le=1_000)]  # each walks all steps again
     clamp: bool
-    feather: Pixels
+    feather: LengthPx
     contrast_threshold: Annotated[float, Field(ge=0, le=255)]
     precision: Precision
     compiled: bool

@@ -11,7 +11,7 @@ from stage.core.errors import DataError
 from stage.datasets.folder import Found
 from stage.datasets.foreground import Outline
 from stage.datasets.images import WHOLE_RANGE, GreyRange, Raster, read_image
-from stage.datasets.matching import mask_of
+from stage.datasets.matching import mask_for
 from stage.datasets.outlines import outline_of
 from stage.datasets.pairs import image_cell
 from stage.datasets.resize import resize_image, resize_mask
@@ -87,7 +87,7 @@ def read_entry(found: Found, root: Path, params: Prepare, *, category: str, grou
         height, width = raster.pixels.shape[:2]
         entry = replace(entry, width=width, height=height, mode=raster.mode)
         _check_photograph(raster.pixels, is_normal)
-        mask = mask_of(found, root, params, raster)
+        mask = mask_for(found, root, params, raster)
         image = resize_image(raster.pixels, params.image_size)
         entry = _with_pixels(entry, image, mask, (*raster.notes, *([found.note] if found.note else [])))
         outline = outline_of(found, root, params, image, (height, width))

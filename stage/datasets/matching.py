@@ -28,7 +28,7 @@ SIDEWAYS = range(5, 9)  # EXIF orientations that exchange width and height
 LARGE = 0.5  # of the image; a defect on more of it is unusual
 
 
-def mask_of(found: Found, root: Path, params: Prepare, photograph: Raster) -> Raster:
+def mask_for(found: Found, root: Path, params: Prepare, photograph: Raster) -> Raster:
     """The mask of an image, empty if it has none; raises DataError if it cannot be the image's."""
     shape = photograph.pixels.shape[:2]
     if not found.masks:

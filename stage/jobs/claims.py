@@ -87,7 +87,7 @@ def _take_over(path: Path, written: Path, owner: Owner, lease_s: float) -> tuple
         before = holder(path)
         if before == owner:  # the answer to its own link was lost on the way
             return Claim(path, owner), None
-        if path.exists() and is_alive(path, lease_s=lease_s):
+        if path.exists() and holder_is_alive(path, lease_s=lease_s):
             return None, None
         written.replace(path)
     return Claim(path, owner), before
@@ -101,7 +101,7 @@ def holder(path: Path) -> Owner | None:
         return None
 
 
-def is_alive(path: Path, *, lease_s: float) -> bool:
+def holder_is_alive(path: Path, *, lease_s: float) -> bool:
     """Whether the claim's holder is alive, as far as this machine can tell."""
     owner, here = holder(path), Owner.here()
     if owner is None:

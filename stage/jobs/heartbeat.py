@@ -5,7 +5,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
 
-from stage.jobs.claims import Claim, Owner, is_alive, take
+from stage.jobs.claims import Claim, Owner, holder_is_alive, take
 
 BEATS = 4  # signs of life in a lease
 
@@ -43,4 +43,6 @@ def present(job: Path, *, lease_s: float) -> Generator[None]:
 
 def is_in_use(job: Path, *, lease_s: float) -> bool:
     """Whether any living process works on a job or publishes it."""
-    return any(is_alive(claim, lease_s=lease_s) for claim in job.glob("*/[0-9a-f]*.json") if claim.parent.name in {"claims", "present"})
+    return any(
+        holder_is_alive(claim, lease_s=lease_s) for claim in job.glob("*/[0-9a-f]*.json") if claim.parent.name in {"claims", "present"}
+    )

@@ -177,7 +177,7 @@ def _is_lost(device: str) -> bool:
 DONE, INCOMPLETE, REFUSED, STOPPED = 0, 3, 2, 130  # exit statuses; a worker that crashes has Python's 1 or its signal
 
 
-def serve(job: Path, execution: Callable[[], Execution]) -> int:
+def run_worker(job: Path, execution: Callable[[], Execution]) -> int:
     """Drain a job by the rules that `execution` reads; SIGTERM or SIGINT let it finish its batch first, a second one does not.
 
     Returns the exit status. DONE: nothing is left; INCOMPLETE: only what was set aside; STOPPED: on request; REFUSED: the job, its

@@ -15,14 +15,14 @@ from stage.model.files import AGAIN, read_index
 
 def check_outline(folder: Path, params: BaseModelSource, texts: Sequence[str]) -> None:
     """Raise ConfigError if a base's parts do not fit each other, the settings or the texts, which may hold learned tokens."""
-    base = outline(folder)
+    base = outline_base(folder)
     check_parts(base, folder)
     check_fit(base, params)
     base.tokenizer.add_tokens(sorted({token for text in texts for token in text.split() if token.startswith("<defect-")}))
     base.token_ids(texts)
 
 
-def outline(folder: Path) -> Base:
+def outline_base(folder: Path) -> Base:
     """A base whose networks have shapes and no weights. Raises ConfigError as `load_base` does, as far as settings tell."""
     classes = read_index(folder)
     schedule, prediction = read_schedule(folder, classes)

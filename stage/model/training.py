@@ -50,7 +50,7 @@ def train(base: Base, data: DefectImages, params: Params, *, state: Path) -> Tra
     dtype = dtype_of(settings.precision, where)
     optimizer, modules = optimise(generator, settings)
     economise(generator, settings, dtype)
-    loss = StageLoss(generator, cached, params.method, settings, params.base.prompts, params.seed)
+    loss = StageLoss(generator, cached, params.method, settings, templates=params.base.prompts, seed=params.seed)
     # Only float16's range is so small that gradients vanish without scaling.
     scaler = torch.amp.GradScaler(where, enabled=dtype == torch.float16)
     fit = Fit(f"train {data.category}", modules, optimizer, settings.iterations, state, params.execution.save_every_s, scaler=scaler)

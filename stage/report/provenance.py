@@ -13,7 +13,7 @@ ORCHESTRATION = ("prefect", "dvc")
 GIB = 2**30
 
 
-def versions() -> dict[str, str]:
+def installed_versions() -> dict[str, str]:
     """Python and every installed package that results depend on, with its version."""
     found = {"Python": platform.python_version()}
     for name in (*PACKAGES, *ORCHESTRATION):
@@ -24,7 +24,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def machine() -> dict[str, str]:
+def describe_machine() -> dict[str, str]:
     """Operating system, processor, memory and accelerators."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
     return {

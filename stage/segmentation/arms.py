@@ -50,7 +50,7 @@ def with_samples(name: str, real: Sequence[Pair], synthetic: Sequence[Pair], nor
     return Arm(name, real, synthetic, normal)
 
 
-class Composition(NamedTuple):
+class BatchCounts(NamedTuple):
     """How many pairs of each kind make up a batch."""
 
     normal: int
@@ -58,12 +58,12 @@ class Composition(NamedTuple):
     synthetic: int
 
 
-def composition(arm: Arm, params: Segment) -> Composition:
+def composition(arm: Arm, params: Segment) -> BatchCounts:
     """The composition of this arm's batches. Raises Refusal if a kind that is needed has no pairs."""
     normal = round(params.batch * params.normal_share)
     defective = params.batch - normal
     real = round(defective * params.real_share) if len(arm.synthetic) else defective
-    counts = Composition(normal, real, defective - real)
+    counts = BatchCounts(normal, real, defective - real)
     for kind, count in counts._asdict().items():
         if count and not len(getattr(arm, kind)):
             raise Refusal(

@@ -17,7 +17,7 @@ from prefect.states import Completed, Failed
 from flows.engines import WorkerSlot
 from flows.runtime import PARENT
 from stage.jobs.job import Batch, Job, load_job
-from stage.jobs.worker import DONE, INCOMPLETE, REFUSED, STOPPED
+from stage.jobs.worker_process import DONE, INCOMPLETE, REFUSED, STOPPED
 
 POLL_S = 0.5
 

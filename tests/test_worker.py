@@ -26,7 +26,8 @@ from stage.jobs.heartbeat import beating
 from stage.jobs.job import Job, load_job
 from stage.jobs.planning import make_job
 from stage.jobs.store import BatchStore
-from stage.jobs.worker import DONE, INCOMPLETE, REFUSED, STOPPED, Rules, Worker, drain, run_worker
+from stage.jobs.worker import Rules, Worker, drain
+from stage.jobs.worker_process import DONE, INCOMPLETE, REFUSED, STOPPED, run_worker
 from stage.release.publication import publish_jobs
 from stage.synthesis.batch import write_batch
 from stage.synthesis.recipe import recipe_of

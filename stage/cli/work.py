@@ -47,7 +47,7 @@ def worker(
         from stage.core.processes import end_with
 
         end_with(parent)
-    from stage.jobs.worker import run_worker
+    from stage.jobs.worker_process import run_worker
 
     raise typer.Exit(run_worker(job, lambda: load_params().execution))
 

@@ -46,10 +46,10 @@ class JobRecord(Section):
 
 
 class Job:
-    """A job that was read and checked (`load_job`); `folder` is where. What its files are, `JobRecord` says."""
+    """A job in its `folder`, read and checked by `load_job`."""
 
     def __init__(self, folder: Path, record: JobRecord) -> None:
-        """Of a folder and what it says."""
+        """`record` is what the folder's `job.json` says."""
         self.folder, self.recipe, self.inputs, self.digests = folder, record.recipe, record.inputs, record.digests
         self.rejected = record.rejected
         self.store = BatchStore(folder.parents[1])
@@ -67,7 +67,7 @@ class Job:
         return [Batch(number, entry.key) for number, entry in enumerate(self._entries)]
 
     def rows(self, number: int) -> list[PlanRow]:
-        """The rows of a batch, in the first round always a whole one; those of an ordinal from `synthesize.count` on are not published."""
+        """The rows of a batch. A batch of the first round is whole: rows with an ordinal from `synthesize.count` on fill it, unpublished."""
         return read_rows(self._plan, self._entries[number])
 
     def samples_in(self, number: int) -> int:
@@ -86,7 +86,7 @@ class Job:
         return table
 
     def origin(self, key: str) -> Origin:
-        """What the samples of a batch say of what made them."""
+        """What every sample of a batch records about its making."""
         return origin_of(self.recipe, self.inputs, key)
 
     def claim(self, number: int) -> Path:
@@ -111,21 +111,21 @@ class Job:
         return reasons
 
     def left(self) -> list[Batch]:
-        """The batches that are not in the spool by their names; reads none of those that are."""
+        """The batches that the spool lacks, as the names of its files tell; reads no batch."""
         return [batch for batch in self.batches() if not self.store.is_there(batch.key)]
 
     def unfinished(self) -> list[Batch]:
-        """The batches that are not in the spool, or damaged there; reads every one that is."""
+        """The batches that the spool lacks or holds damaged; reads every batch that is there."""
         return [batch for batch in self.batches() if self.store.finished(batch.key) is None]
 
     def is_settled(self, batch: Batch) -> bool:
-        """Whether a batch is in the spool by its names, or was set aside: nobody is to make it."""
+        """Whether nobody need make a batch: a file of its name is in the spool, or it was set aside."""
         return self.store.is_there(batch.key) or self.aside(batch.number).exists()
 
     def delete_damaged(self) -> list[Batch]:
-        """Forget every batch that is in the spool and not as it was kept; returns those. Reads them all.
+        """Drop every damaged batch from the spool and return those; reads all batches that are there.
 
-        What another worker has put right in the meantime may be forgotten with it, which costs its time and nothing else.
+        A batch that another worker has made again in the meantime may be dropped too, which costs time and nothing else.
         """
         there = [batch for batch in self.batches() if self.store.is_there(batch.key)]
         if not there:

@@ -3,21 +3,18 @@
 It may be killed at any time: another worker takes over its claim, and at most one batch is made again.
 """
 
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from stage.core.device import device as device_of
-from stage.core.errors import IncompleteRunError, MachineError, Refusal
-from stage.core.params import Execution
-from stage.core.progress import Interrupted, check_stop, stop_on_signals, track
+from stage.core.errors import MachineError
+from stage.core.progress import check_stop, track
 from stage.jobs.claims import Claim, Owner, take
-from stage.jobs.failures import check_complete, record_failure, set_aside
+from stage.jobs.failures import record_failure, set_aside
 from stage.jobs.heartbeat import beating, present
 from stage.jobs.job import Batch, Job, load_job
 from stage.jobs.patience import MEND, Patience
@@ -172,32 +169,3 @@ def _is_lost(device: str) -> bool:
     except RuntimeError:
         return True
     return False
-
-
-DONE, INCOMPLETE, REFUSED, STOPPED = 0, 3, 2, 130  # exit statuses; a worker that crashes has Python's 1 or its signal
-
-
-def run_worker(job: Path, execution: Callable[[], Execution]) -> int:
-    """Drain a job by the rules that `execution` reads; SIGTERM or SIGINT let it finish its batch first, a second one does not.
-
-    Returns the exit status. DONE: nothing is left; INCOMPLETE: only what was set aside; STOPPED: on request; REFUSED: the job, its
-    inputs, the parameters or this machine will not do, and what it says says why.
-    """
-    stop_on_signals()
-    try:
-        rules = execution()
-        torch.set_num_threads(rules.threads)
-        drain(job, device=device_of(rules.device), lease_s=rules.lease_s, max_failures=rules.max_failures)
-        check_complete(load_job(job))
-    except Interrupted:
-        return STOPPED
-    except IncompleteRunError as error:
-        return _say(str(error), INCOMPLETE)
-    except Refusal as error:
-        return _say(str(error), REFUSED)
-    return DONE
-
-
-def _say(text: str, status: int) -> int:
-    sys.stderr.write(f"{text}\n")
-    return status

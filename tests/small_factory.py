@@ -106,10 +106,11 @@ def small_params() -> Params:
     return params.model_copy(update={"categories": changes["categories"], **sections})
 
 
-def build(root: Path) -> Factory:
-    """Draw, prepare, and save and load a base and a checkpoint, below `root`."""
+def build(root: Path, side: int = SIZE) -> Factory:
+    """Draw and prepare photographs of `side` px, and save and load a base and a checkpoint, below `root`."""
     params = small_params()
-    draw(root / "raw", SIZE)
+    params = params.model_copy(update={"prepare": params.prepare.model_copy(update={"image_size": side})})
+    draw(root / "raw", side)
     data, base_folder = root / "data", root / "data" / "pretrain" / "base"
     prepare(params.prepare, params.categories, root / "raw", data / "prepare")
     folder = data / "prepare" / CATEGORY

@@ -9,6 +9,7 @@ from stage.core.section import (
     Iterations,
     LengthPx,
     Limit,
+    Line,
     Positive,
     Precision,
     Rate,
@@ -16,7 +17,6 @@ from stage.core.section import (
     Share,
     Size,
     Template,
-    Text,
     Timesteps,
     Widths,
 )
@@ -33,7 +33,7 @@ class Prompts(Section):
 class BaseModelSource(Section):
     """Which latent diffusion model everything stands on."""
 
-    source: Annotated[Text, Field(min_length=1)]
+    source: Annotated[str, Field(min_length=1, max_length=4_096), Line]
     image_size: Size
     timestep_count: Timesteps
     prompts: Prompts

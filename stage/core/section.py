@@ -37,7 +37,8 @@ def _line(text: str) -> str:
     return text
 
 
-Text = Annotated[str, Field(max_length=4_096), AfterValidator(_line)]  # the longest path of Linux
+Line = AfterValidator(_line)
+Text = Annotated[str, Field(max_length=4_096), Line]  # the longest path of Linux
 
 
 def _template(text: str) -> str:

@@ -211,14 +211,13 @@ def test_without_a_server_of_ours_prefect_uses_its_own(own_home: Path, start: St
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("api", "settings"),
     [
-        {"ALL_PROXY": "socks5://127.0.0.1:9"},
-        {"http_proxy": "http://127.0.0.1:9", "no_proxy": "example.com", "NO_PROXY": "127.0.0.1"},
-        {"HTTP_PROXY": "nonsense://", "https_proxy": "http://[", "no_proxy": "["},
+        ("shared", {"ALL_PROXY": "socks5://127.0.0.1:9"}),
+        ("shared", {"http_proxy": "http://127.0.0.1:9", "no_proxy": "example.com", "NO_PROXY": "127.0.0.1"}),
+        ("configured", {"HTTP_PROXY": "nonsense://", "https_proxy": "http://[", "no_proxy": "["}),
     ],
 )
-@pytest.mark.parametrize("api", ["shared", "configured"])
 def test_no_proxy_stands_before_the_own_machine(prefect_home: Path, start: Start, settings: dict[str, str], api: str) -> None:
     """Whoever works behind a proxy could run no flow, though flows talk to their own machine alone."""
     own = {"PREFECT_API_URL": json.loads((prefect_home / "server.json").read_text())["url"]} if api == "configured" else {}

@@ -46,8 +46,9 @@ format: setup  ## lay out the code
 	@ruff check --fix .
 	@ruff format .
 
-# `tee -i` outlives Ctrl-C, so that DVC can finish its last line.
+# `tee -i` outlives Ctrl-C, so that DVC can finish its last line. GNU Make 3.81, which macOS has, knows no .SHELLFLAGS: hence `set`.
 define REPRO
+set -euo pipefail; \
 git rev-parse --git-dir >/dev/null 2>&1 || { echo "Expected a git checkout in $(CURDIR), found none; DVC needs one. Clone the project, or run \`git init\` here." >&2; exit 1; }; \
 log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
 dvc repro $(1) | tee -i "$$log"; \

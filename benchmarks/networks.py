@@ -103,7 +103,9 @@ def renderer_of(generator: Generator, params: Params, device: str) -> StageRende
     """The product's renderer of an untrained network; latents are held to [-3, 3]."""
     bound = torch.full((generator.base.channels, 1, 1), 3.0)
     checkpoint = Checkpoint(generator, (-bound, bound), digest="")
-    return StageRenderer(checkpoint, params.method, params.synthesize, params.base.prompts, params.base.image_size, device)
+    return StageRenderer(
+        checkpoint, params.method, params.synthesize, params.base.prompts, image_size=params.base.image_size, device=device
+    )
 
 
 def ldm_work(params: Params, unet: UNet2DConditionModel, device: str) -> Work:

@@ -122,7 +122,8 @@ def _in_turns(actions: dict[str, Callable[[], None]]) -> dict[str, Cost]:
 def _write_shards(rows: Rows, folder: Path) -> None:
     """As they are published: by the batch, with their digests and synced to the disk."""
     tables = (pa.Table.from_pylist(rows[k : k + BATCH], schema=SCHEMA) for k in range(0, len(rows), BATCH))
-    write_manifest(folder, write_shards(tables, SHARD_ROWS, folder))
+    described = {"method": "none", "category": "none", "job": "none", "inputs": {}, "tables": {}}
+    write_manifest(folder, write_shards(tables, SHARD_ROWS, folder), **described)
 
 
 def _read_shards(folder: Path) -> None:

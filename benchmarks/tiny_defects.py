@@ -110,7 +110,9 @@ class Workshop:
 
     def shares(self, params: Params) -> dict[int, Share]:
         """By size of the defects, from real samples."""
-        renderer = StageRenderer(self.checkpoint(params), params.method, params.synthesize, params.base.prompts, SIDE, "cpu")
+        renderer = StageRenderer(
+            self.checkpoint(params), params.method, params.synthesize, params.base.prompts, image_size=SIDE, device="cpu"
+        )
         return {size: self.share(renderer, [row for row in self.plan if row.defect == defect_of(size)]) for size in SIZES}
 
     def share(self, renderer: StageRenderer, rows: list[PlanRow]) -> Share:

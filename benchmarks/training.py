@@ -139,7 +139,7 @@ def work(generator: Generator, params: Params, *, side: int, device: str) -> Wor
     dtype = dtype_of(params.train.precision, device)
     optimizer, modules = optimise(generator, params.train)
     economise(generator, params.train, dtype)
-    loss = StageLoss(generator, data, params.method, params.train, params.base.prompts, seed=0)
+    loss = StageLoss(generator, data, params.method, params.train, templates=params.base.prompts, seed=0)
     scaler = torch.amp.GradScaler(device, enabled=dtype == torch.float16)
     fit = Fit("benchmark", modules, optimizer, params.train.iterations, Path(os.devnull), float("inf"), scaler=scaler)
     batch = loss._draw(0)

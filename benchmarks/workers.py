@@ -117,7 +117,7 @@ def organisation(job: Job, batch_s: float, output: Path) -> Table:
         "look for the next batch, its rows": (lambda: (job.rows(batch.number), job.origin(batch.key)), 1.0),
         "claim it, beat, give it back": (claim, 1.0),
         "keep it: write, sync, digest, rename": (lambda: job.store.keep(batch.key, lambda file: file.write_bytes(content) and None), 1.0),
-        "publish: check, assemble, digest, sync": (lambda: publish_jobs([job.folder], output), 1.0 / len(job.batches())),
+        "publish: check, assemble, digest, sync": (lambda: publish_jobs([job.folder], output, lease_s=60.0), 1.0 / len(job.batches())),
     }
     table = Table(
         "", "s per batch", f"share of {SHARD_S:.0f} s", title=f"Organisation of a shard of {per_shard:.0f} batches of {batch_s:.1f} s"

@@ -18,6 +18,7 @@ from flows.synthesize import publish as publish_samples
 from flows.train import OUTPUT as CHECKPOINTS
 from flows.train import fine_tune
 from stage.ablation.configurations import RESULTS, SPECIMENS, Configuration, load_configurations, variants, write_specimens
+from stage.core.code_digest import code_digest
 from stage.core.digests import file_digest
 from stage.core.durable import write_whole
 from stage.core.params import Params, load_params
@@ -27,6 +28,7 @@ from stage.release.reader import read_manifest
 from stage.release.verification import verify
 from stage.segmentation.arms import REAL_ONLY, arm_name
 
+PUBLICATION = "stage.release.publication:publish_jobs"
 METHOD = "stage"  # whose parts are switched on and off
 OUTPUT = Path("data/ablate")
 TRAIN, SEGMENT = "ablate-train", "ablate-segment"  # in the spool, beside the main run's
@@ -62,7 +64,7 @@ def make(category: str, configuration: Configuration, variant: Params, params: P
             configuration, CHECKPOINTS / category, SAMPLES / category / METHOD, metrics(SCORES / category / METRICS)[arm_name(METHOD)]
         )
     checkpoint = checkpoint_of(category, configuration, variant, params)
-    samples = samples_of(category, checkpoint, variant)
+    samples = configuration_samples(category, checkpoint, variant)
     return Made(configuration, checkpoint, samples, scores_of(category, configuration, samples, variant))
 
 
@@ -73,12 +75,12 @@ def checkpoint_of(category: str, configuration: Configuration, variant: Params, 
     return fine_tune(category, variant, verb=f"{TRAIN}-{configuration.name}").result
 
 
-def samples_of(category: str, checkpoint: Path, variant: Params) -> Path:
+def configuration_samples(category: str, checkpoint: Path, variant: Params) -> Path:
     """The samples of a configuration, in the folder of their first job; those of an earlier run are verified and used again."""
     job = plan(category, METHOD, checkpoint, variant)
-    samples = job / "samples"
+    samples = job / f"samples-{code_digest(PUBLICATION)[:8]}"
     if verify(samples):  # missing or damaged
-        publish_samples(make_rounds(job, variant), samples)
+        publish_samples(make_rounds(job, variant), samples, variant)
     return samples
 
 
@@ -94,7 +96,7 @@ def gather(category: str, made: Sequence[Made]) -> Work:
     """The numbers of all configurations, and some samples of each to look at."""
     real_only = metrics(SCORES / category / METRICS)[REAL_ONLY]
     results = {"category": category, "real_only": real_only, "configurations": [summary(one) for one in made]}
-    work = Work.of("ablate", category, work_key("stage.ablation.configurations:write_specimens", results=results))
+    work = Work.of("ablate", category, work_key("flows.ablate:gather", results=results))
     if not work.is_finished():
         write_specimens({one.configuration.name: one.samples for one in made}, work.draft / SPECIMENS)
         write_whole(json.dumps(results, indent=2) + "\n", work.draft / RESULTS)

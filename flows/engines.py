@@ -48,6 +48,13 @@ def places(execution: Execution, device: str) -> list[WorkerSlot]:
     return [WorkerSlot(number, tokens[number % len(tokens)]) for number in range(execution.workers or len(tokens))]
 
 
+def check_engine(execution: Execution) -> None:
+    """Raise ConfigError where starting the engine would, as far as that is known without a cluster."""
+    if execution.engine != "local":
+        places(execution, "cpu")
+        _extra(execution.engine, f"prefect_{execution.engine}")
+
+
 def gpu_tokens() -> list[str]:
     """The name in CUDA_VISIBLE_DEVICES of each GPU, or part of one, that this process may use: its UUID if that is known."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -57,7 +64,7 @@ def gpu_tokens() -> list[str]:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
         if tokens := parse_tokens(listed):
             return tokens
-    import torch  # here, because a machine without a GPU does not need it
+    import torch  # here, because `prepare` asks for the engine alone
 
     return [str(number) for number in range(torch.cuda.device_count())]
 
@@ -73,7 +80,7 @@ def parse_tokens(listed: str) -> list[str]:
 
 
 @contextmanager
-def started(execution: Execution, device: str, count: int) -> Generator[Submit]:
+def running_engine(execution: Execution, device: str, count: int) -> Generator[Submit]:
     """Start an engine with room for `count` tasks, give the function that submits one with its parameters, and stop the engine."""
     engine = ENGINES[execution.engine](count, device == "cuda")
     with engine.runner as runner, engine.reserved:

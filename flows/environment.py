@@ -1,20 +1,26 @@
-"""Record what decides results and is neither data nor a parameter: the statements of the code, the versions of packages, a given base.
+"""Record what decides results and is no parameter: the statements of the code, the versions of packages, a given base, the images' digests.
 
-Not a Prefect flow: it runs with every `dvc repro` and takes seconds. Its output changes only when what it records does.
+Not a Prefect flow: it runs first in every `dvc repro` and takes seconds. Its output changes only when what it records does.
+So it is also where a project that DVC could not keep results of is refused, before any work.
 """
 
 import json
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
 from stage.core.code_digest import code_digests
 from stage.core.durable import write_whole
-from stage.core.params import load_params
-from stage.core.work import LIBRARIES, SEGMENTERS
+from stage.core.errors import ConfigError, MachineError, Refusal
+from stage.core.params import Params, load_params
+from stage.core.work import PACKAGES
+from stage.datasets.inventory import inventory
+from stage.model.files import base_files
 from stage.synthesis.method import METHODS
 
-OUTPUT = Path("data/environment")
-TABLES = ("opencv-python", "pyarrow")
+DATA = Path("data")
+OUTPUT = DATA / "environment"
+MEMORY = Path(".spool/images.json")  # digests of the images, so that no file is read twice
 # The entry points of each DVC stage. A synthesis method is imported by its name, which no digest follows, so its own are listed.
 CODE = {
     **{name: (f"flows.{name}:{name}",) for name in ("prepare", "pretrain", "train", "segment", "evaluate")},
@@ -25,22 +31,55 @@ CODE = {
 
 def packages() -> dict[str, str]:
     """The installed version of every package that results depend on."""
-    return {name: version(name) for name in (*LIBRARIES, *SEGMENTERS, *TABLES)}
+    return {name: version(name) for name in PACKAGES}
 
 
-def base_files(source: str) -> dict[str, list[int]]:
-    """Size and time of change of every file of a base given as a folder; empty for a base from a hub or from scratch."""
+def base_times(source: str) -> dict[str, list[int]]:
+    """Size and time of change of every file that is read of a base given as a folder; empty for a base from a hub or from scratch.
+
+    Empty for a folder that is no base, too: `pretrain` says what is wrong with it.
+    """
     folder = Path(source)
-    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+    try:
+        files = sorted(base_files(folder)) if source.strip() and folder.is_dir() else []
+    except ConfigError:
+        files = []
     return {path.relative_to(folder).as_posix(): [path.stat().st_size, path.stat().st_mtime_ns] for path in files}
 
 
-def main() -> None:
-    """Write packages and base as JSON, and for each DVC stage a line per definition of its code: name and digest."""
+def images(params: Params) -> str:
+    """The digest of every file in the folder of images; empty for the demo, which code draws."""
+    return "" if params.prepare.layout == "demo" else inventory(Path(params.prepare.source), MEMORY)
+
+
+def check_places() -> None:
+    """Raise MachineError if results would leave the project through a link, which DVC refuses once they are made."""
+    places = [DATA, *DATA.glob("*"), *DATA.glob("*/*")]
+    if links := [place for place in places if place.is_symlink() and not place.is_file()]:
+        raise MachineError(
+            f"Expected folders of the project for results, found that {links[0]} is a link to {links[0].readlink()}: DVC keeps nothing that "
+            f"lies elsewhere. Run `rm {links[0]}`; to have the space of another disk, move the whole project there, or DVC's copies by "
+            "`dvc cache dir <folder>`, or `.spool`, which may be a link."
+        )
+
+
+def note() -> None:
+    """Write packages and base as JSON, the digests of the images, and for each DVC stage a line per definition of its code: name and digest."""
+    params = load_params()
     write_whole(json.dumps(packages(), indent=2) + "\n", OUTPUT / "packages.json")
-    write_whole(json.dumps(base_files(load_params().base.source), indent=2) + "\n", OUTPUT / "base.json")
+    write_whole(json.dumps(base_times(params.base.source), indent=2) + "\n", OUTPUT / "base.json")
+    write_whole(images(params), OUTPUT / "images.txt")
     for name, functions in CODE.items():
         write_whole("\n".join(code_digests(*functions)) + "\n", OUTPUT / "code" / f"{name}.txt")
+
+
+def main() -> None:
+    """Note everything, or end with one message."""
+    try:
+        check_places()
+        note()
+    except Refusal as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from flows.runtime import run
 from stage.core.params import Params, load_params
 from stage.core.progress import check_stop
 from stage.report.pages import write_report
-from stage.segmentation.results import gather_metrics, write_curves
+from stage.segmentation.results import gather_metrics, write_loss_curves
 
 DATA = Path("data")
 OUTPUT = DATA / "evaluate"
@@ -25,7 +25,7 @@ def evaluate() -> None:
     check_stop()
     results = gather(params.categories, params.methods)
     (OUTPUT / "metrics.json").write_text(json.dumps(results, indent=2) + "\n")
-    write_curves(DATA, params.categories, OUTPUT / "curves")
+    write_loss_curves(DATA, params.categories, OUTPUT / "curves")
     report(params)
 
 

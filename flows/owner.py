@@ -18,15 +18,6 @@ def owner() -> psutil.Process:
     return next((process for process in me.parents() if _is_dvc(process)), me)
 
 
-def is_alive(pid: int, started: float) -> bool:
-    """Whether the process of that id is alive and still the one that started then, in seconds since the epoch."""
-    try:
-        process = psutil.Process(pid)
-        return process.create_time() == started and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
-
-
 def end_with_owner() -> None:
     """Ask this process to stop between two steps when its `dvc` is gone, and kill it after a grace period.
 
@@ -38,11 +29,21 @@ def end_with_owner() -> None:
 
 
 def _follow(process: psutil.Process) -> None:
-    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+    while is_alive(process):
         time.sleep(POLL_S)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE_S)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process is alive, which it also is where the system cannot tell at the moment."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it ended between the two questions
+        return False
+    except (psutil.Error, OSError):
+        return True
 
 
 def _is_dvc(process: psutil.Process) -> bool:

@@ -3,32 +3,42 @@
 import tempfile
 from pathlib import Path
 
-import pandas as pd
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from rich.console import Console
 
+from flows.engines import check_engine
 from flows.runtime import run
 from stage.core.data_params import Prepare
 from stage.core.params import load_params
 from stage.datasets.catalog import prepare as read_catalogs
-from stage.datasets.catalog import summary_table
 from stage.datasets.demo.dataset import write_demo
+from stage.datasets.summary import Summary, summary_table, trained_types
+from stage.model.base_pointer import needs_base
+from stage.model.preflight import check_base
 
 OUTPUT = Path("data/prepare")
+SHOWN = 20  # notes and warnings on the terminal
 
 
 @flow(name="prepare")
 def prepare() -> None:
-    """Read every category; draw the demo first if it is asked for."""
+    """Read every category, the demo's drawn first, and refuse now what a later step could not work with."""
     params = load_params()
+    check_engine(params.execution)
     if params.prepare.layout == "demo":
         with tempfile.TemporaryDirectory() as folder:
             draw(Path(folder) / "demo", params.seed)
             summary = read(params.prepare, params.categories, Path(folder) / "demo")
     else:
         summary = read(params.prepare, params.categories, Path(params.prepare.source))
-    Console().print(summary_table(summary))
+    Console().print(summary_table(summary.table))
+    for warning in summary.warnings[:SHOWN]:
+        Console().print(warning, markup=False, highlight=False, soft_wrap=True)
+    if len(summary.warnings) > SHOWN:
+        Console().print(f"... and {len(summary.warnings) - SHOWN} more; the column note of the catalogs has them all.")
+    if needs_base(params.methods):
+        check_base(params.base, params.method.token_count, trained_types(summary.table))
 
 
 @task(cache_policy=NO_CACHE)
@@ -38,7 +48,7 @@ def draw(root: Path, seed: int) -> None:
 
 
 @task(cache_policy=NO_CACHE)
-def read(params: Prepare, categories: tuple[str, ...], root: Path) -> pd.DataFrame:
+def read(params: Prepare, categories: tuple[str, ...], root: Path) -> Summary:
     """Write catalogs, summary and the list of what was set aside."""
     return read_catalogs(params, categories, root, OUTPUT)
 

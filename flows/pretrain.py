@@ -9,14 +9,14 @@ from flows.runtime import run
 from stage.core.digests import file_digest
 from stage.core.durable import write_whole
 from stage.core.params import Params, load_params
-from stage.core.synthesis_params import needs_base
-from stage.core.work import Work, work_key
+from stage.core.work import BASE_WORK, Work, work_key
 from stage.datasets.examples import CATALOG
-from stage.model.base_pointer import TRAINED_HERE, write_pointer
+from stage.jobs.heartbeat import present
+from stage.model.base_pointer import TRAINED_HERE, needs_base, write_pointer
 
 CATALOGS = Path("data/prepare")
 OUTPUT = Path("data/pretrain")
-CODE = ("stage.model.pretraining:pretrain", "stage.model.examples:pretraining_examples")
+CODE = "flows.pretrain:train_from_scratch"
 
 
 @flow(name="pretrain")
@@ -35,32 +35,33 @@ def pretrain() -> None:
 def train_from_scratch(params: Params) -> Work:
     """A small base on the data at hand; resumes an unfinished training, or finds a finished one."""
     catalogs = [CATALOGS / category for category in params.categories]
-    work = Work.of("pretrain", "base", pretraining_key(catalogs, params))
+    work = Work.of("pretrain", BASE_WORK, pretraining_key(catalogs, params))
     if not work.is_finished():
         from stage.model.examples import pretraining_examples  # here, because a finished base needs no networks
         from stage.model.pretraining import pretrain as train_base
 
-        base, curve = train_base(
-            pretraining_examples(catalogs, params.base.prompts),
-            params.pretrain,
-            crop=params.method.crop,
-            image_size=params.base.image_size,
-            timestep_count=params.base.timestep_count,
-            seed=params.seed,
-            state=work.folder / "state.safetensors",
-            execution=params.execution,
-        )
-        base.save(work.draft / TRAINED_HERE)
-        write_pointer(work.draft / TRAINED_HERE, work.draft, params.base.source)
-        curve.to_csv(work.draft / "curve.csv", index=False)
-        work.finish()
+        with present(work.folder, lease_s=params.execution.lease_s):
+            base, curve = train_base(
+                pretraining_examples(catalogs, params.base.prompts),
+                params.pretrain,
+                crop=params.method.crop,
+                image_size=params.base.image_size,
+                timestep_count=params.base.timestep_count,
+                seed=params.seed,
+                state=work.folder / "state.safetensors",
+                execution=params.execution,
+            )
+            base.save(work.draft / TRAINED_HERE)
+            write_pointer(work.draft / TRAINED_HERE, work.draft, params.base.source)
+            curve.to_csv(work.draft / "curve.csv", index=False)
+            work.finish()
     return work
 
 
 def pretraining_key(catalogs: list[Path], params: Params) -> str:
     """The key of everything that decides a base from scratch."""
     return work_key(
-        *CODE,
+        CODE,
         seed=params.seed,
         base=params.base,
         pretrain=params.pretrain,

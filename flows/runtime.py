@@ -7,8 +7,10 @@ import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 import httpx
 from prefect import Flow, tags
@@ -28,11 +30,20 @@ from flows.owner import end_with_owner
 from stage.core.errors import Refusal
 from stage.core.params import Params, load_params
 from stage.core.progress import Interrupted, stop_on_signals
+from stage.core.proxies import drop_proxies
 
 PARENT = "STAGE_PARENT_FLOW_RUN"  # environment variable; names the flow run that started this process
 KEPT = "Interrupted. Finished work is kept in .spool; run the same command to continue."
 INTERRUPTED = 130  # exit status
-API_TROUBLE = (httpx.HTTPError, PrefectException, RuntimeError, OSError, ValueError)
+API_TROUBLE = (
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    PrefectException,
+    RuntimeError,
+    OSError,
+    ValueError,
+    ImportError,
+)  # a proxy of the user's, too
 
 
 def run(flow: Flow[..., Any], arguments: Sequence[str] | None = None) -> NoReturn:
@@ -129,12 +140,14 @@ def _settling(function: Callable[..., Any], outcome: RunResult) -> Callable[...,
 
 @contextmanager
 def _shared_api() -> Generator[None]:
-    """The user's own API where one is configured, else the server that all flows of this repository share."""
-    if PREFECT_API_URL.value():
+    """The user's own API where one is configured, else the server that all flows of this repository share on this machine."""
+    if configured := PREFECT_API_URL.value():
+        if is_loopback(configured):
+            drop_proxies()
         yield
         return
+    drop_proxies()
     url = server.find_or_start(Path(PREFECT_HOME.value()))
-    os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"]))
     # Without a heartbeat, whose thread wakes once a second, a flow ends a second sooner.
     with temporary_settings({PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
@@ -142,7 +155,17 @@ def _shared_api() -> Generator[None]:
 
 def _ephemeral_api() -> AbstractContextManager[Any]:
     """Prefect's own temporary server, slow to start."""
+    drop_proxies()
     return temporary_settings({PREFECT_API_URL: None, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True})
+
+
+def is_loopback(url: str) -> bool:
+    """Whether an address is one of this machine's own."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _parent_tag() -> list[str]:

@@ -19,17 +19,15 @@ from stage.core.params import Params, load_params
 from stage.core.progress import check_stop
 from stage.core.work import SEGMENTERS, Work, versions, work_key
 from stage.datasets.examples import CATALOG, pairs_of
+from stage.jobs.heartbeat import present
 from stage.release.reader import accepted_ids, read_manifest, read_samples
 from stage.segmentation.arms import REAL_ONLY, Arm, arm_name, real_arm, with_samples
 
 CATALOGS = Path("data/prepare")
 SAMPLES = Path("data/synthesize")
 OUTPUT = Path("data/segment")
-CODE = (
-    *("stage.segmentation.training:train_segmenter", "stage.segmentation.evaluation:evaluate_arm"),
-    *("stage.datasets.examples:pairs_of", "stage.release.reader:read_samples"),
-)
-PREDICTIONS = "stage.segmentation.evaluation:write_predictions"
+CODE, GATHERING = "flows.segment:score", "flows.segment:gather"
+GATHERED = "gathered"  # in the spool, the folder of all arms together beside those of the arms
 METRICS, CURVE, PROBABILITIES = "metrics.json", "curve.csv", "probabilities.npy"
 
 
@@ -53,16 +51,17 @@ def segment(category: str) -> None:
 def score(category: str, samples: Path | None, params: Params, *, method: str = "", verb: str = "segment") -> Scored:
     """One arm; resumes an unfinished training, or finds a finished one. `samples`: a published folder, None for the real third alone."""
     name = arm_name(method) if samples else REAL_ONLY
-    work = Work.of(verb, f"{category}-{name}", arm_key(category, samples, params))
+    work = Work.of(verb, f"{category}/{name}", arm_key(category, samples, params))
     if not work.is_finished():
-        train_and_score(arm_of(category, samples, name), category, work, params)
+        with present(work.folder, lease_s=params.execution.lease_s):
+            train_and_score(arm_of(category, samples, name), category, work, params)
     return Scored(name, work)
 
 
 def arm_key(category: str, samples: Path | None, params: Params) -> str:
     """The key of everything that decides an arm's metrics; of the samples, pixels and verdicts count, not who made them or when."""
     return work_key(
-        *CODE,
+        CODE,
         seed=params.seed,
         segment=params.segment,
         libraries=versions(SEGMENTERS),
@@ -98,10 +97,10 @@ def train_and_score(arm: Arm, category: str, work: Work, params: Params) -> None
 
 def gather(category: str, scored: Sequence[Scored]) -> Work:
     """The arms of a category side by side: metrics by arm, curves, weights, and predictions of the defective test images."""
-    from stage.segmentation.evaluation import write_predictions
-
-    work = Work.of("segment", category, work_key(PREDICTIONS, arms=[one.work.folder.name for one in scored]))
+    work = Work.of("segment", f"{category}/{GATHERED}", work_key(GATHERING, arms=[one.work.folder.name for one in scored]))
     if not work.is_finished():
+        from stage.segmentation.evaluation import write_predictions  # here, because finished arms need no networks
+
         work.draft.mkdir(exist_ok=True)
         metrics = {one.arm: json.loads((one.work.result / METRICS).read_text()) for one in scored}
         write_whole(json.dumps(metrics, indent=2) + "\n", work.draft / METRICS)

@@ -1,17 +1,19 @@
-"""One Prefect server for all flows of a `dvc repro`: the first flow starts it, the others find it, it ends with its last owner.
+"""One Prefect server on each machine for all flows of a `dvc repro`: the first flow starts it, the others find it, it ends with its last
+owner. Owners are the flow processes and the `dvc` above them. `python -m flows.server` is the server itself.
 
-Owners are the flow processes and the `dvc` above them. `python -m flows.server` is the server itself.
+The server listens on its own machine alone, and keeps its runs in a database that only one machine may open. So where several machines
+or containers share the folder, the first has it, and each of the others has a folder in it.
 """
 
-import json
 import os
 import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
@@ -19,7 +21,9 @@ import psutil
 from filelock import FileLock, Timeout
 
 from flows import ROOT
-from flows.owner import POLL_S, is_alive, owner
+from flows.home import has_folder, is_anothers, living_owners, machine, read_object, register, write
+from flows.owner import POLL_S, owner
+from stage.core.processes import is_running, started_s
 
 if TYPE_CHECKING:
     import uvicorn
@@ -33,33 +37,26 @@ class ServerError(RuntimeError):
 
 
 def find_or_start(home: Path) -> str:
-    """The API address of the server of `home`; it lives at least as long as this process's owner. Raises ServerError."""
+    """The API address of this machine's server of `home`, which lives at least as long as this process's owner. Raises ServerError."""
     try:
         home.mkdir(parents=True, exist_ok=True)
         with _lock(home):
-            _register(home, owner(), psutil.Process())
-            return _healthy_address(home) or _start(home)
-    except (Timeout, OSError) as error:
+            if not is_anothers(home):
+                register(home, owner(), psutil.Process())
+                return _healthy_address(home) or _start(home)
+    except (Timeout, OSError, psutil.Error) as error:
         raise ServerError(f"Expected a Prefect server of {home}, found {error!r}; see {home / 'server.log'}.") from error
+    return find_or_start(home / socket.gethostname())
 
 
 def _lock(home: Path) -> FileLock:
     return FileLock(home / "server.lock", timeout=LOCK_TIMEOUT_S)
 
 
-def _register(home: Path, *processes: psutil.Process) -> None:
-    owners = {*_living_owners(home), *((process.pid, process.create_time()) for process in processes)}
-    _write(home / "owners.json", sorted(owners))
-
-
-def _living_owners(home: Path) -> list[tuple[int, float]]:
-    return [(pid, started) for pid, started in _read(home / "owners.json") or [] if is_alive(pid, started)]
-
-
 def _healthy_address(home: Path) -> str | None:
     """The address in server.json, if the process that wrote it lives and answers."""
-    server = _read(home / "server.json")
-    if not server or not is_alive(server["pid"], server["started"]):
+    server = read_object(home / "server.json")
+    if not server or server.get("machine") != machine() or not is_running(server["pid"], server["started"]):
         return None
     try:
         with build_opener(ProxyHandler({})).open(f"{server['url']}/health", timeout=10) as answer:
@@ -69,7 +66,7 @@ def _healthy_address(home: Path) -> str | None:
 
 
 def _start(home: Path) -> str:
-    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"} | {"PREFECT_HOME": str(home)}
     with (home / "server.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "flows.server", str(home)],
@@ -78,8 +75,8 @@ def _start(home: Path) -> str:
     threading.Thread(target=process.wait, daemon=True).start()  # it outlives this process, or is reaped by it
     deadline = time.monotonic() + START_TIMEOUT_S
     while process.poll() is None and time.monotonic() < deadline:
-        server = _read(home / "server.json")
-        if server and server["pid"] == process.pid:
+        server = read_object(home / "server.json")
+        if server and server.get("machine") == machine() and server["pid"] == process.pid:
             return server["url"]
         time.sleep(0.05)
     process.kill()
@@ -103,37 +100,31 @@ def _watch(server: "uvicorn.Server", home: Path, url: str) -> None:
     while not server.started:
         time.sleep(0.02)
     me = psutil.Process()
-    _write(home / "server.json", {"url": url, "pid": me.pid, "started": me.create_time()})
-    try:
-        while not _has_retired(home, me.pid):
-            time.sleep(POLL_S)
-    finally:
-        server.should_exit = True
+    write(home / "server.json", {"url": url, "machine": machine(), "pid": me.pid, "started": started_s(me)})
+    while home.is_dir():  # without the folder there is nothing to serve
+        with suppress(OSError, Timeout):  # a shared disk that is away for a moment, or a lock that is held for long
+            if has_retired(home, me.pid):
+                break
+        time.sleep(POLL_S)
+    server.should_exit = True
 
 
-def _has_retired(home: Path, pid: int) -> bool:
-    """Whether no owner is left; the address is withdrawn under the lock, so that nobody is handed a server that is ending."""
-    if _living_owners(home):
+def has_retired(home: Path, pid: int) -> bool:
+    """Whether no owner is left, or another machine has the folder; if not, send a heartbeat.
+
+    The address is withdrawn under the lock, so that nobody is handed a server that is ending.
+    """
+    if living_owners(home) and has_folder(home):
+        os.utime(home / "server.json")
         return False
     with _lock(home):
-        if _living_owners(home):
+        if not has_folder(home):
+            return True
+        if living_owners(home):
             return False
-        if (_read(home / "server.json") or {}).get("pid") == pid:
+        if (read_object(home / "server.json") or {}).get("pid") == pid:
             (home / "server.json").unlink()
         return True
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def _write(path: Path, value: object) -> None:
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.write_text(json.dumps(value), encoding="utf-8")
-    draft.replace(path)
 
 
 if __name__ == "__main__":

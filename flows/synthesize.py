@@ -11,22 +11,24 @@ from stage.core.params import Params, load_params
 from stage.jobs.planning import make_job, rounds
 from stage.jobs.store import BatchStore
 from stage.model.base_pointer import follow_pointer
-from stage.release.publication import publish_jobs
+from stage.release.publication import publish_jobs, publish_runs
 from stage.synthesis.method import METHODS
 from stage.synthesis.recipe import recipe_of
 
 CATALOGS = Path("data/prepare")
 BASE = Path("data/pretrain")
-CHECKPOINTS = Path("data/train")
+TRAININGS = Path("data/train")
 OUTPUT = Path("data/synthesize")
+RUNS = Path("data/runs")  # beside the samples: nothing is made again because another machine made them
 
 
 @flow(name="synthesize")
 def synthesize(category: str, method: str) -> None:
     """Plan, render, judge; plan again what was rejected; publish."""
     params = load_params()
-    jobs = make(plan(category, method, CHECKPOINTS / category, params), params)
-    publish(jobs, OUTPUT / category / method)
+    jobs = make(plan(category, method, TRAININGS / category, params), params)
+    publish(jobs, OUTPUT / category / method, params)
+    publish_runs(jobs, RUNS / category / method, lease_s=params.execution.lease_s)
 
 
 @task(cache_policy=NO_CACHE)
@@ -48,9 +50,9 @@ def make(first: Path, params: Params) -> list[Path]:
 
 
 @task(cache_policy=NO_CACHE)
-def publish(jobs: list[Path], output: Path) -> None:
+def publish(jobs: list[Path], output: Path, params: Params) -> None:
     """Write the shards, the tables beside them, and the manifest."""
-    publish_jobs(jobs, output)
+    publish_jobs(jobs, output, lease_s=params.execution.lease_s)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from prefect.states import Completed, Failed
 from flows.engines import WorkerSlot
 from flows.runtime import PARENT
 from stage.jobs.job import Batch, Job, load_job
-from stage.jobs.worker import DONE, INCOMPLETE, REFUSED, STOPPED
+from stage.jobs.worker_process import DONE, INCOMPLETE, REFUSED, STOPPED
 
 POLL_S = 0.5
 
@@ -57,7 +57,7 @@ def live(job_folder: Path, root: Path, place: WorkerSlot, orders: Path, log: Pat
     while True:
         with suppress(subprocess.TimeoutExpired):
             return process.pid, process.wait(POLL_S)
-        if (order := read(orders)) not in (None, given):
+        if (order := read_signal(orders)) not in (None, given):
             process.send_signal(signal.Signals[order])
             given = order
 
@@ -68,7 +68,7 @@ def environment(place: WorkerSlot) -> dict[str, str]:
     return {**os.environ, **own}
 
 
-def read(orders: Path) -> str | None:
+def read_signal(orders: Path) -> str | None:
     """The name of the signal for the workers, if there is one."""
     try:
         return orders.read_text(encoding="utf-8")

@@ -10,16 +10,16 @@ from stage.core.device import device, dtype_of
 from stage.core.digests import file_digest
 from stage.core.durable import write_whole
 from stage.core.params import Params, load_params
-from stage.core.synthesis_params import needs_base
 from stage.core.work import Work, work_key
 from stage.datasets.examples import CATALOG, defect_images
-from stage.model.base_pointer import follow_pointer
+from stage.jobs.heartbeat import present
+from stage.model.base_pointer import follow_pointer, needs_base
 from stage.model.files import base_digest
 
 CATALOGS = Path("data/prepare")
 BASE = Path("data/pretrain")
 OUTPUT = Path("data/train")
-CODE = ("stage.model.training:train", "stage.model.checkpoints:save_checkpoint", "stage.datasets.examples:defect_images")
+CODE = "flows.train:fine_tune"
 
 
 @flow(name="train")
@@ -43,18 +43,19 @@ def fine_tune(category: str, params: Params, *, verb: str) -> Work:
         from stage.model.training import train as train_generator
 
         state = work.folder / "state.safetensors"
-        result = train_generator(load_base(base), defect_images(catalog, category), params, state=state)
-        with_unet, source = params.train.train_base, params.base.source
-        save_checkpoint(result.generator, result.bounds, base, work.draft, with_unet=with_unet, source=source)
-        result.curve.to_csv(work.draft / "curve.csv", index=False)
-        work.finish()
+        with present(work.folder, lease_s=params.execution.lease_s):
+            result = train_generator(load_base(base), defect_images(catalog, category), params, state=state)
+            with_unet, source = params.train.train_base, params.base.source
+            save_checkpoint(result.generator, result.bounds, base, work.draft, with_unet=with_unet, source=source)
+            result.curve.to_csv(work.draft / "curve.csv", index=False)
+            work.finish()
     return work
 
 
 def training_key(catalog: Path, base: Path, params: Params) -> str:
     """The key of everything that decides a checkpoint."""
     return work_key(
-        *CODE,
+        CODE,
         seed=params.seed,
         base=base_digest(base),
         settings=params.base,

@@ -17,7 +17,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 
-from flows.engines import places, started
+from flows.engines import places, running_engine
 from flows.tending import POLL_S, tend
 from stage.core.device import device
 from stage.core.durable import write_whole
@@ -25,6 +25,7 @@ from stage.core.errors import IncompleteRunError
 from stage.core.params import Execution
 from stage.core.progress import check_stop, track
 from stage.jobs.failures import check_complete, reset_failures
+from stage.jobs.heartbeat import present
 from stage.jobs.job import Job, load_job
 from stage.jobs.worker import drain, label
 
@@ -36,13 +37,19 @@ Futures = Sequence[PrefectFuture[Any]]
 def make_all(folder: Path, execution: Execution) -> None:
     """Have every batch of a job made. Raises IncompleteRunError, which names what was set aside, or Interrupted; keeps what is finished."""
     job, where = load_job(folder), device(execution.device)
-    job.delete_damaged()
-    reset_failures(job, lease_s=execution.lease_s)
+    with present(folder, lease_s=execution.lease_s):
+        job.delete_damaged()
+        reset_failures(job, lease_s=execution.lease_s)
+        if job.left():  # else no worker need start, compare inputs, or load networks
+            _drain(job, where, execution)
+        check_complete(job)
+
+
+def _drain(job: Job, where: str, execution: Execution) -> None:
     if execution.engine == "local" and execution.workers == 1 and where == "cpu":
-        drain_here(folder, execution)  # a process of its own would cost its imports, and there is no GPU to lose
+        drain_here(job.folder, execution)  # a process of its own would cost its imports, and there is no GPU to lose
     else:
         drain_elsewhere(job, where, execution)
-    check_complete(job)
 
 
 @task(cache_policy=NO_CACHE)
@@ -57,7 +64,7 @@ def drain_elsewhere(job: Job, where: str, execution: Execution) -> None:
     orders = (job.folder / "orders" / secrets.token_hex(4)).absolute()
     orders.parent.mkdir(exist_ok=True)
     shared = {"job_folder": job.folder, "root": Path.cwd(), "orders": orders, "max_failures": execution.max_failures}
-    with started(execution, where, len(for_workers)) as submit:
+    with running_engine(execution, where, len(for_workers)) as submit:
         futures = [submit(tend, {**shared, "place": place}) for place in for_workers]
         try:
             show(job, futures)
@@ -67,7 +74,7 @@ def drain_elsewhere(job: Job, where: str, execution: Execution) -> None:
             raise
         finally:
             orders.unlink(missing_ok=True)
-        report(job, futures)
+        report_failures(job, futures)
 
 
 def show(job: Job, futures: Futures) -> None:
@@ -111,7 +118,7 @@ def stop(futures: Futures, orders: Path) -> None:
         wait(futures)
 
 
-def report(job: Job, futures: Futures) -> None:
+def report_failures(job: Job, futures: Futures) -> None:
     """Say why workers failed; an IncompleteRunError if they left batches that are neither finished nor set aside."""
     errors = [str(future.state.message) for future in futures if not future.state.is_completed()]
     undone = not all(job.is_settled(batch) for batch in job.batches())

@@ -20,6 +20,14 @@ os.environ["DVC_NO_ANALYTICS"] = "1"
 os.environ["DO_NOT_TRACK"] = "1"
 
 
+LONGEST = ("test_graph", "test_workers", "test_runtime", "test_chaos", "test_worker", "test_training", "test_engines")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that none of them is left to one process at the end."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
 @pytest.fixture(scope="session")
 def prefect_home() -> Iterator[Path]:
     """A Prefect home whose server lives until the last test; flows that tests start find it, so each costs seconds less."""

@@ -48,7 +48,9 @@ class Factory(NamedTuple):
     def renderer(self, **changes: object) -> StageRenderer:
         """Of the factory's parameters, some of `synthesize` changed."""
         settings = self.params.synthesize.model_copy(update=changes)
-        return StageRenderer(self.checkpoint, self.params.method, settings, self.params.base.prompts, self.params.base.image_size, "cpu")
+        return StageRenderer(
+            self.checkpoint, self.params.method, settings, self.params.base.prompts, image_size=self.params.base.image_size, device="cpu"
+        )
 
     def source(self) -> Source:
         return read_source(self.catalog.parent)
@@ -104,10 +106,11 @@ def small_params() -> Params:
     return params.model_copy(update={"categories": changes["categories"], **sections})
 
 
-def build(root: Path) -> Factory:
-    """Draw, prepare, and save and load a base and a checkpoint, below `root`."""
+def build(root: Path, side: int = SIZE) -> Factory:
+    """Draw and prepare photographs of `side` px, and save and load a base and a checkpoint, below `root`."""
     params = small_params()
-    draw(root / "raw", SIZE)
+    params = params.model_copy(update={"prepare": params.prepare.model_copy(update={"image_size": side})})
+    draw(root / "raw", side)
     data, base_folder = root / "data", root / "data" / "pretrain" / "base"
     prepare(params.prepare, params.categories, root / "raw", data / "prepare")
     folder = data / "prepare" / CATEGORY
@@ -126,7 +129,7 @@ def publish(root: Path) -> Path:
     factory = build(root)
     job = factory.job(root / "spool")
     factory.fill(job)
-    publish_jobs([job.folder], factory.data / "out")
+    publish_jobs([job.folder], factory.data / "out", lease_s=60.0)
     return factory.data / "out"
 
 
@@ -181,7 +184,10 @@ def origin(**changes: object) -> Origin:
     return whole._replace(**changes)
 
 
+DESCRIBED = {"method": "stage", "category": CATEGORY, "job": "none", "inputs": {}, "tables": {}}  # in a manifest, beside its shards
+
+
 def publish_rows(rows: list[dict[str, Any]], shard_rows: int, folder: Path) -> dict[str, Any]:
     """Sample rows as they are published, without the tables beside the shards; returns the manifest."""
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
-    return write_manifest(folder, write_shards([table], shard_rows, folder))
+    return write_manifest(folder, write_shards([table], shard_rows, folder), **DESCRIBED)

@@ -131,10 +131,10 @@ def test_a_nested_value_is_overridden(params: Params, file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "found no such file"),
-        ("- name: [", "Expected a list of name, label and overrides"),
+        (None, "Expected the configurations to compare at .*, found none"),
+        ("- name: [", "found a syntax error: .* in line [12]"),
         ("- {name: one, label: One}", "overrides"),
-        (b"- {name: one, label: \xff, overrides: {}}", r"in UTF-8 in .*configurations.yaml, found: .*\. Correct it there"),
+        (b"- {name: one, label: \xff, overrides: {}}", r"in UTF-8 in .*configurations.yaml, found a syntax error: .*\. Correct it there"),
         ("[]", r"Expected at least one configuration in .*, found an empty list\. Add one there"),
         (
             "- {name: one, label: A, overrides: {}}\n- {name: two, label: A, overrides: {train.batch: 4}}",

@@ -10,6 +10,7 @@ import torch
 from miniatures import TEXTS, write_latent_diffusion, write_stable_diffusion
 from safetensors.torch import load_file, save_file
 
+from flows.environment import base_times
 from stage.core.digests import folder_digest
 from stage.core.errors import ConfigError
 from stage.model.base import load_base
@@ -357,15 +358,20 @@ def test_the_vocabulary_of_another_class_is_refused(write, other, wanted, tmp_pa
 
 def test_a_base_is_what_is_read_of_it(broken):
     """Otherwise a README or another tool's download beside the weights would have every category trained again."""
-    before = base_digest(broken)
+    before, times = base_digest(broken), base_times(str(broken))
     assert before == folder_digest(broken)  # a folder without anything else
+    assert {*times} == {path.relative_to(broken).as_posix() for path in broken.rglob("*") if path.is_file()}
     (broken / "README.md").write_text("new")
     (broken / ".cache" / "huggingface").mkdir(parents=True)
     (broken / ".cache" / "huggingface" / "unet.lock").write_text("")
     weights = weights_of(broken, "unet")
     for name in ("diffusion_pytorch_model.fp16.safetensors", "diffusion_pytorch_model.bin"):
         shutil.copy(weights, weights.with_name(name))
+    (weights.parent / ".DS_Store").write_bytes(b"x")
     assert base_digest(broken) == before
+    assert base_times(str(broken)) == times  # which DVC compares
+    (broken / "model_index.json").write_text("{}")
+    assert base_times(str(broken)) == {}  # `pretrain` says what is wrong
 
 
 @pytest.mark.parametrize("name", ["model_index.json", "vae/config.json", "tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json"])

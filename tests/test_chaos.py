@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -25,19 +26,38 @@ ROOT = Path(__file__).parents[1]
 PARAMS = load_params(ROOT / "params.yaml")
 
 
+def one_of_each(every: Sequence[Injection]) -> list[Injection]:
+    """Every fault and every place at least once; `stage chaos` combines them all, and several times."""
+    chosen: dict[str, Injection] = {}
+    for one in every:
+        chosen.setdefault(one.place, one)
+    for one in every:
+        if one.fault not in {other.fault for other in chosen.values()}:
+            chosen[one.fault] = one
+    return list(chosen.values())
+
+
 @pytest.mark.slow
 def test_nothing_is_lost_and_nothing_damaged_passes(tmp_path: Path) -> None:
     """A kill, a full disk or a rotten file would cost samples, or change them, and nobody would know."""
-    outcomes = chaos(tmp_path / "chaos", PARAMS, times=1, seed=20261122)
+    every = injections(with_disks=can_mount())
+    outcomes = chaos(tmp_path / "chaos", PARAMS, one_of_each(every), times=1, seed=20261122)
 
     check_outcomes(outcomes)
-    counts = Counter(outcome[:2] for outcome in outcomes)
-    assert TIMES * len(outcomes) >= 100  # of `stage chaos`
+    assert {outcome.fault for outcome in outcomes} == {one.fault for one in every}
+    assert {outcome.place for outcome in outcomes} == {one.place for one in every}
+    assert not (tmp_path / "chaos").exists()
+
+
+def test_the_command_combines_faults_and_places() -> None:
+    """A hundred injections would not be what `stage chaos` says it does."""
+    counts = Counter((one.fault, one.place) for one in injections(with_disks=True))
+
+    assert TIMES * len(counts) >= 100
     assert {counts[fault, point] for fault in ("killed", "killed beside another") for point in (*MAKING, *PUBLISHING)} == {1}
     assert {counts[fault, place] for fault in ("file truncated", "bit flipped") for place in FILES} == {1}
-    assert {counts[FULL_DISK, place] for place in DISKS} == ({1} if can_mount() else {0})
+    assert {counts[FULL_DISK, place] for place in DISKS} == {1}
     assert set(counts.values()) == {1}
-    assert not (tmp_path / "chaos").exists()
 
 
 def lose(trial: Trial) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stage.jobs.claims import Claim, Owner, holder, is_alive, take
+from stage.jobs.claims import Claim, Owner, holder, holder_is_alive, take
 from stage.jobs.heartbeat import is_in_use, present
 
 LEASE_S = 60.0
@@ -82,7 +82,7 @@ def test_a_process_that_got_a_dead_ones_number_is_not_its_holder(path: Path) -> 
     earlier = me._replace(started=me.started - 3600)
     assert taken(path, earlier) is not None
 
-    assert not is_alive(path, lease_s=LEASE_S)
+    assert not holder_is_alive(path, lease_s=LEASE_S)
     assert taken(path) is not None
 
 
@@ -95,9 +95,9 @@ def test_a_holder_that_cannot_be_seen_lives_by_its_beats(path: Path, age_s: floa
     past = time.time() - age_s
     os.utime(path, (past, past))
 
-    assert is_alive(path, lease_s=LEASE_S) == alive
+    assert holder_is_alive(path, lease_s=LEASE_S) == alive
     other.beat()
-    assert is_alive(path, lease_s=LEASE_S)
+    assert holder_is_alive(path, lease_s=LEASE_S)
 
 
 def test_a_survivor_is_fenced_off(path: Path) -> None:

@@ -103,7 +103,7 @@ def test_what_cannot_work_is_one_message(tmp_path: Path, project: Path) -> None:
 
     assert refused("results").startswith("Expected the metrics of a finished run at data/evaluate/metrics.json, found none.")
     assert refused("export").startswith("Expected a Parquet file at data/prepare/fabric/catalog.parquet, found none.")
-    assert refused("use-data", str(tmp_path / "nowhere")).startswith("Expected a folder of images at")
+    assert refused("use-data", str(tmp_path / "nowhere")).startswith("Expected a folder of images that may be read at")
     assert refused("use-data", str(project)).startswith("Expected the folders of one known layout in")
     assert refused("use-data", str(tmp_path / "images"), "--category", "nut").startswith("Expected categories among part, found nut")
     for verb in ("export", "plan", "verify"):

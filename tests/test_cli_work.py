@@ -19,7 +19,7 @@ from stage.chaos.miniature import make_miniature
 from stage.core.params import load_params
 from stage.jobs.job import load_job
 from stage.model.base_pointer import write_pointer
-from stage.release.publication import publish_jobs
+from stage.release.publication import publish_jobs, publish_runs
 
 COUNTED = {  # 2 types of 6 in batches of 4; 2 steps each, or none
     "stage": {"method": "stage", "category": "part", "samples": 12, "batches": 4, "network_calls": 8},
@@ -74,7 +74,8 @@ def made() -> dict[str, Path]:
 def published() -> None:
     """All samples, made and published."""
     for method, job in made().items():
-        publish_jobs([job], SAMPLES / method)
+        publish_jobs([job], SAMPLES / method, lease_s=60.0)
+        publish_runs([job], Path("data/runs/part") / method, lease_s=60.0)
 
 
 def test_a_plan_is_a_folder_for_scripts_and_its_cost_for_people() -> None:
@@ -142,7 +143,7 @@ def test_a_worker_makes_what_was_planned_and_then_nothing_is_left() -> None:
 
     for method, job in jobs.items():
         assert load_job(job).unfinished() == []
-        assert publish_jobs([job], SAMPLES / method)["count"] == COUNTED[method]["samples"]
+        assert publish_jobs([job], SAMPLES / method, lease_s=60.0)["count"] == COUNTED[method]["samples"]
     found = planned()
     assert {one[name] for one in found.values() for name in ("samples", "batches", "network_calls", "seconds", "bytes")} == {0}
 
@@ -180,11 +181,32 @@ def test_a_data_set_from_elsewhere_is_verified(tmp_path: Path) -> None:
     """Whoever receives one would need the project's layout around it to check it."""
     published()
     shutil.copytree(OUTPUT, tmp_path / "received")
-    (tmp_path / "received" / "stranger").touch()
+    (tmp_path / "received" / "plan.parquet").unlink()
     Path("params.yaml").unlink()
 
     assert run("verify", str(OUTPUT)).stdout == "Everything is as it was published.\n"
-    assert "found 1 problem(s)" in refused("verify", str(OUTPUT), str(tmp_path / "received"))
+    told = refused("verify", str(OUTPUT), str(tmp_path / "received"))
+    assert "found 1 problem(s). Get the data set again from where it was published." in told
+
+
+def test_a_file_of_the_finder_is_named_and_is_no_damage(tmp_path: Path) -> None:
+    """Every copy that a Mac has looked at would count as damaged; or a file that is not of the data set would stay unnoticed."""
+    published()
+    shutil.copytree(OUTPUT, tmp_path / "received")
+    (tmp_path / "received" / ".DS_Store").write_bytes(b"x")
+
+    result = run("verify", str(tmp_path / "received"))
+
+    assert (result.exit_code, result.stdout) == (0, "Everything is as it was published.\n")
+    assert f"{tmp_path}/received/.DS_Store: a file that is not of the data set; it changes no sample." in result.stderr
+
+
+def test_who_made_the_samples_is_verified_too() -> None:
+    """An auditor would be told of runs that were never made."""
+    published()
+    (Path("data/runs/part/stage") / "runs.parquet").write_bytes(b"PAR1")
+
+    assert "found 1 problem(s)" in refused("verify")
 
 
 def test_problems_for_machines_are_json(capsys: pytest.CaptureFixture[str]) -> None:

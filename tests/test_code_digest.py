@@ -12,7 +12,7 @@ from types import FrameType
 import pytest
 from small_factory import Factory, build
 
-from flows import environment
+from flows import environment, pretrain, segment
 from flows.train import CODE as TRAINING
 from stage.core.code_digest import ASIDE, Definition, code_digests, reachable
 from stage.datasets.examples import defect_images
@@ -58,6 +58,12 @@ def edit(file: Path, before: str, after: str) -> None:
         ("synthesis/quality.py", '"empty mask"', '"no mask"'),
         ("synthesis/batch.py", "backgrounds = ", "photographs = backgrounds = "),
         ("datasets/resize.py", "    return ", "    return None or "),
+        ("synthesis/perlin.py", "import numpy as np", "import numpy.ma as np"),
+        (
+            "synthesis/quality.py",
+            "bounding_box, components, dilated",
+            "bounding_box, dilated as components, components as dilated",
+        ),
     ],
 )
 def test_statements_that_make_samples_count(checkout: Path, file: str, before: str, after: str) -> None:
@@ -69,13 +75,24 @@ def test_statements_that_make_samples_count(checkout: Path, file: str, before: s
     assert digest_of(checkout) != expected
 
 
-@pytest.mark.parametrize("file", ["report/pages.py", "release/shards.py", "core/work.py", "model/training.py", "core/progress.py"])
+@pytest.mark.parametrize(
+    "file", ["report/pages.py", "release/shards.py", "core/work.py", "model/training.py", "core/params.py", "core/section.py"]
+)
 def test_statements_that_make_no_sample_do_not_count(checkout: Path, file: str) -> None:
     """A word in the report would throw a night's samples away."""
     expected = digest_of(checkout)
 
     source = checkout / "stage" / file
-    source.write_text(source.read_text().replace("    return ", "    return None or "))
+    edit(source, "    return ", "    return None or ")
+
+    assert digest_of(checkout) == expected
+
+
+def test_a_parameter_counts_by_its_value_and_not_by_its_declaration(checkout: Path) -> None:
+    """A parameter that is added for one method would make the samples of all again."""
+    expected = digest_of(checkout)
+
+    edit(checkout / "stage/core/synthesis_params.py", "    clamp: bool\n", "    clamp: bool\n    added: bool\n")
 
     assert digest_of(checkout) == expected
 
@@ -133,14 +150,14 @@ def test_what_a_renderer_is_built_on() -> None:
         "stage.model.checkpoints",
         "stage.synthesis.quality",
     } <= modules
-    assert not {one for one in modules if one.startswith(("stage.jobs", "stage.release", "stage.report", "stage.core.params"))}
+    assert not {one for one in modules if one.startswith(("stage.jobs", "stage.release", "stage.report"))}
     assert not {one for one in {one.module for one in reachable(*PASTE)} if one.startswith("stage.model")}
 
 
 @pytest.mark.parametrize("name", list(METHODS))
 def test_planning_and_rendering_are_told_apart(name: str) -> None:
     """A changed plan of the same rows would render them again."""
-    assert reachable(*METHODS[name].rendering) - reachable(*METHODS[name].planning)
+    assert reachable(*METHODS[name].planning) - reachable(*METHODS[name].rendering)
 
 
 @pytest.fixture(scope="module")
@@ -193,14 +210,18 @@ def test_everything_that_runs_for_a_training_is_counted(factory: Factory, tmp_pa
         result = train(load_base(base), images, params, state=tmp_path / "state.safetensors")
         save_checkpoint(result.generator, result.bounds, base, tmp_path, with_unet=False)
 
-    assert not definitions_run(fit) - reachable(*TRAINING, "stage.model.base:load_base")
+    ran = definitions_run(fit)
+
+    assert Definition("stage.model.loss", "StageLoss") in ran
+    assert not ran - reachable(TRAINING)
 
 
 def test_everything_that_runs_for_a_publication_is_counted(factory: Factory, tmp_path: Path) -> None:
     """DVC would hold tables for current that other code wrote."""
     jobs = factory.fill_rounds(factory.job(tmp_path))
-    ran = definitions_run(lambda: publish_jobs([job.folder for job in jobs], tmp_path / "out"))
+    ran = definitions_run(lambda: publish_jobs([job.folder for job in jobs], tmp_path / "out", lease_s=60.0))
 
+    assert Definition("stage.release.shards", "write_shards") in ran
     assert not ran - reachable(*environment.CODE["synthesize-stage"])
 
 
@@ -210,3 +231,27 @@ def test_a_dvc_stage_counts_its_flow_and_what_lies_below() -> None:
 
     assert {"synthesize", "make_all", "publish_jobs", "PasteRenderer", "judge"} <= counted
     assert "StageRenderer" not in counted
+
+
+@pytest.mark.parametrize(
+    ("verb", "entries", "file", "before", "after"),
+    [
+        ("train", (TRAINING,), "stage/model/base.py", "    return base.freeze()", "    return base"),
+        ("train", (TRAINING,), "flows/train.py", "defect_images(catalog, category)", "defect_images(catalog, category)[:1]"),
+        ("segment", (segment.CODE,), "flows/segment.py", "accepted_only=True", "accepted_only=False"),
+        ("segment", (segment.CODE,), "flows/segment.py", "* 255", "* 254"),
+        ("segment", (segment.GATHERING,), "flows/segment.py", "pd.concat(", "pd.concat(2 * "),
+        ("pretrain", (pretrain.CODE,), "flows/pretrain.py", "seed=params.seed", "seed=1 + params.seed"),
+    ],
+)
+def test_what_runs_a_dvc_stage_again_makes_its_result_again(
+    checkout: Path, verb: str, entries: tuple[str, ...], file: str, before: str, after: str
+) -> None:
+    """DVC would run the flow, which would find the old result under its old key."""
+    shutil.copytree(ROOT / "flows", checkout / "flows", ignore=shutil.ignore_patterns("__pycache__"))
+    keyed, noted = digest_of(checkout, entries), digest_of(checkout, environment.CODE[verb])
+
+    edit(checkout / file, before, after)
+
+    assert digest_of(checkout, environment.CODE[verb]) != noted
+    assert digest_of(checkout, entries) != keyed

@@ -14,12 +14,14 @@ from small_factory import Factory, build
 from source_tree import ROOT
 
 from stage.ablation.configurations import CONFIGURATIONS, load_configurations, wanted_today
+from stage.core.errors import ConfigError
 from stage.core.params import Params, load_params
 from stage.jobs.claims import Owner, take
-from stage.jobs.gc import CHANGED, LEFT_BEHIND, ORPHANED, UNPLANNED, Garbage, remove_garbage, sums
+from stage.jobs.gc import CHANGED, ORPHANED, UNPLANNED, remove_garbage, sums
 from stage.jobs.heartbeat import present
 from stage.jobs.job import Job
 from stage.jobs.store import BatchStore
+from stage.jobs.unused import ELSEWHERE, LEFT_BEHIND, REPLACED, Garbage
 from stage.release.publication import publish_jobs
 
 
@@ -69,7 +71,7 @@ def test_after_fewer_samples_no_batch_of_the_many_is_left(factory: Factory, spoo
     assert {item.path.stem for item in garbage} == {old.folder.name, *orphans}
     assert not old.folder.exists()
     assert {Path(name).stem for name in names(spool) if name.startswith("batches/")} == {batch.key for batch in new.batches()}
-    assert publish_jobs([new.folder], tmp_path / "out")["count"] == 6
+    assert publish_jobs([new.folder], tmp_path / "out", lease_s=60.0)["count"] == 6
 
 
 def test_a_dry_run_says_the_same_and_removes_nothing(factory: Factory, spool: BatchStore) -> None:
@@ -147,6 +149,75 @@ def test_what_is_planned_and_made_while_one_looks_is_kept(factory: Factory, spoo
 
     assert {item.path for item in garbage} == {old.folder, *(spool.file(batch.key) for batch in old.batches())}
     assert factory.job(spool.root).unfinished() == []
+
+
+def test_batches_that_a_job_uses_which_is_planned_during_the_sweep_are_kept(
+    factory: Factory, spool: BatchStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run would count batches as finished, and find them gone when it publishes."""
+    old = full(spool, factory)
+    shutil.rmtree(old.folder)  # its batches stay, and no job uses them
+    hide, planned = BatchStore.hide, list[Job]()
+
+    def hide_after_a_job_is_planned(store: BatchStore, key: str) -> Any:
+        planned[len(planned) :] = [] if planned else [factory.job(spool.root)]
+        return hide(store, key)
+
+    monkeypatch.setattr(BatchStore, "hide", hide_after_a_job_is_planned)
+
+    assert collected(spool, factory) == []
+    assert planned[0].unfinished() == []
+    assert not [*(spool.root / "batches").glob("*/.*")]
+
+
+def test_a_batch_that_is_made_again_while_it_is_hidden_stays(factory: Factory, spool: BatchStore) -> None:
+    """What a worker has just made would be replaced by what a killed collection left, or be lost."""
+    job = full(spool, factory)
+    key = job.batches()[0].key
+    hidden = spool.hide(key)
+    assert not spool.is_there(key)
+    factory.fill(job)
+    made = spool.file(key).stat().st_ino
+
+    for one in hidden:
+        one.restore()
+
+    assert spool.finished(key) == spool.file(key)
+    assert spool.file(key).stat().st_ino == made
+    assert not [*(spool.root / "batches").glob("*/.*")]
+
+
+def works(spool: BatchStore) -> set[str]:
+    return {path.parent.relative_to(spool.root).as_posix() for path in spool.root.rglob("state")}
+
+
+def test_of_trainings_and_results_the_last_one_used_is_kept(factory: Factory, spool: BatchStore) -> None:
+    """The spool would keep the weights of every parameter that was ever tried, and of every data set."""
+    ages = {
+        "pretrain/base/0000000000000001": 3,
+        "pretrain/base/0000000000000002": 1,
+        "train/part/0000000000000001": 1,
+        "train/part/0000000000000002": 2,
+        "segment/part/real_only/0000000000000001": 5,
+        "segment/part/gathered/0000000000000001": 5,
+        "train/nut/0000000000000001": 1,
+        "segment/nut/real_only/0000000000000001": 1,
+    }
+    for name, age in ages.items():
+        (spool.root / name).mkdir(parents=True)
+        (spool.root / name / "state").write_text("half")
+        os.utime(spool.root / name, (time.time() - age, time.time() - age))
+
+    with present(spool.root / "train/part/0000000000000002", lease_s=60.0):
+        os.utime(spool.root / "train/part/0000000000000002", (0, 0))
+        found = {item.path.relative_to(spool.root).as_posix(): item.why for item in collected(spool, factory)}
+
+    assert found == {
+        "pretrain/base/0000000000000001": REPLACED,
+        "train/nut/0000000000000001": ELSEWHERE,
+        "segment/nut/real_only/0000000000000001": ELSEWHERE,
+    }
+    assert works(spool) == {*ages} - {*found}
 
 
 def test_a_damaged_job_is_collected(factory: Factory, spool: BatchStore) -> None:
@@ -229,6 +300,17 @@ def test_every_named_setting_says_what_it_wants(settings: Path, tmp_path: Path) 
     assert wanted[0] == params
     assert {variant.name for variant in wanted} == {params.name, *(f"{params.name} {one.name}" for one in configurations if one.overrides)}
     assert wanted_today(params, tmp_path / "configurations.yaml") == [params]
+
+
+def test_a_variant_that_cannot_be_made_today_wants_nothing(tmp_path: Path) -> None:
+    """`stage gc` would refuse after `synthesize.steps: 10`, and point at a file that the user never touched."""
+    params = load_params(ROOT / "params.yaml")
+    few = params.model_copy(update={"synthesize": params.synthesize.model_copy(update={"steps": params.synthesize.jump_length})})
+
+    assert few in wanted_today(few, ROOT / CONFIGURATIONS)
+    (tmp_path / "configurations.yaml").write_text("- {name: a, label: a, overrides: {synthesize.stepz: 3}}")
+    with pytest.raises(ConfigError, match=r"found 'synthesize\.stepz'"):  # a slip of the pen must cost no finished ablation
+        wanted_today(params, tmp_path / "configurations.yaml")
 
 
 def test_an_empty_spool_has_no_garbage(factory: Factory, spool: BatchStore) -> None:

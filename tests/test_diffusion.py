@@ -11,6 +11,7 @@ from stage.model.diffusion import (
     compose,
     graded_step,
     isolated,
+    noise_excess,
     noise_from_velocity,
     noised,
     posterior,
@@ -113,6 +114,15 @@ def test_forward_process_is_diffusers():
     theirs = THEIRS.add_noise(x_0, eps, t)
     assert torch.allclose(noised(x_0, t, eps, SCHEDULE), theirs, atol=1e-6)
     assert torch.allclose(q_sample(x_0[1:2], 400, eps[1:2], SCHEDULE), theirs[1:2], atol=1e-6)
+
+
+def test_more_noise_leads_to_another_x_0():
+    """Otherwise training on hidden defects would lead to another image than the one with the defect. By Eq. 1: the same x_t, either way."""
+    schedule = noise_schedule(DDPMScheduler(**scheduler_config(1000)))
+    shown, x_0, noise = (torch.randn(3, 4, 2, 2, generator=torch.Generator().manual_seed(k), dtype=torch.float64) for k in range(3))
+    t = torch.tensor([0, 500, 999])
+    x_t = noised(shown, t, noise, schedule)
+    torch.testing.assert_close(noised(x_0, t, noise + noise_excess(shown - x_0, t, schedule), schedule), x_t)
 
 
 def test_velocity_is_diffusers_and_noise_in_other_words():
@@ -226,7 +236,11 @@ def test_anomaly_only_step_by_hand(known_region, noise):
     """Otherwise Eq. 7, first case: the defect goes by its own posterior, and is set into the background at its level."""
     t, move = 900, Transition(900, 899)
     found = graded_step(
-        *(constant(v) for v in (X_T, X_T_P, EPS, X_BACK)), half_mask(), move, rule(known_region=known_region), lambda: constant(noise)
+        *(constant(v) for v in (X_T, X_T_P, EPS, X_BACK)),
+        half_mask(),
+        move=move,
+        rule=rule(known_region=known_region),
+        draw=lambda: constant(noise),
     )
     background = eq_2(X_T, X_BACK, t, noise) if known_region == "posterior" else q(X_BACK, t - 1, noise)
     assert near(found[INSIDE], eq_2(X_T_P, x_0_of(X_T_P, EPS, t), t, noise))
@@ -251,9 +265,9 @@ def test_anomaly_aware_step_by_hand(t, composition, of_defect, of_background, kn
     found = aware_step(
         *(constant(v) for v in (X_T, EPS, X_BACK)),
         half_mask(),
-        Transition(t, t - 1),
-        rule(known_region=known_region, composition=composition),
-        lambda: constant(noise),
+        move=Transition(t, t - 1),
+        rule=rule(known_region=known_region, composition=composition),
+        draw=lambda: constant(noise),
     )
     x_0 = x_0_of(X_T, EPS, t)
     outside = eq_2(X_T, of_defect * x_0 + (1 - of_background) * X_BACK, t, noise)
@@ -294,9 +308,9 @@ def test_predicted_x_0_is_kept_in_bounds_and_the_background_is_not():
         constant(-50),
         constant(X_BACK),
         half_mask(),
-        Transition(9, CLEAN),
-        rule(bounds=bounds),
-        noise_source(),
+        move=Transition(9, CLEAN),
+        rule=rule(bounds=bounds),
+        draw=noise_source(),
     )
     assert near(found[INSIDE], 1.0)
     assert near(found[OUTSIDE], X_BACK)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from source_tree import ROOT
 
-from flows.engines import parse_tokens, places, started
+from flows.engines import check_engine, parse_tokens, places, running_engine
 from stage.core.errors import ConfigError
 from stage.core.params import Execution
 
@@ -58,8 +58,19 @@ def test_a_missing_engine_is_one_message(engine: str, package: str, monkeypatch:
     monkeypatch.setitem(sys.modules, package, None)  # as Python itself marks what cannot be imported
     wanted = rf"Expected the package {package} for execution.engine: {engine} in params.yaml, found none. Run `pip install '.\[{engine}\]'`"
 
-    with pytest.raises(ConfigError, match=wanted), started(EXECUTION.model_copy(update={"engine": engine}), "cpu", 1):
+    with pytest.raises(ConfigError, match=wanted), running_engine(EXECUTION.model_copy(update={"engine": engine}), "cpu", 1):
         pass
+
+
+@pytest.mark.parametrize(("engine", "package"), [("ray", "prefect_ray"), ("dask", "prefect_dask")])
+def test_prepare_looks_for_the_engine(engine: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing package would be found out after the base is trained."""
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ConfigError, match=f"Expected the package {package}"):
+        check_engine(EXECUTION.model_copy(update={"engine": engine}))
+    with pytest.raises(ConfigError, match="how many workers"):
+        check_engine(EXECUTION.model_copy(update={"engine": engine, "workers": 0}))
+    check_engine(EXECUTION.model_copy(update={"workers": 0}))
 
 
 def test_dask_on_gpus_wants_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +81,7 @@ def test_dask_on_gpus_wants_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 
     wanted = "Expected the address of a Dask cluster with one worker per GPU"
 
-    with pytest.raises(ConfigError, match=wanted), started(EXECUTION.model_copy(update={"engine": "dask"}), "cuda", 1):
+    with pytest.raises(ConfigError, match=wanted), running_engine(EXECUTION.model_copy(update={"engine": "dask"}), "cuda", 1):
         pass
 
 

@@ -2,13 +2,17 @@
 
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from small_factory import CATEGORY, Factory, build, origin, plan_row, publish_rows
 
+from stage.core.errors import CorruptFileError
 from stage.datasets.catalog import prepare
 from stage.datasets.examples import CATALOG, pairs_of
 from stage.datasets.layouts import detect_layout
@@ -16,7 +20,7 @@ from stage.datasets.pairs import Pair
 from stage.release.export import component, export_mvtec
 from stage.release.reader import read_samples, sample_rows
 from stage.synthesis.rows import Verdict
-from stage.synthesis.schema import sample_row
+from stage.synthesis.schema import sample_row, write_samples
 
 ROOT = Path(__file__).parents[1]
 
@@ -75,7 +79,7 @@ def test_our_own_reader_reads_it_back(factory: Factory, data: Path, tmp_path: Pa
     export_mvtec(data, CATEGORY, "stage", tmp_path / "export")
 
     assert detect_layout(tmp_path / "export") == ("mvtec", [CATEGORY])
-    summary = prepare(factory.params.prepare, [CATEGORY], tmp_path / "export", tmp_path / "again")
+    summary, _ = prepare(factory.params.prepare, [CATEGORY], tmp_path / "export", tmp_path / "again")
 
     assert dict(zip(summary.defect, summary.accepted, strict=True)) == {"crack": 4, "good": 5, "spot": 4}
     assert summary.set_aside.sum() == 0
@@ -109,7 +113,7 @@ def test_an_exported_picture_says_that_it_is_synthetic(data: Path, tmp_path: Pat
         assert photograph.info == {}
 
 
-@pytest.mark.parametrize("name", ["..", ".", "", ".hidden", "../up", "a/b", "/etc", "a\\b", "a\0b"])
+@pytest.mark.parametrize("name", ["..", ".", "", ".hidden", "../up", "a/b", "/etc", "a\\b", "a\0b", "good"])
 def test_a_defect_name_that_could_leave_its_folder_is_refused(data: Path, tmp_path: Path, name: str) -> None:
     """A data set from elsewhere could write files anywhere on the disk."""
     publish_samples(data, ["crack", name])
@@ -120,6 +124,37 @@ def test_a_defect_name_that_could_leave_its_folder_is_refused(data: Path, tmp_pa
 
     assert not (tmp_path / "export" / CATEGORY).exists()
     assert all(f"/.{CATEGORY}.partial/train/good/" in f"/{path}" for path in files(tmp_path) - before)
+
+
+def test_two_types_that_a_disk_takes_for_one_are_refused(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a Mac's disk, samples of `Crack` would be written over those of `crack`."""
+    make = Path.mkdir
+
+    def mkdir(path: Path, *given: Any, **more: Any) -> None:
+        make(path.parent / path.name.lower(), *given, **more)
+
+    publish_samples(data, ["crack", "Crack"])
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+
+    with pytest.raises(ValueError, match=r"Expected a folder for each defect type, found that the disk .* Rename one"):
+        export_mvtec(data, CATEGORY, "stage", tmp_path / "export")
+
+
+@pytest.mark.parametrize("change", [{"image": None}, {"mask": {"bytes": None, "path": None}}, {"defect": "spot"}])
+def test_a_sample_that_is_not_as_published_is_refused(data: Path, tmp_path: Path, change: dict[str, Any]) -> None:
+    """A data set from elsewhere would end the export in a traceback."""
+    publish_samples(data, ["crack"])
+    folder = data / "synthesize" / CATEGORY / "stage"
+    (path,) = (folder / "shards").iterdir()
+    rows = pq.read_table(path).to_pylist()
+    rows[0].update(change)
+    path.unlink()
+    write_samples(rows, path)
+
+    with pytest.raises(CorruptFileError, match=r"Expected samples with pictures, .* `stage verify` says where"):
+        export_mvtec(data, CATEGORY, "stage", tmp_path / "export")
+    with suppress(CorruptFileError):
+        list(read_samples(folder, accepted_only=True))
 
 
 @pytest.mark.parametrize("name", ["crack", "broken_large", "Riß 3", "a.b", "…", "<b>"])

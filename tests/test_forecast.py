@@ -37,7 +37,7 @@ def test_the_numbers_are_those_of_what_is_then_made(factory: Factory, job: Job, 
     finally:
         hook.remove()
     in_spool = weight(job.store.root / "batches")
-    published = publish_jobs([job.folder], tmp_path / "out")["count"]
+    published = publish_jobs([job.folder], tmp_path / "out", lease_s=60.0)["count"]
     shards = weight(tmp_path / "out" / "shards")
 
     assert (found.samples, found.batches, found.network_calls) == (published, len(rendered), len(calls)) == (20, 6, 24)
@@ -52,7 +52,7 @@ def test_what_is_there_is_not_made_again_and_yet_published(factory: Factory, job
     rest = forecast(job, tmp_path / "out", measure_on="cpu")
     factory.fill(job)
     last = forecast(job, tmp_path / "out", measure_on="cpu")
-    publish_jobs([job.folder], tmp_path / "out")
+    publish_jobs([job.folder], tmp_path / "out", lease_s=60.0)
     nothing = forecast(job, tmp_path / "out", measure_on="cpu")
 
     assert (rest.samples, rest.batches, rest.network_calls) == (20 - 4 - 4 - 2, 3, 12)

@@ -6,7 +6,7 @@ import torch
 from miniatures import PATCH, SIZE, small_base, small_params
 
 from stage.core.errors import ConfigError
-from stage.core.model_params import Method
+from stage.core.model_params import StageMethod
 from stage.datasets.examples import DefectImages
 from stage.datasets.windows import cut, turn, window
 from stage.model.base import pixels_to_tensor, tensor_to_pixels
@@ -17,7 +17,7 @@ CELLS = SIZE // PATCH
 LARGE = 3 * SIZE
 
 
-def method(below: int = 0) -> Method:
+def method(below: int = 0) -> StageMethod:
     """`small_params`' with windows for defects under `below` px, in half of which the defect lies."""
     whole = small_params().method
     return whole.model_copy(update={"crop": whole.crop.model_copy(update={"below": below, "defect_share": 0.5, "smallest": 8})})

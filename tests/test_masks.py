@@ -27,6 +27,14 @@ def photographs(seed=0):
     return rng.integers(0, 256, (2, SIZE, SIZE, 3)).astype(np.uint8)
 
 
+@pytest.mark.parametrize("factor", [4, 8])
+def test_a_cell_that_is_half_defect_is_defect_in_the_released_codes_reduction(factor):
+    """Otherwise `released` would not be the released code's: there a cell counts from 0.5 on, and an edge that halves it does."""
+    mask = np.zeros((3 * factor, 3 * factor), np.uint8)
+    mask[:, factor + factor // 2 :] = 1
+    assert latent_mask(mask, factor, "released")[0, 0].tolist() == [0, 1, 1]
+
+
 @pytest.mark.parametrize("factor", [2, 4, 8])
 def test_max_keeps_every_single_pixel_defect(factor):
     """Otherwise a tiny defect would vanish before the network sees its mask: each of all pixels marks exactly its own cell."""

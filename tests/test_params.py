@@ -42,6 +42,19 @@ def changed(tmp_path: Path, section: str, key: str, value: Any) -> Path:
         ("base", "source", "", "at least 1 character"),
         ("train", "learning_rate", "fast", r"train.learning_rate: .* \(found 'fast'\)"),
         ("train", "speed", 1, "train.speed: Extra inputs are not permitted"),
+        ("base", "prompts", {"normal": "{category:>1000000000}", "defect": "x", "isolated": "x"}, "only fields"),
+        ("base", "prompts", {"normal": "{category.__class__}", "defect": "x", "isolated": "x"}, "only fields"),
+        ("base", "prompts", {"normal": "{category!r}", "defect": "x", "isolated": "x"}, "only fields"),
+        ("base", "prompts", {"normal": "{", "defect": "x", "isolated": "x"}, "only fields"),
+        ("prepare", "source", "images\0", "without control characters"),
+        ("prepare", "licence", "CC\nBY", "without control characters"),
+        (
+            "base",
+            "image_size",
+            60,
+            "multiple of 16 px, which is pretrain.patch times 2 for each of pretrain.widths after the first, found 60",
+        ),
+        ("segment", "image_size", 31, "segment.image_size: .*greater than or equal to 32"),
     ],
 )
 def test_values_that_cannot_work_are_refused_at_once(tmp_path: Path, section: str, key: str, value: Any, message: str) -> None:
@@ -62,15 +75,23 @@ def test_a_resampling_that_never_goes_back_is_refused(tmp_path: Path, jump_lengt
         load_params(tmp_path / "params.yaml")
 
 
-@pytest.mark.parametrize(("key", "name"), [("categories", "fabric"), ("methods", "paste")])
-def test_a_name_given_twice_is_refused(tmp_path: Path, key: str, name: str) -> None:
-    """DVC would say that two stages have one name, and not where."""
+@pytest.mark.parametrize(
+    ("key", "names"),
+    [
+        ("categories", ["fabric", "fabric"]),
+        ("categories", ["fabric", "Fabric"]),
+        ("categories", ["r\u00e4der", "ra\u0308der"]),
+        ("methods", ["paste", "paste"]),
+    ],
+)
+def test_a_name_given_twice_is_refused(tmp_path: Path, key: str, names: list[str]) -> None:
+    """DVC would say that two stages have one name, and not where; or a Mac's disk have one folder for two categories."""
     yaml = YAML()
     content = yaml.load(ROOT / "params.yaml")
-    content[key] = [name, name]
+    content[key] = names
     yaml.dump(content, tmp_path / "params.yaml")
 
-    with pytest.raises(ConfigError, match=f"{key} differ, found {name}, {name}"):
+    with pytest.raises(ConfigError, match=f"{key} differ, found {', '.join(names)}"):
         load_params(tmp_path / "params.yaml")
 
 
@@ -96,10 +117,116 @@ def test_unknown_and_missing_keys_are_named_together(tmp_path: Path) -> None:
     assert all(name in str(refusal.value) for name in ("sped", "seed", "synthesize"))
 
 
-def test_a_missing_and_a_broken_file_are_refused(tmp_path: Path) -> None:
+NUMBERS = [
+    *(("prepare", key) for key in ("image_size", "max_megapixels")),
+    *(("base", key) for key in ("image_size", "timestep_count")),
+    *(("pretrain", key) for key in ("iterations", "batch", "learning_rate", "patch", "text_width", "balance_limit")),
+    *(("method", key) for key in ("alignment_threshold", "token_count")),
+    *(("train", key) for key in ("iterations", "batch", "learning_rate", "balance_limit", "accumulate")),
+    *(("synthesize", key) for key in ("count", "attempts", "batch", "shard_rows", "steps", "jump_length", "resamplings", "feather")),
+    *(("paste", key) for key in ("likest", "reach", "ring")),
+    *(("segment", key) for key in ("width", "image_size", "iterations", "batch", "learning_rate")),
+    ("evaluate", "gallery"),
+    *(("execution", key) for key in ("threads", "save_every_s", "workers", "max_failures", "lease_s")),
+]
+
+
+@pytest.mark.parametrize(("section", "key"), NUMBERS)
+@pytest.mark.parametrize("value", [10**12, float("inf"), float("nan"), -1])
+def test_every_number_has_its_limits(tmp_path: Path, section: str, key: str, value: float) -> None:
+    """A digit too many, or a limit switched off by `.inf`, would fill the memory, or end in an overflow in the middle of a night."""
+    with pytest.raises(ConfigError, match=rf"  {section}(\.{key})?: "):
+        load_params(changed(tmp_path, section, key, value))
+
+
+def test_the_list_of_numbers_is_whole() -> None:
+    """A new number would have no limit, and nobody would notice."""
+    sections = YAML(typ="safe").load(ROOT / "params.yaml")
+    numbers = {
+        (name, key)
+        for name, section in sections.items()
+        if isinstance(section, dict)
+        for key, value in section.items()
+        if type(value) in (int, float)
+    }
+    shares = {"defect_share", "weight_average", "hidden_share", "contrast_threshold", "shift", "rotation", "normal_share", "real_share"}
+
+    assert {(name, key) for name, key in numbers if key not in shares | {"mask_threshold"}} == {*NUMBERS}
+
+
+@pytest.mark.parametrize("key", ["opening", "closing"])
+def test_a_disk_as_large_as_the_image_is_refused(tmp_path: Path, key: str) -> None:
+    """Every foreground would be empty or whole."""
+    yaml = YAML()
+    content = yaml.load(ROOT / "params.yaml")
+    content["prepare"]["foreground"][key] = 32
+    yaml.dump(content, tmp_path / "params.yaml")
+
+    with pytest.raises(ConfigError, match=rf"foreground.{key} is a radius .* found 32 and 64"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_a_size_that_only_a_base_from_scratch_cannot_take_is_left_to_the_given_one(tmp_path: Path) -> None:
+    """A given base would be measured by networks that are never built."""
+    yaml = YAML()
+    content = yaml.load(ROOT / "params.yaml")
+    content["base"] |= {"source": "someone/base", "image_size": 60}
+    yaml.dump(content, tmp_path / "params.yaml")
+
+    assert load_params(tmp_path / "params.yaml").base.image_size == 60
+
+
+def test_a_long_category_is_refused(tmp_path: Path) -> None:
+    """No folder can have the name: the run would end in an error of the system's."""
+    yaml = YAML()
+    content = yaml.load(ROOT / "params.yaml")
+    content["categories"] = ["ü" * 101]
+    yaml.dump(content, tmp_path / "params.yaml")
+
+    with pytest.raises(ConfigError, match="at most 200 bytes"):
+        load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed: 1\nseed: 2\n", 'found duplicate key "seed" .* in line 2'),
+        ("prepare:\n  a: 1\n  a: 1\n", 'found duplicate key "a" .* in line 3'),
+        ("a: [", "found a syntax error"),
+        ("a: " + "[" * 5000, "found a syntax error"),
+        ("a: 2024-13-45", "month must be in 1..12"),
+        ("a: " + "1" * 5000, "found a syntax error"),
+        ("a: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
+        ("a: \x07", "control characters"),
+        ("a: \ud800".encode("utf-8", "surrogatepass"), "'utf-8' codec"),
+        (b"\xff\xfe", "'utf-8' codec"),
+        ("", "the file: "),
+        ("- 1", "the file: "),
+    ],
+)
+def test_a_file_that_is_no_parameter_file_is_one_message(tmp_path: Path, text: str | bytes, message: str) -> None:
+    """A key that stands twice after a merge would have one of its values in silence, or a traceback of a YAML library would appear."""
+    (tmp_path / "params.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+
+    with pytest.raises(ConfigError, match=message) as refusal:
+        load_params(tmp_path / "params.yaml")
+    assert "suppress" not in str(refusal.value)
+
+
+def test_a_wrong_value_of_any_size_is_told_in_short(tmp_path: Path) -> None:
+    """Nine lists of nine lists of nine would be printed with every one of their billion words."""
+    lists = "".join(f"k{n}: &k{n} [{', '.join([f'*k{n - 1}'] * 9)}]\n" for n in range(1, 10))
+    (tmp_path / "params.yaml").write_text(f"k0: &k0 lol\n{lists}seed: *k9\n")
+
+    with pytest.raises(ConfigError) as refusal:
+        load_params(tmp_path / "params.yaml")
+    assert len(str(refusal.value)) < 20_000
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     """A traceback of a YAML library would greet who starts in the wrong folder."""
     with pytest.raises(ConfigError, match=r"found none\. Run from the project's root"):
         load_params(tmp_path / "params.yaml")
-    (tmp_path / "params.yaml").write_text("a: [")
-    with pytest.raises(ConfigError, match="found a syntax error"):
+    (tmp_path / "params.yaml").mkdir()
+    with pytest.raises(ConfigError, match="found: Is a directory"):
         load_params(tmp_path / "params.yaml")

@@ -129,6 +129,22 @@ def test_the_seam_fades_outward_in_equal_steps() -> None:
     assert blended(defect, background, mask, blend="outward", reach=2)[4, :, 0].tolist() == [90, 90, 90, 90, 60, 30, 0, 0, 0]
 
 
+@pytest.mark.parametrize("blend", ["outward", "poisson"])
+@pytest.mark.parametrize("side", [1, 3, 12])
+def test_a_blended_defect_keeps_its_contrast_and_leaves_no_step(blend: str, side: int) -> None:
+    """A pinhole or a scratch would vanish in its own seam, and its label stay."""
+    photograph, background = np.full((32, 32, 3), 100, np.uint8), np.full((32, 32, 3), 120, np.uint8)
+    mask = np.zeros((32, 32), np.uint8)
+    mask[9 : 9 + side, 9 : 9 + side] = 1
+    photograph[mask > 0] = 40
+    image = blended(photograph, background, mask, blend=blend, reach=2).astype(int)
+
+    assert (120 - image[mask > 0]).min() >= 60
+    seam = (dilated(mask, 2) > 0) & (mask == 0)
+    if blend == "poisson":  # all of the difference of 20 is made up for
+        assert np.abs(image[seam] - 120).max() <= 1
+
+
 def test_the_colour_moves_by_what_differs_just_outside() -> None:
     """A brighter photograph would leave a dark patch that anyone sees."""
     photograph, background = np.full((9, 9, 3), 100, np.uint8), np.full((9, 9, 3), 120, np.uint8)

@@ -12,7 +12,7 @@ from stage.core.synthesis_params import Perlin
 from stage.synthesis.perlin import perlin_mask, perlin_noise
 
 PARAMS = load_params(Path(__file__).parents[1] / "params.yaml").synthesize.perlin
-PUBLISHED = Perlin(exponents=(0, 5), threshold=0.5, max_components=10**6)
+PUBLISHED = Perlin(exponents=(0, 5), threshold=0.5, max_components=10**4)
 
 
 def components(mask: np.ndarray) -> int:

@@ -11,7 +11,7 @@ from stage.core.digests import pixel_digest
 from stage.core.params import load_params
 from stage.core.synthesis_params import Perlin
 from stage.datasets.pairs import Pair
-from stage.synthesis.placement import Shift, drawn, is_on, mask_of, moved, places_on, sample_mask, trimmed
+from stage.synthesis.placement import Shift, is_on, moved, perlin_mask_on, places_on, row_mask, sample_mask, trimmed
 from stage.synthesis.rows import PlanRow
 from stage.synthesis.source import Source
 
@@ -137,7 +137,7 @@ def test_large_masks_that_fit_nowhere_stay_in_the_image() -> None:
 def test_noise_is_drawn_on_the_object_and_never_empty(share: float, seed: int) -> None:
     """A third of the masks of a small part would be empty, as the rivals' are."""
     part = disc(share)
-    mask = drawn(part, PERLIN, np.random.default_rng(seed))
+    mask = perlin_mask_on(part, PERLIN, np.random.default_rng(seed))
 
     assert mask.any()
     assert (mask * part).sum() == mask.sum()
@@ -147,7 +147,7 @@ def test_noise_that_never_reaches_its_threshold_is_replaced_by_a_spot_on_the_obj
     """A plan would never end, or hold an empty mask."""
     never = Perlin(exponents=(0, 0), threshold=0.999, max_components=8)
     part = disc(0.3) * (1 - disc(0.1))
-    spots = [drawn(part, never, np.random.default_rng(seed)) for seed in range(10)]
+    spots = [perlin_mask_on(part, never, np.random.default_rng(seed)) for seed in range(10)]
 
     assert all((spot * part).sum() == spot.sum() > 0 for spot in spots)
     assert len({spot.tobytes() for spot in spots}) > 5
@@ -160,7 +160,7 @@ def row_and_source(**changes: object) -> tuple[PlanRow, Source]:
     image = np.zeros((SIDE, SIDE, 3), np.uint8)
     row = plan_row(0, **{"mask_kind": "real", "mask_turn": 0, "mask_shift_y": 20, "mask_shift_x": 22} | changes)
     source = Source({row.background_sha256: Pair(image, mask * 0)}, {"a" * 64: Pair(image, mask)}, {}, {row.background_sha256: disc(0.3)})
-    planned = mask_of(row, source, PERLIN)
+    planned = row_mask(row, source, PERLIN)
     return row._replace(mask_area=int(planned.sum()), mask_digest=pixel_digest(planned)), source
 
 

@@ -138,7 +138,9 @@ def windowed(factory: Factory) -> StageRenderer:
     crop = factory.params.method.crop.model_copy(update={"below": 16, "defect_share": 0.9, "smallest": 8})
     method = factory.params.method.model_copy(update={"crop": crop})
     params = factory.params
-    return StageRenderer(factory.checkpoint, method, params.synthesize, params.base.prompts, params.base.image_size, "cpu")
+    return StageRenderer(
+        factory.checkpoint, method, params.synthesize, params.base.prompts, image_size=params.base.image_size, device="cpu"
+    )
 
 
 def test_windows_keep_a_sample_s_promises(factory: Factory, rows: list[PlanRow]) -> None:
@@ -163,7 +165,7 @@ def test_another_precision_gives_nearly_the_same_sample(factory: Factory, rows: 
     params = factory.params
     fresh = load_checkpoint(factory.data / "pretrain" / "base", factory.data / "train" / "part")
     settings = params.synthesize.model_copy(update={"precision": "bfloat16"})
-    renderer = StageRenderer(fresh, params.method, settings, params.base.prompts, params.base.image_size, "cpu")
+    renderer = StageRenderer(fresh, params.method, settings, params.base.prompts, image_size=params.base.image_size, device="cpu")
 
     for half, exact in zip(render(factory, rows[:4], renderer), render(factory, rows[:4]), strict=True):
         difference = np.abs(half.image.astype(int) - exact.image)
@@ -276,7 +278,9 @@ def test_a_batch_says_what_the_grid_could_not_hold(factory: Factory, rows: list[
     """A photograph would be published under a mask of a defect that the network never heard of: one pixel, on the released code's grid."""
     params = factory.params
     method = params.method.model_copy(update={"mask_reduction": "released"})
-    renderer = StageRenderer(factory.checkpoint, method, params.synthesize, params.base.prompts, params.base.image_size, "cpu")
+    renderer = StageRenderer(
+        factory.checkpoint, method, params.synthesize, params.base.prompts, image_size=params.base.image_size, device="cpu"
+    )
     source, mask = factory.source(), np.zeros((16, 16), np.uint8)
     mask[8, 8] = 1
     spot = source._replace(masks={"spot": Pair(np.zeros((16, 16, 3), np.uint8), mask)})

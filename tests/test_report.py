@@ -20,7 +20,7 @@ from stage.datasets.pairs import Pair, image_cell, image_features, write_table
 from stage.datasets.rules import GOOD
 from stage.datasets.table import FEATURES
 from stage.report.cards import slug
-from stage.report.charts import write_curves
+from stage.report.charts import draw_curves
 from stage.report.comparison import Score, macro_average, percent, points, scores, verdict
 from stage.report.pages import write_report
 from stage.report.sheets import Panel, Specimen, contact_sheet, defect_box, stacked
@@ -405,6 +405,13 @@ def test_slugs_are_safe_and_distinct(name: str) -> None:
     assert slug(name) != slug(name + " ")
 
 
+def test_no_slug_is_another_one_s() -> None:
+    """A page or picture would be written over another's, where a name is what the product makes of another name; or where case does not count."""
+    names = [*HOSTILE, "", "_", "a", "A", "a b", "a_b", "裂", "裂 ", "x" * 41, "x" * 42]
+    names += [slug(name) for name in names]
+    assert len({slug(name).lower() for name in names}) == len({*names})
+
+
 @pytest.mark.parametrize(
     ("rectangle", "box"),
     [
@@ -456,6 +463,6 @@ def test_corrupt_shards_are_named(tmp_path: Path) -> None:
 
 def test_curves_with_gaps_and_of_few_iterations_are_drawn(tmp_path: Path) -> None:
     """Otherwise a micro run, or one loss that was not finite, ends without its report."""
-    write_curves(tmp_path / "curve.svg", {"a": ([0, 1, 2], [1.0, float("nan"), 2.0]), "b": ([0], [1.0])}, label="loss")
+    draw_curves(tmp_path / "curve.svg", {"a": ([0, 1, 2], [1.0, float("nan"), 2.0]), "b": ([0], [1.0])}, label="loss")
 
     assert ElementTree.parse(tmp_path / "curve.svg").getroot().tag.endswith("svg")

@@ -17,7 +17,7 @@ from stage.jobs.gc import remove_garbage
 from stage.jobs.job import Job, load_job
 from stage.jobs.planning import rejected_by, rounds
 from stage.jobs.worker import drain
-from stage.release.publication import publish_jobs
+from stage.release.publication import publish_jobs, publish_runs
 from stage.release.verification import verify
 from stage.synthesis.rows import Identity
 
@@ -99,7 +99,7 @@ def test_where_all_are_accepted_there_is_one_round(factory: Factory, tmp_path: P
 
 def test_the_rejected_stay_beside_their_later_attempts_with_their_reasons(made: list[Job], threshold: float, tmp_path: Path) -> None:
     """Nobody could say how often a method fails, or why: published would be only what went well."""
-    manifest = publish_jobs([job.folder for job in made], tmp_path / "out")
+    manifest = publish_jobs([job.folder for job in made], tmp_path / "out", lease_s=60.0)
 
     assert verify(tmp_path / "out") == []
     rows = samples(tmp_path / "out")
@@ -118,8 +118,10 @@ def test_the_rejected_stay_beside_their_later_attempts_with_their_reasons(made: 
 
 def test_the_plan_and_the_runs_are_of_all_rounds(made: list[Job], tmp_path: Path) -> None:
     """A second attempt would have no plan to be checked against, and nobody who made it."""
-    publish_jobs([job.folder for job in made], tmp_path / "out")
-    rows, plan, runs = samples(tmp_path / "out"), *(pd.read_parquet(tmp_path / "out" / f"{name}.parquet") for name in ("plan", "runs"))
+    publish_jobs([job.folder for job in made], tmp_path / "out", lease_s=60.0)
+    publish_runs([job.folder for job in made], tmp_path / "runs", lease_s=60.0)
+    rows, plan = samples(tmp_path / "out"), pd.read_parquet(tmp_path / "out" / "plan.parquet")
+    runs = pd.read_parquet(tmp_path / "runs" / "runs.parquet")
 
     assert plan.sample_id.tolist() == rows.sample_id.tolist()
     assert {*rows.batch_key} == {*runs.batch_key}

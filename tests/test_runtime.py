@@ -17,7 +17,8 @@ import pytest
 from source_tree import ROOT
 
 from flows.owner import is_alive, owner
-from flows.runtime import limit_threads
+from flows.runtime import is_loopback, limit_threads
+from stage.core.processes import is_running, started_s
 
 PATIENCE_S = 90.0
 PROBE = """
@@ -209,6 +210,38 @@ def test_without_a_server_of_ours_prefect_uses_its_own(own_home: Path, start: St
     assert (tmp_path / "addresses").exists()
 
 
+@pytest.mark.parametrize(
+    ("api", "settings"),
+    [
+        ("shared", {"ALL_PROXY": "socks5://127.0.0.1:9"}),
+        ("shared", {"http_proxy": "http://127.0.0.1:9", "no_proxy": "example.com", "NO_PROXY": "127.0.0.1"}),
+        ("configured", {"HTTP_PROXY": "nonsense://", "https_proxy": "http://[", "no_proxy": "["}),
+    ],
+)
+def test_no_proxy_stands_before_the_own_machine(prefect_home: Path, start: Start, settings: dict[str, str], api: str) -> None:
+    """Whoever works behind a proxy could run no flow, though flows talk to their own machine alone."""
+    own = {"PREFECT_API_URL": json.loads((prefect_home / "server.json").read_text())["url"]} if api == "configured" else {}
+
+    assert end(start("PROBE nothing", **settings, **own)) == (0, "")
+    assert last_run(prefect_home)[:2] == ("probe nothing", "Completed")
+
+
+@pytest.mark.parametrize(
+    ("url", "local"),
+    [
+        ("http://127.0.0.1:4200/api", True),
+        ("http://localhost:4200/api", True),
+        ("http://[::1]:4200/api", True),
+        ("http://127.1.2.3/api", True),
+        ("https://api.prefect.cloud/api", False),
+        ("http://10.0.0.1/api", False),
+    ],
+)
+def test_a_distant_api_is_reached_by_the_users_proxies(url: str, local: bool) -> None:
+    """A Prefect server outside the company's network would not be reached."""
+    assert is_loopback(url) is local
+
+
 def test_a_flow_ends_with_its_dvc(prefect_home: Path, start: Start, tmp_path: Path) -> None:
     """Killing `dvc` would leave its command at work, against the one that the next `dvc repro` starts."""
     process = start("exec ./dvc bash -c 'PROBE wait; true'")
@@ -221,15 +254,36 @@ def test_a_flow_ends_with_its_dvc(prefect_home: Path, start: Start, tmp_path: Pa
     assert last_run(prefect_home)[:2] == ("probe wait", "Cancelled")
 
 
-def test_an_address_of_a_process_that_is_gone_is_not_used(tmp_path: Path) -> None:
+def test_an_address_of_a_process_that_is_gone_is_not_used() -> None:
     """After a crash of the machine every flow would wait for a server that is not there."""
     ended = subprocess.Popen(["true"])
-    started = psutil.Process(ended.pid).create_time()
+    started = started_s(psutil.Process(ended.pid))
     ended.wait()
 
-    assert not is_alive(ended.pid, started)
-    assert not is_alive(os.getpid(), psutil.Process().create_time() + 1)
-    assert is_alive(os.getpid(), psutil.Process().create_time())
+    assert not is_running(ended.pid, started)
+    assert not is_running(os.getpid(), started_s(psutil.Process()) + 2)
+    assert is_running(os.getpid(), started_s(psutil.Process()))
+
+
+def test_a_clock_that_is_set_ends_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server would retire under its flows when the clock is corrected: the times of the machine and of processes both shift."""
+    started, boot, created = started_s(psutil.Process()), psutil.boot_time(), psutil.Process.create_time
+    monkeypatch.setattr(psutil, "boot_time", lambda: boot + 3600)
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: created(process) + 3600)
+
+    assert is_running(os.getpid(), started)
+
+
+@pytest.mark.parametrize(("error", "alive"), [(psutil.NoSuchProcess(1), False), (OSError(24, "Too many open files"), True)])
+def test_the_watch_on_the_owner_survives_what_it_is_told(monkeypatch: pytest.MonkeyPatch, error: Exception, alive: bool) -> None:
+    """An owner that ends between two questions would end the watch, and the flow would go on without an owner."""
+
+    def status(_process: psutil.Process) -> str:
+        raise error
+
+    monkeypatch.setattr(psutil.Process, "status", status)
+
+    assert is_alive(psutil.Process()) is alive
 
 
 def test_without_dvc_a_process_owns_itself() -> None:

@@ -20,7 +20,7 @@ from stage.core.params import Segment, load_params
 from stage.core.progress import Interrupted, stop_on_signals
 from stage.datasets.examples import CATALOG
 from stage.datasets.pairs import Pair
-from stage.segmentation.arms import Arm, Composition, augment, batch_at, composition
+from stage.segmentation.arms import Arm, BatchCounts, augment, batch_at, composition
 from stage.segmentation.evaluation import evaluate_arm, predict
 from stage.segmentation.segmenters import build_segmenter
 from stage.segmentation.training import train_segmenter
@@ -130,8 +130,8 @@ def test_batches_have_the_same_normal_part_in_both_arms():
     """Otherwise the comparison would measure the normal images or the augmentation, not the synthetic samples."""
     params = TINY.model_copy(update={"batch": 8})
     alone, both = arm("real_only", synthetic=0), arm()
-    assert composition(alone, params) == Composition(normal=2, real=6, synthetic=0)
-    assert composition(both, params) == Composition(normal=2, real=2, synthetic=4)
+    assert composition(alone, params) == BatchCounts(normal=2, real=6, synthetic=0)
+    assert composition(both, params) == BatchCounts(normal=2, real=2, synthetic=4)
     for iteration in range(5):
         left, right = (batch_at(one, params, iteration, seed=7) for one in (alone, both))
         assert len(left) == len(right) == 8

@@ -60,7 +60,7 @@ def renderer(patch: int, reduction: str, below: int = 0, base_size: int = SIZE) 
     base = replace(base, unet=AllWhite(base.schedule, 3 * patch**2), codec=PatchCodec(patch=patch))
     generator = Generator(base, "part", ("spot",), 1, (1,), residual=True, adapters=False)
     checkpoint = Checkpoint(generator, (torch.zeros(1, 1, 1), torch.ones(1, 1, 1)), "")
-    return StageRenderer(checkpoint, params.method, params.synthesize, params.base.prompts, base_size, "cpu")
+    return StageRenderer(checkpoint, params.method, params.synthesize, params.base.prompts, image_size=base_size, device="cpu")
 
 
 def row(mask: np.ndarray) -> PlanRow:

@@ -77,7 +77,7 @@ class KnownCase:
         self.masks = {}
         for branch, adapter in generator.adapters.items():
             adapter.register_forward_hook(lambda _module, inputs, _output, branch=branch: self.masks.update({branch: inputs[1]}))
-        self.losses = total(StageLoss(generator, self.data, method, params.train, params.base.prompts, seed=1)(0))
+        self.losses = total(StageLoss(generator, self.data, method, params.train, templates=params.base.prompts, seed=1)(0))
 
     @property
     def zeta(self):
@@ -162,7 +162,7 @@ def test_loss_depends_on_the_iteration_alone():
     base, data = small_base(), defect_images()
     cached = CachedLatents.encode(base, data, params.method, augment=True, image_size=SIZE)
     generator = Generator(base, "bottle", data.types, 8, (8,), residual=True).eval()
-    loss = StageLoss(generator, cached, params.method, params.train, params.base.prompts, params.seed)
+    loss = StageLoss(generator, cached, params.method, params.train, templates=params.base.prompts, seed=params.seed)
     with torch.no_grad():
         first, other, again = total(loss(4)), total(loss(5)), total(loss(4))
     assert first == again
@@ -337,7 +337,7 @@ def gradients(*, adapters=False, templates=None, unet=None, **changes):
         generator = Generator(base, "bottle", data.types, 8, (8,), residual=False, adapters=adapters)
     optimise(generator, params.train)
     economise(generator, params.train, torch.float32)
-    loss = StageLoss(generator, cached, params.method, params.train, templates or params.base.prompts, seed=3)
+    loss = StageLoss(generator, cached, params.method, params.train, templates=templates or params.base.prompts, seed=3)
     asked = []
     base.text_encoder.get_input_embeddings().register_forward_hook(lambda _module, inputs, _output: asked.append(len(inputs[0])))
     for losses in loss(0):

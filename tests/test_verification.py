@@ -4,23 +4,32 @@ import hashlib
 import io
 import json
 import shutil
+import struct
 import subprocess
 import sys
+import tempfile
+import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import hypothesis.strategies as st
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
 from PIL import Image, PngImagePlugin
 from small_factory import publish
 
 from stage.chaos.damage import flipped
 from stage.core.durable import write_sealed
+from stage.core.errors import CorruptFileError
+from stage.datasets.pairs import decode_image, encode_png
 from stage.release.shards import Tally, data_digest
-from stage.release.verification import verify
-from stage.synthesis.schema import open_writer
+from stage.release.verification import foreign_files, verify
+from stage.synthesis.schema import SCHEMA, open_writer
 
 Rows = list[dict[str, Any]]
 
@@ -95,7 +104,7 @@ def test_a_flipped_bit_is_found_in_every_file(folder: Path) -> None:
             (folder / name).write_bytes(flipped(content, 8 * place + 2))
             assert any(where == name and what.startswith("expected SHA-256") for where, what in found(folder)), (name, place)
         (folder / name).write_bytes(content)
-    assert len(names) == 8
+    assert len(names) == 4 + 3
 
 
 def test_a_truncated_shard_is_found_and_the_others_are_still_read(folder: Path) -> None:
@@ -114,7 +123,7 @@ def test_a_missing_and_a_strange_file_are_found(folder: Path) -> None:
 
     assert found(folder) == [
         (name, "expected a file, found none"),
-        ("shards/zzz.parquet", "expected only files that the manifest names, found one more"),
+        ("shards/zzz.parquet", "expected only the Parquet files that the manifest names, found one more"),
     ]
 
 
@@ -145,7 +154,7 @@ def test_a_sealed_manifest_without_its_keys_is_found(folder: Path, content: dict
     tell(folder, content)
 
     [(where, what)] = found(folder)
-    assert (where, what.partition(",")[0]) == ("manifest.json", "expected the keys of docs/data.md")
+    assert (where, what.partition(",")[0]) == ("manifest.json", "Expected the keys of docs/data.md")
 
 
 @pytest.mark.parametrize("change", [{"count": 13}, {"accepted": 1}, {"digest": "0" * 64}])
@@ -162,7 +171,8 @@ def test_another_schema_version_is_not_guessed_at(folder: Path) -> None:
     """Columns would be taken for what they are not."""
     tell(folder, manifest(folder) | {"schema_version": "1"})
 
-    assert found(folder) == [("manifest.json", "expected schema version 2, found 1")]
+    [(where, what)] = found(folder)
+    assert (where, what.startswith("Expected schema version 2, found '1'")) == ("manifest.json", True)
 
 
 def test_a_path_that_leaves_the_folder_is_not_followed(folder: Path) -> None:
@@ -267,6 +277,113 @@ def test_a_lost_a_doubled_and_a_moved_sample_are_found(folder: Path, change: Cal
     rewrite(folder, change)
 
     assert any(told.startswith(what) for _, told in found(folder))
+
+
+def bomb(cell: dict[str, Any]) -> None:
+    """A PNG of 400 million pixels in a few bytes: its header alone says so."""
+    header = struct.pack(">II", 20_000, 20_000) + cell["bytes"][24:29]
+    cell["bytes"] = cell["bytes"][:16] + header + struct.pack(">I", zlib.crc32(b"IHDR" + header)) + cell["bytes"][33:]
+
+
+def null_bytes(cell: dict[str, Any]) -> None:
+    cell["bytes"] = None
+
+
+@pytest.mark.parametrize("column", ["image", "mask"])
+@pytest.mark.parametrize(("damage", "what"), [(bomb, "column {}: Expected a whole PNG"), (null_bytes, "expected a value in every column")])
+def test_a_hostile_picture_is_a_problem_and_no_traceback(folder: Path, column: str, damage: Callable[[Any], None], what: str) -> None:
+    """Whoever checks a data set from elsewhere would be shown a fault of this program, or have the machine's memory filled."""
+    rewrite(folder, lambda rows: damage(rows[1][column]))
+
+    [(where, told)] = found(folder)
+    assert where.endswith("sample stage/part/crack/000001/0")
+    assert told.startswith(what.format(column))
+
+
+@pytest.mark.parametrize("column", SCHEMA.names)
+def test_a_null_in_any_column_is_a_problem_and_no_traceback(folder: Path, column: str) -> None:
+    """A reader would stop at it in the middle of a training."""
+    rewrite(folder, lambda rows: rows[1].update({column: None}))
+
+    assert any(f"expected a value in every column, found none in {column}" in what for _, what in found(folder))
+
+
+@pytest.mark.parametrize("value", [None, 0, -1, "", "x", [], {}, True, 1.5, "\0", "a" * 5000])
+def test_a_sealed_manifest_of_other_values_is_a_problem_and_no_traceback(folder: Path, value: Any) -> None:
+    """A manifest from elsewhere may say anything under a seal that fits."""
+    told = manifest(folder)
+    places = [(told, key) for key in told if key != "seal"] + [(told["shards"][0], key) for key in told["shards"][0]]
+    places += [(told["tables"], "plan.parquet"), (told["tables"]["plan.parquet"], "sha256"), (told["tables"]["plan.parquet"], "rows")]
+    places += [(told["shards"], 0)]
+    for place, key in places:
+        kept = place[key]
+        place[key] = value
+        tell(folder, told)
+        free = value == kept or (key in {"method", "category", "job"} and isinstance(value, str)) or (key, value) == ("inputs", {})
+        assert free or found(folder), key
+        place[key] = kept
+    for place, key in places[:-1]:
+        kept = place.pop(key)
+        tell(folder, told)
+        assert found(folder), key
+        place[key] = kept
+
+
+@pytest.mark.parametrize("name", ["plan.parquet", "sources.parquet", "checkpoints.parquet"])
+@pytest.mark.parametrize("content", [b"", b"PAR1", None])
+def test_a_table_of_other_columns_is_a_problem_and_no_traceback(folder: Path, name: str, content: bytes | None) -> None:
+    """A table that does not fit its manifest's digest is found; one that does would be trusted to have its columns."""
+    if content is None:
+        pq.write_table(pa.table({"a": [1, 2]}), folder / name)
+    else:
+        (folder / name).write_bytes(content)
+    told = manifest(folder)
+    told["tables"][name]["sha256"] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    tell(folder, told)
+
+    assert [where for where, _ in found(folder)][:1] == [name]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_any_damage_to_a_resealed_file_is_no_traceback(published: Path, data: st.DataObject) -> None:
+    """A file from elsewhere may hold anything under digests that fit: of what the format allows, and of what it does not."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(shutil.copytree(published, Path(place) / "out"))
+        told = manifest(folder)
+        entries = {**{shard["path"]: shard for shard in told["shards"]}, **told["tables"]}
+        name = data.draw(st.sampled_from(sorted(entries)))
+        content = bytearray((folder / name).read_bytes())
+        for _ in range(data.draw(st.integers(1, 4))):
+            content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+        (folder / name).write_bytes(content[: data.draw(st.integers(0, len(content))) or None])
+        entries[name]["sha256"] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        tell(folder, told)
+
+        assert all(what for _, what in found(folder))
+        assert foreign_files(folder) == []
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_no_bytes_of_a_png_are_a_traceback(data: st.DataObject) -> None:
+    """Pillow raises a dozen kinds of errors on bytes that are not quite a PNG."""
+    png = bytearray(encode_png(np.arange(300, dtype=np.uint8).reshape(10, 10, 3), {"Synthetic": "true"}))
+    for _ in range(data.draw(st.integers(1, 6))):
+        png[data.draw(st.integers(0, len(png) - 1))] = data.draw(st.integers(0, 255))
+    with suppress(CorruptFileError):
+        assert decode_image(bytes(png[: data.draw(st.integers(0, len(png))) or None])).dtype == np.uint8
+
+
+@pytest.mark.parametrize("name", [".DS_Store", "shards/._crack.parquet", "Thumbs.db", "notes.txt", "shards/.x/deep", "shards/half.parquet"])
+def test_a_file_that_no_reader_takes_for_samples_is_no_damage(folder: Path, name: str) -> None:
+    """Every copy that went over a USB stick would count as damaged."""
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_bytes(b"x")
+    (folder / "README.md").write_text("My own words.")
+
+    assert found(folder) == []
+    assert foreign_files(folder) == [name]
 
 
 def test_it_needs_no_model() -> None:

@@ -1,31 +1,35 @@
 """Workers as processes that are halted, killed and raced: nothing is lost, nothing is made twice, the bytes are the same."""
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 import pytest
 
 from stage.chaos.damage import flipped
 from stage.chaos.miniature import Miniature, make_miniature
-from stage.core.errors import ConfigError, IncompleteRunError, MachineError
+from stage.core.errors import ConfigError, CorruptFileError, IncompleteRunError, MachineError
 from stage.core.params import load_params
 from stage.jobs.claims import Owner, holder, take
-from stage.jobs.failures import check_complete, reset_failures
+from stage.jobs.failures import check_complete, record_failure, reset_failures, set_aside
 from stage.jobs.heartbeat import beating
 from stage.jobs.job import Job, load_job
 from stage.jobs.planning import make_job
 from stage.jobs.store import BatchStore
-from stage.jobs.worker import DONE, INCOMPLETE, REFUSED, STOPPED, Rules, Worker, drain, serve
+from stage.jobs.worker import Rules, Worker, drain
+from stage.jobs.worker_process import DONE, INCOMPLETE, REFUSED, STOPPED, run_worker
 from stage.release.publication import publish_jobs
+from stage.synthesis.batch import write_batch
 from stage.synthesis.recipe import recipe_of
 
 ELSEWHERE = "another machine"
@@ -101,7 +105,7 @@ def begin(miniature: Miniature) -> Iterator[Begin]:
 
 def _serve(folder: Path, miniature: Miniature, fault: str) -> None:
     os.environ["STAGE_FAULT"] = fault
-    raise SystemExit(serve(folder, lambda: miniature.params.execution))
+    raise SystemExit(run_worker(folder, lambda: miniature.params.execution))
 
 
 def halt(point: str) -> str:
@@ -117,9 +121,8 @@ def finish(job: Job, *, lease_s: float = 60, max_failures: int = 3) -> None:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Of every published file but those that say who worked when."""
-    aside = {"runs.parquet", "manifest.json"}
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in aside)
+    """Of every published file."""
+    files = (path for path in folder.rglob("*") if path.is_file())
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
@@ -139,7 +142,7 @@ def test_the_shards_are_the_same_bytes_for_any_number_of_workers(plan: Callable[
         folder = plan(f"spool-{count}")
         workers = [begin(folder) for _ in range(count)]
         assert [worker.status() for worker in workers] == [DONE] * count
-        publish_jobs([folder], tmp_path / f"published-{count}")
+        publish_jobs([folder], tmp_path / f"published-{count}", lease_s=60.0)
         published.append(digests(tmp_path / f"published-{count}"))
 
     assert [name for name in published[0] if name.endswith(".parquet")]
@@ -311,6 +314,92 @@ def test_a_full_disk_is_nobodys_fault(job: Job) -> None:
     with pytest.raises(MachineError, match=r"Expected to make batch 1 of .* and keep it in"):
         finish(job)
     assert not job.set_aside()
+
+
+def fails(monkeypatch: pytest.MonkeyPatch, number: int, times: int) -> list[int]:
+    """Let the first tries to begin a batch fail with that error number; returns what grows with every try."""
+    begin, tried = take, list[int]()
+
+    def flaky(*given: Any, **more: Any) -> Any:
+        tried.append(1)
+        if len(tried) <= times:
+            raise OSError(number, os.strerror(number))
+        return begin(*given, **more)
+
+    monkeypatch.setattr("stage.jobs.worker.take", flaky)
+    return tried
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.EAGAIN, errno.ENOTCONN, errno.EHOSTDOWN, errno.ENOENT])
+def test_a_disk_that_is_away_for_a_moment_is_waited_for(job: Job, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """A network's disk that is remounted would end every worker of the night."""
+    monkeypatch.setattr("stage.jobs.patience.WAIT_S", 0.01)
+    tried = fails(monkeypatch, number, 3)
+    finish(job)
+
+    assert made(job) == ALL
+    assert len(tried) == 3 + len(ALL)
+    assert not [*(job.folder / "failures").glob("*")]
+
+
+def test_a_disk_that_fails_in_the_middle_of_a_batch_is_waited_for(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The batch would count as failed, or the worker end, though nothing is wrong with either."""
+    monkeypatch.setattr("stage.jobs.patience.WAIT_S", 0.01)
+    write, failed = write_batch, list[int]()
+
+    def flaky(*given: Any, **more: Any) -> None:
+        failed.append(1)
+        if len(failed) < 3:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        write(*given, **more)
+
+    monkeypatch.setattr("stage.jobs.worker.write_batch", flaky)
+    finish(job)
+
+    assert made(job) == ALL
+    assert not [*(job.folder / "failures").glob("*")]
+
+
+@pytest.mark.parametrize(("number", "lease_s"), [(errno.ESTALE, 0.2), (errno.ENOSPC, 60), (errno.EROFS, 60), (errno.EACCES, 60)])
+def test_a_disk_that_does_not_come_back_ends_the_worker(job: Job, monkeypatch: pytest.MonkeyPatch, number: int, lease_s: float) -> None:
+    """A worker would wait for ever for a disk that is full, or gone."""
+    fails(monkeypatch, number, 10**6)
+
+    with pytest.raises(MachineError, match=rf"found \[Errno {number}\]"):
+        finish(job, lease_s=lease_s)
+    assert not job.set_aside()
+
+
+def test_a_job_that_is_removed_ends_its_worker_and_does_not_come_back(job: Job) -> None:
+    """The spool would fill with folders of failures of jobs that are gone, or the worker wait for a folder for ever."""
+    worker, batches = Worker(job, "cpu", Rules(lease_s=60, max_failures=1)), job.batches()
+    shutil.rmtree(job.folder)
+    record_failure(job, 0, "too late")
+    assert not set_aside(job, 0, 0)
+
+    with pytest.raises(CorruptFileError, match=r"Expected a job with its job\.json in .*, found none"):
+        list(worker.settle(batches))
+    assert not job.folder.exists()
+
+
+def test_a_worker_that_meets_a_new_run_goes_on(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second `dvc repro` would end the workers of the first as if the disk were broken."""
+    monkeypatch.setattr("stage.jobs.worker.IN_A_ROW", 10**6)
+    worker = Worker(job, "cpu", Rules(lease_s=60, max_failures=2))
+    whole = worker.source
+    worker.source = whole._replace(backgrounds={})
+    replace = Path.replace
+
+    def replace_after_a_reset(path: Path, target: Path) -> Path:
+        if target.parent.name in {"aside", "0"}:  # just where a failure is to be noted
+            reset_failures(job, lease_s=60)
+            worker.source = whole
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace_after_a_reset)
+
+    assert {batch.number for batch in worker.settle(job.batches())} == ALL
+    assert made(job) | {*job.set_aside()} == ALL
 
 
 def test_changed_inputs_are_refused(job: Job, miniature: Miniature, begin: Begin) -> None:

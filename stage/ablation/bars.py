@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, Stroke
 
-from stage.ablation.results import METRICS, REAL_ONLY, Group, table_rows
+from stage.ablation.results import METRICS, REAL_ONLY_ROW, Group, table_rows
 from stage.report.charts import GREY, STYLE
 
 COLOURS = ("#7b6bd6", "#4a7dde", "#2b9bb5", "#2f9e6b", "#a3932b", "#d9822b")  # as many as Fig. 6 has; readable on white and on near-black
@@ -61,7 +61,7 @@ def _draw_lines(axes: Axes, groups: Sequence[Group], metric: str) -> None:
     outline = [Stroke(linewidth=3, foreground="white"), Normal()]  # so that it is visible on bars and on any background
     for place, group in enumerate(groups):
         ends = place - GROUP_WIDTH / 2, place + GROUP_WIDTH / 2
-        height, label = 100 * group.real_only[metric], "" if place else REAL_ONLY
+        height, label = 100 * group.real_only[metric], "" if place else REAL_ONLY_ROW
         axes.plot(ends, (height, height), color=LINE, linewidth=1.4, label=label, path_effects=outline, solid_capstyle="butt")
 
 

@@ -1,18 +1,19 @@
 """The configurations of the paper's Fig. 6, as differences from params.yaml."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any
 
 import pyarrow.compute as pc
-import yaml
 from datasets import Features, Value
 from pydantic import Field, TypeAdapter, ValidationError
 
 from stage.core.errors import ConfigError
 from stage.core.params import Params
 from stage.core.section import Section
+from stage.core.yaml_files import read_yaml
 from stage.datasets.pairs import Pairs, write_table
 from stage.release.reader import shard_paths
 from stage.synthesis.schema import FEATURES
@@ -33,12 +34,10 @@ class Configuration(Section):
 def load_configurations(path: Path = CONFIGURATIONS) -> list[Configuration]:
     """The configurations in the file's order. Raises ConfigError if the file is missing, malformed, empty, or repeats a name or label."""
     try:
-        found = TypeAdapter(list[Configuration]).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise ConfigError(f"Expected the configurations to compare at {path}, found no such file. Run from the project's root.") from None
-    except (yaml.YAMLError, UnicodeDecodeError, ValidationError) as error:
+        found = TypeAdapter(list[Configuration]).validate_python(read_yaml(path, "the configurations to compare"))
+    except ValidationError as error:
         reason = " ".join(str(error).split())
-        raise ConfigError(f"Expected a list of name, label and overrides in UTF-8 in {path}, found: {reason}. Correct it there.") from None
+        raise ConfigError(f"Expected a list of name, label and overrides in {path}, found: {reason}. Correct it there.") from None
     if not found:
         raise ConfigError(f"Expected at least one configuration in {path}, found an empty list. Add one there.")
     for key, values in {"name": [one.name for one in found], "label": [one.label for one in found]}.items():
@@ -62,6 +61,17 @@ def variants(params: Params, configurations: Sequence[Configuration]) -> list[tu
 
 def variant(params: Params, configuration: Configuration) -> Params:
     """The parameters with the overrides applied, named after the configuration; `params` itself if there are none."""
+    try:
+        return _changed(params, configuration)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
+        raise ConfigError(
+            f"Expected values that params.yaml could have, found {problems} in the overrides of {configuration.name!r}. "
+            f"Correct them in {CONFIGURATIONS}, or what they are to go with in params.yaml."
+        ) from None
+
+
+def _changed(params: Params, configuration: Configuration) -> Params:
     if not configuration.overrides:
         return params
     open_to_change = {"method": params.method, "train": params.train, "synthesize": params.synthesize}
@@ -69,21 +79,17 @@ def variant(params: Params, configuration: Configuration) -> Params:
     for key, value in configuration.overrides.items():
         _set(values, key, value)
     changed = params.model_copy(update={"name": f"{params.name} {configuration.name}", **values})
-    try:
-        return Params.model_validate(vars(changed))  # `model_copy` validates nothing
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
-        raise ConfigError(
-            f"Expected values that params.yaml could have, found {problems} in the overrides of {configuration.name!r}. "
-            f"Correct them in {CONFIGURATIONS}."
-        ) from None
+    return Params.model_validate(vars(changed))  # `model_copy` validates nothing
 
 
 def wanted_today(params: Params, path: Path = CONFIGURATIONS) -> list[Params]:
-    """The parameters, and those of the ablation's variants if there is an ablation."""
-    configurations = load_configurations(path) if path.exists() else []
+    """The parameters, and those of the ablation's variants that can be made with them today, if there is an ablation."""
+    wanted = [params]
     # One by one, because `variants` refuses two with the same parameters, and here both are wanted.
-    return [params, *(variant(params, configuration) for configuration in configurations)]
+    for configuration in load_configurations(path) if path.exists() else []:
+        with suppress(ValidationError):  # such as RePaint in ten steps; a key that is not there is refused
+            wanted.append(_changed(params, configuration))
+    return wanted
 
 
 def write_specimens(samples: Mapping[str, Path], path: Path) -> None:

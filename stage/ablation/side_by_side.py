@@ -9,7 +9,7 @@ from PIL import Image
 
 from stage.ablation.configurations import SPECIMENS
 from stage.ablation.results import Group
-from stage.report.artefacts import decode, originals, read_rows
+from stage.report.artefacts import decoded_picture, originals, query_rows
 from stage.report.sheets import Panel, Specimen, contact_sheet, defect_box, stacked
 
 Row = dict[str, Any]
@@ -19,7 +19,7 @@ TILE = 176  # px
 
 def side_by_side(data: Path, group: Group) -> Image.Image:
     """Background, mask, and the surroundings of the defect under every configuration; rejected samples are framed."""
-    found = read_rows([data / "ablate" / group.category / SPECIMENS], COLUMNS, pc.field("image").is_valid())
+    found = query_rows([data / "ablate" / group.category / SPECIMENS], COLUMNS, pc.field("image").is_valid())
     rows = sorted(found, key=lambda row: (row["defect"], row["ordinal"]))
     backgrounds = originals(data, group.category, {row["background_sha256"] for row in rows})
     samples: dict[str, dict[str, Row]] = {}
@@ -28,7 +28,9 @@ def side_by_side(data: Path, group: Group) -> Image.Image:
     specimens: dict[str, list[Specimen]] = {}
     for sample in samples.values():
         first = next(iter(sample.values()))
-        specimens.setdefault(first["defect"], []).append(_specimen(first, sample, group, decode(backgrounds[first["background_sha256"]])))
+        specimens.setdefault(first["defect"], []).append(
+            _specimen(first, sample, group, decoded_picture(backgrounds[first["background_sha256"]]))
+        )
     return stacked([_sheet(group.category, defect, some) for defect, some in specimens.items()])
 
 
@@ -37,12 +39,12 @@ def _sheet(category: str, defect: str, specimens: Sequence[Specimen]) -> Image.I
 
 
 def _specimen(first: Row, sample: dict[str, Row], group: Group, background: Image.Image) -> Specimen:
-    mask = decode(first["mask"])
+    mask = decoded_picture(first["mask"])
     box = defect_box(mask)
     made = [_panel(bar.label, sample[bar.name], box) for bar in group.bars if bar.name in sample]
     return Specimen(first["sample_id"], (Panel("background", background, box), Panel("mask", mask), *made))
 
 
 def _panel(label: str, row: Row, box: tuple[int, int, int, int]) -> Panel:
-    picture = decode(row["image"]).crop(box)
+    picture = decoded_picture(row["image"]).crop(box)
     return Panel(label, picture, None if row["verdict"] == "accepted" else (0, 0, *picture.size))

@@ -13,7 +13,7 @@ from stage.chaos.processes import end
 from stage.chaos.small_disk import PAGE, limit_files, mount_small_disk
 from stage.chaos.trials import LEASE_S, OUTPUT, Harm, Trial
 from stage.core.errors import MachineError
-from stage.jobs.claims import Owner, is_alive
+from stage.jobs.claims import Owner, holder_is_alive
 
 
 class Disk(NamedTuple):
@@ -78,7 +78,7 @@ def leave_locks(kind: str) -> Harm:
         claims = [job.claim(batch.number) for batch in job.batches()]
         for claim in claims:
             write_claim(claim, STALE[kind](Owner.here()))
-        return not any(is_alive(claim, lease_s=LEASE_S) for claim in claims) and end(trial.start()) == 0
+        return not any(holder_is_alive(claim, lease_s=LEASE_S) for claim in claims) and end(trial.start()) == 0
 
     return harm
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from stage.chaos.damage import DISKS, FILES, STALE, fill, flip, leave_locks, refuse, truncate
 from stage.chaos.kills import MAKING, PUBLISHING, kill, kill_beside, kill_beside_publisher, publish_twice, run_two, survive
-from stage.chaos.processes import end, started
+from stage.chaos.processes import end, spawned
 from stage.chaos.small_disk import mount_small_disk
 from stage.chaos.trials import Harm
 
@@ -45,4 +45,4 @@ def can_mount() -> bool:
     """Whether a process may have a disk of its own here: one tries."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
-        return end(started(path / "log", partial(mount_small_disk, path / "disk", 1))) == 0
+        return end(spawned(path / "log", partial(mount_small_disk, path / "disk", 1))) == 0

@@ -13,20 +13,20 @@ import psutil
 import torch
 
 PATIENCE_S = 120.0  # for a process that takes a second; one that takes longer hangs
-NAME = "stage-chaos"  # of every such process
+PROCESS_NAME = "stage-chaos"  # of every such process
 
 
 class HangError(RuntimeError):
     """A process did not reach its point in time, or ended before it."""
 
 
-def started(log: Path, act: Callable[..., object], *arguments: object) -> BaseProcess:
+def spawned(log: Path, act: Callable[..., object], *arguments: object) -> BaseProcess:
     """A process that does nothing but `act`, with everything imported and with no thread or lock of this one.
 
     It has one torch thread and writes stderr to `log`; an error is its exit code 1.
     """
     context = _context()
-    process = context.Process(name=NAME, target=_do, args=(log, act, *arguments), daemon=True)
+    process = context.Process(name=PROCESS_NAME, target=_do, args=(log, act, *arguments), daemon=True)
     process.start()
     return process
 
@@ -49,7 +49,7 @@ def end(process: BaseProcess) -> int:
 def end_all() -> None:
     """Kill what is left of such processes; one that is halted would keep this one from ending."""
     for process in multiprocessing.active_children():
-        if process.name == NAME:
+        if process.name == PROCESS_NAME:
             process.kill()
             process.join(PATIENCE_S)
 

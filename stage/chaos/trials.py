@@ -9,7 +9,7 @@ from typing import NamedTuple
 from numpy.random import Generator
 
 from stage.chaos.miniature import CATEGORY, Miniature
-from stage.chaos.processes import end, started
+from stage.chaos.processes import end, spawned
 from stage.core.digests import folder_digest
 from stage.core.processes import FAULT
 from stage.jobs.failures import check_complete, reset_failures
@@ -67,15 +67,15 @@ class Trial(NamedTuple):
 
     def start(self, fault: str = "", *, limit: Callable[[], None] | None = None, log: Path | None = None) -> BaseProcess:
         """A worker that publishes in the end; `fault` as in stage.core.processes, `limit` is called in its process before it begins."""
-        return started(log or self.log, _work, self, fault, limit)
+        return spawned(log or self.log, _work, self, fault, limit)
 
     def start_publisher(self) -> BaseProcess:
         """One that makes nothing, and publishes."""
-        return started(self.log, publish_jobs, [self.job.folder], self.output)
+        return spawned(self.log, publish, self.job.folder, self.root)
 
     def run_again(self) -> int:
         """The exit code of the whole command, with a job that is made again where it was damaged, as that error says."""
-        return end(started(self.log, _run, self))
+        return end(spawned(self.log, _run, self))
 
 
 Harm = Callable[[Trial], bool]  # injects a fault, and returns whether it was noticed
@@ -91,7 +91,12 @@ def make(folder: Path, root: Path) -> None:
     """Make what is left, and publish."""
     drain(folder, device="cpu", lease_s=LEASE_S, max_failures=MAX_FAILURES)
     check_complete(load_job(folder))
-    publish_jobs([folder], root / OUTPUT)
+    publish(folder, root)
+
+
+def publish(folder: Path, root: Path) -> None:
+    """Publish a finished job."""
+    publish_jobs([folder], root / OUTPUT, lease_s=LEASE_S)
 
 
 def _work(trial: Trial, fault: str, limit: Callable[[], None] | None) -> None:

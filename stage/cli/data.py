@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from stage.cli.terminal import DATA, Categories, chosen, writable
+from stage.core.errors import Refusal
 from stage.core.params import load_params
 
 verbs = typer.Typer()
@@ -13,18 +14,24 @@ verbs = typer.Typer()
 
 @verbs.command()
 def use_data(
-    folder: Annotated[Path, typer.Argument(help="The data set: MVTec AD or BTAD layout, or a single category of one.")],
+    folder: Annotated[Path, typer.Argument(help="The data set: MVTec AD, MVTec LOCO AD or BTAD layout, or a single category of one.")],
     categories: Categories = None,
     licence: Annotated[str, typer.Option(help="Licence of the images; it travels with every sample.")] = "unknown",
 ) -> None:
     """Point params.yaml at a data set; `git checkout params.yaml` goes back to the demo."""
     from stage.core.settings import use_data as write
-    from stage.datasets.layouts import detect_layout
+    from stage.datasets.survey import survey
 
-    layout, found = detect_layout(folder)
-    taken = chosen(categories, found, folder)
-    write(Path("params.yaml"), folder, layout, taken, licence)
-    typer.echo(f"params.yaml now reads {', '.join(taken)} ({layout}) from {folder.resolve()}.")
+    found = survey(folder)
+    if asked := [f"{name}, {found.left_out[name]}" for name in categories or () if name in found.left_out]:
+        raise Refusal(f"Expected categories that can be read in {folder}, found {'; '.join(asked)}. Correct that, or name others.")
+    taken = chosen(categories, found.categories, folder)
+    write(Path("params.yaml"), folder, found.layout, taken, licence)
+    typer.echo(f"params.yaml now reads {', '.join(taken)} ({found.layout}) from {folder.resolve()}.")
+    for name, reason in found.left_out.items():
+        typer.echo(f"Left out is {name}: {reason}.")
+    for sentence in found.set_aside:
+        typer.echo(sentence)
 
 
 @verbs.command()

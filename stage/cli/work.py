@@ -1,7 +1,7 @@
 """Making samples, and the spool: `plan`, `worker`, `verify`, `gc`, `chaos`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -9,6 +9,9 @@ from rich.console import Console
 from stage.cli.terminal import DATA, AsJson, Categories, chosen, published_folders, say_json
 from stage.core.errors import Refusal
 from stage.core.params import load_params
+
+if TYPE_CHECKING:
+    from stage.release.verification import Problem
 
 verbs = typer.Typer()
 
@@ -44,9 +47,9 @@ def worker(
         from stage.core.processes import end_with
 
         end_with(parent)
-    from stage.jobs.worker import serve
+    from stage.jobs.worker_process import run_worker
 
-    raise typer.Exit(serve(job, lambda: load_params().execution))
+    raise typer.Exit(run_worker(job, lambda: load_params().execution))
 
 
 @verbs.command()
@@ -56,23 +59,36 @@ def verify(
     categories: Categories = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check published samples against their manifest, digests and plan, without any model; exit status 1 if something is wrong."""
+    """Check published samples against their manifest, digests and plan, without any model; exit status 1 if something is wrong.
+
+    A file that is not of the data set and that no reader takes for samples is named, and is nothing wrong.
+    """
     from stage.core.progress import track
+    from stage.release.verification import foreign_files, verify_runs
     from stage.release.verification import verify as problems_of
 
     places = folders or published_folders(load_params(), categories)
-    checked = track(places, total=len(places), label="verify")
-    problems = [(place, problem) for place in checked for problem in problems_of(place)]
+    problems: list[tuple[Path, Problem]] = []
+    for place in track(places, total=len(places), label="verify"):
+        found = [(place, problem) for problem in problems_of(place)]
+        if not (folders or found):  # beside the project's own samples lies who made them
+            runs = DATA / "runs" / place.relative_to(DATA / "synthesize")
+            found = [(runs, problem) for problem in verify_runs(runs)]
+        problems += found
+        for name in foreign_files(place):
+            typer.echo(f"{place / name}: a file that is not of the data set; it changes no sample.", err=True)
     if as_json:
         say_json([{"folder": place, **problem._asdict()} for place, problem in problems])
     else:
         for place, problem in problems:
             typer.echo(f"{place / problem.where}: {problem.what}")
     if problems:
-        raise Refusal(
-            f"Expected published samples as they were made, found {len(problems)} problem(s). Run `dvc checkout --force synthesize` for "
-            "what was published last, or `dvc repro synthesize` to make it again."
+        mend = (
+            "Get the data set again from where it was published."
+            if folders
+            else "Run `dvc checkout --force synthesize` for what was published last, or `dvc repro synthesize` to make it again."
         )
+        raise Refusal(f"Expected published samples as they were made, found {len(problems)} problem(s). {mend}")
     if not as_json:
         typer.echo("Everything is as it was published.")
 
@@ -83,7 +99,7 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove from .spool the jobs and batches that neither the current parameters nor their ablation use."""
+    """Remove from .spool the jobs and batches that neither the current parameters nor their ablation use, and replaced trainings."""
     from stage.ablation.configurations import wanted_today
     from stage.jobs.gc import remove_garbage, sums
     from stage.jobs.store import BatchStore

@@ -1,7 +1,7 @@
 """Which code made something: a digest of the statements that a function may run, read without running any of them.
 
-Statements are followed by name, from a function to every definition of this project that it mentions and on from there. Comments,
-docstrings and layout do not count, nor does the module in which a definition stands.
+Statements are followed by name, from a function to every definition of this project that it mentions and on from there. An imported
+name counts as what it stands for. Comments, docstrings and layout do not count, nor does the module in which a definition stands.
 """
 
 import ast
@@ -13,10 +13,16 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("stage", "flows")
-# They hold values, which are digested themselves, or show how far something got; no result comes from them.
+# No result depends on them: parameters count by their values; the others keep, find and show results, or run workers.
 ASIDE = frozenset(
-    f"stage.core.{name}"
-    for name in ("data_params", "errors", "model_params", "params", "processes", "progress", "section", "synthesis_params")
+    [
+        *(
+            f"stage.core.{name}"
+            for name in ("code_digest", "durable", "errors", "processes", "progress", "proxies", "section", "work", "yaml_files")
+        ),
+        *(f"stage.core.{path.stem}" for path in (ROOT / "stage" / "core").glob("*params.py")),
+        *("flows.engines", "flows.tending", "stage.jobs.claims", "stage.jobs.heartbeat", "stage.jobs.patience"),
+    ]
 )
 DOCUMENTED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module
 
@@ -36,17 +42,18 @@ class Statements(NamedTuple):
 
 
 class Module(NamedTuple):
-    """A module by its names: what defines each, where the imported ones come from, and the statements that importing it runs."""
+    """A module by its names: what defines each, what the imported ones stand for, and the statements that importing it runs."""
 
     defined: dict[str, ast.stmt]
-    imported: dict[str, Definition]
+    imported: dict[str, Definition]  # from this project
+    foreign: dict[str, str]  # from elsewhere, as `numpy.random.default_rng`
     effects: list[ast.stmt]
 
 
 @cache
 def code_digest(*functions: str) -> str:
     """Digest of the statements that functions, written as `stage.synthesis.batch:write_batch`, may run."""
-    return hashlib.blake2b("\n".join(code_digests(*functions)).encode(), digest_size=16).hexdigest()
+    return _digest("\n".join(code_digests(*functions)))
 
 
 def code_digests(*functions: str) -> list[str]:
@@ -80,20 +87,39 @@ def _effects(module: str) -> Statements:
 
 
 def _statements(statements: list[ast.stmt], module: str) -> Statements:
-    mentions = {mentioned for statement in statements for mentioned in _mentioned(statement, module)}
-    text = "\n".join(sorted(map(ast.dump, statements)))
-    return Statements(hashlib.blake2b(text.encode(), digest_size=16).hexdigest() if statements else "", frozenset(mentions))
+    used = {node.id for statement in statements for node in ast.walk(statement) if isinstance(node, ast.Name)}
+    mentions = {mentioned for name in used for mentioned in _mentioned(name, module)}
+    text = [*(ast.dump(statement) for statement in statements), *filter(None, (_meaning(name, module) for name in sorted(used)))]
+    return Statements(_digest("\n".join(text)) if statements else "", frozenset(mentions))
 
 
-def _mentioned(statement: ast.stmt, module: str) -> Iterator[Definition]:
+def _mentioned(name: str, module: str) -> Iterator[Definition]:
+    """The definitions that a name in a module stands for: all of a module where it is one, as after `from stage.report import comparison`."""
     known = _module(module)
-    for name in {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}:
-        if name in known.defined:
-            yield Definition(module, name)
-        elif name in known.imported:
-            imported = known.imported[name]
-            whole = ".".join(imported)  # of `from stage.report import comparison`: a module, of which everything counts
-            yield from (Definition(whole, inner) for inner in _module(whole).defined) if _file(whole) else [imported]
+    if name in known.defined:
+        yield Definition(module, name)
+    elif name in known.imported:
+        whole = ".".join(known.imported[name])
+        yield from (Definition(whole, inner) for inner in _module(whole).defined) if _file(whole) else [known.imported[name]]
+
+
+def _meaning(name: str, module: str) -> str:
+    """What an imported name stands for; of this project the statements themselves, wherever they stand. Nothing of other names."""
+    known = _module(module)
+    if name in known.foreign:
+        return f"{name} is {known.foreign[name]}"
+    if name not in known.imported or name in known.defined or known.imported[name].module in ASIDE:
+        return ""
+    return f"{name} is {_digest(' '.join(sorted(_text(one) for one in _mentioned(name, module))))}"
+
+
+@cache
+def _text(one: Definition) -> str:
+    return ast.dump(_module(one.module).defined[one.name])
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 @cache
@@ -102,12 +128,17 @@ def _module(name: str) -> Module:
     assert file is not None, f"{name} is no module of this project"
     tree = ast.parse(file.read_bytes())
     _strip_docstrings(tree)
-    module = Module({}, {}, [])
+    module = Module({}, {}, {}, [])
     for statement in tree.body:
         _sort_in(statement, module)
     for node in ast.walk(tree):  # those inside functions too
-        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] in PACKAGES:
-            module.imported.update({alias.asname or alias.name: Definition(str(node.module), alias.name) for alias in node.names})
+        if isinstance(node, ast.Import):
+            module.foreign.update({alias.asname or alias.name.split(".")[0]: alias.name for alias in node.names})
+        elif isinstance(node, ast.ImportFrom):
+            named = {alias.asname or alias.name: Definition(str(node.module), alias.name) for alias in node.names}
+            is_ours = str(node.module).split(".")[0] in PACKAGES
+            module.imported.update(named if is_ours else {})
+            module.foreign.update({} if is_ours else {name: ".".join(one) for name, one in named.items()})
     return module
 
 

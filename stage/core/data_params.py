@@ -1,21 +1,27 @@
 """The section of `params.yaml` on the photographs: where they lie, and how they are read."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, FiniteFloat, model_validator
 
-from stage.core.section import Positive, Rate, Section
+from stage.core.section import LengthPx, Section, Size, Text
+
+
+def _differing(levels: tuple[float, float]) -> tuple[float, float]:
+    if levels[0] == levels[1]:
+        raise ValueError(f"these are the levels that are black and white, which differ, found {[*levels]}")
+    return levels
 
 
 class FolderRule(Section):
     """Where a `folder` data set keeps its files, relative to its root; see docs/data.md."""
 
-    normal: str
-    test_normal: str
-    image: str
-    mask: str
-    groups: str
-    foreground: str
+    normal: Text
+    test_normal: Text
+    image: Text
+    mask: Text
+    groups: Text
+    foreground: Text
 
 
 class Foreground(Section):
@@ -25,8 +31,8 @@ class Foreground(Section):
     channel: Literal["grey", "red", "green", "blue", "saturation"]
     threshold: Literal["otsu", "triangle"] | Annotated[int, Field(ge=0, le=255)]
     object_is: Literal["auto", "bright", "dark"]
-    opening: Annotated[int, Field(ge=0)]
-    closing: Annotated[int, Field(ge=0)]
+    opening: LengthPx
+    closing: LengthPx
     largest: bool
     fill_holes: bool
 
@@ -34,11 +40,23 @@ class Foreground(Section):
 class Prepare(Section):
     """What is read, and how; ranges as annotated, sizes in px."""
 
-    source: str
-    layout: Literal["demo", "mvtec", "btad", "folder"]
-    licence: str
-    image_size: Positive
+    source: Text
+    layout: Literal["demo", "mvtec", "loco", "btad", "folder"]
+    licence: Text
+    image_size: Size
     mask_threshold: Annotated[int, Field(ge=1, le=255)]
-    max_megapixels: Rate
+    max_megapixels: Annotated[float, Field(gt=0, le=10_000)]  # 100,000 px square: 30 GB as pixels
+    grey_range: Literal["auto"] | Annotated[tuple[FiniteFloat, FiniteFloat], AfterValidator(_differing)]
     folder: FolderRule
     foreground: Foreground
+
+    @model_validator(mode="after")
+    def _disks_fit(self) -> Self:
+        for name in ("opening", "closing"):
+            radius = getattr(self.foreground, name)
+            if not radius < self.image_size / 2:
+                raise ValueError(
+                    f"foreground.{name} is a radius in px of the prepared image, under half of image_size, or the disk would cover it all; "
+                    f"found {radius} and {self.image_size}"
+                )
+        return self

@@ -1,4 +1,4 @@
-"""Where networks run, and in which precision. Imports torch when it is asked: whoever finds results finished needs none of it."""
+"""Where networks run, and in which precision. The functions import torch themselves, so that importing this module is quick."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def device(choice: str) -> str:
-    """`auto` is the first GPU where there is one; a ValueError where `cuda` is asked for and missing."""
+    """`auto` is the first GPU where there is one; a MachineError where `cuda` is asked for and missing."""
     import torch
 
     available = torch.cuda.is_available()

@@ -5,7 +5,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,11 +52,14 @@ def replace_folder(new: Path, output: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def copy_folder(folder: Path, output: Path) -> None:
-    """Replace `output` by a copy of a folder."""
+def copy_folder(folder: Path, output: Path, files: Iterable[str]) -> None:
+    """Replace `output` by a copy of these files of a folder, which are paths below it."""
     arriving = output.with_name(f".{output.name}.arriving")
     shutil.rmtree(arriving, ignore_errors=True)
-    shutil.copytree(folder, arriving)
+    arriving.mkdir(parents=True)
+    for name in files:
+        (arriving / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(folder / name, arriving / name)
     replace_folder(arriving, output)
 
 

@@ -4,7 +4,22 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from stage.core.section import GroupedWidths, Positive, Precision, Rate, Section, Share, Template, Widths
+from stage.core.section import (
+    GroupedWidths,
+    Iterations,
+    LengthPx,
+    Limit,
+    Line,
+    Positive,
+    Precision,
+    Rate,
+    Section,
+    Share,
+    Size,
+    Template,
+    Timesteps,
+    Widths,
+)
 
 
 class Prompts(Section):
@@ -18,23 +33,23 @@ class Prompts(Section):
 class BaseModelSource(Section):
     """Which latent diffusion model everything stands on."""
 
-    source: Annotated[str, Field(min_length=1)]
-    image_size: Positive
-    timestep_count: Positive
+    source: Annotated[str, Field(min_length=1, max_length=4_096), Line]
+    image_size: Size
+    timestep_count: Timesteps
     prompts: Prompts
 
 
 class Pretrain(Section):
-    """The small base from scratch."""
+    """The small base from scratch. `patch`: px; 64 of them would be a latent of 12,288 channels."""
 
-    iterations: Positive
+    iterations: Iterations
     batch: Positive
     learning_rate: Rate
-    patch: Positive
+    patch: Annotated[int, Field(gt=0, le=64)]
     widths: GroupedWidths
-    text_width: Annotated[int, Field(gt=0, multiple_of=4)]
+    text_width: Annotated[int, Field(gt=0, le=8_192, multiple_of=4)]  # four heads
     defect_share: Share
-    balance_limit: Annotated[float, Field(ge=1)]
+    balance_limit: Limit
     weight_average: Share
     augment: bool
 
@@ -42,17 +57,17 @@ class Pretrain(Section):
 class Crop(Section):
     """Which defects are made on a window around them, and how wide it is; see `datasets.windows`. Lengths in px of a prepared image."""
 
-    below: Annotated[int, Field(ge=0)]
+    below: LengthPx
     defect_share: Annotated[float, Field(gt=0, le=1)]
-    smallest: Positive
+    smallest: Size
 
 
-class Method(Section):
+class StageMethod(Section):
     """What training and sampling must agree on."""
 
     adapters: bool
     alignment: Literal["scheduled", "binary"]
-    alignment_threshold: Annotated[int, Field(ge=0)]
+    alignment_threshold: Annotated[int, Field(ge=0, le=10_000)]  # and under base.timestep_count
     mask_reduction: Literal["max", "released"]
     token_count: Positive
     crop: Crop
@@ -61,12 +76,12 @@ class Method(Section):
 class Train(Section):
     """Adapters and tokens of a category."""
 
-    iterations: Positive
+    iterations: Iterations
     batch: Positive
     learning_rate: Rate
     adapter_widths: Widths
     residual: bool
-    balance_limit: Annotated[float, Field(ge=1)]
+    balance_limit: Limit
     augment: bool
     hidden_share: Share
     train_base: bool

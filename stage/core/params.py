@@ -1,17 +1,19 @@
 """`params.yaml` as typed, frozen values: one class per section, no defaults, nothing unknown."""
 
+import unicodedata
 from pathlib import Path
+from reprlib import Repr
 from typing import Annotated, Literal, Self
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from stage.core.data_params import Prepare
 from stage.core.errors import ConfigError
-from stage.core.model_params import BaseModelSource, Method, Pretrain, Train
-from stage.core.section import Name, Positive, Rate, Section
+from stage.core.model_params import BaseModelSource, Pretrain, StageMethod, Train
+from stage.core.section import Name, Positive, Seconds, Section
 from stage.core.segment_params import Segment
 from stage.core.synthesis_params import Paste, Synthesize
+from stage.core.yaml_files import read_yaml
 
 
 class Evaluate(Section):
@@ -25,11 +27,11 @@ class Execution(Section):
 
     device: Literal["auto", "cpu", "cuda"]
     threads: Positive
-    save_every_s: Rate
+    save_every_s: Seconds
     engine: Literal["local", "ray", "dask"]
-    workers: Annotated[int, Field(ge=0)]
+    workers: Annotated[int, Field(ge=0, le=10_000)]
     max_failures: Positive
-    lease_s: Rate
+    lease_s: Seconds
 
 
 class Params(Section):
@@ -42,7 +44,7 @@ class Params(Section):
     prepare: Prepare
     base: BaseModelSource
     pretrain: Pretrain
-    method: Method
+    method: StageMethod
     train: Train
     synthesize: Synthesize
     paste: Paste
@@ -52,9 +54,24 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
+        """Each has folders, which some disks take for one where names differ in case or in the composition of accents alone."""
         for name, values in (("categories", self.categories), ("methods", self.methods)):
-            if len({*values}) < len(values):
-                raise ValueError(f"{name} differ, found {', '.join(values)}")
+            if len({unicodedata.normalize("NFC", value).casefold() for value in values}) < len(values):
+                raise ValueError(
+                    f"{name} differ, found {', '.join(values)}: two of them are one file name, on disks that ignore case at least"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        if not self.base.image_size <= self.prepare.image_size:
+            raise ValueError(f"base.image_size is at most prepare.image_size, found {self.base.image_size} and {self.prepare.image_size}")
+        multiple = self.pretrain.patch * 2 ** (len(self.pretrain.widths) - 1)
+        if self.base.source == "scratch" and self.base.image_size % multiple:
+            raise ValueError(
+                f"base.image_size is a multiple of {multiple} px, which is pretrain.patch times 2 for each of pretrain.widths after the first, "
+                f"found {self.base.image_size}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -65,8 +82,6 @@ class Params(Section):
                 raise ValueError(f"synthesize.graded_intervals are [low, high] within 0 and {last}, found [{low}, {high}]")
         if not self.method.alignment_threshold < last:
             raise ValueError(f"method.alignment_threshold is under base.timestep_count, found {self.method.alignment_threshold} and {last}")
-        if not self.base.image_size <= self.prepare.image_size:
-            raise ValueError(f"base.image_size is at most prepare.image_size, found {self.base.image_size} and {self.prepare.image_size}")
         walk = self.synthesize
         if walk.known_region == "fresh_resample" and not (walk.jump_length < walk.steps and walk.resamplings > 1):
             raise ValueError(
@@ -80,20 +95,23 @@ class Params(Section):
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
     """The values of a parameter file; a ConfigError names every unknown, missing or wrong key at once."""
+    values = read_yaml(path, "a parameter file")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
         return Params.model_validate(values)
-    except FileNotFoundError:
-        raise ConfigError(f"Expected a parameter file at {path.absolute()}, found none. Run from the project's root.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"Expected YAML in {path}, found a syntax error: {error}. Correct that line.") from None
     except ValidationError as error:
         raise ConfigError(_explain(path, error)) from None
+
+
+brief = Repr()  # of a wrong value, which may be a whole section
+brief.maxlevel, brief.maxstring, brief.maxother = 2, 80, 80
 
 
 def _explain(path: Path, error: ValidationError) -> str:
     lines = [f"Expected the keys and types of stage/core/*params.py in {path}, found {error.error_count()} problem(s):"]
     for problem in error.errors():
         place = ".".join(str(part) for part in problem["loc"]) or "the file"
-        lines.append(f"  {place}: {problem['msg']} (found {str(problem['input'])[:80]!r})")
+        found = (
+            "" if problem["type"] == "value_error" else f" (found {brief.repr(problem['input'])})"
+        )  # those say themselves what they found
+        lines.append(f"  {place}: {problem['msg'].removeprefix('Value error, ')}{found}")
     return "\n".join([*lines, "Correct these lines; params/*.yaml are complete examples."])

@@ -1,4 +1,4 @@
-"""Processes: one that ends with its parent, and named points at which fault injection ends or halts one."""
+"""Processes: how to know one again, one that ends with its parent, and named points at which fault injection ends or halts one."""
 
 import ctypes
 import os
@@ -6,7 +6,24 @@ import signal
 import sys
 from collections import Counter
 
+import psutil
+
 PR_SET_PDEATHSIG = 1  # of prctl(2)
+
+
+def started_s(process: psutil.Process) -> float:
+    """Seconds from the machine's start to the process's, which do not change when someone sets the clock. Raises psutil.Error."""
+    return process.create_time() - psutil.boot_time()
+
+
+def is_running(pid: int, started: float) -> bool:
+    """Whether the process of that id is alive and is still the one that `started_s` was asked about."""
+    try:
+        process = psutil.Process(pid)
+        # Less than a second apart: the two times that the kernel gives are rounded, each in its own way.
+        return abs(started_s(process) - started) < 1 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def end_with(parent: int) -> None:

@@ -1,31 +1,67 @@
-"""What the sections of `params.yaml` are built from: a frozen, complete model, and the types of its values."""
+"""What the sections of `params.yaml` are built from: a frozen, complete model, and the types of its values with their limits.
 
+A limit lies far above what makes sense. A value beyond it is a slip (micrometres for pixels, a digit too many), which would fill
+the memory or the disk after hours.
+"""
+
+from string import Formatter
 from typing import Annotated, Literal
+from unicodedata import category
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-Positive = Annotated[int, Field(gt=0)]
+LARGEST = 16_384  # px; a photograph of that side takes 0.8 GB as pixels, and several are held at once
+
+Positive = Annotated[int, Field(gt=0, le=10_000)]  # batches, tokens, processes: whatever else is counted
+LengthPx = Annotated[int, Field(ge=0, le=LARGEST)]
+Size = Annotated[int, Field(gt=0, le=LARGEST)]
+Iterations = Annotated[int, Field(gt=0, le=10_000_000)]  # months; the curve holds a row for each
+SampleCount = Annotated[int, Field(gt=0, le=1_000_000)]  # of a defect type: their ids have six digits, and plans are measured up to here
+Timesteps = Annotated[int, Field(gt=0, le=10_000)]  # beyond them LDM's betas leave nothing of the image in float32
+Channels = Annotated[int, Field(gt=0, le=8_192)]  # one convolution of this width between two such layers has 2.4 GB of weights
+Levels = Field(min_length=1, max_length=16)  # a network with more would halve the largest image to nothing
 Share = Annotated[float, Field(ge=0, le=1)]
-Rate = Annotated[float, Field(gt=0)]
-Widths = Annotated[tuple[Positive, ...], Field(min_length=1)]
-GroupedWidths = Annotated[tuple[Annotated[int, Field(gt=0, multiple_of=16)], ...], Field(min_length=1)]  # 16 groups in every norm
+Rate = Annotated[float, Field(gt=0, le=100)]  # learning rates, factors
+Limit = Annotated[float, Field(ge=1, le=1e6)]  # of a weight in a loss: more is what float16 cannot hold
+Seconds = Annotated[float, Field(gt=0, le=86_400)]  # a day
+Widths = Annotated[tuple[Channels, ...], Levels]
+GroupedWidths = Annotated[tuple[Annotated[int, Field(gt=0, le=8_192, multiple_of=16)], ...], Levels]  # 16 groups in every norm
 Exponent = Annotated[int, Field(ge=0, le=10)]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+def _line(text: str) -> str:
+    """Text that can be part of a path, a table and a page: without control characters."""
+    if any(category(letter) == "Cc" for letter in text):
+        raise ValueError("this is one line of text without control characters")
+    return text
+
+
+Line = AfterValidator(_line)
+Text = Annotated[str, Field(max_length=4_096), Line]  # the longest path of Linux
 
 
 def _template(text: str) -> str:
     """A prompt that can be filled in, and is not empty."""
     try:
-        filled = text.format(category="c", defect="d")
-    except (KeyError, IndexError, ValueError):
-        filled = ""
-    if not filled.strip():
+        fields = {(name, spec, conversion) for _, name, spec, conversion in Formatter().parse(text) if name is not None}
+    except ValueError:
+        fields = {("", "", None)}
+    if not text.strip() or not fields <= {("category", "", None), ("defect", "", None)}:
         raise ValueError("a prompt is text with {category} and {defect} as its only fields, and not empty")
     return text
 
 
-Template = Annotated[str, AfterValidator(_template)]
-Name = Annotated[str, Field(pattern=r"^[\w][\w .-]*$")]
+def _name(text: str) -> str:
+    """A name that a folder can have, with room for the endings of unfinished ones."""
+    if len(text.encode()) > 200:
+        raise ValueError("a name takes at most 200 bytes of UTF-8, because it names a folder")
+    return text
+
+
+Template = Annotated[Text, AfterValidator(_template)]
+NAME = r"^[\w][\w .-]*$"
+Name = Annotated[str, Field(pattern=NAME), AfterValidator(_name)]
 
 
 def _rising(values: tuple[float, float]) -> tuple[float, float]:
@@ -38,6 +74,6 @@ Rising = AfterValidator(_rising)  # of a pair of numbers
 
 
 class Section(BaseModel):
-    """A part of params.yaml: frozen, complete, nothing unknown."""
+    """A part of params.yaml: frozen, complete, nothing unknown, every number finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

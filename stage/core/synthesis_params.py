@@ -1,18 +1,10 @@
 """The sections of `params.yaml` on the samples: how many, their masks, the sampler, and what each method has of its own."""
 
-from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stage.core.section import Exponent, Positive, Precision, Rate, Rising, Section, Share
-
-TRAINED = frozenset({"stage"})  # methods that need a base, and a training on it
-
-
-def needs_base(methods: Sequence[str]) -> bool:
-    """Whether a base must be had and trained for any of these methods."""
-    return not TRAINED.isdisjoint(methods)
+from stage.core.section import Exponent, LengthPx, Positive, Precision, Rate, Rising, SampleCount, Section, Share, Size, Timesteps
 
 
 class Perlin(Section):
@@ -26,24 +18,24 @@ class Perlin(Section):
 class Synthesize(Section):
     """How many samples, and how the sampler walks."""
 
-    count: Positive
-    attempts: Positive
+    count: SampleCount
+    attempts: Annotated[int, Field(gt=0, le=100)]  # what fails so often fails always
     batch: Positive
-    shard_rows: Positive
+    shard_rows: SampleCount
     mask_source: Literal["real", "augmented", "perlin"]
     perlin: Perlin
     placement: Literal["as_is", "on_object"]
-    steps: Positive
+    steps: Timesteps
     spacing: Literal["uniform", "coarse_to_fine"]
-    graded_intervals: tuple[tuple[int, int], ...]
+    graded_intervals: Annotated[tuple[tuple[int, int], ...], Field(max_length=100)]
     known_region: Literal["posterior", "fresh", "fresh_resample"]
     composition: Literal["algorithm_1", "equation_7", "released"]
     mask_noise: Literal["per_channel", "shared"]
     last_step: Literal["exact", "noisy"]
-    jump_length: Positive
-    resamplings: Positive
+    jump_length: Timesteps
+    resamplings: Annotated[int, Field(gt=0, le=1_000)]  # each walks all steps again
     clamp: bool
-    feather: Annotated[int, Field(ge=0)]
+    feather: LengthPx
     contrast_threshold: Annotated[float, Field(ge=0, le=255)]
     precision: Precision
     compiled: bool
@@ -59,5 +51,5 @@ class Paste(Section):
     where: Literal["own", "type", "object"]
     likest: Positive
     blends: Annotated[tuple[Literal["hard", "outward", "poisson"], ...], Field(min_length=1)]
-    reach: Positive
-    ring: Positive
+    reach: Size
+    ring: Size

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -9,14 +10,18 @@ from typing import Any, NamedTuple, Self
 from pydantic import BaseModel
 
 from stage.core.code_digest import code_digest
-from stage.core.digests import digest_of, folder_digest
+from stage.core.digests import digest_of, file_digest
 from stage.core.durable import copy_folder, read_sealed, replace_folder, write_sealed
 from stage.core.progress import check_stop
 
 SPOOL = Path(".spool")
+BASE_WORK = "base"  # the name of the works of `pretrain`; all others begin with a category
 KEPT = 4  # finished or unfinished works of a verb and name, the last ones used
-LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "scipy", "scikit-image", "pillow")  # those that decide a network's numbers
-SEGMENTERS = ("onedl-mmsegmentation", "onedl-mmengine", "onedl-mmcv", "scikit-learn")  # those that decide a segmenter's, beside them
+# Packages whose versions count: those that decide numbers, those that decide a segmenter's beside them, and those that write files.
+LIBRARIES = ("torch", "diffusers", "transformers", "tokenizers", "numpy", "scipy", "scikit-image", "pillow", "opencv-python")
+SEGMENTERS = ("onedl-mmsegmentation", "onedl-mmengine", "onedl-mmcv", "scikit-learn")
+WRITERS = ("datasets", "matplotlib", "pandas", "pyarrow", "safetensors")
+PACKAGES = (*LIBRARIES, *SEGMENTERS, *WRITERS)
 
 
 class Work(NamedTuple):
@@ -26,7 +31,10 @@ class Work(NamedTuple):
 
     @classmethod
     def of(cls, verb: str, name: str, key: str) -> Self:
-        """The work of that key, `work_key`; its folder is made when missing."""
+        """The work of that key, `work_key`; its folder is made when missing.
+
+        `name`: the category, or one below it, as `fabric/real_only`; no name may stand for a work and for a folder of works.
+        """
         folder = SPOOL / verb / name / key
         folder.mkdir(parents=True, exist_ok=True)
         os.utime(folder)
@@ -43,28 +51,41 @@ class Work(NamedTuple):
         return self.folder / "result"
 
     def is_finished(self) -> bool:
-        """Whether the result is there, byte for byte as it was finished."""
+        """Whether the result is there, byte for byte as it was finished; a file that lies beside it by chance does not count."""
         try:
-            return read_sealed(self.folder / "result.json")["digest"] == folder_digest(self.result)
+            return all(file_digest(self.result / name) == digest for name, digest in self._finished().items())
         except (OSError, ValueError, LookupError):
             return False
 
     def finish(self) -> Path:
         """Make the draft the result, and remove works of the same name that were not used for long; returns the result's folder."""
         replace_folder(self.draft, self.result)
-        write_sealed({"digest": folder_digest(self.result)}, self.folder / "result.json")
-        works = sorted(self.folder.parent.iterdir(), key=lambda path: path.stat().st_mtime)
-        for old in [path for path in works if path != self.folder][: -(KEPT - 1)]:
-            shutil.rmtree(old)
+        digests = {path.relative_to(self.result).as_posix(): file_digest(path) for path in sorted(self.result.rglob("*")) if path.is_file()}
+        write_sealed({"files": digests}, self.folder / "result.json")
+        for old in [path for path in works_in(self.folder.parent) if path != self.folder][: -(KEPT - 1)]:
+            shutil.rmtree(old, ignore_errors=True)
         return self.result
 
+    def _finished(self) -> dict[str, str]:
+        """The files of the finished result, with their digests."""
+        return read_sealed(self.folder / "result.json")["files"]
+
     def publish(self, output: Path) -> None:
-        """Copy the result to a DVC output, which appears in one rename.
+        """Copy the files of the result to a DVC output, which appears in one rename.
 
         The result stays: a kill before DVC has noted the output costs nothing.
         """
         check_stop()
-        copy_folder(self.result, output)
+        copy_folder(self.result, output, self._finished())
+
+
+def works_in(folder: Path) -> list[Path]:
+    """The works of a name, finished or not, the one used last at the end."""
+    found: dict[Path, float] = {}
+    for path in folder.glob("[!.]*"):
+        with suppress(FileNotFoundError):  # removed by another process
+            found[path] = path.stat().st_mtime
+    return sorted(found, key=lambda path: found[path])
 
 
 def work_key(*functions: str, **inputs: Any) -> str:

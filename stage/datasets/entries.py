@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -10,7 +10,8 @@ from stage.core.data_params import Prepare
 from stage.core.errors import DataError
 from stage.datasets.folder import Found
 from stage.datasets.foreground import Outline
-from stage.datasets.images import Raster, check_size, read_image, read_mask
+from stage.datasets.images import WHOLE_RANGE, GreyRange, Raster, read_image
+from stage.datasets.matching import mask_for
 from stage.datasets.outlines import outline_of
 from stage.datasets.pairs import image_cell
 from stage.datasets.resize import resize_image, resize_mask
@@ -73,58 +74,52 @@ class Entry:
         )
 
 
-def read_entry(found: Found, root: Path, params: Prepare, *, category: str, group: str) -> Entry:
-    """The row of one found file, with prepared pixels; a DataError becomes its reason."""
+def read_entry(found: Found, root: Path, params: Prepare, *, category: str, group: str, grey: GreyRange = WHOLE_RANGE) -> Entry:
+    """The row of one found file, with prepared pixels; a DataError becomes its reason. `grey` is the category's."""
     is_normal = found.defect == GOOD
     mask_path = None if is_normal else found.mask
     entry = Entry(category, found.defect, found.source_split, found.image, mask_path, group, params.licence, reason=found.reason)
     if entry.reason:
         return entry
     try:
-        entry = _with_digests(entry, root)
-        raster = read_image(root / found.path, max_megapixels=params.max_megapixels)
+        entry = _with_digests(entry, found, root)
+        raster = read_image(root / found.path, max_megapixels=params.max_megapixels, grey=grey)
         height, width = raster.pixels.shape[:2]
         entry = replace(entry, width=width, height=height, mode=raster.mode)
-        mask = _mask_of(found, root, params, (height, width))
+        _check_photograph(raster.pixels, is_normal)
+        mask = mask_for(found, root, params, raster)
         image = resize_image(raster.pixels, params.image_size)
-        entry = _with_pixels(entry, image, mask, raster.notes)
+        entry = _with_pixels(entry, image, mask, (*raster.notes, *([found.note] if found.note else [])))
         outline = outline_of(found, root, params, image, (height, width))
         return entry.with_foreground(outline) if outline else entry
     except DataError as error:
         return entry.set_aside(str(error))
 
 
-def _with_digests(entry: Entry, root: Path) -> Entry:
-    digests = (_sha256(root / path) if path else None for path in (entry.image_path, entry.mask_path))
-    image_sha256, mask_sha256 = digests
-    return replace(entry, image_sha256=image_sha256, mask_sha256=mask_sha256)
+def _with_digests(entry: Entry, found: Found, root: Path) -> Entry:
+    mask_paths = found.masks if entry.mask_path else ()
+    return replace(
+        entry,
+        image_sha256=_sha256(root / found.image) if found.image else None,
+        mask_sha256=_sha256(*(root / path for path in mask_paths)) if mask_paths else None,
+    )
 
 
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"the file {path.name} cannot be read: {error.strerror}") from None
+def _sha256(*paths: Path) -> str:
+    """Of the bytes of the files, one after the other."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                hashlib.file_digest(file, lambda: digest)
+        except OSError as error:
+            raise DataError(f"the file {path.name} cannot be read: {error.strerror}") from None
+    return digest.hexdigest()
 
 
-def _mask_of(found: Found, root: Path, params: Prepare, shape: tuple[int, int]) -> Raster:
-    if found.mask is None:
-        return Raster(np.zeros(shape, np.uint8), "", ())
-    try:
-        raster = read_mask(root / found.mask, max_megapixels=params.max_megapixels, threshold=params.mask_threshold)
-        _check_mask(raster.pixels, shape, found.defect == GOOD, params.mask_threshold)
-    except DataError as error:
-        raise DataError(f"its mask {PurePosixPath(found.mask).name}: {error}") from None
-    return raster
-
-
-def _check_mask(mask: np.ndarray, shape: tuple[int, int], is_normal: bool, threshold: int) -> None:
-    check_size(mask, shape)
-    if is_normal and mask.any():
-        raise DataError(f"marks {mask.sum()} pixels as defect, where the image is normal by its place")
-    if not is_normal and not mask.any():
-        raise DataError(f"marks no defect: no pixel reaches prepare.mask_threshold, {threshold}")
+def _check_photograph(pixels: np.ndarray, is_normal: bool) -> None:
+    if is_normal and (pixels == pixels[0, 0]).all():
+        raise DataError("has one colour everywhere, so it is no photograph: a mask, or a blank picture")
 
 
 def _with_pixels(entry: Entry, image: np.ndarray, mask: Raster, notes: tuple[str, ...]) -> Entry:

@@ -16,7 +16,7 @@ from stage.datasets.rules import GOOD
 CATALOG = "catalog.parquet"
 
 
-class Decoded(Sequence[NDArray[np.uint8]]):
+class DecodedColumn(Sequence[NDArray[np.uint8]]):
     """The pictures of a column `image` or `mask`, decoded on access: large photographs do not all fit into memory."""
 
     def __init__(self, cells: pa.ChunkedArray, decode: Callable[[bytes], NDArray[np.uint8]]) -> None:
@@ -35,7 +35,7 @@ class Decoded(Sequence[NDArray[np.uint8]]):
         return self.decode(self.cells[int(index)]["bytes"].as_py())
 
 
-Pictures = NDArray[np.uint8] | Decoded
+Pictures = NDArray[np.uint8] | DecodedColumn
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,6 @@ def defect_images(folder: Path, category: str) -> DefectImages:
     return DefectImages(category, images, masks, column(found, "defect"), normal)
 
 
-def pictures(table: pa.Table) -> tuple[Decoded, Decoded]:
+def pictures(table: pa.Table) -> tuple[DecodedColumn, DecodedColumn]:
     """The images and the masks of a table."""
-    return Decoded(table["image"], decode_image), Decoded(table["mask"], decode_mask)
+    return DecodedColumn(table["image"], decode_image), DecodedColumn(table["mask"], decode_mask)

@@ -7,9 +7,10 @@ from pathlib import Path, PurePosixPath
 
 from stage.core.data_params import FolderRule
 from stage.core.errors import DataError
-from stage.datasets.rules import GOOD, Expressions, FileRole, compile_rule
+from stage.datasets.rules import GOOD, Expressions, FileRole, compile_rule, mask_of_neighbour
+from stage.datasets.walking import SUFFIXES, shown, trouble_of, walk
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".mpo", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".webp", ".pbm", ".pgm", ".ppm", ".jp2"}
+MASKS = ("mask", "bare_mask")  # roles
 Key = tuple[str, str]
 
 
@@ -17,20 +18,26 @@ Key = tuple[str, str]
 class Found:
     """One image file, or a mask without an image. Paths are POSIX and relative to the root; an empty `reason` means usable.
 
-    `foregrounds` are the foreground files of a normal training image; at most one is expected.
+    `masks` are several only where the layout has a folder of them for each image; they are then joined. `foregrounds` are the foreground files of a normal training image; at most one is expected.
     """
 
     image: str | None
-    mask: str | None = None
+    masks: tuple[str, ...] = ()
     defect: str = ""
     source_split: str = ""
     reason: str = ""
+    note: str = ""
     foregrounds: tuple[str, ...] = ()
 
     @property
     def path(self) -> str:
         """Path of the row's file."""
         return self.image or self.mask or ""
+
+    @property
+    def mask(self) -> str | None:
+        """Path of the mask, or of the folder that holds several; None if there is none."""
+        return PurePosixPath(self.masks[0]).parent.as_posix() if len(self.masks) > 1 else next(iter(self.masks), None)
 
 
 def find(root: Path, category: str, rule: FolderRule, *, with_foregrounds: bool = False) -> list[Found]:
@@ -48,16 +55,24 @@ def find(root: Path, category: str, rule: FolderRule, *, with_foregrounds: bool 
     ours, everyones = compile_rule(rule, category), compile_rule(rule, None)
     placed: list[tuple[str, FileRole]] = []
     strays: list[Found] = []
-    for path in _walk(start):
+    for path in sorted(walk(start)):
         relative = path.relative_to(root).as_posix()
-        place, trouble = ours.place(relative), _trouble(path, root)
+        place, trouble = ours.place(relative), trouble_of(path, root)
         if place and not trouble:
             placed.append((relative, place))
         elif place is None and everyones.place(relative):
             continue  # of another category
         elif place or _is_stray(path, relative, ours):
             strays.append(_stray(relative, place, trouble))
-    return sorted([*_assemble(placed, ours), *strays], key=lambda found: found.path)
+    found = [*_assemble(placed, ours, rule), *strays]
+    spare = _spare_foregrounds(placed, found) if with_foregrounds else []
+    return sorted([*found, *spare], key=lambda each: each.path)
+
+
+def _spare_foregrounds(placed: list[tuple[str, FileRole]], found: list[Found]) -> list[Found]:
+    used = {path for each in found for path in each.foregrounds}
+    spare = [path for path, place in placed if place.role == "foreground" and path not in used]
+    return [Found(path, defect=GOOD, reason="a foreground without a normal training image of its name") for path in spare]
 
 
 def _common_folder(patterns: list[str], category: str) -> str:
@@ -70,62 +85,55 @@ def _common_folder(patterns: list[str], category: str) -> str:
     return "/".join(fixed)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    try:
-        paths = sorted(folder.iterdir())
-    except OSError as error:
-        raise DataError(f"Expected a folder that may be read at {folder}, found: {error.strerror}. Correct its permissions.") from None
-    for path in paths:
-        if path.is_dir() and not path.is_symlink():
-            yield from _walk(path)
-        else:
-            yield path
-
-
-def _trouble(path: Path, root: Path) -> str:
-    if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
-        return "a link that leaves the data folder: copy the file itself there"
-    if path.is_dir():
-        return "a linked folder, which is not followed: copy the folder itself there"
-    if not path.is_file():
-        return "not a file"
-    if any("\udc80" <= letter <= "\udcff" for letter in path.as_posix()):
-        return "its name is not valid UTF-8: rename it"
-    if path.suffix.lower() not in SUFFIXES:
-        return "not an image file, by its extension"
-    return ""
-
-
 def _is_stray(path: Path, relative: str, ours: Expressions) -> bool:
     """Whether a file that no pattern names may have been meant as an image; a linked folder may hold images."""
-    return path.is_dir() or path.suffix.lower() in SUFFIXES or ours.is_folder(PurePosixPath(relative).parent.as_posix())
+    is_among_images = any(ours.is_folder(folder.as_posix()) for folder in PurePosixPath(relative).parents)
+    return path.is_dir() or path.suffix.lower() in SUFFIXES or is_among_images
 
 
 def _stray(path: str, place: FileRole | None, trouble: str) -> Found:
-    shown = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return Found(shown, defect=place.defect if place else "", reason=trouble or "no rule of the layout names this file")
+    return Found(shown(path), defect=place.defect if place else "", reason=trouble or "no rule of the layout names this file")
 
 
-def _assemble(placed: list[tuple[str, FileRole]], ours: Expressions) -> Iterator[Found]:
-    masks: dict[Key, list[str]] = defaultdict(list)
+def _assemble(placed: list[tuple[str, FileRole]], ours: Expressions, rule: FolderRule) -> Iterator[Found]:
+    references = _references(placed, rule)
+    masks = _masks(placed, references)
     foregrounds: dict[str, tuple[str, ...]] = defaultdict(tuple)
     images: dict[Key, list[Found]] = defaultdict(list)
+    bare = {path for path, place in placed if place.role == "bare_mask"}
     for path, place in placed:
-        if place.role == "mask":
-            masks[place.defect, place.name].append(path)
-        elif place.role == "foreground":
+        if place.role == "foreground":
             foregrounds[place.name] += (path,)
-        else:
+        elif place.role not in MASKS and path not in references:
             images[_key(path, place)].append(_image(path, place))
     used: set[Key] = set()
     for key, same in images.items():
         for found in same:
-            mask_key = _mask_key(found, key, ours)
-            used.add(mask_key)
+            keys = {_mask_key(found, key, ours), key}
+            used |= keys
             own = foregrounds[key[1]] if found.source_split == "train" else ()
-            yield _with_mask(replace(found, foregrounds=own), same, masks.get(mask_key, []))
+            paths = [path for one in keys for path in masks.get(one, [])]
+            yield _with_mask(replace(found, foregrounds=own), same, sorted(paths), rule, bare)
     for (defect, _), paths in ((key, paths) for key, paths in masks.items() if key not in used):
-        yield from (Found(None, path, defect, "test", "a mask without an image of its name") for path in paths)
+        yield from (Found(None, (path,), defect, "test", "a mask without an image of its name") for path in paths)
+
+
+def _masks(placed: list[tuple[str, FileRole]], references: dict[str, Key]) -> dict[Key, list[str]]:
+    masks: dict[Key, list[str]] = defaultdict(list)
+    for path, place in placed:
+        if place.role in MASKS:
+            masks[place.defect, place.name].append(path)
+    for path, image in references.items():
+        masks[image].append(path)
+    return masks
+
+
+def _references(placed: list[tuple[str, FileRole]], rule: FolderRule) -> dict[str, Key]:
+    """Masks in folders of normal images, each with the key of its image: `7_mask.png` beside `7.png` is no photograph."""
+    normal = {path: _key(path, place) for path, place in placed if place.role in ("normal", "test_normal")}
+    keys = {*normal.values()}
+    named = {path: (key, (key[0], mask_of_neighbour(rule, path) or key[1])) for path, key in normal.items()}
+    return {path: image for path, (key, image) in named.items() if image != key and image in keys}
 
 
 def _key(path: str, place: FileRole) -> Key:
@@ -143,12 +151,13 @@ def _mask_key(found: Found, key: Key, ours: Expressions) -> Key:
     return (as_defect.defect, as_defect.name) if as_defect else key
 
 
-def _with_mask(found: Found, same: list[Found], masks: list[str]) -> Found:
+def _with_mask(found: Found, same: list[Found], masks: list[str], rule: FolderRule, bare: set[str]) -> Found:
     others = [other.path for other in same if other.path != found.path]
     if others:
         return replace(found, reason=f"shares its name with {others[0]}, so which one is meant is open: keep one")
-    if len(masks) > 1:
+    if len(masks) > 1 and "{name}" in PurePosixPath(rule.mask).name:
         return replace(found, reason=f"has {len(masks)} masks, {masks[0]} and {masks[1]}: keep one")
     if not masks and found.defect != GOOD:
-        return replace(found, reason="has no mask: the layout's pattern for it names no file")
-    return replace(found, mask=masks[0] if masks else None)
+        return replace(found, reason=f"has no mask: the layout looks for {rule.mask}")
+    is_bare = any(path in bare for path in masks)
+    return replace(found, masks=tuple(masks), note="its mask's name lacks the layout's `_mask`" if is_bare else "")

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.filters import threshold_otsu, threshold_triangle
-from skimage.morphology import disk
 
 from stage.core.data_params import Foreground
 from stage.datasets.components import components
@@ -46,7 +45,7 @@ def foreground(image: NDArray[np.uint8], params: Foreground) -> Outline:
     frame = _border(values.shape)
     is_bright = bright[frame].mean() < 0.5 if params.object_is == "auto" else params.object_is == "bright"
     raw = bright == is_bright
-    mask = _cleaned(raw, params)
+    mask = cleaned(raw, params)
     # Raw pixels reveal a texture whose grains split evenly at the threshold; cleaned pixels, one whose grains have merged.
     background = 1 - max(raw[frame].mean(), mask[frame].mean())
     return checked(mask, "threshold") if background >= BORDER else whole(mask.shape, f"{background:.0%} of its border is background")
@@ -82,14 +81,31 @@ def _border(shape: tuple[int, ...]) -> NDArray[np.bool_]:
     return frame
 
 
-def _cleaned(mask: NDArray[np.bool_], params: Foreground) -> NDArray[np.bool_]:
+def cleaned(mask: NDArray[np.bool_], params: Foreground) -> NDArray[np.bool_]:
+    """The mask (H, W) without specks and gaps, its largest part alone, its holes filled, each as `params` says."""
     # Edge padding, so that an object that the image cuts off is not eroded at the cut.
     reach = params.opening + params.closing
-    cleaned = np.pad(mask, reach, mode="edge")
-    cleaned = ndimage.binary_opening(cleaned, disk(params.opening))
-    cleaned = ndimage.binary_closing(cleaned, disk(params.closing))
-    cleaned = np.asarray(cleaned, bool)[reach : reach + mask.shape[0], reach : reach + mask.shape[1]]
+    found = np.pad(mask, reach, mode="edge")
+    found = _dilated(_eroded(found, params.opening), params.opening)
+    found = _eroded(_dilated(found, params.closing), params.closing)
+    found = found[reach : reach + mask.shape[0], reach : reach + mask.shape[1]]
     if params.largest:
-        labels = components(cleaned)
-        cleaned = labels == 1 + np.bincount(labels.ravel())[1:].argmax() if cleaned.any() else cleaned
-    return np.asarray(ndimage.binary_fill_holes(cleaned), bool) if params.fill_holes else cleaned
+        labels = components(found)
+        found = labels == 1 + np.bincount(labels.ravel())[1:].argmax() if found.any() else found
+    return np.asarray(ndimage.binary_fill_holes(found), bool) if params.fill_holes else found
+
+
+def _eroded(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
+    """The pixels that are farther than `radius` px from all that is not the mask; outside of the image nothing is.
+
+    By distances, because SciPy's erosion takes a time that grows with the square of the radius.
+    """
+    distances = ndimage.distance_transform_edt(np.pad(mask, 1))
+    return np.asarray(distances, np.float64)[1:-1, 1:-1] > radius
+
+
+def _dilated(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
+    """The pixels that are at most `radius` px from the mask."""
+    if not mask.any():
+        return mask
+    return np.asarray(ndimage.distance_transform_edt(~mask), np.float64) <= radius

@@ -1,46 +1,63 @@
-"""Image files as pixels, whatever their mode. An unusable file raises DataError; a conversion leaves a note.
+"""Photographs as pixels, whatever their mode. An unusable file raises DataError; a conversion leaves a note.
 
 H, W image size after EXIF rotation. Images are (H, W, 3) uint8 RGB; masks are (H, W) uint8 in {0, 1}, 1 = defect.
 """
 
-import struct
-import warnings
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from stage.core.errors import DataError
+from stage.datasets.decoding import Picture, decode, is_wide
 
-# Left out on purpose: EPS starts Ghostscript, and no camera writes the rest.
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP", "PPM", "JPEG2000")
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, TypeError, OverflowError, RuntimeError)
-LABEL_VALUES = 2  # a mask with at most this many values, all below the threshold, holds labels and not grey levels
+DEPTHS = {8: 255, 10: 1023, 12: 4095, 14: 16383, 16: 65535}  # bits that cameras have, and their largest level
 
 
 class Raster(NamedTuple):
-    """Pixels as the project uses them, the file's own mode, and notes on conversions and warnings."""
+    """Pixels as the project uses them, the file's own mode, notes on conversions and warnings, and the EXIF orientation that was undone."""
 
     pixels: np.ndarray
     mode: str
     notes: tuple[str, ...]
+    orientation: int = 1
 
 
+class GreyRange(NamedTuple):
+    """The levels of a grey file of more than 8 bits that become 0 and 255. If `is_named`, a user said so, and no file's tag counts."""
+
+    black: float = 0
+    white: float = DEPTHS[16]
+    is_named: bool = False
+
+
+WHOLE_RANGE = GreyRange()
 Converted = tuple[np.ndarray, list[str]]
 
 
-def read_image(path: Path, *, max_megapixels: float) -> Raster:
+def read_image(path: Path, *, max_megapixels: float, grey: GreyRange = WHOLE_RANGE) -> Raster:
     """An image file as (H, W, 3) uint8 RGB; raises DataError."""
-    return _read(path, max_megapixels, _rgb)
+    picture = decode(path, max_megapixels)
+    pixels, notes = _rgb(picture, grey)
+    return Raster(pixels, picture.mode, (*notes, *picture.notes), picture.orientation)
 
 
-def read_mask(path: Path, *, max_megapixels: float, threshold: int) -> Raster:
-    """A mask file as (H, W) uint8 in {0, 1}, maybe empty: grey levels >= `threshold`, or labels above 0, are defect; raises DataError."""
-    return _read(path, max_megapixels, partial(_binary, threshold=threshold))
+def grey_range(paths: Iterable[Path], *, max_megapixels: float) -> GreyRange:
+    """The range of a category's 16-bit files: white is the largest level of the fewest bits (8, 10, 12, 14, 16) that hold all of them."""
+    peak = 0
+    for path in paths:
+        if peak <= DEPTHS[14] and is_wide(path, max_megapixels):
+            peak = max(peak, _peak(path, max_megapixels))
+    return GreyRange(0, min(level for level in DEPTHS.values() if level >= peak)) if peak else WHOLE_RANGE
+
+
+def _peak(path: Path, max_megapixels: float) -> int:
+    try:
+        return int(np.array(decode(path, max_megapixels).image).max())
+    except DataError:
+        return 0  # its own row will say what is wrong with it
 
 
 def check_size(mask: np.ndarray, shape: tuple[int, int]) -> None:
@@ -49,74 +66,27 @@ def check_size(mask: np.ndarray, shape: tuple[int, int]) -> None:
         raise DataError(f"{mask.shape[1]}x{mask.shape[0]} pixels, the image {shape[1]}x{shape[0]}: they must be equal")
 
 
-def _read(path: Path, max_megapixels: float, convert: Callable[[Image.Image, bool], Converted]) -> Raster:
-    with _pixel_limit(max_megapixels), warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        mode, (pixels, notes) = _decode(path, max_megapixels, convert)
-    return Raster(pixels, mode, (*notes, *(str(warning.message) for warning in caught)))
+def _rgb(picture: Picture, grey: GreyRange) -> Converted:
+    image = picture.image
+    if picture.is_wide or (image.mode in ("I", "F") and grey.is_named):
+        return _scaled(np.array(image), picture, grey)
+    if image.mode in ("I", "F"):
+        raise DataError(f"32 bits a pixel (mode {image.mode}), whose range the file does not say: name it in prepare.grey_range")
+    if not image.has_transparency_data:
+        return np.array(image.convert("RGB")), []
+    return _without_alpha(image)
 
 
-def _decode(path: Path, max_megapixels: float, convert: Callable[[Image.Image, bool], Converted]) -> tuple[str, Converted]:
-    try:
-        if path.stat().st_size == 0:
-            raise DataError("the file is empty, 0 bytes")
-        with Image.open(path, formats=FORMATS) as picture:
-            frames = getattr(picture, "n_frames", 1)
-            is_wide = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PPM")
-            pixels, notes = convert(ImageOps.exif_transpose(picture), is_wide)
-            return picture.mode, (pixels, notes + [f"the first of {frames} frames"] * (frames > 1))
-    except DataError:
-        raise
-    except UnidentifiedImageError:
-        raise DataError(f"not an image in a known format ({', '.join(FORMATS)}), or cut off within its header") from None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise DataError(f"larger than prepare.max_megapixels, {max_megapixels:g}: {error}") from None
-    except BROKEN as error:
-        raise DataError(f"truncated or damaged, it does not decode: {getattr(error, 'strerror', None) or error}") from None
+def _scaled(values: np.ndarray, picture: Picture, grey: GreyRange) -> Converted:
+    black, white = (grey.white, grey.black) if picture.is_negative and not grey.is_named else grey[:2]
+    with np.errstate(invalid="ignore"):
+        levels = np.nan_to_num((values.astype(np.float64) - black) * (255 / (white - black)), nan=0.0)
+    pixels = np.rint(np.clip(levels, 0, 255)).astype(np.uint8)
+    bits = 16 if picture.is_wide else 32
+    return np.repeat(pixels[..., None], 3, axis=2), [f"{bits} bits a pixel, {black:g} is black and {white:g} white"]
 
 
-@contextmanager
-def _pixel_limit(max_megapixels: float) -> Generator[None]:
-    # Pillow checks its global limit against the header, before any pixel is decoded.
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = int(max_megapixels * 1e6)
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
-
-
-def _rgb(picture: Image.Image, is_wide: bool) -> Converted:
-    if is_wide:
-        return np.repeat(_eight_bits(picture)[..., None], 3, axis=2), ["16 bits a pixel, divided by 257"]
-    _refuse_unscaled(picture)
-    if not picture.has_transparency_data:
-        return np.array(picture.convert("RGB")), []
-    coloured = np.array(picture.convert("RGBA"))
+def _without_alpha(image: Image.Image) -> Converted:
+    coloured = np.array(image.convert("RGBA"))
     see_through = np.count_nonzero(coloured[..., 3] < 255)
     return coloured[..., :3].copy(), [f"alpha dropped, {see_through} pixels were not opaque"] if see_through else []
-
-
-def _binary(picture: Image.Image, is_wide: bool, *, threshold: int) -> Converted:
-    _refuse_unscaled(picture, is_wide)
-    grey = _eight_bits(picture) if is_wide else _luminance(picture)
-    stored = np.array(picture) if is_wide or picture.mode == "P" else grey
-    if grey.max() < threshold and stored.any() and np.unique(stored).size <= LABEL_VALUES:
-        return (stored > 0).astype(np.uint8), [f"mask of labels up to {stored.max()}: every one but 0 is defect"]
-    return (grey >= threshold).astype(np.uint8), []
-
-
-def _luminance(picture: Image.Image) -> np.ndarray:
-    opaque = picture.convert("RGBA") if picture.has_transparency_data or picture.mode == "P" else picture
-    return np.array(opaque.convert("L"))
-
-
-def _eight_bits(picture: Image.Image) -> np.ndarray:
-    # 65535 / 255 = 257: scaled by the file's range, not by this image's own, so that images stay comparable.
-    return ((np.array(picture).astype(np.uint32) + 128) // 257).astype(np.uint8)
-
-
-def _refuse_unscaled(picture: Image.Image, is_wide: bool = False) -> None:
-    if picture.mode in ("I", "F") and not is_wide:
-        raise DataError(f"32 bits a pixel (mode {picture.mode}), whose range the file does not say: save it with 8 or 16 bits")

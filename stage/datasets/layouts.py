@@ -1,11 +1,13 @@
 """Layouts of image folders: the naming rule of each, and how one is recognised."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from stage.core.data_params import FolderRule, Prepare
 from stage.core.errors import DataError
 from stage.datasets.rules import check_rule
+from stage.datasets.walking import SUFFIXES
 
 MVTEC = FolderRule(
     normal="{category}/train/good/{name}.*",
@@ -16,6 +18,8 @@ MVTEC = FolderRule(
     foreground="{category}/foreground/{name}.*",
 )
 """MVTec AD (Bergmann et al., CVPR 2019), whose layout many other data sets use; `groups` and `foreground` are ours, where a user adds them."""
+LOCO = MVTEC.model_copy(update={"mask": "{category}/ground_truth/{defect}/{name}/*.*"})
+"""MVTec LOCO AD (Bergmann et al., IJCV 2022): a folder of masks for each image, which are joined."""
 BTAD = FolderRule(
     normal="{category}/train/ok/{name}.*",
     test_normal="{category}/test/ok/{name}.*",
@@ -25,17 +29,21 @@ BTAD = FolderRule(
     foreground="{category}/foreground/{name}.*",
 )
 """BTAD (Mishra et al., ISIE 2021): one defect type, which the paper calls `damaged`."""
-FOLDERS = {"mvtec": ("train/good", "test"), "btad": ("train/ok", "test/ko")}  # in a category's folder, by which its layout is recognised
-RULES = {"mvtec": MVTEC, "btad": BTAD, "demo": MVTEC}
+FOLDERS = {
+    "mvtec": ("train/good", "test"),
+    "loco": ("train/good", "test"),
+    "btad": ("train/ok", "test/ko"),
+}  # in a category's folder, by which its layout is recognised
+RULES = {"mvtec": MVTEC, "loco": LOCO, "btad": BTAD, "demo": MVTEC}
 
 
 def detect_layout(root: Path) -> tuple[str, list[str]]:
-    """The layout (`mvtec` or `btad`) of `root` and its categories, sorted; `root` may be a category's folder itself.
+    """The layout (`mvtec`, `loco` or `btad`) of `root` and its categories, sorted; `root` may be a category's folder itself.
 
     Raises DataError if `root` is no folder, or has neither layout or both; the message lists the expected folders.
     """
-    if not root.is_dir():
-        raise DataError(f"Expected a folder of images at {root}, found none. Correct the path.")
+    if not root.is_dir() or not os.access(root, os.R_OK | os.X_OK):
+        raise DataError(f"Expected a folder of images that may be read at {root}, found none. Correct the path or its permissions.")
     for layout in FOLDERS:
         if _has(root, layout):
             return layout, [root.resolve().name]
@@ -47,7 +55,12 @@ def detect_layout(root: Path) -> tuple[str, list[str]]:
 
 
 def _has(folder: Path, layout: str) -> bool:
-    return all((folder / inner).is_dir() for inner in FOLDERS[layout])
+    return all((folder / inner).is_dir() for inner in FOLDERS[layout]) and (layout == "loco") == _has_mask_folders(folder)
+
+
+def _has_mask_folders(category: Path) -> bool:
+    beside = [path for path in category.glob("ground_truth/*/*") if not path.name.startswith(".")]
+    return any(path.is_dir() for path in beside) and not any(path.suffix.lower() in SUFFIXES for path in beside)
 
 
 def _unknown(root: Path, names: list[str], found: dict[str, list[str]]) -> str:
@@ -70,5 +83,6 @@ def rule_of(params: Prepare, categories: Sequence[str]) -> FolderRule:
 def data_root(root: Path, layout: str, category: str) -> Path:
     """The folder that holds the category folders: `root`, or its parent if `root` is the folder of `category` itself."""
     home = root.resolve()
-    is_category = layout in FOLDERS and home.name == category and not (root / category).is_dir() and _has(root, layout)
+    # A category may be called `test`, as a folder within it is, so it is not enough that the folder exists.
+    is_category = layout in FOLDERS and home.name == category and _has(root, layout) and not _has(root / category, layout)
     return home.parent if is_category else root

@@ -8,7 +8,8 @@ from stage.core.data_params import Prepare
 from stage.core.errors import DataError
 from stage.datasets.folder import Found
 from stage.datasets.foreground import Outline, checked, foreground
-from stage.datasets.images import check_size, read_mask
+from stage.datasets.images import check_size
+from stage.datasets.masks import read_mask
 from stage.datasets.resize import resize_mask
 from stage.datasets.rules import GOOD
 

@@ -4,6 +4,8 @@ H, W image size. Images are (H, W, 3) uint8 RGB; masks are (H, W) uint8 in {0, 1
 """
 
 import io
+import struct
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -23,6 +25,10 @@ from stage.core.errors import CorruptFileError
 
 NO_TEXT: Mapping[str, str] = MappingProxyType({})
 ROW_GROUP = 16  # rows; few, so that reading one sample reads few others
+UNDECODABLE = (  # what Pillow raises on bytes that are no PNG, or one of more pixels than it takes
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, MemoryError, struct.error, zlib.error),
+    *(Image.DecompressionBombError, Image.DecompressionBombWarning),
+)
 HALF_SCALE = 128  # grey level that separates the stored 0 from the stored 255
 
 
@@ -51,21 +57,23 @@ def encode_png(pixels: np.ndarray, text: Mapping[str, str] = NO_TEXT) -> bytes:
     return buffer.getvalue()
 
 
-def decode_image(png: bytes) -> np.ndarray:
-    """The pixels of a PNG, (H, W, 3) uint8 RGB; raises CorruptFileError."""
+def decode_image(png: bytes | None) -> np.ndarray:
+    """The pixels of a PNG, (H, W, 3) uint8 RGB; raises CorruptFileError, for None as well, which stands for a picture that is missing."""
     return _decode(png, "RGB")
 
 
-def decode_mask(png: bytes) -> np.ndarray:
-    """The mask in a PNG, (H, W) uint8 in {0, 1}; raises CorruptFileError."""
+def decode_mask(png: bytes | None) -> np.ndarray:
+    """The mask in a PNG, (H, W) uint8 in {0, 1}; raises CorruptFileError, likewise."""
     return (_decode(png, "L") >= HALF_SCALE).astype(np.uint8)
 
 
-def _decode(png: bytes, mode: str) -> np.ndarray:
+def _decode(png: bytes | None, mode: str) -> np.ndarray:
+    if png is None:
+        raise CorruptFileError("Expected a whole PNG, found none.")
     try:
         with Image.open(io.BytesIO(png), formats=("PNG",)) as picture:
             return np.array(picture.convert(mode))
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except UNDECODABLE as error:
         raise CorruptFileError(f"Expected a whole PNG, found {len(png)} bytes that do not decode ({type(error).__name__}).") from None
 
 

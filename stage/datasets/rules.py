@@ -9,7 +9,8 @@ from typing import NamedTuple
 from stage.core.data_params import FolderRule
 from stage.core.errors import ConfigError
 
-ROLES = ("foreground", "normal", "test_normal", "mask", "image")  # the first match decides, so normal images win over {defect}
+ROLES = ("foreground", "normal", "test_normal", "mask", "bare_mask", "image")  # the first match decides, so normal images win over {defect}
+SUFFIX = "{name}_mask.*"  # how MVTec AD ends the path of a mask; a `bare_mask` lacks the suffix
 NORMAL = ("foreground", "normal", "test_normal")  # roles of files that belong to normal images
 PLACEHOLDERS = ("{category}", "{defect}", "{name}")
 ONE_DEFECT = "damaged"  # the defect type if no pattern has {defect}, as in the paper for BTAD
@@ -52,12 +53,21 @@ class Expressions(NamedTuple):
 
 def compile_rule(rule: FolderRule, category: str | None) -> Expressions:
     """The expressions of `rule` for one category, or for any if None; empty patterns are left out."""
-    patterns = {role: getattr(rule, role) for role in ROLES if getattr(rule, role)}
+    bare = rule.mask.replace(SUFFIX, "{name}.*") if rule.mask.endswith(f"/{SUFFIX}") else ""
+    values = {**rule.model_dump(), "bare_mask": bare if bare not in (rule.image, rule.normal, rule.test_normal) else ""}
+    patterns = {role: values[role] for role in ROLES if values[role]}
     parents = {role: PurePosixPath(text).parent.as_posix() for role, text in patterns.items()}
     return Expressions(
         {role: _expression(text, category) for role, text in patterns.items()},
         {role: _expression(text, category) for role, text in parents.items()},
     )
+
+
+def mask_of_neighbour(rule: FolderRule, path: str) -> str | None:
+    """The name of the image in the same folder whose mask `path` is by its file name; None if the name says no such thing."""
+    last = PurePosixPath(rule.mask).name
+    found = _expression(last, None).fullmatch(unicodedata.normalize("NFC", PurePosixPath(path).name)) if "{name}" in last else None
+    return found["name"] if found else None
 
 
 def _expression(text: str, category: str | None) -> re.Pattern[str]:
@@ -127,8 +137,8 @@ def _not_one_file(text: str) -> str:
 def _not_one_place(key: str, text: str) -> str:
     if not text:
         return "" if key in ("test_normal", "foreground") else "it is empty"
-    if "{name}" not in PurePosixPath(text).name:
-        return "its last part holds no {name}"
+    if "{name}" not in (text if key == "mask" else PurePosixPath(text).name):
+        return "it holds no {name}" if key == "mask" else "its last part holds no {name}"
     if touching := re.search(r"\{\w*\}\{\w*\}", text):
         return f"nothing says where the first of {touching[0]} ends; there must be something between them"
     return "normal images have no {defect}" if key in NORMAL and "{defect}" in text else ""

@@ -11,12 +11,14 @@ import json
 import os
 import secrets
 import socket
-import time
+import tempfile
 from pathlib import Path
 from typing import NamedTuple, Self
 
 import psutil
 from filelock import FileLock
+
+from stage.core.processes import is_running, started_s
 
 BOOT_ID, PROCESSES = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
 
@@ -38,7 +40,7 @@ class Owner(NamedTuple):
         """The process that asks, with a token of its own."""
         boot = BOOT_ID.read_text().strip() if BOOT_ID.exists() else str(psutil.boot_time())
         world = f"{boot} {PROCESSES.readlink()}" if PROCESSES.exists() else boot
-        return cls(socket.gethostname(), world, os.getpid(), _started(psutil.Process()), secrets.token_hex(8))
+        return cls(socket.gethostname(), world, os.getpid(), started_s(psutil.Process()), secrets.token_hex(8))
 
 
 class Claim(NamedTuple):
@@ -85,7 +87,7 @@ def _take_over(path: Path, written: Path, owner: Owner, lease_s: float) -> tuple
         before = holder(path)
         if before == owner:  # the answer to its own link was lost on the way
             return Claim(path, owner), None
-        if path.exists() and is_alive(path, lease_s=lease_s):
+        if path.exists() and holder_is_alive(path, lease_s=lease_s):
             return None, None
         written.replace(path)
     return Claim(path, owner), before
@@ -99,31 +101,26 @@ def holder(path: Path) -> Owner | None:
         return None
 
 
-def is_alive(path: Path, *, lease_s: float) -> bool:
+def holder_is_alive(path: Path, *, lease_s: float) -> bool:
     """Whether the claim's holder is alive, as far as this machine can tell."""
     owner, here = holder(path), Owner.here()
     if owner is None:
         return False
     if (owner.host, owner.world) != (here.host, here.world):
         return _age_s(path) < lease_s
-    try:
-        process = psutil.Process(owner.pid)
-        return abs(_started(process) - owner.started) < 1 and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    return is_running(owner.pid, owner.started)
 
 
 def _age_s(path: Path) -> float:
-    """Seconds since the last heartbeat; infinite if the claim was given back in the meantime."""
+    """Seconds since the last heartbeat, by the clock of the disk; infinite if the claim was given back in the meantime.
+
+    A new file has the time of the disk that also noted the heartbeat, so the clocks of two machines need not agree.
+    """
     try:
-        return time.time() - path.stat().st_mtime
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".now-") as now:
+            return os.fstat(now.fileno()).st_mtime - path.stat().st_mtime
     except FileNotFoundError:
         return float("inf")
-
-
-def _started(process: psutil.Process) -> float:
-    """Seconds from the machine's start to the process's, which do not change when someone sets the clock."""
-    return process.create_time() - psutil.boot_time()
 
 
 def _guard(path: Path) -> FileLock:

@@ -4,31 +4,40 @@ import json
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
-from stage.core.durable import write_whole
+from stage.core.durable import sync
 from stage.core.errors import IncompleteRunError
 from stage.jobs.claims import Owner, take
 from stage.jobs.job import Job
 
 
 def record_failure(job: Job, number: int, reason: str) -> None:
-    """Record a failed try at a batch, with its reason."""
-    with suppress(FileNotFoundError):  # a new run has begun in the meantime and removed the folder
-        job.failures(number).mkdir(parents=True, exist_ok=True)
-        write_whole(json.dumps({"reason": reason}) + "\n", job.failures(number) / f"{time.time_ns():020d}-{secrets.token_hex(4)}.json")
+    """Record a failed try at a batch, with its reason; not of a job that is gone, nor if a new run begins meanwhile (`reset_failures`)."""
+    folder = job.failures(number)
+    with suppress(FileNotFoundError):
+        for place in (folder.parent, folder):  # without parents: a job that was removed must not come back as a folder of failures
+            place.mkdir(exist_ok=True)
+        _write({"reason": reason}, folder / f"{time.time_ns():020d}-{secrets.token_hex(4)}.json")
 
 
 def set_aside(job: Job, number: int, max_failures: int) -> bool:
-    """Set a batch aside if it has failed `max_failures` times; returns whether it did. Its file in `aside` then says why, and no worker tries it."""
+    """Set a batch aside if it has failed `max_failures` times; returns whether it did. Its file in `aside` then says why, and no worker tries it.
+
+    False, too, if a new run begins meanwhile: then the failures no longer count.
+    """
     reasons = list(_reasons(job, number))
     if len(reasons) < max_failures:
         return False
-    job.aside(number).parent.mkdir(exist_ok=True)
     reason = f"{len(reasons)} tries failed: {'; '.join(dict.fromkeys(reasons))}"
-    write_whole(json.dumps({"number": number, "reason": reason}) + "\n", job.aside(number))
-    return True
+    with suppress(FileNotFoundError):
+        job.aside(number).parent.mkdir(exist_ok=True)
+        _write({"number": number, "reason": reason}, job.aside(number))
+        return True
+    return False
 
 
 def reset_failures(job: Job, *, lease_s: float) -> None:
@@ -54,6 +63,14 @@ def check_complete(job: Job) -> None:
         f"{'; '.join(told + idle)}. The other batches are kept. Correct the cause (logs/ in that folder may show it) and run "
         "`dvc repro synthesize`, which tries these again."
     )
+
+
+def _write(told: Mapping[str, Any], path: Path) -> None:
+    """Write a small JSON file into a folder that is there; a FileNotFoundError if it has been removed."""
+    new = path.with_name(f".{secrets.token_hex(8)}")
+    new.write_text(json.dumps(told) + "\n", encoding="utf-8")
+    sync(new)
+    new.replace(path)
 
 
 def _reasons(job: Job, number: int) -> Iterator[str]:

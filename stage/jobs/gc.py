@@ -1,13 +1,12 @@
-"""Garbage collection: removes jobs that no current parameters plan, and batches that no remaining job uses.
+"""Garbage collection: removes jobs that no current parameters plan, batches that no remaining job uses, and works that are not used last.
 
-What a living process works on is never removed."""
+What a living process works on, here or on another machine, is never removed.
+"""
 
-import os
 import secrets
 import shutil
-import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,21 +16,12 @@ from stage.core.params import Params
 from stage.jobs.heartbeat import is_in_use
 from stage.jobs.inputs import inputs_of, refuse_differences
 from stage.jobs.job import Job, load_job
-from stage.jobs.store import BatchStore
+from stage.jobs.store import BatchStore, Hidden
+from stage.jobs.unused import Garbage, left_behind, size_of, unused_works
 
-STALE_S = 3600.0  # after which a file under a temporary name belongs to nobody
 OF_THE_MACHINE = ("device", "precision")  # a job for a GPU is wanted on a machine without one, too
 CHANGED, UNPLANNED = "jobs that could not go on", "jobs that no parameters of today plan"
-ORPHANED, LEFT_BEHIND = "batches of no job that is kept", "files that killed processes left behind"
-
-
-class Garbage(NamedTuple):
-    """Something to remove: a folder, or a file with its sidecar; its size in bytes, and the reason."""
-
-    path: Path
-    size: int
-    why: str
-    detail: str = ""
+ORPHANED = "batches of no job that is kept"
 
 
 class Sum(NamedTuple):
@@ -43,21 +33,23 @@ class Sum(NamedTuple):
 
 
 def remove_garbage(spool: BatchStore, wanted: Sequence[Params], *, lease_s: float, dry_run: bool) -> list[Garbage]:
-    """Remove the jobs that could not continue today and the batches that no other job uses; with `dry_run` only list them.
+    """Remove the jobs that could not continue today, the batches that no other job uses, and works of other verbs; or only list them.
 
-    `wanted`: the parameters whose jobs are kept. A job that a living process works on or publishes is left alone.
+    `wanted`: the parameters whose jobs are kept; the first one's categories keep their works. `lease_s`: seconds without a heartbeat
+    after which a process on another machine counts as dead. `dry_run`: only list them.
     """
-    # The batches first: whoever plans a job from here on finds it among the jobs below, or makes batches that are not among these.
     batches = _batches(spool)
     jobs = [garbage for folder in _jobs(spool) if (garbage := _unwanted(folder, wanted, lease_s))]
+    works = [garbage for garbage in unused_works(spool.root, wanted[0].categories) if not is_in_use(garbage.path, lease_s=lease_s)]
     if not dry_run:
-        jobs = [garbage for garbage in jobs if _is_removed(garbage.path, lease_s)]
-    gone = {garbage.path for garbage in jobs}
-    kept = {key for folder in _jobs(spool) if folder not in gone for key in _keys(folder)}
-    rest = [*(garbage for key, garbage in batches.items() if key not in kept), *_left_behind(spool)]
-    for garbage in [] if dry_run else rest:
-        _remove(garbage.path)
-    return [*jobs, *rest]
+        jobs, works = ([garbage for garbage in some if _is_removed(garbage.path, lease_s)] for some in (jobs, works))
+    orphans = _orphans(spool, batches, {garbage.path for garbage in jobs})
+    left = list(left_behind(spool.root))
+    if not dry_run:
+        orphans = _sweep(spool, orphans)
+        for garbage in left:
+            _remove(garbage.path)
+    return [*jobs, *orphans, *works, *left]
 
 
 def sums(found: Sequence[Garbage]) -> list[Sum]:
@@ -80,8 +72,8 @@ def _unwanted(folder: Path, wanted: Sequence[Params], lease_s: float) -> Garbage
         ours, theirs = ({name: value for name, value in each.items() if name not in OF_THE_MACHINE} for each in (job.inputs, now))
         refuse_differences(ours, theirs, folder)
     except (CorruptFileError, ConfigError, FileNotFoundError) as error:
-        return Garbage(folder, _size(folder), CHANGED, str(error))
-    return None if any(_is_of(job, params) for params in wanted) else Garbage(folder, _size(folder), UNPLANNED)
+        return Garbage(folder, size_of(folder), CHANGED, str(error))
+    return None if any(_is_of(job, params) for params in wanted) else Garbage(folder, size_of(folder), UNPLANNED)
 
 
 def _is_of(job: Job, params: Params) -> bool:
@@ -105,43 +97,59 @@ def _batches(spool: BatchStore) -> dict[str, Garbage]:
     """Every batch that has a file, by its key, as garbage."""
     sizes = Counter[str]()
     for path in sorted((spool.root / "batches").glob("*/[!.]*")):
-        sizes[path.stem] += _size(path)
+        sizes[path.stem] += size_of(path)
     return {key: Garbage(spool.file(key), size, ORPHANED) for key, size in sizes.items()}
 
 
-def _left_behind(spool: BatchStore) -> Iterator[Garbage]:
-    for path in sorted([*(spool.root / "batches").glob("*/.*"), *(spool.root / "jobs").glob(".*")]):
-        with suppress(FileNotFoundError):
-            if time.time() - path.stat().st_mtime > STALE_S:
-                yield Garbage(path, _size(path), LEFT_BEHIND)
+def _orphans(spool: BatchStore, batches: Mapping[str, Garbage], gone: set[Path]) -> list[Garbage]:
+    """The batches that no job uses but those that are gone."""
+    kept = {key for folder in _jobs(spool) if folder not in gone for key in _keys(folder)}
+    return [garbage for key, garbage in batches.items() if key not in kept]
 
 
-def _size(path: Path) -> int:
-    files = [path] if path.is_file() else [Path(place, name) for place, _, names in os.walk(path) for name in names]
-    size = 0
-    for file in files:
-        with suppress(FileNotFoundError):
-            size += file.lstat().st_size
-    return size
+def _sweep(spool: BatchStore, orphans: Sequence[Garbage]) -> list[Garbage]:
+    """Remove batches, but for those that a job uses which was planned meanwhile; returns what is gone.
+
+    They are hidden first, and the jobs are looked through again: one planned before that gets its batches back, one planned later
+    finds them missing and makes them.
+    """
+    hidden = {garbage.path: spool.hide(garbage.path.stem) for garbage in orphans}
+    lost = _orphans(spool, {garbage.path.stem: garbage for garbage in orphans}, set())
+    for garbage in orphans:
+        _settle(hidden[garbage.path], is_lost=garbage in lost)
+    return lost
 
 
-def _is_removed(job: Path, lease_s: float) -> bool:
-    """Remove a job, unless a process has begun to work on it in the meantime."""
-    if is_in_use(job, lease_s=lease_s):
+def _settle(hidden: Sequence[Hidden], *, is_lost: bool) -> None:
+    for one in hidden:
+        one.remove() if is_lost else one.restore()
+
+
+def _is_removed(folder: Path, lease_s: float) -> bool:
+    """Remove a job or a work, unless a process has begun to work on it in the meantime."""
+    if is_in_use(folder, lease_s=lease_s):
         return False
-    _remove(job)
+    with suppress(FileNotFoundError):
+        hidden = folder.rename(_hidden(folder))  # at once: half a job would look like a damaged one
+        if is_in_use(hidden, lease_s=lease_s) and not folder.exists():
+            hidden.rename(folder)
+            return False
+        _remove_tree(hidden)
     return True
 
 
 def _remove(path: Path) -> None:
-    """Remove a folder or a file with its sidecar; what is already gone is no error."""
+    """Remove a folder or a file; what is already gone is no error."""
     with suppress(FileNotFoundError):
-        if path.is_dir():
-            hidden = path.with_name(f".{path.name}.{secrets.token_hex(4)}")  # at once: half a job would look like a damaged one
-            shutil.rmtree(path.rename(hidden), onerror=_unless_gone)
-        else:
-            for file in sorted(path.parent.glob(f"{path.stem}.*")):  # the sidecar first: its name sorts before .parquet
-                file.unlink(missing_ok=True)
+        _remove_tree(path.rename(_hidden(path))) if path.is_dir() else path.unlink()
+
+
+def _hidden(folder: Path) -> Path:
+    return folder.with_name(f".{secrets.token_hex(8)}")
+
+
+def _remove_tree(folder: Path) -> None:
+    shutil.rmtree(folder, onerror=_unless_gone)
 
 
 def _unless_gone(_act: Any, _path: str, reason: Any) -> None:

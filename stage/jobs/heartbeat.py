@@ -5,7 +5,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
 
-from stage.jobs.claims import Claim, Owner, is_alive, take
+from stage.jobs.claims import Claim, Owner, holder_is_alive, take
 
 BEATS = 4  # signs of life in a lease
 
@@ -27,11 +27,12 @@ def beating(claim: Claim, *, lease_s: float) -> Generator[None]:
     finally:
         done.set()
         thread.join()
-        claim.release()
+        with suppress(OSError):  # likewise; what is not given back ends with its process, or with the lease
+            claim.release()
 
 
 @contextmanager
-def present(job: Path, *, lease_s: float = 60.0) -> Generator[None]:
+def present(job: Path, *, lease_s: float) -> Generator[None]:
     """Mark a job as in use by this process while the block runs, so that garbage collection leaves it alone."""
     owner = Owner.here()
     claim, _ = take(job / "present" / f"{owner.token}.json", owner, lease_s=lease_s)
@@ -42,4 +43,6 @@ def present(job: Path, *, lease_s: float = 60.0) -> Generator[None]:
 
 def is_in_use(job: Path, *, lease_s: float) -> bool:
     """Whether any living process works on a job or publishes it."""
-    return any(is_alive(claim, lease_s=lease_s) for claim in job.glob("*/[0-9a-f]*.json") if claim.parent.name in {"claims", "present"})
+    return any(
+        holder_is_alive(claim, lease_s=lease_s) for claim in job.glob("*/[0-9a-f]*.json") if claim.parent.name in {"claims", "present"}
+    )

@@ -16,9 +16,9 @@ from stage.datasets.examples import CATALOG
 from stage.model.files import ADAPTERS, base_digest
 from stage.synthesis.method import METHODS
 from stage.synthesis.recipe import Recipe
-from stage.synthesis.rows import Identity
+from stage.synthesis.rows import Identity, Origin
 
-PACKAGES = (*LIBRARIES, "opencv-python")
+PLANNING, ORIGIN = "stage.jobs.planning:write_job", "stage.jobs.inputs:origin_of"
 # What decides which rows are planned. A row holds what comes of it, so it need not decide a second time how the row is rendered.
 PLANNED = (
     *("name", "seed", "catalog", "planner", "rejected", "base.prompts.normal", "synthesize.precision", "synthesize.attempts"),
@@ -44,11 +44,11 @@ def inputs_of(recipe: Recipe, rejected: Iterable[Identity] = ()) -> dict[str, st
         | {
             "synthesis": recipe.method,
             "catalog": file_digest(recipe.catalog / CATALOG),
-            "code": code_digest(*method.rendering),
-            "planner": code_digest(*method.planning),
+            "code": code_digest(*method.rendering, ORIGIN),
+            "planner": code_digest(*method.planning, PLANNING),
             "precision": str(dtype_of(recipe.synthesize.precision, recipe.device)),
             "device": device_name(recipe.device),
-            "versions": versions(PACKAGES),
+            "versions": versions(LIBRARIES),
             "rejected": digest_of(list(rejected)),
         }
         | _network_digests(recipe)
@@ -65,6 +65,21 @@ def _network_digests(recipe: Recipe) -> dict[str, str]:
 def deciding(inputs: Mapping[str, str]) -> dict[str, str]:
     """The inputs that decide how a planned row is rendered and judged."""
     return {name: value for name, value in inputs.items() if not any(f"{name}.".startswith(f"{one}.") for one in PLANNED)}
+
+
+def origin_of(recipe: Recipe, inputs: Mapping[str, str], key: str) -> Origin:
+    """What the samples of a batch say of what made them."""
+    parameters, times = parameters_digest(inputs), timesteps_of(recipe)
+    return Origin(key, inputs["checkpoint"], inputs["base"], parameters, inputs["code"], times, inputs["versions"], inputs["device"])
+
+
+def timesteps_of(recipe: Recipe) -> tuple[int, ...]:
+    """The sampler's timesteps; none of a method without networks."""
+    if recipe.checkpoint is None:
+        return ()
+    from stage.model.schedule import timesteps  # here, because a method without networks need not import them
+
+    return tuple(timesteps(recipe.timestep_count, recipe.synthesize.steps, recipe.synthesize.spacing))
 
 
 def parameters_digest(inputs: Mapping[str, str]) -> str:

@@ -6,6 +6,7 @@ The folder's name ends in the digest of the inputs: with other inputs it is anot
 
 import io
 import json
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from stage.core.durable import read_sealed
 from stage.core.errors import CorruptFileError
 from stage.core.progress import track
 from stage.core.section import Section
-from stage.jobs.inputs import inputs_of, parameters_digest, refuse_differences
+from stage.jobs.inputs import inputs_of, origin_of, refuse_differences
 from stage.jobs.plan_table import BatchEntry, read_entries, read_rows
 from stage.jobs.store import BatchStore
 from stage.synthesis.recipe import Recipe
@@ -45,10 +46,10 @@ class JobRecord(Section):
 
 
 class Job:
-    """A job that was read and checked (`load_job`); `folder` is where. What its files are, `JobRecord` says."""
+    """A job in its `folder`, read and checked by `load_job`."""
 
     def __init__(self, folder: Path, record: JobRecord) -> None:
-        """Of a folder and what it says."""
+        """`record` is what the folder's `job.json` says."""
         self.folder, self.recipe, self.inputs, self.digests = folder, record.recipe, record.inputs, record.digests
         self.rejected = record.rejected
         self.store = BatchStore(folder.parents[1])
@@ -66,7 +67,7 @@ class Job:
         return [Batch(number, entry.key) for number, entry in enumerate(self._entries)]
 
     def rows(self, number: int) -> list[PlanRow]:
-        """The rows of a batch, in the first round always a whole one; those of an ordinal from `synthesize.count` on are not published."""
+        """The rows of a batch. A batch of the first round is whole: rows with an ordinal from `synthesize.count` on fill it, unpublished."""
         return read_rows(self._plan, self._entries[number])
 
     def samples_in(self, number: int) -> int:
@@ -85,11 +86,8 @@ class Job:
         return table
 
     def origin(self, key: str) -> Origin:
-        """What the samples of a batch say of what made them."""
-        inputs = self.inputs
-        parameters = parameters_digest(inputs)
-        times = timesteps_of(self.recipe)
-        return Origin(key, inputs["checkpoint"], inputs["base"], parameters, inputs["code"], times, inputs["versions"], inputs["device"])
+        """What every sample of a batch records about its making."""
+        return origin_of(self.recipe, self.inputs, key)
 
     def claim(self, number: int) -> Path:
         """The file that claims a batch."""
@@ -106,24 +104,28 @@ class Job:
     def set_aside(self) -> dict[int, str]:
         """The batches that were set aside, by number, with their reasons."""
         files = sorted((self.folder / "aside").glob("[0-9]*.json"), key=lambda file: int(file.stem))
-        return {int(file.stem): str(json.loads(file.read_text(encoding="utf-8"))["reason"]) for file in files}
+        reasons: dict[int, str] = {}
+        for file in files:
+            with suppress(FileNotFoundError):  # a new run has begun, which tries it again
+                reasons[int(file.stem)] = str(json.loads(file.read_text(encoding="utf-8"))["reason"])
+        return reasons
 
     def left(self) -> list[Batch]:
-        """The batches that are not in the spool by their names; reads none of those that are."""
+        """The batches that the spool lacks, as the names of its files tell; reads no batch."""
         return [batch for batch in self.batches() if not self.store.is_there(batch.key)]
 
     def unfinished(self) -> list[Batch]:
-        """The batches that are not in the spool, or damaged there; reads every one that is."""
+        """The batches that the spool lacks or holds damaged; reads every batch that is there."""
         return [batch for batch in self.batches() if self.store.finished(batch.key) is None]
 
     def is_settled(self, batch: Batch) -> bool:
-        """Whether a batch is in the spool by its names, or was set aside: nobody is to make it."""
+        """Whether nobody need make a batch: a file of its name is in the spool, or it was set aside."""
         return self.store.is_there(batch.key) or self.aside(batch.number).exists()
 
     def delete_damaged(self) -> list[Batch]:
-        """Forget every batch that is in the spool and not as it was kept; returns those. Reads them all.
+        """Drop every damaged batch from the spool and return those; reads all batches that are there.
 
-        What another worker has put right in the meantime may be forgotten with it, which costs its time and nothing else.
+        A batch that another worker has made again in the meantime may be dropped too, which costs time and nothing else.
         """
         there = [batch for batch in self.batches() if self.store.is_there(batch.key)]
         if not there:
@@ -141,15 +143,6 @@ class Job:
         """
         now = inputs_of(self.recipe.model_copy(update={"device": on}), self.rejected)
         refuse_differences(self.inputs, now, self.folder)
-
-
-def timesteps_of(recipe: Recipe) -> tuple[int, ...]:
-    """The sampler's timesteps; none of a method without networks."""
-    if recipe.checkpoint is None:
-        return ()
-    from stage.model.schedule import timesteps  # here, because a method without networks need not import them
-
-    return tuple(timesteps(recipe.timestep_count, recipe.synthesize.steps, recipe.synthesize.spacing))
 
 
 def load_job(folder: Path) -> Job:

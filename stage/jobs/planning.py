@@ -23,6 +23,7 @@ from stage.synthesis.rows import Identity
 from stage.synthesis.schema import PLAN
 from stage.synthesis.source import read_source
 
+TOLD = 100  # bytes of a category in the name of its jobs: a file name has 255 at most
 COLUMNS = ["method", "category", "defect", "ordinal", "attempt", "verdict"]
 
 
@@ -32,9 +33,10 @@ def make_job(recipe: Recipe, store: BatchStore, rejected: Sequence[Identity] = (
     `rejected`: what the round before made in vain; none for the first round.
     """
     inputs = inputs_of(recipe, rejected)
-    folder = store.root / "jobs" / f"{recipe.method}-{recipe.category}-{digest_of(inputs)}"
+    told = recipe.category.encode()[:TOLD].decode(errors="ignore")  # the digest tells categories apart, by their catalogs
+    folder = store.root / "jobs" / f"{recipe.method}-{told}-{digest_of(inputs)}"
     if (job := _whole(folder)) is None:
-        _plan(recipe, inputs, rejected, folder)
+        write_job(recipe, inputs, rejected, folder)
     elif job.recipe != recipe:  # the same inputs, in other folders by now
         _write_record(JobRecord(recipe=recipe, inputs=inputs, rejected=job.rejected, digests=job.digests), folder)
     return folder
@@ -69,7 +71,7 @@ def _whole(folder: Path) -> Job | None:
         return None
 
 
-def _plan(recipe: Recipe, inputs: dict[str, str], rejected: Sequence[Identity], folder: Path) -> None:
+def write_job(recipe: Recipe, inputs: dict[str, str], rejected: Sequence[Identity], folder: Path) -> None:
     """Under another name first; where two processes do so at once, the later one's work is dropped."""
     new = _beside(folder)
     new.mkdir(parents=True)

@@ -4,6 +4,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -89,12 +90,44 @@ class BatchStore(NamedTuple):
         for path in (_sidecar(self.file(key)), self.file(key)):
             path.unlink(missing_ok=True)
 
+    def hide(self, key: str) -> list["Hidden"]:
+        """Take a batch's files out of sight, its digest first, so that it counts as missing."""
+        return [hidden for path in (_sidecar(self.file(key)), self.file(key)) if (hidden := Hidden.of(path)) is not None]
+
     def _told(self, key: str) -> dict[str, Any]:
         return read_sealed(_sidecar(self.file(key)))
 
 
 def _sidecar(file: Path) -> Path:
     return file.with_suffix(".json")
+
+
+class Hidden(NamedTuple):
+    """A file of a batch under a temporary name; `path` is its own."""
+
+    path: Path
+    place: Path
+
+    @classmethod
+    def of(cls, path: Path) -> Self | None:
+        """Hide a file; None if it is gone."""
+        place = path.with_name(f".{secrets.token_hex(8)}.hidden")
+        try:
+            path.rename(place)
+        except FileNotFoundError:
+            return None
+        os.utime(place)  # it is old, and nobody's left-over for an hour
+        return cls(path, place)
+
+    def restore(self) -> None:
+        """Give the file its name again, unless a worker has made it anew."""
+        with suppress(FileExistsError):
+            os.link(self.place, self.path)
+        self.remove()
+
+    def remove(self) -> None:
+        """Delete the file."""
+        self.place.unlink(missing_ok=True)
 
 
 class Maker(NamedTuple):

@@ -3,22 +3,21 @@
 It may be killed at any time: another worker takes over its claim, and at most one batch is made again.
 """
 
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from stage.core.device import device as device_of
-from stage.core.errors import IncompleteRunError, MachineError, Refusal
-from stage.core.params import Execution
-from stage.core.progress import Interrupted, check_stop, stop_on_signals, track
+from stage.core.errors import MachineError
+from stage.core.progress import check_stop, track
 from stage.jobs.claims import Claim, Owner, take
-from stage.jobs.failures import check_complete, record_failure, set_aside
+from stage.jobs.failures import record_failure, set_aside
 from stage.jobs.heartbeat import beating, present
 from stage.jobs.job import Batch, Job, load_job
+from stage.jobs.patience import MEND, Patience
 from stage.jobs.store import FencedError, Maker
 from stage.synthesis.batch import write_batch
 from stage.synthesis.method import METHODS
@@ -26,7 +25,6 @@ from stage.synthesis.source import read_source
 
 POLL_S = 0.2  # between two looks at what others have in their hands
 IN_A_ROW = 8  # different batches that fail without a success between them: then the worker is at fault, or all of the data
-MEND = "Finished batches are kept: make room, or mend what is broken, and run the same command."
 
 
 class Rules(NamedTuple):
@@ -40,7 +38,8 @@ def drain(folder: Path, *, device: str, lease_s: float, max_failures: int) -> No
     """Make the remaining batches of the job in `folder` on `device`, `cpu` or `cuda`, and wait for those of other workers.
 
     Returns when every batch is finished or set aside. Raises `Interrupted` between two batches when someone asks to stop,
-    a ConfigError where the job was planned with other inputs, a MachineError where a disk is full, say, and what a lost GPU raises.
+    a ConfigError where the job was planned with other inputs, a CorruptFileError where it has been removed, a MachineError where a disk
+    is full, say, or away for a lease, and what a lost GPU raises.
     """
     job = load_job(folder)
     with present(folder, lease_s=lease_s):
@@ -68,21 +67,44 @@ class Worker:
         self.renderer = METHODS[recipe.method].renderer(recipe, device)
         self.source = read_source(recipe.catalog)
         self.failed_in_a_row = set[int]()
+        self.patience = Patience(rules.lease_s)
 
     def settle(self, todo: Sequence[Batch]) -> Iterator[Batch]:
         """Yield batches as they are finished or set aside, by any worker; those that failed before are tried last."""
         left = list(todo)
         while left:
             busy: list[Batch] = []
-            for batch in sorted(left, key=lambda batch: self.job.failures(batch.number).exists()):
+            for batch in sorted(left, key=self._has_failed):
                 check_stop()
-                if self.job.is_settled(batch) or self._try(batch):
+                if self._is_settled(batch):
                     yield batch
                 else:
                     busy.append(batch)
             if len(busy) == len(left):
                 time.sleep(POLL_S)
             left = busy
+
+    def _has_failed(self, batch: Batch) -> bool:
+        with suppress(OSError):
+            return self.job.failures(batch.number).exists()
+        return False
+
+    def _is_settled(self, batch: Batch) -> bool:
+        """Whether a batch is settled, after a try at it if need be. A disk that is away for less than a lease is waited for."""
+        try:
+            settled = self.job.is_settled(batch) or self._try(batch)
+        except OSError as error:
+            self._wait(batch, error)
+            return False
+        self.patience.forget()
+        return settled
+
+    def _wait(self, batch: Batch, error: OSError) -> None:
+        """Wait a moment for the disk; a Refusal if it stays away, or if the job has been removed."""
+        if isinstance(error, FileNotFoundError):
+            with suppress(OSError):
+                load_job(self.job.folder)  # a CorruptFileError where the disk answers, and the job is gone
+        self.patience.wait(error, self._expected(batch))
 
     def _try(self, batch: Batch) -> bool:
         """Try a batch; returns whether it is settled. False if another worker has it, or if it must be tried again."""
@@ -103,7 +125,7 @@ class Worker:
             return False  # its new holder makes it
         except Exception as error:
             if _is_about_the_machine(error):
-                raise MachineError(f"{self._expected(batch)}, found {error}. {MEND}") from None
+                raise  # the next batch would fail too
             is_set_aside = self._record_failure(batch, f"{type(error).__name__}: {error}")
             self.failed_in_a_row.add(batch.number)
             if _is_lost(self.device):
@@ -134,7 +156,7 @@ class Worker:
 
 
 def _is_about_the_machine(error: Exception) -> bool:
-    """Whether the error is the machine's, so that the next batch would fail too: a full disk, say. A fault of an image has no error number."""
+    """Whether the error is a disk's, say, which no batch is to blame for. A fault of an image has no error number."""
     return isinstance(error, OSError) and error.errno is not None
 
 
@@ -147,32 +169,3 @@ def _is_lost(device: str) -> bool:
     except RuntimeError:
         return True
     return False
-
-
-DONE, INCOMPLETE, REFUSED, STOPPED = 0, 3, 2, 130  # exit statuses; a worker that crashes has Python's 1 or its signal
-
-
-def serve(job: Path, execution: Callable[[], Execution]) -> int:
-    """Drain a job by the rules that `execution` reads; SIGTERM or SIGINT let it finish its batch first, a second one does not.
-
-    Returns the exit status. DONE: nothing is left; INCOMPLETE: only what was set aside; STOPPED: on request; REFUSED: the job, its
-    inputs, the parameters or this machine will not do, and what it says says why.
-    """
-    stop_on_signals()
-    try:
-        rules = execution()
-        torch.set_num_threads(rules.threads)
-        drain(job, device=device_of(rules.device), lease_s=rules.lease_s, max_failures=rules.max_failures)
-        check_complete(load_job(job))
-    except Interrupted:
-        return STOPPED
-    except IncompleteRunError as error:
-        return _say(str(error), INCOMPLETE)
-    except Refusal as error:
-        return _say(str(error), REFUSED)
-    return DONE
-
-
-def _say(text: str, status: int) -> int:
-    sys.stderr.write(f"{text}\n")
-    return status

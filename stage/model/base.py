@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from stage.core.errors import ConfigError
+from stage.core.model_params import BaseModelSource
 from stage.model.base_parts import load_part
 from stage.model.codec import PatchCodec
 from stage.model.diffusion import noise_from_velocity
 from stage.model.files import INDEX, read_index
+from stage.model.prompts import token_ids
 from stage.model.schedule import NoiseSchedule
 
 Prediction = Literal["epsilon", "v_prediction"]
@@ -86,14 +88,12 @@ class Base:
 
     def embed(self, prompts: Sequence[str]) -> Tensor:
         """Text conditions (B, L, D) of prompts. Raises ConfigError if one has too many tokens."""
+        return self.text_encoder(torch.tensor(self.token_ids(prompts)).to(self.text_encoder.device))[0]
+
+    def token_ids(self, prompts: Sequence[str]) -> list[list[int]]:
+        """The numbers of each prompt's tokens, padded to L. Raises ConfigError as `embed`."""
         length = min(self.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings)
-        tokens = self.tokenizer(list(prompts), padding="max_length", max_length=length, return_tensors="pt")
-        if (found := tokens.input_ids.shape[1]) > length:
-            raise ConfigError(
-                f"Expected prompts of at most {length} tokens, the base's limit, found {found}. "
-                "Lower method.token_count or shorten base.prompts in params.yaml."
-            )
-        return self.text_encoder(tokens.input_ids.to(self.text_encoder.device))[0]
+        return token_ids(self.tokenizer, prompts, length)
 
     def save(self, folder: Path) -> None:
         """Write the folder that `load_base` reads."""
@@ -109,6 +109,15 @@ class Base:
             part.save_pretrained(folder / name)
         index = {name: [type(part).__module__.split(".")[0], type(part).__name__] for name, part in parts.items()}
         (folder / INDEX).write_text(json.dumps({"_class_name": "StableDiffusionPipeline", **index}, indent=2))
+
+
+def check_fit(base: Base, params: BaseModelSource) -> None:
+    """Raise ConfigError if the base has not the timesteps of the settings, or does not take their image size."""
+    if (found := base.schedule.timestep_count) != params.timestep_count:
+        raise ConfigError(
+            f"Expected a base of {params.timestep_count} timesteps (base.timestep_count in params.yaml), found {found}. Correct the number."
+        )
+    check_image_size(params.image_size, base.multiple)
 
 
 def check_image_size(size: int, multiple: int) -> None:
@@ -178,11 +187,11 @@ def load_base(folder: Path) -> Base:
     schedule, prediction = read_schedule(folder, classes)
     unet, codec, text_encoder, tokenizer = [load_part(folder, part, name) for part, name in classes.items() if part != "scheduler"]
     base = Base(unet, text_encoder, tokenizer, codec, schedule, prediction)
-    _check_fit(base, folder)
+    check_parts(base, folder)
     return base.freeze()
 
 
-def _check_fit(base: Base, folder: Path) -> None:
+def check_parts(base: Base, folder: Path) -> None:
     """Raise ConfigError if the parts do not fit together.
 
     Inpainting U-Nets take more channels than the autoencoder has, SDXL's takes the text of two encoders, and some predict a

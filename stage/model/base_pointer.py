@@ -1,7 +1,7 @@
 """Which base the later DVC stages use: its source, its digest, and where it lies. Imports no networks."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from stage.core.errors import ConfigError
@@ -9,6 +9,12 @@ from stage.model.files import base_digest
 
 POINTER = "base.json"
 TRAINED_HERE = "base"
+TRAINED = frozenset({"stage"})  # methods that need a base, and a training on it
+
+
+def needs_base(methods: Sequence[str]) -> bool:
+    """Whether any of these methods needs a base and a training on it."""
+    return not TRAINED.isdisjoint(methods)
 
 
 def write_pointer(base: Path, output: Path, source: str) -> None:

@@ -3,15 +3,16 @@
 from pathlib import Path
 
 from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import httpx
 
 from stage.core.errors import ConfigError
+from stage.core.proxies import users_proxies
 from stage.model.base import read_schedule
 from stage.model.files import CLASSES, INDEX, SMALL_FILES, WEIGHTS, check_files, read_index, weight_files
 
 SMALL = [INDEX, *(f"{part}/{name}" for part in CLASSES for name in sorted(SMALL_FILES))]
-UNANSWERED = (httpx.HTTPError, OSError)  # what the hub's client raises if there is no hub, or nothing under that name
+# What the hub's client raises if there is no hub, nothing under that name, or a proxy that it cannot use.
+UNANSWERED = (httpx.HTTPError, httpx.InvalidURL, OSError, ImportError, ValueError)
 
 
 def locate(source: str) -> Path:
@@ -21,8 +22,11 @@ def locate(source: str) -> Path:
         _check_base(folder)
         return folder
     try:
-        return _fetch(source)
-    except (HFValidationError, *UNANSWERED) as error:
+        with users_proxies():
+            return _fetch(source)
+    except ConfigError:
+        raise
+    except UNANSWERED as error:
         raise ConfigError(
             f"Expected base.source to be a folder with {INDEX} or a hub id that can be fetched, found {source!r}: "
             f"{str(error).partition(chr(10))[0]} Correct it in params.yaml, or download the checkpoint and give its folder."
@@ -75,5 +79,5 @@ def cached(source: str) -> Path | None:
     """A base's folder in the hub's cache, found without asking the hub; None if it is not there."""
     try:
         return Path(snapshot_download(source, allow_patterns=SMALL, local_files_only=True))
-    except (HFValidationError, *UNANSWERED):
+    except UNANSWERED:
         return None

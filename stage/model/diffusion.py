@@ -72,6 +72,12 @@ def noised(x_0: Tensor, t: Tensor, noise: Tensor, schedule: NoiseSchedule) -> Te
     return alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * noise
 
 
+def noise_excess(difference: Tensor, t: Tensor, schedule: NoiseSchedule) -> Tensor:
+    """How much more noise x_t holds if it is to lead to another x_0: sqrt(alpha_bar / (1 - alpha_bar)) times the difference of the two."""
+    alpha_bar = _per_row(schedule, t, difference)
+    return alpha_bar.sqrt() * difference / (1 - alpha_bar).sqrt()
+
+
 def velocity(x_0: Tensor, t: Tensor, noise: Tensor, schedule: NoiseSchedule) -> Tensor:
     """V = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0 (Salimans and Ho 2022), with one timestep per row."""
     alpha_bar = _per_row(schedule, t, x_0)
@@ -121,21 +127,21 @@ def sample(
     """x_0 (B, C, h, w) of images that show a defect inside `defect_mask` and `x_back` elsewhere (Algorithm 1)."""
     x_t = draw()
     for move in moves:
-        x_t = _moved(predict_noise, x_t, x_back, defect_mask, move, rule, draw)
+        x_t = _moved(predict_noise, x_t, x_back, defect_mask, move=move, rule=rule, draw=draw)
     return x_t
 
 
 def _moved(
-    predict_noise: PredictNoise, x_t: Tensor, x_back: Tensor, defect_mask: Tensor, move: Transition, rule: SamplingRule, draw: Draw
+    predict_noise: PredictNoise, x_t: Tensor, x_back: Tensor, defect_mask: Tensor, *, move: Transition, rule: SamplingRule, draw: Draw
 ) -> Tensor:
     if move.s > move.t:
         return renoise(x_t, move, draw(), rule.schedule)
     if branch_of(move, rule.graded_intervals) == "anomaly_only":
         x_t_p = isolated(x_t, defect_mask, move.t, rule, draw)
         eps = predict_noise(x_t_p, move.t, "anomaly_only", defect_mask)
-        return graded_step(x_t, x_t_p, eps, x_back, defect_mask, move, rule, draw)
+        return graded_step(x_t, x_t_p, eps, x_back, defect_mask, move=move, rule=rule, draw=draw)
     eps = predict_noise(x_t, move.t, "anomaly_aware", rule.aligned(defect_mask, move.t))
-    return aware_step(x_t, eps, x_back, defect_mask, move, rule, draw)
+    return aware_step(x_t, eps, x_back, defect_mask, move=move, rule=rule, draw=draw)
 
 
 def isolated(x_t: Tensor, defect_mask: Tensor, t: int, rule: SamplingRule, draw: Draw) -> Tensor:
@@ -152,7 +158,7 @@ def isolated(x_t: Tensor, defect_mask: Tensor, t: int, rule: SamplingRule, draw:
 
 
 def graded_step(
-    x_t: Tensor, x_t_p: Tensor, eps: Tensor, x_back: Tensor, defect_mask: Tensor, move: Transition, rule: SamplingRule, draw: Draw
+    x_t: Tensor, x_t_p: Tensor, eps: Tensor, x_back: Tensor, defect_mask: Tensor, *, move: Transition, rule: SamplingRule, draw: Draw
 ) -> Tensor:
     """x_s of the anomaly-only branch (Eq. 7, first case): the defect alone is denoised, then composed with the background."""
     # 1. The defect alone; the posterior outside the mask is not used.
@@ -164,7 +170,9 @@ def graded_step(
     return compose(defect_mask, x_s_p, _fresh_background(x_back, move, rule, draw))
 
 
-def aware_step(x_t: Tensor, eps: Tensor, x_back: Tensor, defect_mask: Tensor, move: Transition, rule: SamplingRule, draw: Draw) -> Tensor:
+def aware_step(
+    x_t: Tensor, eps: Tensor, x_back: Tensor, defect_mask: Tensor, *, move: Transition, rule: SamplingRule, draw: Draw
+) -> Tensor:
     """x_s of the anomaly-aware branch (Eq. 7, second case) by Anomaly Inference (Eq. 3 to 6)."""
     # 1. Compose in x_0, then the posterior.
     x_0_hat = _bounded(predict_x_0(x_t, eps, move.t, rule.schedule), rule)

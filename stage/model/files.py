@@ -96,22 +96,27 @@ def check_files(folder: Path, part: str, class_name: str) -> list[str]:
     weights = weight_files(part, names) if part in WEIGHTS else []
     if part in WEIGHTS and not weights:
         raise _incomplete(folder, f"{' or '.join(WEIGHTS[part])}, whole or in shards with an index", names)
-    if weights and weights[0].endswith(".index.json") and (absent := sorted(_shards(folder / weights[0]).difference(weights))):
+    if not weights or not weights[0].endswith(".index.json"):
+        return weights
+    listed = _shards(folder / weights[0])
+    if absent := sorted(listed.difference(weights)):
         raise _incomplete(folder, f"the shards that {weights[0]} lists, {', '.join(absent[:3])} among them", names)
-    return weights
+    return [weights[0], *sorted(listed)]  # and no other shards, which nobody reads
 
 
 def base_digest(folder: Path) -> str:
-    """SHA-256 of a base, over the names and contents of the files that are read from it and no others.
+    """SHA-256 of a base, over the names and contents of the files that are read from it and no others; raises ConfigError as `base_files`."""
+    return files_digest(folder, base_files(folder))
 
-    Raises ConfigError as `read_index` and `check_files` do.
-    """
+
+def base_files(folder: Path) -> list[Path]:
+    """The files that are read of a base, whatever else lies beside them. Raises ConfigError as `read_index` and `check_files` do."""
     files = [folder / INDEX]
     for part, class_name in read_index(folder).items():
         place = folder / part
         files += [place / name for name in check_files(place, part, class_name)]
         files += [place / name for name in SMALL_FILES if (place / name).is_file()]
-    return files_digest(folder, files)
+    return files
 
 
 def _shards(path: Path) -> set[str]:

@@ -14,7 +14,7 @@ from rich.console import Console
 from torch import Tensor
 
 from stage.core.errors import ConfigError
-from stage.core.model_params import Method
+from stage.core.model_params import StageMethod
 from stage.datasets.examples import DefectImages
 from stage.datasets.windows import TURNS, Window, cut, turn, window
 from stage.model.base import Base, pixels_to_tensor
@@ -39,7 +39,7 @@ class CachedLatents:
 
     @classmethod
     @torch.no_grad()
-    def encode(cls, base: Base, data: DefectImages, method: Method, *, augment: bool, image_size: int) -> "CachedLatents":
+    def encode(cls, base: Base, data: DefectImages, method: StageMethod, *, augment: bool, image_size: int) -> "CachedLatents":
         """Encode every image once under every variant, at the base's size, (image_size, image_size) px.
 
         An image whose defect has no cell is left out, with a message: an empty mask would teach to draw defects outside masks.
@@ -72,7 +72,7 @@ class CachedLatents:
         return self.latents.amin((0, 1, 3, 4))[:, None, None], self.latents.amax((0, 1, 3, 4))[:, None, None]
 
 
-def _with_cells(base: Base, data: DefectImages, method: Method, image_size: int) -> DefectImages:
+def _with_cells(base: Base, data: DefectImages, method: StageMethod, image_size: int) -> DefectImages:
     """The images whose mask has a cell on the latent grid; raises ConfigError if a type has none left."""
     views = (cut(mask, window(mask, method.crop, image_size), image_size) for mask in data.masks)
     rows = [k for k, seen in enumerate(views) if latent_mask(seen, base.factor, method.mask_reduction).any()]

@@ -12,8 +12,8 @@ from torch import Tensor
 from stage.core.device import autocast, dtype_of
 from stage.core.digests import derived_seed
 from stage.core.fitting import Losses
-from stage.core.model_params import Method, Prompts, Train
-from stage.model.diffusion import compose, noised
+from stage.core.model_params import Prompts, StageMethod, Train
+from stage.model.diffusion import compose, noise_excess, noised
 from stage.model.generator import BRANCHES, Generator
 from stage.model.latents import CachedLatents
 from stage.model.masks import area_balance
@@ -21,7 +21,7 @@ from stage.model.schedule import Branch, paper_timestep, training_alignment_mask
 from stage.model.tokens import TextConditions
 
 
-class Batch(NamedTuple):
+class Draws(NamedTuple):
     """The draws of one iteration, B rows each. `shown` is x_0, or x_0 with its defect hidden; each branch has its own noise."""
 
     types: Tensor
@@ -32,9 +32,9 @@ class Batch(NamedTuple):
     noise_aware: Tensor
     noise_only: Tensor
 
-    def split(self, parts: int) -> "list[Batch]":
+    def split(self, parts: int) -> "list[Draws]":
         """Equal parts of the rows."""
-        return [Batch(*fields) for fields in zip(*(field.chunk(parts) for field in self), strict=True)]
+        return [Draws(*fields) for fields in zip(*(field.chunk(parts) for field in self), strict=True)]
 
 
 class StageLoss:
@@ -44,7 +44,9 @@ class StageLoss:
     code say the reverse, as does this class: the anomaly-aware branch sees x_0 and M_t^p, the anomaly-only branch x_0 * M_0 and M_0.
     """
 
-    def __init__(self, generator: Generator, data: CachedLatents, method: Method, train: Train, templates: Prompts, seed: int) -> None:
+    def __init__(
+        self, generator: Generator, data: CachedLatents, method: StageMethod, train: Train, *, templates: Prompts, seed: int
+    ) -> None:
         self.generator, self.data, self.method, self.train, self.seed = generator, data, method, train, seed
         self.timestep_count = generator.base.schedule.timestep_count
         self.device = data.latents.device
@@ -70,7 +72,7 @@ class StageLoss:
         if table.grad is not None:
             conditions.table.backward(table.grad)
 
-    def _draw(self, iteration: int) -> Batch:
+    def _draw(self, iteration: int) -> Draws:
         random = torch.Generator().manual_seed(derived_seed(self.seed, iteration))
         rows = torch.randint(len(self.data.latents), (self.train.batch,), generator=random)
         variants = torch.randint(self.data.latents.shape[1], (self.train.batch,), generator=random)
@@ -78,7 +80,7 @@ class StageLoss:
         t = torch.randint(self.timestep_count, (self.train.batch,), generator=random)
         shown = self._shown(x_0, mask, t, self.data.normals(rows, variants, random), random)
         noises = [torch.randn(x_0.shape, generator=random).to(self.device) for _ in BRANCHES]
-        return Batch(self.data.types[rows], x_0, shown, mask, t, *noises)
+        return Draws(self.data.types[rows], x_0, shown, mask, t, *noises)
 
     def _shown(self, x_0: Tensor, mask: Tensor, t: Tensor, normal: Tensor, random: torch.Generator) -> Tensor:
         """x_0, with its defect replaced by `normal`, a normal image's latents, in a share `hidden_share` of the rows above t_s.
@@ -89,23 +91,23 @@ class StageLoss:
         hidden = (torch.rand(len(x_0), generator=random) < self.train.hidden_share) & (paper_timestep(t) > self.method.alignment_threshold)
         return torch.where(hidden.to(x_0.device)[:, None, None, None], compose(mask, normal, x_0), x_0)
 
-    def _summand(self, branch: Branch, part: Batch, condition: Tensor) -> Losses:
+    def _summand(self, branch: Branch, part: Draws, condition: Tensor) -> Losses:
         """One branch's and part's share of the mean over the batch."""
         weights = area_balance(part.mask, self.train.balance_limit)
         if branch == "anomaly_aware":
             aligned = training_alignment_masks(part.mask, part.t, threshold=self._threshold(), timestep_count=self.timestep_count)
-            error = self._error(branch, part.shown, part.x_0, part.t, aligned, condition, part.noise_aware) * aligned
+            error = self._error(branch, part.shown, part.x_0, part.t, aligned, condition=condition, noise=part.noise_aware) * aligned
         else:
-            error = self._error(branch, part.shown * part.mask, part.x_0 * part.mask, part.t, part.mask, condition, part.noise_only)
+            error = self._error(
+                branch, part.shown * part.mask, part.x_0 * part.mask, part.t, part.mask, condition=condition, noise=part.noise_only
+            )
         loss = (weights * error).mean() / self.train.accumulate
         return {"loss": loss, branch.removeprefix("anomaly_"): loss}
 
-    def _error(self, branch: Branch, shown: Tensor, x_0: Tensor, t: Tensor, mask: Tensor, condition: Tensor, noise: Tensor) -> Tensor:
+    def _error(self, branch: Branch, shown: Tensor, x_0: Tensor, t: Tensor, mask: Tensor, *, condition: Tensor, noise: Tensor) -> Tensor:
         """Absolute error of the branch's estimate of the noise that leads from x_t back to x_0; if x_0 was shown, the drawn noise."""
         schedule = self.generator.base.schedule
-        target = noise + noised(shown - x_0, t, torch.zeros_like(noise), schedule) / noised(
-            torch.zeros_like(noise), t, torch.ones_like(noise), schedule
-        )
+        target = noise + noise_excess(shown - x_0, t, schedule)
         x_t = noised(shown, t, noise, schedule)
         with autocast(self.device, self.dtype):
             estimate = self.generator.predict_noise(x_t, t.to(self.device), branch, mask, condition)

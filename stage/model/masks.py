@@ -15,12 +15,12 @@ Reduction = Literal["max", "released"]
 
 
 def latent_mask(mask: NDArray[np.uint8], factor: int, reduction: Reduction) -> Tensor:
-    """The mask on the latent grid. `max` marks each cell with a defect pixel; `released` (the released code's) may lose thin defects."""
+    """The mask on the latent grid. `max` marks each cell with a defect pixel; `released` (the released code's) may lose thin ones."""
     pixels = torch.from_numpy(mask.astype(np.float32))[None]
     if reduction == "max":
         return max_pool2d(pixels, factor)
     size = (mask.shape[0] // factor, mask.shape[1] // factor)
-    return (interpolate(pixels[None], size=size, mode="bilinear", antialias=True)[0] > 0.5).float()
+    return (interpolate(pixels[None], size=size, mode="bilinear", antialias=True)[0] >= 0.5).float()
 
 
 def area_balance(masks: Tensor, limit: float) -> Tensor:

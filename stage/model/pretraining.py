@@ -25,9 +25,8 @@ from stage.model.codec import PatchCodec
 from stage.model.diffusion import noised, velocity
 from stage.model.examples import Examples, through_windows
 from stage.model.masks import area_balance, latent_mask
+from stage.model.prompts import TEXT_LENGTH
 from stage.model.tokens import END, START, tokenizer_of
-
-TEXT_LENGTH = 32  # tokens; enough for a prompt with 8 learned ones
 
 
 def pretrain(

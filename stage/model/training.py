@@ -13,7 +13,7 @@ from stage.core.fitting import Fit
 from stage.core.model_params import Train
 from stage.core.params import Params
 from stage.datasets.examples import DefectImages
-from stage.model.base import Base, check_image_size
+from stage.model.base import Base, check_fit
 from stage.model.generator import Generator
 from stage.model.latents import CachedLatents
 from stage.model.loss import StageLoss
@@ -50,7 +50,7 @@ def train(base: Base, data: DefectImages, params: Params, *, state: Path) -> Tra
     dtype = dtype_of(settings.precision, where)
     optimizer, modules = optimise(generator, settings)
     economise(generator, settings, dtype)
-    loss = StageLoss(generator, cached, params.method, settings, params.base.prompts, params.seed)
+    loss = StageLoss(generator, cached, params.method, settings, templates=params.base.prompts, seed=params.seed)
     # Only float16's range is so small that gradients vanish without scaling.
     scaler = torch.amp.GradScaler(where, enabled=dtype == torch.float16)
     fit = Fit(f"train {data.category}", modules, optimizer, settings.iterations, state, params.execution.save_every_s, scaler=scaler)
@@ -60,11 +60,7 @@ def train(base: Base, data: DefectImages, params: Params, *, state: Path) -> Tra
 
 def _check(base: Base, params: Params) -> None:
     """Raise ConfigError if the base does not fit the parameters, or if nothing would be trained."""
-    if (found := base.schedule.timestep_count) != params.base.timestep_count:
-        raise ConfigError(
-            f"Expected a base of {params.base.timestep_count} timesteps (base.timestep_count in params.yaml), found {found}. Correct the number."
-        )
-    check_image_size(params.base.image_size, base.multiple)
+    check_fit(base, params.base)
     prompts = params.base.prompts
     speaks = any("{defect}" in template for template in (prompts.defect, prompts.isolated))
     if not (params.method.adapters or params.train.train_base or speaks):

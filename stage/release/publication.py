@@ -1,7 +1,8 @@
-"""Publishes finished batches as a data set: all or nothing, the manifest last, a few batches in memory at a time."""
+"""Publishes finished batches as a data set, and who made them beside it: all or nothing, a few batches in memory at a time."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,41 +10,63 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from filelock import FileLock
 
-from stage.core.durable import replace_folder
+from stage.core.durable import replace_folder, write_whole
 from stage.core.processes import reached
 from stage.core.progress import check_stop, track
 from stage.jobs.failures import check_complete
 from stage.jobs.heartbeat import present
 from stage.jobs.job import Batch, Job, load_job
+from stage.release.card import card
 from stage.release.shards import Described, write_manifest, write_shards
-from stage.release.tables import write_tables
+from stage.release.tables import write_runs, write_tables
+from stage.synthesis.schema import CARD
 
 AT_HAND = 16  # batches of later rounds that are kept in memory
 
 
-def publish_jobs(folders: Sequence[Path], output: Path) -> Described:
+def publish_jobs(folders: Sequence[Path], output: Path, *, lease_s: float) -> Described:
     """Assemble the shards and tables of a category and method beside `output`, then rename them to it; returns the manifest.
 
-    `folders`: the jobs of all rounds, the first one first. Every batch is compared with its digest as it is read. Raises
-    IncompleteRunError if one is missing or set aside, and CorruptFileError if one is damaged.
+    `folders`: the jobs of all rounds, the first one first. `lease_s`: seconds, as in `execution`. Every batch is compared with its
+    digest as it is read. Raises IncompleteRunError if one is missing or set aside, and CorruptFileError if one is damaged.
     """
     jobs = [load_job(folder) for folder in folders]
     first = jobs[0]
     for job in jobs:
         check_complete(job)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    new = output.with_name(f".{output.name}.arriving")
-    with present(first.folder), FileLock(first.folder / ".publishing"):
-        shutil.rmtree(new, ignore_errors=True)
+    manifest: Described = {}
+
+    def write(new: Path) -> None:
         shards = write_shards(samples_of(jobs), first.recipe.synthesize.shard_rows, new)
         tables = write_tables(jobs, new)
         reached("before_manifest")
         identity = {"method": first.recipe.method, "category": first.recipe.category}
-        manifest = write_manifest(new, shards, **identity, job=first.folder.name, inputs=first.inputs, tables=tables)
+        manifest.update(write_manifest(new, shards, **identity, job=first.folder.name, inputs=first.inputs, tables=tables))
+        write_whole(card(manifest), new / CARD)
         reached("before_publish")
         check_stop()
-        replace_folder(new, output)
+
+    _publish(write, jobs, output, lease_s)
     return manifest
+
+
+def publish_runs(folders: Sequence[Path], output: Path, *, lease_s: float) -> None:
+    """Replace `output` by the table of who made each batch of these jobs, where and when: what differs from run to run."""
+    jobs = [load_job(folder) for folder in folders]
+    _publish(lambda new: write_runs(jobs, new), jobs, output, lease_s)
+
+
+def _publish(write: Callable[[Path], None], jobs: Sequence[Job], output: Path, lease_s: float) -> None:
+    """Have `write` fill a new folder, and give it the name `output`; the jobs are marked as in use, and others who publish them wait."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    new = output.with_name(f".{output.name}.arriving")
+    with ExitStack() as stack:
+        for job in jobs:
+            stack.enter_context(present(job.folder, lease_s=lease_s))
+        stack.enter_context(FileLock(jobs[0].folder / ".publishing"))
+        shutil.rmtree(new, ignore_errors=True)
+        write(new)
+        replace_folder(new, output)
 
 
 def samples_of(jobs: Sequence[Job]) -> Iterator[pa.Table]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from stage.core.durable import read_sealed
 from stage.core.errors import CorruptFileError
 from stage.datasets.pairs import Pair, decode_image, decode_mask
+from stage.release.manifest import check_manifest
 from stage.release.shards import Described
 from stage.synthesis.schema import MANIFEST
 
@@ -41,7 +42,7 @@ class Samples(Sequence[Pair]):
 
     def __getitem__(self, index: int) -> Pair:  # pyright: ignore[reportIncompatibleMethodOverride]  # nobody takes slices of them
         shard, group, row = map(int, self._places[index])
-        image, mask = (self._cells(_Group(shard, group))[name][row]["bytes"].as_py() for name in PIXELS)
+        image, mask = ((self._cells(_Group(shard, group))[name][row].as_py() or {}).get("bytes") for name in PIXELS)
         return Pair(decode_image(image), decode_mask(mask))
 
     def _opened(self, shard: int) -> pq.ParquetFile:
@@ -87,18 +88,20 @@ def open_shard(path: Path) -> pq.ParquetFile:
 
 
 def read_manifest(folder: Path) -> Described:
-    """The manifest of a published folder; raises CorruptFileError if it is missing or was changed."""
+    """The manifest of a published folder; raises CorruptFileError if it is missing, was changed, or says something else than a manifest."""
     try:
-        return read_sealed(folder / MANIFEST)
+        values = read_sealed(folder / MANIFEST)
     except FileNotFoundError:
         raise CorruptFileError(
             f"Expected {MANIFEST} beside the published samples in {folder}, found none. Run `dvc repro synthesize`."
         ) from None
-    except ValueError as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise CorruptFileError(
             f"Expected {folder / MANIFEST} as this version writes it, found {error}. Run `dvc checkout --force synthesize`, or "
             "`dvc repro synthesize` where an earlier version published it."
         ) from None
+    check_manifest(values, folder)
+    return values
 
 
 def _places(shard: int, path: Path, *, accepted_only: bool) -> Iterator[tuple[int, int, int]]:

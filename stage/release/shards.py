@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from stage.core.digests import file_digest
 from stage.core.durable import sync, write_sealed
+from stage.core.errors import DataError
 from stage.datasets.pairs import ROW_GROUP
 from stage.synthesis.schema import MANIFEST, SCHEMA_VERSION, SHARDS, open_writer
 
@@ -31,23 +32,34 @@ class _Slot(NamedTuple):
 def write_shards(samples: Iterable[pa.Table], shard_rows: int, folder: Path) -> list[Described]:
     """Write samples, sorted by defect type and ordinal, from tables of any size; returns their entries in the manifest.
 
-    Holds at most one table and one row group in memory.
+    Holds at most one table and one row group in memory. Raises DataError if two shards would have one name; none is written twice.
     """
     (folder / SHARDS).mkdir(parents=True, exist_ok=True)
     runs = groupby(_row_groups(samples, shard_rows), key=lambda one: one[0][:2])
-    facts = [_write_shard(folder, defect, run, (rows for _, rows in groups)) for (defect, run), groups in runs]
+    facts: dict[str, Described] = {}
+    for (defect, run), groups in runs:
+        name = shard_name(defect, run)
+        if name in facts:
+            raise DataError(
+                f"Expected every shard to be written once, found {folder / name} again, for the defect type {defect!r}: its samples are not "
+                "in order, or another type has its name. Rename the defect type in the data set, and run `dvc repro`."
+            )
+        facts[name] = {"path": name, "defect": defect, **_write_shard(folder / name, (rows for _, rows in groups))}
     sync(folder / SHARDS)
-    return facts
+    return list(facts.values())
 
 
 def shard_name(defect: str, run: int) -> str:
-    """A path that no name in the data can lead out of the folder: the safe characters of the type, four digits of its digest."""
+    """A path that no name in the data can lead out of the folder: the safe characters of the type, and 16 digits of its SHA-256.
+
+    The digits tell apart types whose safe characters are the same, or differ in case alone, which some disks ignore.
+    """
     safe = re.sub(r"[^A-Za-z0-9_-]", "_", defect)[:40]
-    return f"{SHARDS}/{safe}-{hashlib.sha256(defect.encode()).hexdigest()[:4]}-{run:05d}.parquet"
+    return f"{SHARDS}/{safe}-{hashlib.sha256(defect.encode()).hexdigest()[:16]}-{run:05d}.parquet"
 
 
 def write_manifest(folder: Path, shards: list[Described], **more: Any) -> Described:
-    """Write the manifest and return it; a folder without one counts as empty."""
+    """Write the manifest and return it; a folder without one counts as empty. `more`: the other keys of `Manifest`, by name."""
     count, accepted = (sum(shard[key] for shard in shards) for key in ("rows", "accepted"))
     counts = {"count": count, "accepted": accepted, "rejected": count - accepted}
     manifest = {"schema_version": SCHEMA_VERSION, **counts, "digest": data_digest(shards), **more, "shards": shards}
@@ -74,7 +86,7 @@ class Tally:
     def add(self, row: Mapping[str, Any]) -> None:
         """Count one more row."""
         *identity, verdict = (row[name] for name in self.COLUMNS)
-        self._digest.update(f"{' '.join(identity)}\n".encode())
+        self._digest.update(f"{' '.join(map(str, identity))}\n".encode())
         self._rows += 1
         self._accepted += verdict == "accepted"
 
@@ -83,15 +95,15 @@ class Tally:
         return {"rows": self._rows, "accepted": self._accepted, "pixels": self._digest.hexdigest()}
 
 
-def _write_shard(folder: Path, defect: str, run: int, groups: Iterator[pa.Table]) -> Described:
-    name, tally = shard_name(defect, run), Tally()
-    with open_writer(folder / name) as writer:
+def _write_shard(path: Path, groups: Iterator[pa.Table]) -> Described:
+    tally = Tally()
+    with open_writer(path) as writer:
         for table in groups:
             writer.write_table(table)
             for row in table.select(tally.COLUMNS).to_pylist():
                 tally.add(row)
-    sync(folder / name)
-    return {"path": name, "defect": defect, **tally.facts(), "sha256": file_digest(folder / name)}
+    sync(path)
+    return {**tally.facts(), "sha256": file_digest(path)}
 
 
 def _row_groups(samples: Iterable[pa.Table], shard_rows: int) -> Iterator[tuple[_Slot, pa.Table]]:

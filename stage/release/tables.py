@@ -1,6 +1,7 @@
-"""The tables beside the shards, for queries that trace a sample to its photographs, networks, plan and runs.
+"""The tables beside the shards, for queries that trace a sample to its photographs, networks and plan, and the table of runs.
 
-Only `runs.parquet` says who made a sample, where and when, so that all other files can be made again byte for byte.
+Only `runs.parquet` says who made a sample, where and when. It lies in a folder of its own, so that all other files can be made
+again byte for byte, and nothing that depends on the samples is made again because another machine made them.
 """
 
 import json
@@ -16,50 +17,51 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stage.core.digests import file_digest
-from stage.core.durable import sync
+from stage.core.durable import sync, write_sealed
 from stage.datasets.examples import CATALOG
 from stage.datasets.rules import GOOD
 from stage.datasets.table import read_catalog
 from stage.jobs.job import Job
 from stage.jobs.store import Maker
 from stage.model.files import CHECKPOINT
-from stage.synthesis.schema import CHECKPOINTS, PLAN, PLAN_SCHEMA, RUNS, SOURCES
+from stage.synthesis.schema import CHECKPOINT_SCHEMA, CHECKPOINTS, MANIFEST, PLAN, PLAN_SCHEMA, RUNS, SOURCE_SCHEMA, SOURCES
 
-TEXTS = ("path", "sha256", "kind", "category", "defect", "split", "group", "licence", "role")
-SOURCE_COLUMNS = pa.schema([(name, pa.string()) for name in TEXTS])
-CHECKPOINT_COLUMNS = pa.schema(
-    [*((name, pa.string()) for name in ("digest", "kind", "category", "base", "facts")), ("sources", pa.list_(pa.string()))]
-)
 RUN_COLUMNS = pa.schema([(name, pa.string()) for name in ("batch_key", *Maker._fields)])
 AT_ONCE = 4096  # rows of `plan` and `runs`
 Described = dict[str, dict[str, Any]]
 
 
 def write_tables(jobs: Sequence[Job], folder: Path) -> Described:
-    """Write `sources`, `checkpoints`, `plan` and `runs` of the jobs of all rounds; returns the rows and the SHA-256 of each file."""
+    """Write `sources`, `checkpoints` and `plan` of the jobs of all rounds; returns the rows and the SHA-256 of each file."""
     job = jobs[0]
     catalog = read_catalog(job.recipe.catalog / CATALOG)
     written = {
-        SOURCES: _write([sources(catalog)], SOURCE_COLUMNS, folder / SOURCES),
-        CHECKPOINTS: _write([checkpoints(job, catalog)], CHECKPOINT_COLUMNS, folder / CHECKPOINTS),
+        SOURCES: _write([sources(catalog)], SOURCE_SCHEMA, folder / SOURCES),
+        CHECKPOINTS: _write([checkpoints(job, catalog)], CHECKPOINT_SCHEMA, folder / CHECKPOINTS),
         PLAN: _write(_plan(jobs), PLAN_SCHEMA, folder / PLAN),
-        RUNS: _write((table for job in jobs for table in _runs(job)), RUN_COLUMNS, folder / RUNS),
     }
     return {name: {"rows": rows, "sha256": file_digest(folder / name)} for name, rows in written.items()}
+
+
+def write_runs(jobs: Sequence[Job], folder: Path) -> None:
+    """Write `runs`, a row per batch of the jobs of all rounds, and its digest under a seal beside it."""
+    folder.mkdir(parents=True)
+    rows = _write((table for job in jobs for table in _runs(job)), RUN_COLUMNS, folder / RUNS)
+    write_sealed({"rows": rows, "sha256": file_digest(folder / RUNS)}, folder / MANIFEST)
 
 
 def sources(catalog: pd.DataFrame) -> pa.Table:
     """Every accepted image and mask of a category's catalog, on both sides of the split, and what it was used for."""
     accepted = catalog.loc[catalog.status == "accepted"].sort_values("image_path")
     rows = [row for entry in accepted.to_dict("records") for row in _source_rows(entry)]
-    return pa.Table.from_pylist(rows, schema=SOURCE_COLUMNS)
+    return pa.Table.from_pylist(rows, schema=SOURCE_SCHEMA)
 
 
 def checkpoints(job: Job, catalog: pd.DataFrame) -> pa.Table:
     """The networks of the samples, with the digests of the images and masks that trained them here; a base from elsewhere has none."""
     recipe, inputs = job.recipe, job.inputs
     if recipe.checkpoint is None:
-        return CHECKPOINT_COLUMNS.empty_table()
+        return CHECKPOINT_SCHEMA.empty_table()
     facts = json.loads((recipe.checkpoint / CHECKPOINT).read_text(encoding="utf-8"))
     folders = [file.parent for file in sorted(recipe.catalog.parent.glob(f"*/{CATALOG}"))] if facts["base"] == "scratch" else []
     base = sorted({digest for folder in folders for digest in trained_on(read_catalog(folder / CATALOG))})
@@ -69,7 +71,7 @@ def checkpoints(job: Job, catalog: pd.DataFrame) -> pa.Table:
         adapters | {"facts": json.dumps(facts, sort_keys=True), "sources": trained_on(catalog)},
         beneath | {"facts": json.dumps({"base": facts["base"]}), "sources": base},
     ]
-    return pa.Table.from_pylist(rows, schema=CHECKPOINT_COLUMNS)
+    return pa.Table.from_pylist(rows, schema=CHECKPOINT_SCHEMA)
 
 
 def trained_on(catalog: pd.DataFrame) -> list[str]:

@@ -1,29 +1,28 @@
 """Checks that a published data set is what its manifest says, down to every picture; needs no model.
 
-Files are read in small parts. Nothing is repaired: every problem is reported with its place.
+Files are read in small parts. Nothing is repaired, and nothing is trusted: every problem is reported with its place.
 """
 
-import io
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
-from stage.core.digests import file_digest, pixel_digest
+from stage.core.digests import file_digest
+from stage.core.durable import read_sealed
 from stage.core.errors import CorruptFileError
-from stage.datasets.pairs import decode_image, decode_mask
+from stage.datasets.walking import shown
 from stage.release.reader import read_manifest
+from stage.release.sample_checks import Lineage, plan_problems, sample_problems
 from stage.release.shards import Described, Tally, data_digest
-from stage.synthesis.rows import Identity, PlanRow
-from stage.synthesis.schema import CHECKPOINTS, MANIFEST, PLAN, RUNS, SCHEMA, SCHEMA_VERSION, SOURCES, mark
+from stage.synthesis.schema import CARD, CHECKPOINTS, MANIFEST, PLAN, RUNS, SCHEMA, SCHEMA_VERSION, SOURCES, TABLES
 
-TABLES = (PLAN, SOURCES, CHECKPOINTS, RUNS)
 ROWS_AT_ONCE = 64
+PARQUET = b"PAR1"  # how every Parquet file begins
+UNREADABLE = (pa.ArrowException, OSError, ValueError)  # what a damaged Parquet file may raise
 
 
 class Problem(NamedTuple):
@@ -33,30 +32,42 @@ class Problem(NamedTuple):
     what: str
 
 
-class Lineage(NamedTuple):
-    """Digests that samples may name: photographs and masks of the training side, and networks."""
-
-    backgrounds: frozenset[str]
-    defective: frozenset[str]
-    masks: frozenset[str]
-    checkpoints: frozenset[str]
-
-
 def verify(folder: Path) -> list[Problem]:
-    """All problems of a published folder; none if it is intact."""
+    """All problems of a published folder, wherever it comes from; none if its samples are as they were published."""
     try:
         manifest = read_manifest(folder)
-        files = {**{shard["path"]: shard for shard in manifest["shards"]}, **manifest["tables"]}
-        if manifest["schema_version"] != SCHEMA_VERSION:
-            return [Problem(MANIFEST, f"expected schema version {SCHEMA_VERSION}, found {manifest['schema_version']}")]
     except CorruptFileError as error:
         return [Problem(MANIFEST, str(error))]
-    except (KeyError, TypeError) as error:
-        return [Problem(MANIFEST, f"expected the keys of docs/data.md, found no {error}")]
+    files = _named(manifest)
     damaged = [*_files(folder, files), *_totals(manifest)]
+    damaged += _tables(folder, manifest, {problem.where for problem in damaged})
     broken = {problem.where for problem in damaged}
     readable = [shard for shard in manifest["shards"] if shard["path"] not in broken]
     return [*damaged, *_strangers(folder, files), *_contents(folder, readable, broken)]
+
+
+def verify_runs(folder: Path) -> list[Problem]:
+    """The problems of a folder with `runs.parquet`; none if it is as it was published."""
+    try:
+        told = read_sealed(folder / MANIFEST)
+        found = file_digest(folder / RUNS)
+    except (OSError, ValueError) as error:
+        return [Problem(RUNS, f"expected the table of runs and its sealed digest, found {error}")]
+    return [] if found == told.get("sha256") else [Problem(RUNS, f"expected SHA-256 {told.get('sha256')}, found {found}: it was changed")]
+
+
+def foreign_files(folder: Path) -> list[str]:
+    """Files of a published folder that the manifest does not name, and that no reader takes for samples, such as `.DS_Store`; none without a manifest."""
+    try:
+        files = _named(read_manifest(folder))
+    except CorruptFileError:
+        return []
+    return [shown(name) for name in _unnamed(folder, files) if not _is_parquet(folder / name)]
+
+
+def _named(manifest: Described) -> Described:
+    """The entries of the manifest by the paths of their files."""
+    return {**{shard["path"]: shard for shard in manifest["shards"]}, **manifest["tables"]}
 
 
 def _files(folder: Path, files: Described) -> Iterator[Problem]:
@@ -66,10 +77,31 @@ def _files(folder: Path, files: Described) -> Iterator[Problem]:
     for name, told in files.items():
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             yield Problem(name, "expected a path within the folder, found one that leaves it")
-        elif not (folder / name).is_file():
-            yield Problem(name, "expected a file, found none")
-        elif (found := file_digest(folder / name)) != told["sha256"]:
-            yield Problem(name, f"expected SHA-256 {told['sha256'][:16]}…, found {found[:16]}…: it was changed or cut off")
+            continue
+        try:
+            if not (folder / name).is_file():
+                yield Problem(name, "expected a file, found none")
+            elif (found := file_digest(folder / name)) != told["sha256"]:
+                yield Problem(name, f"expected SHA-256 {told['sha256'][:16]}…, found {found[:16]}…: it was changed or cut off")
+        except OSError as error:
+            yield Problem(name, f"expected a file that can be read, found {error.strerror}")
+
+
+def _tables(folder: Path, manifest: Described, broken: set[str]) -> Iterator[Problem]:
+    """Check the columns and the rows of the tables that are there, down to every value."""
+    for name, schema in TABLES.items():
+        if name in broken:
+            continue
+        try:
+            table = pq.ParquetFile(folder / name)
+            if not table.schema_arrow.equals(schema):
+                yield Problem(name, "expected the columns of docs/data.md, found others")
+                continue
+            rows = sum(len(batch) for batch in _batches(table))
+            if rows != (expected := manifest["tables"][name]["rows"]):
+                yield Problem(name, f"expected {expected} rows by the manifest, found {rows}")
+        except UNREADABLE as error:
+            yield Problem(name, _unreadable(error))
 
 
 def _totals(manifest: Described) -> Iterator[Problem]:
@@ -83,10 +115,26 @@ def _totals(manifest: Described) -> Iterator[Problem]:
 
 
 def _strangers(folder: Path, files: Described) -> Iterator[Problem]:
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and name not in files and name != MANIFEST:
-            yield Problem(name, "expected only files that the manifest names, found one more")
+    for name in _unnamed(folder, files):
+        if _is_parquet(folder / name):
+            yield Problem(shown(name), "expected only the Parquet files that the manifest names, found one more")
+
+
+def _unnamed(folder: Path, files: Described) -> list[str]:
+    """Files beside those that the manifest names, itself, and the card."""
+    names = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if not path.is_dir())
+    return [name for name in names if name not in files and name not in (MANIFEST, CARD)]
+
+
+def _is_parquet(path: Path) -> bool:
+    """Whether a reader that opens every Parquet file would take this one for samples."""
+    if path.suffix != ".parquet" or not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(len(PARQUET)) == PARQUET
+    except OSError:
+        return False
 
 
 def _contents(folder: Path, shards: list[Described], broken: set[str]) -> Iterator[Problem]:
@@ -97,10 +145,14 @@ def _contents(folder: Path, shards: list[Described], broken: set[str]) -> Iterat
     for shard in shards:
         try:
             yield from _shard(folder, shard, plan, lineage, against_plan=not broken)
-        except (pa.ArrowException, OSError) as error:
-            yield Problem(shard["path"], f"expected Parquet, found what cannot be read: {str(error).splitlines()[0]}")
+        except UNREADABLE as error:
+            yield Problem(shard["path"], _unreadable(error))
     if (left := next(plan, None)) is not None:
         yield Problem(PLAN, f"expected every planned sample in a shard, found {left['sample_id']} in none")
+
+
+def _unreadable(error: Exception) -> str:
+    return f"expected Parquet, found what cannot be read: {(str(error).splitlines() or [type(error).__name__])[0]}"
 
 
 def _shard(
@@ -114,7 +166,7 @@ def _shard(
     tally = Tally()
     for row in _rows(path):
         tally.add(row)
-        wrong = chain(_row(row, lineage), _against_plan(row, next(plan, None)) if against_plan else ())
+        wrong = chain(sample_problems(row, shard, lineage), plan_problems(row, next(plan, None)) if against_plan else ())
         yield from (Problem(f"{shard['path']}, sample {row['sample_id']}", what) for what in wrong)
     for name, found in tally.facts().items():
         if shard[name] != found:
@@ -122,51 +174,15 @@ def _shard(
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    for batch in pq.ParquetFile(path).iter_batches(ROWS_AT_ONCE):
+    for batch in _batches(pq.ParquetFile(path)):
         yield from batch.to_pylist()
 
 
-def _row(row: dict[str, Any], lineage: Lineage | None) -> Iterator[str]:
-    """The problems of a sample on its own."""
-    if row["sample_id"] != (expected := Identity(*(row[name] for name in Identity._fields)).sample_id):
-        yield f"expected the id {expected}"
-    for name, decode in (("image", decode_image), ("mask", decode_mask)):
-        yield from _picture(row, name, decode)
-    if lineage is not None:
-        yield from _sources(row, lineage)
-
-
-def _picture(row: dict[str, Any], name: str, decode: Any) -> Iterator[str]:
-    try:
-        pixels: np.ndarray = decode(row[name]["bytes"])
-        told = Image.open(io.BytesIO(row[name]["bytes"]), formats=("PNG",)).info
-    except CorruptFileError as error:
-        yield f"column {name}: {error}"
-        return
-    if (found := pixel_digest(pixels)) != row[f"{name}_digest"]:
-        yield f"column {name}: expected pixels of digest {row[f'{name}_digest'][:16]}…, found {found[:16]}…"
-    if told != mark(row["sample_id"]):
-        yield f"column {name}: expected the PNG to say that it is synthetic and which sample it is, found {told}"
-
-
-def _sources(row: dict[str, Any], lineage: Lineage) -> Iterator[str]:
-    if row["background_sha256"] not in lineage.backgrounds:
-        yield f"expected a background among the training images of {SOURCES}, found {row['background_path']!r}"
-    if row["source_sha256"] and row["source_sha256"] not in lineage.defective:
-        yield f"expected a photograph of the generator's third in {SOURCES}, found {row['source_path']!r}"
-    if row["mask_sha256"] and row["mask_sha256"] not in lineage.masks:
-        yield f"expected a mask of the generator's third in {SOURCES}, found {row['mask_path']!r}"
-    if not {row["checkpoint"], row["base"]} <= (lineage.checkpoints or {""}):  # of a method without networks, both are empty
-        yield f"expected its checkpoint and base in {CHECKPOINTS}, found no such digest there"
-
-
-def _against_plan(row: dict[str, Any], planned: dict[str, Any] | None) -> Iterator[str]:
-    if planned is None:
-        yield f"expected no more samples than {PLAN} has, found one more"
-    else:
-        names = [name for name in PlanRow._fields if row[name] != planned[name]]
-        if names:
-            yield f"expected the next row of {PLAN}, {planned['sample_id']}, found another value of {', '.join(names)}"
+def _batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+    """A file in small parts, each of which is looked through: a text that is not UTF-8, say, is an ArrowException."""
+    for batch in file.iter_batches(ROWS_AT_ONCE):
+        batch.validate(full=True)
+        yield batch
 
 
 def _lineage(folder: Path) -> Lineage:

@@ -61,7 +61,7 @@ def image_counts(data: Path) -> list[Row]:
 
 def outcomes(data: Path, category: str, method: str) -> list[SampleCounts]:
     """Per defect type, in sorted order: how many samples were accepted, and why the others were not."""
-    rows = read_rows(shard_paths(data / "synthesize" / category / method), ["defect", "verdict", "reason", "contrast", "outside"])
+    rows = query_rows(shard_paths(data / "synthesize" / category / method), ["defect", "verdict", "reason", "contrast", "outside"])
     return [_outcome(defect, [row for row in rows if row["defect"] == defect]) for defect in sorted({row["defect"] for row in rows})]
 
 
@@ -69,10 +69,10 @@ def synthetic_specimens(data: Path, category: str, method: str, defect: str, cou
     """The first `count` samples of a defect type by ordinal: background, mask, synthetic image, enlarged defect."""
     wanted = (pc.field("defect") == defect) & (pc.field("verdict") == verdict) & pc.field("image").is_valid()
     keys = sorted(
-        read_rows(shard_paths(data / "synthesize" / category / method), ["ordinal", "sample_id"], wanted), key=lambda row: row["ordinal"]
+        query_rows(shard_paths(data / "synthesize" / category / method), ["ordinal", "sample_id"], wanted), key=lambda row: row["ordinal"]
     )[:count]
     names = ["ordinal", "sample_id", "contrast", "reason", "background_sha256", "image", "mask"]
-    rows = read_rows(shard_paths(data / "synthesize" / category / method), names, _among("sample_id", [key["sample_id"] for key in keys]))
+    rows = query_rows(shard_paths(data / "synthesize" / category / method), names, _among("sample_id", [key["sample_id"] for key in keys]))
     backgrounds = originals(data, category, {row["background_sha256"] for row in rows})
     return [_synthetic(row, backgrounds.get(row["background_sha256"])) for row in sorted(rows, key=lambda row: row["ordinal"])]
 
@@ -80,13 +80,13 @@ def synthetic_specimens(data: Path, category: str, method: str, defect: str, cou
 def originals(data: Path, category: str, hashes: Collection[str]) -> dict[str, Cell]:
     """Prepared images of a category by their content hash; missing ones are left out."""
     wanted = _among("image_sha256", sorted(hashes)) & pc.field("image").is_valid()
-    return {row["image_sha256"]: row["image"] for row in read_rows([catalog(data, category)], ["image_sha256", "image"], wanted)}
+    return {row["image_sha256"]: row["image"] for row in query_rows([catalog(data, category)], ["image_sha256", "image"], wanted)}
 
 
 def real_specimens(data: Path, category: str, defect: str, count: int) -> list[Specimen]:
     """The first `count` real training images of a defect type: image, mask, enlarged defect."""
     wanted = (pc.field("defect") == defect) & (pc.field("split") == "train") & pc.field("mask").is_valid()
-    rows = read_rows([catalog(data, category)], ["image_path", "image", "mask"], wanted)[:count]
+    rows = query_rows([catalog(data, category)], ["image_path", "image", "mask"], wanted)[:count]
     return [_real(row) for row in rows]
 
 
@@ -94,7 +94,7 @@ def predictions(data: Path, category: str, arm: str, per_defect: int) -> dict[st
     """Some test images per defect type: image, truth, and the defect probability by the real third alone and by an arm."""
     path = data / "segment" / category / "predictions.parquet"
     columns = ["defect", "image_path", "image", "mask", REAL_ONLY, arm]
-    rows = read_rows([path], columns, pc.field("mask").is_valid()) if path.is_file() else []
+    rows = query_rows([path], columns, pc.field("mask").is_valid()) if path.is_file() else []
     by_defect = {defect: [row for row in rows if row["defect"] == defect] for defect in {row["defect"] for row in rows}}
     return {defect: [_prediction(row, arm) for row in some[:per_defect]] for defect, some in by_defect.items()}
 
@@ -104,12 +104,12 @@ def catalog(data: Path, category: str) -> Path:
     return data / "prepare" / category / "catalog.parquet"
 
 
-def decode(cell: Cell) -> Image.Image:
+def decoded_picture(cell: Cell) -> Image.Image:
     """The RGB picture in a Parquet cell; raises CorruptFileError."""
     return Image.fromarray(decode_image(cell["bytes"]))
 
 
-def read_rows(paths: Sequence[Path], columns: Sequence[str], where: pc.Expression | None = None) -> list[Row]:
+def query_rows(paths: Sequence[Path], columns: Sequence[str], where: pc.Expression | None = None) -> list[Row]:
     """Those rows of Parquet files that satisfy `where`; raises CorruptFileError."""
     files = [str(_existing(path)) for path in paths]
     try:
@@ -151,18 +151,18 @@ def _reason_kinds(reason: str) -> list[str]:
 
 
 def _synthetic(row: Row, background: Cell | None) -> Specimen:
-    first = [Panel("background", decode(background))] if background else []
-    mask = decode(row["mask"])
+    first = [Panel("background", decoded_picture(background))] if background else []
+    mask = decoded_picture(row["mask"])
     why = f", {row['reason']}" if row["reason"] else ""
-    panels = (*first, Panel("mask", mask), *enlargement("synthetic", decode(row["image"]), mask))
+    panels = (*first, Panel("mask", mask), *enlargement("synthetic", decoded_picture(row["image"]), mask))
     return Specimen(f"contrast {row['contrast']:.0f}{why}, {row['sample_id']}", panels)
 
 
 def _real(row: Row) -> Specimen:
-    mask = decode(row["mask"])
-    return Specimen(row["image_path"], (Panel("mask", mask), *enlargement("real", decode(row["image"]), mask)))
+    mask = decoded_picture(row["mask"])
+    return Specimen(row["image_path"], (Panel("mask", mask), *enlargement("real", decoded_picture(row["image"]), mask)))
 
 
 def _prediction(row: Row, arm: str) -> Specimen:
     columns = {"image": "image", "mask": "truth", REAL_ONLY: "real only", arm: "+ synthetic"}
-    return Specimen(row["image_path"], tuple(Panel(label, decode(row[column])) for column, label in columns.items()))
+    return Specimen(row["image_path"], tuple(Panel(label, decoded_picture(row[column])) for column, label in columns.items()))

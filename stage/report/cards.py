@@ -39,11 +39,14 @@ class Card(NamedTuple):
 
 
 def slug(name: str) -> str:
-    """A file name for any text: the text if it is up to 60 of [A-Za-z0-9_-], else its safe characters and a hash of the whole."""
-    if re.fullmatch(r"[A-Za-z0-9_-]{1,60}", name):
+    """A file name of its own for any text: the text if it is up to 40 of [a-z0-9_], else its safe characters, `-` and a digest of the whole.
+
+    A text that stands for itself has no `-` and no capital, so it is the name of no other, on disks that ignore case either.
+    """
+    if re.fullmatch(r"[a-z0-9_]{1,40}", name):
         return name
-    digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
-    return f"{re.sub('[^A-Za-z0-9_-]+', '-', name)[:40].strip('-')}-{digest}".lstrip("-")
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return f"{re.sub('[^A-Za-z0-9_]+', '_', name)[:40] or '_'}-{digest}"
 
 
 def write_cards(specimens: Sequence[Specimen], root: Path, folder: Path) -> list[Card]:

@@ -29,7 +29,7 @@ Floats = list[float]
 Curve = tuple[Sequence[float], Sequence[float]]  # iterations and values
 
 
-def write_curves(path: Path, curves: Mapping[str, Curve], *, label: str) -> None:
+def draw_curves(path: Path, curves: Mapping[str, Curve], *, label: str) -> None:
     """Draw each curve's local mean, and its local range as a band, over the iterations."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 2.7), layout="constrained")

@@ -13,7 +13,7 @@ from stage.core.params import Params
 from stage.datasets.rules import GOOD
 from stage.report import artefacts, comparison, provenance
 from stage.report.cards import Card, slug, write_cards
-from stage.report.charts import Curve, write_curves
+from stage.report.charts import Curve, draw_curves
 from stage.segmentation.arms import arm_name
 from stage.synthesis.method import METHODS
 
@@ -65,7 +65,9 @@ def write_report(data: Path, output: Path, params: Params) -> None:
 def _write_pages(data: Path, root: Path, params: Params) -> None:
     summary = artefacts.image_counts(data)
     gallery = params.evaluate.gallery
-    categories = [_category(data, root, name, method, summary, gallery) for name in params.categories for method in params.methods]
+    categories = [
+        _category(data, root, name, method, summary=summary, gallery=gallery) for name in params.categories for method in params.methods
+    ]
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -93,7 +95,7 @@ def _scores_of(categories: list[CategoryView], method: str) -> list[dict[str, co
     return [category.scores for category in categories if category.method == method]
 
 
-def _category(data: Path, root: Path, name: str, method: str, summary: list[dict[str, Any]], gallery: int) -> CategoryView:
+def _category(data: Path, root: Path, name: str, method: str, *, summary: list[dict[str, Any]], gallery: int) -> CategoryView:
     folder = Path("pictures") / f"{method}-{slug(name)}"
     (root / folder).mkdir(parents=True, exist_ok=True)
     segmented = artefacts.predictions(data, name, arm_name(method), PER_DEFECT)
@@ -138,7 +140,7 @@ def _curve(source: Path, root: Path, name: str, columns: list[str]) -> list[tupl
         return []
     path = Path("pictures") / f"{name}.svg"
     (root / path).parent.mkdir(parents=True, exist_ok=True)
-    write_curves(root / path, _series(artefacts.read_csv(source), columns), label="loss")
+    draw_curves(root / path, _series(artefacts.read_csv(source), columns), label="loss")
     return [(path.stem, path.as_posix())]
 
 

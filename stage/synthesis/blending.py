@@ -3,11 +3,12 @@
 H, W image size, s side of the base's image. Images are (H, W, 3) uint8, masks (H, W) uint8 in {0, 1}, 1 = defect.
 """
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
+from scipy.sparse import csc_array
+from scipy.sparse.linalg import spsolve
 
 from stage.datasets.components import bounding_box, components, dilated
 from stage.datasets.resize import resize_image
@@ -88,15 +89,38 @@ def _faded(new: NDArray[np.uint8], old: NDArray[np.uint8], mask: NDArray[np.uint
 
 
 def _gradients_kept(new: NDArray[np.uint8], old: NDArray[np.uint8], region: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """OpenCV's seamless clone in a wider frame, because it refuses a region that touches the border."""
-    frame = 2
-    padded_new, padded_old = (np.pad(each, ((frame, frame), (frame, frame), (0, 0)), mode="reflect") for each in (new, old))
-    padded = np.pad(region, frame)
-    rows, columns = bounding_box(padded)
-    centre = ((columns.start + columns.stop) // 2, (rows.start + rows.stop) // 2)
-    cloned = cv2.seamlessClone(padded_new, padded_old, padded * np.uint8(255), centre, cv2.NORMAL_CLONE)
-    height, width = region.shape
-    return np.where(region[..., None] > 0, cloned[frame : frame + height, frame : frame + width], old)
+    """`new` plus the harmonic function that makes it meet `old` around the region: Poisson's equation, solved exactly.
+
+    OpenCV's seamless clone shrinks the region by 3 px on every side, which removes a scratch or a pinhole altogether.
+    """
+    inside = region > 0
+    if inside.all():  # nothing to meet
+        return new
+    difference = old.astype(np.float64) - new
+    change = np.zeros_like(difference)
+    change[inside] = np.asarray(spsolve(*_laplace(inside, difference), permc_spec="MMD_AT_PLUS_A")).reshape(-1, 3)
+    return np.where(inside[..., None], np.clip(np.rint(new + change), 0, 255), old).astype(np.uint8)
+
+
+def _laplace(inside: NDArray[np.bool_], known: NDArray[np.float64]) -> tuple[csc_array, NDArray[np.float64]]:
+    """Matrix (n, n) and right side (n, 3) of Laplace's equation on the n pixels inside, `known` (H, W, 3) being given on all others."""
+    numbers = np.cumsum(inside).reshape(inside.shape) - 1
+    places = np.argwhere(inside)
+    degree, right = np.zeros(len(places)), np.zeros((len(places), 3))
+    entries: list[NDArray[np.intp]] = []
+    for step in ((0, 1), (1, 0), (0, -1), (-1, 0)):
+        beside = places + step
+        exists = ((beside >= 0) & (beside < inside.shape)).all(axis=1)
+        rows, (y, x) = np.flatnonzero(exists), beside[exists].T
+        degree[rows] += 1
+        is_free = inside[y, x]
+        right[rows[~is_free]] += known[y[~is_free], x[~is_free]]
+        entries.append(np.stack([rows[is_free], numbers[y[is_free], x[is_free]]]))
+    rows, columns = np.concatenate(entries, axis=1)
+    diagonal = np.arange(len(places))
+    values = np.concatenate([degree, np.full(len(rows), -1.0)])
+    matrix = csc_array((values, (np.concatenate([diagonal, rows]), np.concatenate([diagonal, columns]))), shape=(len(places),) * 2)
+    return matrix, right
 
 
 def _grown(box: tuple[slice, slice], margin: int, shape: tuple[int, ...]) -> tuple[slice, slice]:

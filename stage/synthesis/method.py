@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stage.core.synthesis_params import TRAINED
 from stage.datasets.pairs import Pair
+from stage.model.base_pointer import TRAINED
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow
 from stage.synthesis.source import Source

@@ -35,7 +35,7 @@ class Shift(NamedTuple):
 
 def sample_mask(row: PlanRow, source: Source, perlin: Perlin) -> Mask:
     """The mask of a plan row, always the same. Raises CorruptFileError if it is not the one that was planned."""
-    mask = mask_of(row, source, perlin)
+    mask = row_mask(row, source, perlin)
     if pixel_digest(mask) != row.mask_digest:
         raise CorruptFileError(
             f"Expected the planned mask {row.mask_digest[:12]} of {row.sample_id}, found {pixel_digest(mask)[:12]}: its sources or "
@@ -44,17 +44,17 @@ def sample_mask(row: PlanRow, source: Source, perlin: Perlin) -> Mask:
     return mask
 
 
-def mask_of(row: PlanRow, source: Source, perlin: Perlin) -> Mask:
+def row_mask(row: PlanRow, source: Source, perlin: Perlin) -> Mask:
     """The mask that a row's choices lead to; the row's area and digest need not be known yet."""
     if row.mask_kind == "perlin":
-        return drawn(part_of(row, source), perlin, np.random.default_rng(row.mask_seed))
-    mask, shift = turned(row, source), Shift(row.mask_shift_y, row.mask_shift_x)
+        return perlin_mask_on(part_of(row, source), perlin, np.random.default_rng(row.mask_seed))
+    mask, shift = source_mask(row, source), Shift(row.mask_shift_y, row.mask_shift_x)
     if row.foreground == "none" or is_on(mask, part := part_of(row, source)):
         return mask
     return trimmed(moved(mask, shift), part)
 
 
-def turned(row: PlanRow, source: Source) -> Mask:
+def source_mask(row: PlanRow, source: Source) -> Mask:
     """The mask of the row's photograph, before it is moved."""
     return turn(source.masks[row.mask_sha256].mask, row.mask_turn)
 
@@ -65,7 +65,7 @@ def part_of(row: PlanRow, source: Source) -> Mask:
     return np.ones_like(part) if row.foreground == "none" else part
 
 
-def drawn(part: Mask, perlin: Perlin, random: np.random.Generator) -> Mask:
+def perlin_mask_on(part: Mask, perlin: Perlin, random: np.random.Generator) -> Mask:
     """A Perlin mask on an object, never empty: the first of 50 draws that meets it in few enough components, else a round spot.
 
     The noise fills the object's bounding box: noise over a whole large photograph would mostly miss a small object.

@@ -8,7 +8,7 @@ import numpy as np
 from stage.core.digests import derived_seed, pixel_digest
 from stage.core.synthesis_params import Perlin
 from stage.datasets.windows import turn
-from stage.synthesis.placement import Mask, Places, Shift, is_on, mask_of, moved, places_on, trimmed
+from stage.synthesis.placement import Mask, Places, Shift, is_on, moved, places_on, row_mask, trimmed
 from stage.synthesis.rows import PlanRow
 from stage.synthesis.source import Source
 
@@ -36,7 +36,7 @@ class Placer:
     def placed(self, row: PlanRow) -> PlanRow:
         """The row with shift, area and digest filled in."""
         if row.mask_kind == "perlin":
-            mask = mask_of(row, self.source, self.perlin)
+            mask = row_mask(row, self.source, self.perlin)
             return row._replace(mask_area=int(mask.sum()), mask_digest=pixel_digest(mask))
         chosen = _Turned(row.mask_sha256, row.mask_turn)
         places = None if row.foreground == "none" else self.places(chosen, row.background_sha256)

@@ -16,7 +16,7 @@ from stage.datasets.rules import GOOD
 from stage.synthesis.rows import Identity, PlanRow
 
 Item = TypeVar("Item")
-Entry = TypeVar("Entry", "Background", "DefectSource")
+Choice = TypeVar("Choice", "Background", "DefectSource")
 FIRST_ATTEMPT = 0
 
 
@@ -73,7 +73,7 @@ def defects_of(catalog: pd.DataFrame) -> Mapping[str, list[DefectSource]]:
     return {str(defect): _rows(group, DefectSource) for defect, group in groups}
 
 
-def drawn(some: Sequence[Item], random: np.random.Generator) -> Item:
+def one_of(some: Sequence[Item], random: np.random.Generator) -> Item:
     """One of the items, all equally likely."""
     return some[int(random.integers(len(some)))]
 
@@ -113,5 +113,5 @@ def _training(catalog: pd.DataFrame) -> pd.DataFrame:
     return catalog.loc[(catalog.status == "accepted") & (catalog.split == "train")]
 
 
-def _rows(table: pd.DataFrame, kind: type[Entry]) -> list[Entry]:
+def _rows(table: pd.DataFrame, kind: type[Choice]) -> list[Choice]:
     return [kind(*row) for row in table[list(kind._fields)].itertuples(index=False)]

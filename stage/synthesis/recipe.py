@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from stage.core.device import device
-from stage.core.model_params import Method, Prompts
+from stage.core.model_params import Prompts, StageMethod
 from stage.core.params import Params
 from stage.core.section import Section
 from stage.core.synthesis_params import Paste, Synthesize
@@ -22,7 +22,7 @@ class Recipe(Section):
     checkpoint: Path | None
     name: str
     seed: int
-    guidance: Method
+    guidance: StageMethod
     synthesize: Synthesize
     paste: Paste
     prompts: Prompts

@@ -14,7 +14,8 @@ from stage.synthesis.rows import Origin, PlanRow, Verdict
 
 SCHEMA_VERSION = "2"
 MANIFEST, SHARDS = "manifest.json", "shards"
-PLAN, SOURCES, CHECKPOINTS, RUNS = "plan.parquet", "sources.parquet", "checkpoints.parquet", "runs.parquet"  # beside the shards
+PLAN, SOURCES, CHECKPOINTS, CARD = "plan.parquet", "sources.parquet", "checkpoints.parquet", "README.md"  # beside the shards
+RUNS = "runs.parquet"  # in a folder of its own
 _KINDS = {str: Value("string"), int: Value("int64"), float: Value("float64"), tuple[int, ...]: List(Value("int32"))}
 _RECORDS = (PlanRow, Verdict, Origin)
 FEATURES = Features(
@@ -25,6 +26,12 @@ FEATURES = Features(
 # Its metadata tell `datasets` which columns are pictures, and every reader the version.
 SCHEMA = FEATURES.arrow_schema.with_metadata({**FEATURES.arrow_schema.metadata, b"schema_version": SCHEMA_VERSION.encode()})
 PLAN_SCHEMA = Features({name: _KINDS[kind] for name, kind in PlanRow.__annotations__.items()}).arrow_schema
+_TEXTS = ("path", "sha256", "kind", "category", "defect", "split", "group", "licence", "role")
+SOURCE_SCHEMA = pa.schema([(name, pa.string()) for name in _TEXTS])
+CHECKPOINT_SCHEMA = pa.schema(
+    [*((name, pa.string()) for name in ("digest", "kind", "category", "base", "facts")), ("sources", pa.list_(pa.string()))]
+)
+TABLES = {PLAN: PLAN_SCHEMA, SOURCES: SOURCE_SCHEMA, CHECKPOINTS: CHECKPOINT_SCHEMA}
 _TOLD = [name if name != "timesteps" else "timesteps.list.element" for name in FEATURES if name not in ("image", "mask")]
 _COMPRESSION = dict.fromkeys(_TOLD, "zstd") | {f"{name}.{part}": "none" for name in ("image", "mask") for part in ("bytes", "path")}
 

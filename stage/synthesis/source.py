@@ -11,7 +11,7 @@ from stage.core.errors import CorruptFileError
 from stage.datasets.examples import CATALOG, column, pairs_of
 from stage.datasets.pairs import Pair, decode_mask
 
-Pixels = TypeVar("Pixels", Pair, NDArray[np.uint8])
+Value = TypeVar("Value", Pair, NDArray[np.uint8])
 
 
 class Source(NamedTuple):
@@ -26,14 +26,14 @@ class Source(NamedTuple):
     foregrounds: Mapping[str, NDArray[np.uint8]]
 
 
-class Decoded(Mapping[str, Pixels], Generic[Pixels]):
+class DecodedByDigest(Mapping[str, Value], Generic[Value]):
     """A mapping whose values are decoded at every look-up: `decode(k)` is the value of the k-th digest."""
 
-    def __init__(self, digests: Sequence[str], decode: Callable[[int], Pixels]) -> None:
+    def __init__(self, digests: Sequence[str], decode: Callable[[int], Value]) -> None:
         self.places = {digest: place for place, digest in enumerate(digests)}
         self.decode = decode
 
-    def __getitem__(self, digest: str) -> Pixels:
+    def __getitem__(self, digest: str) -> Value:
         return self.decode(self.places[digest])
 
     def __iter__(self) -> Iterator[str]:
@@ -51,8 +51,8 @@ def read_source(folder: Path) -> Source:
     images = column(normal, "image_sha256")
     cells = normal.table["foreground"]
     return Source(
-        Decoded(images, normal.__getitem__),
-        Decoded(column(defective, "mask_sha256"), defective.__getitem__),
-        Decoded(column(defective, "image_sha256"), defective.__getitem__),
-        Decoded(images, lambda place: decode_mask(cells[place]["bytes"].as_py())),
+        DecodedByDigest(images, normal.__getitem__),
+        DecodedByDigest(column(defective, "mask_sha256"), defective.__getitem__),
+        DecodedByDigest(column(defective, "image_sha256"), defective.__getitem__),
+        DecodedByDigest(images, lambda place: decode_mask(cells[place]["bytes"].as_py())),
     )

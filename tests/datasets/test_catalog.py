@@ -17,8 +17,9 @@ from rich.console import Console
 
 from stage.core.data_params import Prepare
 from stage.core.errors import DataError
-from stage.datasets.catalog import prepare, summary_table
+from stage.datasets.catalog import prepare
 from stage.datasets.pairs import Pairs, decode_mask
+from stage.datasets.summary import summary_table
 from stage.datasets.table import read_catalog
 
 CRACK, MASK = "test/crack/001.png", "ground_truth/crack/001_mask.png"
@@ -69,7 +70,7 @@ def test_pixels_are_prepared_squares_and_normal_masks_are_empty(params: Prepare,
 def test_the_summary_counts_what_was_read(params: Prepare, mvtec: Path, tmp_path: Path) -> None:
     """A user would believe that all images are in use."""
     (mvtec / "part" / CRACK).write_bytes(b"")
-    summary = prepare(params, ["part"], mvtec, tmp_path / "out")
+    summary, _ = prepare(params, ["part"], mvtec, tmp_path / "out")
     shown = io.StringIO()
     Console(width=100, file=shown).print(summary_table(summary))
 
@@ -163,7 +164,7 @@ def test_conversions_are_noted_and_accepted(params: Prepare, mvtec: Path, tmp_pa
 
     assert row["status"] == "accepted"
     assert row["mode"] == "I;16"
-    assert row["note"] == "16 bits a pixel, divided by 257; mask: mask of labels up to 1: every one but 0 is defect"
+    assert row["note"] == "16 bits a pixel, 0 is black and 65535 white; mask: a mask of labels 1: every one but 0 is defect"
 
 
 def with_files(params: Prepare) -> Prepare:
@@ -303,7 +304,7 @@ def test_btad_is_read(params: Prepare, draw: Callable[..., Path], tmp_path: Path
         draw(f"01/test/ok/{number:04}.bmp")
         draw(f"01/test/ko/{number:04}.bmp")
         draw(f"01/ground_truth/ko/{number:04}.png", is_mask=True)
-    summary = prepare(params.model_copy(update={"layout": "btad"}), ["01"], tmp_path / "data", tmp_path / "out")
+    summary, _ = prepare(params.model_copy(update={"layout": "btad"}), ["01"], tmp_path / "data", tmp_path / "out")
 
     assert summary[["defect", "train", "test", "set_aside"]].to_numpy().tolist() == [["damaged", 1, 2, 0], ["good", 3, 3, 0]]
 

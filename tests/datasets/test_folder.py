@@ -24,9 +24,9 @@ def test_images_are_found_with_their_masks(mvtec: Path) -> None:
 
     assert len(found) == 4 + 2 + 7 + 4
     assert reasons(mvtec) == {}
-    assert found["part/test/crack/003.png"] == Found("part/test/crack/003.png", "part/ground_truth/crack/003_mask.png", "crack", "test")
-    assert found["part/train/good/003.png"] == Found("part/train/good/003.png", None, "good", "train")
-    assert found["part/test/good/001.png"] == Found("part/test/good/001.png", None, "good", "test")
+    assert found["part/test/crack/003.png"] == Found("part/test/crack/003.png", ("part/ground_truth/crack/003_mask.png",), "crack", "test")
+    assert found["part/train/good/003.png"] == Found("part/train/good/003.png", (), "good", "train")
+    assert found["part/test/good/001.png"] == Found("part/test/good/001.png", (), "good", "test")
     assert list(found) == sorted(found)
 
 
@@ -71,7 +71,7 @@ def spoil_image(part: Path) -> None:
 
 
 def spoil_mask_name(part: Path) -> None:
-    (part / "ground_truth/crack/001_mask.png").rename(part / "ground_truth/crack/001.png")
+    (part / "ground_truth/crack/001_mask.png").rename(part / "ground_truth/crack/001_gt.png")
 
 
 def add_text(part: Path) -> None:
@@ -112,12 +112,12 @@ def add_pipe(part: Path) -> None:
         (spoil_masks, {"test/crack/001.png": "has 2 masks"}),
         (spoil_mask, {"test/crack/001.png": "has no mask"}),
         (spoil_image, {"ground_truth/crack/001_mask.png": "a mask without an image"}),
-        (spoil_mask_name, {"test/crack/001.png": "has no mask", "ground_truth/crack/001.png": "no rule of the layout"}),
+        (spoil_mask_name, {"test/crack/001.png": "has no mask", "ground_truth/crack/001_gt.png": "a mask without an image"}),
         (add_text, {"test/crack/001.json": "not an image file"}),
         (add_hidden, {"test/crack/.DS_Store": "not an image file"}),
         (add_type_without_folder, {"test/loose.png": "no rule of the layout"}),
         (add_link_out, {"train/good/linked.png": "a link that leaves"}),
-        (add_dangling_link, {"train/good/linked.png": "not a file"}),
+        (add_dangling_link, {"train/good/linked.png": "a link to nothing"}),
         (add_linked_folder, {"test/again": "a linked folder"}),
         (add_pipe, {"train/good/pipe.png": "not a file"}),
     ],

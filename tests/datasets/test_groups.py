@@ -6,6 +6,8 @@ import pytest
 
 from stage.core.errors import DataError
 from stage.datasets.groups import read_groups
+from stage.datasets.layouts import MVTEC
+from stage.datasets.summary import unmatched_rows
 
 IMAGES = ["part/good/1.png", "part/crack/1.png", "part/crack/2.png"]
 
@@ -13,7 +15,7 @@ IMAGES = ["part/good/1.png", "part/crack/1.png", "part/crack/2.png"]
 def groups(root: Path, text: str | bytes) -> dict[str, str]:
     (root / "part").mkdir(exist_ok=True)
     (root / "part/groups.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read_groups(root, "part/groups.csv", IMAGES)
+    return read_groups(root, "part/groups.csv", IMAGES).of
 
 
 @pytest.mark.parametrize("name", ["part/crack/2.png", "crack/2.png", "2.png", "./crack/2.png", "crack\\2.png"])
@@ -29,8 +31,8 @@ def test_byte_order_mark_and_other_columns_do_no_harm(tmp_path: Path) -> None:
 
 def test_without_a_file_there_are_no_groups(tmp_path: Path) -> None:
     """The file is optional."""
-    assert read_groups(tmp_path, "part/groups.csv", IMAGES) == {}
-    assert read_groups(tmp_path, "", IMAGES) == {}
+    assert read_groups(tmp_path, "part/groups.csv", IMAGES).of == {}
+    assert read_groups(tmp_path, "", IMAGES).of == {}
 
 
 @pytest.mark.parametrize(
@@ -48,6 +50,46 @@ def test_a_groups_file_that_cannot_be_meant_is_refused(tmp_path: Path, text: str
     """Images of one part would stand on both sides of the split, and every number would be too good."""
     with pytest.raises(DataError, match=message):
         groups(tmp_path, text)
+
+
+def test_accents_may_be_composed_either_way(tmp_path: Path) -> None:
+    """Two photographs of one part would stand on both sides of the split, since a Mac wrote the names and not the table."""
+    (tmp_path / "groups.csv").write_text("file,group\npi\u00e8ce/1.png,A\npie\u0300ce/2.png,A\n", encoding="utf-8")
+    images = ["pie\u0300ce/1.png", "pi\u00e8ce/2.png"]
+
+    assert read_groups(tmp_path, "groups.csv", images).of == dict.fromkeys(images, "A")
+
+
+@pytest.mark.parametrize("name", ["crack/2.PNG", " crack/2.png", "Crack/2.png", "crack/2.jpg", "2", "part/crack/2.png "])
+def test_a_slip_in_a_name_is_refused(tmp_path: Path, name: str) -> None:
+    """One image of a part would be trained on, and the next be in the test."""
+    with pytest.raises(DataError, match=r"groups\.csv, found '.*2.*' \(meant: part/crack/2\.png\?\), which names no image"):
+        groups(tmp_path, f"file,group\npart/good/1.png,A\n{name},A\n")
+
+
+def test_a_line_that_names_nothing_is_reported(tmp_path: Path) -> None:
+    """A table that lists an image removed since would stop every night, or a wrong number go unseen."""
+    groups(tmp_path, "file,group\n2.png,A\ncrack/0005.png,A\n" + "x" * 300 + ",B\n")
+    found = read_groups(tmp_path, "part/groups.csv", IMAGES)
+
+    assert found.unmatched == ["crack/0005.png", "x" * 300]
+    assert unmatched_rows(found, MVTEC, "part") == [
+        f"part: 2 lines of part/groups.csv name no file, and group nothing: crack/0005.png, {'x' * 300}."
+    ]
+
+
+def test_lines_that_name_other_files_are_no_slips(tmp_path: Path) -> None:
+    """A table of all categories, or one that lists the masks too, would be refused or reported."""
+    (tmp_path / "part/crack").mkdir(parents=True)
+    (tmp_path / "part/crack/2_mask.png").touch()
+    groups(tmp_path, "file,group\ncrack/2.png,A\ncrack/2_mask.png,A\n")
+
+    assert read_groups(tmp_path, "part/groups.csv", IMAGES).unmatched == []
+
+
+def test_a_line_without_a_group_groups_nothing(tmp_path: Path) -> None:
+    """All images whose line was cut short would be one group, called nan."""
+    assert groups(tmp_path, "file,group\npart/crack/1.png,A\npart/crack/2.png\n") == {"part/crack/1.png": "A"}
 
 
 def test_a_groups_file_from_outside_is_refused(tmp_path: Path) -> None:

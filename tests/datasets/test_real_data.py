@@ -33,7 +33,7 @@ def folder(name: str) -> Path:
 
 def test_bottle_is_read_whole(params: Prepare, tmp_path: Path) -> None:
     """The numbers of the data set's README: 209 normals to train, 20 to test, 20 + 22 + 21 defects; thirds 6, 7, 7."""
-    summary = prepare(params, ["bottle"], folder("mvtec_bottle"), tmp_path)
+    summary, _ = prepare(params, ["bottle"], folder("mvtec_bottle"), tmp_path)
 
     assert summary[["defect", "train", "test", "set_aside"]].to_numpy().tolist() == [
         ["broken_large", 6, 14, 0],

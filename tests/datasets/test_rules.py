@@ -27,7 +27,7 @@ TILE = FolderRule(
         (RULE, "part/foreground/0.png", FileRole("foreground", "good", "0")),
         (RULE, "other/train/good/0.png", None),
         (RULE, "part/train/good/deeper/0.png", None),
-        (RULE, "part/ground_truth/crack/0.png", None),
+        (RULE, "part/ground_truth/crack/0.png", FileRole("bare_mask", "crack", "0")),
         (TILE, "MT_Free/Imgs/1.jpg", FileRole("normal", "good", "1")),
         (TILE, "MT_Free/Imgs/1.png", FileRole("mask", "Free", "1")),
         (TILE, "MT_Crack/Imgs/1.JPG", FileRole("image", "Crack", "1")),

@@ -24,7 +24,7 @@ from stage.datasets.windows import turn
 from stage.synthesis.blending import blended
 from stage.synthesis.method import Planner, Rendered
 from stage.synthesis.placement import part_of, trimmed
-from stage.synthesis.plan import Background, DefectSource, backgrounds_of, defects_of, drawn, empty_row, row_seed
+from stage.synthesis.plan import Background, DefectSource, backgrounds_of, defects_of, empty_row, one_of, row_seed
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow
 from stage.synthesis.source import Source
@@ -68,12 +68,12 @@ class PastePlanner:
         """The plan row; every choice is drawn from its own seed."""
         params, seed = self.params, row_seed(self.recipe.seed, identity)
         random = np.random.default_rng(seed)
-        real = drawn(self.defects[identity.defect], random)
-        background = self.backgrounds[drawn(self.likest(real.mask_sha256), random)]
+        real = one_of(self.defects[identity.defect], random)
+        background = self.backgrounds[one_of(self.likest(real.mask_sha256), random)]
         choices = Choices(
             rotation=round(float(random.uniform(-params.rotation, params.rotation)), 3),
             scale=round(float(random.uniform(*params.scale)), 4),
-            blend=drawn(params.blends, random),
+            blend=one_of(params.blends, random),
         )
         row = empty_row(identity, self.recipe.name, seed, background)._replace(
             source_path=real.image_path,
@@ -101,7 +101,7 @@ class PastePlanner:
             places = np.argwhere(part_of(row, self.source))
             return places[random.integers(len(places))]
         own = turn(photograph.mask, row.mask_turn)
-        centre = _centre_of(own) if self.params.where == "own" else self.centre(drawn(self.defects[row.defect], random).mask_sha256)
+        centre = _centre_of(own) if self.params.where == "own" else self.centre(one_of(self.defects[row.defect], random).mask_sha256)
         most = round(self.params.shift * len(own))
         return centre + random.integers(-most, most, 2, endpoint=True)
 

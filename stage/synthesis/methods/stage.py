@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from stage.core.device import autocast, dtype_of
 from stage.core.digests import derived_seed
 from stage.core.errors import TrainingError
-from stage.core.model_params import Method, Prompts
+from stage.core.model_params import Prompts, StageMethod
 from stage.core.synthesis_params import Synthesize
 from stage.datasets.pairs import Pair
 from stage.datasets.windows import TURNS, Window, cut, shown_pixels, window
@@ -27,7 +27,7 @@ from stage.synthesis.blending import paste
 from stage.synthesis.method import Planner, Rendered
 from stage.synthesis.placement import sample_mask
 from stage.synthesis.placer import Placer
-from stage.synthesis.plan import Background, DefectSource, backgrounds_of, defects_of, drawn, empty_row, row_seed
+from stage.synthesis.plan import Background, DefectSource, backgrounds_of, defects_of, empty_row, one_of, row_seed
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow
 from stage.synthesis.source import Source
@@ -44,7 +44,7 @@ def renderer(recipe: Recipe, device: str) -> "StageRenderer":
     assert recipe.base is not None, "METHODS says that it needs a checkpoint"
     assert recipe.checkpoint is not None
     checkpoint = load_checkpoint(recipe.base, recipe.checkpoint)
-    return StageRenderer(checkpoint, recipe.guidance, recipe.synthesize, recipe.prompts, recipe.image_size, device)
+    return StageRenderer(checkpoint, recipe.guidance, recipe.synthesize, recipe.prompts, image_size=recipe.image_size, device=device)
 
 
 class StagePlanner(NamedTuple):
@@ -60,7 +60,7 @@ class StagePlanner(NamedTuple):
         params, kind = self.recipe.synthesize, self.recipe.synthesize.mask_source
         seed = row_seed(self.recipe.seed, identity)
         random = np.random.default_rng(seed)
-        background, real = drawn(self.backgrounds, random), drawn(self.defects[identity.defect], random)
+        background, real = one_of(self.backgrounds, random), one_of(self.defects[identity.defect], random)
         prompt, _ = prompts(self.recipe.prompts, identity.category, identity.defect)
         row = empty_row(identity, self.recipe.name, seed, background)._replace(
             prompt=prompt,
@@ -89,7 +89,7 @@ class StageRenderer:
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, method: Method, params: Synthesize, templates: Prompts, image_size: int, device: str
+        self, checkpoint: Checkpoint, method: StageMethod, params: Synthesize, templates: Prompts, *, image_size: int, device: str
     ) -> None:
         self.generator, self.params, self.method = checkpoint.generator.to(device), params, method
         self.image_size, self.device, self.dtype = image_size, device, dtype_of(params.precision, device)
@@ -158,7 +158,7 @@ def moves(params: Synthesize, timestep_count: int) -> list[Transition]:
     return transitions(times)
 
 
-def sampling_rule(method: Method, params: Synthesize, checkpoint: Checkpoint, device: str) -> SamplingRule:
+def sampling_rule(method: StageMethod, params: Synthesize, checkpoint: Checkpoint, device: str) -> SamplingRule:
     """The parameters of Algorithm 1."""
     low, high = (bound.to(device) for bound in checkpoint.bounds)
     return SamplingRule(

@@ -1,0 +1,86 @@
+"""What the folder of a Prefect server says: which machine has it, where its server is, and who needs it.
+
+`server.json` is the server's: its address, machine and process; the time of the file's change is its heartbeat. `owners.json` has
+the processes that the server is to outlive.
+"""
+
+import json
+import os
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from flows.owner import POLL_S
+from stage.core.processes import is_running, started_s
+from stage.jobs.claims import Owner
+
+LEASE_S = 60.0  # without a heartbeat of another machine's server, after which it is looked at more closely
+LOOK_S = 5.0  # how long a heartbeat is waited for then, since the clocks of two machines may differ and one may be set
+
+
+@cache
+def machine() -> list[str]:
+    """The names of the host and of what process ids are unique in: the run of its kernel, and the container."""
+    here = Owner.here()
+    return [here.host, here.world]
+
+
+def is_anothers(home: Path) -> bool:
+    """Whether a living server of another machine has the folder."""
+    server = read_object(home / "server.json")
+    if not server or server.get("machine") == machine():
+        return False
+    beat = _last_beat(home)
+    deadline = time.monotonic() + LOOK_S
+    while abs(time.time() - beat) > LEASE_S:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_S)
+        if _last_beat(home) != beat:
+            return True
+    return True
+
+
+def _last_beat(home: Path) -> float:
+    try:
+        return (home / "server.json").stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def has_folder(home: Path) -> bool:
+    """Whether the newest server of the folder is of this machine."""
+    return (read_object(home / "server.json") or {}).get("machine") == machine()
+
+
+def register(home: Path, *processes: psutil.Process) -> None:
+    """Note owners beside those that are alive."""
+    owners = {*living_owners(home), *((process.pid, started_s(process)) for process in processes)}
+    write(home / "owners.json", {"machine": machine(), "processes": sorted(owners)})
+
+
+def living_owners(home: Path) -> list[tuple[int, float]]:
+    """Process ids and starting times of the owners that are alive; an owner on another machine cannot have meant this server."""
+    noted = read_object(home / "owners.json")
+    if not noted or noted["machine"] != machine():
+        return []
+    return [(pid, started) for pid, started in noted["processes"] if is_running(pid, started)]
+
+
+def read_object(path: Path) -> dict[str, Any] | None:
+    """The content of a file; None where there is none, or not what this program writes."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def write(path: Path, value: object) -> None:
+    """Write a file that is never seen half."""
+    draft = path.with_suffix(f".{os.getpid()}")
+    draft.write_text(json.dumps(value), encoding="utf-8")
+    draft.replace(path)

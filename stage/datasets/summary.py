@@ -1,0 +1,116 @@
+"""What `prepare` has read, for people: counts per defect type, the share of the images that is defect, and what to look at."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from rich.table import Table
+
+from stage.core.data_params import FolderRule
+from stage.datasets.entries import Entry
+from stage.datasets.groups import Groups
+from stage.datasets.rules import GOOD
+
+COUNTS = ("accepted", "train", "test", "set_aside", "groups", "noted")
+SHARE = "defect_percent"
+PLAUSIBLE = (0.001, 40.0)  # % of an image; the median defect of a type outside of this is worth a look
+SHOWN = 3
+
+
+class Summary(NamedTuple):
+    """`table` has a row of counts per category and defect type, and the median percentage of an image that is defect; `warnings` are sentences."""
+
+    table: pd.DataFrame
+    warnings: list[str]
+
+
+def summarise(entries: Sequence[Entry], warnings: Sequence[str] = ()) -> Summary:
+    """The summary of all categories; the given `warnings` come first."""
+    table = pd.DataFrame(
+        {
+            "category": [entry.category for entry in entries],
+            "defect": [entry.defect for entry in entries],
+            "accepted": [not entry.reason for entry in entries],
+            "train": [entry.split == "train" for entry in entries],
+            "test": [entry.split == "test" for entry in entries],
+            "set_aside": [bool(entry.reason) for entry in entries],
+            "groups": [None if entry.reason else entry.group for entry in entries],
+            "noted": [bool(entry.note) and not entry.reason for entry in entries],
+            SHARE: [_percent(entry) for entry in entries],
+        }
+    )
+    how = {**{name: "nunique" if name == "groups" else "sum" for name in COUNTS}, SHARE: "median"}
+    table = table.groupby(["category", "defect"]).agg(how).astype(dict.fromkeys(COUNTS, int)).round({SHARE: 3}).reset_index()
+    return Summary(table, [*warnings, *_implausible(table), *_notes(entries)])
+
+
+def trained_types(table: pd.DataFrame) -> dict[str, list[str]]:
+    """The defect types of each category of a summary's table that have images in the generator's third."""
+    chosen = table[(table["train"] > 0) & (table["defect"] != GOOD)]
+    return {str(category): sorted(rows["defect"]) for category, rows in chosen.groupby("category")}
+
+
+def _percent(entry: Entry) -> float | None:
+    if entry.reason or entry.defect == GOOD or not entry.width or not entry.height:
+        return None
+    return 100 * (entry.defect_area or 0) / (entry.width * entry.height)
+
+
+def _implausible(table: pd.DataFrame) -> list[str]:
+    low, high = PLAUSIBLE
+    rows = [row for row in table.to_dict("records") if row[SHARE] < low or row[SHARE] > high]
+    return [
+        f"{row['category']}, {row['defect']}: the median mask marks {row[SHARE]:g} % of its image as defect. Look whether the masks mean that."
+        for row in rows
+    ]
+
+
+def _notes(entries: Sequence[Entry]) -> list[str]:
+    found = Counter((entry.category, entry.defect or "-", note) for entry in entries if not entry.reason for note in _parts(entry.note))
+    return [f"{category}, {defect}: {count} x {note}" for (category, defect, note), count in found.most_common()]
+
+
+def _parts(note: str) -> list[str]:
+    return note.split("; ") if note else []
+
+
+def unmatched_rows(groups: Groups, rule: FolderRule, category: str) -> list[str]:
+    """A sentence on the lines of the groups file that name no file, if there are any."""
+    names = groups.unmatched
+    if not names:
+        return []
+    told = ", ".join(names[:SHOWN]) + f" and {len(names) - SHOWN} more" * (len(names) > SHOWN)
+    return [f"{category}: {len(names)} lines of {rule.groups.replace('{category}', category)} name no file, and group nothing: {told}."]
+
+
+def write_summary(entries: Sequence[Entry], summary: Summary, output: Path) -> None:
+    """Write `summary.json` and `set_aside.csv`."""
+    rows = [(entry.category, entry.path, entry.reason) for entry in entries if entry.reason]
+    aside = pd.DataFrame(rows, columns=["category", "path", "reason"])
+    aside.to_csv(output / "set_aside.csv", index=False, lineterminator="\n")
+    (output / "summary.json").write_text(json.dumps(_nested(summary.table), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _nested(table: pd.DataFrame) -> dict[str, dict[str, dict[str, int | float | None]]]:
+    nested: dict[str, dict[str, dict[str, int | float | None]]] = {}
+    for row in table.to_dict("records"):
+        share = None if pd.isna(row[SHARE]) else row[SHARE]
+        nested.setdefault(row["category"], {})[row["defect"] or "-"] = {**{name: row[name] for name in COUNTS}, SHARE: share}
+    return nested
+
+
+def summary_table(table: pd.DataFrame) -> Table:
+    """The summary as a table for the terminal; `-` stands for files that no rule names."""
+    shown = Table(title="Images read")
+    for name in ("category", "defect"):
+        shown.add_column(name, overflow="fold")
+    for name in COUNTS:
+        shown.add_column(name.replace("_", " "), justify="right")
+    shown.add_column("% defect", justify="right")
+    for row in table.to_dict("records"):
+        share = "" if pd.isna(row[SHARE]) else f"{row[SHARE]:.2f}"
+        shown.add_row(row["category"], row["defect"] or "-", *(str(row[name]) for name in COUNTS), share)
+    return shown

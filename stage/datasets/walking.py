@@ -1,0 +1,60 @@
+"""Every file below a folder, by a name that can be written down, and what keeps it from being opened."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from stage.core.errors import DataError
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".mpo", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".webp", ".pbm", ".pgm", ".ppm", ".jp2"}
+
+
+def walk(start: Path) -> Iterator[Path]:
+    """Every file, link and unreadable folder below `start`; no link is followed. Raises DataError if `start` itself cannot be read."""
+    folders = [start]
+    while folders:
+        folder = folders.pop()
+        try:
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            if folder == start:
+                raise DataError(
+                    f"Expected a folder that may be read at {folder}, found: {error.strerror}. Correct its permissions."
+                ) from None
+            yield folder
+            continue
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(Path(entry))
+            else:
+                yield Path(entry)
+
+
+def trouble_of(path: Path, root: Path) -> str:
+    """Why a file, or a folder that `walk` gives, may not be opened as an image of the data in `root`; empty if it may. Opens nothing."""
+    if any("\udc80" <= letter <= "\udcff" for letter in path.as_posix()):
+        return "its name is not valid UTF-8: rename it"
+    if path.is_symlink() and (trouble := _trouble_of_link(path, root)):
+        return trouble
+    if path.is_dir():
+        return "a folder that cannot be read: correct its permissions"
+    if not path.is_file():
+        return "not a file"
+    if path.suffix.lower() not in SUFFIXES:
+        return "not an image file, by its extension"
+    return ""
+
+
+def _trouble_of_link(path: Path, root: Path) -> str:
+    try:
+        is_inside = path.resolve(strict=True).is_relative_to(root.resolve())
+    except (OSError, RuntimeError):  # a loop of links is a RuntimeError
+        return "a link to nothing: remove it, or copy the file itself there"
+    if not is_inside:
+        return "a link that leaves the data folder: copy the file itself there"
+    return "a linked folder, which is not followed: copy the folder itself there" if path.is_dir() else ""
+
+
+def shown(path: str) -> str:
+    """A path as text that can be written anywhere; bytes that are no UTF-8 become `\\xff`."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,0 +1,47 @@
+"""How long a worker waits for a disk that does not answer: for a lease, unless the error is one that does not pass by itself."""
+
+import errno
+import time
+
+from stage.core.errors import MachineError
+from stage.jobs.heartbeat import BEATS
+
+WAIT_S = 1.0  # between two tries to reach a disk that is away
+# Errors of a disk or machine that do not pass by themselves. Any other, such as ESTALE or EIO of a network's disk, may.
+LASTING = frozenset(
+    {
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
+        *(
+            errno.EEXIST,
+            errno.ENOTDIR,
+            errno.EISDIR,
+            errno.ELOOP,
+            errno.ENAMETOOLONG,
+            errno.EINVAL,
+            errno.EXDEV,
+            errno.ENOSYS,
+            errno.ENOTSUP,
+        ),
+    }
+)
+MEND = "Finished batches are kept: make room, or mend what is broken, and run the same command."
+
+
+class Patience:
+    """Of one worker. `lease_s`: seconds without a heartbeat after which others count it as dead; it waits no longer than that."""
+
+    def __init__(self, lease_s: float) -> None:
+        self._lease_s = lease_s
+        self._away_since: float | None = None  # seconds of the monotonic clock; None while the disk answers
+
+    def wait(self, error: OSError, expected: str) -> None:
+        """Wait a moment. Raises a MachineError that begins with `expected` if the error does not pass, or has lasted for a lease."""
+        now = time.monotonic()
+        self._away_since = self._away_since or now
+        if error.errno in LASTING or now - self._away_since >= self._lease_s:
+            raise MachineError(f"{expected}, found {error}. {MEND}") from None
+        time.sleep(min(WAIT_S, self._lease_s / BEATS))
+
+    def forget(self) -> None:
+        """The disk has answered: the next error is a new one."""
+        self._away_since = None

@@ -1,0 +1,43 @@
+"""The process of a worker: the rules it works by, its signals and its exit status."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from stage.core.device import device as device_of
+from stage.core.errors import IncompleteRunError, Refusal
+from stage.core.params import Execution
+from stage.core.progress import Interrupted, stop_on_signals
+from stage.jobs.failures import check_complete
+from stage.jobs.job import load_job
+from stage.jobs.worker import drain
+
+DONE, INCOMPLETE, REFUSED, STOPPED = 0, 3, 2, 130  # exit statuses; a worker that crashes has Python's 1 or its signal
+
+
+def run_worker(job: Path, execution: Callable[[], Execution]) -> int:
+    """Drain a job by the rules that `execution` reads; SIGTERM or SIGINT let it finish its batch first, a second one does not.
+
+    Returns the exit status. DONE: nothing is left; INCOMPLETE: only what was set aside; STOPPED: on request; REFUSED: the job, its
+    inputs, the parameters or this machine are unfit, for the reason that it prints.
+    """
+    stop_on_signals()
+    try:
+        rules = execution()
+        torch.set_num_threads(rules.threads)
+        drain(job, device=device_of(rules.device), lease_s=rules.lease_s, max_failures=rules.max_failures)
+        check_complete(load_job(job))
+    except Interrupted:
+        return STOPPED
+    except IncompleteRunError as error:
+        return _say(str(error), INCOMPLETE)
+    except Refusal as error:
+        return _say(str(error), REFUSED)
+    return DONE
+
+
+def _say(text: str, status: int) -> int:
+    sys.stderr.write(f"{text}\n")
+    return status

@@ -1,0 +1,86 @@
+"""What can be wrong with a published sample on its own, and beside its plan row and its sources."""
+
+import io
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from stage.core.digests import pixel_digest
+from stage.core.errors import CorruptFileError
+from stage.datasets.pairs import decode_image, decode_mask
+from stage.release.reader import PIXELS
+from stage.release.shards import Described
+from stage.synthesis.rows import Identity, PlanRow
+from stage.synthesis.schema import CHECKPOINTS, PLAN, SOURCES, mark
+
+SHOWN = 200  # characters of a text from the data that a message shows
+
+
+class Lineage(NamedTuple):
+    """Digests that samples may name: photographs and masks of the training side, and networks."""
+
+    backgrounds: frozenset[str]
+    defective: frozenset[str]
+    masks: frozenset[str]
+    checkpoints: frozenset[str]
+
+
+def sample_problems(row: dict[str, Any], shard: Described, lineage: Lineage | None) -> Iterator[str]:
+    """The problems of a sample on its own."""
+    if empty := [name for name, value in row.items() if _is_null(value, name)]:
+        yield f"expected a value in every column, found none in {', '.join(empty)}"
+        return
+    if row["sample_id"] != (expected := Identity(*(row[name] for name in Identity._fields)).sample_id):
+        yield f"expected the id {expected}"
+    if row["defect"] != shard["defect"]:
+        yield f"expected the defect type {shard['defect']!r} by the manifest, found {row['defect']!r}"
+    yield from _pictures(row)
+    if lineage is not None:
+        yield from _sources(row, lineage)
+
+
+def _is_null(value: Any, name: str) -> bool:
+    """Whether nothing is there: null, a picture without bytes, or a list with a hole."""
+    return value is None or (name in PIXELS and value["bytes"] is None) or (isinstance(value, list) and None in value)
+
+
+def _pictures(row: dict[str, Any]) -> Iterator[str]:
+    """The problems of a sample's image and mask."""
+    sizes: dict[str, tuple[int, ...]] = {}
+    for name, decode in (("image", decode_image), ("mask", decode_mask)):
+        try:
+            pixels: np.ndarray = decode(row[name]["bytes"])
+            told = Image.open(io.BytesIO(row[name]["bytes"]), formats=("PNG",)).info
+        except CorruptFileError as error:
+            yield f"column {name}: {error}"
+            continue
+        sizes[name] = pixels.shape[:2]
+        if (found := pixel_digest(pixels)) != row[f"{name}_digest"]:
+            yield f"column {name}: expected pixels of digest {row[f'{name}_digest'][:16]}…, found {found[:16]}…"
+        if told != mark(row["sample_id"]):
+            yield f"column {name}: expected the PNG to say that it is synthetic and which sample it is, found {str(told)[:SHOWN]}"
+    if len({*sizes.values()}) > 1:
+        yield f"expected an image and a mask of one size, found {sizes['image']} and {sizes['mask']}"
+
+
+def _sources(row: dict[str, Any], lineage: Lineage) -> Iterator[str]:
+    if row["background_sha256"] not in lineage.backgrounds:
+        yield f"expected a background among the training images of {SOURCES}, found {row['background_path']!r}"
+    if row["source_sha256"] and row["source_sha256"] not in lineage.defective:
+        yield f"expected a photograph of the generator's third in {SOURCES}, found {row['source_path']!r}"
+    if row["mask_sha256"] and row["mask_sha256"] not in lineage.masks:
+        yield f"expected a mask of the generator's third in {SOURCES}, found {row['mask_path']!r}"
+    if not {row["checkpoint"], row["base"]} <= (lineage.checkpoints or {""}):  # of a method without networks, both are empty
+        yield f"expected its checkpoint and base in {CHECKPOINTS}, found no such digest there"
+
+
+def plan_problems(row: dict[str, Any], planned: dict[str, Any] | None) -> Iterator[str]:
+    """The differences of a sample from the plan row in its place; None if the plan has no more rows."""
+    if planned is None:
+        yield f"expected no more samples than {PLAN} has, found one more"
+    else:
+        names = [name for name in PlanRow._fields if row[name] != planned[name]]
+        if names:
+            yield f"expected the next row of {PLAN}, {planned['sample_id']}, found another value of {', '.join(names)}"

@@ -1,0 +1,71 @@
+"""The user's proxies: out of the way to this machine, in the way to the hub."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from unittest.mock import patch
+from urllib.request import getproxies, proxy_bypass
+
+import pytest
+
+from stage.core.errors import ConfigError
+from stage.core.proxies import KEPT, drop_proxies, users_proxies
+
+GIVEN = {"http_proxy": "http://proxy:1", "HTTPS_PROXY": "http://proxy:2", "NO_PROXY": "example.com"}
+
+
+@pytest.fixture(autouse=True)
+def given() -> Iterator[None]:
+    """An environment with these proxies and no others, which is dropped afterwards."""
+    with patch.dict(os.environ):
+        for name in [KEPT, *proxies()]:
+            os.environ.pop(name, None)
+        os.environ.update(GIVEN)
+        yield
+
+
+def proxies() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
+
+
+def test_no_proxy_is_used_and_the_users_own_come_back() -> None:
+    """A flow would not find its server behind a proxy, or the hub would not be found without one."""
+    drop_proxies()
+    assert proxy_bypass("127.0.0.1")
+    assert {*getproxies()} == {"no"}
+
+    with users_proxies():
+        assert proxies() == GIVEN
+    assert {*getproxies()} == {"no"}
+
+
+def test_a_process_below_a_flow_finds_the_users_own() -> None:
+    """A worker, or a flow below the nightly one, could not fetch the base, because what it inherits has no proxies."""
+    ask = "import os; from stage.core.proxies import *\nset_aside()\nwith users_proxies(): print(os.environ['http_proxy'])"
+    drop_proxies()
+    said = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout
+
+    assert said.strip() == GIVEN["http_proxy"]
+
+
+def test_without_a_flow_nothing_is_changed() -> None:
+    """`stage plan` would lose the proxies of its shell."""
+    with users_proxies():
+        assert proxies() == GIVEN
+    assert proxies() == GIVEN
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "nonsense://x", "http://["])
+def test_a_proxy_that_the_hubs_client_cannot_use_is_one_message(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A traceback of an HTTP library would greet who works behind a SOCKS proxy, or the hub would be asked past the proxy."""
+    from huggingface_hub import close_session, constants
+
+    from stage.model.base_source import locate
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    close_session()
+    drop_proxies()
+    with pytest.raises(ConfigError, match=r"Expected base.source to be a folder .* can be fetched, found 'no/such'"):
+        locate("no/such")

@@ -25,7 +25,7 @@ from prefect.settings import (
 )
 from prefect.states import Cancelled, Failed
 
-from flows import server
+from flows import finished, server
 from flows.owner import end_with_owner
 from stage.core.errors import Refusal
 from stage.core.params import Params, load_params
@@ -56,7 +56,8 @@ def run(flow: Flow[..., Any], arguments: Sequence[str] | None = None) -> NoRetur
         params = load_params()
         values = _parse(flow, sys.argv[1:] if arguments is None else arguments, params)
         limit_threads(params.execution.threads)
-        sys.exit(_run_once(flow, values))
+        finished.append(_run_once(flow, values))
+        sys.exit(finished[0])
     except (KeyboardInterrupt, TerminationSignal):
         _say(KEPT)
         sys.exit(INTERRUPTED)

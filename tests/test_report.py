@@ -466,3 +466,12 @@ def test_curves_with_gaps_and_of_few_iterations_are_drawn(tmp_path: Path) -> Non
     draw_curves(tmp_path / "curve.svg", {"a": ([0, 1, 2], [1.0, float("nan"), 2.0]), "b": ([0], [1.0])}, label="loss")
 
     assert ElementTree.parse(tmp_path / "curve.svg").getroot().tag.endswith("svg")
+
+
+def test_every_curve_is_drawn(tmp_path: Path) -> None:
+    """The curve of a method would be missing where there are more methods than colours."""
+    names = [f"curve {number}" for number in range(8)]
+    draw_curves(tmp_path / "curve.svg", {name: ([0, 1], [1.0, 0.5]) for name in names}, label="loss")
+
+    drawn = (tmp_path / "curve.svg").read_text()
+    assert all(name in drawn for name in names)

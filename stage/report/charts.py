@@ -1,6 +1,7 @@
 """Training curves as SVG files that are readable on light and dark pages."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-COLOURS = ("#4a7dde", "#d9822b", "#2f9e6b")
+COLOURS = ("#4a7dde", "#d9822b", "#2f9e6b", "#7b6bd6", "#2b9bb5", "#a3932b")  # from the seventh curve on again from the start
 GREY = "#858b95"  # readable on white and on near-black
 POINTS = 80  # of a curve at most; a short one has a point per five values, but at least 10
 STYLE: dict[Any, Any] = {
@@ -34,7 +35,7 @@ def draw_curves(path: Path, curves: Mapping[str, Curve], *, label: str) -> None:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 2.7), layout="constrained")
         axes = figure.add_subplot(xlabel="iteration", ylabel=label)
-        for (name, curve), colour in zip(curves.items(), COLOURS, strict=False):
+        for (name, curve), colour in zip(curves.items(), cycle(COLOURS), strict=False):
             x, low, mean, high = _binned(*curve)
             axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
             axes.plot(x, mean, color=colour, linewidth=1.6, label=name)

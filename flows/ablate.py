@@ -26,7 +26,7 @@ from stage.core.work import Work, work_key
 from stage.model.files import ADAPTERS
 from stage.release.reader import read_manifest
 from stage.release.verification import verify
-from stage.segmentation.arms import REAL_ONLY, arm_name
+from stage.segmentation.arms import REAL_ONLY, ArmChoice, arm_name
 
 PUBLICATION = "stage.release.publication:publish_jobs"
 METHOD = "stage"  # whose parts are switched on and off
@@ -88,7 +88,7 @@ def scores_of(category: str, configuration: Configuration, samples: Path, params
     """Metrics of a segmenter trained on the real third and these samples; None where none of them was accepted."""
     if not read_manifest(samples)["accepted"]:
         return None
-    scored = score(category, samples, params, method=METHOD, verb=f"{SEGMENT}-{configuration.name}")
+    scored = score(category, ArmChoice(arm_name(METHOD), METHOD), samples, params, verb=f"{SEGMENT}-{configuration.name}")
     return metrics(scored.work.result / METRICS)
 
 

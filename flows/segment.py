@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
@@ -21,18 +22,18 @@ from stage.core.work import SEGMENTERS, Work, versions, work_key
 from stage.datasets.examples import CATALOG, pairs_of
 from stage.jobs.heartbeat import present
 from stage.release.reader import accepted_ids, read_manifest, read_samples
-from stage.segmentation.arms import REAL_ONLY, Arm, arm_name, real_arm, with_samples
+from stage.segmentation.arms import Arm, ArmChoice, arm_choices, make_arm
 
 CATALOGS = Path("data/prepare")
 SAMPLES = Path("data/synthesize")
 OUTPUT = Path("data/segment")
 CODE, GATHERING = "flows.segment:score", "flows.segment:gather"
 GATHERED = "gathered"  # in the spool, the folder of all arms together beside those of the arms
-METRICS, CURVE, PROBABILITIES = "metrics.json", "curve.csv", "probabilities.npy"
+METRICS, CURVE, PREDICTIONS = "metrics.json", "curve.csv", "predictions.parquet"
 
 
 class Scored(NamedTuple):
-    """An arm that was trained and scored: its name, and the work that holds its weights, curve, metrics and probabilities."""
+    """An arm that was trained and scored: its name, and the work that holds its weights, curve, metrics and predictions."""
 
     arm: str
     work: Work
@@ -42,38 +43,39 @@ class Scored(NamedTuple):
 def segment(category: str) -> None:
     """Train on the real third alone, then with each method's samples; score; publish all arms together."""
     params = load_params()
-    scored = [score(category, None, params)]
-    scored += [score(category, SAMPLES / category / method, params, method=method) for method in params.methods]
+    choices = arm_choices(params.methods, params.segment.arms)
+    scored = [score(category, one, SAMPLES / category / one.method if one.method else None, params) for one in choices]
     gather(category, scored).publish(OUTPUT / category)
 
 
 @task(cache_policy=NO_CACHE)
-def score(category: str, samples: Path | None, params: Params, *, method: str = "", verb: str = "segment") -> Scored:
-    """One arm; resumes an unfinished training, or finds a finished one. `samples`: a published folder, None for the real third alone."""
-    name = arm_name(method) if samples else REAL_ONLY
-    work = Work.of(verb, f"{category}/{name}", arm_key(category, samples, params))
+def score(category: str, choice: ArmChoice, samples: Path | None, params: Params, *, verb: str = "segment") -> Scored:
+    """One arm; resumes an unfinished training, or finds a finished one. `samples`: the folder published by the arm's method, if it has one."""
+    work = Work.of(verb, f"{category}/{choice.name}", arm_key(category, choice, samples, params))
     if not work.is_finished():
         with present(work.folder, lease_s=params.execution.lease_s):
-            train_and_score(arm_of(category, samples, name), category, work, params)
-    return Scored(name, work)
+            train_and_score(arm_of(category, choice, samples), category, work, params)
+    return Scored(choice.name, work)
 
 
-def arm_key(category: str, samples: Path | None, params: Params) -> str:
+def arm_key(category: str, choice: ArmChoice, samples: Path | None, params: Params) -> str:
     """The key of everything that decides an arm's metrics; of the samples, pixels and verdicts count, not who made them or when."""
     return work_key(
         CODE,
         seed=params.seed,
-        segment=params.segment,
+        segment={**dict(params.segment), "arms": None},  # which arms stand beside it decides nothing
+        choice=choice._replace(name="", method=""),
         libraries=versions(SEGMENTERS),
         catalog=file_digest(CATALOGS / category / CATALOG),
         samples=[read_manifest(samples)["digest"], accepted_ids(samples)] if samples else None,
     )
 
 
-def arm_of(category: str, samples: Path | None, name: str) -> Arm:
+def arm_of(category: str, choice: ArmChoice, samples: Path | None) -> Arm:
     """The pairs that an arm is trained on."""
     real, normal = (pairs_of(CATALOGS / category, "train", good=good) for good in (False, True))
-    return with_samples(name, real, read_samples(samples, accepted_only=True), normal) if samples else real_arm(real, normal)
+    synthetic = read_samples(samples, accepted_only=True) if samples else ()
+    return make_arm(choice, normal, real, synthetic)
 
 
 def train_and_score(arm: Arm, category: str, work: Work, params: Params) -> None:
@@ -90,7 +92,7 @@ def train_and_score(arm: Arm, category: str, work: Work, params: Params) -> None
     defective, good = (pairs_of(CATALOGS / category, "test", good=good) for good in (False, True))
     result = evaluate_arm(weights, params.segment, defective=defective, good=good, device=on)
     curve.assign(arm=arm.name).to_csv(work.draft / CURVE, index=False)
-    np.save(work.draft / PROBABILITIES, np.rint(result.probabilities * 255).astype(np.uint8), allow_pickle=False)
+    pq.write_table(pa.table({"picture": pa.array(result.predictions, pa.binary())}), work.draft / PREDICTIONS)
     write_whole(json.dumps(result.metrics, indent=2) + "\n", work.draft / METRICS)
     work.finish()
 
@@ -105,8 +107,8 @@ def gather(category: str, scored: Sequence[Scored]) -> Work:
         metrics = {one.arm: json.loads((one.work.result / METRICS).read_text()) for one in scored}
         write_whole(json.dumps(metrics, indent=2) + "\n", work.draft / METRICS)
         pd.concat([pd.read_csv(one.work.result / CURVE) for one in scored]).to_csv(work.draft / CURVE, index=False)
-        probabilities = {one.arm: np.load(one.work.result / PROBABILITIES, allow_pickle=False) for one in scored}
-        write_predictions(pairs_of(CATALOGS / category, "test", good=False), probabilities, work.draft / "predictions.parquet")
+        pictures = {one.arm: pq.read_table(one.work.result / PREDICTIONS)["picture"].to_pylist() for one in scored}
+        write_predictions(pairs_of(CATALOGS / category, "test", good=False), pictures, work.draft / PREDICTIONS)
         for one in scored:
             shutil.copy2(one.work.result / f"{one.arm}.safetensors", work.draft)
         work.finish()

@@ -15,7 +15,16 @@ from stage.core.segment_params import Segment
 from stage.datasets.pairs import Pair
 from stage.segmentation.augmentation import Augmentation, crop_of
 
-REAL_ONLY, REAL_AUGMENTED, SYNTHETIC_ONLY = "real_only", "real_augmented", "synthetic_only"
+REAL_ONLY = "real_only"
+
+
+class ArmChoice(NamedTuple):
+    """What an arm is trained on: the real third or not, the samples of a method or none, and how crops are augmented."""
+
+    name: str
+    method: str = ""
+    is_real: bool = True
+    augmentation: Augmentation = "mild"
 
 
 class Arm(NamedTuple):
@@ -29,11 +38,22 @@ class Arm(NamedTuple):
 
 
 def arm_name(method: str) -> str:
-    """The name of the arm with the real third and a method's samples."""
+    """The arm that sees the real third and the samples of a method."""
     return f"real_and_{method}"
 
 
-class Composition(NamedTuple):
+def arm_choices(methods: Sequence[str], more: Sequence[str]) -> list[ArmChoice]:
+    """The real third alone, and with the samples of each method; of `more`, the real third under strong augmentation, and samples alone."""
+    choices = [ArmChoice(REAL_ONLY)]
+    if "real_augmented" in more:
+        choices.append(ArmChoice("real_augmented", augmentation="strong"))
+    choices += [ArmChoice(arm_name(method), method) for method in methods]
+    if "synthetic_only" in more:
+        choices += [ArmChoice(f"only_{method}", method, is_real=False) for method in methods]
+    return choices
+
+
+class BatchCounts(NamedTuple):
     """How many pairs of each kind make up a batch; of a merged arm, `merged` pairs are drawn from real and synthetic ones alike."""
 
     normal: int
@@ -42,7 +62,7 @@ class Composition(NamedTuple):
     merged: int = 0
 
 
-def composition(arm: Arm, params: Segment, iteration: int) -> Composition:
+def composition(arm: Arm, params: Segment, iteration: int) -> BatchCounts:
     """The composition of an arm's batch.
 
     Every arm has the same normal images and every arm with real defects the same number of those; synthetic pairs come on top.
@@ -50,23 +70,25 @@ def composition(arm: Arm, params: Segment, iteration: int) -> Composition:
     """
     real, synthetic = params.batch - params.normal, params.synthetic
     if not len(arm.synthetic):
-        return Composition(params.normal, real)
+        return BatchCounts(params.normal, real)
     if not len(arm.real) or iteration < params.warmup * params.iterations:
-        return Composition(params.normal, synthetic=real)
+        return BatchCounts(params.normal, synthetic=real)
     if synthetic == "merged":
-        return Composition(params.normal, merged=real)
-    return Composition(params.normal, real, synthetic)
+        return BatchCounts(params.normal, merged=real)
+    return BatchCounts(params.normal, real, synthetic)
 
 
-def check_arm(arm: Arm) -> None:
-    """Raise Refusal if the arm lacks pairs of a kind that it needs."""
-    if not len(arm.normal):
-        raise Refusal(f"Expected normal images for arm {arm.name}, found none. Look at the summary of `prepare`.")
-    if not len(arm.real) and not len(arm.synthetic):
+def make_arm(choice: ArmChoice, normal: Sequence[Pair], real: Sequence[Pair], synthetic: Sequence[Pair]) -> Arm:
+    """The pairs of an arm. Raises Refusal if it lacks a kind that it needs: without its samples it would be another arm."""
+    if not len(normal) or (choice.is_real and not len(real)):
+        kind = "real defects" if len(normal) else "normal images"
+        raise Refusal(f"Expected {kind} for arm {choice.name}, found none. Look at the summary of `prepare`.")
+    if choice.method and not len(synthetic):
         raise Refusal(
-            f"Expected defects for arm {arm.name}, found no real ones and no accepted samples. Look at the summary of `prepare`, and at the "
-            "reasons in the samples' shards; train longer, or lower synthesize.contrast_threshold."
+            f"Expected accepted samples of {choice.method} for arm {choice.name}, found none under data/synthesize. "
+            "Look at the reasons in their shards; train longer, or lower synthesize.contrast_threshold."
         )
+    return Arm(choice.name, normal, real if choice.is_real else (), synthetic, choice.augmentation)
 
 
 def batch_at(arm: Arm, params: Segment, iteration: int, *, seed: int) -> list[Pair]:

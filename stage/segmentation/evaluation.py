@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from stage.core.errors import CorruptFileError
 from stage.core.segment_params import Segment
 from stage.datasets.pairs import Pair, Pairs, encode_png, image_features, write_table
 from stage.segmentation.counts import Counts
+from stage.segmentation.metrics import HALF, false_alarms, image_scores, pixel_scores, threshold_scores
 from stage.segmentation.segmenters import DEFECT, build_segmenter, logits
 from stage.segmentation.training import tensors
 
@@ -36,9 +38,33 @@ class Segmenter:
             both = logits(self.model, tensors([pair], self.device)[0], self.params.window)[0]
             yield (both[DEFECT] - both[1 - DEFECT]).float().cpu().numpy()
 
-    def count(self, images: Sequence[Pair]) -> Counts:
-        """The scores of images against their masks; holds one image at a time."""
-        return Counts.of((scores, pair.mask) for scores, pair in zip(self.predict(images), images, strict=True))
+
+class ArmResult(NamedTuple):
+    """Metrics as fractions, and the defect probability of each defective test image, (H, W) in 0 … 255, as grey levels of an RGB PNG."""
+
+    metrics: dict[str, float]
+    predictions: list[bytes]
+
+
+def evaluate_arm(weights: Path, params: Segment, *, defective: Sequence[Pair], good: Sequence[Pair], device: str) -> ArmResult:
+    """Every metric of one arm: per pixel over the defective test images, per image over defective and good ones.
+
+    IoU, Acc and false alarms are at a threshold of one half, where each pixel gets its likelier class, as in mmsegmentation. One image is
+    held at a time.
+    """
+    segmenter, predictions = Segmenter(weights, params, device), list[bytes]()
+
+    def seen() -> Iterator[tuple[NDArray[np.float32], NDArray[np.uint8]]]:
+        for scores, pair in zip(segmenter.predict(defective), defective, strict=True):
+            grey = np.rint(255 * probabilities(scores)).astype(np.uint8)
+            predictions.append(encode_png(np.repeat(grey[..., None], 3, axis=-1)))
+            yield scores, pair.mask
+
+    found = Counts.of(seen())
+    calm = Counts.of((scores, pair.mask) for scores, pair in zip(segmenter.predict(good), good, strict=True))
+    total = found.total()
+    metrics = {**threshold_scores(total, HALF), **pixel_scores(total), **image_scores(found, calm), **false_alarms(calm, HALF)}
+    return ArmResult(metrics, predictions)
 
 
 def probabilities(differences: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -58,14 +84,13 @@ def _load(weights: Path, params: Segment) -> nn.Module:
     return model
 
 
-def write_predictions(pairs: Pairs, arms: Mapping[str, Sequence[NDArray[np.uint8]]], path: Path) -> None:
-    """Write a row per pair: its names, image, mask, and per arm the defect probability, (H, W) in 0 … 255, as grey levels of an RGB PNG."""
+def write_predictions(pairs: Pairs, arms: Mapping[str, Sequence[bytes]], path: Path) -> None:
+    """Write a row per pair: its names, image, mask, and per arm the defect probability as `evaluate_arm` gives it."""
     features = Features({**{name: Value("string") for name in TEXTS}, **image_features(), **{arm: ImageFeature() for arm in arms}})
     table = pairs.table.select([*TEXTS, "image", "mask"]).to_pylist()
-    cells = ([_grey(one) for one in levels] for levels in zip(*arms.values(), strict=True))
-    rows = ({**row, **dict(zip(arms, found, strict=True))} for row, found in zip(table, cells, strict=True))
+    found = zip(*arms.values(), strict=True)
+    rows = (
+        {**row, **{arm: {"bytes": picture, "path": None} for arm, picture in zip(arms, pictures, strict=True)}}
+        for row, pictures in zip(table, found, strict=True)
+    )
     write_table(rows, features, path)
-
-
-def _grey(levels: NDArray[np.uint8]) -> dict[str, bytes | None]:
-    return {"bytes": encode_png(np.repeat(levels[..., None], 3, axis=-1)), "path": None}

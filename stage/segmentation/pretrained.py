@@ -20,6 +20,8 @@ def load_pretrained(model: nn.Module, weights: str) -> None:
     The classifier of another number of classes never fits.
     """
     given, own = read_weights(weights), model.state_dict()
+    if not any(name in own for name in given):
+        given = {f"backbone.{name}": value for name, value in given.items()}  # as mmsegmentation publishes encoders by themselves
     fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
     if not fitting:
         raise ConfigError(

@@ -21,7 +21,7 @@ from stage.core.durable import whole_file
 from stage.core.fitting import Fit
 from stage.core.segment_params import Segment
 from stage.datasets.pairs import Pair
-from stage.segmentation.arms import Arm, batch_at, check_arm
+from stage.segmentation.arms import Arm, batch_at
 from stage.segmentation.pretrained import load_pretrained
 from stage.segmentation.segmenters import build_segmenter, losses
 
@@ -35,7 +35,6 @@ def train_segmenter(arm: Arm, params: Segment, *, seed: int, device: str, output
 
     An unfinished training in `state` is continued; the caller gives other arms, parameters and seeds another `state`.
     """
-    check_arm(arm)
     # Drop-path and initialisation draw from torch's global generator, which is seeded per iteration and restored afterwards.
     with torch.random.fork_rng(), Ahead(lambda iteration: batch_at(arm, params, iteration, seed=seed), params.iterations) as batches:
         torch.manual_seed(derived_seed(seed, 0))

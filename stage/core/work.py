@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from stage.core.code_digest import code_digest
 from stage.core.digests import digest_of, file_digest
 from stage.core.durable import copy_folder, read_sealed, replace_folder, write_sealed
+from stage.core.errors import MachineError
 from stage.core.progress import check_stop
 
 SPOOL = Path(".spool")
@@ -54,8 +55,12 @@ class Work(NamedTuple):
         """Whether the result is there, byte for byte as it was finished; a file that lies beside it by chance does not count."""
         try:
             return all(file_digest(self.result / name) == digest for name, digest in self._finished().items())
-        except (OSError, ValueError, LookupError):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, LookupError):
             return False
+        except OSError as error:  # not finished, it would be made again, for hours
+            raise MachineError(
+                f"Expected to read the result in {self.folder}, found {error}. Nothing is lost: mend the disk, and run the same command."
+            ) from None
 
     def finish(self) -> Path:
         """Make the draft the result, and remove works of the same name that were not used for long; returns the result's folder."""

@@ -2,6 +2,8 @@
 
 import errno
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from stage.core.errors import MachineError
 from stage.jobs.heartbeat import BEATS
@@ -24,6 +26,7 @@ LASTING = frozenset(
         ),
     }
 )
+Value = TypeVar("Value")
 MEND = "Finished batches are kept: make room, or mend what is broken, and run the same command."
 
 
@@ -45,3 +48,13 @@ class Patience:
     def forget(self) -> None:
         """The disk has answered: the next error is a new one."""
         self._away_since = None
+
+
+def patiently(act: Callable[[], Value], *, expected: str, lease_s: float) -> Value:
+    """What `act` returns, after a disk that is away for less than a lease. Raises a MachineError that begins with `expected`."""
+    patience = Patience(lease_s)
+    while True:
+        try:
+            return act()
+        except OSError as error:
+            patience.wait(error, expected)

@@ -41,10 +41,10 @@ class BatchStore(NamedTuple):
         return None if self.read(key) is None else self.file(key)
 
     def read(self, key: str) -> bytes | None:
-        """The bytes of a finished batch; None if they are missing, unreadable or do not match their digest."""
+        """The bytes of a finished batch; None if they are missing or do not match their digest. An OSError of a disk that is away is no damage."""
         try:
             content, told = self.file(key).read_bytes(), self._told(key)["sha256"]
-        except (OSError, ValueError):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
             return None
         return content if hashlib.sha256(content).hexdigest() == told else None
 

@@ -73,7 +73,10 @@ def write_sealed(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
 def read_sealed(path: Path) -> dict[str, Any]:
     """What `write_sealed` wrote, with its seal. Raises ValueError where one byte is another, FileNotFoundError where nothing is."""
     content = path.read_bytes()
-    values = json.loads(content)
+    try:
+        values = json.loads(content)
+    except RecursionError:
+        raise ValueError("lists in lists, deeper than can be read") from None
     if not isinstance(values, dict) or "seal" not in values:
         raise ValueError("no seal, so that an earlier version or something else wrote it")
     if content != _text({**values, "seal": _seal({key: value for key, value in values.items() if key != "seal"})}).encode():

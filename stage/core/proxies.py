@@ -22,7 +22,7 @@ def drop_proxies() -> None:
 
 @contextmanager
 def users_proxies() -> Generator[None]:
-    """Use the proxies that `set_aside` has taken away, here or in a process above, while the block runs."""
+    """Use the proxies that `drop_proxies` has taken away, here or in a process above, while the block runs."""
     aside = _given()
     if KEPT in os.environ:
         _set({**dict.fromkeys(aside), **json.loads(os.environ[KEPT])})

@@ -42,7 +42,7 @@ def test_no_proxy_is_used_and_the_users_own_come_back() -> None:
 
 def test_a_process_below_a_flow_finds_the_users_own() -> None:
     """A worker, or a flow below the nightly one, could not fetch the base, because what it inherits has no proxies."""
-    ask = "import os; from stage.core.proxies import *\nset_aside()\nwith users_proxies(): print(os.environ['http_proxy'])"
+    ask = "import os; from stage.core.proxies import *\ndrop_proxies()\nwith users_proxies(): print(os.environ['http_proxy'])"
     drop_proxies()
     said = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stage.core.errors import DataError
-from stage.core.section import NAME
+from stage.core.section import LONGEST_NAME, NAME
 from stage.datasets.folder import Found, find
+from stage.datasets.groups import read_groups
 from stage.datasets.layouts import RULES, data_root, detect_layout
 from stage.datasets.rules import GOOD
 from stage.datasets.split import FEWEST
@@ -47,8 +48,13 @@ def _files(root: Path, layout: str, name: str) -> list[Found] | str:
     """The files of a category, or why it cannot be one."""
     if not re.fullmatch(NAME, name) or shown(name) != name:
         return "its name has other characters than letters, digits, `_`, `-`, `.` and blanks: rename the folder"
+    if len(name.encode()) > LONGEST_NAME:
+        return f"its name takes more than {LONGEST_NAME} bytes: rename the folder"
+    home, rule = data_root(root, layout, name), RULES[layout]
     try:
-        return find(data_root(root, layout, name), name, RULES[layout])
+        found = find(home, name, rule)
+        read_groups(home, rule.groups.replace("{category}", name), [each.image for each in found if each.image])
+        return found
     except DataError as error:
         return f"a link that leaves {root}: copy the folder itself there" if (root / name).is_symlink() else str(error)
 

@@ -6,6 +6,7 @@ Names are compared in Unicode's form NFC, since a Mac composes accents otherwise
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 from typing import NamedTuple
@@ -60,12 +61,19 @@ class _Finder:
     """Finds the image that a line of the table names."""
 
     def __init__(self, root: Path, file: Path, images: Sequence[str]) -> None:
-        self.root, self.file, self.folder = root, file, _plain(file.parent.relative_to(root).as_posix())
-        self.paths = {name: image for image in images for name in self._from_folders(image)}
+        self.root, self.file, self.images = root, file, images
+        self.folder = _plain(file.parent.relative_to(root).as_posix())
+        named = [(self._from_folders(image), image) for image in images]
+        # A path from the root goes before the same words from the table's folder.
+        self.paths = {relative: image for (_, relative), image in named} | {whole: image for (whole, _), image in named}
         self.names: dict[str, list[str]] = {}
         for image in images:
             self.names.setdefault(PurePosixPath(_plain(image)).name, []).append(image)
-        self.places = {place: image for image in images if (place := _place(root / image))}
+
+    @cached_property
+    def places(self) -> dict[tuple[int, int], str]:
+        """The images by their place on the disk, which is asked for only where a line is spelled otherwise."""
+        return {place: image for image in self.images if (place := _place(self.root / image))}
 
     def __call__(self, name: str) -> str | None:
         """The image's path; "" if the line names another file, None if it names none. Raises DataError if it names several."""
@@ -73,9 +81,11 @@ class _Finder:
             return image
         if len(alike := self.names.get(name, [])) > 1:
             raise DataError(f"Expected {name!r} in {self.file} to name one image, found several of that name. Write their paths instead.")
+        if alike:
+            return alike[0]
         # A path may be written in many ways (`a//b`, `a/../b`, from `/`, through a link): the disk knows them all.
         there = _place(self.root / name) or _place(self.file.parent / name)
-        return alike[0] if alike else self.places.get(there, "") if there else None
+        return self.places.get(there, "") if there else None
 
     def refuse_slips(self, unmatched: Sequence[str], images: Sequence[str]) -> None:
         """Raise DataError if only case, blanks or the extension part a line that names nothing from an image of no group."""

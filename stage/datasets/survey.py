@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stage.core.errors import DataError
-from stage.core.section import LONGEST_NAME, NAME
+from stage.core.section import NAME, check_name
 from stage.datasets.folder import Found, find
 from stage.datasets.groups import read_groups
 from stage.datasets.layouts import RULES, data_root, detect_layout
@@ -48,9 +48,11 @@ def _files(root: Path, layout: str, name: str) -> list[Found] | str:
     """The files of a category, or why it cannot be one."""
     if not re.fullmatch(NAME, name) or shown(name) != name:
         return "its name has other characters than letters, digits, `_`, `-`, `.` and blanks: rename the folder"
-    if len(name.encode()) > LONGEST_NAME:
-        return f"its name takes more than {LONGEST_NAME} bytes: rename the folder"
     home, rule = data_root(root, layout, name), RULES[layout]
+    try:
+        check_name(name)
+    except ValueError as error:
+        return f"{error}: rename the folder"
     try:
         found = find(home, name, rule)
         read_groups(home, rule.groups.replace("{category}", name), [each.image for each in found if each.image])

@@ -13,7 +13,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from stage.core.data_params import FolderRule
 from stage.core.errors import DataError
+from stage.datasets.folder import Found
 from stage.datasets.walking import shown
 
 COLUMNS = ("file", "group")
@@ -25,6 +27,11 @@ class Groups(NamedTuple):
 
     of: dict[str, str]
     unmatched: list[str]
+
+
+def category_groups(root: Path, category: str, rule: FolderRule, found: Sequence[Found]) -> Groups:
+    """The groups of a category's images, from the file that its rule names. Raises DataError as `read_groups` does."""
+    return read_groups(root, rule.groups.replace("{category}", category), [each.image for each in found if each.image])
 
 
 def read_groups(root: Path, path: str, images: Sequence[str]) -> Groups:

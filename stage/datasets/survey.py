@@ -8,7 +8,7 @@ from typing import NamedTuple
 from stage.core.errors import DataError
 from stage.core.section import NAME, check_name
 from stage.datasets.folder import Found, find
-from stage.datasets.groups import read_groups
+from stage.datasets.groups import category_groups
 from stage.datasets.layouts import RULES, data_root, detect_layout
 from stage.datasets.rules import GOOD
 from stage.datasets.split import FEWEST
@@ -55,7 +55,7 @@ def _files(root: Path, layout: str, name: str) -> list[Found] | str:
         return f"{error}: rename the folder"
     try:
         found = find(home, name, rule)
-        read_groups(home, rule.groups.replace("{category}", name), [each.image for each in found if each.image])
+        category_groups(home, name, rule, found)
         return found
     except DataError as error:
         return f"a link that leaves {root}: copy the folder itself there" if (root / name).is_symlink() else str(error)

@@ -10,7 +10,7 @@ from urllib.request import getproxies, proxy_bypass
 import pytest
 
 from stage.core.errors import ConfigError
-from stage.core.proxies import KEPT, drop_proxies, users_proxies
+from stage.core.proxies import SET_ASIDE, drop_proxies, users_proxies
 
 GIVEN = {"http_proxy": "http://proxy:1", "HTTPS_PROXY": "http://proxy:2", "NO_PROXY": "example.com"}
 
@@ -19,7 +19,7 @@ GIVEN = {"http_proxy": "http://proxy:1", "HTTPS_PROXY": "http://proxy:2", "NO_PR
 def given() -> Iterator[None]:
     """An environment with these proxies and no others, which is dropped afterwards."""
     with patch.dict(os.environ):
-        for name in [KEPT, *proxies()]:
+        for name in [SET_ASIDE, *proxies()]:
             os.environ.pop(name, None)
         os.environ.update(GIVEN)
         yield

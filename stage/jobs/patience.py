@@ -10,22 +10,10 @@ from stage.jobs.heartbeat import BEATS
 
 WAIT_S = 1.0  # between two tries to reach a disk that is away
 # Errors of a disk or machine that do not pass by themselves. Any other, such as ESTALE or EIO of a network's disk, may.
-LASTING = frozenset(
-    {
-        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
-        *(
-            errno.EEXIST,
-            errno.ENOTDIR,
-            errno.EISDIR,
-            errno.ELOOP,
-            errno.ENAMETOOLONG,
-            errno.EINVAL,
-            errno.EXDEV,
-            errno.ENOSYS,
-            errno.ENOTSUP,
-        ),
-    }
-)
+FULL_OR_FORBIDDEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+WRONG_PATH = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
+NOT_SUPPORTED = {errno.EINVAL, errno.EXDEV, errno.ENOSYS, errno.ENOTSUP}
+LASTING = FULL_OR_FORBIDDEN | WRONG_PATH | NOT_SUPPORTED
 Value = TypeVar("Value")
 MEND = "Finished batches are kept: make room, or mend what is broken, and run the same command."
 

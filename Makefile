@@ -28,7 +28,7 @@ run: setup  ## run the whole line on your images: make run DATA=<folder>
 	@$(call REPRO,)
 	@echo "The report: file://$(CURDIR)/$(REPORT)"
 
-ablation: setup  ## run the six configurations of the paper's Fig. 6, and RePaint, and draw their bars (twice the time of the demo)
+ablation: setup  ## run the six configurations of the paper's Fig. 6, and RePaint, and draw their bars (about an hour)
 	@stage ablation --check
 	@$(call REPRO,ablation/dvc.yaml)
 	@stage ablation

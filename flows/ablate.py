@@ -12,9 +12,7 @@ from flows.runtime import run
 from flows.segment import METRICS, score
 from flows.segment import OUTPUT as SCORES
 from flows.synthesize import OUTPUT as SAMPLES
-from flows.synthesize import make as make_rounds
-from flows.synthesize import plan
-from flows.synthesize import publish as publish_samples
+from flows.synthesize import make_rounds, plan, publish_samples
 from flows.train import OUTPUT as CHECKPOINTS
 from flows.train import fine_tune
 from stage.ablation.configurations import RESULTS, SPECIMENS, Configuration, load_configurations, variants, write_specimens
@@ -53,11 +51,11 @@ def ablate(category: str) -> None:
         Console(stderr=True).print(
             f"{category}, configuration {number} of {len(planned)}: {configuration.label}", highlight=False, markup=False
         )
-        made.append(make(category, configuration, variant, params))
-    gather(category, made).publish(OUTPUT / category)
+        made.append(made_with(category, configuration, variant, params))
+    comparison(category, made).publish(OUTPUT / category)
 
 
-def make(category: str, configuration: Configuration, variant: Params, params: Params) -> Made:
+def made_with(category: str, configuration: Configuration, variant: Params, params: Params) -> Made:
     """One configuration; the one that overrides nothing is the main run, whose results are taken as they are."""
     if not configuration.overrides:
         return Made(
@@ -92,11 +90,11 @@ def scores_of(category: str, configuration: Configuration, samples: Path, params
     return metrics(scored.work.result / METRICS)
 
 
-def gather(category: str, made: Sequence[Made]) -> Work:
+def comparison(category: str, made: Sequence[Made]) -> Work:
     """The numbers of all configurations, and some samples of each to look at."""
     real_only = metrics(SCORES / category / METRICS)[REAL_ONLY]
     results = {"category": category, "real_only": real_only, "configurations": [summary(one) for one in made]}
-    work = Work.of("ablate", category, work_key("flows.ablate:gather", results=results))
+    work = Work.of("ablate", category, work_key("flows.ablate:comparison", results=results))
     if not work.is_finished():
         write_specimens({one.configuration.name: one.samples for one in made}, work.draft / SPECIMENS)
         write_whole(json.dumps(results, indent=2) + "\n", work.draft / RESULTS)

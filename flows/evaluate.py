@@ -23,14 +23,14 @@ def evaluate() -> None:
     params = load_params()
     OUTPUT.mkdir(parents=True, exist_ok=True)
     check_stop()
-    results = gather(params.categories, params.methods)
+    results = all_metrics(params.categories, params.methods)
     (OUTPUT / "metrics.json").write_text(json.dumps(results, indent=2) + "\n")
     write_loss_curves(DATA, params.categories, OUTPUT / "curves")
     report(params)
 
 
 @task(cache_policy=NO_CACHE)
-def gather(categories: tuple[str, ...], methods: tuple[str, ...]) -> dict[str, Any]:
+def all_metrics(categories: tuple[str, ...], methods: tuple[str, ...]) -> dict[str, Any]:
     """The numbers of all categories."""
     return gather_metrics(DATA, categories, methods)
 

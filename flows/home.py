@@ -5,7 +5,6 @@ the processes that the server is to outlive.
 """
 
 import json
-import os
 import time
 from functools import cache
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import psutil
 
 from flows.owner import POLL_S
+from stage.core.durable import write_whole
 from stage.core.processes import is_running, started_s
 from stage.jobs.claims import Owner
 
@@ -59,7 +59,7 @@ def has_folder(home: Path) -> bool:
 def register(home: Path, *processes: psutil.Process) -> None:
     """Note owners beside those that are alive."""
     owners = {*living_owners(home), *((process.pid, started_s(process)) for process in processes)}
-    write(home / "owners.json", {"machine": machine(), "processes": sorted(owners)})
+    write_whole(json.dumps({"machine": machine(), "processes": sorted(owners)}), home / "owners.json")
 
 
 def living_owners(home: Path) -> list[tuple[int, float]]:
@@ -77,10 +77,3 @@ def read_object(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, ValueError):
         return None
     return content if isinstance(content, dict) else None
-
-
-def write(path: Path, value: object) -> None:
-    """Write a file that is never seen half."""
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.write_text(json.dumps(value), encoding="utf-8")
-    draft.replace(path)

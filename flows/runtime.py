@@ -33,7 +33,7 @@ from stage.core.progress import Interrupted, stop_on_signals
 from stage.core.proxies import drop_proxies
 
 PARENT = "STAGE_PARENT_FLOW_RUN"  # environment variable; names the flow run that started this process
-KEPT = "Interrupted. Finished work is kept in .spool; run the same command to continue."
+RESUME_NOTE = "Interrupted. Finished work is kept in .spool; run the same command to continue."
 INTERRUPTED = 130  # exit status
 API_TROUBLE = (
     httpx.HTTPError,
@@ -59,7 +59,7 @@ def run(flow: Flow[..., Any], arguments: Sequence[str] | None = None) -> NoRetur
         finished.append(_run_once(flow, values))
         sys.exit(finished[0])
     except (KeyboardInterrupt, TerminationSignal):
-        _say(KEPT)
+        _say(RESUME_NOTE)
         sys.exit(INTERRUPTED)
     except Refusal as error:
         sys.exit(str(error))
@@ -125,9 +125,9 @@ def _settling(function: Callable[..., Any], outcome: RunResult) -> Callable[...,
         try:
             result = function(*args, **kwargs)
         except Interrupted:
-            _say(KEPT)
+            _say(RESUME_NOTE)
             outcome.status = INTERRUPTED
-            return Cancelled(message=KEPT)
+            return Cancelled(message=RESUME_NOTE)
         except Exception as error:
             outcome.error = error
             if isinstance(error, Refusal):

@@ -27,7 +27,7 @@ from stage.segmentation.arms import Arm, ArmChoice, arm_choices, make_arm
 CATALOGS = Path("data/prepare")
 SAMPLES = Path("data/synthesize")
 OUTPUT = Path("data/segment")
-CODE, GATHERING = "flows.segment:score", "flows.segment:gather"
+CODE, GATHERING = "flows.segment:score", "flows.segment:side_by_side"
 GATHERED = "gathered"  # in the spool, the folder of all arms together beside those of the arms
 METRICS, CURVE, PREDICTIONS = "metrics.json", "curve.csv", "predictions.parquet"
 
@@ -45,7 +45,7 @@ def segment(category: str) -> None:
     params = load_params()
     choices = arm_choices(params.methods, params.segment.arms)
     scored = [score(category, one, SAMPLES / category / one.method if one.method else None, params) for one in choices]
-    gather(category, scored).publish(OUTPUT / category)
+    side_by_side(category, scored).publish(OUTPUT / category)
 
 
 @task(cache_policy=NO_CACHE)
@@ -97,7 +97,7 @@ def train_and_score(arm: Arm, category: str, work: Work, params: Params) -> None
     work.finish()
 
 
-def gather(category: str, scored: Sequence[Scored]) -> Work:
+def side_by_side(category: str, scored: Sequence[Scored]) -> Work:
     """The arms of a category side by side: metrics by arm, curves, weights, and predictions of the defective test images."""
     work = Work.of("segment", f"{category}/{GATHERED}", work_key(GATHERING, arms=[one.work.folder.name for one in scored]))
     if not work.is_finished():

@@ -5,6 +5,7 @@ The server listens on its own machine alone, and keeps its runs in a database th
 or containers share the folder, the first has it, and each of the others has a folder in it.
 """
 
+import json
 import os
 import socket
 import subprocess
@@ -21,8 +22,9 @@ import psutil
 from filelock import FileLock, Timeout
 
 from flows import ROOT
-from flows.home import has_folder, is_anothers, living_owners, machine, read_object, register, write
+from flows.home import has_folder, is_anothers, living_owners, machine, read_object, register
 from flows.owner import POLL_S, owner
+from stage.core.durable import write_whole
 from stage.core.processes import is_running, started_s
 
 if TYPE_CHECKING:
@@ -100,7 +102,7 @@ def _watch(server: "uvicorn.Server", home: Path, url: str) -> None:
     while not server.started:
         time.sleep(0.02)
     me = psutil.Process()
-    write(home / "server.json", {"url": url, "machine": machine(), "pid": me.pid, "started": started_s(me)})
+    write_whole(json.dumps({"url": url, "machine": machine(), "pid": me.pid, "started": started_s(me)}), home / "server.json")
     while home.is_dir():  # without the folder there is nothing to serve
         with suppress(OSError, Timeout):  # a shared disk that is away for a moment, or a lock that is held for long
             if has_retired(home, me.pid):

@@ -26,8 +26,8 @@ RUNS = Path("data/runs")  # beside the samples: nothing is made again because an
 def synthesize(category: str, method: str) -> None:
     """Plan, render, judge; plan again what was rejected; publish."""
     params = load_params()
-    jobs = make(plan(category, method, TRAININGS / category, params), params)
-    publish(jobs, OUTPUT / category / method, params)
+    jobs = make_rounds(plan(category, method, TRAININGS / category, params), params)
+    publish_samples(jobs, OUTPUT / category / method, params)
     publish_runs(jobs, RUNS / category / method, lease_s=params.execution.lease_s)
 
 
@@ -40,7 +40,7 @@ def plan(category: str, method: str, checkpoint: Path, params: Params) -> Path:
     return make_job(recipe_of(method, category, params, catalog=CATALOGS / category, **networks), BatchStore())
 
 
-def make(first: Path, params: Params) -> list[Path]:
+def make_rounds(first: Path, params: Params) -> list[Path]:
     """Make every round; returns the folders of their jobs."""
     jobs: list[Path] = []
     for job in rounds(first):
@@ -50,7 +50,7 @@ def make(first: Path, params: Params) -> list[Path]:
 
 
 @task(cache_policy=NO_CACHE)
-def publish(jobs: list[Path], output: Path, params: Params) -> None:
+def publish_samples(jobs: list[Path], output: Path, params: Params) -> None:
     """Write the shards, the tables beside them, and the manifest."""
     publish_jobs(jobs, output, lease_s=params.execution.lease_s)
 

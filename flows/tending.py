@@ -78,7 +78,15 @@ def read_signal(orders: Path) -> str | None:
 
 def has_made_any(job: Job, left: Sequence[Batch], pid: int) -> bool:
     """Whether the worker of that process id has made one of the batches that were left when it began."""
-    return any(job.store.maker(batch.key)["pid"] == str(pid) for batch in left if job.store.is_there(batch.key))
+    return any(_maker(job, batch) == str(pid) for batch in left)
+
+
+def _maker(job: Job, batch: Batch) -> str:
+    """The process id that made a batch; "" if there is none, or it cannot be read."""
+    try:
+        return job.store.maker(batch.key)["pid"]
+    except (OSError, ValueError, LookupError):
+        return ""
 
 
 def last_words(log: Path) -> str:

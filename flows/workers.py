@@ -9,6 +9,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ from stage.core.params import Execution
 from stage.core.progress import check_stop, track
 from stage.jobs.failures import check_complete, reset_failures
 from stage.jobs.heartbeat import present
-from stage.jobs.job import Job, load_job
+from stage.jobs.job import Batch, Job, load_job
+from stage.jobs.patience import patiently
 from stage.jobs.worker import drain, label
 
 WINDOW = 1024  # batches; workers take them in order, so what is newly settled lies at the front
@@ -38,7 +40,8 @@ def make_all(folder: Path, execution: Execution) -> None:
     """Have every batch of a job made. Raises IncompleteRunError, which names what was set aside, or Interrupted; keeps what is finished."""
     job, where = load_job(folder), device(execution.device)
     with present(folder, lease_s=execution.lease_s):
-        job.delete_damaged()
+        expected = f"Expected to read the finished batches of {folder}"
+        patiently(job.delete_damaged, expected=expected, lease_s=execution.lease_s)
         reset_failures(job, lease_s=execution.lease_s)
         if job.left():  # else no worker need start, compare inputs, or load networks
             _drain(job, where, execution)
@@ -94,7 +97,9 @@ def _settled(job: Job, left: deque[Any], futures: Futures) -> Iterator[None]:
     while left and not is_last_look:
         check_stop()
         is_last_look = len(ended) == len(futures)
-        now = [batch for batch in islice(left, WINDOW) if job.is_settled(batch)]
+        now: list[Batch] = []
+        with suppress(OSError):  # the disk is away: the workers wait for it, or end with the reason
+            now = [batch for batch in islice(left, WINDOW) if job.is_settled(batch)]
         for batch in now:
             left.remove(batch)
             yield

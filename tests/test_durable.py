@@ -43,7 +43,13 @@ def test_a_flipped_bit_breaks_the_seal_wherever_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "problem"),
-    [(b"", "Expecting value"), ([], "no seal"), ({"count": 3}, "no seal"), ({"count": 3, "seal": "0" * 64}, "does not fit")],
+    [
+        (b"", "Expecting value"),
+        (b"[" * 200_000, "deeper than can be read"),
+        ([], "no seal"),
+        ({"count": 3}, "no seal"),
+        ({"count": 3, "seal": "0" * 64}, "does not fit"),
+    ],
 )
 def test_what_is_not_sealed_says_so(tmp_path: Path, content: Any, problem: str) -> None:
     """A user would look for a damaged disk where an earlier version wrote the file."""

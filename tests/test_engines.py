@@ -88,7 +88,7 @@ def test_dask_on_gpus_wants_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 HOLD = """
 import os, time
 from prefect import flow, task
-from flows.engines import started
+from flows.engines import running_engine
 from flows.runtime import run
 from stage.core.params import Execution
 
@@ -101,7 +101,7 @@ def hold() -> tuple[float, float, int, str | None]:
 @flow
 def probe(engine: str) -> None:
     execution = Execution(device="auto", threads=1, save_every_s=30, engine=engine, workers=4, max_failures=3, lease_s=60)
-    with started(execution, "cuda", 4) as submit:
+    with running_engine(execution, "cuda", 4) as submit:
         held = [future.result() for future in [submit(hold, {}) for _ in range(4)]]
     print(*held, sep="\\n")
 """

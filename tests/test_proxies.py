@@ -10,7 +10,7 @@ from urllib.request import getproxies, proxy_bypass
 import pytest
 
 from stage.core.errors import ConfigError
-from stage.core.proxies import KEPT, drop_proxies, users_proxies
+from stage.core.proxies import SET_ASIDE, drop_proxies, users_proxies
 
 GIVEN = {"http_proxy": "http://proxy:1", "HTTPS_PROXY": "http://proxy:2", "NO_PROXY": "example.com"}
 
@@ -19,7 +19,7 @@ GIVEN = {"http_proxy": "http://proxy:1", "HTTPS_PROXY": "http://proxy:2", "NO_PR
 def given() -> Iterator[None]:
     """An environment with these proxies and no others, which is dropped afterwards."""
     with patch.dict(os.environ):
-        for name in [KEPT, *proxies()]:
+        for name in [SET_ASIDE, *proxies()]:
             os.environ.pop(name, None)
         os.environ.update(GIVEN)
         yield
@@ -42,7 +42,7 @@ def test_no_proxy_is_used_and_the_users_own_come_back() -> None:
 
 def test_a_process_below_a_flow_finds_the_users_own() -> None:
     """A worker, or a flow below the nightly one, could not fetch the base, because what it inherits has no proxies."""
-    ask = "import os; from stage.core.proxies import *\nset_aside()\nwith users_proxies(): print(os.environ['http_proxy'])"
+    ask = "import os; from stage.core.proxies import *\ndrop_proxies()\nwith users_proxies(): print(os.environ['http_proxy'])"
     drop_proxies()
     said = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from stage.core.errors import MachineError
 from stage.core.params import load_params
-from stage.core.work import KEPT, Work, work_key
+from stage.core.work import KEPT_WORKS, Work, work_key
 
 PARAMS = load_params(Path(__file__).parents[1] / "params.yaml")
 CODE = "stage.model.schedule:timesteps"
@@ -24,6 +25,18 @@ def finished(key: str = "k1", content: str = "trained") -> Work:
     (work.draft / "weights").write_text(content)
     work.finish()
     return work
+
+
+def test_a_disk_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training of hours would be made again because a disk was away for a moment."""
+    work = finished()
+
+    def broken(_path: Path) -> dict[str, str]:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("stage.core.work.read_sealed", broken)
+    with pytest.raises(MachineError, match=r"Expected to read the result in .*Input/output error"):
+        work.is_finished()
 
 
 def test_the_same_inputs_have_the_same_key() -> None:
@@ -114,9 +127,9 @@ def test_half_an_output_of_a_killed_publication_is_replaced(tmp_path: Path) -> N
 def test_only_the_last_works_of_a_name_are_kept(tmp_path: Path) -> None:
     """The spool would grow with every changed parameter, or another category's work would be lost."""
     other = Work.of("train", "nut", "k0")
-    for number in range(KEPT + 3):
+    for number in range(KEPT_WORKS + 3):
         finished(f"k{number}")
 
     kept = sorted(path.name for path in (tmp_path / ".spool/train/bolt").iterdir())
-    assert kept == [f"k{number}" for number in range(3, KEPT + 3)]
+    assert kept == [f"k{number}" for number in range(3, KEPT_WORKS + 3)]
     assert other.folder.is_dir()

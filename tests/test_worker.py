@@ -24,6 +24,7 @@ from stage.jobs.claims import Owner, holder, take
 from stage.jobs.failures import check_complete, record_failure, reset_failures, set_aside
 from stage.jobs.heartbeat import beating
 from stage.jobs.job import Job, load_job
+from stage.jobs.patience import patiently
 from stage.jobs.planning import make_job
 from stage.jobs.store import BatchStore
 from stage.jobs.worker import Rules, Worker, drain
@@ -340,6 +341,44 @@ def test_a_disk_that_is_away_for_a_moment_is_waited_for(job: Job, monkeypatch: p
     assert made(job) == ALL
     assert len(tried) == 3 + len(ALL)
     assert not [*(job.folder / "failures").glob("*")]
+
+
+@pytest.mark.parametrize("name", ["load_job", "read"])
+def test_a_disk_that_is_away_before_the_first_batch_is_waited_for(job: Job, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A worker that starts at a bad moment would end in a traceback; finished batches would count as damaged and be deleted."""
+    finish(job)
+    monkeypatch.setattr("stage.jobs.patience.WAIT_S", 0.01)
+    place, true = ("stage.jobs.worker.load_job", load_job) if name == "load_job" else ("stage.jobs.store.BatchStore.read", BatchStore.read)
+    failed: list[int] = []
+
+    def flaky(*given: Any) -> Any:
+        failed.append(1)
+        if len(failed) < 3:
+            raise OSError(errno.EIO, "Input/output error")
+        return true(*given)
+
+    monkeypatch.setattr(place, flaky)
+    damaged = patiently(job.delete_damaged, expected="Expected to read", lease_s=60)
+    finish(job)
+
+    assert (damaged, made(job)) == ([], ALL)
+    assert len(failed) > 2
+
+
+def test_a_disk_that_stays_away_is_a_refusal_and_no_damage(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every finished batch would be deleted because a disk did not answer."""
+    finish(job)
+    folder = job.folder.absolute()
+
+    def broken(_path: Path) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "read_bytes", broken)
+    with pytest.raises(MachineError, match=r"Expected to read, found .*Input/output error"):
+        patiently(job.delete_damaged, expected="Expected to read", lease_s=0.01)
+    monkeypatch.undo()
+
+    assert made(load_job(folder)) == ALL
 
 
 def test_a_disk_that_fails_in_the_middle_of_a_batch_is_waited_for(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

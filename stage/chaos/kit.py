@@ -19,7 +19,7 @@ from rich.table import Table
 from stage.chaos.injections import FULL_DISK, Injection, can_mount, injections
 from stage.chaos.miniature import Miniature, make_miniature
 from stage.chaos.processes import HangError, end_all
-from stage.chaos.trials import Trial, make, plan
+from stage.chaos.trials import Trial, finish, plan
 from stage.core.digests import derived_seed
 from stage.core.errors import Refusal
 from stage.core.params import Params
@@ -45,7 +45,7 @@ def chaos(
 ) -> list[TrialResult]:
     """Do every kind of injection `times` times, below a new `folder` on the disk that is to be tried; the chances follow from `seed`.
 
-    What is left below the folder belongs to trials that went wrong; where none did, the folder is gone again. A ValueError where
+    What is left below the folder belongs to trials that went wrong; where none did, the folder is gone again. Raises Refusal where
     it exists.
     """
     if folder.exists():
@@ -77,7 +77,7 @@ def chaos_table(outcomes: Sequence[TrialResult]) -> Table:
 
 
 def check_outcomes(outcomes: Sequence[TrialResult]) -> None:
-    """A ValueError that names every trial after which something was lost, or passed that should not have."""
+    """Raise Refusal that names every trial after which something was lost, or passed that should not have."""
     troubles = [f"{outcome.fault}, {outcome.place}: {outcome.trouble}" for outcome in outcomes if outcome.trouble]
     if troubles:
         raise Refusal(f"Expected to survive {len(outcomes)} injections, found trouble with {len(troubles)}:\n" + "\n".join(troubles))
@@ -92,7 +92,7 @@ def _prepare(folder: Path, params: Params) -> Miniature:
     """Make the category, a planned job, and one that was made and published undisturbed."""
     source = make_miniature(folder / "source", params)
     plan(folder / "planned", source)
-    make(plan(folder / "finished", source), folder / "finished")
+    finish(plan(folder / "finished", source), folder / "finished")
     return source
 
 

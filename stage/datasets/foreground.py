@@ -19,7 +19,7 @@ LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue; ITU-R BT.601, 
 THRESHOLDS = {"otsu": threshold_otsu, "triangle": threshold_triangle}
 COVERAGE = (0.01, 0.98)  # of the image; an object that covers less or more counts as not found
 BORDER_WIDTH = 0.02  # of the image's side
-BORDER = 0.85  # of the border's pixels; if fewer are background, the image shows a texture
+BORDER_SHARE = 0.85  # of the border's pixels; if fewer are background, the image shows a texture
 Mask = NDArray[np.uint8]
 
 
@@ -48,7 +48,7 @@ def foreground(image: NDArray[np.uint8], params: Foreground) -> Outline:
     mask = cleaned(raw, params)
     # Raw pixels reveal a texture whose grains split evenly at the threshold; cleaned pixels, one whose grains have merged.
     background = 1 - max(raw[frame].mean(), mask[frame].mean())
-    return checked(mask, "threshold") if background >= BORDER else whole(mask.shape, f"{background:.0%} of its border is background")
+    return checked(mask, "threshold") if background >= BORDER_SHARE else whole(mask.shape, f"{background:.0%} of its border is background")
 
 
 def checked(mask: NDArray[np.bool_] | Mask, strategy: str) -> Outline:

@@ -16,7 +16,7 @@ LARGEST_LABEL = 31  # a lossless value up to this is a label, not a grey level; 
 MANY = 32  # levels or colours; a mask with more was smoothed or compressed, or is a photograph
 FEW = 8  # grey levels; so few may be classes, which a threshold would divide
 IGNORE = 255  # VOC's label of what is neither defect nor normal
-BORDER = 0xE0E0C0  # the colour of VOC's label 255
+VOC_BORDER = 0xE0E0C0  # the colour of VOC's label 255
 ALPHA_DOUBT = 0.1  # of the marked pixels; if colour and alpha differ by more, they mark different things
 DARK, BRIGHT = 32, 224  # of 255; a photograph has most of its pixels between them, a mask its edges only
 
@@ -96,7 +96,7 @@ def _colour(rgb: np.ndarray, is_lossy: bool, threshold: int) -> Converted:
         raise DataError(f"a mask of {len(used)} colours, none of them black: which one is normal is open; save it with the defect on black")
     floor = DARK if peaks.max() >= DARK else 1  # labels may be stored in one channel; beside real colours, a level of 1 is noise
     marked = peaks >= floor
-    border = marked & (codes == BORDER)
+    border = marked & (codes == VOC_BORDER)
     if border.any() and (marked & ~border).any():
         marked &= ~border
     count = len(np.unique(codes[marked]))

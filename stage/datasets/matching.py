@@ -15,7 +15,7 @@ from stage.datasets.images import Raster, check_size
 from stage.datasets.masks import read_mask
 from stage.datasets.rules import GOOD
 
-TURNS = {
+UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -60,7 +60,7 @@ def _turned(mask: Raster, photograph: Raster) -> Raster:
     if ours == theirs:
         return mask
     if ours == 1 and theirs in SIDEWAYS and mask.pixels.shape != shape and mask.pixels.shape == shape[::-1]:
-        pixels = np.array(Image.fromarray(mask.pixels).transpose(TURNS[theirs]))
+        pixels = np.array(Image.fromarray(mask.pixels).transpose(UPRIGHT[theirs]))
         return mask._replace(pixels=pixels, notes=(*mask.notes, f"turned by the photograph's EXIF orientation {theirs}, as its size asks"))
     if theirs in SIDEWAYS and ours == 1 and shape[0] != shape[1]:
         return mask  # it has the size of the upright photograph only

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stage.core.errors import DataError
-from stage.core.section import NAME
+from stage.core.section import NAME, check_name
 from stage.datasets.folder import Found, find
+from stage.datasets.groups import category_groups
 from stage.datasets.layouts import RULES, data_root, detect_layout
 from stage.datasets.rules import GOOD
 from stage.datasets.split import FEWEST
@@ -47,8 +48,15 @@ def _files(root: Path, layout: str, name: str) -> list[Found] | str:
     """The files of a category, or why it cannot be one."""
     if not re.fullmatch(NAME, name) or shown(name) != name:
         return "its name has other characters than letters, digits, `_`, `-`, `.` and blanks: rename the folder"
+    home, rule = data_root(root, layout, name), RULES[layout]
     try:
-        return find(data_root(root, layout, name), name, RULES[layout])
+        check_name(name)
+    except ValueError as error:
+        return f"{error}: rename the folder"
+    try:
+        found = find(home, name, rule)
+        category_groups(home, name, rule, found)
+        return found
     except DataError as error:
         return f"a link that leaves {root}: copy the folder itself there" if (root / name).is_symlink() else str(error)
 

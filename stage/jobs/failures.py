@@ -4,12 +4,10 @@ import json
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
 
-from stage.core.durable import sync
+from stage.core.durable import write_whole
 from stage.core.errors import IncompleteRunError
 from stage.jobs.claims import Owner, take
 from stage.jobs.job import Job
@@ -21,7 +19,7 @@ def record_failure(job: Job, number: int, reason: str) -> None:
     with suppress(FileNotFoundError):
         for place in (folder.parent, folder):  # without parents: a job that was removed must not come back as a folder of failures
             place.mkdir(exist_ok=True)
-        _write({"reason": reason}, folder / f"{time.time_ns():020d}-{secrets.token_hex(4)}.json")
+        write_whole(json.dumps({"reason": reason}) + "\n", folder / f"{time.time_ns():020d}-{secrets.token_hex(4)}.json", make_folder=False)
 
 
 def set_aside(job: Job, number: int, max_failures: int) -> bool:
@@ -35,7 +33,7 @@ def set_aside(job: Job, number: int, max_failures: int) -> bool:
     reason = f"{len(reasons)} tries failed: {'; '.join(dict.fromkeys(reasons))}"
     with suppress(FileNotFoundError):
         job.aside(number).parent.mkdir(exist_ok=True)
-        _write({"number": number, "reason": reason}, job.aside(number))
+        write_whole(json.dumps({"number": number, "reason": reason}) + "\n", job.aside(number), make_folder=False)
         return True
     return False
 
@@ -63,14 +61,6 @@ def check_complete(job: Job) -> None:
         f"{'; '.join(told + idle)}. The other batches are kept. Correct the cause (logs/ in that folder may show it) and run "
         "`dvc repro synthesize`, which tries these again."
     )
-
-
-def _write(told: Mapping[str, Any], path: Path) -> None:
-    """Write a small JSON file into a folder that is there; a FileNotFoundError if it has been removed."""
-    new = path.with_name(f".{secrets.token_hex(8)}")
-    new.write_text(json.dumps(told) + "\n", encoding="utf-8")
-    sync(new)
-    new.replace(path)
 
 
 def _reasons(job: Job, number: int) -> Iterator[str]:

@@ -107,7 +107,7 @@ def network_calls(recipe: Recipe) -> int:
 
 
 def check_disk(found: Sequence[Forecast]) -> None:
-    """A ValueError where the disk cannot hold all of them."""
+    """Raise MachineError where the disk cannot hold all of them."""
     size, samples = sum(one.bytes or 0 for one in found), sum(one.samples for one in found)
     if found and size > (free := min(one.free_bytes for one in found)):
         raise MachineError(

@@ -2,28 +2,19 @@
 
 import errno
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from stage.core.errors import MachineError
 from stage.jobs.heartbeat import BEATS
 
 WAIT_S = 1.0  # between two tries to reach a disk that is away
 # Errors of a disk or machine that do not pass by themselves. Any other, such as ESTALE or EIO of a network's disk, may.
-LASTING = frozenset(
-    {
-        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
-        *(
-            errno.EEXIST,
-            errno.ENOTDIR,
-            errno.EISDIR,
-            errno.ELOOP,
-            errno.ENAMETOOLONG,
-            errno.EINVAL,
-            errno.EXDEV,
-            errno.ENOSYS,
-            errno.ENOTSUP,
-        ),
-    }
-)
+FULL_OR_FORBIDDEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+WRONG_PATH = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
+NOT_SUPPORTED = {errno.EINVAL, errno.EXDEV, errno.ENOSYS, errno.ENOTSUP}
+LASTING = FULL_OR_FORBIDDEN | WRONG_PATH | NOT_SUPPORTED
+Value = TypeVar("Value")
 MEND = "Finished batches are kept: make room, or mend what is broken, and run the same command."
 
 
@@ -45,3 +36,13 @@ class Patience:
     def forget(self) -> None:
         """The disk has answered: the next error is a new one."""
         self._away_since = None
+
+
+def patiently(act: Callable[[], Value], *, expected: str, lease_s: float) -> Value:
+    """What `act` returns, after a disk that is away for less than a lease. Raises a MachineError that begins with `expected`."""
+    patience = Patience(lease_s)
+    while True:
+        try:
+            return act()
+        except OSError as error:
+            patience.wait(error, expected)

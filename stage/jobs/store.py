@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from stage.core.digests import file_digest
-from stage.core.durable import read_sealed, sync, write_sealed
+from stage.core.durable import NO_FILE, read_sealed, sync, write_sealed
 from stage.core.processes import reached
 from stage.core.work import SPOOL
 from stage.jobs.claims import Owner
@@ -41,10 +41,10 @@ class BatchStore(NamedTuple):
         return None if self.read(key) is None else self.file(key)
 
     def read(self, key: str) -> bytes | None:
-        """The bytes of a finished batch; None if they are missing, unreadable or do not match their digest."""
+        """The bytes of a finished batch; None if they are missing or do not match their digest. An OSError of a disk that is away is no damage."""
         try:
             content, told = self.file(key).read_bytes(), self._told(key)["sha256"]
-        except (OSError, ValueError):
+        except (*NO_FILE, ValueError):
             return None
         return content if hashlib.sha256(content).hexdigest() == told else None
 

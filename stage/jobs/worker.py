@@ -17,7 +17,7 @@ from stage.jobs.claims import Claim, Owner, take
 from stage.jobs.failures import record_failure, set_aside
 from stage.jobs.heartbeat import beating, present
 from stage.jobs.job import Batch, Job, load_job
-from stage.jobs.patience import MEND, Patience
+from stage.jobs.patience import MEND, Patience, patiently
 from stage.jobs.store import FencedError, Maker
 from stage.synthesis.batch import write_batch
 from stage.synthesis.method import METHODS
@@ -41,15 +41,21 @@ def drain(folder: Path, *, device: str, lease_s: float, max_failures: int) -> No
     a ConfigError where the job was planned with other inputs, a CorruptFileError where it has been removed, a MachineError where a disk
     is full, say, or away for a lease, and what a lost GPU raises.
     """
-    job = load_job(folder)
+    expected = f"Expected to read the job in {folder}"
+    job = patiently(lambda: load_job(folder), expected=expected, lease_s=lease_s)
     with present(folder, lease_s=lease_s):
-        job.check(device)
-        if todo := job.left():
+        if todo := patiently(lambda: _left(job, device), expected=expected, lease_s=lease_s):
             worker = Worker(job, device, Rules(lease_s, max_failures))
             job.check(device)  # again: a checkpoint that changed while it was loaded would be kept under the old one's name
             count = len(job.batches())
             for _ in track(worker.settle(todo), total=count, label=label(job), done=count - len(todo)):
                 pass
+
+
+def _left(job: Job, device: str) -> list[Batch]:
+    """The batches that are left, of a job whose inputs are as they were."""
+    job.check(device)
+    return job.left()
 
 
 def label(job: Job) -> str:

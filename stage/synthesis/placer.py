@@ -23,7 +23,7 @@ class _Turned(NamedTuple):
 
 
 class Placer:
-    """Completes plan rows with the shift, area and digest of the mask that `placement.mask_of` will make."""
+    """Completes plan rows with the shift, area and digest of the mask that `placement.row_mask` will make."""
 
     def __init__(self, source: Source, perlin: Perlin) -> None:
         """For the photographs and masks of a category."""

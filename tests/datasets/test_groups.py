@@ -100,3 +100,19 @@ def test_a_groups_file_from_outside_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match="a link that leaves it"):
         read_groups(tmp_path / "root", "part/groups.csv", IMAGES)
+
+
+@pytest.mark.parametrize(
+    "spelling", ["part//crack/2.png", "part/good/../crack/2.png", "./crack/./2.png", "{root}/part/crack/2.png", "linked/2.png"]
+)
+def test_a_path_may_be_spelled_in_any_way(tmp_path: Path, spelling: str) -> None:
+    """The line would be taken for one of another file, and its image leave its group in silence."""
+    for image in IMAGES:
+        (tmp_path / image).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / image).touch()
+    (tmp_path / "linked").symlink_to("part/crack")
+    name = spelling.format(root=tmp_path)
+
+    assert groups(tmp_path, f"file,group\n{name},A\n") == {"part/crack/2.png": "A"}
+    with pytest.raises(DataError, match=r"Expected one group for each file in .*, found two for 'part/crack/2.png'"):
+        groups(tmp_path, f"file,group\n{name},A\npart/crack/2.png,B\n")

@@ -10,7 +10,7 @@ from PIL import Image
 from stage.core.data_params import FolderRule, Prepare
 from stage.datasets.catalog import prepare
 from stage.datasets.images import Raster, read_image
-from stage.datasets.matching import TURNS
+from stage.datasets.matching import UPRIGHT
 from stage.datasets.summary import Summary
 from stage.datasets.table import read_catalog
 
@@ -57,7 +57,7 @@ def test_a_mask_of_the_stored_size_is_turned_with_its_photograph(params: Prepare
 
 def test_turning_is_pillows(tmp_path: Path) -> None:
     """A mask would be turned the other way round."""
-    for orientation, turn in TURNS.items():
+    for orientation, turn in UPRIGHT.items():
         exif, pixels = Image.Exif(), np.arange(6, dtype=np.uint8).reshape(2, 3)
         exif[0x0112] = orientation
         Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)

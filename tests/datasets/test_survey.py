@@ -21,10 +21,15 @@ def test_a_good_category_is_taken_and_every_other_folder_named(mvtec: Path) -> N
     shutil.copytree(mvtec / "part", mvtec.parent / "outside")
     (mvtec / "linked").symlink_to(mvtec.parent / "outside", target_is_directory=True)
     (mvtec / "papers").mkdir()
+    shutil.copytree(mvtec / "part", mvtec / "grouped")
+    (mvtec / "grouped/groups.csv").write_text("image;part\n")
+    shutil.copytree(mvtec / "part", mvtec / ("L" * 210))
     found = survey(mvtec)
 
     assert (found.layout, found.categories) == ("mvtec", ["part"])
     assert {name: reason.split(":")[0][:44] for name, reason in found.left_out.items()} == {
+        "L" * 210: "a name takes at most 200 bytes of UTF-8, because it names a folder"[:44],
+        "grouped": "Expected the columns file and group in "[:44] + f"{mvtec}"[: 44 - 39],
         "bare": "no defect type has 3 images with masks (11 x",
         "linked": f"a link that leaves {mvtec}"[:44],
         "nut (v2)": "its name has other characters than letters, ",

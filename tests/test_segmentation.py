@@ -326,7 +326,7 @@ def test_values_are_made_ahead_and_come_in_their_order():
 
 def test_it_learns_a_bright_square_on_unseen_images(tmp_path: Path):
     """Otherwise the whole line from pairs to IoU could be miswired and still print numbers."""
-    params = TINY.model_copy(update={"model": "efficientnet_lite0", "iterations": 40, "batch": 8, "normal": 2})
+    params = TINY.model_copy(update={"model": "efficientnet_lite0", "iterations": 80, "batch": 8, "normal": 2})
     one = Arm("real_only", squares(4, 3, defect=False), squares(8, 1))
     curve = train(one, tmp_path, params)
     scores, _ = evaluate_arm(

@@ -23,7 +23,7 @@ DIGEST = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 MEAN, STD = 127.0, 128.0  # what its training subtracted and divided by, in each channel
 CHANNELS = (16, 24, 40, 112, 320)  # of the features, at strides 2, 4, 8, 16 and 32
 STEM = 32
-NORM = {"type": "BN", "eps": 1e-3, "momentum": 0.01}
+NORM = {"type": "BN", "eps": 1e-3, "momentum": 0.1}
 ACT = {"type": "ReLU6"}
 
 

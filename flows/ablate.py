@@ -24,7 +24,8 @@ from stage.core.work import Work, work_key
 from stage.model.files import ADAPTERS
 from stage.release.reader import read_manifest
 from stage.release.verification import verify
-from stage.segmentation.arms import REAL_ONLY, ArmChoice, arm_name
+from stage.segmentation.arms import REAL_ONLY, ArmChoice, Training, arm_name
+from stage.segmentation.tables import mean_metrics
 
 PUBLICATION = "stage.release.publication:publish_jobs"
 METHOD = "stage"  # whose parts are switched on and off
@@ -86,8 +87,9 @@ def scores_of(category: str, configuration: Configuration, samples: Path, params
     """Metrics of a segmenter trained on the real third and these samples; None where none of them was accepted."""
     if not read_manifest(samples)["accepted"]:
         return None
-    scored = score(category, ArmChoice(arm_name(METHOD), METHOD), samples, params, verb=f"{SEGMENT}-{configuration.name}")
-    return metrics(scored.work.result / METRICS)
+    verb, arm, model = f"{SEGMENT}-{configuration.name}", ArmChoice(arm_name(METHOD), METHOD), params.segment.models[0]
+    planned = [Training(arm, model, seed) for seed in range(params.segment.seeds)]
+    return mean_metrics([score(category, one, samples, params, verb=verb).work.result for one in planned])
 
 
 def comparison(category: str, made: Sequence[Made]) -> Work:

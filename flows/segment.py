@@ -1,8 +1,9 @@
-"""Train a segmenter of one category on each arm, and score all of them on real defects that no earlier step has seen."""
+"""Train segmenters of one category on each arm, and score all of them on real defects that no earlier step has seen."""
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,108 +12,142 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
+from rich.console import Console
 
 from flows.runtime import run
 from stage.core.device import device
-from stage.core.digests import file_digest
+from stage.core.digests import derived_seed, file_digest
 from stage.core.durable import write_whole
 from stage.core.params import Params, load_params
 from stage.core.progress import check_stop
 from stage.core.work import SEGMENTERS, Work, versions, work_key
-from stage.datasets.examples import CATALOG, pairs_of
+from stage.datasets.examples import CATALOG, column, pairs_of
+from stage.datasets.pairs import Pairs
 from stage.jobs.heartbeat import present
 from stage.release.reader import accepted_ids, read_manifest, read_samples
-from stage.segmentation.arms import Arm, ArmChoice, arm_choices, make_arm
+from stage.segmentation.arms import PERFECT, Training, trainings
+from stage.segmentation.data import TrainingData, training_data
+from stage.segmentation.tables import headline, side_by_side
 
 CATALOGS = Path("data/prepare")
 SAMPLES = Path("data/synthesize")
 OUTPUT = Path("data/segment")
-CODE, GATHERING = "flows.segment:score", "flows.segment:side_by_side"
-GATHERED = "gathered"  # in the spool, the folder of all arms together beside those of the arms
+CODE, TABLES = "flows.segment:score", "flows.segment:all_arms"
+ALL_ARMS = "all-arms"  # in the spool, the folder of all arms together beside those of the trainings
 METRICS, CURVE, PREDICTIONS = "metrics.json", "curve.csv", "predictions.parquet"
 
 
 class Scored(NamedTuple):
-    """An arm that was trained and scored: its name, and the work that holds its weights, curve, metrics and predictions."""
+    """A training that is finished: the work that holds its weights, curve, counts and predictions, and the digest of its samples."""
 
-    arm: str
+    training: Training
     work: Work
+    samples: str
 
 
 @flow(name="segment")
 def segment(category: str) -> None:
     """Train on the real third alone, then with each method's samples; score; publish all arms together."""
     params = load_params()
-    choices = arm_choices(params.methods, params.segment.arms)
-    scored = [score(category, one, SAMPLES / category / one.method if one.method else None, params) for one in choices]
-    side_by_side(category, scored).publish(OUTPUT / category)
+    planned = trainings(params.methods, params.segment)
+    scored: list[Scored] = []
+    for number, training in enumerate(planned, 1):
+        Console(stderr=True).print(f"{category}, training {number} of {len(planned)}: {training.label}", highlight=False, markup=False)
+        scored.append(score(category, training, samples_of(category, training), params))
+    all_arms(category, scored, params).publish(OUTPUT / category)
+
+
+def samples_of(category: str, training: Training) -> Path | None:
+    """The published folder of the samples that a training sees, if any."""
+    method = training.choice.method
+    return SAMPLES / category / method if method and method != PERFECT else None
 
 
 @task(cache_policy=NO_CACHE)
-def score(category: str, choice: ArmChoice, samples: Path | None, params: Params, *, verb: str = "segment") -> Scored:
-    """One arm; resumes an unfinished training, or finds a finished one. `samples`: the folder published by the arm's method, if it has one."""
-    work = Work.of(verb, f"{category}/{choice.name}", arm_key(category, choice, samples, params))
+def score(category: str, training: Training, samples: Path | None, params: Params, *, verb: str = "segment") -> Scored:
+    """One training; resumes an unfinished one, or finds a finished one."""
+    work = Work.of(verb, f"{category}/{training.folder}", training_key(category, training, samples, params))
     if not work.is_finished():
+        reader = partial(read_samples, samples, accepted_only=True) if samples else None
+        data = training_data(CATALOGS / category, training, reader, params)
         with present(work.folder, lease_s=params.execution.lease_s):
-            train_and_score(arm_of(category, choice, samples), category, work, params)
-    return Scored(choice.name, work)
+            train_and_score(data, training, work, params)
+    return Scored(training, work, read_manifest(samples)["digest"] if samples else "")
 
 
-def arm_key(category: str, choice: ArmChoice, samples: Path | None, params: Params) -> str:
-    """The key of everything that decides an arm's metrics; of the samples, pixels and verdicts count, not who made them or when."""
+def training_key(category: str, training: Training, samples: Path | None, params: Params) -> str:
+    """The key of everything that decides what a training gives; of the samples, pixels and verdicts count, not who made them or when."""
+    beside = {"models": None, "arms": None, "few": None, "seeds": None}  # which trainings stand beside it decides nothing
     return work_key(
         CODE,
         seed=params.seed,
-        segment={**dict(params.segment), "arms": None},  # which arms stand beside it decides nothing
-        choice=choice._replace(name="", method=""),
+        segment={**dict(params.segment), **beside, "folds": params.segment.folds if training.fold >= 0 else None},
+        training=[*training._replace(choice=training.choice._replace(name="", method=""))],
+        drawn=params.prepare.image_size if training.choice.method == PERFECT else None,
         libraries=versions(SEGMENTERS),
         catalog=file_digest(CATALOGS / category / CATALOG),
         samples=[read_manifest(samples)["digest"], accepted_ids(samples)] if samples else None,
     )
 
 
-def arm_of(category: str, choice: ArmChoice, samples: Path | None) -> Arm:
-    """The pairs that an arm is trained on."""
-    real, normal = (pairs_of(CATALOGS / category, "train", good=good) for good in (False, True))
-    synthetic = read_samples(samples, accepted_only=True) if samples else ()
-    return make_arm(choice, normal, real, synthetic)
-
-
-def train_and_score(arm: Arm, category: str, work: Work, params: Params) -> None:
-    """Write weights, loss curve, metrics, and predictions for the defective test images as the work's result."""
-    from stage.segmentation.evaluation import evaluate_arm  # here, because a finished arm needs no networks
+def train_and_score(data: TrainingData, training: Training, work: Work, params: Params) -> None:
+    """Write weights, loss curve, counts of scores, and pictures of the predictions as the work's result."""
+    from stage.segmentation.evaluation import Segmenter  # here, because a finished training needs no networks
     from stage.segmentation.training import train_segmenter
 
-    on, weights = device(params.execution.device), work.draft / f"{arm.name}.safetensors"
-    every_s = params.execution.save_every_s
+    on, weights = device(params.execution.device), work.draft / "weights.safetensors"
     curve = train_segmenter(
-        arm, params.segment, seed=params.seed, device=on, output=weights, state=work.folder / "state.safetensors", save_every_s=every_s
+        data.arm,
+        training.model,
+        params.segment,
+        seed=derived_seed(params.seed, training.seed),
+        device=on,
+        output=weights,
+        state=work.folder / "state.safetensors",
+        save_every_s=params.execution.save_every_s,
     )
+    curve.to_csv(work.draft / CURVE, index=False)
     check_stop()
-    defective, good = (pairs_of(CATALOGS / category, "test", good=good) for good in (False, True))
-    result = evaluate_arm(weights, params.segment, defective=defective, good=good, device=on)
-    curve.assign(arm=arm.name).to_csv(work.draft / CURVE, index=False)
-    pq.write_table(pa.table({"picture": pa.array(result.predictions, pa.binary())}), work.draft / PREDICTIONS)
-    write_whole(json.dumps(result.metrics, indent=2) + "\n", work.draft / METRICS)
+    segmenter = Segmenter(weights, training.model, window=params.segment.window, device=on)
+    pictures: list[bytes] | None = [] if training.fold < 0 and training.seed == 0 and not training.choice.few else None
+    segmenter.counts(data.defective, pictures).write(work.draft / "defective.npz")
+    segmenter.counts(data.good).write(work.draft / "good.npz")
+    pq.write_table(pa.table({"picture": pa.array(pictures or [], pa.binary())}), work.draft / PREDICTIONS)
     work.finish()
 
 
-def side_by_side(category: str, scored: Sequence[Scored]) -> Work:
-    """The arms of a category side by side: metrics by arm, curves, weights, and predictions of the defective test images."""
-    work = Work.of("segment", f"{category}/{GATHERED}", work_key(GATHERING, arms=[one.work.folder.name for one in scored]))
+def all_arms(category: str, scored: Sequence[Scored], params: Params) -> Work:
+    """The trainings of a category side by side: the tables, curves and weights, and predictions of the defective test images."""
+    told = [[one.training.label, one.work.folder.name, one.samples] for one in scored]
+    work = Work.of("segment", f"{category}/{ALL_ARMS}", work_key(TABLES, seed=params.seed, trainings=told))
     if not work.is_finished():
-        from stage.segmentation.evaluation import write_predictions  # here, because finished arms need no networks
-
         work.draft.mkdir(exist_ok=True)
-        metrics = {one.arm: json.loads((one.work.result / METRICS).read_text()) for one in scored}
-        write_whole(json.dumps(metrics, indent=2) + "\n", work.draft / METRICS)
-        pd.concat([pd.read_csv(one.work.result / CURVE) for one in scored]).to_csv(work.draft / CURVE, index=False)
-        pictures = {one.arm: pq.read_table(one.work.result / PREDICTIONS)["picture"].to_pylist() for one in scored}
-        write_predictions(pairs_of(CATALOGS / category, "test", good=False), pictures, work.draft / PREDICTIONS)
-        for one in scored:
-            shutil.copy2(one.work.result / f"{one.arm}.safetensors", work.draft)
+        test = pairs_of(CATALOGS / category, "test", good=False)
+        results = {one.training: one.work.result for one in scored}
+        tables = side_by_side(category, results, {one.training: one.samples for one in scored}, column(test, "defect"), seed=params.seed)
+        tables.scores.to_parquet(work.draft / "scores.parquet", index=False)
+        tables.differences.to_parquet(work.draft / "differences.parquet", index=False)
+        write_whole(json.dumps(headline(tables.scores, scored[0].training.model), indent=2) + "\n", work.draft / METRICS)
+        shown = {one.choice.name: place for one, place in results.items() if is_shown(one, scored[0].training.model)}
+        write_shown(test, shown, work.draft)
         work.finish()
     return work
+
+
+def is_shown(training: Training, model: str) -> bool:
+    """Whether its predictions are published: the first network's, of the first seed, trained on all of the real third."""
+    return training.model == model and training.seed == 0 and training.fold < 0 and not training.choice.few
+
+
+def write_shown(test: Pairs, shown: Mapping[str, Path], output: Path) -> None:
+    """Write curves, weights and predictions by arm."""
+    from stage.segmentation.evaluation import write_predictions  # here, because finished trainings need no networks
+
+    pd.concat([pd.read_csv(place / CURVE).assign(arm=arm) for arm, place in shown.items()]).to_csv(output / CURVE, index=False)
+    pictures = {arm: pq.read_table(place / PREDICTIONS)["picture"].to_pylist() for arm, place in shown.items()}
+    write_predictions(test, pictures, output / PREDICTIONS)
+    for arm, place in shown.items():
+        shutil.copy2(place / "weights.safetensors", output / f"{arm}.safetensors")
 
 
 if __name__ == "__main__":

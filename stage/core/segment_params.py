@@ -9,12 +9,18 @@ from stage.core.section import LARGEST, Iterations, Line, Positive, Rate, Sectio
 Side = Annotated[int, Field(ge=32, le=LARGEST, multiple_of=32)]  # px; the networks' coarsest features have a stride of 32
 
 
+Model = Literal["efficientnet_lite0", "segformer", "bisenetv2", "stdc1", "stdc2"]
+
+
 class Segment(Section):
     """The downstream segmenter, its arms and its batches; sizes in px of a prepared image."""
 
-    model: Literal["efficientnet_lite0", "segformer", "bisenetv2", "stdc1", "stdc2"]
-    weights: Annotated[str, Field(max_length=4_096), Line]
+    models: Annotated[tuple[Model, ...], Field(min_length=1)]
+    weights: dict[Model, Annotated[str, Field(min_length=1, max_length=4_096), Line]]
     arms: tuple[Literal["real_augmented", "synthetic_only"], ...]
+    few: tuple[Annotated[int, Field(ge=1, le=1_000)], ...]
+    seeds: Annotated[int, Field(ge=1, le=100)]
+    folds: Annotated[int, Field(ge=0, le=20)]
     crop: Side
     aimed: Share
     window: Side
@@ -27,7 +33,12 @@ class Segment(Section):
     encoder_rate: Share
 
     @model_validator(mode="after")
-    def _defects_have_room(self) -> Self:
+    def _values_fit(self) -> Self:
         if not self.normal < self.batch:
             raise ValueError(f"segment.normal is under segment.batch, found {self.normal} and {self.batch}")
+        if self.folds == 1:
+            raise ValueError("segment.folds is 0, or 2 and more: a segmenter that sees no fold is trained on nothing")
+        for name, values in (("models", self.models), ("arms", self.arms), ("few", self.few)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"segment.{name} differ from each other, found {', '.join(map(str, values))}")
         return self

@@ -1,6 +1,6 @@
 """Reads a published folder: its manifest, and its samples, of which only the row groups used last are in memory."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,10 +55,13 @@ class Samples(Sequence[Pair]):
             raise _unreadable(self._shards[group.shard], error) from None
 
 
-def read_samples(folder: Path, *, accepted_only: bool) -> Samples:
-    """The samples of a published folder; raises CorruptFileError if a shard is missing or is no Parquet file."""
+def read_samples(folder: Path, *, accepted_only: bool, sources: Collection[str] | None = None) -> Samples:
+    """The samples of a published folder; raises CorruptFileError if a shard is missing or is no Parquet file.
+
+    Of `sources`, SHA-256 of photographs and masks of real defects: only samples that were made from none but these.
+    """
     paths = shard_paths(folder)
-    places = [place for shard, path in enumerate(paths) for place in _places(shard, path, accepted_only=accepted_only)]
+    places = [place for shard, path in enumerate(paths) for place in _places(shard, path, accepted_only=accepted_only, sources=sources)]
     return Samples(paths, np.array(places, np.int32).reshape(-1, 3))
 
 
@@ -104,11 +107,13 @@ def read_manifest(folder: Path) -> Described:
     return values
 
 
-def _places(shard: int, path: Path, *, accepted_only: bool) -> Iterator[tuple[int, int, int]]:
+def _places(shard: int, path: Path, *, accepted_only: bool, sources: Collection[str] | None) -> Iterator[tuple[int, int, int]]:
     file = open_shard(path)
     for group in range(file.num_row_groups):
-        verdicts = file.read_row_group(group, columns=["verdict"])["verdict"].to_pylist()
-        yield from ((shard, group, row) for row, verdict in enumerate(verdicts) if verdict == "accepted" or not accepted_only)
+        for row, told in enumerate(file.read_row_group(group, columns=["verdict", "source_sha256", "mask_sha256"]).to_pylist()):
+            is_from = sources is None or all(told[name] in sources for name in ("source_sha256", "mask_sha256") if told[name])
+            if is_from and (told["verdict"] == "accepted" or not accepted_only):
+                yield shard, group, row
 
 
 def _unreadable(path: Path, error: Exception) -> CorruptFileError:

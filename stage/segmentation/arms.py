@@ -1,30 +1,34 @@
-"""A segmenter's training data: the arms of the comparison, and which pairs make up each batch.
+"""The arms of the comparison: what each is trained on, and the trainings that a category needs.
 
-Everything here is a pure function of the seed and the iteration, so that a resumed training sees the same batches.
+Every arm has the same updates, normal images and augmentation, and every arm with real defects the same number of them in each batch.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
-from functools import lru_cache
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stage.core.errors import Refusal
 from stage.core.segment_params import Segment
 from stage.datasets.pairs import Pair
-from stage.segmentation.augmentation import Augmentation, crop_of
+from stage.segmentation.augmentation import Augmentation
 
-REAL_ONLY = "real_only"
+REAL_ONLY, PERFECT = "real_only", "perfect"
 
 
 class ArmChoice(NamedTuple):
-    """What an arm is trained on: the real third or not, the samples of a method or none, and how crops are augmented."""
+    """What an arm is trained on: the real third or not, the samples of a method or none, and how crops are augmented.
+
+    `few`: so many real defects of each type, and the samples that were made from these alone; 0: the whole third.
+    """
 
     name: str
     method: str = ""
     is_real: bool = True
     augmentation: Augmentation = "mild"
+    few: int = 0
 
 
 class Arm(NamedTuple):
@@ -37,45 +41,69 @@ class Arm(NamedTuple):
     augmentation: Augmentation = "mild"
 
 
+class Training(NamedTuple):
+    """One training of a segmenter: on which arm, with which network and seed, and without which fold of the real third (-1: with all)."""
+
+    choice: ArmChoice
+    model: str
+    seed: int
+    fold: int = -1
+
+    @property
+    def label(self) -> str:
+        """For people, and for the folder of its work."""
+        arm = self.choice.name + (f", {self.choice.few} per type" if self.choice.few else "")
+        return f"{arm}, {self.model}, seed {self.seed}" + (f", without fold {self.fold}" if self.fold >= 0 else "")
+
+    @property
+    def folder(self) -> str:
+        """The label as the name of a folder."""
+        return self.label.replace(", ", "-").replace(" ", "_")
+
+
 def arm_name(method: str) -> str:
     """The arm that sees the real third and the samples of a method."""
     return f"real_and_{method}"
 
 
-def arm_choices(methods: Sequence[str], more: Sequence[str]) -> list[ArmChoice]:
-    """The real third alone, and with the samples of each method; of `more`, the real third under strong augmentation, and samples alone."""
-    choices = [ArmChoice(REAL_ONLY)]
+def arm_choices(methods: Sequence[str], more: Sequence[str], few: Sequence[int] = ()) -> list[ArmChoice]:
+    """The real third alone, and with the samples of each method; `more` as `segment.arms`; the first two again with `few` defects."""
+    compared = [ArmChoice(REAL_ONLY), *(ArmChoice(arm_name(method), method) for method in methods)]
+    choices = list(compared)
     if "real_augmented" in more:
-        choices.append(ArmChoice("real_augmented", augmentation="strong"))
-    choices += [ArmChoice(arm_name(method), method) for method in methods]
+        choices.insert(1, ArmChoice("real_augmented", augmentation="strong"))
     if "synthetic_only" in more:
         choices += [ArmChoice(f"only_{method}", method, is_real=False) for method in methods]
-    return choices
+    if PERFECT in more:
+        choices.append(ArmChoice(f"real_and_{PERFECT}", PERFECT))
+    return choices + [choice._replace(few=count) for count in few for choice in compared]
 
 
-class BatchCounts(NamedTuple):
-    """How many pairs of each kind make up a batch; of a merged arm, `merged` pairs are drawn from real and synthetic ones alike."""
+def trainings(methods: Sequence[str], params: Segment) -> list[Training]:
+    """Every training of a category. The first seed's arms are also trained without each fold, for a threshold; not those with `few`."""
+    found: list[Training] = []
+    choices = arm_choices(methods, params.arms, params.few)
+    for model, seed, choice in product(params.models, range(params.seeds), choices):
+        found.append(Training(choice, model, seed))
+        if seed == 0 and not choice.few:
+            found += [Training(choice, model, seed, fold) for fold in range(params.folds)]
+    return found
 
-    normal: int
-    real: int = 0
-    synthetic: int = 0
-    merged: int = 0
+
+def folds_of(defects: Sequence[str], groups: Sequence[str], count: int) -> list[int]:
+    """The fold of each real training image: groups stay whole, and the images of a type are dealt out over the folds in turn."""
+    fold: dict[str, int] = {}
+    for _, group in sorted(zip(defects, groups, strict=True)):
+        fold.setdefault(group, len(fold) % count)
+    return [fold[group] for group in groups]
 
 
-def composition(arm: Arm, params: Segment, iteration: int) -> BatchCounts:
-    """The composition of an arm's batch.
-
-    Every arm has the same normal images and every arm with real defects the same number of those; synthetic pairs come on top.
-    In an arm without real defects synthetic pairs take their place, as they do in the first `warmup` of an arm with both.
-    """
-    real, synthetic = params.batch - params.normal, params.synthetic
-    if not len(arm.synthetic):
-        return BatchCounts(params.normal, real)
-    if not len(arm.real) or iteration < params.warmup * params.iterations:
-        return BatchCounts(params.normal, synthetic=real)
-    if synthetic == "merged":
-        return BatchCounts(params.normal, merged=real)
-    return BatchCounts(params.normal, real, synthetic)
+def few_of(defects: Sequence[str], count: int, random: np.random.Generator) -> list[int]:
+    """The indices of `count` images of each type, drawn without replacement; all of a type that has fewer. In rising order."""
+    by_type: dict[str, list[int]] = defaultdict(list)
+    for index, defect in enumerate(defects):
+        by_type[defect].append(index)
+    return sorted(int(index) for _, indices in sorted(by_type.items()) for index in random.permutation(indices)[:count])
 
 
 def make_arm(choice: ArmChoice, normal: Sequence[Pair], real: Sequence[Pair], synthetic: Sequence[Pair]) -> Arm:
@@ -89,44 +117,3 @@ def make_arm(choice: ArmChoice, normal: Sequence[Pair], real: Sequence[Pair], sy
             "Look at the reasons in their shards; train longer, or lower synthesize.contrast_threshold."
         )
     return Arm(choice.name, normal, real if choice.is_real else (), synthetic, choice.augmentation)
-
-
-def batch_at(arm: Arm, params: Segment, iteration: int, *, seed: int) -> list[Pair]:
-    """The augmented crops of an iteration, all (crop, crop); normal ones come first and are identical in every arm."""
-    counts = composition(arm, params, iteration)
-    pools = (arm.normal, arm.real, arm.synthetic, Merged(arm.real, arm.synthetic))
-    slots = [
-        (kind, pool[index])
-        for kind, (pool, count) in enumerate(zip(pools, counts, strict=True))
-        for index in _draw(len(pool), count, iteration, (seed, kind))
-    ]
-    # Generators by kind and slot within it: a real pair's crop does not depend on how many synthetic ones come along.
-    return [
-        crop_of(pair, params, arm.augmentation, np.random.default_rng((seed, iteration, kind, slot)))
-        for slot, (kind, pair) in enumerate(slots)
-    ]
-
-
-class Merged(Sequence[Pair]):
-    """Two sequences, one after the other."""
-
-    def __init__(self, first: Sequence[Pair], second: Sequence[Pair]) -> None:
-        """Nothing is copied."""
-        self.first, self.second = first, second
-
-    def __len__(self) -> int:
-        return len(self.first) + len(self.second)
-
-    def __getitem__(self, index: int) -> Pair:  # pyright: ignore[reportIncompatibleMethodOverride]  # nobody takes slices
-        return self.first[index] if index < len(self.first) else self.second[index - len(self.first)]
-
-
-def _draw(size: int, count: int, iteration: int, key: tuple[int, int]) -> list[int]:
-    """The `count` indices of a pool for an iteration, shuffled; every index comes once before any comes again."""
-    positions = range(iteration * count, (iteration + 1) * count)
-    return [int(_shuffled(size, position // size, key)[position % size]) for position in positions]
-
-
-@lru_cache(maxsize=8)
-def _shuffled(size: int, turn: int, key: tuple[int, int]) -> NDArray[np.int64]:
-    return np.random.default_rng((*key, turn)).permutation(size)

@@ -5,11 +5,15 @@ Metrics of the counts are exact for the quantised scores. Shapes: N images, L = 
 """
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple, Self
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 from skimage.measure import label
+
+from stage.core.errors import CorruptFileError
 
 LEVELS = 4096
 RANGE = 12.0  # a probability of 6e-6 from either end
@@ -46,6 +50,19 @@ class Counts(NamedTuple):
             return cls(np.zeros((0, 3, LEVELS), np.float32), np.zeros(0))
         return cls(np.stack([levels for levels, _ in counted]), np.array([regions for _, regions in counted], np.float64))
 
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """What `write` wrote. Raises CorruptFileError."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return cls(file["levels"], file["regions"])
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
+            raise CorruptFileError(f"Expected counts of scores in {path}, found {error}. Remove that file and run `dvc repro`.") from None
+
+    def write(self, path: Path) -> None:
+        """Write an .npz file, compressed: most levels of an image are empty."""
+        np.savez_compressed(path, levels=self.levels, regions=self.regions)
+
     @property
     def defect(self) -> NDArray[np.float32]:
         """Pixels of defects, (N, L)."""
@@ -65,9 +82,14 @@ class Counts(NamedTuple):
         """The sum over images."""
         return self.weighted(np.ones(len(self.regions)))
 
-    def of_images(self, rows: Sequence[int]) -> "Counts":
+    def of_images(self, rows: Sequence[int] | NDArray[np.bool_]) -> "Counts":
         """Some of the images."""
         return Counts(self.levels[rows], self.regions[rows])
+
+
+def joined(parts: Sequence[Counts]) -> Counts:
+    """The images of all parts, one after the other."""
+    return Counts(np.concatenate([part.levels for part in parts]), np.concatenate([part.regions for part in parts]))
 
 
 class Total(NamedTuple):

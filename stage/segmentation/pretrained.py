@@ -26,7 +26,7 @@ def load_pretrained(model: nn.Module, weights: str) -> None:
     if not fitting:
         raise ConfigError(
             f"Expected weights of this network in segment.weights, found {_names(list(given))} in {weights}. "
-            "Name a checkpoint of the model that segment.model names."
+            "Name a checkpoint of the model that it stands beside."
         )
     model.load_state_dict({**own, **fitting})
     missing = [name for name in own if name not in fitting]

@@ -14,8 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stage.core.segment_params import Segment
-
 DEFECT = 1
 CLASS_COUNT = 2  # normal 0, defect 1
 STRIDE = 32  # the coarsest features; sides of inputs are multiples of it
@@ -23,19 +21,19 @@ FUSED = 48  # channels of the head on EfficientNet-Lite0
 Settings = dict[str, Any]  # of a network, as mmsegmentation builds it
 
 
-def build_segmenter(params: Segment) -> nn.Module:
+def build_segmenter(name: str) -> nn.Module:
     """An mmsegmentation `EncoderDecoder` in train mode, at random weights drawn from torch's current generator.
 
-    The backbone of `efficientnet_lite0` has its ImageNet weights; `pretrained.load` gives the others what `segment.weights` names.
+    The backbone of `efficientnet_lite0` has its ImageNet weights; `load_pretrained` gives any of them what `segment.weights` names.
     """
     with _quiet():
         from mmengine.registry import DefaultScope  # takes seconds, so only when a network is built
         from mmseg.models import SEGMENTORS
 
         with DefaultScope.overwrite_default_scope("mmseg"):
-            model: Any = SEGMENTORS.build(BUILDERS[params.model]())
+            model: Any = SEGMENTORS.build(BUILDERS[name]())
         model.init_weights()
-        if params.model == "efficientnet_lite0":
+        if name == "efficientnet_lite0":
             model.backbone.load_imagenet()
     return model
 

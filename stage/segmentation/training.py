@@ -21,7 +21,8 @@ from stage.core.durable import whole_file
 from stage.core.fitting import Fit
 from stage.core.segment_params import Segment
 from stage.datasets.pairs import Pair
-from stage.segmentation.arms import Arm, batch_at
+from stage.segmentation.arms import Arm
+from stage.segmentation.batches import batch_at
 from stage.segmentation.pretrained import load_pretrained
 from stage.segmentation.segmenters import build_segmenter, losses
 
@@ -30,15 +31,17 @@ DEPTH = 4  # batches that are made ahead of the network
 T = TypeVar("T")
 
 
-def train_segmenter(arm: Arm, params: Segment, *, seed: int, device: str, output: Path, state: Path, save_every_s: float) -> pd.DataFrame:
-    """Train a segmenter and write its weights to `output` (safetensors); returns the loss curve, a row per iteration.
+def train_segmenter(
+    arm: Arm, name: str, params: Segment, *, seed: int, device: str, output: Path, state: Path, save_every_s: float
+) -> pd.DataFrame:
+    """Train the segmenter `name` and write its weights to `output` (safetensors); returns the loss curve, a row per iteration.
 
     An unfinished training in `state` is continued; the caller gives other arms, parameters and seeds another `state`.
     """
     # Drop-path and initialisation draw from torch's global generator, which is seeded per iteration and restored afterwards.
     with torch.random.fork_rng(), Ahead(lambda iteration: batch_at(arm, params, iteration, seed=seed), params.iterations) as batches:
         torch.manual_seed(derived_seed(seed, 0))
-        model = start(params).to(device).train()
+        model = start(name, params).to(device).train()
 
         def losses_at(iteration: int) -> dict[str, Tensor]:
             images, masks = tensors(batches[iteration], device)
@@ -75,11 +78,11 @@ class Ahead(Generic[T]):
         return self.waiting.popleft()[1].result()
 
 
-def start(params: Segment) -> nn.Module:
-    """A segmenter as training begins with it."""
-    model = build_segmenter(params)
-    if params.weights:
-        load_pretrained(model, params.weights)
+def start(name: str, params: Segment) -> nn.Module:
+    """A segmenter as training begins with it; `name` is one of `segment.models`."""
+    model = build_segmenter(name)
+    if name in params.weights:
+        load_pretrained(model, params.weights[name])
     return model
 
 

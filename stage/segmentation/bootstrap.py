@@ -1,0 +1,87 @@
+"""How sure the difference between two arms is: a bootstrap over test images and seeds, paired, since both arms saw the same of both."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stage.segmentation.counts import LEVELS, Counts
+
+RESAMPLES = 1000
+AT_ONCE = 50  # resamples whose counts are in memory
+COMPARED = ("ap", "iou")
+Values = NDArray[np.float64]
+
+
+class AtThreshold(NamedTuple):
+    """The counts of a training on the defective test images, and its arm's threshold."""
+
+    counts: Counts
+    level: int
+
+
+def resampled_differences(arms: Mapping[str, Sequence[AtThreshold]], baseline: str, defects: Sequence[str], *, seed: int) -> pd.DataFrame:
+    """AP and IoU of each arm minus the baseline's, as fractions: a row per arm, metric and draw; draw -1 is the difference itself.
+
+    `arms` hold a training per seed, in one order. Images are drawn within their defect type, so that every draw has all types.
+    """
+    random = np.random.default_rng(seed)
+    images = np.vstack([np.ones(len(defects)), image_weights(defects, RESAMPLES, random)])
+    count = len(arms[baseline])
+    seeds = np.vstack([np.full(count, 1 / count), random.multinomial(count, np.full(count, 1 / count), RESAMPLES) / count])
+    values = {arm: _mean_over_seeds(trained, images, seeds) for arm, trained in arms.items()}
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {"arm": arm, "metric": metric, "draw": np.arange(-1, RESAMPLES), "difference": found[metric] - values[baseline][metric]}
+            )
+            for arm, found in values.items()
+            if arm != baseline
+            for metric in COMPARED
+        ]
+        or [pd.DataFrame(columns=["arm", "metric", "draw", "difference"])],
+        ignore_index=True,
+    )
+
+
+def image_weights(defects: Sequence[str], resamples: int, random: np.random.Generator) -> Values:
+    """How often each image is drawn, (resamples, N): as many images of each type as there are."""
+    types = np.array(defects)
+    weights = np.zeros((resamples, len(types)))
+    for one in sorted(set(defects)):
+        count = int((types == one).sum())
+        weights[:, types == one] = random.multinomial(count, np.full(count, 1 / count), resamples)
+    return weights
+
+
+def _mean_over_seeds(trained: Sequence[AtThreshold], images: Values, seeds: Values) -> dict[str, Values]:
+    per_seed = [_metrics(one, images) for one in trained]
+    return {
+        metric: np.sum([weight * found[metric] for weight, found in zip(seeds.T, per_seed, strict=True)], axis=0) for metric in COMPARED
+    }
+
+
+def _metrics(trained: AtThreshold, images: Values) -> dict[str, Values]:
+    """AP and IoU under each row of weights of the images."""
+    pixels = trained.counts.levels[:, :2].reshape(len(trained.counts.levels), -1)
+    parts = [
+        _of_totals((images[at : at + AT_ONCE].astype(np.float32) @ pixels).astype(np.float64), trained.level)
+        for at in range(0, len(images), AT_ONCE)
+    ]
+    return {metric: np.concatenate([part[metric] for part in parts]) for metric in COMPARED}
+
+
+def _of_totals(totals: Values, level: int) -> dict[str, Values]:
+    """Of pixels of defects and normal pixels by level, (R, 2 L)."""
+    hits, alarms = (
+        np.cumsum(totals[:, part][:, ::-1], axis=1) for part in (slice(0, LEVELS), slice(LEVELS, None))
+    )  # from the top level down
+    marked, positives = hits + alarms, hits[:, -1:]
+    precision = np.divide(hits, marked, out=np.ones_like(marked), where=marked > 0)
+    at = LEVELS - 1 - level
+    return {
+        "ap": (np.diff(hits, axis=1, prepend=0.0) * precision).sum(axis=1) / positives[:, 0],
+        "iou": hits[:, at] / (positives[:, 0] + alarms[:, at]),
+    }

@@ -1,0 +1,62 @@
+"""What a trained segmenter made of the test images, and every metric of it as rows of one long table."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stage.segmentation.arms import Training
+from stage.segmentation.counts import Counts, joined, probability_of
+from stage.segmentation.metrics import HALF, best_level, false_alarms, image_scores, pixel_scores, threshold_scores
+
+ALL_TYPES = "(all)"  # no defect type can have such a name
+COLUMNS = ("category", "segmenter", "arm", "real_per_type", "seed", "defect", "metric", "value", "samples")
+
+
+class Measured(NamedTuple):
+    """A training and the counts of its segmenter on the test images; `samples` is the digest of the samples that it saw, or empty."""
+
+    training: Training
+    defective: Counts
+    good: Counts
+    samples: str
+
+    @property
+    def compared(self) -> tuple[str, str, int]:
+        """What it has in common with its trainings of other seeds: network, arm, and real defects per type."""
+        return self.training.model, self.training.choice.name, self.training.choice.few
+
+
+def threshold_on(folds: Sequence[Counts]) -> int:
+    """The level of the best IoU over images that were left out of training, fold by fold; one half where there are none with a defect."""
+    total = joined(folds).total() if folds else None
+    return best_level(total) if total and total.defect.any() else HALF
+
+
+def metrics_of(defective: Counts, good: Counts, level: int) -> dict[str, float]:
+    """Every metric, as fractions: IoU, Acc and false alarms at the threshold `level`, IoU and Acc also at one half, the rest at none.
+
+    Per pixel over the defective images, per image over defective and good ones; mmsegmentation's mIoU is taken at one half, as there.
+    """
+    total = defective.total()
+    chosen, half = (threshold_scores(total, at) for at in (level, HALF))
+    return {
+        **{name: chosen[name] for name in ("iou", "acc")},
+        **{f"{name}_half": half[name] for name in ("iou", "acc")},
+        "miou_with_background": half["miou_with_background"],
+        **pixel_scores(total),
+        **image_scores(defective, good),
+        **false_alarms(good, level),
+        "threshold": probability_of(level),
+    }
+
+
+def rows_of(category: str, measured: Measured, level: int, defects: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The long table's rows of a training: over all defective test images, whose types are `defects`, and over those of each type."""
+    model, arm, few = measured.compared
+    of_type = np.array(defects)
+    for defect in (ALL_TYPES, *sorted(set(defects))):
+        rows = np.ones(len(of_type), bool) if defect == ALL_TYPES else of_type == defect
+        for metric, value in metrics_of(measured.defective.of_images(rows), measured.good, level).items():
+            told = (category, model, arm, few or None, measured.training.seed, defect, metric, value, measured.samples)
+            yield dict(zip(COLUMNS, told, strict=True))

@@ -1,0 +1,74 @@
+"""The trainings of a category side by side: the long table of metrics, and the differences between arms."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from stage.segmentation.arms import REAL_ONLY, Training
+from stage.segmentation.bootstrap import AtThreshold, resampled_differences
+from stage.segmentation.counts import Counts
+from stage.segmentation.metrics import HALF
+from stage.segmentation.scores import ALL_TYPES, Measured, metrics_of, rows_of, threshold_on
+
+
+class Tables(NamedTuple):
+    """`scores`: every metric, a row each, with the columns of `scores.COLUMNS`.
+
+    `differences`: AP and IoU of each arm minus those of the real third alone, resampled: segmenter, real_per_type, arm, metric, draw
+    (-1: the difference itself), difference.
+    """
+
+    scores: pd.DataFrame
+    differences: pd.DataFrame
+
+
+def side_by_side(
+    category: str, results: Mapping[Training, Path], samples: Mapping[Training, str], defects: Sequence[str], *, seed: int
+) -> Tables:
+    """The tables of a category. `results` are folders of counts, `defects` the types of the defective test images."""
+    levels = _thresholds(results)
+    measured = [
+        Measured(one, Counts.read(place / "defective.npz"), Counts.read(place / "good.npz"), samples[one])
+        for one, place in results.items()
+        if one.fold < 0
+    ]
+    rows = [row for one in measured for row in rows_of(category, one, levels[one.compared[:2]], defects)]
+    return Tables(pd.DataFrame(rows).astype({"real_per_type": "Int64"}), _differences(measured, levels, defects, seed=seed))
+
+
+def _thresholds(results: Mapping[Training, Path]) -> dict[tuple[str, str], int]:
+    """The level of each network and arm, from its folds; an arm with fewer real defects has no folds, and takes the same arm's."""
+    folds: dict[tuple[str, str], list[Counts]] = {}
+    for one, place in results.items():
+        found = folds.setdefault((one.model, one.choice.name), [])
+        if one.fold >= 0:
+            found.append(Counts.read(place / "defective.npz"))
+    return {arm: threshold_on(found) for arm, found in folds.items()}
+
+
+def _differences(measured: Sequence[Measured], levels: Mapping[tuple[str, str], int], defects: Sequence[str], *, seed: int) -> pd.DataFrame:
+    arms: dict[tuple[str, int], dict[str, list[AtThreshold]]] = {}
+    for one in measured:
+        model, arm, few = one.compared
+        arms.setdefault((model, few), {}).setdefault(arm, []).append(AtThreshold(one.defective, levels[model, arm]))
+    found = [
+        resampled_differences(trained, REAL_ONLY, defects, seed=seed).assign(segmenter=model, real_per_type=few or None)
+        for (model, few), trained in arms.items()
+    ]
+    return pd.concat(found, ignore_index=True).astype({"real_per_type": "Int64"})
+
+
+def mean_metrics(results: Sequence[Path]) -> dict[str, float]:
+    """Every metric at a threshold of one half, averaged over folders of counts."""
+    found = [metrics_of(Counts.read(place / "defective.npz"), Counts.read(place / "good.npz"), HALF) for place in results]
+    return {name: fmean(one[name] for one in found) for name in found[0]}
+
+
+def headline(scores: pd.DataFrame, model: str) -> dict[str, dict[str, Any]]:
+    """Each arm's metrics over all types with all of the real third, averaged over seeds, of one network."""
+    shown = scores[(scores.segmenter == model) & scores.real_per_type.isna() & (scores.defect == ALL_TYPES)]
+    means = shown.groupby(["arm", "metric"], sort=False).value.mean()
+    return {arm: {metric: float(value) for (_, metric), value in of_arm.items()} for arm, of_arm in means.groupby(level=0, sort=False)}

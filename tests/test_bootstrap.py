@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from stage.segmentation.bootstrap import RESAMPLES, AtThreshold, image_weights, resampled_differences
+from stage.segmentation.counts import Counts
+from stage.segmentation.metrics import HALF, pixel_scores, threshold_scores
+
+DEFECTS = ["dent"] * 8 + ["hole"] * 4
+
+
+def trained(strength: float, seed: int) -> AtThreshold:
+    """A segmenter that finds defects the better the higher `strength`."""
+    rng = np.random.default_rng(seed)
+    masks = np.zeros((len(DEFECTS), 16, 16), np.uint8)
+    masks[:, 4:9, 3:11] = 1
+    scores = rng.normal(size=masks.shape) + strength * (2.0 * masks - 1)
+    return AtThreshold(Counts.of(zip(scores, masks, strict=True)), HALF)
+
+
+def mean(arm: list[AtThreshold], metric: str) -> float:
+    scored = [pixel_scores(one.counts.total()) | threshold_scores(one.counts.total(), one.level) for one in arm]
+    return float(np.mean([one[metric] for one in scored]))
+
+
+def test_the_difference_is_that_of_the_metrics_themselves():
+    """The report's first sentence would give another number than its tables."""
+    arms = {"real_only": [trained(0.8, 1), trained(0.9, 2)], "real_and_paste": [trained(1.2, 3), trained(1.3, 4)]}
+    found = resampled_differences(arms, "real_only", DEFECTS, seed=0)
+
+    for metric in ("ap", "iou"):
+        told = found[(found.metric == metric) & (found.draw == -1)].difference.item()
+        assert told == pytest.approx(mean(arms["real_and_paste"], metric) - mean(arms["real_only"], metric), abs=1e-5)
+
+
+def test_the_interval_holds_the_difference_and_widens_with_the_scatter_of_seeds():
+    """Two lucky seeds would be sold as help."""
+    alike = {"real_only": [trained(1.0, seed) for seed in (1, 2, 3)], "real_and_paste": [trained(1.2, seed) for seed in (4, 5, 6)]}
+    apart = {"real_only": alike["real_only"], "real_and_paste": [trained(strength, 4) for strength in (0.4, 1.2, 2.0)]}
+    widths = []
+    for arms in (alike, apart):
+        found = resampled_differences(arms, "real_only", DEFECTS, seed=0)
+        draws = found[(found.metric == "ap") & (found.draw >= 0)].difference
+        low, high = np.percentile(draws, [2.5, 97.5])
+        widths.append(high - low)
+        assert low <= found[(found.metric == "ap") & (found.draw == -1)].difference.item() <= high
+
+    assert widths[1] > 3 * widths[0]
+
+
+def test_an_arm_that_equals_the_baseline_differs_by_nothing():
+    """Images or seeds that are not paired would give a difference between equal arms."""
+    same = [trained(1.0, 1), trained(1.1, 2)]
+    found = resampled_differences({"real_only": same, "real_and_paste": same}, "real_only", DEFECTS, seed=0)
+
+    assert len(found) == 2 * (RESAMPLES + 1)
+    assert (found.difference == 0).all()
+
+
+def test_each_type_keeps_its_number_of_images():
+    """A draw without a rare type would compare other questions."""
+    weights = image_weights(DEFECTS, 50, np.random.default_rng(0))
+
+    assert (weights[:, :8].sum(axis=1) == 8).all()
+    assert (weights[:, 8:].sum(axis=1) == 4).all()

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -11,7 +10,7 @@ from flows.runtime import run
 from stage.core.params import Params, load_params
 from stage.core.progress import check_stop
 from stage.report.pages import write_report
-from stage.segmentation.results import gather_metrics, write_loss_curves
+from stage.segmentation.results import gather_results, headline, write_loss_curves, write_results
 
 DATA = Path("data")
 OUTPUT = DATA / "evaluate"
@@ -23,16 +22,17 @@ def evaluate() -> None:
     params = load_params()
     OUTPUT.mkdir(parents=True, exist_ok=True)
     check_stop()
-    results = all_metrics(params.categories, params.methods)
-    (OUTPUT / "metrics.json").write_text(json.dumps(results, indent=2) + "\n")
+    all_results(params.categories)
     write_loss_curves(DATA, params.categories, OUTPUT / "curves")
     report(params)
 
 
 @task(cache_policy=NO_CACHE)
-def all_metrics(categories: tuple[str, ...], methods: tuple[str, ...]) -> dict[str, Any]:
-    """The numbers of all categories."""
-    return gather_metrics(DATA, categories, methods)
+def all_results(categories: tuple[str, ...]) -> None:
+    """The tables of all categories, and the numbers for `dvc metrics`."""
+    results = gather_results(DATA, categories)
+    write_results(results, OUTPUT)
+    (OUTPUT / "metrics.json").write_text(json.dumps(headline(results), indent=2) + "\n")
 
 
 @task(cache_policy=NO_CACHE)

@@ -25,7 +25,7 @@ MICRO = {
     "train": {"iterations": 4, "batch": 4, "adapter_widths": [16]},
     "synthesize": {"count": 5, "attempts": 1, "batch": 4, "shard_rows": 4, "steps": 4, "jump_length": 2},
     "methods": ["stage", "paste"],
-    "segment": {"iterations": 3, "batch": 4, "width": 8, "depths": [1, 1, 1, 1], "image_size": 32},
+    "segment": {"models": ["bisenetv2"], "iterations": 3, "batch": 4, "normal": 1, "synthetic": 2, "crop": 32, "arms": [], "folds": 0},
     "evaluate": {"gallery": 2},
     "execution": {"threads": 1, "save_every_s": 0.2},
 }
@@ -292,7 +292,7 @@ def test_dvc_shows_graph_metrics_and_plots(copy: Path, first: str) -> None:
     run(copy, "dvc", "plots", "show", "-o", "plots")
 
     assert all(node in dag for node in ("prepare", "train@fabric", "synthesize@stage-washer", "evaluate"))
-    assert "iou" in metrics[""]["data"]["data/evaluate/metrics.json"]["data"]["average"]["real_only"]
+    assert "iou" in metrics[""]["data"]["data/evaluate/metrics.json"]["data"]["real_only"]
     assert (copy / "plots/index.html").is_file()
 
 

@@ -27,8 +27,10 @@ def changed(tmp_path: Path, section: str, key: str, value: Any) -> Path:
         ("synthesize", "graded_intervals", [[800, 1001]], r"found \[800, 1001\]"),
         ("synthesize", "steps", 1001, "at most base.timestep_count, found 1001"),
         ("method", "alignment_threshold", 1000, "under base.timestep_count, found 1000"),
-        ("segment", "real_share", 1.0, "real and synthetic defects, these shares give 6 and 0"),
-        ("segment", "normal_share", 1.0, "these shares give 0 and 0"),
+        ("segment", "normal", 12, "segment.normal is under segment.batch, found 12 and 12"),
+        ("segment", "folds", 1, "segment.folds is 0, or 2 and more"),
+        ("segment", "models", ["stdc1", "stdc1"], "segment.models differ from each other, found stdc1, stdc1"),
+        ("segment", "weights", {"unet": "unet.pth"}, r"segment.weights.unet.*: .*'segformer'"),
         ("pretrain", "widths", [50, 100], "multiple of 16"),
         ("pretrain", "widths", [], "at least 1 item"),
         ("train", "adapter_widths", [], "at least 1 item"),
@@ -54,7 +56,8 @@ def changed(tmp_path: Path, section: str, key: str, value: Any) -> Path:
             60,
             "multiple of 16 px, which is pretrain.patch times 2 for each of pretrain.widths after the first, found 60",
         ),
-        ("segment", "image_size", 31, "segment.image_size: .*greater than or equal to 32"),
+        ("segment", "crop", 31, "segment.crop: .*greater than or equal to 32"),
+        ("segment", "crop", 48, "segment.crop: .*multiple of 32"),
     ],
 )
 def test_values_that_cannot_work_are_refused_at_once(tmp_path: Path, section: str, key: str, value: Any, message: str) -> None:
@@ -125,7 +128,7 @@ NUMBERS = [
     *(("train", key) for key in ("iterations", "batch", "learning_rate", "balance_limit", "accumulate")),
     *(("synthesize", key) for key in ("count", "attempts", "batch", "shard_rows", "steps", "jump_length", "resamplings", "feather")),
     *(("paste", key) for key in ("likest", "reach", "ring")),
-    *(("segment", key) for key in ("width", "image_size", "iterations", "batch", "learning_rate")),
+    *(("segment", key) for key in ("seeds", "folds", "crop", "window", "iterations", "batch", "normal", "synthetic", "learning_rate")),
     ("evaluate", "gallery"),
     *(("execution", key) for key in ("threads", "save_every_s", "workers", "max_failures", "lease_s")),
 ]

@@ -1,101 +1,173 @@
-"""The numbers of all categories in one place, against means taken by hand."""
+"""The tables of all categories, against means taken by hand, and the sentences that follow from them."""
 
 import io
 import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from rich.console import Console
 
-from stage.segmentation.results import SHOWN, gather_metrics, read_results, results_table
+from stage.core.errors import CorruptFileError, Refusal
+from stage.segmentation.results import AVERAGE, Results, gather_results, headline, read_results, write_results
+from stage.segmentation.scores import ALL_TYPES, COLUMNS
+from stage.segmentation.verdicts import results_table, verdict, worth
 
-MANIFEST = {"count": 10, "accepted": 8, "rejected": 2, "digest": "d" * 64, "shards": [{"path": "shard-00000.parquet"}]}
-METHODS = ("stage", "paste")
+ARMS = {"bolt": {"real_only": 0.25, "real_and_paste": 0.5}, "nut": {"real_only": 0.75, "real_and_paste": 0.875}}
+DRAWS = {"bolt": [0.125, 0.25, 0.375], "nut": [0.0, 0.125, 0.25]}
 
 
-def scores(iou: float, pro: float | None) -> dict[str, float | None]:
-    return {"iou": iou, "acc": 0.5, "auroc": 0.9, "pro": pro, "f1": 0.1, "ap": 0.2, "mIoU": 0.75}
+def scores(category: str, arms: dict[str, float], few: int = 0) -> pd.DataFrame:
+    rows = [
+        (category, "segformer", arm, few, seed, defect, metric, value + seed / 8, "digest")
+        for arm, value in arms.items()
+        for seed in (0, 1)
+        for defect in (ALL_TYPES, "dent")
+        for metric in ("ap", "iou")
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def differences(draws: list[float], few: int = 0) -> pd.DataFrame:
+    rows = [
+        ("segformer", few, "real_and_paste", metric, draw, value)
+        for metric in ("ap", "iou")
+        for draw, value in [(-1, sum(draws) / len(draws)), *enumerate(draws)]
+    ]
+    return pd.DataFrame(rows, columns=["segmenter", "real_per_type", "arm", "metric", "draw", "difference"])
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Two categories, scored with the samples of two methods."""
-    arms = {
-        "bolt": {"real_only": scores(0.25, 0.5), "real_and_stage": scores(0.5, 0.25), "real_and_paste": scores(0.125, 0.5)},
-        "nut": {"real_only": scores(0.75, 1.0), "real_and_stage": scores(1.0, None), "real_and_paste": scores(0.375, 0.25)},
-    }
-    for category, values in arms.items():
-        _write(tmp_path / "segment" / category / "metrics.json", values)
-        for method in METHODS:
-            _write(tmp_path / "synthesize" / category / method / "manifest.json", MANIFEST | {"digest": f"of {method}"})
+    """Two categories, scored with two seeds."""
+    for category, arms in ARMS.items():
+        folder = tmp_path / "segment" / category
+        folder.mkdir(parents=True)
+        scores(category, arms).to_parquet(folder / "scores.parquet")
+        differences(DRAWS[category]).to_parquet(folder / "differences.parquet")
     return tmp_path
 
 
-def _write(path: Path, values: Any) -> None:
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(values))
+@pytest.fixture
+def results(data: Path) -> Results:
+    return gather_results(data, ("bolt", "nut"))
 
 
-def test_the_average_is_over_categories(data: Path) -> None:
-    """The headline number would be wrong: (0.25 + 0.75) / 2, (0.5 + 1) / 2 and (0.125 + 0.375) / 2."""
-    average = gather_metrics(data, ("bolt", "nut"), METHODS)["average"]
-
-    assert [average[arm]["iou"] for arm in ("real_only", "real_and_stage", "real_and_paste")] == [0.5, 0.75, 0.25]
-    assert average["real_only"]["pro"] == 0.75
-    assert average["real_only"]["mIoU"] == 0.75
+def of(table: pd.DataFrame, **values: Any) -> pd.DataFrame:
+    for name, value in values.items():
+        table = table[table[name] == value]
+    return table
 
 
-@pytest.mark.parametrize("order", [("bolt", "nut"), ("nut", "bolt")])
-def test_a_metric_that_one_category_does_not_have_is_averaged_over_the_others(data: Path, order: tuple[str, str]) -> None:
+def test_the_average_is_over_categories(results: Results) -> None:
+    """The headline number would be wrong: (0.25 + 0.75) / 2 and, with the second seed, an eighth more."""
+    found = of(results.scores, category=AVERAGE, arm="real_only", metric="iou")
+
+    assert dict(zip(found.seed, found.value, strict=True)) == {0: 0.5, 1: 0.625}
+    assert set(found.defect) == {ALL_TYPES}  # the types of two categories have nothing in common
+
+
+def test_a_metric_that_one_category_does_not_have_is_averaged_over_the_others(data: Path) -> None:
     """A category without normal test images would end the run after all its training, or take the metric from the rest."""
-    place = data / "segment" / "nut" / "metrics.json"
-    place.write_text(json.dumps({arm: {"iou": values["iou"]} for arm, values in json.loads(place.read_text()).items()}))
+    more = scores("bolt", ARMS["bolt"]).query("metric == 'ap'").assign(metric="image_ap")
+    pd.concat([scores("bolt", ARMS["bolt"]), more]).to_parquet(data / "segment/bolt/scores.parquet")
+    found = gather_results(data, ("nut", "bolt")).scores
 
-    average = gather_metrics(data, order, METHODS)["average"]
-
-    assert (average["real_only"]["pro"], average["real_and_stage"]["pro"]) == (0.5, 0.25)
-    assert average["real_only"]["iou"] == 0.5
+    assert of(found, category=AVERAGE, arm="real_only", metric="image_ap", seed=0).value.item() == 0.25
+    assert of(found, category=AVERAGE, arm="real_only", metric="ap", seed=0).value.item() == 0.5
 
 
-def test_metrics_name_the_samples_they_were_trained_on(data: Path) -> None:
-    """A number could not be followed back to its dataset."""
-    samples = gather_metrics(data, ("bolt",), METHODS)["samples"]
+def test_the_interval_of_the_average_is_of_draws_taken_together(results: Results) -> None:
+    """Two categories would look as uncertain as each of them, or as certain as their sum."""
+    found = of(results.differences, category=AVERAGE, metric="ap").iloc[0]
 
-    assert samples == {"bolt": {method: {"count": 10, "accepted": 8, "rejected": 2, "digest": f"of {method}"} for method in METHODS}}
+    assert found.difference == pytest.approx((0.25 + 0.125) / 2)
+    assert (found.low, found.high) == pytest.approx((0.0625 + 0.05 * 0.125, 0.3125 - 0.05 * 0.125))
 
 
 def test_categories_are_those_asked_for_in_their_order(data: Path) -> None:
     """A category that was dropped from params.yaml would stay in the average."""
-    results = gather_metrics(data, ("nut",), METHODS)
-
-    assert list(results["categories"]) == ["nut"]
-    assert results["average"] == results["categories"]["nut"]
-    assert list(gather_metrics(data, ("nut", "bolt"), METHODS)["categories"]) == ["nut", "bolt"]
+    assert list(gather_results(data, ("nut",)).scores.category.unique()) == ["nut", AVERAGE]
+    assert list(gather_results(data, ("nut", "bolt")).scores.category.unique()) == ["nut", "bolt", AVERAGE]
 
 
-def test_the_table_shows_percent_of_every_arm_and_the_average(data: Path) -> None:
-    """A reader would take fractions for percent, or see a crash where a metric is undefined."""
+def test_the_headline_has_the_best_arm_and_no_perfect_one(results: Results) -> None:
+    """`dvc metrics diff` would compare a night with drawn samples that no factory can make."""
+    drawn = pd.concat([results.scores, scores(AVERAGE, {"real_and_perfect": 1.0})])
+
+    assert headline(Results(drawn, results.differences)) == {
+        "best_arm": "real_and_paste",
+        "real_only": {"ap": 0.5625, "iou": 0.5625},
+        "best": {"ap": 0.75, "iou": 0.75},
+    }
+
+
+def test_the_table_shows_percent_with_intervals_in_100_columns(results: Results) -> None:
+    """A reader would take fractions for percent, or a terminal break the lines."""
     output = io.StringIO()
-    Console(file=output, width=120).print(results_table(gather_metrics(data, ("bolt", "nut"), METHODS)))
+    Console(file=output, width=100).print(results_table(results))
 
     rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in output.getvalue().splitlines() if line.startswith("│")]
-    assert rows[0] == ["bolt", "real only", "25.0", "50.0", "90.0", "50.0", "10.0", "20.0"]
-    assert rows[2] == ["bolt", "real and paste", "12.5", "50.0", "90.0", "50.0", "10.0", "20.0"]
-    assert rows[4] == ["nut", "real and stage", "100.0", "50.0", "90.0", "-", "10.0", "20.0"]
-    assert rows[6] == ["average", "real only", "50.0", "50.0", "90.0", "75.0", "10.0", "20.0"]
-    assert all(name in output.getvalue() for name in SHOWN)
+    assert rows[0] == ["bolt", "real only", "31.2", "", "31.2", ""]
+    assert rows[1] == ["bolt", "real and paste", "56.2", "+25.0 (+13.1 to +36.9)", "56.2", "+25.0 (+13.1 to +36.9)"]
+    assert [row[0] for row in rows] == ["bolt", "bolt", "nut", "nut", AVERAGE, AVERAGE]
 
 
-def test_results_that_are_not_there_are_named(tmp_path: Path) -> None:
-    """`stage results` before the first run would end in a traceback."""
-    with pytest.raises(ValueError, match=r"evaluate/metrics\.json, found none\. Run `dvc repro`"):
+@pytest.mark.parametrize(
+    ("draws", "expected"),
+    [
+        ([0.01, 0.02, 0.03], "Samples of paste help: AP +2.0 (+1.1 to +2.9), IoU +2.0 (+1.1 to +2.9) points against real data alone."),
+        ([-0.03, -0.02, -0.01], "Samples of paste harm, and real data alone is better: AP −2.0 (−2.9 to −1.1)"),
+        ([-0.02, 0.0, 0.02], "These data cannot tell whether samples of paste help: AP 0.0 (−1.9 to +1.9)"),
+    ],
+)
+def test_the_verdict_follows_the_interval(data: Path, draws: list[float], expected: str) -> None:
+    """Chance would be sold as help, or harm be kept from the user."""
+    for category in ARMS:
+        differences(draws).to_parquet(data / "segment" / category / "differences.parquet")
+
+    assert verdict(gather_results(data, ("bolt", "nut")), "paste").startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("paste", "expected"),
+    [
+        ({1: 0.55, 2: 0.7}, "With samples of paste, 1 of each defect do what 2 did without (AP 61.3)."),
+        ({1: 0.3, 2: 0.8}, "With samples of paste, 2 of each defect do what all of the third did without (AP 86.2)."),
+        ({1: 0.3, 2: 0.6}, "With samples of paste, no number of real defects does what more did without."),
+    ],
+)
+def test_samples_are_worth_so_many_photographs(paste: dict[int, float], expected: str) -> None:
+    """A user could not say what the samples save them."""
+    real = {1: 0.4, 2: 0.5, 0: 0.75}
+    table = pd.concat([scores("bolt", {"real_only": real[few], "real_and_paste": (paste | {0: 0.9})[few]}, few) for few in real])
+
+    assert worth(Results(table, pd.DataFrame()), "bolt", "paste") == expected
+
+
+def test_without_a_learning_curve_nothing_is_said(results: Results) -> None:
+    """A sentence would be made of nothing."""
+    assert worth(results, "bolt", "paste") == ""
+
+
+def test_results_that_are_not_there_or_damaged_are_named(tmp_path: Path) -> None:
+    """`stage results` before the first run, or on a half copied file, would end in a traceback."""
+    with pytest.raises(Refusal, match=r"evaluate/scores\.parquet, found none\. Run `dvc repro`"):
+        read_results(tmp_path)
+    (tmp_path / "evaluate").mkdir()
+    (tmp_path / "evaluate/scores.parquet").write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(CorruptFileError, match=r"Expected a Parquet table in .*evaluate/scores\.parquet, found "):
         read_results(tmp_path)
 
 
-def test_published_results_are_read_back(data: Path) -> None:
-    """`stage results` would show other numbers than `dvc metrics show`."""
-    results = gather_metrics(data, ("bolt", "nut"), METHODS)
-    _write(data / "evaluate" / "metrics.json", results)
+def test_published_results_are_read_back(tmp_path: Path, results: Results) -> None:
+    """`stage results` would show other numbers than the report, or a spreadsheet others than both."""
+    (tmp_path / "evaluate").mkdir()
+    write_results(results, tmp_path / "evaluate")
+    found = read_results(tmp_path)
 
-    assert read_results(data) == results
+    pd.testing.assert_frame_equal(found.scores, results.scores)
+    pd.testing.assert_frame_equal(found.differences, results.differences)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "evaluate/scores.csv", keep_default_na=False), results.scores, check_dtype=False)
+    assert json.loads(json.dumps(headline(results)))["real_only"]["ap"] == 0.5625

@@ -1,5 +1,6 @@
 """Looking at results: `results`, `ablation`, `contact-sheet`."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -15,10 +16,16 @@ verbs = typer.Typer()
 @verbs.command()
 def results(*, as_json: AsJson = False) -> None:
     """Show the metrics of the last `dvc repro`."""
-    from stage.segmentation.results import read_results, results_table
+    from stage.segmentation.results import read_results
+    from stage.segmentation.verdicts import results_table, verdict
 
-    values = read_results(DATA)
-    say_json(values) if as_json else Console().print(results_table(values))
+    found = read_results(DATA)
+    if as_json:
+        say_json({name: json.loads(table.to_json(orient="records")) for name, table in found._asdict().items()})
+        return
+    Console().print(results_table(found))
+    for method in load_params().methods:
+        typer.echo(verdict(found, method))
 
 
 @verbs.command()

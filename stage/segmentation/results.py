@@ -1,43 +1,101 @@
-"""The metrics of all categories in one table, for `dvc metrics` and for people."""
+"""The tables of all categories in one place, for people, for `dvc metrics` and for the report.
 
-import json
+`scores`: the long table (`scores.COLUMNS`). `differences`: per category, segmenter, real_per_type (0: the whole third), arm and metric the difference to the
+real third alone and its 95 % interval, `low` to `high`. Both have rows of the category AVERAGE. Values are fractions.
+"""
+
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
-from rich.table import Table
 
-from stage.core.errors import Refusal
+from stage.core.errors import CorruptFileError, Refusal
+from stage.segmentation.arms import REAL_ONLY
+from stage.segmentation.scores import ALL_TYPES
 
-SHOWN = ("iou", "acc", "auroc", "pro", "f1", "ap")
-
-
-def gather_metrics(data: Path, categories: Sequence[str], methods: Sequence[str]) -> dict[str, Any]:
-    """Every metric of every arm, per category and averaged over those that define it; and each method's sample counts and digests."""
-    scores = {category: _read(data / "segment" / category / "metrics.json") for category in categories}
-    samples = {category: {method: _counts(data / "synthesize" / category / method) for method in methods} for category in categories}
-    return {"average": _average(list(scores.values())), "categories": scores, "samples": samples}
+AVERAGE = "(average)"  # no category can have such a name
+SCORES, DIFFERENCES = "scores.parquet", "differences.parquet"
+INTERVAL = (2.5, 97.5)  # percentiles of the resampled differences
+COMPARISON = ["segmenter", "real_per_type", "arm", "metric"]
 
 
-def _counts(samples: Path) -> dict[str, Any]:
-    manifest = _read(samples / "manifest.json")
-    return {key: manifest[key] for key in ("count", "accepted", "rejected", "digest")}
+class Results(NamedTuple):
+    """The long table, and the differences with their intervals."""
+
+    scores: pd.DataFrame
+    differences: pd.DataFrame
 
 
-def _average(scores: Sequence[dict[str, dict[str, float | None]]]) -> dict[str, dict[str, float | None]]:
-    names = dict.fromkeys(name for score in scores for values in score.values() for name in values)
-    return {arm: {name: _mean([score[arm].get(name) for score in scores]) for name in names} for arm in scores[0]}
+def gather_results(data: Path, categories: Sequence[str]) -> Results:
+    """What `segment` published of these categories, and its average over them."""
+    scores = pd.concat([read_table(data / "segment" / name / SCORES) for name in categories], ignore_index=True)
+    drawn = pd.concat([read_table(data / "segment" / name / DIFFERENCES).assign(category=name) for name in categories], ignore_index=True)
+    return Results(pd.concat([scores, _average(scores)], ignore_index=True), _with_intervals(drawn, categories))
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    defined = [value for value in values if value is not None]
-    return fmean(defined) if defined else None
+def _average(scores: pd.DataFrame) -> pd.DataFrame:
+    """The mean over the categories that have the metric, of all types together, per seed."""
+    keys = ["segmenter", "arm", "real_per_type", "seed", "defect", "metric"]
+    means = scores[scores.defect == ALL_TYPES].groupby(keys, sort=False).value.mean().reset_index()
+    return means.assign(category=AVERAGE, samples="")[list(scores.columns)]
 
 
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text())
+def _with_intervals(drawn: pd.DataFrame, categories: Sequence[str]) -> pd.DataFrame:
+    """Draw by draw averaged over the categories, whose images were drawn independently, and then the percentiles of the draws."""
+    keys = ["category", *COMPARISON]
+    means = drawn.groupby([*COMPARISON, "draw"], sort=False).difference.mean().reset_index().assign(category=AVERAGE)
+    every = pd.concat([drawn, means], ignore_index=True)
+    rows: list[dict[str, Any]] = []
+    for key, group in every.groupby(keys, sort=False):
+        low, high = group.difference[group.draw >= 0].quantile([part / 100 for part in INTERVAL])
+        told = dict(zip(keys, key, strict=True))
+        rows.append(told | {"difference": group.difference[group.draw == -1].item(), "low": low, "high": high})
+    return pd.DataFrame(rows, columns=[*keys, "difference", "low", "high"])
+
+
+def write_results(results: Results, output: Path) -> None:
+    """Write both tables as Parquet and CSV."""
+    for table, name in ((results.scores, SCORES), (results.differences, DIFFERENCES)):
+        table.to_parquet(output / name, index=False)
+        table.to_csv((output / name).with_suffix(".csv"), index=False)
+
+
+def read_results(data: Path) -> Results:
+    """What `evaluate` published. Raises Refusal if there is nothing, CorruptFileError on another file of that name."""
+    return Results(*(read_table(data / "evaluate" / name) for name in (SCORES, DIFFERENCES)))
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A published table. Raises Refusal where there is none, CorruptFileError where it cannot be read."""
+    if not path.is_file():
+        raise Refusal(f"Expected the results of a finished run at {path}, found none. Run `dvc repro`.")
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise CorruptFileError(
+            f"Expected a Parquet table in {path}, found {reason}. Run `dvc checkout --force evaluate segment`."
+        ) from None
+
+
+def mean_over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
+    """A row per category, segmenter, real_per_type and arm, over all types; a column per metric."""
+    keys = ["category", "segmenter", "real_per_type", "arm"]
+    shown = scores[scores.defect == ALL_TYPES]
+    return shown.pivot_table(index=keys, columns="metric", values="value", sort=False).reset_index()
+
+
+def headline(results: Results) -> dict[str, Any]:
+    """AP and IoU of the real third alone and of the arm with the highest AP, averaged over categories; of the first segmenter.
+
+    For `dvc metrics`, whose table has a column per value, so that it grows with no number of methods.
+    """
+    means = mean_over_seeds(results.scores)
+    means = means[(means.category == AVERAGE) & (means.real_per_type == 0) & (means.segmenter == means.segmenter.iloc[0])].set_index("arm")
+    best = str(means.ap.drop([arm for arm in means.index if arm.endswith("perfect")]).idxmax())
+    shown = {"real_only": REAL_ONLY, "best": best}
+    return {"best_arm": best, **{name: {metric: float(means.loc[arm, metric]) for metric in ("ap", "iou")} for name, arm in shown.items()}}
 
 
 def write_loss_curves(data: Path, categories: Sequence[str], output: Path) -> None:
@@ -50,20 +108,3 @@ def write_loss_curves(data: Path, categories: Sequence[str], output: Path) -> No
         tables |= {f"segment-{category}-{arm}": table for arm, table in arms}
     for name, table in tables.items():
         table[["iteration", "loss"]].to_csv(output / f"{name}.csv", index=False)
-
-
-def read_results(data: Path) -> dict[str, Any]:
-    """The metrics that `evaluate` published. Raises Refusal if there are none."""
-    path = data / "evaluate" / "metrics.json"
-    if not path.is_file():
-        raise Refusal(f"Expected the metrics of a finished run at {path}, found none. Run `dvc repro`.")
-    return _read(path)
-
-
-def results_table(results: dict[str, Any]) -> Table:
-    """A row per category and arm: pixel metrics of the defect class, in percent."""
-    table = Table("category", "trained on", *SHOWN, title="Real defects never seen, %, defect class")
-    for name, arms in [*results["categories"].items(), ("average", results["average"])]:
-        for arm, values in arms.items():
-            table.add_row(name, arm.replace("_", " "), *("-" if values.get(key) is None else f"{100 * values[key]:.1f}" for key in SHOWN))
-    return table

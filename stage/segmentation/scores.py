@@ -10,7 +10,17 @@ from stage.segmentation.counts import Counts, joined, probability_of
 from stage.segmentation.metrics import HALF, best_level, false_alarms, image_scores, pixel_scores, threshold_scores
 
 ALL_TYPES = "(all)"  # no defect type can have such a name
-COLUMNS = ("category", "segmenter", "arm", "real_per_type", "seed", "defect", "metric", "value", "samples")
+COLUMNS = (  # real_per_type: real defects of each type; 0: the whole third
+    "category",
+    "segmenter",
+    "arm",
+    "real_per_type",
+    "seed",
+    "defect",
+    "metric",
+    "value",
+    "samples",
+)
 
 
 class Measured(NamedTuple):
@@ -58,5 +68,5 @@ def rows_of(category: str, measured: Measured, level: int, defects: Sequence[str
     for defect in (ALL_TYPES, *sorted(set(defects))):
         rows = np.ones(len(of_type), bool) if defect == ALL_TYPES else of_type == defect
         for metric, value in metrics_of(measured.defective.of_images(rows), measured.good, level).items():
-            told = (category, model, arm, few or None, measured.training.seed, defect, metric, value, measured.samples)
+            told = (category, model, arm, few, measured.training.seed, defect, metric, value, measured.samples)
             yield dict(zip(COLUMNS, told, strict=True))

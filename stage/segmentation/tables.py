@@ -36,7 +36,7 @@ def side_by_side(
         if one.fold < 0
     ]
     rows = [row for one in measured for row in rows_of(category, one, levels[one.compared[:2]], defects)]
-    return Tables(pd.DataFrame(rows).astype({"real_per_type": "Int64"}), _differences(measured, levels, defects, seed=seed))
+    return Tables(pd.DataFrame(rows), _differences(measured, levels, defects, seed=seed))
 
 
 def _thresholds(results: Mapping[Training, Path]) -> dict[tuple[str, str], int]:
@@ -55,10 +55,10 @@ def _differences(measured: Sequence[Measured], levels: Mapping[tuple[str, str], 
         model, arm, few = one.compared
         arms.setdefault((model, few), {}).setdefault(arm, []).append(AtThreshold(one.defective, levels[model, arm]))
     found = [
-        resampled_differences(trained, REAL_ONLY, defects, seed=seed).assign(segmenter=model, real_per_type=few or None)
+        resampled_differences(trained, REAL_ONLY, defects, seed=seed).assign(segmenter=model, real_per_type=few)
         for (model, few), trained in arms.items()
     ]
-    return pd.concat(found, ignore_index=True).astype({"real_per_type": "Int64"})
+    return pd.concat(found, ignore_index=True)
 
 
 def mean_metrics(results: Sequence[Path]) -> dict[str, float]:
@@ -69,6 +69,6 @@ def mean_metrics(results: Sequence[Path]) -> dict[str, float]:
 
 def headline(scores: pd.DataFrame, model: str) -> dict[str, dict[str, Any]]:
     """Each arm's metrics over all types with all of the real third, averaged over seeds, of one network."""
-    shown = scores[(scores.segmenter == model) & scores.real_per_type.isna() & (scores.defect == ALL_TYPES)]
+    shown = scores[(scores.segmenter == model) & (scores.real_per_type == 0) & (scores.defect == ALL_TYPES)]
     means = shown.groupby(["arm", "metric"], sort=False).value.mean()
     return {arm: {metric: float(value) for (_, metric), value in of_arm.items()} for arm, of_arm in means.groupby(level=0, sort=False)}

@@ -1,5 +1,6 @@
 """`use-data` changes five values of a parameter file and nothing else."""
 
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -7,16 +8,17 @@ import pytest
 
 from stage.core.errors import ConfigError
 from stage.core.params import load_params
-from stage.core.settings import use_data
+from stage.core.settings import REAL, use_data
 
 ROOT = Path(__file__).parents[1]
-ORIGINAL = (ROOT / "params.yaml").read_text(encoding="utf-8")
+ORIGINAL = (ROOT / REAL).read_text(encoding="utf-8")
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A copy of the repository's parameter file."""
-    (tmp_path / "params.yaml").write_text(ORIGINAL, encoding="utf-8")
+    """A copy of the repository's parameter file, and the one for photographs, whose values it is to have."""
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    shutil.copy2(ROOT / "params.yaml", tmp_path)
     return tmp_path / "params.yaml"
 
 
@@ -27,7 +29,7 @@ def comment(line: str) -> str:
 
 def test_the_values_of_the_data_are_written_and_no_other(file: Path, tmp_path: Path) -> None:
     """A run on one's own data would be trained with other numbers than the file says."""
-    before = load_params(file)
+    before = load_params(ROOT / REAL)
     use_data(file, tmp_path / "images", "btad", ["bolt", "nut"], "CC BY 4.0")
     after = load_params(file)
 
@@ -91,8 +93,8 @@ def test_a_name_that_cannot_be_a_category_leaves_the_file_as_it_was(file: Path, 
     with pytest.raises(ConfigError, match=r"params\.yaml, found \d problem.*\n  categories\.0"):
         use_data(file, Path("/data"), "mvtec", [name], "unknown")
 
-    assert file.read_text(encoding="utf-8") == ORIGINAL
-    assert [path.name for path in file.parent.iterdir()] == ["params.yaml"]
+    assert file.read_bytes() == (ROOT / "params.yaml").read_bytes()
+    assert {path.name for path in file.parent.iterdir()} == {"params", "params.yaml"}
 
 
 def test_without_a_parameter_file_there_is_one_message(tmp_path: Path) -> None:

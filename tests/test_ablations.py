@@ -160,11 +160,11 @@ def result(category: str, scores: dict[str, float | None]) -> str:
             "name": name.lower(),
             "label": name,
             "samples": {"accepted": 3 if iou else 0, "count": 4},
-            "metrics": {"iou": iou, "acc": iou + 0.1} if iou else None,
+            "metrics": {"iou_half": iou, "acc_half": iou + 0.1} if iou else None,
         }
         for name, iou in scores.items()
     ]
-    return json.dumps({"category": category, "real_only": {"iou": 0.4, "acc": 0.5}, "configurations": configurations})
+    return json.dumps({"category": category, "real_only": {"iou_half": 0.4, "acc_half": 0.5}, "configurations": configurations})
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ def test_the_mean_is_over_all_categories_or_there_is_none(data: Path) -> None:
     mean = read_ablations(data, ["fabric", "washer"])[-1]
 
     assert (mean.category, mean.bars[0].metrics, mean.bars[0].accepted) == (MEAN, None, 3)
-    assert mean.bars[1].metrics == pytest.approx({"iou": 0.5, "acc": 0.6})
+    assert mean.bars[1].metrics == pytest.approx({"iou_half": 0.5, "acc_half": 0.6})
 
 
 def test_one_category_has_no_mean(data: Path) -> None:
@@ -209,9 +209,9 @@ WHOLE = json.loads(result("washer", {"A": 0.5}))
         b"[]",
         result("washer", {"A": 0.5}).encode()[:-9],
         result("washer", {}).encode(),
-        json.dumps(WHOLE | {"real_only": {"iou": 0.4}}).encode(),
-        json.dumps(WHOLE | {"configurations": [{"name": "a", "metrics": {"iou": 0.5, "acc": 0.5}}]}).encode(),
-        json.dumps(WHOLE | {"configurations": [WHOLE["configurations"][0] | {"metrics": {"iou": None, "acc": 0.5}}]}).encode(),
+        json.dumps(WHOLE | {"real_only": {"iou_half": 0.4}}).encode(),
+        json.dumps(WHOLE | {"configurations": [{"name": "a", "metrics": {"iou_half": 0.5, "acc_half": 0.5}}]}).encode(),
+        json.dumps(WHOLE | {"configurations": [WHOLE["configurations"][0] | {"metrics": {"iou_half": None, "acc_half": 0.5}}]}).encode(),
     ],
 )
 def test_damaged_or_older_results_are_refused(data: Path, text: bytes) -> None:
@@ -247,7 +247,7 @@ def test_bars_are_as_high_as_the_numbers(data: Path) -> None:
 
 def test_the_svg_carries_its_numbers_as_text_and_names_from_data_as_they_are(tmp_path: Path) -> None:
     """A screen reader would find nothing, or a category's name would be read as a formula or as markup."""
-    metrics = {"iou": 0.123, "acc": 0.456}
+    metrics = {"iou_half": 0.123, "acc_half": 0.456}
     write_bars([tmp_path / "bars.svg"], [Group("<b>$x^2$ & co", metrics, [Bar("a", "A", 1, 1, metrics)])])
     text = " ".join(ElementTree.parse(tmp_path / "bars.svg").getroot().itertext())
 

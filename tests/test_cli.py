@@ -4,17 +4,18 @@ import json
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from commands import refused, run
+from test_results import differences, scores
 
 from stage.chaos.miniature import SIZE, draw
 from stage.core.params import load_params
 from stage.datasets.layouts import detect_layout
+from stage.segmentation.results import gather_results, write_results
 
 ROOT = Path(__file__).parents[1]
-VALUES = {"iou": 0.5, "acc": 0.5, "auroc": 0.9, "pro": None, "f1": 0.1, "ap": 0.2}
 VERBS = ("use-data", "demo-data", "export", "contact-sheet", "results", "ablation", "plan", "worker", "verify", "gc", "chaos")
-METRICS = {"average": {"real_only": VALUES}, "categories": {"bolt": {"real_only": VALUES}}, "samples": {}}
 
 
 @pytest.fixture(autouse=True)
@@ -22,15 +23,22 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that has nothing of the project but its parameter file."""
     (tmp_path / "project").mkdir()
     shutil.copy(ROOT / "params.yaml", tmp_path / "project")
+    shutil.copytree(ROOT / "params", tmp_path / "project" / "params")
     monkeypatch.chdir(tmp_path / "project")
     return tmp_path / "project"
 
 
 @pytest.fixture
 def metrics(project: Path) -> None:
-    """What `evaluate` would have published."""
+    """What `evaluate` would have published of one category and two methods."""
     (project / "data" / "evaluate").mkdir(parents=True)
-    (project / "data" / "evaluate" / "metrics.json").write_text(json.dumps(METRICS))
+    arms = {"real_only": 0.25, "real_and_stage": 0.5, "real_and_paste": 0.125}
+    drawn = {arm: [arms[arm] - 0.25] * 2 for arm in ("real_and_stage", "real_and_paste")}
+    segmented = project / "data" / "segment" / "bolt"
+    segmented.mkdir(parents=True)
+    scores("bolt", arms).to_parquet(segmented / "scores.parquet")
+    pd.concat([differences(draws, arm=arm) for arm, draws in drawn.items()]).to_parquet(segmented / "differences.parquet")
+    write_results(gather_results(project / "data", ("bolt",)), project / "data" / "evaluate")
 
 
 def test_help_lists_every_verb() -> None:
@@ -53,7 +61,10 @@ def test_every_verb_explains_itself(verb: str) -> None:
 @pytest.mark.usefixtures("metrics")
 def test_results_for_machines_are_json() -> None:
     """A script could not read them."""
-    assert json.loads(run("results", "--json").output) == METRICS
+    told = json.loads(run("results", "--json").output)
+
+    assert (told["scores"][0]["arm"], told["scores"][0]["value"]) == ("real_only", 0.25)
+    assert {one["difference"] for one in told["differences"]} == {0.25, -0.125}
 
 
 @pytest.mark.usefixtures("metrics")
@@ -62,7 +73,8 @@ def test_results_for_people_are_a_table() -> None:
     output = run("results").output
 
     assert "bolt" in output
-    assert "50.0" in output
+    assert "Samples of stage help: AP +25.0" in output
+    assert "Samples of paste harm" in output
 
 
 def test_demo_data_draws_the_demo() -> None:
@@ -101,7 +113,7 @@ def test_what_cannot_work_is_one_message(tmp_path: Path, project: Path) -> None:
     draw(tmp_path / "images", SIZE)
     before = Path("params.yaml").read_text()
 
-    assert refused("results").startswith("Expected the metrics of a finished run at data/evaluate/metrics.json, found none.")
+    assert refused("results").startswith("Expected the results of a finished run at data/evaluate/scores.parquet, found none.")
     assert refused("export").startswith("Expected a Parquet file at data/prepare/fabric/catalog.parquet, found none.")
     assert refused("use-data", str(tmp_path / "nowhere")).startswith("Expected a folder of images that may be read at")
     assert refused("use-data", str(project)).startswith("Expected the folders of one known layout in")

@@ -151,7 +151,17 @@ def test_the_list_of_numbers_is_whole() -> None:
         for key, value in section.items()
         if type(value) in (int, float)
     }
-    shares = {"defect_share", "weight_average", "hidden_share", "contrast_threshold", "shift", "rotation", "aimed", "warmup", "encoder_rate"}
+    shares = {
+        "defect_share",
+        "weight_average",
+        "hidden_share",
+        "contrast_threshold",
+        "shift",
+        "rotation",
+        "aimed",
+        "warmup",
+        "encoder_rate",
+    }
 
     assert {(name, key) for name, key in numbers if key not in shares | {"mask_threshold"}} == {*NUMBERS}
 

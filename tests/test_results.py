@@ -29,9 +29,9 @@ def scores(category: str, arms: dict[str, float], few: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def differences(draws: list[float], few: int = 0) -> pd.DataFrame:
+def differences(draws: list[float], few: int = 0, arm: str = "real_and_paste") -> pd.DataFrame:
     rows = [
-        ("segformer", few, "real_and_paste", metric, draw, value)
+        ("segformer", few, arm, metric, draw, value)
         for metric in ("ap", "iou")
         for draw, value in [(-1, sum(draws) / len(draws)), *enumerate(draws)]
     ]

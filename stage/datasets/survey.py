@@ -85,4 +85,4 @@ def _others(root: Path, names: list[str]) -> list[Path]:
 def _set_aside(category: str, files: list[Found] | str) -> list[str]:
     aside = [each for each in files if isinstance(each, Found) and each.reason]
     more = [f"{category}: {len(aside) - SHOWN} more files will be set aside."] if len(aside) > SHOWN else []
-    return [f"{each.path} will be set aside: {each.reason}." for each in aside[:SHOWN]] + more
+    return [f"{each.path} will be set aside: {each.reason}{f' ({each.detail})' * bool(each.detail)}." for each in aside[:SHOWN]] + more

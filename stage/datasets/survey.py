@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stage.core.errors import DataError
-from stage.core.section import NAME, check_name
+from stage.core.section import NAME, check_name, one_name
 from stage.datasets.folder import Found, find
 from stage.datasets.groups import category_groups
 from stage.datasets.layouts import RULES, data_root, detect_layout
@@ -33,6 +33,9 @@ def survey(root: Path) -> Survey:
     layout, names = detect_layout(root)
     found = {name: _files(root, layout, name) for name in names}
     left_out = {name: reason for name, files in found.items() if (reason := files if isinstance(files, str) else _lack(files))}
+    for name in names:
+        if alike := [other for other in names if other < name and other not in left_out and one_name(other) == one_name(name)]:
+            left_out.setdefault(name, f"one file name with {alike[0]}, on disks that ignore case at least: rename the folder")
     categories = [name for name in names if name not in left_out]
     if not categories:
         told = "".join(f"\n  {shown(name)}: {reason}" for name, reason in left_out.items())

@@ -20,6 +20,7 @@ from stage.ablation.configurations import RESULTS, SPECIMENS, Configuration, loa
 from stage.core.code_digest import code_digest
 from stage.core.digests import file_digest
 from stage.core.durable import write_whole
+from stage.core.json_files import read_json
 from stage.core.params import Params, load_params
 from stage.core.work import Work, work_key
 from stage.jobs.heartbeat import present
@@ -123,8 +124,8 @@ def summary(one: Made) -> dict[str, Any]:
 
 
 def metrics(path: Path) -> Any:
-    """The content of a file of metrics."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The content of a file of metrics; raises CorruptFileError."""
+    return read_json(path, dict[str, Any], what="metrics", mend="dvc repro segment")
 
 
 if __name__ == "__main__":

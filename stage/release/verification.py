@@ -175,7 +175,7 @@ def _shard(
 
 def _columns(expected: pa.Schema, found: pa.Schema) -> str:
     """Where two schemas differ: the columns that are missing, of another type, more, or in another order; or what stands beside them."""
-    ours, theirs = ({field.name: str(field.type) for field in schema} for schema in (expected, found))
+    ours, theirs = ({field.name: field.type for field in schema} for schema in (expected, found))
     told = [f"{name} as {kind}, found {theirs.get(name, 'none')}" for name, kind in ours.items() if theirs.get(name) != kind]
     if more := [name for name in theirs if name not in ours]:
         told.append(f"no column {', '.join(map(shown, more))}, found it")

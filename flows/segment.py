@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from stage.core.progress import check_stop
 from stage.core.work import SEGMENTERS, Work, versions, work_key
 from stage.datasets.examples import CATALOG, pairs_of
 from stage.jobs.heartbeat import present
+from stage.jobs.removal import finish
 from stage.release.reader import accepted_ids, read_manifest, read_samples
 from stage.segmentation.arms import REAL_ONLY, Arm, arm_name, real_arm, with_samples
 
@@ -42,9 +44,12 @@ class Scored(NamedTuple):
 def segment(category: str) -> None:
     """Train on the real third alone, then with each method's samples; score; publish all arms together."""
     params = load_params()
-    scored = [score(category, None, params)]
-    scored += [score(category, SAMPLES / category / method, params, method=method) for method in params.methods]
-    side_by_side(category, scored).publish(OUTPUT / category)
+    scored: list[Scored] = []
+    with ExitStack() as users:
+        for method in ("", *params.methods):
+            scored.append(score(category, SAMPLES / category / method if method else None, params, method=method))
+            users.enter_context(present(scored[-1].work.folder, lease_s=params.execution.lease_s))
+        side_by_side(category, scored, params).publish(OUTPUT / category)
 
 
 @task(cache_policy=NO_CACHE)
@@ -92,24 +97,25 @@ def train_and_score(arm: Arm, category: str, work: Work, params: Params) -> None
     curve.assign(arm=arm.name).to_csv(work.draft / CURVE, index=False)
     np.save(work.draft / PROBABILITIES, np.rint(result.probabilities * 255).astype(np.uint8), allow_pickle=False)
     write_whole(json.dumps(result.metrics, indent=2) + "\n", work.draft / METRICS)
-    work.finish()
+    finish(work, lease_s=params.execution.lease_s)
 
 
-def side_by_side(category: str, scored: Sequence[Scored]) -> Work:
+def side_by_side(category: str, scored: Sequence[Scored], params: Params) -> Work:
     """The arms of a category side by side: metrics by arm, curves, weights, and predictions of the defective test images."""
     work = Work.of("segment", f"{category}/{GATHERED}", work_key(GATHERING, arms=[one.work.folder.name for one in scored]))
     if not work.is_finished():
         from stage.segmentation.evaluation import write_predictions  # here, because finished arms need no networks
 
-        work.draft.mkdir(exist_ok=True)
-        metrics = {one.arm: json.loads((one.work.result / METRICS).read_text()) for one in scored}
-        write_whole(json.dumps(metrics, indent=2) + "\n", work.draft / METRICS)
-        pd.concat([pd.read_csv(one.work.result / CURVE) for one in scored]).to_csv(work.draft / CURVE, index=False)
-        probabilities = {one.arm: np.load(one.work.result / PROBABILITIES, allow_pickle=False) for one in scored}
-        write_predictions(pairs_of(CATALOGS / category, "test", good=False), probabilities, work.draft / "predictions.parquet")
-        for one in scored:
-            shutil.copy2(one.work.result / f"{one.arm}.safetensors", work.draft)
-        work.finish()
+        with present(work.folder, lease_s=params.execution.lease_s):
+            work.draft.mkdir(exist_ok=True)
+            metrics = {one.arm: json.loads((one.work.result / METRICS).read_text()) for one in scored}
+            write_whole(json.dumps(metrics, indent=2) + "\n", work.draft / METRICS)
+            pd.concat([pd.read_csv(one.work.result / CURVE) for one in scored]).to_csv(work.draft / CURVE, index=False)
+            probabilities = {one.arm: np.load(one.work.result / PROBABILITIES, allow_pickle=False) for one in scored}
+            write_predictions(pairs_of(CATALOGS / category, "test", good=False), probabilities, work.draft / "predictions.parquet")
+            for one in scored:
+                shutil.copy2(one.work.result / f"{one.arm}.safetensors", work.draft)
+            finish(work, lease_s=params.execution.lease_s)
     return work
 
 

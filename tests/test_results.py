@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from stage.core.errors import CorruptFileError
 from stage.segmentation.results import SHOWN, gather_metrics, read_results, results_table
 
 MANIFEST = {"count": 10, "accepted": 8, "rejected": 2, "digest": "d" * 64, "shards": [{"path": "shard-00000.parquet"}]}
@@ -89,8 +90,39 @@ def test_the_table_shows_percent_of_every_arm_and_the_average(data: Path) -> Non
 
 def test_results_that_are_not_there_are_named(tmp_path: Path) -> None:
     """`stage results` before the first run would end in a traceback."""
-    with pytest.raises(ValueError, match=r"evaluate/metrics\.json, found none\. Run `dvc repro`"):
+    with pytest.raises(ValueError, match=r"evaluate/metrics\.json, found no such file\. Run `dvc repro`"):
         read_results(tmp_path)
+
+
+HARM = ["", "{", "[]", "null", "1", '{"average": {}}', '{"average": [], "categories": {}, "samples": {}}', "[" * 100_000, "\\xff", "folder"]
+
+
+@pytest.mark.parametrize("content", HARM)
+def test_damaged_results_are_one_message(tmp_path: Path, content: str) -> None:
+    """`stage results` on a file that was cut off, or merged by git, would end in a traceback."""
+    path = tmp_path / "evaluate" / "metrics.json"
+    path.parent.mkdir()
+    path.mkdir() if content == "folder" else path.write_text(content)
+
+    with pytest.raises(CorruptFileError, match=r"Expected the metrics of a finished run .*metrics.json, found .*[Rr]un `dvc repro`"):
+        read_results(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("segment/bolt/metrics.json", "[]"),
+        ("segment/bolt/metrics.json", '{"real_only": {"iou": 0.5}}'),
+        ("segment/bolt/metrics.json", '{"real_only": {"iou": "x"}}'),
+        ("synthesize/bolt/stage/manifest.json", '{"count": 1}'),
+    ],
+)
+def test_what_the_results_are_gathered_from_is_checked(data: Path, name: str, content: str) -> None:
+    """`evaluate` would end in a KeyError that names neither the file nor what to do."""
+    (data / name).write_text(content)
+
+    with pytest.raises(CorruptFileError, match=rf"Expected .*{name}, found .*[Rr]un `dvc repro"):
+        gather_metrics(data, ("bolt", "nut"), METHODS)
 
 
 def test_published_results_are_read_back(data: Path) -> None:

@@ -1,10 +1,13 @@
-"""Orchestration: one Prefect flow per DVC stage. Prefect and OpenMP read their settings when imported, so they are set here."""
+"""Orchestration: one Prefect flow per DVC stage. Prefect and OpenMP read their settings, and files that these name, when imported; so
+they are set here."""
 
 import atexit
 import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+
+from stage.core.proxies import drop_certificates
 
 ROOT = Path(__file__).resolve().parent.parent
 PROFILES = Path(os.environ.get("HOME", "/")) / ".prefect" / "profiles.toml"
@@ -29,6 +32,7 @@ if PROFILES.exists():  # what the user configured by `prefect config set` or `pr
     os.environ.setdefault("PREFECT_PROFILES_PATH", str(PROFILES))
 for _name, _value in SETTINGS.items():
     os.environ.setdefault(_name, _value)
+drop_certificates()
 
 finished: list[int] = []  # the exit status of this process's flow, once there is one
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,8 +20,11 @@ from stage.ablation.configurations import RESULTS, SPECIMENS, Configuration, loa
 from stage.core.code_digest import code_digest
 from stage.core.digests import file_digest
 from stage.core.durable import write_whole
+from stage.core.json_files import read_json
 from stage.core.params import Params, load_params
 from stage.core.work import Work, work_key
+from stage.jobs.heartbeat import present
+from stage.jobs.removal import finish
 from stage.model.files import ADAPTERS
 from stage.release.reader import read_manifest
 from stage.release.verification import verify
@@ -48,30 +52,36 @@ def ablate(category: str) -> None:
     params = load_params()
     made: list[Made] = []
     planned = variants(params, load_configurations())
-    for number, (configuration, variant) in enumerate(planned, 1):
-        Console(stderr=True).print(
-            f"{category}, configuration {number} of {len(planned)}: {configuration.label}", highlight=False, markup=False
-        )
-        made.append(made_with(category, configuration, variant, params))
-    comparison(category, made).publish(OUTPUT / category)
+    with ExitStack() as users:
+        for number, (configuration, variant) in enumerate(planned, 1):
+            Console(stderr=True).print(
+                f"{category}, configuration {number} of {len(planned)}: {configuration.label}", highlight=False, markup=False
+            )
+            made.append(made_with(category, configuration, variant, params, users))
+        comparison(category, made, params).publish(OUTPUT / category)
 
 
-def made_with(category: str, configuration: Configuration, variant: Params, params: Params) -> Made:
-    """One configuration; the one that overrides nothing is the main run, whose results are taken as they are."""
+def made_with(category: str, configuration: Configuration, variant: Params, params: Params, users: ExitStack) -> Made:
+    """One configuration; the one that overrides nothing is the main run, whose results are taken as they are.
+
+    Its checkpoint is marked as in use until `users` ends.
+    """
     if not configuration.overrides:
         return Made(
             configuration, CHECKPOINTS / category, SAMPLES / category / METHOD, metrics(SCORES / category / METRICS)[arm_name(METHOD)]
         )
-    checkpoint = checkpoint_of(category, configuration, variant, params)
+    checkpoint = checkpoint_of(category, configuration, variant, params, users)
     samples = configuration_samples(category, checkpoint, variant)
     return Made(configuration, checkpoint, samples, scores_of(category, configuration, samples, variant))
 
 
-def checkpoint_of(category: str, configuration: Configuration, variant: Params, params: Params) -> Path:
+def checkpoint_of(category: str, configuration: Configuration, variant: Params, params: Params, users: ExitStack) -> Path:
     """The main run's checkpoint if the training is the same, else the configuration's own, which the next run finds again."""
     if (variant.method, variant.train) == (params.method, params.train):
         return CHECKPOINTS / category
-    return fine_tune(category, variant, verb=f"{TRAIN}-{configuration.name}").result
+    work = fine_tune(category, variant, verb=f"{TRAIN}-{configuration.name}")
+    users.enter_context(present(work.folder, lease_s=params.execution.lease_s))
+    return work.result
 
 
 def configuration_samples(category: str, checkpoint: Path, variant: Params) -> Path:
@@ -92,15 +102,16 @@ def scores_of(category: str, configuration: Configuration, samples: Path, params
     return mean_metrics([score(category, one, samples, params, verb=verb).work.result for one in planned])
 
 
-def comparison(category: str, made: Sequence[Made]) -> Work:
+def comparison(category: str, made: Sequence[Made], params: Params) -> Work:
     """The numbers of all configurations, and some samples of each to look at."""
     real_only = metrics(SCORES / category / METRICS)[REAL_ONLY]
     results = {"category": category, "real_only": real_only, "configurations": [summary(one) for one in made]}
     work = Work.of("ablate", category, work_key("flows.ablate:comparison", results=results))
     if not work.is_finished():
-        write_specimens({one.configuration.name: one.samples for one in made}, work.draft / SPECIMENS)
-        write_whole(json.dumps(results, indent=2) + "\n", work.draft / RESULTS)
-        work.finish()
+        with present(work.folder, lease_s=params.execution.lease_s):
+            write_specimens({one.configuration.name: one.samples for one in made}, work.draft / SPECIMENS)
+            write_whole(json.dumps(results, indent=2) + "\n", work.draft / RESULTS)
+            finish(work, lease_s=params.execution.lease_s)
     return work
 
 
@@ -115,8 +126,8 @@ def summary(one: Made) -> dict[str, Any]:
 
 
 def metrics(path: Path) -> Any:
-    """The content of a file of metrics."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The content of a file of metrics; raises CorruptFileError."""
+    return read_json(path, dict[str, Any], what="metrics", mend="dvc repro segment")
 
 
 if __name__ == "__main__":

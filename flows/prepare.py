@@ -18,7 +18,7 @@ from stage.model.base_pointer import needs_base
 from stage.model.preflight import check_base
 
 OUTPUT = Path("data/prepare")
-SHOWN = 20  # notes and warnings on the terminal
+SHOWN = 40  # notes and warnings on the terminal
 
 
 @flow(name="prepare")
@@ -36,7 +36,7 @@ def prepare() -> None:
     for warning in summary.warnings[:SHOWN]:
         Console().print(warning, markup=False, highlight=False, soft_wrap=True)
     if len(summary.warnings) > SHOWN:
-        Console().print(f"... and {len(summary.warnings) - SHOWN} more; the column note of the catalogs has them all.")
+        Console().print(f"... and {len(summary.warnings) - SHOWN} more; set_aside.csv and the column note of the catalogs have them all.")
     if needs_base(params.methods):
         check_base(params.base, params.method.token_count, trained_types(summary.table))
 

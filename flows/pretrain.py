@@ -12,6 +12,7 @@ from stage.core.params import Params, load_params
 from stage.core.work import BASE_WORK, Work, work_key
 from stage.datasets.examples import CATALOG
 from stage.jobs.heartbeat import present
+from stage.jobs.removal import finish
 from stage.model.base_pointer import TRAINED_HERE, needs_base, write_pointer
 
 CATALOGS = Path("data/prepare")
@@ -54,7 +55,7 @@ def train_from_scratch(params: Params) -> Work:
             base.save(work.draft / TRAINED_HERE)
             write_pointer(work.draft / TRAINED_HERE, work.draft, params.base.source)
             curve.to_csv(work.draft / "curve.csv", index=False)
-            work.finish()
+            finish(work, lease_s=params.execution.lease_s)
     return work
 
 

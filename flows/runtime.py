@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 import httpx
@@ -17,6 +17,7 @@ from prefect import Flow, tags
 from prefect.exceptions import PrefectException, TerminationSignal
 from prefect.runtime import flow_run
 from prefect.settings import (
+    PREFECT_API_SSL_CERT_FILE,
     PREFECT_API_URL,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_HOME,
@@ -30,9 +31,13 @@ from flows.owner import end_with_owner
 from stage.core.errors import Refusal
 from stage.core.params import Params, load_params
 from stage.core.progress import Interrupted, stop_on_signals
-from stage.core.proxies import drop_proxies
+from stage.core.proxies import drop_proxies, users_certificates
+
+if TYPE_CHECKING:
+    from prefect.settings.context import SettingKey
 
 PARENT = "STAGE_PARENT_FLOW_RUN"  # environment variable; names the flow run that started this process
+NO_CERTIFICATES: dict["SettingKey", Any] = {PREFECT_API_SSL_CERT_FILE: ""}  # Prefect opens the file for every address
 RESUME_NOTE = "Interrupted. Finished work is kept in .spool; run the same command to continue."
 INTERRUPTED = 130  # exit status
 API_TROUBLE = (
@@ -145,19 +150,27 @@ def _shared_api() -> Generator[None]:
     if configured := PREFECT_API_URL.value():
         if is_loopback(configured):
             drop_proxies()
-        yield
+        with temporary_settings(_certificates(configured)):
+            yield
         return
     drop_proxies()
     url = server.find_or_start(Path(PREFECT_HOME.value()))
     # Without a heartbeat, whose thread wakes once a second, a flow ends a second sooner.
-    with temporary_settings({PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    with temporary_settings({**NO_CERTIFICATES, PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
+
+
+def _certificates(url: str) -> dict["SettingKey", Any]:
+    """Prefect's setting for an address: the user's certificates where it needs some."""
+    if urlsplit(url).scheme != "https":
+        return NO_CERTIFICATES
+    return {PREFECT_API_SSL_CERT_FILE: PREFECT_API_SSL_CERT_FILE.value() or users_certificates()}
 
 
 def _ephemeral_api() -> AbstractContextManager[Any]:
     """Prefect's own temporary server, slow to start."""
     drop_proxies()
-    return temporary_settings({PREFECT_API_URL: None, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True})
+    return temporary_settings({**NO_CERTIFICATES, PREFECT_API_URL: None, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True})
 
 
 def is_loopback(url: str) -> bool:

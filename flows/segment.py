@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +25,7 @@ from stage.core.work import SEGMENTERS, Work, versions, work_key
 from stage.datasets.examples import CATALOG, column, pairs_of
 from stage.datasets.pairs import Pairs
 from stage.jobs.heartbeat import present
+from stage.jobs.removal import finish
 from stage.release.reader import accepted_ids, read_manifest, read_samples
 from stage.segmentation.arms import PERFECT, Training, trainings
 from stage.segmentation.data import TrainingData, training_data
@@ -51,10 +53,12 @@ def segment(category: str) -> None:
     params = load_params()
     planned = trainings(params.methods, params.segment)
     scored: list[Scored] = []
-    for number, training in enumerate(planned, 1):
-        Console(stderr=True).print(f"{category}, training {number} of {len(planned)}: {training.label}", highlight=False, markup=False)
-        scored.append(score(category, training, samples_of(category, training), params))
-    all_arms(category, scored, params).publish(OUTPUT / category)
+    with ExitStack() as users:
+        for number, training in enumerate(planned, 1):
+            Console(stderr=True).print(f"{category}, training {number} of {len(planned)}: {training.label}", highlight=False, markup=False)
+            scored.append(score(category, training, samples_of(category, training), params))
+            users.enter_context(present(scored[-1].work.folder, lease_s=params.execution.lease_s))
+        all_arms(category, scored, params).publish(OUTPUT / category)
 
 
 def samples_of(category: str, training: Training) -> Path | None:
@@ -113,7 +117,7 @@ def train_and_score(data: TrainingData, training: Training, work: Work, params: 
     segmenter.counts(data.defective, pictures).write(work.draft / "defective.npz")
     segmenter.counts(data.good).write(work.draft / "good.npz")
     pq.write_table(pa.table({"picture": pa.array(pictures or [], pa.binary())}), work.draft / PREDICTIONS)
-    work.finish()
+    finish(work, lease_s=params.execution.lease_s)
 
 
 def all_arms(category: str, scored: Sequence[Scored], params: Params) -> Work:
@@ -121,16 +125,19 @@ def all_arms(category: str, scored: Sequence[Scored], params: Params) -> Work:
     told = [[one.training.label, one.work.folder.name, one.samples] for one in scored]
     work = Work.of("segment", f"{category}/{ALL_ARMS}", work_key(TABLES, seed=params.seed, trainings=told))
     if not work.is_finished():
-        work.draft.mkdir(exist_ok=True)
-        test = pairs_of(CATALOGS / category, "test", good=False)
-        results = {one.training: one.work.result for one in scored}
-        tables = side_by_side(category, results, {one.training: one.samples for one in scored}, column(test, "defect"), seed=params.seed)
-        tables.scores.to_parquet(work.draft / "scores.parquet", index=False)
-        tables.differences.to_parquet(work.draft / "differences.parquet", index=False)
-        write_whole(json.dumps(headline(tables.scores, scored[0].training.model), indent=2) + "\n", work.draft / METRICS)
-        shown = {one.choice.name: place for one, place in results.items() if is_shown(one, scored[0].training.model)}
-        write_shown(test, shown, work.draft)
-        work.finish()
+        with present(work.folder, lease_s=params.execution.lease_s):
+            work.draft.mkdir(exist_ok=True)
+            test = pairs_of(CATALOGS / category, "test", good=False)
+            results = {one.training: one.work.result for one in scored}
+            tables = side_by_side(
+                category, results, {one.training: one.samples for one in scored}, column(test, "defect"), seed=params.seed
+            )
+            tables.scores.to_parquet(work.draft / "scores.parquet", index=False)
+            tables.differences.to_parquet(work.draft / "differences.parquet", index=False)
+            write_whole(json.dumps(headline(tables.scores, scored[0].training.model), indent=2) + "\n", work.draft / METRICS)
+            shown = {one.choice.name: place for one, place in results.items() if is_shown(one, scored[0].training.model)}
+            write_shown(test, shown, work.draft)
+            finish(work, lease_s=params.execution.lease_s)
     return work
 
 

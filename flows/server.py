@@ -68,7 +68,8 @@ def _healthy_address(home: Path) -> str | None:
 
 
 def _start(home: Path) -> str:
-    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"} | {"PREFECT_HOME": str(home)}
+    own = {"PREFECT_HOME": str(home), "PREFECT_API_SSL_CERT_FILE": ""}  # a user's certificates are for a distant server
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"} | own
     with (home / "server.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "flows.server", str(home)],

@@ -13,6 +13,7 @@ from stage.core.params import Params, load_params
 from stage.core.work import Work, work_key
 from stage.datasets.examples import CATALOG, defect_images
 from stage.jobs.heartbeat import present
+from stage.jobs.removal import finish
 from stage.model.base_pointer import follow_pointer, needs_base
 from stage.model.files import base_digest
 
@@ -48,7 +49,7 @@ def fine_tune(category: str, params: Params, *, verb: str) -> Work:
             with_unet, source = params.train.train_base, params.base.source
             save_checkpoint(result.generator, result.bounds, base, work.draft, with_unet=with_unet, source=source)
             result.curve.to_csv(work.draft / "curve.csv", index=False)
-            work.finish()
+            finish(work, lease_s=params.execution.lease_s)
     return work
 
 

@@ -38,6 +38,11 @@ def changed(tmp_path: Path, section: str, key: str, value: Any) -> Path:
         ("base", "prompts", {"normal": "", "defect": "x", "isolated": "x"}, "not empty"),
         ("synthesize", "perlin", {"exponents": [5, 0], "threshold": 0.5, "max_components": 8}, r"are \[low, high\], found \[5, 0\]"),
         ("synthesize", "attempts", 0, "greater than or equal to 1|greater than 0"),
+        ("paste", "scale", [5, 50], r"paste.scale.1: Input should be less than or equal to 10"),
+        ("paste", "ring", 32, r"paste.ring is under half of prepare.image_size, found 32 and 64"),
+        ("execution", "workers", 10_000, r"execution.workers"),
+        ("execution", "threads", 2_000, r"execution.threads"),
+        ("train", "learning_rate", 10, r"train.learning_rate"),
         ("paste", "scale", [1.1, 0.9], r"paste.scale: .*\[low, high\], found \[1.1, 0.9\]"),
         ("paste", "blends", [], "at least 1 item"),
         ("paste", "blends", ["soft"], r"paste.blends.0: .*'hard', 'outward' or 'poisson'"),
@@ -94,6 +99,18 @@ def test_a_name_given_twice_is_refused(tmp_path: Path, key: str, names: list[str
     yaml.dump(content, tmp_path / "params.yaml")
 
     with pytest.raises(ConfigError, match=f"{key} differ, found {', '.join(names)}"):
+        load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("name", ["fabric.", "fabric ", "fa\tbric", ".fabric", "con", "Aux.1", "com1 .x", "f" * 201, "a/b", ".."])
+def test_a_name_that_no_folder_may_have_everywhere_is_refused(tmp_path: Path, name: str) -> None:
+    """A data set could not be copied to another system, or two categories would be one folder there."""
+    yaml = YAML()
+    content = yaml.load(ROOT / "params.yaml")
+    content["categories"] = [name]
+    yaml.dump(content, tmp_path / "params.yaml")
+
+    with pytest.raises(ConfigError, match=r"categories.0: "):
         load_params(tmp_path / "params.yaml")
 
 

@@ -1,6 +1,7 @@
-"""The user's proxies: out of the way to this machine, in the way to the hub."""
+"""The user's proxies and certificates: out of the way to this machine, in the way to the hub."""
 
 import os
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,23 +11,29 @@ from urllib.request import getproxies, proxy_bypass
 import pytest
 
 from stage.core.errors import ConfigError
-from stage.core.proxies import SET_ASIDE, drop_proxies, users_proxies
+from stage.core.proxies import CERTIFICATES, PROXIES, drop_certificates, drop_proxies, users_certificates, users_proxies
 
-GIVEN = {"http_proxy": "http://proxy:1", "HTTPS_PROXY": "http://proxy:2", "NO_PROXY": "example.com"}
+GIVEN = {
+    "http_proxy": "http://proxy:1",
+    "HTTPS_PROXY": "http://proxy:2",
+    "NO_PROXY": "example.com",
+    "SSL_CERT_FILE": "/no/such.pem",
+    "SSLKEYLOGFILE": "/no/such/log",
+}
 
 
 @pytest.fixture(autouse=True)
 def given() -> Iterator[None]:
     """An environment with these proxies and no others, which is dropped afterwards."""
     with patch.dict(os.environ):
-        for name in [SET_ASIDE, *proxies()]:
+        for name in [PROXIES, CERTIFICATES, *settings()]:
             os.environ.pop(name, None)
         os.environ.update(GIVEN)
         yield
 
 
-def proxies() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
+def settings() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy") or name.startswith("SSL")}
 
 
 def test_no_proxy_is_used_and_the_users_own_come_back() -> None:
@@ -36,8 +43,20 @@ def test_no_proxy_is_used_and_the_users_own_come_back() -> None:
     assert {*getproxies()} == {"no"}
 
     with users_proxies():
-        assert proxies() == GIVEN
+        assert settings() == GIVEN
     assert {*getproxies()} == {"no"}
+
+
+def test_no_certificates_are_used_and_the_users_own_come_back() -> None:
+    """A file of certificates that was moved would end every flow, or the hub of a company would not be trusted."""
+    drop_certificates()
+    ssl.create_default_context()  # raises where a variable names a file that is gone
+    assert users_certificates() == GIVEN["SSL_CERT_FILE"]
+
+    drop_proxies()
+    with users_proxies():
+        assert settings() == GIVEN
+    assert settings() == {"no_proxy": "*"}
 
 
 def test_a_process_below_a_flow_finds_the_users_own() -> None:
@@ -49,11 +68,23 @@ def test_a_process_below_a_flow_finds_the_users_own() -> None:
     assert said.strip() == GIVEN["http_proxy"]
 
 
+def test_what_is_set_below_a_flow_is_set_aside_too() -> None:
+    """A flow in a shell that another flow has opened would take the shell's proxy to its own server."""
+    for proxy in ("http://proxy:1", "http://proxy:3"):
+        os.environ["http_proxy"] = proxy
+        drop_proxies()
+        drop_certificates()
+
+    with users_proxies():
+        assert settings() == {**GIVEN, "http_proxy": "http://proxy:3"}
+    assert settings() == {"no_proxy": "*"}
+
+
 def test_without_a_flow_nothing_is_changed() -> None:
     """`stage plan` would lose the proxies of its shell."""
     with users_proxies():
-        assert proxies() == GIVEN
-    assert proxies() == GIVEN
+        assert settings() == GIVEN
+    assert settings() == GIVEN
 
 
 @pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "nonsense://x", "http://["])

@@ -312,11 +312,14 @@ def test_a_report_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     text = metrics.read_text()
     metrics.unlink()
 
-    with pytest.raises(Refusal, match=r"Expected .*metrics.json for the report, found no such file. Run `dvc repro`"):
+    with pytest.raises(Refusal, match=r"Expected metrics by arm .*metrics.json, found no such file. Run `dvc repro"):
         write_report(tmp_path / "data", output, demo_params(["fabric"]))
     assert (output / "index.html").read_text() == "the last good one"
     assert not list(tmp_path.glob(".report-*"))
 
+    write_text(metrics, text[:-5])
+    with pytest.raises(Refusal, match=r"Expected metrics by arm as JSON in .*metrics.json, found "):
+        write_report(tmp_path / "data", output, demo_params(["fabric"]))
     write_text(metrics, text)
     write_report(tmp_path / "data", output, demo_params(["fabric"]))
     assert "the last good one" not in (output / "index.html").read_text()

@@ -24,6 +24,7 @@ PATIENCE_S = 90.0
 PROBE = """
 import os, signal, sys, time
 from pathlib import Path
+import flows  # before Prefect, as for `python -m flows.<verb>`
 import prefect
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -216,10 +217,15 @@ def test_without_a_server_of_ours_prefect_uses_its_own(own_home: Path, start: St
         ("shared", {"ALL_PROXY": "socks5://127.0.0.1:9"}),
         ("shared", {"http_proxy": "http://127.0.0.1:9", "no_proxy": "example.com", "NO_PROXY": "127.0.0.1"}),
         ("configured", {"HTTP_PROXY": "nonsense://", "https_proxy": "http://[", "no_proxy": "["}),
+        ("shared", {"SSL_CERT_FILE": "/no/such.pem", "SSL_CERT_DIR": "/no/such", "SSLKEYLOGFILE": "/no/such/log"}),
+        ("configured", {"SSL_CERT_FILE": "/no/such.pem"}),
+        ("shared", {"PREFECT_API_SSL_CERT_FILE": "/no/such.pem"}),
     ],
 )
-def test_no_proxy_stands_before_the_own_machine(prefect_home: Path, start: Start, settings: dict[str, str], api: str) -> None:
-    """Whoever works behind a proxy could run no flow, though flows talk to their own machine alone."""
+def test_no_proxy_or_certificate_stands_before_the_own_machine(
+    prefect_home: Path, start: Start, settings: dict[str, str], api: str
+) -> None:
+    """Whoever works behind a proxy, or has moved a file of certificates, could run no flow, though flows talk to their own machine alone."""
     own = {"PREFECT_API_URL": json.loads((prefect_home / "server.json").read_text())["url"]} if api == "configured" else {}
 
     assert end(start("PROBE nothing", **settings, **own)) == (0, "")
@@ -240,6 +246,13 @@ def test_no_proxy_stands_before_the_own_machine(prefect_home: Path, start: Start
 def test_a_distant_api_is_reached_by_the_users_proxies(url: str, local: bool) -> None:
     """A Prefect server outside the company's network would not be reached."""
     assert is_loopback(url) is local
+
+
+def test_a_server_starts_without_the_users_certificates(own_home: Path, start: Start) -> None:
+    """The first flow of a day would wait in vain for its server, which read a file of certificates that is gone."""
+    stale = {"SSL_CERT_FILE": "/no/such.pem", "PREFECT_API_SSL_CERT_FILE": "/no/such.pem", "SSLKEYLOGFILE": "/no/such/log"}
+
+    assert end(start("PROBE nothing", PREFECT_HOME=own_home, **stale)) == (0, "")
 
 
 def test_a_flow_ends_with_its_dvc(prefect_home: Path, start: Start, tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ def test_other_columns_are_found(folder: Path) -> None:
     pq.write_table(pq.read_table(path).drop_columns(["licence"]), path)
     with_digests(folder)
 
-    assert (f"shards/{path.name}", "expected the columns of schema version 2, found others") in found(folder)
+    assert (f"shards/{path.name}", "schema version 2: expected licence as string, found none") in found(folder)
 
 
 def without_mark(cell: dict[str, Any]) -> None:
@@ -327,6 +327,24 @@ def test_a_sealed_manifest_of_other_values_is_a_problem_and_no_traceback(folder:
         tell(folder, told)
         assert found(folder), key
         place[key] = kept
+
+
+@pytest.mark.parametrize(
+    ("spoil", "what"),
+    [
+        (lambda table: table.append_column("more", table["licence"]), "expected no column more, found it"),
+        (lambda table: table.set_column(0, table.column_names[0], pa.array([1] * len(table))), " as string, found int64"),
+        (lambda table: table.select(table.column_names[::-1]), "expected the order "),
+        (lambda table: table.replace_schema_metadata({"a": "b"}), "expected the same nullability and metadata"),
+    ],
+)
+def test_a_difference_in_columns_is_named(folder: Path, spoil: Callable[[pa.Table], pa.Table], what: str) -> None:
+    """A user would compare two lists of thirty columns by eye to see which one another tool has changed."""
+    path = first_shard(folder)
+    pq.write_table(spoil(pq.read_table(path)), path)
+    with_digests(folder)
+
+    assert any(what in told for where, told in found(folder) if where == f"shards/{path.name}")
 
 
 @pytest.mark.parametrize("name", ["plan.parquet", "sources.parquet", "checkpoints.parquet"])

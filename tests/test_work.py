@@ -7,7 +7,9 @@ import pytest
 
 from stage.core.errors import MachineError
 from stage.core.params import load_params
-from stage.core.work import KEPT_WORKS, Work, work_key
+from stage.core.work import Work, work_key
+from stage.jobs.heartbeat import present
+from stage.jobs.removal import KEPT_WORKS, finish
 
 PARAMS = load_params(Path(__file__).parents[1] / "params.yaml")
 CODE = "stage.model.schedule:timesteps"
@@ -23,7 +25,7 @@ def finished(key: str = "k1", content: str = "trained") -> Work:
     work = Work.of("train", "bolt", key)
     work.draft.mkdir()
     (work.draft / "weights").write_text(content)
-    work.finish()
+    finish(work, lease_s=60.0)
     return work
 
 
@@ -133,3 +135,15 @@ def test_only_the_last_works_of_a_name_are_kept(tmp_path: Path) -> None:
     kept = sorted(path.name for path in (tmp_path / ".spool/train/bolt").iterdir())
     assert kept == [f"k{number}" for number in range(3, KEPT_WORKS + 3)]
     assert other.folder.is_dir()
+
+
+def test_a_work_that_is_in_use_is_kept(tmp_path: Path) -> None:
+    """A training of hours would vanish under a process, because four others of other parameters ended before it."""
+    used = Work.of("train", "bolt", "used")
+    with present(used.folder, lease_s=60.0):
+        for number in range(KEPT_WORKS + 1):
+            finished(f"k{number}")
+
+        assert used.folder.is_dir()
+    finished("last")
+    assert not used.folder.exists()

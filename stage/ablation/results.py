@@ -68,7 +68,7 @@ def _read(path: Path) -> Group:
         found = json.loads(path.read_text(encoding="utf-8"))
         bars = [_bar(one) for one in found["configurations"]]
         group = Group(str(found["category"]), _shown(found["real_only"]), bars)
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise Refusal(f"Expected the results of the ablation in {path}, found {error!r} in reading it. Run `make ablation`.") from None
     if not bars:
         raise Refusal(f"Expected at least one configuration in {path}, found none. Run `make ablation`.")

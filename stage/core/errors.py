@@ -19,7 +19,14 @@ class ConfigError(Refusal):
 
 
 class DataError(Refusal):
-    """An image, a mask or a folder of the user's that cannot be used."""
+    """An image, a mask or a folder of the user's that cannot be used.
+
+    `reason` is the same for all files of which it is true, so that they can be counted; `detail` is what differs between them.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason} ({detail})" if detail else reason)
+        self.reason, self.detail = reason, detail
 
 
 class CorruptFileError(Refusal):

@@ -1,6 +1,5 @@
 """`params.yaml` as typed, frozen values: one class per section, no defaults, nothing unknown."""
 
-import unicodedata
 from pathlib import Path
 from reprlib import Repr
 from typing import Annotated, Literal, Self
@@ -10,7 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 from stage.core.data_params import Prepare
 from stage.core.errors import ConfigError
 from stage.core.model_params import BaseModelSource, Pretrain, StageMethod, Train
-from stage.core.section import Name, Positive, Seconds, Section
+from stage.core.section import MOST_PROCESSES, Name, Processes, Seconds, Section, one_name
 from stage.core.segment_params import Segment
 from stage.core.synthesis_params import Paste, Synthesize
 from stage.core.yaml_files import read_yaml
@@ -19,18 +18,18 @@ from stage.core.yaml_files import read_yaml
 class Evaluate(Section):
     """The report."""
 
-    gallery: Positive
+    gallery: Annotated[int, Field(gt=0, le=1_000)]  # pictures on a page
 
 
 class Execution(Section):
     """Where and how work runs. No key depends on it: of its values only device and threads change results, by how they round."""
 
     device: Literal["auto", "cpu", "cuda"]
-    threads: Positive
+    threads: Processes
     save_every_s: Seconds
     engine: Literal["local", "ray", "dask"]
-    workers: Annotated[int, Field(ge=0, le=10_000)]
-    max_failures: Positive
+    workers: Annotated[int, Field(ge=0, le=MOST_PROCESSES)]
+    max_failures: Annotated[int, Field(gt=0, le=100)]  # what fails so often fails always
     lease_s: Seconds
 
 
@@ -56,7 +55,7 @@ class Params(Section):
     def _names_differ(self) -> Self:
         """Each has folders, which some disks take for one where names differ in case or in the composition of accents alone."""
         for name, values in (("categories", self.categories), ("methods", self.methods)):
-            if len({unicodedata.normalize("NFC", value).casefold() for value in values}) < len(values):
+            if len({one_name(value) for value in values}) < len(values):
                 raise ValueError(
                     f"{name} differ, found {', '.join(values)}: two of them are one file name, on disks that ignore case at least"
                 )
@@ -66,6 +65,10 @@ class Params(Section):
     def _sizes_fit(self) -> Self:
         if not self.base.image_size <= self.prepare.image_size:
             raise ValueError(f"base.image_size is at most prepare.image_size, found {self.base.image_size} and {self.prepare.image_size}")
+        lengths = {"synthesize.feather": self.synthesize.feather, "paste.reach": self.paste.reach, "paste.ring": self.paste.ring}
+        for name, length in lengths.items():
+            if not length < self.prepare.image_size / 2:
+                raise ValueError(f"{name} is under half of prepare.image_size, found {length} and {self.prepare.image_size}")
         multiple = self.pretrain.patch * 2 ** (len(self.pretrain.widths) - 1)
         if self.base.source == "scratch" and self.base.image_size % multiple:
             raise ValueError(

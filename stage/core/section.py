@@ -4,15 +4,16 @@ A limit lies far above what makes sense. A value beyond it is a slip (micrometre
 the memory or the disk after hours.
 """
 
+import re
 from string import Formatter
 from typing import Annotated, Literal
-from unicodedata import category
+from unicodedata import category, normalize
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 LARGEST = 16_384  # px; a photograph of that side takes 0.8 GB as pixels, and several are held at once
 
-Positive = Annotated[int, Field(gt=0, le=10_000)]  # batches, tokens, processes: whatever else is counted
+Positive = Annotated[int, Field(gt=0, le=10_000)]  # batches, tokens: whatever else is counted
 LengthPx = Annotated[int, Field(ge=0, le=LARGEST)]
 Size = Annotated[int, Field(gt=0, le=LARGEST)]
 Iterations = Annotated[int, Field(gt=0, le=10_000_000)]  # months; the curve holds a row for each
@@ -21,7 +22,10 @@ Timesteps = Annotated[int, Field(gt=0, le=10_000)]  # beyond them LDM's betas le
 Channels = Annotated[int, Field(gt=0, le=8_192)]  # one convolution of this width between two such layers has 2.4 GB of weights
 Levels = Field(min_length=1, max_length=16)  # a network with more would halve the largest image to nothing
 Share = Annotated[float, Field(ge=0, le=1)]
-Rate = Annotated[float, Field(gt=0, le=100)]  # learning rates, factors
+MOST_PROCESSES = 1_024  # and threads: more than machines have cores, or one run starts
+Processes = Annotated[int, Field(gt=0, le=MOST_PROCESSES)]
+Rate = Annotated[float, Field(gt=0, le=1)]  # learning rates
+Factor = Annotated[float, Field(gt=0, le=10)]  # on a defect's size: a tenfold one covers the image
 Limit = Annotated[float, Field(ge=1, le=1e6)]  # of a weight in a loss: more is what float16 cannot hold
 Seconds = Annotated[float, Field(gt=0, le=86_400)]  # a day
 Widths = Annotated[tuple[Channels, ...], Levels]
@@ -56,10 +60,20 @@ def check_name(text: str) -> str:
     """A name that a folder can have, with room for the endings of unfinished ones."""
     if len(text.encode()) > 200:
         raise ValueError("a name takes at most 200 bytes of UTF-8, because it names a folder")
+    if text[-1:] in (".", " "):
+        raise ValueError("a name does not end in a dot or a blank, which Windows takes off the name of a folder")
+    if DEVICES.fullmatch(text.partition(".")[0].rstrip()):
+        raise ValueError("a name is none of a device's, such as CON or COM1, which is no folder's on Windows")
     return text
 
 
+def one_name(text: str) -> str:
+    """What two names share that some disks take for one: they differ in case, or in how accents are composed."""
+    return normalize("NFC", normalize("NFC", text).casefold())
+
+
 Template = Annotated[Text, AfterValidator(_template)]
+DEVICES = re.compile("con|prn|aux|nul|com[1-9¹²³]|lpt[1-9¹²³]", re.IGNORECASE)
 NAME = r"^[\w][\w .-]*$"
 Name = Annotated[str, Field(pattern=NAME), AfterValidator(check_name)]
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stage.core.section import Exponent, LengthPx, Positive, Precision, Rate, Rising, SampleCount, Section, Share, Size, Timesteps
+from stage.core.section import Exponent, Factor, LengthPx, Positive, Precision, Rising, SampleCount, Section, Share, Size, Timesteps
 
 
 class Perlin(Section):
@@ -46,7 +46,7 @@ class Paste(Section):
 
     mirror: bool
     rotation: Annotated[float, Field(ge=0, le=180)]
-    scale: Annotated[tuple[Rate, Rate], Rising]
+    scale: Annotated[tuple[Factor, Factor], Rising]
     shift: Share
     where: Literal["own", "type", "object"]
     likest: Positive

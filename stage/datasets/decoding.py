@@ -99,9 +99,9 @@ def _refusals(max_megapixels: float) -> Generator[None]:
     except UnidentifiedImageError:
         raise DataError(f"not an image in a known format ({', '.join(FORMATS)}), or cut off within its header") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise DataError(f"larger than prepare.max_megapixels, {max_megapixels:g}: {error}") from None
+        raise DataError(f"larger than prepare.max_megapixels, {max_megapixels:g}", str(error)) from None
     except Exception as error:  # noqa: BLE001  damaged bytes can raise anything in a decoder
-        raise DataError(f"truncated or damaged, it does not decode: {getattr(error, 'strerror', None) or error}") from None
+        raise DataError("truncated or damaged, it does not decode", str(getattr(error, "strerror", None) or error)) from None
 
 
 @contextmanager

@@ -41,6 +41,7 @@ class Entry:
     defect_area: int | None = None
     prepared_area: int | None = None
     reason: str = ""
+    detail: str = ""
     note: str = ""
     foreground_strategy: str | None = None
     foreground_note: str | None = None
@@ -59,9 +60,9 @@ class Entry:
         """Path of the row's file: the image, or a mask without an image."""
         return self.image_path or self.mask_path or ""
 
-    def set_aside(self, reason: str) -> "Entry":
-        """The same entry without its pixels and its side of the split."""
-        return replace(self, reason=reason, split="", **dict.fromkeys(OF_ACCEPTED))
+    def set_aside(self, reason: str, detail: str = "") -> "Entry":
+        """The same entry without its pixels and its side of the split; `detail` is what differs between files of one reason."""
+        return replace(self, reason=reason, detail=detail, split="", **dict.fromkeys(OF_ACCEPTED))
 
     def with_foreground(self, outline: Outline) -> "Entry":
         """The same entry with its foreground."""
@@ -78,7 +79,8 @@ def read_entry(found: Found, root: Path, params: Prepare, *, category: str, grou
     """The row of one found file, with prepared pixels; a DataError becomes its reason. `grey` is the category's."""
     is_normal = found.defect == GOOD
     mask_path = None if is_normal else found.mask
-    entry = Entry(category, found.defect, found.source_split, found.image, mask_path, group, params.licence, reason=found.reason)
+    place = (category, found.defect, found.source_split, found.image, mask_path)
+    entry = Entry(*place, group, params.licence, reason=found.reason, detail=found.detail)
     if entry.reason:
         return entry
     try:
@@ -93,7 +95,7 @@ def read_entry(found: Found, root: Path, params: Prepare, *, category: str, grou
         outline = outline_of(found, root, params, image, (height, width))
         return entry.with_foreground(outline) if outline else entry
     except DataError as error:
-        return entry.set_aside(str(error))
+        return entry.set_aside(error.reason, error.detail)
 
 
 def _with_digests(entry: Entry, found: Found, root: Path) -> Entry:
@@ -113,7 +115,7 @@ def _sha256(*paths: Path) -> str:
             with path.open("rb") as file:
                 hashlib.file_digest(file, lambda: digest)
         except OSError as error:
-            raise DataError(f"the file {path.name} cannot be read: {error.strerror}") from None
+            raise DataError("a file that cannot be read", f"{path.name}: {error.strerror}") from None
     return digest.hexdigest()
 
 

@@ -16,7 +16,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Found:
-    """One image file, or a mask without an image. Paths are POSIX and relative to the root; an empty `reason` means usable.
+    """One image file, or a mask without an image. Paths are POSIX and relative to the root; an empty `reason` means usable, `detail` is what differs between files of one reason.
 
     `masks` are several only where the layout has a folder of them for each image; they are then joined. `foregrounds` are the foreground files of a normal training image; at most one is expected.
     """
@@ -26,6 +26,7 @@ class Found:
     defect: str = ""
     source_split: str = ""
     reason: str = ""
+    detail: str = ""
     note: str = ""
     foregrounds: tuple[str, ...] = ()
 
@@ -154,9 +155,9 @@ def _mask_key(found: Found, key: Key, ours: Expressions) -> Key:
 def _with_mask(found: Found, same: list[Found], masks: list[str], rule: FolderRule, bare: set[str]) -> Found:
     others = [other.path for other in same if other.path != found.path]
     if others:
-        return replace(found, reason=f"shares its name with {others[0]}, so which one is meant is open: keep one")
+        return replace(found, reason="shares its name with another image, so which one is meant is open: keep one", detail=others[0])
     if len(masks) > 1 and "{name}" in PurePosixPath(rule.mask).name:
-        return replace(found, reason=f"has {len(masks)} masks, {masks[0]} and {masks[1]}: keep one")
+        return replace(found, reason="has several masks: keep one", detail=", ".join(masks))
     if not masks and found.defect != GOOD:
         return replace(found, reason=f"has no mask: the layout looks for {rule.mask}")
     is_bare = any(path in bare for path in masks)

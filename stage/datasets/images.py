@@ -63,7 +63,9 @@ def _peak(path: Path, max_megapixels: float) -> int:
 def check_size(mask: np.ndarray, shape: tuple[int, int]) -> None:
     """Raise DataError if a mask (H, W) differs in size from its image."""
     if mask.shape != shape:
-        raise DataError(f"{mask.shape[1]}x{mask.shape[0]} pixels, the image {shape[1]}x{shape[0]}: they must be equal")
+        raise DataError(
+            "another size than the image's: they must be equal", f"{mask.shape[1]}x{mask.shape[0]} pixels, the image {shape[1]}x{shape[0]}"
+        )
 
 
 def _rgb(picture: Picture, grey: GreyRange) -> Converted:
@@ -71,7 +73,7 @@ def _rgb(picture: Picture, grey: GreyRange) -> Converted:
     if picture.is_wide or (image.mode in ("I", "F") and grey.is_named):
         return _scaled(np.array(image), picture, grey)
     if image.mode in ("I", "F"):
-        raise DataError(f"32 bits a pixel (mode {image.mode}), whose range the file does not say: name it in prepare.grey_range")
+        raise DataError("32 bits a pixel, whose range the file does not say: name it in prepare.grey_range", f"mode {image.mode}")
     if not image.has_transparency_data:
         return np.array(image.convert("RGB")), []
     return _without_alpha(image)

@@ -53,7 +53,8 @@ def _with_alpha(picture: Picture, rgba: np.ndarray, threshold: int) -> Converted
     plain, _ = _colour(colour, picture.is_lossy, threshold)
     if np.count_nonzero(plain != seen) > ALPHA_DOUBT * np.count_nonzero(plain):
         raise DataError(
-            f"its colours mark {plain.sum()} pixels, and {seen.sum()} of the opaque ones: which are meant is open; save it without alpha"
+            "its colours mark other pixels than its opaque ones: which are meant is open; save it without alpha",
+            f"{plain.sum()} and {seen.sum()} pixels",
         )
     return seen, [*notes, "transparent pixels are normal"]
 
@@ -68,7 +69,7 @@ def _palette(image: Image.Image, is_lossy: bool, threshold: int) -> Converted:
     black = [number for number in used if not table[number].any()]
     normal = 0 if 0 in used and (0 in black or not black) else next(iter(black), None)
     if normal is None:
-        raise DataError(f"a palette mask of the labels {_listed(used)}, neither 0 nor black: which one is normal is open")
+        raise DataError("a palette mask without label 0 and without black: which one is normal is open", f"labels {_listed(used)}")
     return _labels(index, used, int(normal), "a palette mask")
 
 
@@ -93,7 +94,9 @@ def _colour(rgb: np.ndarray, is_lossy: bool, threshold: int) -> Converted:
         level = max(DARK, int(peaks.max()) * threshold / 256)
         return peaks >= level, [f"{len(used)} colours: where the brightest channel is from {level:g} on is defect"]
     if used[0] != 0:
-        raise DataError(f"a mask of {len(used)} colours, none of them black: which one is normal is open; save it with the defect on black")
+        raise DataError(
+            "a mask of colours, none of them black: which one is normal is open; save it with the defect on black", f"{len(used)} colours"
+        )
     floor = DARK if peaks.max() >= DARK else 1  # labels may be stored in one channel; beside real colours, a level of 1 is noise
     marked = peaks >= floor
     border = marked & (codes == VOC_BORDER)
@@ -115,10 +118,10 @@ def _grey(values: np.ndarray, is_lossy: bool, threshold: int) -> Converted:
         return values > 0, [] if plain else [f"a mask of labels {used[1]:g}: every one but 0 is defect"]
     if not is_lossy and (doubt := _label_map(used)) is not None:
         if doubt:
-            raise DataError(doubt)
+            raise DataError(doubt, f"labels {_listed(used)}")
         return _labels(values, used.astype(int), 0, "a mask")
     if bits == 32:
-        raise DataError(f"a mask of 32 bits a pixel with {len(used)} levels, whose range the file does not say: save it with 8 bits")
+        raise DataError("a mask of 32 bits a pixel, whose range the file does not say: save it with 8 bits", f"{len(used)} levels")
     if len(used) > MANY:
         _refuse_photograph(scaled)
     few = not is_lossy and len(used) <= FEW
@@ -131,14 +134,14 @@ def _label_map(used: np.ndarray) -> str | None:
     if not np.isin(labels, np.arange(LARGEST_LABEL + 1)).all():
         return None
     if len(labels) < len(used) and len(labels[labels > 0]):
-        return f"holds the labels {_listed(used)}: whether {IGNORE} is the defect or what to ignore is open; save the defect as 255 and all else as 0"
-    return "" if used[0] == 0 else f"holds the labels {_listed(used)} and no 0: which one is normal is open; save it as 0 on normal pixels"
+        return f"holds labels beside {IGNORE}: whether {IGNORE} is the defect or what to ignore is open; save the defect as 255 and all else as 0"
+    return "" if used[0] == 0 else "holds labels and no 0: which one is normal is open; save it as 0 on normal pixels"
 
 
 def _refuse_photograph(levels: np.ndarray) -> None:
     share = np.count_nonzero((levels >= DARK) & (levels < BRIGHT)) / levels.size
     if share > 0.5:
-        raise DataError(f"{share:.0%} of it are neither black nor white, so it is a photograph and no mask")
+        raise DataError("most of it is neither black nor white, so it is a photograph and no mask", f"{share:.0%}")
 
 
 def _listed(values: np.ndarray | list[int]) -> str:

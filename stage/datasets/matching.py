@@ -25,6 +25,7 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }  # what makes a picture of an EXIF orientation upright
 SIDEWAYS = range(5, 9)  # EXIF orientations that exchange width and height
+LOOK = "look whether it does"  # in notes on what the file does not tell; the summary begins with them
 LARGE = 0.5  # of the image; a defect on more of it is unusual
 
 
@@ -40,7 +41,7 @@ def mask_for(found: Found, root: Path, params: Prepare, photograph: Raster) -> R
     try:
         large = _checked(pixels, found.defect == GOOD, params.mask_threshold, notes)
     except DataError as error:
-        raise DataError(f"its mask {PurePosixPath(found.mask or '').name}: {error}") from None
+        raise _of_mask(PurePosixPath(found.mask or "").name, error) from None
     return Raster(pixels, rasters[0].mode, (*notes, *large))
 
 
@@ -50,8 +51,12 @@ def _read(path: Path, params: Prepare, photograph: Raster) -> Raster:
         raster = _turned(raster, photograph)
         check_size(raster.pixels, photograph.pixels.shape[:2])
     except DataError as error:
-        raise DataError(f"its mask {path.name}: {error}") from None
+        raise _of_mask(path.name, error) from None
     return raster
+
+
+def _of_mask(name: str, error: DataError) -> DataError:
+    return DataError(f"its mask: {error.reason}", ": ".join(filter(None, (name, error.detail))))
 
 
 def _turned(mask: Raster, photograph: Raster) -> Raster:
@@ -64,19 +69,21 @@ def _turned(mask: Raster, photograph: Raster) -> Raster:
         return mask._replace(pixels=pixels, notes=(*mask.notes, f"turned by the photograph's EXIF orientation {theirs}, as its size asks"))
     if theirs in SIDEWAYS and ours == 1 and shape[0] != shape[1]:
         return mask  # it has the size of the upright photograph only
-    doubt = f"the photograph's EXIF orientation is {theirs}, the mask's {ours}: taken to fit the upright photograph, look whether it does"
+    doubt = f"the photograph's EXIF orientation is {theirs}, the mask's {ours}: taken to fit the upright photograph, {LOOK}"
     return mask._replace(notes=(*mask.notes, doubt))
 
 
 def _checked(mask: np.ndarray, is_normal: bool, threshold: int, notes: tuple[str, ...]) -> list[str]:
     """A note if much of the image is marked; raises DataError for a mask that its place or its shape contradicts."""
     if is_normal and mask.any():
-        raise DataError(f"marks {mask.sum()} pixels as defect, where the image is normal by its place")
+        raise DataError("marks defect, where the image is normal by its place", f"{mask.sum()} pixels")
     if not is_normal and not mask.any():
-        raise DataError(f"marks no defect: no pixel reaches prepare.mask_threshold, {threshold}" + "".join(f"; {note}" for note in notes))
+        raise DataError(f"marks no defect: no pixel reaches prepare.mask_threshold, {threshold}", "; ".join(notes))
     if mask.mean() <= LARGE:
         return []
     share = f"{mask.mean():.1%} of the image"
     if mask[[0, -1]].all() and mask[:, [0, -1]].all():
-        raise DataError(f"marks {share} as defect, with all of its border, so it looks inverted: save it with the defect white on black")
+        raise DataError(
+            "marks most of the image and all of its border, so it looks inverted: save it with the defect white on black", share
+        )
     return [f"marks {share}"]

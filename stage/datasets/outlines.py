@@ -25,7 +25,7 @@ def outline_of(found: Found, root: Path, params: Prepare, image: np.ndarray, sha
         return foreground(image, params.foreground)
     if len(found.foregrounds) != 1:
         names = " and ".join(found.foregrounds[:2]) or "none"
-        raise DataError(f"takes one foreground file of its name for prepare.foreground.strategy files, found {names}")
+        raise DataError("takes one foreground file of its name for prepare.foreground.strategy files", f"found {names}")
     return _read(found.foregrounds[0], root, params, shape)
 
 
@@ -34,5 +34,5 @@ def _read(path: str, root: Path, params: Prepare, shape: tuple[int, int]) -> Out
         raster = read_mask(root / path, max_megapixels=params.max_megapixels, threshold=params.mask_threshold)
         check_size(raster.pixels, shape)
     except DataError as error:
-        raise DataError(f"its foreground {PurePosixPath(path).name}: {error}") from None
+        raise DataError(f"its foreground: {error.reason}", ": ".join(filter(None, (PurePosixPath(path).name, error.detail)))) from None
     return checked(resize_mask(raster.pixels, params.image_size), "files")

@@ -33,14 +33,16 @@ def _without_duplicates(entries: list[Entry]) -> list[Entry]:
             first.setdefault(entry.image_sha256, entry)
     return [
         _set_aside(
-            entry, "" if (kept := first.get(entry.image_sha256, entry)) is entry else f"the same bytes as {kept.path}, which is kept"
+            entry,
+            "" if (kept := first.get(entry.image_sha256, entry)) is entry else "the same bytes as another file, which is kept",
+            kept.path,
         )
         for entry in entries
     ]
 
 
-def _set_aside(entry: Entry, reason: str) -> Entry:
-    return entry.set_aside(reason) if reason and not entry.reason else entry
+def _set_aside(entry: Entry, reason: str, detail: str = "") -> Entry:
+    return entry.set_aside(reason, detail) if reason and not entry.reason else entry
 
 
 def _defects(entries: list[Entry]) -> list[Entry]:
@@ -88,5 +90,5 @@ def _on_side(entry: Entry, trained: set[str], tested: set[str]) -> Entry:
     if entry.defect != GOOD:
         return replace(entry, split="train" if entry.group in trained else "test")
     if entry.source_split == "train" and entry.group in tested:
-        return entry.set_aside(f"normal, but its group {entry.group} is in the test, so it may not be a training image")
+        return entry.set_aside("normal, but its group is in the test, so it may not be a training image", f"group {entry.group}")
     return replace(entry, split=entry.source_split)

@@ -1,6 +1,7 @@
 """What `prepare` has read, for people: counts per defect type, the share of the images that is defect, and what to look at."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +13,14 @@ from rich.table import Table
 from stage.core.data_params import FolderRule
 from stage.datasets.entries import Entry
 from stage.datasets.groups import Groups
+from stage.datasets.matching import LOOK
 from stage.datasets.rules import GOOD
 
 COUNTS = ("accepted", "train", "test", "set_aside", "groups", "noted")
 SHARE = "defect_percent"
 PLAUSIBLE = (0.001, 40.0)  # % of an image; the median defect of a type outside of this is worth a look
 SHOWN = 3
+NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
 class Summary(NamedTuple):
@@ -44,7 +47,9 @@ def summarise(entries: Sequence[Entry], warnings: Sequence[str] = ()) -> Summary
     )
     how = {**{name: "nunique" if name == "groups" else "sum" for name in COUNTS}, SHARE: "median"}
     table = table.groupby(["category", "defect"]).agg(how).astype(dict.fromkeys(COUNTS, int)).round({SHARE: 3}).reset_index()
-    return Summary(table, [*warnings, *_implausible(table), *_notes(entries)])
+    notes = _notes(entries)
+    doubts = [note for note in notes if LOOK in note]
+    return Summary(table, [*warnings, *doubts, *_implausible(table), *_reasons(entries), *(note for note in notes if note not in doubts)])
 
 
 def trained_types(table: pd.DataFrame) -> dict[str, list[str]]:
@@ -69,8 +74,21 @@ def _implausible(table: pd.DataFrame) -> list[str]:
 
 
 def _notes(entries: Sequence[Entry]) -> list[str]:
-    found = Counter((entry.category, entry.defect or "-", note) for entry in entries if not entry.reason for note in _parts(entry.note))
-    return [f"{category}, {defect}: {count} x {note}" for (category, defect, note), count in found.most_common()]
+    """A sentence per kind of note, with `…` for numbers that differ between files."""
+    found: dict[tuple[str, str, str], Counter[str]] = {}
+    for entry in entries:
+        for note in () if entry.reason else _parts(entry.note):
+            found.setdefault((entry.category, entry.defect or "-", NUMBER.sub("…", note)), Counter())[note] += 1
+    told = sorted(found.items(), key=lambda item: -item[1].total())
+    return [
+        f"{category}, {defect}: {notes.total()} x {note if len(notes) > 1 else next(iter(notes))}"
+        for (category, defect, note), notes in told
+    ]
+
+
+def _reasons(entries: Sequence[Entry]) -> list[str]:
+    found = Counter((entry.category, entry.defect or "-", entry.reason) for entry in entries if entry.reason)
+    return [f"{category}, {defect}: {count} set aside: {reason}" for (category, defect, reason), count in found.most_common()]
 
 
 def _parts(note: str) -> list[str]:
@@ -88,8 +106,9 @@ def unmatched_rows(groups: Groups, rule: FolderRule, category: str) -> list[str]
 
 def write_summary(entries: Sequence[Entry], summary: Summary, output: Path) -> None:
     """Write `summary.json` and `set_aside.csv`."""
-    rows = [(entry.category, entry.path, entry.reason) for entry in entries if entry.reason]
-    aside = pd.DataFrame(rows, columns=["category", "path", "reason"])
+    columns = ["category", "path", "reason", "detail"]
+    rows = [[getattr(entry, name) for name in columns] for entry in entries if entry.reason]
+    aside = pd.DataFrame(rows, columns=columns)
     aside.to_csv(output / "set_aside.csv", index=False, lineterminator="\n")
     (output / "summary.json").write_text(json.dumps(_nested(summary.table), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

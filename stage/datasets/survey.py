@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stage.core.errors import DataError
-from stage.core.section import NAME, check_name
+from stage.core.section import NAME, check_name, one_name
 from stage.datasets.folder import Found, find
 from stage.datasets.groups import category_groups
 from stage.datasets.layouts import RULES, data_root, detect_layout
@@ -33,6 +33,9 @@ def survey(root: Path) -> Survey:
     layout, names = detect_layout(root)
     found = {name: _files(root, layout, name) for name in names}
     left_out = {name: reason for name, files in found.items() if (reason := files if isinstance(files, str) else _lack(files))}
+    for name in names:
+        if alike := [other for other in names if other < name and other not in left_out and one_name(other) == one_name(name)]:
+            left_out.setdefault(name, f"one file name with {alike[0]}, on disks that ignore case at least: rename the folder")
     categories = [name for name in names if name not in left_out]
     if not categories:
         told = "".join(f"\n  {shown(name)}: {reason}" for name, reason in left_out.items())
@@ -85,4 +88,4 @@ def _others(root: Path, names: list[str]) -> list[Path]:
 def _set_aside(category: str, files: list[Found] | str) -> list[str]:
     aside = [each for each in files if isinstance(each, Found) and each.reason]
     more = [f"{category}: {len(aside) - SHOWN} more files will be set aside."] if len(aside) > SHOWN else []
-    return [f"{each.path} will be set aside: {each.reason}." for each in aside[:SHOWN]] + more
+    return [f"{each.path} will be set aside: {each.reason}{f' ({each.detail})' * bool(each.detail)}." for each in aside[:SHOWN]] + more

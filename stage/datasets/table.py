@@ -18,7 +18,7 @@ FEATURES = Features(
     {
         **{name: Value("string") for name in TEXTS},
         **{name: Value("int64") for name in SIZES},
-        **{name: Value("string") for name in ("mode", "group", "licence", "status", "reason", "note")},
+        **{name: Value("string") for name in ("mode", "group", "licence", "status", "reason", "detail", "note")},
         **{name: Value("string") for name in ("foreground_strategy", "foreground_note")},
         "foreground_coverage": Value("float64"),
         **PICTURES,

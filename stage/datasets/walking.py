@@ -34,6 +34,8 @@ def trouble_of(path: Path, root: Path) -> str:
     """Why a file, or a folder that `walk` gives, may not be opened as an image of the data in `root`; empty if it may. Opens nothing."""
     if any("\udc80" <= letter <= "\udcff" for letter in path.as_posix()):
         return "its name is not valid UTF-8: rename it"
+    if any(part.startswith(".") for part in path.relative_to(root).parts):
+        return "hidden: its name, or that of its folder, begins with a dot"
     if path.is_symlink() and (trouble := _trouble_of_link(path, root)):
         return trouble
     if path.is_dir():

@@ -3,19 +3,17 @@
 What a living process works on, here or on another machine, is never removed.
 """
 
-import secrets
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from stage.core.errors import ConfigError, CorruptFileError
 from stage.core.params import Params
 from stage.jobs.heartbeat import is_in_use
 from stage.jobs.inputs import inputs_of, refuse_differences
 from stage.jobs.job import Job, load_job
+from stage.jobs.removal import remove, remove_unused
 from stage.jobs.store import BatchStore, Hidden
 from stage.jobs.unused import Garbage, left_behind, size_of, unused_works
 
@@ -42,13 +40,13 @@ def remove_garbage(spool: BatchStore, wanted: Sequence[Params], *, lease_s: floa
     jobs = [garbage for folder in _jobs(spool) if (garbage := _unwanted(folder, wanted, lease_s))]
     works = [garbage for garbage in unused_works(spool.root, wanted[0].categories) if not is_in_use(garbage.path, lease_s=lease_s)]
     if not dry_run:
-        jobs, works = ([garbage for garbage in some if _is_removed(garbage.path, lease_s)] for some in (jobs, works))
+        jobs, works = ([garbage for garbage in some if remove_unused(garbage.path, lease_s=lease_s)] for some in (jobs, works))
     orphans = _orphans(spool, batches, {garbage.path for garbage in jobs})
     left = list(left_behind(spool.root))
     if not dry_run:
         orphans = _sweep(spool, orphans)
         for garbage in left:
-            _remove(garbage.path)
+            remove(garbage.path)
     return [*jobs, *orphans, *works, *left]
 
 
@@ -123,35 +121,3 @@ def _sweep(spool: BatchStore, orphans: Sequence[Garbage]) -> list[Garbage]:
 def _settle(hidden: Sequence[Hidden], *, is_lost: bool) -> None:
     for one in hidden:
         one.remove() if is_lost else one.restore()
-
-
-def _is_removed(folder: Path, lease_s: float) -> bool:
-    """Remove a job or a work, unless a process has begun to work on it in the meantime."""
-    if is_in_use(folder, lease_s=lease_s):
-        return False
-    with suppress(FileNotFoundError):
-        hidden = folder.rename(_hidden(folder))  # at once: half a job would look like a damaged one
-        if is_in_use(hidden, lease_s=lease_s) and not folder.exists():
-            hidden.rename(folder)
-            return False
-        _remove_tree(hidden)
-    return True
-
-
-def _remove(path: Path) -> None:
-    """Remove a folder or a file; what is already gone is no error."""
-    with suppress(FileNotFoundError):
-        _remove_tree(path.rename(_hidden(path))) if path.is_dir() else path.unlink()
-
-
-def _hidden(folder: Path) -> Path:
-    return folder.with_name(f".{secrets.token_hex(8)}")
-
-
-def _remove_tree(folder: Path) -> None:
-    shutil.rmtree(folder, onerror=_unless_gone)
-
-
-def _unless_gone(_act: Any, _path: str, reason: Any) -> None:
-    if not isinstance(reason[1], FileNotFoundError):
-        raise reason[1]

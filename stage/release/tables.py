@@ -15,9 +15,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import BaseModel
 
 from stage.core.digests import file_digest
 from stage.core.durable import sync, write_sealed
+from stage.core.json_files import read_json
 from stage.datasets.examples import CATALOG
 from stage.datasets.rules import GOOD
 from stage.datasets.table import read_catalog
@@ -29,6 +31,12 @@ from stage.synthesis.schema import CHECKPOINT_SCHEMA, CHECKPOINTS, MANIFEST, PLA
 RUN_COLUMNS = pa.schema([(name, pa.string()) for name in ("batch_key", *Maker._fields)])
 AT_ONCE = 4096  # rows of `plan` and `runs`
 Described = dict[str, dict[str, Any]]
+
+
+class Base(BaseModel):
+    """What the tables take from the facts of a checkpoint."""
+
+    base: str
 
 
 def write_tables(jobs: Sequence[Job], folder: Path) -> Described:
@@ -62,7 +70,7 @@ def checkpoints(job: Job, catalog: pd.DataFrame) -> pa.Table:
     recipe, inputs = job.recipe, job.inputs
     if recipe.checkpoint is None:
         return CHECKPOINT_SCHEMA.empty_table()
-    facts = json.loads((recipe.checkpoint / CHECKPOINT).read_text(encoding="utf-8"))
+    facts = read_json(recipe.checkpoint / CHECKPOINT, Base, what="the facts of a checkpoint", mend="dvc repro train")
     folders = [file.parent for file in sorted(recipe.catalog.parent.glob(f"*/{CATALOG}"))] if facts["base"] == "scratch" else []
     base = sorted({digest for folder in folders for digest in trained_on(read_catalog(folder / CATALOG))})
     adapters = {"digest": inputs["checkpoint"], "kind": "adapters", "category": recipe.category, "base": inputs["base"]}

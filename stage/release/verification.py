@@ -95,7 +95,7 @@ def _tables(folder: Path, manifest: Described, broken: set[str]) -> Iterator[Pro
         try:
             table = pq.ParquetFile(folder / name)
             if not table.schema_arrow.equals(schema):
-                yield Problem(name, "expected the columns of docs/data.md, found others")
+                yield Problem(name, _columns(schema, table.schema_arrow))
                 continue
             rows = sum(len(batch) for batch in _batches(table))
             if rows != (expected := manifest["tables"][name]["rows"]):
@@ -161,7 +161,7 @@ def _shard(
     path = folder / shard["path"]
     found = pq.read_schema(path)
     if not found.equals(SCHEMA) or found.metadata != SCHEMA.metadata:
-        yield Problem(shard["path"], f"expected the columns of schema version {SCHEMA_VERSION}, found others")
+        yield Problem(shard["path"], f"schema version {SCHEMA_VERSION}: {_columns(SCHEMA, found)}")
         return
     tally = Tally()
     for row in _rows(path):
@@ -171,6 +171,17 @@ def _shard(
     for name, found in tally.facts().items():
         if shard[name] != found:
             yield Problem(shard["path"], f"expected {name} {shard[name]} by the manifest, found {found}")
+
+
+def _columns(expected: pa.Schema, found: pa.Schema) -> str:
+    """Where two schemas differ: the columns that are missing, of another type, more, or in another order; or what stands beside them."""
+    ours, theirs = ({field.name: field.type for field in schema} for schema in (expected, found))
+    told = [f"{name} as {kind}, found {theirs.get(name, 'none')}" for name, kind in ours.items() if theirs.get(name) != kind]
+    if more := [name for name in theirs if name not in ours]:
+        told.append(f"no column {', '.join(map(shown, more))}, found it")
+    if not told and found.names != expected.names:
+        told = [f"the order {', '.join(expected.names)}, found {', '.join(found.names)}"]
+    return "expected " + ("; expected ".join(told) or "the same nullability and metadata, found others")
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

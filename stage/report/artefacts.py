@@ -1,7 +1,6 @@
 """Reads what the other verbs publish under `data/`; decodes only the pictures that are shown."""
 
 import csv
-import json
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -14,8 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 from PIL import Image
+from pydantic import BaseModel
 
 from stage.core.errors import CorruptFileError, Refusal
+from stage.core.json_files import read_json
 from stage.datasets.pairs import decode_image
 from stage.release.reader import shard_paths
 from stage.report.sheets import Panel, Specimen, enlargement
@@ -42,20 +43,35 @@ class SampleCounts:
         return self.accepted + self.rejected
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON artefact; a Refusal says that it is missing."""
-    return json.loads(_existing(path).read_text(encoding="utf-8"))
+class ImageCounts(BaseModel):
+    """What the report says of a defect type's real images; the summary has more."""
+
+    accepted: int
+    train: int
+    test: int
+    set_aside: int
 
 
-def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV artefact."""
-    with _existing(path).open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a CSV artefact, which has these columns; raises CorruptFileError."""
+    try:
+        with _existing(path).open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (ValueError, csv.Error) as error:
+        raise CorruptFileError(
+            f"Expected a comma-separated table in UTF-8 in {path}, found {error}. Delete it and run `dvc repro`."
+        ) from None
+    wrong = next((row for row in rows if not all(isinstance(row.get(name), str) for name in columns)), None)
+    if wrong is not None:
+        found = ", ".join(f"{name}: {value}" for name, value in wrong.items())
+        raise CorruptFileError(f"Expected the columns {', '.join(columns)} in {path}, found {found}. Delete it and run `dvc repro`.")
+    return rows
 
 
 def image_counts(data: Path) -> list[Row]:
     """Counts of the real images, a row per category and defect type."""
-    summary = read_json(data / "prepare" / "summary.json")
+    path = data / "prepare" / "summary.json"
+    summary = read_json(path, dict[str, dict[str, ImageCounts]], what="counts of the real images", mend="dvc repro prepare")
     return [{"category": category, "defect": defect, **counts} for category, types in summary.items() for defect, counts in types.items()]
 
 

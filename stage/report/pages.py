@@ -11,10 +11,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from stage.core.durable import replace_folder
 from stage.core.params import Params
 from stage.datasets.rules import GOOD
+from stage.release.reader import read_manifest
 from stage.report import artefacts, comparison, provenance
 from stage.report.cards import Card, slug, write_cards
 from stage.report.charts import Curve, draw_curves
-from stage.segmentation.arms import arm_name
+from stage.segmentation.arms import REAL_ONLY, arm_name
+from stage.segmentation.results import read_metrics
 from stage.synthesis.method import METHODS
 
 PER_DEFECT = 3  # segmented test images shown of each defect type
@@ -75,7 +77,7 @@ def _write_pages(data: Path, root: Path, params: Params) -> None:
     shared = {"params": params, "categories": categories, "metrics": comparison.METRICS}
     overview = {
         "summary": summary,
-        "set_aside": artefacts.read_csv(data / "prepare" / "set_aside.csv"),
+        "set_aside": artefacts.read_csv(data / "prepare" / "set_aside.csv", ["category", "path", "reason"]),
         "listed": LISTED,
         "averages": {method: comparison.macro_average(_scores_of(categories, method)) for method in params.methods},
         "verdicts": {
@@ -99,6 +101,7 @@ def _category(data: Path, root: Path, name: str, method: str, *, summary: list[d
     folder = Path("pictures") / f"{method}-{slug(name)}"
     (root / folder).mkdir(parents=True, exist_ok=True)
     segmented = artefacts.predictions(data, name, arm_name(method), PER_DEFECT)
+    metrics = read_metrics(data / "segment" / name / "metrics.json", [REAL_ONLY, arm_name(method)])
     defects: list[DefectView] = []
     for outcome in artefacts.outcomes(data, name, method):
         anchor = slug(outcome.defect)
@@ -116,7 +119,7 @@ def _category(data: Path, root: Path, name: str, method: str, *, summary: list[d
         method=method,
         page=f"category-{method}-{slug(name)}.html",
         tested=sum(row["test"] for row in summary if row["category"] == name and row["defect"] != GOOD),
-        scores=comparison.scores(artefacts.read_json(data / "segment" / name / "metrics.json"), arm_name(method)),
+        scores=comparison.scores(metrics, arm_name(method)),
         defects=defects,
         curves=[
             *(
@@ -126,7 +129,7 @@ def _category(data: Path, root: Path, name: str, method: str, *, summary: list[d
             ),
             *_curve(data / "segment" / name / "curve.csv", root, f"{folder.name}/segmenter", ["loss"]),
         ],
-        manifest=artefacts.read_json(data / "synthesize" / name / method / "manifest.json"),
+        manifest=read_manifest(data / "synthesize" / name / method),
     )
 
 
@@ -140,7 +143,7 @@ def _curve(source: Path, root: Path, name: str, columns: list[str]) -> list[tupl
         return []
     path = Path("pictures") / f"{name}.svg"
     (root / path).parent.mkdir(parents=True, exist_ok=True)
-    draw_curves(root / path, _series(artefacts.read_csv(source), columns), label="loss")
+    draw_curves(root / path, _series(artefacts.read_csv(source, ["iteration", *columns]), columns), label="loss")
     return [(path.stem, path.as_posix())]
 
 

@@ -6,7 +6,7 @@ real third alone and its 95 % interval, `low` to `high`. Both have rows of the c
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pandas as pd
 
@@ -46,12 +46,10 @@ def _with_intervals(drawn: pd.DataFrame, categories: Sequence[str]) -> pd.DataFr
     keys = ["category", *COMPARISON]
     means = drawn.groupby([*COMPARISON, "draw"], sort=False).difference.mean().reset_index().assign(category=AVERAGE)
     every = pd.concat([drawn, means], ignore_index=True)
-    rows: list[dict[str, Any]] = []
-    for key, group in every.groupby(keys, sort=False):
-        low, high = group.difference[group.draw >= 0].quantile([part / 100 for part in INTERVAL])
-        told = dict(zip(keys, key, strict=True))
-        rows.append(told | {"difference": group.difference[group.draw == -1].item(), "low": low, "high": high})
-    return pd.DataFrame(rows, columns=[*keys, "difference", "low", "high"])
+    drawn_of = every[every.draw >= 0].groupby(keys, sort=False).difference
+    low, high = (drawn_of.quantile(part / 100) for part in INTERVAL)
+    found = every[every.draw == -1].set_index(keys).difference
+    return pd.DataFrame({"difference": found, "low": low, "high": high}).loc[found.index].reset_index()
 
 
 def write_results(results: Results, output: Path) -> None:
@@ -79,10 +77,17 @@ def read_table(path: Path) -> pd.DataFrame:
         ) from None
 
 
+def rows_where(table: pd.DataFrame, **values: object) -> pd.DataFrame:
+    """The rows whose columns have these values."""
+    for name, value in values.items():
+        table = cast("pd.DataFrame", table[table[name] == value])
+    return table
+
+
 def mean_over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
     """A row per category, segmenter, real_per_type and arm, over all types; a column per metric."""
     keys = ["category", "segmenter", "real_per_type", "arm"]
-    shown = scores[scores.defect == ALL_TYPES]
+    shown = rows_where(scores, defect=ALL_TYPES)
     return shown.pivot_table(index=keys, columns="metric", values="value", sort=False).reset_index()
 
 
@@ -92,7 +97,7 @@ def headline(results: Results) -> dict[str, Any]:
     For `dvc metrics`, whose table has a column per value, so that it grows with no number of methods.
     """
     means = mean_over_seeds(results.scores)
-    means = means[(means.category == AVERAGE) & (means.real_per_type == 0) & (means.segmenter == means.segmenter.iloc[0])].set_index("arm")
+    means = rows_where(means, category=AVERAGE, real_per_type=0, segmenter=means.segmenter.iloc[0]).set_index("arm")
     best = str(means.ap.drop([arm for arm in means.index if arm.endswith("perfect")]).idxmax())
     shown = {"real_only": REAL_ONLY, "best": best}
     return {"best_arm": best, **{name: {metric: float(means.loc[arm, metric]) for metric in ("ap", "iou")} for name, arm in shown.items()}}

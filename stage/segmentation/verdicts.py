@@ -4,7 +4,7 @@ import pandas as pd
 from rich.table import Table
 
 from stage.segmentation.arms import REAL_ONLY, arm_name
-from stage.segmentation.results import AVERAGE, Results, mean_over_seeds
+from stage.segmentation.results import AVERAGE, Results, mean_over_seeds, rows_where
 
 WHOLE = 10**6  # in a learning curve, the whole third: more than any number that can be asked for
 SHOWN = ("ap", "iou")
@@ -12,9 +12,8 @@ SHOWN = ("ap", "iou")
 
 def verdict(results: Results, method: str) -> str:
     """Whether a method's samples help, by how many points of AP and IoU, averaged over categories; judged by the interval of AP."""
-    found = results.differences
-    found = found[(found.category == AVERAGE) & (found.arm == arm_name(method)) & (found.real_per_type == 0)]
-    ap, iou = (found[found.metric == metric].iloc[0] for metric in ("ap", "iou"))
+    found = rows_where(results.differences, category=AVERAGE, arm=arm_name(method), real_per_type=0)
+    ap, iou = (rows_where(found, metric=metric).iloc[0] for metric in SHOWN)
     told = f"AP {with_interval(ap)}, IoU {with_interval(iou)} points against real data alone"
     if ap.low > 0:
         return f"Samples of {method} help: {told}."
@@ -37,7 +36,7 @@ def signed(fraction: float) -> str:
 def learning_curve(results: Results, category: str) -> pd.DataFrame:
     """AP by arm (columns) and number of real defects per type (rows; WHOLE, the last, for the whole third); first segmenter, mean over seeds."""
     means = mean_over_seeds(results.scores)
-    means = means[(means.category == category) & (means.segmenter == means.segmenter.iloc[0])].replace({"real_per_type": {0: WHOLE}})
+    means = rows_where(means, category=category, segmenter=means.segmenter.iloc[0]).replace({"real_per_type": {0: WHOLE}})
     return means.pivot_table(index="real_per_type", columns="arm", values="ap")
 
 
@@ -48,7 +47,7 @@ def worth(results: Results, category: str, method: str) -> str:
         return ""
     alone, both = curve[REAL_ONLY], curve[arm_name(method)]
     for count in curve.index[:-1]:
-        reached = [other for other in curve.index if other > count and alone[other] <= both[count]]
+        reached = [other for other in curve.index if other > count and float(alone[other]) <= float(both[count])]
         if reached:
             many = "all of the third" if reached[-1] == WHOLE else str(reached[-1])
             return f"With samples of {method}, {count} of each defect do what {many} did without (AP {100 * both[count]:.1f})."
@@ -60,10 +59,9 @@ def results_table(results: Results) -> Table:
     table = Table("category", "trained on", "AP", "against real only", "IoU", "against real only", title="Real defects never seen, %")
     means = mean_over_seeds(results.scores)
     several = means.segmenter.nunique() > 1
-    for row in means[means.real_per_type == 0].to_dict("records"):
-        found = results.differences
-        found = found[(found.category == row["category"]) & (found.arm == row["arm"]) & (found.segmenter == row["segmenter"])]
-        told = {one.metric: with_interval(one) for _, one in found[found.real_per_type == 0].iterrows()}
+    for row in rows_where(means, real_per_type=0).to_dict("records"):
+        found = rows_where(results.differences, real_per_type=0, **{name: row[name] for name in ("category", "arm", "segmenter")})
+        told = {one.metric: with_interval(one) for _, one in found.iterrows()}
         arm = row["arm"].replace("_", " ") + (f", {row['segmenter']}" if several else "")
         table.add_row(row["category"], arm, *(cell for metric in SHOWN for cell in (f"{100 * row[metric]:.1f}", told.get(metric, ""))))
     return table

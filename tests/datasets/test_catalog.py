@@ -32,7 +32,7 @@ def catalog_of(params: Prepare, root: Path, output: Path) -> pd.DataFrame:
 
 def set_aside(catalog: pd.DataFrame) -> dict[str, str]:
     aside = catalog[catalog["status"] == "set_aside"]
-    return dict(zip(aside["image_path"], aside["reason"], strict=True))
+    return {row["image_path"]: " | ".join(filter(None, (row["reason"], row["detail"]))) for row in aside.to_dict("records")}
 
 
 def test_a_row_says_what_an_image_is(params: Prepare, mvtec: Path, tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_the_summary_counts_what_was_read(params: Prepare, mvtec: Path, tmp_path
     assert json.loads((tmp_path / "out/summary.json").read_text())["part"]["crack"]["set_aside"] == 1
     assert (
         tmp_path / "out/set_aside.csv"
-    ).read_text() == 'category,path,reason\npart,part/test/crack/001.png,"the file is empty, 0 bytes"\n'
+    ).read_text() == 'category,path,reason,detail\npart,part/test/crack/001.png,"the file is empty, 0 bytes",\n'
     assert all(word in shown.getvalue() for word in ("crack", "good", "spot", "set aside"))
 
 
@@ -110,17 +110,29 @@ def copy(source: str, target: str) -> Callable[[Path], None]:
     ("spoil", "path", "reason"),
     [
         (truncate(CRACK), CRACK, "truncated or damaged"),
-        (truncate(MASK), CRACK, "its mask 001_mask.png: truncated or damaged"),
+        (truncate(MASK), CRACK, "its mask: truncated or damaged, it does not decode | 001_mask.png: "),
         (paint(CRACK, "RGB", (1001, 1000)), CRACK, "larger than prepare.max_megapixels, 1"),
         (paint("train/good/009.tif", "F", (32, 24)), "train/good/009.tif", "32 bits"),
-        (paint(MASK, "L", (32, 23), 255), CRACK, "its mask 001_mask.png: 32x23 pixels, the image 32x24"),
-        (paint(MASK, "L", (1001, 1000), 255), CRACK, "its mask 001_mask.png: larger than"),
-        (paint(MASK, "L", (32, 24), 0), CRACK, "its mask 001_mask.png: marks no defect"),
+        (paint(MASK, "L", (32, 23), 255), CRACK, "must be equal | 001_mask.png: 32x23 pixels, the image 32x24"),
+        (paint(MASK, "L", (1001, 1000), 255), CRACK, "its mask: larger than"),
+        (paint(MASK, "L", (32, 24), 0), CRACK, "its mask: marks no defect"),
         (lambda part: (part / MASK).unlink(), CRACK, "has no mask"),
         (lambda part: (part / "train/good/002.png").write_bytes(b"text"), "train/good/002.png", "not an image"),
-        (copy("train/good/000.png", "train/good/009.png"), "train/good/009.png", "the same bytes as part/train/good/000.png"),
-        (copy("test/good/000.png", "train/good/009.png"), "train/good/009.png", "the same bytes as part/test/good/000.png"),
-        (copy("ground_truth/crack/000_mask.png", "ground_truth/good/000_mask.png"), "test/good/000.png", "marks 48 pixels as defect"),
+        (
+            copy("train/good/000.png", "train/good/009.png"),
+            "train/good/009.png",
+            "the same bytes as another file, which is kept | part/train/good/000.png",
+        ),
+        (
+            copy("test/good/000.png", "train/good/009.png"),
+            "train/good/009.png",
+            "the same bytes as another file, which is kept | part/test/good/000.png",
+        ),
+        (
+            copy("ground_truth/crack/000_mask.png", "ground_truth/good/000_mask.png"),
+            "test/good/000.png",
+            "normal by its place | 000_mask.png: 48 pixels",
+        ),
     ],
 )
 def test_each_bad_file_is_set_aside_alone_with_its_reason(
@@ -207,11 +219,11 @@ def test_only_normal_training_images_have_a_foreground(params: Prepare, drawn: P
     [
         (
             lambda part: (part / "foreground/002.png").unlink(),
-            "one foreground file of its name for prepare.foreground.strategy files, found none",
+            "one foreground file of its name for prepare.foreground.strategy files | found none",
         ),
         (copy("foreground/002.png", "foreground/002.bmp"), "found part/foreground/002.bmp and part/foreground/002.png"),
-        (paint("foreground/002.png", "L", (32, 23), 255), "its foreground 002.png: 32x23 pixels, the image 32x24"),
-        (truncate("foreground/002.png"), "its foreground 002.png: truncated or damaged"),
+        (paint("foreground/002.png", "L", (32, 23), 255), "| 002.png: 32x23 pixels, the image 32x24"),
+        (truncate("foreground/002.png"), "its foreground: truncated or damaged"),
     ],
 )
 def test_a_bad_foreground_file_sets_its_image_aside(

@@ -109,12 +109,12 @@ def add_pipe(part: Path) -> None:
     [
         (spoil_stem, {"test/crack/001.png": "shares its name", "test/crack/001.jpg": "shares its name"}),
         (spoil_normal_stem, {"train/good/001.png": "shares its name", "train/good/001.jpg": "shares its name"}),
-        (spoil_masks, {"test/crack/001.png": "has 2 masks"}),
+        (spoil_masks, {"test/crack/001.png": "has several masks"}),
         (spoil_mask, {"test/crack/001.png": "has no mask"}),
         (spoil_image, {"ground_truth/crack/001_mask.png": "a mask without an image"}),
         (spoil_mask_name, {"test/crack/001.png": "has no mask", "ground_truth/crack/001_gt.png": "a mask without an image"}),
         (add_text, {"test/crack/001.json": "not an image file"}),
-        (add_hidden, {"test/crack/.DS_Store": "not an image file"}),
+        (add_hidden, {"test/crack/.DS_Store": "hidden"}),
         (add_type_without_folder, {"test/loose.png": "no rule of the layout"}),
         (add_link_out, {"train/good/linked.png": "a link that leaves"}),
         (add_dangling_link, {"train/good/linked.png": "a link to nothing"}),
@@ -129,6 +129,20 @@ def test_each_spoiled_file_is_named_and_no_other(mvtec: Path, spoil: Callable[[P
 
     assert sorted(found) == sorted(f"part/{path}" for path in expected)
     assert all(found[f"part/{path}"].startswith(start) for path, start in expected.items())
+
+
+def test_what_a_mac_leaves_beside_each_file_is_hidden_and_named(mvtec: Path) -> None:
+    """A mask that is none would be paired with an image that is none, and have a row nowhere."""
+    part = mvtec / "part"
+    beside = [path for path in part.rglob("*.png") if "000" in path.name]
+    for path in beside:
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7Mac OS X")
+    (part / "test/crack/.ipynb_checkpoints").mkdir()
+    (part / "test/crack/.ipynb_checkpoints/000-checkpoint.png").write_bytes((part / "test/crack/000.png").read_bytes())
+    found = reasons(mvtec)
+
+    assert set(found.values()) == {"hidden: its name, or that of its folder, begins with a dot"}
+    assert len(found) == len(beside) + 1
 
 
 def test_a_name_that_is_no_utf8_is_shown_and_set_aside(mvtec: Path) -> None:

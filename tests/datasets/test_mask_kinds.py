@@ -72,9 +72,9 @@ def test_numbered_classes_are_all_defects(tmp_path: Path, labels: tuple[int, ...
 @pytest.mark.parametrize(
     ("mask", "reason"),
     [
-        (DEFECT + 255 * RING, "labels 0, 1, 255: whether 255 is the defect"),
-        (DEFECT + 1, "labels 1, 2 and no 0"),
-        (painted([(DEFECT, (255, 0, 0))], (255, 255, 255)), "2 colours, none of them black"),
+        (DEFECT + 255 * RING, r"whether 255 is the defect .* \(labels 0, 1, 255\)"),
+        (DEFECT + 1, r"no 0: .* \(labels 1, 2\)"),
+        (painted([(DEFECT, (255, 0, 0))], (255, 255, 255)), r"none of them black: .* \(2 colours\)"),
         (np.random.default_rng(0).integers(100, 140, (12, 16)).astype(np.uint8), "a photograph and no mask"),
         (np.random.default_rng(0).integers(100, 140, (12, 16, 3)).astype(np.uint8), "a photograph and no mask"),
     ],
@@ -137,7 +137,7 @@ def test_colour_and_alpha_that_disagree_are_refused(tmp_path: Path) -> None:
     grey = 255 * DEFECT
     rgba = np.dstack([grey, grey, grey, 255 * np.roll(DEFECT, 5, 0)])
 
-    with pytest.raises(DataError, match="its colours mark 15 pixels, and 0 of the opaque ones"):
+    with pytest.raises(DataError, match=r"its colours mark other pixels than its opaque ones: .* \(15 and 0 pixels\)"):
         read(tmp_path / "a.png", rgba)
 
 

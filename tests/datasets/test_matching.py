@@ -22,6 +22,10 @@ def rows(params: Prepare, root: Path, output: Path, **changes: object) -> pd.Dat
     return read_catalog(output / "part/catalog.parquet").set_index("image_path")
 
 
+def summary_of(params: Prepare, root: Path, output: Path) -> Summary:
+    return prepare(params, ["part"], root, output)
+
+
 def cracks(params: Prepare, root: Path, output: Path) -> pd.DataFrame:
     catalog = rows(params, root, output)
     return catalog[catalog["defect"] == "crack"]
@@ -78,18 +82,45 @@ def test_an_upright_mask_needs_no_note_and_a_square_one_does(params: Prepare, mv
     assert all("EXIF orientation is 6, the mask's 1" in note for note in notes[1:])
 
 
+def test_what_may_lie_on_its_side_stands_first_in_the_summary(params: Prepare, mvtec: Path, tmp_path: Path) -> None:
+    """A screen of harmless notes would hide that masks may not lie on their defects."""
+    for number in NUMBERS:
+        red = turned_photograph(mvtec / "part/test/crack", number, (24, 24), 6)
+        Image.fromarray(255 * red).save(mvtec / f"part/ground_truth/crack/{number:03}_mask.png")
+    for number in range(4):
+        (mvtec / f"part/test/spot/{number:03}.png").write_bytes(b"")
+    Image.new("RGBA", (32, 24), (9, 9, 9, 9)).save(mvtec / "part/test/good/000.png")
+    table, warnings = summary_of(params, mvtec, tmp_path / "out")
+
+    assert warnings[0].startswith("part, crack: 7 x mask: the photograph's EXIF orientation is 6, the mask's 1")
+    assert "look whether it does" in warnings[0]
+    assert table.set_index("defect")["noted"]["crack"] == 7
+
+
+def test_reasons_and_notes_are_counted_whatever_the_files_are_called(params: Prepare, mvtec: Path, tmp_path: Path) -> None:
+    """A mistake that all masks share would be told as a hundred different ones."""
+    for number in range(3):
+        Image.new("L", (32, 24 + number), 255).save(mvtec / f"part/ground_truth/crack/{number:03}_mask.png")
+        Image.new("L", (30, 24 + number), 255).save(mvtec / f"part/ground_truth/spot/{number:03}_mask.png")
+    for number, shade in enumerate((3, 5)):
+        picture = Image.new("RGBA", (32, 24), (9, 9, 9, 255))
+        picture.paste((8, 8, 8, 0), (0, 0, shade, 1))
+        picture.save(mvtec / f"part/test/good/{number:03}.png")
+    _, warnings = summary_of(params, mvtec, tmp_path / "out")
+
+    assert "part, spot: 3 set aside: its mask: another size than the image's: they must be equal" in warnings
+    assert "part, good: 2 x alpha dropped, … pixels were not opaque" in warnings
+
+
 def test_inverted_masks_are_set_aside(params: Prepare, mvtec: Path, tmp_path: Path) -> None:
     """The ground would be trained on as defect."""
     path = mvtec / "part/ground_truth/crack/001_mask.png"
     Image.fromarray(255 - np.array(Image.open(path))).save(path)
     found = cracks(params, mvtec, tmp_path / "out")
 
-    assert "marks 93.8% of the image as defect, with all of its border, so it looks inverted" in found["reason"].iloc[1]
+    assert "all of its border, so it looks inverted" in found["reason"].iloc[1]
+    assert found["detail"].iloc[1] == "001_mask.png: 93.8% of the image"
     assert (found["reason"] == "").sum() == 6
-
-
-def summary_of(params: Prepare, root: Path, output: Path) -> Summary:
-    return prepare(params, ["part"], root, output)
 
 
 def test_the_share_of_defect_is_told_and_doubted(params: Prepare, mvtec: Path, tmp_path: Path) -> None:

@@ -63,7 +63,8 @@ def test_second_of_two_equal_files_is_set_aside() -> None:
     split = divide([NORMAL, *(entry(f"crack/{number}") for number in range(4)), entry("crack/9", digest="crack/0")])
     found = {each.path: each for each in split}
 
-    assert found["crack/9"].reason == "the same bytes as crack/0, which is kept"
+    assert found["crack/9"].reason == "the same bytes as another file, which is kept"
+    assert found["crack/9"].detail == "crack/0"
     assert Counter(each.split for each in split if each.defect == "crack") == {"train": 1, "test": 3, "": 1}
 
 
@@ -102,7 +103,8 @@ def test_a_normal_image_of_a_tested_group_is_set_aside() -> None:
     found = {each.path: each for each in split}
 
     assert found["crack/5"].split == "test"
-    assert found["good/1"].reason == "normal, but its group g is in the test, so it may not be a training image"
+    assert found["good/1"].reason == "normal, but its group is in the test, so it may not be a training image"
+    assert found["good/1"].detail == "group g"
 
 
 def test_a_group_with_a_normal_test_image_is_tested() -> None:

@@ -19,6 +19,8 @@ def test_a_good_category_is_taken_and_every_other_folder_named(mvtec: Path) -> N
     shutil.rmtree(mvtec / "bare/ground_truth")
     shutil.copytree(mvtec / "part", mvtec / "nut (v2)")
     shutil.copytree(mvtec / "part", mvtec.parent / "outside")
+    shutil.copytree(mvtec / "part", mvtec / "ends.")
+    shutil.copytree(mvtec / "part", mvtec / "aux.1")
     (mvtec / "linked").symlink_to(mvtec.parent / "outside", target_is_directory=True)
     (mvtec / "papers").mkdir()
     shutil.copytree(mvtec / "part", mvtec / "grouped")
@@ -29,6 +31,8 @@ def test_a_good_category_is_taken_and_every_other_folder_named(mvtec: Path) -> N
     assert (found.layout, found.categories) == ("mvtec", ["part"])
     assert {name: reason.split(":")[0][:44] for name, reason in found.left_out.items()} == {
         "L" * 210: "a name takes at most 200 bytes of UTF-8, because it names a folder"[:44],
+        "ends.": "a name does not end in a dot or a blank, whi",
+        "aux.1": "a name is none of a device's, such as CON or",
         "grouped": "Expected the columns file and group in "[:44] + f"{mvtec}"[: 44 - 39],
         "bare": "no defect type has 3 images with masks (11 x",
         "linked": f"a link that leaves {mvtec}"[:44],
@@ -44,7 +48,8 @@ def test_what_is_taken_can_be_prepared(params: Prepare, mvtec: Path, tmp_path: P
     found = survey(mvtec)
     prepare(params, found.categories, mvtec, tmp_path / "out")
 
-    assert set(found.categories) == {"part", "Test", "test", "train", "ground_truth", "x.y"}
+    assert set(found.categories) == {"part", "Test", "train", "ground_truth", "x.y"}
+    assert found.left_out["test"].startswith("one file name with Test")
     for name in ("Test", "test", "train"):
         assert survey(mvtec / name).categories == [name]
         assert data_root(mvtec / name, "mvtec", name) == mvtec

@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from flows.runtime import run
 from stage.core.params import Params, load_params
 from stage.core.progress import check_stop
+from stage.release.uses import check_samples
 from stage.report.pages import write_report
 from stage.segmentation.results import gather_metrics, write_loss_curves
 
@@ -23,6 +24,8 @@ def evaluate() -> None:
     params = load_params()
     OUTPUT.mkdir(parents=True, exist_ok=True)
     check_stop()
+    for category in params.categories:
+        check_samples(DATA / "prepare", category, [DATA / "synthesize" / category / method for method in params.methods])
     results = all_metrics(params.categories, params.methods)
     (OUTPUT / "metrics.json").write_text(json.dumps(results, indent=2) + "\n")
     write_loss_curves(DATA, params.categories, OUTPUT / "curves")

@@ -22,6 +22,7 @@ from stage.core.work import SEGMENTERS, Work, versions, work_key
 from stage.datasets.examples import CATALOG, pairs_of
 from stage.jobs.heartbeat import present
 from stage.release.reader import accepted_ids, read_manifest, read_samples
+from stage.release.uses import check_samples
 from stage.segmentation.arms import Arm, ArmChoice, arm_choices, make_arm
 
 CATALOGS = Path("data/prepare")
@@ -43,6 +44,7 @@ class Scored(NamedTuple):
 def segment(category: str) -> None:
     """Train on the real third alone, then with each method's samples; score; publish all arms together."""
     params = load_params()
+    check_samples(CATALOGS, category, [SAMPLES / category / method for method in params.methods])
     choices = arm_choices(params.methods, params.segment.arms)
     scored = [score(category, one, SAMPLES / category / one.method if one.method else None, params) for one in choices]
     side_by_side(category, scored).publish(OUTPUT / category)

@@ -30,13 +30,18 @@ def _without_duplicates(entries: list[Entry]) -> list[Entry]:
     first: dict[str | None, Entry] = {}
     for entry in entries:
         if not entry.reason:
-            first.setdefault(entry.image_sha256, entry)
-    return [
-        _set_aside(
-            entry, "" if (kept := first.get(entry.image_sha256, entry)) is entry else f"the same bytes as {kept.path}, which is kept"
-        )
-        for entry in entries
-    ]
+            first.setdefault(_content(entry), entry)
+    return [_set_aside(entry, _repeats(entry, first.get(_content(entry), entry))) for entry in entries]
+
+
+def _content(entry: Entry) -> str | None:
+    """The digest of the prepared pixels, which equal files share, too."""
+    return entry.image_digest or entry.image_sha256
+
+
+def _repeats(entry: Entry, kept: Entry) -> str:
+    same = "bytes" if entry.image_sha256 == kept.image_sha256 else "pixels"
+    return "" if kept is entry else f"the same {same} as {kept.path}, which is kept"
 
 
 def _set_aside(entry: Entry, reason: str) -> Entry:

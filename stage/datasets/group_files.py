@@ -13,6 +13,7 @@ from stage.datasets.groups import COLUMNS, read_groups
 from stage.datasets.near_duplicates import Cluster
 
 ALL = "all"
+WRITABLE = 0o222  # nobody may write a folder of none of these bits, though root could
 NUMBER = "cluster"  # the draft's third column
 
 
@@ -56,6 +57,8 @@ def accept_groups(chosen: Mapping[str, str], root: Path, path: str, images: Sequ
     cannot be written, or if what was written does not read back.
     """
     file = root / path
+    if not file.parent.is_dir() or not file.parent.stat().st_mode & WRITABLE:
+        raise DataError(f"Expected a folder that may be written for {file}, found none. Copy the draft's lines into a groups file by hand.")
     known = read_groups(root, path, images).of
     # A group of the file that a chosen image has becomes the group that was chosen for it.
     renamed = {known[image]: group for image, group in chosen.items() if image in known}

@@ -13,7 +13,7 @@ from stage.datasets.layouts import detect_layout
 
 ROOT = Path(__file__).parents[1]
 VALUES = {"iou": 0.5, "acc": 0.5, "auroc": 0.9, "pro": None, "f1": 0.1, "ap": 0.2}
-VERBS = ("use-data", "demo-data", "export", "contact-sheet", "results", "ablation", "plan", "worker", "verify", "gc", "chaos")
+VERBS = ("use-data", "groups", "demo-data", "export", "contact-sheet", "results", "ablation", "plan", "worker", "verify", "gc", "chaos")
 METRICS = {"average": {"real_only": VALUES}, "categories": {"bolt": {"real_only": VALUES}}, "samples": {}}
 
 

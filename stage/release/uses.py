@@ -46,7 +46,11 @@ def uses_of(folder: Path, elsewhere: Mapping[str, Use]) -> Iterator[Use]:
     for row in _read(folder / CHECKPOINTS):
         told = f"a training image of the {row['kind']} behind {folder}"
         for digest in sorted({*row["sources"]} - files):
-            yield elsewhere[digest]._replace(role=told) if digest in elsewhere else _image(digest, digest, images, told)
+            yield (
+                elsewhere[digest]._replace(role=told)
+                if digest in elsewhere
+                else _image(images.get(digest, {}).get("path", digest), digest, images, told)
+            )
 
 
 def _counted(plan: Path, *columns: str) -> Iterator[tuple[str, str, int]]:
@@ -59,7 +63,7 @@ def _counted(plan: Path, *columns: str) -> Iterator[tuple[str, str, int]]:
 
 def _image(path: str, digest: str, images: Sources, role: str) -> Use:
     known = images.get(digest, {})
-    return Use(known.get("path", path), digest, known.get("image_digest", ""), known.get("group", ""), role)
+    return Use(path, digest, known.get("image_digest", ""), known.get("group", ""), role)
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """The leak guard on a category's own catalog: what is tested may not be trained on, under whatever name or encoding."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Draw
 from PIL import Image
 
 from stage.core.data_params import Prepare
@@ -73,7 +73,7 @@ def test_a_group_on_both_sides_is_refused(params: Prepare, mvtec: Path, tmp_path
         check_catalogs(folder, ["part"], share_base=False)
 
 
-def test_only_a_shared_base_looks_into_other_categories(params: Prepare, mvtec: Path, draw: Draw, tmp_path: Path) -> None:
+def test_only_a_shared_base_looks_into_other_categories(params: Prepare, mvtec: Path, draw: Callable[..., Path], tmp_path: Path) -> None:
     """A base from scratch learns from all categories; without one, equal photographs of two categories harm nothing."""
     for path in sorted((mvtec / "part").rglob("*.png")):
         draw(f"other/{path.relative_to(mvtec / 'part').as_posix()}", is_mask="ground_truth" in path.parts)

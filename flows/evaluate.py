@@ -9,6 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from flows.runtime import run
 from stage.core.params import Params, load_params
 from stage.core.progress import check_stop
+from stage.release.uses import check_samples
 from stage.report.pages import write_report
 from stage.segmentation.results import gather_results, headline, write_loss_curves, write_results
 
@@ -22,6 +23,8 @@ def evaluate() -> None:
     params = load_params()
     OUTPUT.mkdir(parents=True, exist_ok=True)
     check_stop()
+    for category in params.categories:
+        check_samples(DATA / "prepare", category, [DATA / "synthesize" / category / method for method in params.methods])
     all_results(params.categories)
     write_loss_curves(DATA, params.categories, OUTPUT / "curves")
     report(params)

@@ -13,6 +13,7 @@ from stage.core.data_params import Prepare
 from stage.core.params import load_params
 from stage.datasets.catalog import prepare as read_catalogs
 from stage.datasets.demo.dataset import write_demo
+from stage.datasets.leaks import check_catalogs
 from stage.datasets.summary import Summary, summary_table, trained_types
 from stage.model.base_pointer import needs_base
 from stage.model.preflight import check_base
@@ -37,6 +38,8 @@ def prepare() -> None:
         Console().print(warning, markup=False, highlight=False, soft_wrap=True)
     if len(summary.warnings) > SHOWN:
         Console().print(f"... and {len(summary.warnings) - SHOWN} more; set_aside.csv and the column note of the catalogs have them all.")
+    is_trained_here = needs_base(params.methods) and params.base.source == "scratch"
+    check_catalogs(OUTPUT, params.categories, share_base=is_trained_here)
     if needs_base(params.methods):
         check_base(params.base, params.method.token_count, trained_types(summary.table))
 

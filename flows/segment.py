@@ -27,6 +27,7 @@ from stage.datasets.pairs import Pairs
 from stage.jobs.heartbeat import present
 from stage.jobs.removal import finish
 from stage.release.reader import accepted_ids, read_manifest, read_samples
+from stage.release.uses import check_samples
 from stage.segmentation.arms import PERFECT, Training, trainings
 from stage.segmentation.data import TrainingData, training_data
 from stage.segmentation.tables import headline, side_by_side
@@ -51,6 +52,7 @@ class Scored(NamedTuple):
 def segment(category: str) -> None:
     """Train on the real third alone, then with each method's samples; score; publish all arms together."""
     params = load_params()
+    check_samples(CATALOGS, category, [SAMPLES / category / method for method in params.methods])
     planned = trainings(params.methods, params.segment)
     scored: list[Scored] = []
     with ExitStack() as users:

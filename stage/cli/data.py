@@ -1,11 +1,11 @@
-"""Data in, and data out: `use-data`, `demo-data`, `export`."""
+"""Data in, and data out: `use-data`, `groups`, `demo-data`, `export`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from stage.cli.terminal import DATA, Categories, chosen, writable
+from stage.cli.terminal import DATA, AsJson, Categories, chosen, say_json, writable
 from stage.core.errors import Refusal
 from stage.core.params import load_params
 
@@ -32,6 +32,37 @@ def use_data(
         typer.echo(f"Left out is {name}: {reason}.")
     for sentence in found.set_aside:
         typer.echo(sentence)
+
+
+@verbs.command()
+def groups(
+    category: Annotated[str, typer.Argument(help="A category of params.yaml that is prepared.")],
+    accept: Annotated[
+        str, typer.Option(help="Numbers of clusters that show one part each, such as 1,3, or all; after a look at the page.")
+    ] = "",
+    similarity: Annotated[float | None, typer.Option(min=0, max=1, help="Least mean similarity of a cluster; 0.6 if not given.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder that gets a folder with page and draft per category.")] = Path("build/groups"),
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show photographs that may be of the same part; --accept puts them into the groups file, by which the next `dvc repro` splits."""
+    from stage.report.candidates import confirm_groups, propose_groups
+
+    params = load_params()
+    (name,) = chosen([category], params.categories)
+    if accept:
+        file, gained = confirm_groups(params.prepare, name, DATA, output, accept)
+        told = {"groups": file, "lines": gained}
+        say_json(told) if as_json else typer.echo(f"{file} has {gained} more lines. Run `dvc repro`, which splits by it.")
+        return
+    found = propose_groups(params.prepare, name, DATA, writable(output / name).parent, similarity)
+    if as_json:
+        say_json(found.as_json())
+        return
+    astride = sum(one.straddles for one in found.clusters)
+    typer.echo(f"{len(found.clusters)} clusters of photographs that may show the same part, {astride} on both sides of the split.")
+    typer.echo(f"Look: file://{found.page.resolve()}")
+    typer.echo(f"The draft of a groups file: {found.draft}")
 
 
 @verbs.command()

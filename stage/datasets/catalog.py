@@ -10,10 +10,11 @@ from stage.core.progress import track
 from stage.datasets.entries import Entry, read_entry
 from stage.datasets.folder import Found, find
 from stage.datasets.foreground import whole
-from stage.datasets.groups import category_groups
+from stage.datasets.groups import Groups, category_groups
 from stage.datasets.images import GreyRange, grey_range
 from stage.datasets.layouts import data_root, rule_of
-from stage.datasets.pairs import write_table
+from stage.datasets.near_duplicates import near_duplicates, told
+from stage.datasets.pairs import decode_image, write_table
 from stage.datasets.rules import GOOD
 from stage.datasets.split import divide
 from stage.datasets.summary import Summary, summarise, unmatched_rows, write_summary
@@ -48,7 +49,16 @@ def _prepare_category(params: Prepare, rule: FolderRule, category: str, root: Pa
     _check_usable(entries, category, home)
     rows = ({name: getattr(entry, name) for name in FEATURES} for entry in entries)
     write_table(rows, FEATURES, output / category / "catalog.parquet")
-    return entries, unmatched_rows(groups, rule, category)
+    return entries, [*unmatched_rows(groups, rule, category), *_near_duplicates(entries, groups, category)]
+
+
+def _near_duplicates(entries: list[Entry], groups: Groups, category: str) -> list[str]:
+    """What to look at where no groups file says which photographs are of one part."""
+    if groups.of:
+        return []
+    accepted = [(entry.path, entry.split, entry.image["bytes"]) for entry in entries if entry.image]
+    paths, splits, pictures = zip(*accepted, strict=True)
+    return told(near_duplicates(map(decode_image, pictures), paths, splits, {}), category)
 
 
 def _grey_range(params: Prepare, home: Path, found: list[Found]) -> GreyRange:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from stage.core.data_params import Prepare
+from stage.core.digests import pixel_digest
 from stage.core.errors import DataError
 from stage.datasets.folder import Found
 from stage.datasets.foreground import Outline
@@ -34,6 +35,7 @@ class Entry:
     licence: str
     split: str = ""
     image_sha256: str | None = None
+    image_digest: str | None = None
     mask_sha256: str | None = None
     width: int | None = None
     height: int | None = None
@@ -132,6 +134,7 @@ def _with_pixels(entry: Entry, image: np.ndarray, mask: Raster, notes: tuple[str
         defect_area=int(mask.pixels.sum()),
         prepared_area=int(prepared.sum()),
         note="; ".join(notes),
+        image_digest=pixel_digest(image),
         image=image_cell(image),
         mask=image_cell(prepared),
     )

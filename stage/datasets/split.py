@@ -30,15 +30,18 @@ def _without_duplicates(entries: list[Entry]) -> list[Entry]:
     first: dict[str | None, Entry] = {}
     for entry in entries:
         if not entry.reason:
-            first.setdefault(entry.image_sha256, entry)
-    return [
-        _set_aside(
-            entry,
-            "" if (kept := first.get(entry.image_sha256, entry)) is entry else "the same bytes as another file, which is kept",
-            kept.path,
-        )
-        for entry in entries
-    ]
+            first.setdefault(_content(entry), entry)
+    return [_without_copy(entry, first.get(_content(entry), entry)) for entry in entries]
+
+
+def _content(entry: Entry) -> str | None:
+    """The digest of the prepared pixels, which equal files share, too."""
+    return entry.image_digest or entry.image_sha256
+
+
+def _without_copy(entry: Entry, kept: Entry) -> Entry:
+    same = "bytes" if entry.image_sha256 == kept.image_sha256 else "pixels"
+    return _set_aside(entry, "" if kept is entry else f"the same {same} as another file, which is kept", kept.path)
 
 
 def _set_aside(entry: Entry, reason: str, detail: str = "") -> Entry:

@@ -11,7 +11,7 @@ from datasets import Image as ImageFeature
 from stage.core.errors import DataError
 from stage.datasets.pairs import image_features
 
-TEXTS = ("category", "defect", "source_split", "split", "image_path", "image_sha256", "mask_path", "mask_sha256")
+TEXTS = ("category", "defect", "source_split", "split", "image_path", "image_sha256", "image_digest", "mask_path", "mask_sha256")
 SIZES = ("width", "height", "defect_area", "prepared_area")
 PICTURES = Features({**image_features(), "foreground": ImageFeature()})
 FEATURES = Features(

@@ -92,10 +92,17 @@ def _source_rows(entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     told = {name: entry[name] for name in ("category", "defect", "split", "group", "licence")}
     trains, is_good = entry["split"] == "train", entry["defect"] == GOOD
     role = ("background" if is_good else "training") if trains else "test"
-    yield {**told, "path": entry["image_path"], "sha256": entry["image_sha256"], "kind": "image", "role": role}
+    yield {
+        **told,
+        "path": entry["image_path"],
+        "sha256": entry["image_sha256"],
+        "image_digest": entry["image_digest"],
+        "kind": "image",
+        "role": role,
+    }
     if not is_good:
         role = "mask" if trains else "test"
-        yield {**told, "path": entry["mask_path"], "sha256": entry["mask_sha256"], "kind": "mask", "role": role}
+        yield {**told, "path": entry["mask_path"], "sha256": entry["mask_sha256"], "image_digest": "", "kind": "mask", "role": role}
 
 
 def _plan(jobs: Sequence[Job]) -> Iterator[pa.Table]:

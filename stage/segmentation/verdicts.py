@@ -45,9 +45,9 @@ def worth(results: Results, category: str, method: str) -> str:
     curve = learning_curve(results, category)
     if len(curve) == 1:
         return ""
-    alone, both = curve[REAL_ONLY], curve[arm_name(method)]
+    alone, both = (dict(zip(curve.index, curve[arm], strict=True)) for arm in (REAL_ONLY, arm_name(method)))
     for count in curve.index[:-1]:
-        reached = [other for other in curve.index if other > count and float(alone[other]) <= float(both[count])]
+        reached = [other for other in curve.index if other > count and alone[other] <= both[count]]
         if reached:
             many = "all of the third" if reached[-1] == WHOLE else str(reached[-1])
             return f"With samples of {method}, {count} of each defect do what {many} did without (AP {100 * both[count]:.1f})."

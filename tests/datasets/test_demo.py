@@ -16,7 +16,7 @@ from stage.datasets.demo.dataset import NORMAL, Photograph, draw, perfect_pairs,
 from stage.datasets.demo.washer import draw_washer
 
 SEED = 20261122
-DEFECTS = [("fabric", "stain"), ("fabric", "pinhole"), ("washer", "scratch"), ("washer", "chip")]
+DEFECTS = [("fabric", "stain"), ("fabric", "pinhole"), ("washer", "scratch"), ("washer", "corrosion")]
 COUNT = 11  # images of a defect type: three for training, eight for the test
 
 
@@ -135,7 +135,12 @@ def extent(mask: NDArray[np.uint8]) -> int:
 
 @pytest.mark.parametrize(
     ("category", "defect", "small", "large", "largest"),
-    [("fabric", "stain", 10, 18, 38), ("fabric", "pinhole", 5, 9, 18), ("washer", "scratch", 12, 25, 45), ("washer", "chip", 8, 14, 30)],
+    [
+        ("fabric", "stain", 10, 18, 38),
+        ("fabric", "pinhole", 5, 9, 18),
+        ("washer", "scratch", 12, 25, 45),
+        ("washer", "corrosion", 8, 14, 40),
+    ],
 )
 def test_defects_of_a_type_come_in_several_sizes(category: str, defect: str, small: int, large: int, largest: int) -> None:
     """The demo would not show how a method treats small defects, or large ones."""
@@ -153,13 +158,13 @@ def test_weave_stays_visible_in_a_stain() -> None:
 
 
 def test_scratches_are_thin() -> None:
-    """A scratch is told from a chip by its shape."""
+    """A scratch is told from corrosion by its shape."""
     for index in range(COUNT):
         inside = drawn("washer", "scratch", index).mask > 0
         assert not binary_erosion(inside, iterations=3).any()
 
 
-@pytest.mark.parametrize("defect", ["scratch", "chip"])
+@pytest.mark.parametrize("defect", ["scratch", "corrosion"])
 def test_washers_defects_lie_on_the_metal(defect: str) -> None:
     """A scratch in the background is no defect of the part."""
     for index in range(COUNT):

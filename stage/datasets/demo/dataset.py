@@ -17,7 +17,7 @@ from scipy.ndimage import binary_fill_holes
 from stage.core.errors import Refusal
 from stage.datasets.demo.canvas import Array, Drawing, mixed
 from stage.datasets.demo.fabric import draw_cloth, pinhole, stain
-from stage.datasets.demo.washer import chip, draw_washer, scratch
+from stage.datasets.demo.washer import corrosion, draw_washer, scratch
 from stage.datasets.pairs import Pair
 from stage.datasets.resize import resize_image, resize_mask
 
@@ -34,7 +34,7 @@ DEFECTS: dict[str, dict[str, Callable[[np.random.Generator, np.random.Generator]
     },
     "washer": {
         "scratch": lambda part, damage: scratch(draw_washer(part), damage),
-        "chip": lambda part, damage: chip(draw_washer(part), damage),
+        "corrosion": lambda part, damage: corrosion(draw_washer(part), damage),
     },
 }
 MARK = "STAGE demo data set"  # the readme's first words, which mark a folder that may be replaced

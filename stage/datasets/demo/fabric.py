@@ -104,7 +104,7 @@ def _yarn_tones(rng: np.random.Generator, u: Array, v: Array, warp_on_top: NDArr
 def _uneven_dye(rng: np.random.Generator) -> Array:
     """Broad clouds of lighter and darker cloth, without an edge; (SIZE, SIZE, 1)."""
     clouds = gaussian_filter(rng.normal(0, 1, (SIZE, SIZE)), rng.uniform(9, 16), mode="wrap")
-    return (1 + rng.uniform(0.03, 0.13) * np.clip(clouds / clouds.std(), -2, 2))[..., None]
+    return (1 + rng.uniform(0.02, 0.1) * np.clip(clouds / clouds.std(), -2, 2))[..., None]
 
 
 def _with_lint(cloth: Array, rng: np.random.Generator) -> Array:
@@ -129,7 +129,7 @@ def stain(cloth: Array, rng: np.random.Generator) -> Drawing:
     rim = coverage - gaussian_filter(coverage, radius / 3)
     blotches = gaussian_filter(rng.normal(0, 1, cloth.shape[:2]), 2.5)
     through = np.array(LIQUIDS[rng.choice(list(LIQUIDS))]) * warmth(rng, 0.06)
-    depth = np.clip(0.8 + 0.8 * rim + 0.6 * blotches, 0.5, 1.3) * rng.uniform(0.4, 0.9)
+    depth = np.clip(0.8 + 0.8 * rim + 0.6 * blotches, 0.5, 1.3) * rng.uniform(0.5, 1.05)
     return Drawing(cloth, cloth * (1 - depth[..., None] * (1 - through)), coverage)
 
 

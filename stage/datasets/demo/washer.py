@@ -1,4 +1,4 @@
-"""The demo's object: a brushed steel washer on a dark, matt surface, scratched or chipped.
+"""The demo's object: a brushed steel washer on a dark, matt surface, scratched or corroded.
 
 The lamp stands elsewhere in every picture; the lathe has left bright rings that a scratch resembles, and dust lies about.
 Pictures, coverages and units as in `canvas`.
@@ -28,6 +28,12 @@ from stage.datasets.demo.canvas import (
 
 INNER_RADIUS, OUTER_RADIUS = 22.0, 52.0
 BEVEL = 4.0
+CORROSION = {  # its tint, and by how much of itself the metal is brighter
+    "rust": ((1.08, 0.82, 0.64), -0.25),
+    "pitting": ((1.0, 1.0, 1.0), -0.5),
+    "bloom": ((0.98, 1.0, 1.02), 0.5),
+    "temper": ((0.84, 0.92, 1.12), -0.15),
+}
 
 
 @dataclass(frozen=True)
@@ -151,26 +157,20 @@ def _line(centre: Point, rng: np.random.Generator) -> list[tuple[float, float, f
     s = np.linspace(0, 1, 80)
     radius = start + (end - start) * s + min(1.0, length / 20) * rng.uniform(-2, 2) * np.sin(np.pi * s)
     angle = rng.uniform(0, 2 * np.pi) + sweep * s * rng.choice([-1, 1])
-    width = rng.uniform(0.7, 1.6) * (0.55 + 0.45 * np.sin(np.pi * s))
+    width = rng.uniform(0.8, 2.0) * (0.55 + 0.45 * np.sin(np.pi * s))
     return list(zip(centre[0] + radius * np.cos(angle), centre[1] + radius * np.sin(angle), width, strict=True))
 
 
-def chip(washer: Washer, rng: np.random.Generator) -> Drawing:
-    """A bite of 3 to 24 px out of the outer or inner rim: rough fracture, and the surface where metal is gone."""
-    rim = OUTER_RADIUS if rng.random() < 0.65 else INNER_RADIUS
-    angle, radius = rng.uniform(0, 2 * np.pi), sized(rng, 3, 10)
-    inward = (-1 if rim == OUTER_RADIUS else 1) * min(1.5, 0.3 * radius)
-    centre = (washer.centre[0] + (rim + inward) * np.cos(angle), washer.centre[1] + (rim + inward) * np.sin(angle))
-    radii = irregular_radii(rng, roughness=0.25, harmonics=10)
-    gone = outline(radii * irregular_radii(rng, roughness=0.12, harmonics=6), centre, rng.uniform(0.1, 0.6) * radius)
-    fracture = washer.exposure * _fracture(rng)
-    damaged = mixed(washer.surface, mixed(fracture, 0.75 * washer.surface, gone), washer.metal)
-    return Drawing(washer.picture, damaged, outline(radii, centre, radius) * (washer.metal > 0))
-
-
-def _fracture(rng: np.random.Generator) -> Array:
-    """Broken metal: small facets, each lit by its slope, dull or almost as bright as the brushed face."""
-    bumps = gaussian_filter(rng.normal(0, 1, (SIZE, SIZE)), 1.4)
-    slope_y, slope_x = np.gradient(bumps / bumps.std())
-    light = np.clip(rng.uniform(55, 130) - 34 * slope_x - 34 * slope_y, 30, 175)
-    return light[..., None] * np.array([0.985, 1.0, 1.015])
+def corrosion(washer: Washer, rng: np.random.Generator) -> Drawing:
+    """One to four spots of one kind of corrosion on the metal, 3 to 24 px across and rough; the grooves stay visible in them."""
+    damaged, coverage = washer.picture, np.zeros_like(washer.metal)
+    tint, change = CORROSION[rng.choice(list(CORROSION))]
+    for _ in range(rng.integers(1, 5)):
+        radius, angle = sized(rng, 1.8, 9), rng.uniform(0, 2 * np.pi)
+        ring = rng.uniform(INNER_RADIUS + 4, OUTER_RADIUS - 4)
+        centre = (washer.centre[0] + ring * np.cos(angle), washer.centre[1] + ring * np.sin(angle))
+        coverage = np.maximum(coverage, outline(irregular_radii(rng, roughness=0.35, harmonics=8), centre, radius))
+    crust = gaussian_filter(rng.normal(0, 1, coverage.shape), 0.9)
+    light = (change * rng.uniform(0.75, 1.1) + 0.18 * crust / crust.std())[..., None]
+    damaged = damaged * (1 + light) * (np.array(tint) * warmth(rng, 0.05))
+    return Drawing(washer.picture, damaged, coverage * (washer.metal > 0.5))

@@ -4,6 +4,7 @@ Pictures are (SIZE, SIZE, 3) in [0, 255]; coverages (SIZE, SIZE) in [0, 1]; both
 in native pixels; positions are (x, y).
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ Point = tuple[float, float]
 
 SIZE = 128
 SUPERSAMPLING = 3
-OUTLINE_SUPERSAMPLING = 8
+FINE = 8  # supersampling of outlines and strokes
 OUTLINE_POINTS = 48
 
 
@@ -37,6 +38,18 @@ def position(rng: np.random.Generator, margin: float) -> Point:
 def warmth(rng: np.random.Generator, limit: float) -> Array:
     """Factors on red, green and blue (3,) that make a colour up to `limit` warmer or colder."""
     return 1 + rng.uniform(-limit, limit) * np.array([1, 0, -1], dtype=np.float32)
+
+
+def sized(rng: np.random.Generator, smallest: float, largest: float) -> float:
+    """A length between the two, in which every doubling is as likely as another: small ones are as frequent as large ones."""
+    return float(np.exp(rng.uniform(np.log(smallest), np.log(largest))))
+
+
+def illumination(rng: np.random.Generator, strongest: float) -> Array:
+    """Factors around 1 of a lamp that stands anywhere, on the supersampled canvas; they differ by up to `strongest` across the picture."""
+    x, y = grid()
+    direction, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, strongest)
+    return 1 + strength * (np.cos(direction) * (x / SIZE - 0.5) + np.sin(direction) * (y / SIZE - 0.5))
 
 
 def grid() -> tuple[Array, Array]:
@@ -70,24 +83,28 @@ def irregular_radii(rng: np.random.Generator, *, roughness: float, harmonics: in
 def outline(radii: Array, centre: Point, radius: float) -> Array:
     """Coverage of a shape around `centre`; `radii`, as from `irregular_radii`, are relative to `radius`."""
     angle = np.linspace(0, 2 * np.pi, len(radii), endpoint=False)
-    x, y = centre[0] + radius * radii * np.cos(angle), centre[1] + radius * radii * np.sin(angle)
-    canvas = _outline_canvas()
-    ImageDraw.Draw(canvas).polygon((np.stack([x, y], axis=1) * OUTLINE_SUPERSAMPLING).ravel().tolist(), fill=255)
-    return _coverage(canvas)
+    points = np.stack([radii * np.cos(angle), radii * np.sin(angle)], axis=1) * radius + np.array(centre)
+    return _coverage(points.min(0), points.max(0), lambda pen, start: pen.polygon(((points - start) * FINE).ravel().tolist(), fill=255))
 
 
-def discs(points: list[tuple[float, float, float]]) -> Array:
+def discs(points: Sequence[tuple[float, float, float]]) -> Array:
     """Coverage of the union of discs (x, y, radius): a tapering stroke, if they lie close."""
-    canvas = _outline_canvas()
-    pen = ImageDraw.Draw(canvas)
-    for x, y, radius in points:
-        pen.ellipse([OUTLINE_SUPERSAMPLING * edge for edge in (x - radius, y - radius, x + radius, y + radius)], fill=255)
-    return _coverage(canvas)
+    x, y, radius = np.array(points).T
+    edges = np.stack([x - radius, y - radius, x + radius, y + radius], axis=1)
+
+    def draw(pen: ImageDraw.ImageDraw, start: NDArray[np.int64]) -> None:
+        for edge in ((edges - np.tile(start, 2)) * FINE).tolist():
+            pen.ellipse(edge, fill=255)
+
+    return _coverage(edges[:, :2].min(0), edges[:, 2:].max(0), draw)
 
 
-def _outline_canvas() -> Image.Image:
-    return Image.new("L", (SIZE * OUTLINE_SUPERSAMPLING, SIZE * OUTLINE_SUPERSAMPLING))
-
-
-def _coverage(canvas: Image.Image) -> Array:
-    return np.asarray(canvas.reduce(OUTLINE_SUPERSAMPLING), dtype=np.float32) / 255
+def _coverage(low: Array, high: Array, draw: Callable[[ImageDraw.ImageDraw, NDArray[np.int64]], None]) -> Array:
+    """What `draw` covers between the corners (x, y) `low` and `high`; only that part is drawn finely, from whole pixel `start` on."""
+    coverage = np.zeros((SIZE, SIZE), np.float32)
+    start, end = np.clip(np.floor(low) - 1, 0, SIZE).astype(int), np.clip(np.ceil(high) + 1, 0, SIZE).astype(int)
+    if (end > start).all():
+        canvas = Image.new("L", tuple(((end - start) * FINE).tolist()))
+        draw(ImageDraw.Draw(canvas), start)
+        coverage[start[1] : end[1], start[0] : end[0]] = np.asarray(canvas.reduce(FINE), dtype=np.float32) / 255
+    return coverage

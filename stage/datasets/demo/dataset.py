@@ -17,10 +17,12 @@ from scipy.ndimage import binary_fill_holes
 from stage.core.errors import Refusal
 from stage.datasets.demo.canvas import Array, Drawing, mixed
 from stage.datasets.demo.fabric import draw_cloth, pinhole, stain
-from stage.datasets.demo.washer import chip, draw_washer, scratch
+from stage.datasets.demo.washer import corrosion, draw_washer, scratch
+from stage.datasets.pairs import Pair
+from stage.datasets.resize import resize_image, resize_mask
 
-GOOD_COUNTS = {"train": 48, "test": 8}
-DEFECT_COUNT = 15
+GOOD_COUNTS = {"train": 40, "test": 12}
+DEFECT_COUNT = 11
 NORMAL: dict[str, Callable[[np.random.Generator], Array]] = {
     "fabric": draw_cloth,
     "washer": lambda rng: draw_washer(rng).picture,
@@ -32,11 +34,12 @@ DEFECTS: dict[str, dict[str, Callable[[np.random.Generator, np.random.Generator]
     },
     "washer": {
         "scratch": lambda part, damage: scratch(draw_washer(part), damage),
-        "chip": lambda part, damage: chip(draw_washer(part), damage),
+        "corrosion": lambda part, damage: corrosion(draw_washer(part), damage),
     },
 }
 MARK = "STAGE demo data set"  # the readme's first words, which mark a folder that may be replaced
 README = "readme.txt"
+PERFECT = "perfect"  # in the place of a split in a photograph's identity: no photograph of the data set has it
 MIN_COVERAGE = 0.3  # of a pixel; one with less is not damaged
 MIN_DIFFERENCE = 8  # of 255; a pixel that the damage changes less stays clean and unmasked, unless the mask encloses it
 
@@ -103,6 +106,15 @@ def draw(category: str, split: str, defect: str, index: int, *, seed: int) -> Ph
         return _photographed(DEFECTS[category][defect](part, damage))
     clean = np.rint(NORMAL[category](part)).astype(np.uint8)
     return Photograph(clean, clean, np.zeros(clean.shape[:2], np.uint8))
+
+
+def perfect_pairs(category: str, count: int, size: int, *, seed: int) -> list[Pair]:
+    """Freshly drawn photographs with exact masks, `count` of each defect type in turn, as (size, size); none is in the data set.
+
+    They are what a perfect generator would make, so an arm that has them shows how much any samples could add.
+    """
+    drawn = (draw(category, PERFECT, defect, index, seed=seed) for defect in DEFECTS[category] for index in range(count))
+    return [Pair(resize_image(photograph.image, size), resize_mask(photograph.mask // 255, size)) for photograph in drawn]
 
 
 def _photographed(drawing: Drawing) -> Photograph:

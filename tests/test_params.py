@@ -39,7 +39,7 @@ def changed(tmp_path: Path, section: str, key: str, value: Any) -> Path:
         ("synthesize", "perlin", {"exponents": [5, 0], "threshold": 0.5, "max_components": 8}, r"are \[low, high\], found \[5, 0\]"),
         ("synthesize", "attempts", 0, "greater than or equal to 1|greater than 0"),
         ("paste", "scale", [5, 50], r"paste.scale.1: Input should be less than or equal to 10"),
-        ("paste", "ring", 32, r"paste.ring is under half of prepare.image_size, found 32 and 64"),
+        ("paste", "ring", 64, r"paste.ring is under half of prepare.image_size, found 64 and 128"),
         ("execution", "workers", 10_000, r"execution.workers"),
         ("execution", "threads", 2_000, r"execution.threads"),
         ("train", "learning_rate", 10, r"train.learning_rate"),
@@ -188,10 +188,10 @@ def test_a_disk_as_large_as_the_image_is_refused(tmp_path: Path, key: str) -> No
     """Every foreground would be empty or whole."""
     yaml = YAML()
     content = yaml.load(ROOT / "params.yaml")
-    content["prepare"]["foreground"][key] = 32
+    content["prepare"]["foreground"][key] = 64
     yaml.dump(content, tmp_path / "params.yaml")
 
-    with pytest.raises(ConfigError, match=rf"foreground.{key} is a radius .* found 32 and 64"):
+    with pytest.raises(ConfigError, match=rf"foreground.{key} is a radius .* found 64 and 128"):
         load_params(tmp_path / "params.yaml")
 
 

@@ -7,10 +7,14 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from stage.core.digests import derived_seed
+from stage.core.errors import Refusal
 from stage.core.params import Params
+from stage.datasets.demo.dataset import perfect_pairs
 from stage.datasets.examples import column, pairs_of
 from stage.datasets.pairs import Pair, Pairs
-from stage.segmentation.arms import Arm, Training, few_of, folds_of, make_arm
+from stage.segmentation.arms import PERFECT, Arm, Training, few_of, folds_of, make_arm
+
+PERFECT_COUNT = 48  # freshly drawn pairs of each type
 
 
 class TrainingData(NamedTuple):
@@ -39,6 +43,8 @@ def training_data(catalog: Path, training: Training, read_samples: Reader | None
     chosen = real[0:0] if not seen else Pairs(real.table.take(seen))
     sources = {*column(chosen, "image_sha256"), *column(chosen, "mask_sha256")} if len(seen) < len(real) else None
     synthetic: Sequence[Pair] = read_samples(sources=sources) if read_samples else ()
+    if training.choice.method == PERFECT:
+        synthetic = _perfect(column(real, "category")[0], params)
     arm = make_arm(training.choice, normal, chosen, synthetic)
     if training.fold >= 0:
         return TrainingData(arm, Pairs(real.table.take(held_out)), ())
@@ -55,3 +61,10 @@ def _divided(real: Pairs, training: Training, params: Params) -> tuple[list[int]
     elif training.choice.few:
         seen = few_of(defects, training.choice.few, np.random.default_rng(derived_seed(params.seed, training.seed)))
     return seen, sorted({*range(len(real))} - {*seen})
+
+
+def _perfect(category: str, params: Params) -> Sequence[Pair]:
+    """What the best samples could be, where the data are drawn: defects drawn as the test's are, from a seed of their own."""
+    if params.prepare.layout != "demo":
+        raise Refusal("Expected drawn data for arm perfect, found photographs. Take `perfect` out of segment.arms.")
+    return perfect_pairs(category, PERFECT_COUNT, params.prepare.image_size, seed=params.seed)

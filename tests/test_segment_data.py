@@ -1,0 +1,114 @@
+"""Which images a training sees, and which its segmenter is scored on: no image is on both sides."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from small_factory import CATEGORY, publish
+from source_tree import ROOT
+
+from stage.core.digests import pixel_digest
+from stage.core.errors import Refusal
+from stage.core.params import Params, load_params
+from stage.datasets.pairs import Pair
+from stage.release.reader import read_samples, sample_rows
+from stage.segmentation.arms import PERFECT, ArmChoice, Training, trainings
+from stage.segmentation.bootstrap import COMPARED
+from stage.segmentation.counts import Counts
+from stage.segmentation.data import PERFECT_COUNT, training_data
+from stage.segmentation.scores import ALL_TYPES
+from stage.segmentation.tables import headline, side_by_side
+
+WITH_STAGE = ArmChoice("real_and_stage", "stage")
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Samples of a miniature category; its catalog lies beside."""
+    return publish(tmp_path_factory.mktemp("published"))
+
+
+@pytest.fixture(scope="module")
+def catalog(published: Path) -> Path:
+    """The category's folder under data/prepare."""
+    return next(path for path in published.parents if (path / "data").is_dir()) / "data" / "prepare" / CATEGORY
+
+
+@pytest.fixture(scope="module")
+def params() -> Params:
+    return load_params(ROOT / "params/real-cpu.yaml")
+
+
+def digests(pairs: Sequence[Pair]) -> set[str]:
+    return {pixel_digest(pair.image) for pair in pairs}
+
+
+def test_a_fold_is_left_out_of_training_and_scored(catalog: Path, params: Params) -> None:
+    """A threshold would be chosen on images that the segmenter had learned by heart."""
+    folds = [training_data(catalog, Training(ArmChoice("real_only"), "segformer", 0, fold), None, params) for fold in (0, 1)]
+    whole = training_data(catalog, Training(ArmChoice("real_only"), "segformer", 0), None, params)
+
+    for one in folds:
+        assert not digests(one.arm.real) & digests(one.defective)
+        assert digests(one.arm.real) | digests(one.defective) == digests(whole.arm.real)
+    assert digests(folds[0].defective) | digests(folds[1].defective) == digests(whole.arm.real)
+    assert not digests(whole.arm.real) & digests(whole.defective)
+    assert len(whole.good)
+
+
+def test_samples_made_from_a_defect_that_is_left_out_are_left_out_too(catalog: Path, published: Path, params: Params) -> None:
+    """The pasted copy of a held-out defect would be trained on; fewer real defects would look as good as many."""
+    asked: list[Collection[str] | None] = []
+
+    def reader(*, sources: Collection[str] | None) -> Sequence[Pair]:
+        asked.append(sources)
+        return read_samples(published, accepted_only=False, sources=sources)
+
+    whole, few = (training_data(catalog, Training(WITH_STAGE._replace(few=count), "segformer", 0), reader, params) for count in (0, 1))
+    told = [row["mask_sha256"] for row in sample_rows(published, ["mask_sha256"])]
+
+    assert asked[0] is None
+    assert len(whole.arm.synthetic) == len(told)
+    assert 0 < len(few.arm.synthetic) == sum(digest in asked[1] for digest in told) < len(told)
+    assert len(few.arm.real) < len(whole.arm.real)
+
+
+def test_perfect_samples_are_drawn_and_never_of_photographs(params: Params, tmp_path: Path, catalog: Path) -> None:
+    """The headroom would be measured on the data set's own images, or be claimed for photographs, of which nobody can draw more."""
+    perfect = Training(ArmChoice("real_and_perfect", PERFECT), "segformer", 0)
+    photographs = params.model_copy(update={"prepare": params.prepare.model_copy(update={"layout": "mvtec"})})
+    with pytest.raises(Refusal, match="Expected drawn data for arm perfect, found photographs"):
+        training_data(catalog, perfect, None, photographs)
+
+    assert "perfect" in load_params(ROOT / "params.yaml").segment.arms
+    assert PERFECT_COUNT == 48
+
+
+def test_the_tables_have_every_training_and_thresholds_of_the_folds(tmp_path: Path, params: Params) -> None:
+    """A number would be of another arm or seed, or a threshold be taken from the test part."""
+    rng = np.random.default_rng(0)
+    masks = np.zeros((6, 16, 16), np.uint8)
+    masks[:, 4:9, 3:11] = 1
+    results: dict[Training, Path] = {}
+    for number, one in enumerate(trainings(["stage"], params.segment.model_copy(update={"seeds": 2, "arms": (), "few": (1,)}))):
+        results[one] = tmp_path / str(number)
+        results[one].mkdir()
+        shift = 3.0 if one.fold >= 0 else 0.0  # the folds ask for a threshold that the test images do not
+        scores = rng.normal(size=masks.shape) + 3.0 * (2.0 * masks - 1) + shift
+        Counts.of(zip(scores, masks, strict=True)).write(results[one] / "defective.npz")
+        Counts.of(zip(scores - 6, 0 * masks, strict=True)).write(results[one] / "good.npz")
+    tables = side_by_side("part", results, dict.fromkeys(results, "digest"), ["dent"] * 4 + ["hole"] * 2, seed=0)
+    kept = [one for one in results if one.fold < 0]
+
+    assert len(tables.scores.drop_duplicates(["segmenter", "arm", "real_per_type", "seed"])) == len(kept) == 8
+    assert set(tables.scores.defect) == {ALL_TYPES, "dent", "hole"}
+    assert (tables.scores[tables.scores.metric == "threshold"].value > 0.8).all()
+    means = tables.scores[tables.scores.defect == ALL_TYPES].groupby("metric").value.mean()
+    assert means["iou"] < means["iou_half"]
+    assert len(tables.differences[tables.differences.draw == -1]) == 2 * len(COMPARED)  # one arm beside real_only, with all and with few
+    assert set(headline(tables.scores, "efficientnet_lite0")) == {"real_only", "real_and_stage"}
+    pd.testing.assert_frame_equal(
+        tables.differences, side_by_side("part", results, dict.fromkeys(results, "digest"), ["dent"] * 4 + ["hole"] * 2, seed=0).differences
+    )

@@ -10,10 +10,10 @@ WHOLE = 10**6  # in a learning curve, the whole third: more than any number that
 SHOWN = ("ap", "iou")
 
 
-def verdict(results: Results, method: str) -> str:
-    """Whether a method's samples help, by how many points of AP and IoU, averaged over categories; judged by the interval of AP."""
+def verdict(results: Results, method: str, category: str = AVERAGE) -> str:
+    """Whether a method's samples help, by how many points of AP and IoU, on average or in a category; judged by the interval of AP."""
     found = results.differences
-    found = found[(found.category == AVERAGE) & (found.arm == arm_name(method)) & (found.real_per_type == 0)]
+    found = found[(found.category == category) & (found.arm == arm_name(method)) & (found.real_per_type == 0)]
     ap, iou = (found[found.metric == metric].iloc[0] for metric in ("ap", "iou"))
     told = f"AP {with_interval(ap)}, IoU {with_interval(iou)} points against real data alone"
     if ap.low > 0:

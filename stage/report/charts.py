@@ -66,7 +66,7 @@ def _save(figure: Figure, axes: Axes, path: Path) -> None:
     """With a style of its own, since the page's does not reach into a picture, and no grey has enough contrast on white and on black."""
     axes.grid(axis="y", color=GREY, alpha=0.2)
     if len(axes.lines) > 1:
-        axes.legend(frameon=False)
+        figure.legend(loc="outside upper left", ncols=4, frameon=False)
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     rules = (

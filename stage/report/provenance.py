@@ -55,7 +55,11 @@ def sections(params: dict[str, Any]) -> dict[str, dict[str, str]]:
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
     flat: dict[str, str] = {}
     for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: json.dumps(value, ensure_ascii=False)}
+        flat |= (
+            _flat(value, f"{prefix}{name}.")
+            if value and isinstance(value, dict)
+            else {prefix + name: json.dumps(value, ensure_ascii=False)}
+        )
     return flat
 
 

@@ -38,7 +38,7 @@ def learning_curve(results: Results, category: str) -> pd.DataFrame:
     """AP by arm (columns) and number of real defects per type (rows; WHOLE, the last, for the whole third); first segmenter, mean over seeds."""
     means = mean_over_seeds(results.scores)
     means = means[(means.category == category) & (means.segmenter == means.segmenter.iloc[0])].replace({"real_per_type": {0: WHOLE}})
-    return means.pivot_table(index="real_per_type", columns="arm", values="ap")
+    return means.pivot_table(index="real_per_type", columns="arm", values="ap")[list(dict.fromkeys(means.arm))]
 
 
 def worth(results: Results, category: str, method: str) -> str:

@@ -212,7 +212,7 @@ def test_a_thumbnail_of_a_large_photograph_is_a_few_kilobytes() -> None:
     noise = np.random.default_rng(0).normal(128, 20, (256, 256, 3)).clip(0, 255).astype(np.uint8)
     panels = [Panel("synthetic", Image.fromarray(noise))] * 4
 
-    assert len(encoded(panels)) < 24_000
+    assert len(encoded(panels)) < 8_000
 
 
 def test_the_worst_test_images_come_first(report: Path) -> None:

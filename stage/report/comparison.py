@@ -1,7 +1,8 @@
 """The arms side by side: rows of the report's tables, from the published results."""
 
+import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -73,22 +74,21 @@ class TypeRow(NamedTuple):
 
 def arm_rows(results: Results) -> list[ArmRow]:
     """Every arm with all of the real third; by category, the average last, and by segmenter."""
-    means = _where(mean_over_seeds(results.scores), real_per_type=0)
     return [
         ArmRow(row["category"], row["segmenter"], row["arm"], _defined(row), _differences(results.differences, row))
-        for _, row in means.iterrows()
+        for row in _rows(mean_over_seeds(results.scores), real_per_type=0)
     ]
 
 
 def type_rows(results: Results, category: str) -> list[TypeRow]:
     """Every arm with all of the real third; by defect type and segmenter."""
-    scores = _where(results.scores, category=category, real_per_type=0)
+    scores = results.scores
+    scores = pd.DataFrame(scores[(scores.category == category) & (scores.real_per_type == 0) & (scores.defect != ALL_TYPES)])
     keys = ["segmenter", "defect", "arm"]
-    means = scores[scores.defect != ALL_TYPES].pivot_table(index=keys, columns="metric", values="value", sort=False).reset_index()
-    alone = {(row["segmenter"], row["defect"]): _defined(row) for _, row in _where(means, arm=REAL_ONLY).iterrows()}
+    means = scores.pivot_table(index=keys, columns="metric", values="value", sort=False).reset_index()
+    alone = {(row["segmenter"], row["defect"]): _defined(row) for row in _rows(means, arm=REAL_ONLY)}
     return [
-        TypeRow(row["segmenter"], row["defect"], row["arm"], _defined(row), alone[row["segmenter"], row["defect"]])
-        for _, row in means.iterrows()
+        TypeRow(row["segmenter"], row["defect"], row["arm"], _defined(row), alone[row["segmenter"], row["defect"]]) for row in _rows(means)
     ]
 
 
@@ -125,17 +125,16 @@ def points(difference: float | None) -> str:
     return DASH if difference is None else signed(difference)
 
 
-def _where(table: pd.DataFrame, **values: object) -> pd.DataFrame:
+def _rows(table: pd.DataFrame, **values: object) -> list[dict[str, Any]]:
     """The rows that have these values."""
-    for name, value in values.items():
-        table = table.loc[table[name] == value]
-    return table
+    rows = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+    return [row for row in rows if all(row[name] == value for name, value in values.items())]
 
 
-def _defined(row: pd.Series) -> dict[str, float]:
-    return {metric: float(row[metric]) for metric in METRICS if metric in row and pd.notna(row[metric])}
+def _defined(row: Mapping[str, Any]) -> dict[str, float]:
+    return {metric: float(row[metric]) for metric in METRICS if metric in row and math.isfinite(row[metric])}
 
 
-def _differences(table: pd.DataFrame, row: pd.Series) -> dict[str, Difference]:
-    found = _where(table, **{name: row[name] for name in ("category", "segmenter", "real_per_type", "arm")})
-    return {one.metric: Difference(one.difference, one.low, one.high) for _, one in found.iterrows() if one.metric in SHOWN}
+def _differences(table: pd.DataFrame, row: Mapping[str, Any]) -> dict[str, Difference]:
+    found = _rows(table, **{name: row[name] for name in ("category", "segmenter", "real_per_type", "arm")})
+    return {one["metric"]: Difference(one["difference"], one["low"], one["high"]) for one in found if one["metric"] in SHOWN}

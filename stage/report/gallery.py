@@ -3,7 +3,7 @@
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -12,7 +12,7 @@ from stage.report.sheets import Panel, Specimen, strip
 from stage.report.specimens import real_specimens, synthetic_specimens
 
 EDGE = 96  # px; largest side of one picture in a thumbnail
-QUALITY = 85  # of 100, where a thumbnail loses anything
+QUALITY = 80  # of 100
 REAL = "real"  # no method has this name
 
 
@@ -49,9 +49,11 @@ def write_gallery(
 
 
 def encoded(panels: Sequence[Panel]) -> bytes:
-    """A WebP of the panels side by side, each at most EDGE px, exact where that is smaller: so are pictures of few pixels."""
-    picture = strip(panels, min(EDGE, max(panels[0].picture.size)))
-    return min((_webp(picture, lossless=True), _webp(picture, quality=QUALITY)), key=len)
+    """A WebP of the panels side by side, each at most EDGE px; pictures of fewer pixels stay exact where that takes no more bytes."""
+    edge = min(EDGE, max(panels[0].picture.size))
+    picture = strip(panels, edge)
+    lossy = _webp(picture, quality=QUALITY)
+    return min(lossy, _webp(picture, lossless=True), key=len) if edge < EDGE else lossy
 
 
 def _write(specimens: Iterable[Specimen], root: Path, place: Path, *, defect: str, made_by: str, verdict: str) -> list[Thumbnail]:
@@ -68,8 +70,7 @@ def _write(specimens: Iterable[Specimen], root: Path, place: Path, *, defect: st
     return found
 
 
-def _webp(picture: Image.Image, *, lossless: bool = False, quality: int = 60) -> bytes:
-    """`quality` of a lossless file is the effort of compressing it."""
+def _webp(picture: Image.Image, **how: Any) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, format="WEBP", lossless=lossless, quality=quality, exact=False)
+    picture.save(buffer, format="WEBP", **how)
     return buffer.getvalue()

@@ -80,7 +80,8 @@ def _environment() -> Environment:
     filters: dict[str, Any] = {"points": comparison.points, "shown": comparison.shown, "arm": comparison.label, "slug": slug}
     environment.filters.update(filters | {"with_interval": with_interval})
     script = environment.get_template("report.js").render()
-    environment.globals["script_hash"] = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()  # the browser runs no other
+    values: dict[str, Any] = {"script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}
+    environment.globals.update(values)  # the browser runs no other script
     return environment
 
 

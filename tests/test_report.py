@@ -139,6 +139,19 @@ def test_an_interval_of_one_seed_is_not_sold_as_more(report: Path, tmp_path: Pat
     assert "Values are means over 2 seeds" in Page(report / "index.html").text
 
 
+def test_several_networks_stand_apart(tmp_path: Path) -> None:
+    """Otherwise a second network in `segment.models` ends the run without its report, or two rows of a table cannot be told apart."""
+    publish(tmp_path / "data", ["fabric"], ["hole"])
+    for name in ("scores", "differences"):
+        path = tmp_path / "data/evaluate" / f"{name}.parquet"
+        pd.concat([pd.read_parquet(path), pd.read_parquet(path).assign(segmenter="bisenetv2")]).to_parquet(path)
+    write_report(tmp_path / "data", tmp_path / "report", demo_params(["fabric"]))
+
+    for page, table in (("index", "headline"), ("category-fabric", "arms"), ("category-fabric", "types")):
+        heads, *rows = Page(tmp_path / f"report/{page}.html").tables[table]
+        assert [row[heads.index("Network")] for row in rows] == ["segformer"] * 3 + ["bisenetv2"] * 3
+
+
 def test_a_learning_curve_is_drawn_and_told_where_there_is_one(report: Path, tmp_path: Path) -> None:
     """Otherwise nobody sees how many photographs the samples save, or a curve is drawn of nothing."""
     publish(tmp_path / "data", ["fabric"], ["hole"], few=(1, 2))

@@ -6,9 +6,9 @@ from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
+from published import catalog_rows, sample_rows, write_text
 from rich.console import Console
 from small_factory import publish_rows
-from test_report import catalog_rows, sample_rows, write_text
 
 from stage.ablation.bars import bars_figure, write_bars
 from stage.ablation.configurations import CONFIGURATIONS, RESULTS, SPECIMENS, load_configurations, variant, variants, write_specimens

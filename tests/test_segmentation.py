@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from published import sample_rows
 from safetensors.torch import load_file
 from small_factory import publish_rows
 from source_tree import ROOT
-from test_report import sample_rows
 
 from flows.segment import CATALOGS, training_key
 from stage.core.errors import ConfigError, CorruptFileError, MachineError, Refusal

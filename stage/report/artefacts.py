@@ -3,7 +3,7 @@
 import csv
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -19,8 +19,8 @@ from stage.core.errors import CorruptFileError, Refusal
 from stage.core.json_files import read_json
 from stage.datasets.pairs import decode_image
 from stage.release.reader import shard_paths
-from stage.report.sheets import Panel, Specimen, enlargement
-from stage.segmentation.arms import REAL_ONLY
+
+BATCH = 64  # rows whose pictures are in memory
 
 Row = dict[str, Any]
 Cell = dict[str, bytes]  # the struct<bytes, path> of a Parquet column
@@ -81,38 +81,10 @@ def outcomes(data: Path, category: str, method: str) -> list[SampleCounts]:
     return [_outcome(defect, [row for row in rows if row["defect"] == defect]) for defect in sorted({row["defect"] for row in rows})]
 
 
-def synthetic_specimens(data: Path, category: str, method: str, defect: str, count: int, *, verdict: str = "accepted") -> list[Specimen]:
-    """The first `count` samples of a defect type by ordinal: background, mask, synthetic image, enlarged defect."""
-    wanted = (pc.field("defect") == defect) & (pc.field("verdict") == verdict) & pc.field("image").is_valid()
-    keys = sorted(
-        query_rows(shard_paths(data / "synthesize" / category / method), ["ordinal", "sample_id"], wanted), key=lambda row: row["ordinal"]
-    )[:count]
-    names = ["ordinal", "sample_id", "contrast", "reason", "background_sha256", "image", "mask"]
-    rows = query_rows(shard_paths(data / "synthesize" / category / method), names, _among("sample_id", [key["sample_id"] for key in keys]))
-    backgrounds = originals(data, category, {row["background_sha256"] for row in rows})
-    return [_synthetic(row, backgrounds.get(row["background_sha256"])) for row in sorted(rows, key=lambda row: row["ordinal"])]
-
-
 def originals(data: Path, category: str, hashes: Collection[str]) -> dict[str, Cell]:
     """Prepared images of a category by their content hash; missing ones are left out."""
-    wanted = _among("image_sha256", sorted(hashes)) & pc.field("image").is_valid()
+    wanted = among("image_sha256", sorted(hashes)) & pc.field("image").is_valid()
     return {row["image_sha256"]: row["image"] for row in query_rows([catalog(data, category)], ["image_sha256", "image"], wanted)}
-
-
-def real_specimens(data: Path, category: str, defect: str, count: int) -> list[Specimen]:
-    """The first `count` real training images of a defect type: image, mask, enlarged defect."""
-    wanted = (pc.field("defect") == defect) & (pc.field("split") == "train") & pc.field("mask").is_valid()
-    rows = query_rows([catalog(data, category)], ["image_path", "image", "mask"], wanted)[:count]
-    return [_real(row) for row in rows]
-
-
-def predictions(data: Path, category: str, arm: str, per_defect: int) -> dict[str, list[Specimen]]:
-    """Some test images per defect type: image, truth, and the defect probability by the real third alone and by an arm."""
-    path = data / "segment" / category / "predictions.parquet"
-    columns = ["defect", "image_path", "image", "mask", REAL_ONLY, arm]
-    rows = query_rows([path], columns, pc.field("mask").is_valid()) if path.is_file() else []
-    by_defect = {defect: [row for row in rows if row["defect"] == defect] for defect in {row["defect"] for row in rows}}
-    return {defect: [_prediction(row, arm) for row in some[:per_defect]] for defect, some in by_defect.items()}
 
 
 def catalog(data: Path, category: str) -> Path:
@@ -127,9 +99,15 @@ def decoded_picture(cell: Cell) -> Image.Image:
 
 def query_rows(paths: Sequence[Path], columns: Sequence[str], where: pc.Expression | None = None) -> list[Row]:
     """Those rows of Parquet files that satisfy `where`; raises CorruptFileError."""
+    return list(stream_rows(paths, columns, where))
+
+
+def stream_rows(paths: Sequence[Path], columns: Sequence[str], where: pc.Expression | None = None) -> Iterator[Row]:
+    """Those rows of Parquet files that satisfy `where`, in order, a batch in memory at a time; raises CorruptFileError."""
     files = [str(_existing(path)) for path in paths]
     try:
-        return pads.dataset(files).to_table(columns=list(columns), filter=where).to_pylist()
+        for batch in pads.dataset(files).to_batches(columns=list(columns), filter=where, batch_size=BATCH, batch_readahead=1):
+            yield from batch.to_pylist()
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise CorruptFileError(
@@ -138,7 +116,8 @@ def query_rows(paths: Sequence[Path], columns: Sequence[str], where: pc.Expressi
         ) from None
 
 
-def _among(column: str, values: Sequence[str]) -> pc.Expression:
+def among(column: str, values: Sequence[str]) -> pc.Expression:
+    """Whether a column of texts has one of these values."""
     return pc.field(column).isin(pa.array(values, pa.string()))  # an untyped empty list matches no column
 
 
@@ -164,21 +143,3 @@ def _outcome(defect: str, rows: Sequence[Row]) -> SampleCounts:
 def _reason_kinds(reason: str) -> list[str]:
     """The reasons of one sample without what differs between samples: numbers, and what follows a colon."""
     return [re.sub(r"\d+(\.\d+)?", "…", part.partition(":")[0]) for part in reason.split("; ")]
-
-
-def _synthetic(row: Row, background: Cell | None) -> Specimen:
-    first = [Panel("background", decoded_picture(background))] if background else []
-    mask = decoded_picture(row["mask"])
-    why = f", {row['reason']}" if row["reason"] else ""
-    panels = (*first, Panel("mask", mask), *enlargement("synthetic", decoded_picture(row["image"]), mask))
-    return Specimen(f"contrast {row['contrast']:.0f}{why}, {row['sample_id']}", panels)
-
-
-def _real(row: Row) -> Specimen:
-    mask = decoded_picture(row["mask"])
-    return Specimen(row["image_path"], (Panel("mask", mask), *enlargement("real", decoded_picture(row["image"]), mask)))
-
-
-def _prediction(row: Row, arm: str) -> Specimen:
-    columns = {"image": "image", "mask": "truth", REAL_ONLY: "real only", arm: "+ synthetic"}
-    return Specimen(row["image_path"], tuple(Panel(label, decoded_picture(row[column])) for column, label in columns.items()))

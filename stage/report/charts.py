@@ -1,5 +1,6 @@
-"""Training curves as SVG files that are readable on light and dark pages."""
+"""Curves as SVG files that are readable on light and dark pages."""
 
+import io
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
@@ -7,10 +8,16 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-COLOURS = ("#4a7dde", "#d9822b", "#2f9e6b", "#7b6bd6", "#2b9bb5", "#a3932b")  # from the seventh curve on again from the start
-GREY = "#858b95"  # readable on white and on near-black
+from stage.segmentation.verdicts import WHOLE
+
+COLOURS = ("#4a7dde", "#c8741f", "#2f9e6b", "#7b6bd6", "#2b8fa8", "#94851f")  # from the seventh curve on again from the start
+GREY = "#858b95"  # visible on white and on near-black
+TEXT = {"light": "#646a75", "dark": "#9aa0aa"}  # of the page, by its colour scheme; as --muted of style.css
+MARKERS = ("o", "s", "^", "D", "v", "P")
 POINTS = 80  # of a curve at most; a short one has a point per five values, but at least 10
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -27,10 +34,10 @@ STYLE: dict[Any, Any] = {
 }
 
 Floats = list[float]
-Curve = tuple[Sequence[float], Sequence[float]]  # iterations and values
+Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]  # iterations and values, by name
 
 
-def draw_curves(path: Path, curves: Mapping[str, Curve], *, label: str) -> None:
+def draw_curves(path: Path, curves: Series, *, label: str) -> None:
     """Draw each curve's local mean, and its local range as a band, over the iterations."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 2.7), layout="constrained")
@@ -40,10 +47,32 @@ def draw_curves(path: Path, curves: Mapping[str, Curve], *, label: str) -> None:
             axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
             axes.plot(x, mean, color=colour, linewidth=1.6, label=name)
         axes.set_ylim(bottom=0)
-        axes.grid(axis="y", color=GREY, alpha=0.2)
-        if len(curves) > 1:
-            axes.legend(frameon=False)
-        figure.savefig(path, format="svg", transparent=True, metadata={"Date": None})
+        _save(figure, axes, path)
+
+
+def draw_learning_curve(path: Path, curve: pd.DataFrame) -> None:
+    """Draw the AP of each arm (columns, fractions) over the number of real defects per type (rows), evenly spaced; WHOLE is the whole third."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+        axes = figure.add_subplot(xlabel="real defects per type", ylabel="AP, %")
+        for name, colour, marker in zip(curve.columns, cycle(COLOURS), cycle(MARKERS), strict=False):
+            drawn = 100 * curve[name].to_numpy(float)
+            axes.plot(range(len(curve)), drawn, color=colour, marker=marker, markersize=5, linewidth=1.6, label=str(name).replace("_", " "))
+        axes.set_xticks(range(len(curve)), ["whole third" if count == WHOLE else str(count) for count in curve.index])
+        _save(figure, axes, path)
+
+
+def _save(figure: Figure, axes: Axes, path: Path) -> None:
+    """With a style of its own, since the page's does not reach into a picture, and no grey has enough contrast on white and on black."""
+    axes.grid(axis="y", color=GREY, alpha=0.2)
+    if len(axes.lines) > 1:
+        figure.legend(loc="outside upper left", ncols=4, frameon=False)
+    text = io.StringIO()
+    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    rules = (
+        f"text {{ fill: {TEXT['light']} !important }} @media (prefers-color-scheme: dark) {{ text {{ fill: {TEXT['dark']} !important }} }}"
+    )
+    path.write_text(text.getvalue().replace("</svg>", f"<style>{rules}</style></svg>"), encoding="utf-8")
 
 
 def _binned(iterations: Sequence[float], values: Sequence[float]) -> tuple[Floats, Floats, Floats, Floats]:

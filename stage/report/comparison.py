@@ -1,93 +1,140 @@
-"""Two arms side by side: the real third alone, and the same with a method's samples."""
+"""The arms side by side: rows of the report's tables, from the published results."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from stage.segmentation.arms import REAL_ONLY
+import pandas as pd
 
+from stage.segmentation.arms import REAL_ONLY, arm_name
+from stage.segmentation.results import Results, mean_over_seeds
+from stage.segmentation.scores import ALL_TYPES
+from stage.segmentation.verdicts import SHOWN, signed
+
+DASH = "–"
 METRICS = {
+    "ap": ("AP, %", "Per pixel: average precision over all thresholds."),
     "iou": (
-        "IoU",
-        "of the defect class: pixels that truth and prediction share, of those that either has. The paper's mIoU is its average over categories.",
+        "IoU, %",
+        "Of the defect class: pixels that truth and prediction share, of those that either has, at the threshold that was chosen on "
+        "folds of the real third. The paper's mIoU is its average over categories.",
     ),
-    "acc": ("Acc", "of the defect class: share of the true defect pixels that were found."),
-    "miou_with_background": ("mIoU with background", "mmsegmentation's own mean over both classes; the background lifts it."),
-    "auroc": ("AUROC", "per pixel, over the defective test images: chance that a random defect pixel scores above a random normal one."),
-    "pro": ("PRO", "share of every defect region that is covered, averaged up to 30 % false positive pixels."),
-    "f1": ("F1", "per pixel, at the best threshold. The paper's F1 is not defined there and cannot be this one: do not compare the two."),
-    "ap": ("AP", "per pixel: average precision over all thresholds."),
-    "image_auroc": ("Image AUROC", "chance that a defective image scores above a normal one; normal test images included."),
-    "image_ap": ("Image AP", "average precision of calling an image defective; normal test images included."),
+    "acc": ("Acc, %", "Of the defect class: share of the true defect pixels that were found, at that threshold."),
+    "threshold": ("Threshold", "The defect probability that was chosen on the folds; without folds, one half."),
+    "iou_half": ("IoU at ½, %", "IoU where the likelier class decides, as in mmsegmentation."),
+    "acc_half": ("Acc at ½, %", "Acc likewise."),
+    "miou_with_background": ("mIoU with background, %", "mmsegmentation's own mean over both classes; the background lifts it."),
+    "auroc": ("AUROC, %", "Per pixel, over the defective test images: chance that a random defect pixel scores above a random normal one."),
+    "pro": ("PRO, %", "Share of every defect region that is covered, averaged up to 30 % false positive pixels."),
+    "f1": (
+        "F1, %",
+        "Per pixel, at its best threshold. The paper's F1 is not defined there and cannot be this one: do not compare the two.",
+    ),
+    "image_auroc": ("Image AUROC, %", "Chance that a defective image scores above a normal one."),
+    "image_ap": ("Image AP, %", "Average precision of calling an image defective."),
+    "false_alarm_images": ("False alarms, % of images", "Normal test images with any pixel marked at the threshold; smaller is better."),
+    "false_alarm_pixels": ("False pixels per image", "Pixels marked in a normal test image; smaller is better."),
 }
-
-# Standard deviation of the difference in IoU of two single runs, in points: on MVTec AD's bottle at 64 px, with three seeds, the
-# arms had 3.3 and 1.5 points, together sqrt(3.3^2 + 1.5^2).
-SEED_SCATTER = 3.6
+NUMBERS = ("threshold", "false_alarm_pixels")  # the others are fractions, shown in percent
+OF_TYPES = ("ap", "iou", "acc", "auroc", "pro")  # shown per defect type; the others need normal images, or say little of a part
 
 
-class Score(NamedTuple):
-    """One metric of both arms, as fractions; None where it is not defined for this data."""
+class Difference(NamedTuple):
+    """A metric of an arm minus the real third's alone, and its 95 % interval, as fractions."""
 
-    real_only: float | None
-    both: float | None
+    difference: float
+    low: float
+    high: float
 
     @property
-    def difference(self) -> float | None:
-        """What the synthetic samples added."""
-        return None if self.real_only is None or self.both is None else self.both - self.real_only
+    def is_sure(self) -> bool:
+        """Whether the interval leaves zero out."""
+        return self.low > 0 or self.high < 0
 
 
-def scores(metrics: Mapping[str, Mapping[str, float | None]], arm: str) -> dict[str, Score]:
-    """The scores of the real third alone and of an arm, from a category's metrics.json, by metric."""
-    arms = metrics[REAL_ONLY], metrics[arm]
-    return {name: Score(*(_defined(arm.get(name)) for arm in arms)) for name in METRICS}
+class ArmRow(NamedTuple):
+    """An arm's metrics of a category, or of the average, as means over seeds; the real third alone has no differences."""
+
+    category: str
+    segmenter: str
+    arm: str
+    values: Mapping[str, float]
+    differences: Mapping[str, Difference]
 
 
-def macro_average(categories: Sequence[Mapping[str, Score]]) -> dict[str, Score]:
-    """Per metric the mean over those categories where both arms have a value."""
-    return {name: _mean(category[name] for category in categories) for name in METRICS}
+class TypeRow(NamedTuple):
+    """An arm's metrics over one defect type, as means over seeds, and what the real third alone has there."""
+
+    segmenter: str
+    defect: str
+    arm: str
+    values: Mapping[str, float]
+    baseline: Mapping[str, float]
 
 
-def verdict(differences: Sequence[float | None]) -> str:
-    """One plain sentence on whether synthesis helped, from each category's difference in IoU (fractions)."""
-    points = [100 * difference for difference in differences if difference is not None]
-    if not points:
-        return "No IoU could be computed, so this run says nothing about whether synthetic samples help."
-    mean, scatter = sum(points) / len(points), 2 * SEED_SCATTER / math.sqrt(len(points))
-    if abs(mean) <= scatter:
-        return (
-            f"No clear difference: with synthetic samples the IoU of the defect class changes by {_signed(mean)} points on average, "
-            f"and another seed alone can move it by about ±{scatter:.0f}. This run shows neither help nor harm."
-        )
-    better = sum(point > 0 for point in points)
-    word = "helped" if mean > 0 else "harmed"
-    return (
-        f"Synthetic samples {word}: the IoU of the defect class changes by {_signed(mean)} points on average and rises in "
-        f"{better} of {len(points)} categories; another seed alone can move the average by about ±{scatter:.0f}."
-    )
+def arm_rows(results: Results) -> list[ArmRow]:
+    """Every arm with all of the real third; by category, the average last, and by segmenter."""
+    return [
+        ArmRow(row["category"], row["segmenter"], row["arm"], _defined(row), _differences(results.differences, row))
+        for row in _rows(mean_over_seeds(results.scores), real_per_type=0)
+    ]
 
 
-def percent(fraction: float | None) -> str:
-    """A fraction in percent with one decimal, or a dash."""
-    return "–" if fraction is None else f"{100 * fraction:.1f}"
+def type_rows(results: Results, category: str) -> list[TypeRow]:
+    """Every arm with all of the real third; by defect type and segmenter."""
+    scores = results.scores
+    scores = pd.DataFrame(scores[(scores.category == category) & (scores.real_per_type == 0) & (scores.defect != ALL_TYPES)])
+    keys = ["segmenter", "defect", "arm"]
+    means = scores.pivot_table(index=keys, columns="metric", values="value", sort=False).reset_index()
+    alone = {(row["segmenter"], row["defect"]): _defined(row) for row in _rows(means, arm=REAL_ONLY)}
+    return [
+        TypeRow(row["segmenter"], row["defect"], row["arm"], _defined(row), alone[row["segmenter"], row["defect"]]) for row in _rows(means)
+    ]
+
+
+def best_arm(rows: list[ArmRow], category: str, methods: tuple[str, ...]) -> str:
+    """Of the arms with a method's samples, the one with the highest AP in a category; of the first segmenter."""
+    arms = {row.arm: row.values["ap"] for row in reversed(rows) if row.category == category}
+    return max(map(arm_name, methods), key=arms.__getitem__)
+
+
+def reach(rows: list[ArmRow]) -> float:
+    """The largest distance from zero of any interval, as a fraction: the scale on which intervals are drawn."""
+    return max((abs(end) for row in rows for one in row.differences.values() for end in one), default=0.0) or 1.0
+
+
+def seeds(results: Results) -> int:
+    """How often each arm was trained."""
+    return int(results.scores.seed.nunique())
+
+
+def label(arm: str) -> str:
+    """An arm's name for people."""
+    return arm.replace("_", " ")
+
+
+def shown(value: float | None, metric: str) -> str:
+    """A metric's value in percent, or as the number that it is; a dash where it is not defined."""
+    if value is None:
+        return DASH
+    return f"{value:.2f}" if metric == "threshold" else f"{value:.1f}" if metric in NUMBERS else f"{100 * value:.1f}"
 
 
 def points(difference: float | None) -> str:
     """A difference of fractions in percentage points, signed, or a dash."""
-    return "–" if difference is None else _signed(100 * difference)
+    return DASH if difference is None else signed(difference)
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.1f}".replace("-", "−").replace("−0.0", "0.0").replace("+0.0", "0.0")
+def _rows(table: pd.DataFrame, **values: object) -> list[dict[str, Any]]:
+    """The rows that have these values."""
+    rows = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+    return [row for row in rows if all(row[name] == value for name, value in values.items())]
 
 
-def _defined(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(value)
+def _defined(row: Mapping[str, Any]) -> dict[str, float]:
+    return {metric: float(row[metric]) for metric in METRICS if metric in row and math.isfinite(row[metric])}
 
 
-def _mean(values: Iterable[Score]) -> Score:
-    pairs = [(score.real_only, score.both) for score in values if score.real_only is not None and score.both is not None]
-    if not pairs:
-        return Score(None, None)
-    return Score(sum(pair[0] for pair in pairs) / len(pairs), sum(pair[1] for pair in pairs) / len(pairs))
+def _differences(table: pd.DataFrame, row: Mapping[str, Any]) -> dict[str, Difference]:
+    found = _rows(table, **{name: row[name] for name in ("category", "segmenter", "real_per_type", "arm")})
+    return {one["metric"]: Difference(one["difference"], one["low"], one["high"]) for one in found if one["metric"] in SHOWN}

@@ -6,8 +6,9 @@ from pathlib import Path
 from PIL import Image
 
 from stage.core.errors import Refusal
-from stage.report.artefacts import outcomes, synthetic_specimens
+from stage.report.artefacts import outcomes
 from stage.report.sheets import contact_sheet, stacked
+from stage.report.specimens import synthetic_specimens
 
 
 def overview(data: Path, categories: Sequence[str], methods: Sequence[str], count: int) -> Image.Image:
@@ -20,7 +21,7 @@ def overview(data: Path, categories: Sequence[str], methods: Sequence[str], coun
         if outcome.accepted
     ]
     sheets = [
-        contact_sheet(synthetic_specimens(data, category, method, defect, count), title=f"{category}, {defect}, by {method}", tile=128)
+        contact_sheet([*synthetic_specimens(data, category, method, defect, count)], title=f"{category}, {defect}, by {method}", tile=128)
         for category, method, defect in types
     ]
     if not sheets:

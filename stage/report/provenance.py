@@ -1,11 +1,13 @@
 """What a report was made with: versions, machine and git revision of the process that writes it."""
 
+import json
 import os
 import platform
 import shutil
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from stage.core.work import PACKAGES
 
@@ -42,6 +44,23 @@ def revision() -> str:
         return "under git, without a commit" if _output("git", "rev-parse", "--git-dir") else "not under git"
     changed = _output("git", "diff", "--name-only", "HEAD").splitlines()
     return f"{commit}, with changes in {', '.join(changed)}" if changed else commit
+
+
+def sections(params: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Dumped parameters as text, by section and dotted name."""
+    general = {name: value for name, value in params.items() if not isinstance(value, dict)}
+    return {"general": _flat(general)} | {name: _flat(part) for name, part in params.items() if name not in general}
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        flat |= (
+            _flat(value, f"{prefix}{name}.")
+            if value and isinstance(value, dict)
+            else {prefix + name: json.dumps(value, ensure_ascii=False)}
+        )
+    return flat
 
 
 def _processor() -> str:

@@ -68,6 +68,13 @@ def contact_sheet(specimens: Sequence[Specimen], *, title: str = "", per_row: in
     return sheet
 
 
+def strip(panels: Sequence[Panel], tile: int) -> Image.Image:
+    """The panels side by side without labels, RGBA with clear gaps, `tile` px a picture."""
+    row = Image.new("RGBA", (len(panels) * (tile + GAP) - GAP, tile))
+    _paste_row(row, panels, (0, 0), tile)
+    return row
+
+
 def stacked(sheets: Sequence[Image.Image]) -> Image.Image:
     """Several contact sheets as one picture, one below the other."""
     whole = Image.new("RGB", (max(sheet.width for sheet in sheets), sum(sheet.height for sheet in sheets)), PAPER)
@@ -87,4 +94,5 @@ def _paste_row(sheet: Image.Image, panels: Sequence[Panel], corner: tuple[int, i
         if panel.box:
             scale = picture.width / panel.picture.width
             left, top, right, bottom = (round(edge * scale) for edge in panel.box)
-            ImageDraw.Draw(sheet).rectangle((x + left, y + top, x + right - 1, y + bottom - 1), outline=MARK, width=2)
+            line = 2 if tile > 100 else 1
+            ImageDraw.Draw(sheet).rectangle((x + left, y + top, x + right - 1, y + bottom - 1), outline=MARK, width=line)

@@ -10,9 +10,9 @@ WHOLE = 10**6  # in a learning curve, the whole third: more than any number that
 SHOWN = ("ap", "iou")
 
 
-def verdict(results: Results, method: str) -> str:
-    """Whether a method's samples help, by how many points of AP and IoU, averaged over categories; judged by the interval of AP."""
-    found = rows_where(results.differences, category=AVERAGE, arm=arm_name(method), real_per_type=0)
+def verdict(results: Results, method: str, category: str = AVERAGE) -> str:
+    """Whether a method's samples help, by how many points of AP and IoU, on average or in a category; judged by the interval of AP."""
+    found = rows_where(results.differences, category=category, arm=arm_name(method), real_per_type=0)
     ap, iou = (rows_where(found, metric=metric).iloc[0] for metric in SHOWN)
     told = f"AP {with_interval(ap)}, IoU {with_interval(iou)} points against real data alone"
     if ap.low > 0:
@@ -37,7 +37,7 @@ def learning_curve(results: Results, category: str) -> pd.DataFrame:
     """AP by arm (columns) and number of real defects per type (rows; WHOLE, the last, for the whole third); first segmenter, mean over seeds."""
     means = mean_over_seeds(results.scores)
     means = rows_where(means, category=category, segmenter=means.segmenter.iloc[0]).replace({"real_per_type": {0: WHOLE}})
-    return means.pivot_table(index="real_per_type", columns="arm", values="ap")
+    return means.pivot_table(index="real_per_type", columns="arm", values="ap").reindex(columns=list(dict.fromkeys(means.arm)))
 
 
 def worth(results: Results, category: str, method: str) -> str:

@@ -1,0 +1,128 @@
+"""What the report says about one category, with its pictures written."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stage.core.params import Params
+from stage.datasets.rules import GOOD
+from stage.release.reader import read_manifest
+from stage.report import artefacts, comparison
+from stage.report.cards import Card, slug, write_cards
+from stage.report.charts import Series, draw_curves, draw_learning_curve
+from stage.report.gallery import Thumbnail, write_gallery
+from stage.report.worst import read_predictions, worst_specimens
+from stage.segmentation.results import Results
+from stage.segmentation.verdicts import learning_curve, verdict, worth
+from stage.synthesis.method import METHODS
+
+WORST = 8  # test images of each list
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a method made for a category."""
+
+    method: str
+    outcomes: list[artefacts.SampleCounts]
+    manifest: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class CategoryView:
+    """One category's page. `tested` counts test images by defect type; `lowest` and `lost` are test images of `shown_arm`, worst first."""
+
+    name: str
+    page: str
+    tested: dict[str, int]
+    verdicts: list[str]
+    worths: list[str]
+    made: list[Made]
+    shown_arm: str
+    lowest: list[Card]
+    lost: list[Card]
+    gallery: list[Thumbnail]
+    learning: str
+    curves: dict[str, str]
+
+    @property
+    def test_images(self) -> int:
+        """Test images with a defect."""
+        return sum(self.tested.values())
+
+    @property
+    def defects(self) -> list[str]:
+        """The defect types that have anything in the gallery, sorted."""
+        return sorted({one.defect for one in self.gallery})
+
+
+def view_category(data: Path, root: Path, name: str, params: Params, results: Results) -> CategoryView:
+    """Write the category's pictures under `root / pictures`, and say what its page says."""
+    folder = Path("pictures") / slug(name)
+    (root / folder).mkdir(parents=True, exist_ok=True)
+    tested = {row["defect"]: row["test"] for row in artefacts.image_counts(data) if row["category"] == name and row["defect"] != GOOD}
+    made = [_made(data, name, method) for method in params.methods]
+    defects = sorted({*tested, *(outcome.defect for one in made for outcome in one.outcomes)})
+    arm = comparison.best_arm(comparison.arm_rows(results), name, params.methods)
+    seen = read_predictions(data, name)
+    lowest, lost = (
+        write_cards(worst_specimens(seen, indices, arm), root, folder / kind)
+        for kind, indices in (("lowest", seen.lowest(arm, WORST)), ("lost", seen.most_lost(arm, WORST)))
+    )
+    return CategoryView(
+        name=name,
+        page=f"category-{slug(name)}.html",
+        tested=tested,
+        verdicts=[verdict(results, method, name) for method in params.methods],
+        worths=[text for method in params.methods if (text := worth(results, name, method))],
+        made=made,
+        shown_arm=arm,
+        lowest=lowest,
+        lost=lost,
+        gallery=write_gallery(data, name, params.methods, defects, root=root, folder=folder / "samples", count=params.evaluate.gallery),
+        learning=_learning(results, name, root, folder),
+        curves=_curves(data, name, params.methods, root, folder),
+    )
+
+
+def draw_losses(source: Path, root: Path, path: Path, columns: list[str]) -> str:
+    """The address of the curves of a CSV, drawn to `root / path`; empty when the verb published none."""
+    if not source.is_file():
+        return ""
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    draw_curves(root / path, _series(artefacts.read_csv(source, ["iteration", *columns]), columns), label="loss")
+    return path.as_posix()
+
+
+def _made(data: Path, category: str, method: str) -> Made:
+    manifest = read_manifest(data / "synthesize" / category / method)
+    return Made(method, artefacts.outcomes(data, category, method), manifest)
+
+
+def _learning(results: Results, category: str, root: Path, folder: Path) -> str:
+    curve = learning_curve(results, category)
+    if len(curve) == 1:
+        return ""
+    draw_learning_curve(root / folder / "learning.svg", curve)
+    return (folder / "learning.svg").as_posix()
+
+
+def _curves(data: Path, category: str, methods: tuple[str, ...], root: Path, folder: Path) -> dict[str, str]:
+    sources: dict[str, tuple[Path, list[str]]] = {}
+    if any(METHODS[method].needs_checkpoint for method in methods):
+        sources["adapters"] = (data / "train" / category / "curve.csv", ["aware", "only"])
+    sources["segmenter"] = (data / "segment" / category / "curve.csv", ["loss"])
+    drawn = {name: draw_losses(source, root, folder / f"{name}.svg", columns) for name, (source, columns) in sources.items()}
+    return {name: address for name, address in drawn.items() if address}
+
+
+def _series(rows: list[dict[str, str]], columns: list[str]) -> Series:
+    """One curve per column, and per arm where there are arms."""
+    arms: dict[str | None, list[dict[str, str]]] = {}
+    for row in rows:
+        arms.setdefault(row.get("arm"), []).append(row)
+    return {
+        comparison.label(arm or column): ([float(row["iteration"]) for row in some], [float(row[column]) for row in some])
+        for arm, some in arms.items()
+        for column in columns
+    }

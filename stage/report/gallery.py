@@ -1,0 +1,76 @@
+"""The gallery of a category: real defects and samples as one small picture file each, so that a page of thousands stays fluent."""
+
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from stage.report.cards import slug
+from stage.report.sheets import Panel, Specimen, strip
+from stage.report.specimens import real_specimens, synthetic_specimens
+
+EDGE = 96  # px; largest side of one picture in a thumbnail
+QUALITY = 80  # of 100
+REAL = "real"  # no method has this name
+
+
+class Thumbnail(NamedTuple):
+    """One picture of the gallery: its file relative to the page, its size in px, and what it shows. `made_by` is REAL or a method."""
+
+    source: str
+    width: int
+    height: int
+    defect: str
+    made_by: str
+    verdict: str
+    caption: str
+    order: str
+
+
+def write_gallery(
+    data: Path, category: str, methods: Sequence[str], defects: Sequence[str], *, root: Path, folder: Path, count: int
+) -> list[Thumbnail]:
+    """Of each defect type up to `count` accepted samples per method, half as many real defects, and a third as many rejected samples."""
+    found: list[Thumbnail] = []
+    for defect in defects:
+        parts: list[tuple[str, str, Iterable[Specimen]]] = [(REAL, "", real_specimens(data, category, defect, max(1, count // 2)))]
+        for method in methods:
+            shown = {"accepted": count, "rejected": max(1, count // 3)}
+            parts += [
+                (method, verdict, synthetic_specimens(data, category, method, defect, many, verdict=verdict))
+                for verdict, many in shown.items()
+            ]
+        for made_by, verdict, specimens in parts:
+            place = folder / slug(defect) / "-".join(filter(None, (made_by, verdict)))
+            found += _write(specimens, root, place, defect=defect, made_by=made_by, verdict=verdict)
+    return found
+
+
+def encoded(panels: Sequence[Panel]) -> bytes:
+    """A WebP of the panels side by side, each at most EDGE px; pictures of fewer pixels stay exact where that takes no more bytes."""
+    edge = min(EDGE, max(panels[0].picture.size))
+    picture = strip(panels, edge)
+    lossy = _webp(picture, quality=QUALITY)
+    return min(lossy, _webp(picture, lossless=True), key=len) if edge < EDGE else lossy
+
+
+def _write(specimens: Iterable[Specimen], root: Path, place: Path, *, defect: str, made_by: str, verdict: str) -> list[Thumbnail]:
+    found: list[Thumbnail] = []
+    (root / place).mkdir(parents=True, exist_ok=True)
+    for number, specimen in enumerate(specimens):
+        path = place / f"{number:05}.webp"
+        content = encoded(specimen.panels)
+        (root / path).write_bytes(content)
+        with Image.open(io.BytesIO(content)) as picture:
+            size = picture.size
+        order = ", ".join(panel.label for panel in specimen.panels)
+        found.append(Thumbnail(path.as_posix(), *size, defect, made_by, verdict, specimen.caption, order))
+    return found
+
+
+def _webp(picture: Image.Image, **how: Any) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, format="WEBP", **how)
+    return buffer.getvalue()

@@ -1,0 +1,88 @@
+"""The test images that segmenters get most wrong, and pictures of what exactly is wrong.
+
+A pixel counts as marked where the defect is the likelier class, as in the pictures; the tables have the chosen threshold.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from PIL import Image
+
+from stage.datasets.pairs import decode_mask
+from stage.report.artefacts import Row, decoded_picture, query_rows, stream_rows
+from stage.report.comparison import label
+from stage.report.sheets import Panel, Specimen
+from stage.segmentation.arms import REAL_ONLY
+from stage.segmentation.verdicts import signed
+
+HIT, MISSED, FALSE, NORMAL = (255, 255, 255), (213, 94, 0), (86, 180, 233), (32, 34, 38)  # told apart by colour-blind people too
+TEXTS = ("category", "defect", "image_path", "image", "mask")  # the other columns are arms
+
+Mask = NDArray[np.uint8]
+
+
+class Predictions(NamedTuple):
+    """The published predictions of a category: per image its defect type, and per arm the IoU of each image, (N,)."""
+
+    file: Path
+    defects: list[str]
+    ious: dict[str, NDArray[np.float64]]
+
+    def lowest(self, arm: str, count: int) -> list[int]:
+        """The images that an arm gets most wrong, worst first."""
+        return [int(index) for index in np.argsort(self.ious[arm], kind="stable")[:count]]
+
+    def most_lost(self, arm: str, count: int) -> list[int]:
+        """The images on which an arm is worse than the real third alone, by the largest loss first."""
+        gain = self.ious[arm] - self.ious[REAL_ONLY]
+        return [int(index) for index in np.argsort(gain, kind="stable")[:count] if gain[index] < 0]
+
+
+def read_predictions(data: Path, category: str) -> Predictions:
+    """The IoU of every image and arm; raises CorruptFileError."""
+    file = data / "segment" / category / "predictions.parquet"
+    names = query_rows([file], ["defect"], pc.field("mask").is_valid())
+    arms = [name for name in pq.read_schema(file).names if name not in TEXTS]
+    found = [
+        [_iou(decode_mask(row["mask"]["bytes"]), decode_mask(row[arm]["bytes"])) for arm in arms]
+        for row in stream_rows([file], ["mask", *arms], pc.field("mask").is_valid())
+    ]
+    columns = np.array(found, np.float64).reshape(-1, len(arms)).T
+    return Predictions(file, [row["defect"] for row in names], dict(zip(arms, columns, strict=True)))
+
+
+def worst_specimens(predictions: Predictions, indices: Sequence[int], arm: str) -> list[Specimen]:
+    """Of these images: photograph, truth, and for the real third alone and an arm the probability and its difference to the truth."""
+    columns = ["image_path", "image", "mask", REAL_ONLY, arm]
+    every = enumerate(stream_rows([predictions.file], columns, pc.field("mask").is_valid()))
+    rows = {index: row for index, row in every if index in indices}
+    return [_specimen(rows[index], index, predictions, arm) for index in indices]
+
+
+def difference_picture(truth: Mask, marked: Mask) -> Image.Image:
+    """What is found, missed and marked by mistake, in the colours above, (H, W) each."""
+    return Image.fromarray(np.array([NORMAL, FALSE, MISSED, HIT], np.uint8)[2 * truth + marked])
+
+
+def _specimen(row: Row, index: int, predictions: Predictions, arm: str) -> Specimen:
+    truth = decode_mask(row["mask"]["bytes"])
+    panels = [Panel("photograph", decoded_picture(row["image"])), Panel("truth", decoded_picture(row["mask"]))]
+    for name in (REAL_ONLY, arm):
+        panels += [
+            Panel(label(name), decoded_picture(row[name])),
+            Panel("difference", difference_picture(truth, decode_mask(row[name]["bytes"]))),
+        ]
+    alone, both = (predictions.ious[name][index] for name in (REAL_ONLY, arm))
+    told = f"IoU {100 * both:.0f} %, real only {100 * alone:.0f} % ({signed(both - alone)})"
+    return Specimen(f"{predictions.defects[index]}, {told}, {row['image_path']}", tuple(panels))
+
+
+def _iou(truth: Mask, marked: Mask) -> float:
+    """1 where there is nothing to find and nothing is found."""
+    either = np.count_nonzero(truth | marked)
+    return np.count_nonzero(truth & marked) / either if either else 1.0

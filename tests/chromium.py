@@ -1,0 +1,124 @@
+"""Headless Chromium: a page as it is after loading, and a window in which a reader clicks and types."""
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from websockets.sync.client import ClientConnection, connect
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-extensions", "--disable-default-apps"),
+    *("--force-color-profile=srgb", "--hide-scrollbars", "--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr"),
+)
+KEYS = {"Tab": 9, "Enter": 13, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, " ": 32}
+
+
+class Visit(NamedTuple):
+    """The document after loading, what the console said, and the addresses off this machine's disk that the page asked for."""
+
+    dom: str
+    console: list[str]
+    requested: list[str]
+
+
+def visit(page: Path, profile: Path, *flags: str) -> Visit:
+    """Open a page in a fresh browser."""
+    log = profile.with_suffix(".netlog.json")
+    command = [
+        str(CHROMIUM),
+        *FLAGS,
+        "--virtual-time-budget=5000",
+        f"--user-data-dir={profile}",
+        f"--log-net-log={log}",
+        *flags,
+        page.as_uri(),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    events = [event.get("params", {}) for event in json.loads(log.read_text())["events"]]
+    # The browser itself asks for updates and the time; such requests have no page as their origin.
+    requested = [event["url"] for event in events if "url" in event and event.get("initiator", "not an origin") != "not an origin"]
+    return Visit(done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line], requested)
+
+
+class Window:
+    """One page in a running browser."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self.connection, self.numbers = connection, count(1)
+
+    def call(self, method: str, **params: Any) -> dict[str, Any]:
+        """A command of the DevTools protocol; raises RuntimeError with what the browser refuses."""
+        number = next(self.numbers)
+        self.connection.send(json.dumps({"id": number, "method": method, "params": params}))
+        while (answer := json.loads(self.connection.recv(timeout=60))).get("id") != number:
+            pass
+        if "error" in answer:
+            raise RuntimeError(f"{method}: {answer['error']}")
+        return answer["result"]
+
+    def value(self, expression: str) -> Any:
+        """The value of a JavaScript expression in the page."""
+        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in answer:
+            raise RuntimeError(f"{expression}: {answer['exceptionDetails']}")
+        return answer["result"].get("value")
+
+    def click(self, selector: str) -> None:
+        """Scroll to the first element that matches, and press and release the mouse in its middle."""
+        place = self.value(
+            f"(() => {{ const it = document.querySelector({json.dumps(selector)}); it.scrollIntoView({{block: 'center'}});"
+            "const box = it.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2] })()"
+        )
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1)
+
+    def press(self, key: str) -> None:
+        """Press and release a key, in whatever has the focus."""
+        text = {"Enter": "\r", " ": " "}.get(key, "")
+        for kind in ("keyDown", "keyUp"):
+            self.call(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                code=key,
+                windowsVirtualKeyCode=KEYS[key],
+                text=text if kind == "keyDown" else "",
+            )
+
+
+@contextmanager
+def opened(page: Path, profile: Path) -> Iterator[Window]:
+    """A page in a browser of its own, loaded; the browser ends with the block."""
+    command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", "--remote-debugging-port=0", "--window-size=1280,900"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        with connect(_address(profile), max_size=None) as connection:
+            browser = Window(connection)
+            target = browser.call("Target.createTarget", url="about:blank")["targetId"]
+            with connect(f"{_address(profile).partition('/devtools')[0]}/devtools/page/{target}", max_size=None) as to_page:
+                window = Window(to_page)
+                window.call("Page.navigate", url=page.as_uri())
+                while window.value("document.readyState + location.href") != f"complete{page.as_uri()}":
+                    time.sleep(0.05)
+                yield window
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _address(profile: Path) -> str:
+    """Where the browser listens; it writes this down once it does."""
+    note = profile / "DevToolsActivePort"
+    for _ in range(600):
+        if note.is_file() and len(lines := note.read_text().splitlines()) == 2:
+            return f"ws://127.0.0.1:{lines[0]}{lines[1]}"
+        time.sleep(0.1)
+    raise RuntimeError(f"Chromium wrote no {note}.")

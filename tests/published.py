@@ -1,0 +1,178 @@
+"""Everything that the report reads, small, in the formats of the other verbs; and a page taken apart."""
+
+import csv
+import hashlib
+import json
+from collections.abc import Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from datasets import Features, Value
+from small_factory import origin, publish_rows
+
+from stage.core.params import Params, load_params
+from stage.datasets.pairs import Pair, image_cell, image_features, write_table
+from stage.datasets.rules import GOOD
+from stage.datasets.table import FEATURES
+from stage.segmentation.results import gather_results, write_results
+from stage.segmentation.scores import ALL_TYPES, COLUMNS
+from stage.synthesis.method import Rendered
+from stage.synthesis.quality import judge
+from stage.synthesis.rows import Identity, PlanRow
+from stage.synthesis.schema import sample_row
+
+EDGE = 32
+ARMS = {"real_only": 0.5, "real_and_stage": 0.75, "real_and_paste": 0.25}  # every metric
+DRAWS = {"real_and_stage": (0.125, 0.25, 0.375), "real_and_paste": (-0.5, -0.25, 0.0)}  # of the difference in AP and IoU
+METRICS = ("ap", "iou", "acc", "auroc", "pro", "f1", "false_alarm_pixels", "threshold")
+COLOURS = {"stage": (220, 30, 30), "paste": (30, 220, 30)}  # of a method's defects
+
+
+def normal_image(number: int) -> np.ndarray:
+    """A grey ramp, different for every number."""
+    ramp = np.linspace(60, 180, EDGE)[None, :, None] + np.array([0, 5 * number, 10])
+    return np.broadcast_to(ramp, (EDGE, EDGE, 3)).astype(np.uint8)
+
+
+def defective_pair(number: int, method: str = "stage") -> tuple[np.ndarray, np.ndarray]:
+    """A ramp with a 4 px square in the method's colour, red or green, and the square's mask."""
+    image, mask = normal_image(number).copy(), np.zeros((EDGE, EDGE), np.uint8)
+    mask[8 + number : 12 + number, 8:12] = 1
+    image[mask == 1] = COLOURS[method]
+    return image, mask
+
+
+def digest(pixels: np.ndarray) -> str:
+    return hashlib.sha256(pixels.tobytes()).hexdigest()
+
+
+def write_csv(path: Path, rows: list[dict]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_text(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def catalog_rows(category: str, defects: list[str]) -> list[dict]:
+    rows = []
+    for defect, split, count in [(GOOD, "train", 4), *((defect, split, 2) for defect in defects for split in ("train", "test"))]:
+        for number in range(count):
+            image, mask = defective_pair(number) if defect != GOOD else (normal_image(number), np.zeros((EDGE, EDGE), np.uint8))
+            names = {"category": category, "defect": defect, "split": split, "image_path": f"{category}/{defect}/{split}-{number}.png"}
+            rows.append({**names, "image_sha256": digest(image), "image": image_cell(image), "mask": image_cell(mask)})
+    return [*rows, {"category": category, "defect": defects[0], "image_path": "broken.png", "reason": "truncated"}]
+
+
+def sample_rows(category: str, defect: str, method: str) -> list[dict]:
+    """Three samples that are accepted, and a fourth that is too faint."""
+    rows = []
+    for number in range(4):
+        background, (image, mask) = normal_image(number), defective_pair(number, method)
+        sample = Pair(np.where(mask[..., None] == 1, background + np.uint8(3), background) if number == 3 else image, mask)
+        blank = {name: kind() for name, kind in PlanRow.__annotations__.items()}
+        identity = Identity(method, category, defect, number, attempt=0)
+        names = {**identity._asdict(), "sample_id": identity.sample_id}
+        row = PlanRow(**(blank | names | {"background_sha256": digest(background)}))
+        rows.append(sample_row(row, sample, judge(Rendered(sample), background, 8.0), origin()))
+    return rows
+
+
+def write_predictions(path: Path, defects: list[str]) -> None:
+    """The arm with stage's samples finds the defect, the real third alone nothing, the one with paste's what is not there."""
+    names = ("image", "mask", "real_only", "real_and_stage", "real_and_paste")
+    image, mask = defective_pair(0)
+    cells = dict(zip(names, map(image_cell, (image, mask, mask * 0, mask, 1 - mask)), strict=True))
+    rows = [{"defect": defect, "image_path": "0.png", **cells} for defect in defects]
+    texts = {name: Value("string") for name in ("defect", "image_path")}
+    write_table(rows, Features(texts | dict.fromkeys(names, image_features()["image"])), path)
+
+
+def write_scores(folder: Path, category: str, defects: list[str], few: Sequence[int]) -> None:
+    """Two seeds, a hundredth above and below; with `few` real defects every metric is a tenth lower per missing one."""
+    rows = [
+        (category, "segformer", arm, count, seed, defect, metric, value - (3 - count) * 0.1 * (count > 0) + 0.01 * sign, "digest")
+        for count in (0, *few)
+        for arm, value in ARMS.items()
+        for seed, sign in enumerate((1, -1))
+        for defect in (ALL_TYPES, *defects)
+        for metric in METRICS
+    ]
+    drawn = [
+        ("segformer", count, arm, metric, draw, value)
+        for count in (0, *few)
+        for arm, draws in DRAWS.items()
+        for metric in ("ap", "iou")
+        for draw, value in [(-1, draws[1]), *enumerate(draws)]
+    ]
+    names = ["segmenter", "real_per_type", "arm", "metric", "draw", "difference"]
+    pd.DataFrame(rows, columns=list(COLUMNS)).to_parquet(folder / "scores.parquet")
+    pd.DataFrame(drawn, columns=names).to_parquet(folder / "differences.parquet")
+
+
+def publish(data: Path, categories: list[str], defects: list[str], few: Sequence[int] = ()) -> None:
+    """Everything that the report reads, as the other verbs publish it, of both methods."""
+    counts = {"accepted": 4, "train": 2, "test": 2, "set_aside": 0}
+    summary = {category: dict.fromkeys(("good", *defects), counts) for category in categories}
+    write_text(data / "prepare" / "summary.json", json.dumps(summary))
+    write_csv(data / "prepare" / "set_aside.csv", [{"category": categories[0], "path": f"{defects[0]}/7.png", "reason": "truncated", "detail": ""}])
+    write_csv(data / "pretrain" / "curve.csv", [{"iteration": i, "loss": 1 / (i + 1)} for i in range(300)])
+    for category in categories:
+        write_table(catalog_rows(category, defects), FEATURES, data / "prepare" / category / "catalog.parquet")
+        for method in COLOURS:
+            rows = [row for defect in defects for row in sample_rows(category, defect, method)]
+            publish_rows(rows, 5, data / "synthesize" / category / method)
+        write_predictions(data / "segment" / category / "predictions.parquet", defects)
+        write_scores(data / "segment" / category, category, defects, few)
+        write_csv(data / "train" / category / "curve.csv", [{"iteration": i, "loss": 2.0, "aware": 1.0, "only": 1.0} for i in range(50)])
+        arms = [{"iteration": i, "arm": arm, "loss": 1.0} for arm in ARMS for i in range(50)]
+        write_csv(data / "segment" / category / "curve.csv", arms)
+    (data / "evaluate").mkdir()
+    write_results(gather_results(data, categories), data / "evaluate")
+
+
+def demo_params(categories: list[str], methods: tuple[str, ...] = ("stage", "paste")) -> Params:
+    params = load_params(Path(__file__).parents[1] / "params.yaml")
+    return params.model_copy(update={"categories": tuple(categories), "methods": methods})
+
+
+class Page(HTMLParser):
+    """The tags, addresses, text and rows of tables (by their id, the others under "") of a page, as a browser would take them apart."""
+
+    def __init__(self, html: Path | str) -> None:
+        super().__init__()
+        self.tables: dict[str, list[list[str]]] = {}
+        self.table: list[list[str]] = []
+        self.row: list[str] = []
+        self.is_script = False
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.images: list[dict[str, str | None]] = []
+        self.text = ""
+        self.feed(html.read_text(encoding="utf-8") if isinstance(html, Path) else html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("href", "src")]
+        self.images += [dict(attrs)] if tag == "img" else []
+        self.is_script = tag == "script"
+        if tag == "table":
+            self.table = self.tables.setdefault(dict(attrs).get("id") or "", [])
+        self.row = [] if tag == "tr" else [*self.row, ""] if tag in ("th", "td") else self.row
+
+    def handle_endtag(self, tag: str) -> None:
+        self.is_script = False
+        if tag == "tr":
+            self.table.append([cell.strip() for cell in self.row])
+
+    def handle_data(self, data: str) -> None:
+        self.text += "" if self.is_script else data
+        if self.row:
+            self.row[-1] += data

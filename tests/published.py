@@ -122,7 +122,10 @@ def publish(data: Path, categories: list[str], defects: list[str], few: Sequence
     counts = {"accepted": 4, "train": 2, "test": 2, "set_aside": 0}
     summary = {category: dict.fromkeys(("good", *defects), counts) for category in categories}
     write_text(data / "prepare" / "summary.json", json.dumps(summary))
-    write_csv(data / "prepare" / "set_aside.csv", [{"category": categories[0], "path": f"{defects[0]}/7.png", "reason": "truncated", "detail": ""}])
+    write_csv(
+        data / "prepare" / "set_aside.csv",
+        [{"category": categories[0], "path": f"{defects[0]}/7.png", "reason": "truncated", "detail": ""}],
+    )
     write_csv(data / "pretrain" / "curve.csv", [{"iteration": i, "loss": 1 / (i + 1)} for i in range(300)])
     for category in categories:
         write_table(catalog_rows(category, defects), FEATURES, data / "prepare" / category / "catalog.parquet")

@@ -1,0 +1,179 @@
+"""What the comparison costs beside its network: feeding batches, computing metrics, and memory over the number of test images.
+
+Run it with `python -m benchmarks.evaluation` from the project's root, on a machine that does nothing else; about two minutes on two cores.
+Each ratio is of two times from this one run.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from stage.core.params import load_params
+from stage.core.segment_params import Segment
+from stage.datasets.pairs import Pair, Pairs, image_cell, image_features, write_table
+from stage.segmentation.arms import Arm
+from stage.segmentation.batches import batch_at
+from stage.segmentation.counts import Counts
+from stage.segmentation.evaluation import Segmenter
+from stage.segmentation.metrics import HALF
+from stage.segmentation.scores import metrics_of
+from stage.segmentation.segmenters import build_segmenter
+from stage.segmentation.training import Ahead, tensors
+
+SIDE, BATCH, WORKERS = 256, 16, 2  # px and images of the paper's batch
+TEST_SIDE = 512
+MEMORY = """
+import resource, sys
+import numpy as np
+from stage.segmentation.counts import Counts
+from stage.segmentation.metrics import HALF
+from stage.segmentation.scores import metrics_of
+count, side = map(int, sys.argv[1:])
+rng = np.random.default_rng(0)
+def seen(shift):
+    for _ in range(count):
+        mask = np.zeros((side, side), np.uint8)
+        mask[: side // 8, : side // 8] = shift
+        yield rng.standard_normal((side, side), np.float32) + 2 * mask, mask
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+metrics_of(Counts.of(seen(1)), Counts.of(seen(0)), HALF)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def pictures(count: int, side: int) -> list[Pair]:
+    """Smooth noise, which compresses about as photographs do, with a square as the defect."""
+    rng = np.random.default_rng(0)
+    made: list[Pair] = []
+    for _ in range(count):
+        rough = Image.fromarray(rng.integers(0, 256, (side // 8, side // 8, 3), np.uint8))
+        image = np.asarray(rough.resize((side, side), Image.Resampling.BICUBIC), np.int16) + rng.integers(-4, 5, (side, side, 3))
+        mask = np.zeros((side, side), np.uint8)
+        row, column = rng.integers(0, side - side // 8, 2)
+        mask[row : row + side // 8, column : column + side // 8] = 1
+        made.append(Pair(np.clip(image, 0, 255).astype(np.uint8), mask))
+    return made
+
+
+def per_second(batches: Iterable[Any], count: int) -> float:
+    """Images a second over `count` batches, after a first one that starts the workers."""
+    iterator = iter(batches)
+    next(iterator)
+    start = perf_counter()
+    got = sum(1 for _ in islice(iterator, count))
+    return got * BATCH / (perf_counter() - start)
+
+
+def ours(pairs: list[Pair], params: Segment, folder: Path, count: int) -> float:
+    """The product's own way from Parquet to tensors."""
+    write_table(
+        ({"image": image_cell(pair.image), "mask": image_cell(pair.mask)} for pair in pairs), image_features(), folder / "pairs.parquet"
+    )
+    read = Pairs.read([folder / "pairs.parquet"])
+    arm = Arm("real_only", read, read)
+
+    def batches() -> Iterator[Any]:
+        with Ahead(lambda iteration: batch_at(arm, params, iteration, seed=1), count + 1) as ahead:
+            for iteration in range(count + 1):
+                yield tensors(ahead[iteration], "cpu")
+
+    return per_second(batches(), count)
+
+
+def theirs(pairs: list[Pair], crop: int, folder: Path, count: int) -> float:
+    """Mmsegmentation's reader on loose PNG files, with its own crops, flips and colours, in as many processes as there are cores."""
+    import mmseg.datasets  # registers its dataset and transforms
+    from mmengine.dataset import pseudo_collate
+    from mmengine.registry import DefaultScope
+    from mmseg.datasets import BaseSegDataset
+
+    for kind in ("img", "ann"):
+        (folder / kind).mkdir()
+    for number, pair in enumerate(pairs):
+        Image.fromarray(pair.image).save(folder / "img" / f"{number:04d}.png")
+        Image.fromarray(pair.mask).save(folder / "ann" / f"{number:04d}.png")
+    pipeline: list[Any] = [
+        {"type": "LoadImageFromFile"},
+        {"type": "LoadAnnotations"},
+        {"type": "RandomCrop", "crop_size": (crop, crop)},
+        {"type": "RandomFlip", "prob": 0.5},
+        {"type": "PhotoMetricDistortion"},
+        {"type": "PackSegInputs"},
+    ]
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        data = BaseSegDataset(
+            data_root=str(folder),
+            data_prefix={"img_path": "img", "seg_map_path": "ann"},
+            img_suffix=".png",
+            metainfo={"classes": ("normal", "defect"), "palette": [[0, 0, 0], [255, 255, 255]]},
+            pipeline=pipeline,
+        )
+        assert mmseg.datasets  # imported for what it registers
+        order = torch.utils.data.RandomSampler(data, replacement=True, num_samples=(count + 1) * BATCH)
+        loader = torch.utils.data.DataLoader(data, BATCH, sampler=order, num_workers=WORKERS, collate_fn=pseudo_collate)
+        return per_second(loader, count)
+
+
+def metrics_share(params: Segment, folder: Path, images: int) -> float:
+    """Seconds for counts and metrics over those of the network, on images of TEST_SIDE px."""
+    from safetensors.torch import save_file
+
+    name = params.models[0]
+    save_file({key: value.contiguous() for key, value in build_segmenter(name).state_dict().items()}, folder / "weights.safetensors")
+    segmenter = Segmenter(folder / "weights.safetensors", name, window=params.window, device="cpu")
+    pairs = pictures(images, TEST_SIDE)
+    network, scores = timed(lambda: [segmenter.scores(pair.image) for pair in pairs])
+    ours, _ = timed(lambda: metrics_of(Counts.of((one, pair.mask) for one, pair in zip(scores, pairs, strict=True)), Counts.of(()), HALF))
+    return ours / network
+
+
+def timed(act: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds, and what came of it."""
+    start = perf_counter()
+    value = act()
+    return perf_counter() - start, value
+
+
+def memory_mib(images: int, side: int) -> float:
+    """MiB that counts and metrics of so many defective and as many normal images take beyond the imports, in a process of their own."""
+    done = subprocess.run([sys.executable, "-c", MEMORY, str(images), str(side)], capture_output=True, text=True, check=True)
+    before, after = map(int, done.stdout.split())
+    return (after - before) / 1024
+
+
+def main(*, batches: int = 60, images: int = 20, counts: tuple[int, int] = (200, 2000)) -> None:
+    """Measure, and print the table."""
+    params = load_params().segment.model_copy(update={"batch": BATCH, "normal": 4, "crop": SIDE // 2})
+    pairs = pictures(64, SIDE)
+    table = Table("what", "value", title="The comparison beside its network")
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        mine, mmseg = ours(pairs, params, root, batches), theirs(pairs, params.crop, root, batches)
+        table.add_row(
+            f"feeding, images a second, {BATCH} x {params.crop} px of {SIDE} px: ours / mmsegmentation's", f"{mine:.0f} / {mmseg:.0f}"
+        )
+        table.add_row("the same as a ratio (at least 1)", f"{mine / mmseg:.2f}")
+        table.add_row(
+            f"metrics over the network's time, {images} images of {TEST_SIDE} px (under 0.10)", f"{metrics_share(params, root, images):.3f}"
+        )
+    for count in counts:
+        table.add_row(f"memory of metrics, {count} + {count} images of {TEST_SIDE} px", f"{memory_mib(count, TEST_SIDE):.0f} MiB")
+    Console(width=110).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -5,9 +5,8 @@ Each ratio is of two times from this one run.
 """
 
 import os
-import subprocess
-import sys
 import tempfile
+import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -18,6 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -36,23 +36,6 @@ from stage.segmentation.training import Ahead, tensors
 
 SIDE, BATCH, WORKERS = 256, 16, 2  # px and images of the paper's batch
 TEST_SIDE = 512
-MEMORY = """
-import resource, sys
-import numpy as np
-from stage.segmentation.counts import Counts
-from stage.segmentation.metrics import HALF
-from stage.segmentation.scores import metrics_of
-count, side = map(int, sys.argv[1:])
-rng = np.random.default_rng(0)
-def seen(shift):
-    for _ in range(count):
-        mask = np.zeros((side, side), np.uint8)
-        mask[: side // 8, : side // 8] = shift
-        yield rng.standard_normal((side, side), np.float32) + 2 * mask, mask
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-metrics_of(Counts.of(seen(1)), Counts.of(seen(0)), HALF)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-"""
 
 
 def pictures(count: int, side: int) -> list[Pair]:
@@ -149,10 +132,20 @@ def timed(act: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def memory_mib(images: int, side: int) -> float:
-    """MiB that counts and metrics of so many defective and as many normal images take beyond the imports, in a process of their own."""
-    done = subprocess.run([sys.executable, "-c", MEMORY, str(images), str(side)], capture_output=True, text=True, check=True)
-    before, after = map(int, done.stdout.split())
-    return (after - before) / 1024
+    """The most MiB that counts and metrics of so many defective and as many normal images hold at once, arrays included."""
+    rng = np.random.default_rng(0)
+
+    def seen(value: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.uint8]]]:
+        for _ in range(images):
+            mask = np.zeros((side, side), np.uint8)
+            mask[: side // 8, : side // 8] = value
+            yield rng.standard_normal((side, side), np.float32) + 2 * mask, mask
+
+    tracemalloc.start()
+    metrics_of(Counts.of(seen(1)), Counts.of(seen(0)), HALF)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak / 2**20
 
 
 def main(*, batches: int = 60, images: int = 20, counts: tuple[int, int] = (200, 2000)) -> None:

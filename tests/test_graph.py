@@ -123,7 +123,7 @@ def changeable(copy: Path, first: str) -> Iterator[Path]:
     yield copy
     for path, content in kept.items():
         path.write_bytes(content)
-    run(copy, "dvc", "checkout", "--force", "--quiet")
+    run(copy, "dvc", "checkout", "--force", "dvc.yaml")
 
 
 def test_ctrl_c_says_what_is_kept_and_leaves_no_traceback(copy: Path, interrupted: str) -> None:

@@ -53,7 +53,8 @@ def segment(category: str) -> None:
     """Train on the real third alone, then with each method's samples; score; publish all arms together."""
     params = load_params()
     check_samples(CATALOGS, category, [SAMPLES / category / method for method in params.methods])
-    planned = trainings(params.methods, params.segment)
+    groups = set(column(pairs_of(CATALOGS / category, "train", good=False), "group"))
+    planned = trainings(params.methods, params.segment, groups=len(groups))
     scored: list[Scored] = []
     with ExitStack() as users:
         for number, training in enumerate(planned, 1):

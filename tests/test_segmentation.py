@@ -313,11 +313,19 @@ def test_the_arms_of_params():
 
 def test_every_arm_is_trained_for_every_seed_and_once_without_each_fold():
     """A threshold would be chosen on images that the segmenter had learned by heart, or the real third be trained once per method."""
-    planned = trainings(["stage", "paste"], TINY.model_copy(update={"seeds": 2, "few": (1,)}))
+    planned = trainings(["stage", "paste"], TINY.model_copy(update={"seeds": 2, "few": (1,)}), groups=5)
     real_only = [(one.choice.few, one.seed, one.fold) for one in planned if one.choice.name == "real_only"]
 
     assert real_only == [(0, 0, -1), (0, 0, 0), (0, 0, 1), (1, 0, -1), (0, 1, -1), (1, 1, -1)]
     assert len({one.folder for one in planned}) == len(planned) == 3 * len(real_only)
+
+
+@pytest.mark.parametrize(("groups", "folds"), [(1, []), (2, [0, 1]), (9, [0, 1, 2])])
+def test_a_fold_needs_a_group(groups: int, folds: list[int]):
+    """A category with one real defect would end in a training without any."""
+    planned = trainings([], TINY.model_copy(update={"folds": 3}), groups=groups)
+
+    assert [one.fold for one in planned if one.fold >= 0] == folds
 
 
 def test_folds_keep_groups_whole_and_types_spread():

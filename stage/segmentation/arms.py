@@ -79,19 +79,23 @@ def arm_choices(methods: Sequence[str], more: Sequence[str], few: Sequence[int] 
     return choices + [choice._replace(few=count) for count in few for choice in compared]
 
 
-def trainings(methods: Sequence[str], params: Segment) -> list[Training]:
-    """Every training of a category. The first seed's arms are also trained without each fold, for a threshold; not those with `few`."""
+def trainings(methods: Sequence[str], params: Segment, *, groups: int) -> list[Training]:
+    """Every training of a category, whose real third has so many `groups`, at least two of which make folds.
+
+    The first seed's arms are also trained without each fold, for a threshold; not those with `few`.
+    """
+    folds = range(min(params.folds, groups)) if groups > 1 else ()
     found: list[Training] = []
     choices = arm_choices(methods, params.arms, params.few)
     for model, seed, choice in product(params.models, range(params.seeds), choices):
         found.append(Training(choice, model, seed))
         if seed == 0 and not choice.few:
-            found += [Training(choice, model, seed, fold) for fold in range(params.folds)]
+            found += [Training(choice, model, seed, fold) for fold in folds]
     return found
 
 
 def folds_of(defects: Sequence[str], groups: Sequence[str], count: int) -> list[int]:
-    """The fold of each real training image: groups stay whole, and the images of a type are dealt out over the folds in turn."""
+    """The fold of each real training image: groups stay whole, and the images of a type are dealt out over `count` folds in turn."""
     fold: dict[str, int] = {}
     for _, group in sorted(zip(defects, groups, strict=True)):
         fold.setdefault(group, len(fold) % count)

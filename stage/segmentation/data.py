@@ -36,7 +36,8 @@ class Reader(Protocol):
 def training_data(catalog: Path, training: Training, read_samples: Reader | None, params: Params) -> TrainingData:
     """The pairs of a training; `catalog` is the category's folder under data/prepare.
 
-    Samples that were made from a real defect, by its pixels or by its mask, are seen only where that defect is.
+    Samples that were made from a real defect, by its pixels or by its mask, are seen only where that defect is; where none is left,
+    an arm without a fold or with few defects is the real ones alone.
     """
     real, normal = (pairs_of(catalog, "train", good=good) for good in (False, True))
     seen, held_out = _divided(real, training, params)
@@ -45,7 +46,10 @@ def training_data(catalog: Path, training: Training, read_samples: Reader | None
     synthetic: Sequence[Pair] = read_samples(sources=sources) if read_samples else ()
     if training.choice.method == PERFECT:
         synthetic = _perfect(column(real, "category")[0], params)
-    arm = make_arm(training.choice, normal, chosen, synthetic)
+    choice = training.choice
+    if len(seen) < len(real) and not len(synthetic):  # no sample is left of those that were made from what it sees
+        choice = choice._replace(method="")
+    arm = make_arm(choice, normal, chosen, synthetic)
     if training.fold >= 0:
         return TrainingData(arm, Pairs(real.table.take(held_out)), ())
     return TrainingData(arm, *(pairs_of(catalog, "test", good=good) for good in (False, True)))

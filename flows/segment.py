@@ -28,7 +28,8 @@ from stage.jobs.heartbeat import present
 from stage.jobs.removal import finish
 from stage.release.reader import accepted_ids, read_manifest, read_samples
 from stage.release.uses import check_samples
-from stage.segmentation.arms import PERFECT, Training, trainings
+from stage.segmentation.arms import PERFECT, Training, arm_name, trainings, without_samples
+from stage.segmentation.bootstrap import EvaluationImage
 from stage.segmentation.data import TrainingData, training_data
 from stage.segmentation.tables import headline, side_by_side
 
@@ -36,6 +37,7 @@ CATALOGS = Path("data/prepare")
 SAMPLES = Path("data/synthesize")
 OUTPUT = Path("data/segment")
 CODE, TABLES = "flows.segment:score", "flows.segment:all_arms"
+BESIDE = ("models", "weights", "arms", "few", "seeds", "folds")  # of `segment`, what decides which trainings there are
 ALL_ARMS = "all-arms"  # in the spool, the folder of all arms together beside those of the trainings
 METRICS, CURVE, PREDICTIONS = "metrics.json", "curve.csv", "predictions.parquet"
 
@@ -53,8 +55,9 @@ def segment(category: str) -> None:
     """Train on the real third alone, then with each method's samples; score; publish all arms together."""
     params = load_params()
     check_samples(CATALOGS, category, [SAMPLES / category / method for method in params.methods])
-    groups = set(column(pairs_of(CATALOGS / category, "train", good=False), "group"))
-    planned = trainings(params.methods, params.segment, groups=len(groups))
+    check_inputs(category, params)
+    real = pairs_of(CATALOGS / category, "train", good=False)
+    planned = trainings(params.methods, params.segment, column(real, "defect"), column(real, "group"))
     scored: list[Scored] = []
     with ExitStack() as users:
         for number, training in enumerate(planned, 1):
@@ -62,6 +65,17 @@ def segment(category: str) -> None:
             scored.append(score(category, training, samples_of(category, training), params))
             users.enter_context(present(scored[-1].work.folder, lease_s=params.execution.lease_s))
         all_arms(category, scored, params).publish(OUTPUT / category)
+
+
+def check_inputs(category: str, params: Params) -> None:
+    """Refuse before the first training what would end the last one: weights that cannot be read, a method without an accepted sample."""
+    for method in params.methods:
+        if not read_manifest(SAMPLES / category / method)["accepted"]:
+            raise without_samples(method, arm_name(method))
+    for weights in params.segment.weights.values():
+        from stage.segmentation.pretrained import read_weights  # here, because most have none, and torch takes seconds
+
+        read_weights(weights)
 
 
 def samples_of(category: str, training: Training) -> Path | None:
@@ -84,17 +98,30 @@ def score(category: str, training: Training, samples: Path | None, params: Param
 
 def training_key(category: str, training: Training, samples: Path | None, params: Params) -> str:
     """The key of everything that decides what a training gives; of the samples, pixels and verdicts count, not who made them or when."""
-    beside = {"models": None, "arms": None, "few": None, "seeds": None}  # which trainings stand beside it decides nothing
+    decisive = {name: value for name, value in params.segment if name not in BESIDE}
+    if not training.choice.method:
+        decisive |= {"synthetic": None, "warmup": None}
     return work_key(
         CODE,
         seed=params.seed,
-        segment={**dict(params.segment), **beside, "folds": params.segment.folds if training.fold >= 0 else None},
+        segment=decisive,
+        folds=params.segment.folds if training.fold >= 0 else None,
+        weights=weights_digest({**params.segment.weights}.get(training.model, "")),
         training=[*training._replace(choice=training.choice._replace(name="", method=""))],
         drawn=params.prepare.image_size if training.choice.method == PERFECT else None,
         libraries=versions(SEGMENTERS),
         catalog=file_digest(CATALOGS / category / CATALOG),
         samples=[read_manifest(samples)["digest"], accepted_ids(samples)] if samples else None,
     )
+
+
+def weights_digest(weights: str) -> str:
+    """The digest of the checkpoint that a training begins with; empty without one."""
+    if not weights:
+        return ""
+    from stage.segmentation.pretrained import fetch  # here, because most have none, and torch takes seconds
+
+    return file_digest(fetch(weights))
 
 
 def train_and_score(data: TrainingData, training: Training, work: Work, params: Params) -> None:
@@ -132,9 +159,7 @@ def all_arms(category: str, scored: Sequence[Scored], params: Params) -> Work:
             work.draft.mkdir(exist_ok=True)
             test = pairs_of(CATALOGS / category, "test", good=False)
             results = {one.training: one.work.result for one in scored}
-            tables = side_by_side(
-                category, results, {one.training: one.samples for one in scored}, column(test, "defect"), seed=params.seed
-            )
+            tables = side_by_side(category, results, {one.training: one.samples for one in scored}, shown_parts(test), seed=params.seed)
             tables.scores.to_parquet(work.draft / "scores.parquet", index=False)
             tables.differences.to_parquet(work.draft / "differences.parquet", index=False)
             write_whole(json.dumps(headline(tables.scores, scored[0].training.model), indent=2) + "\n", work.draft / METRICS)
@@ -142,6 +167,11 @@ def all_arms(category: str, scored: Sequence[Scored], params: Params) -> Work:
             write_shown(test, shown, work.draft)
             finish(work, lease_s=params.execution.lease_s)
     return work
+
+
+def shown_parts(test: Pairs) -> list[EvaluationImage]:
+    """The defect type and the group of each test image."""
+    return [EvaluationImage(defect, group) for defect, group in zip(column(test, "defect"), column(test, "group"), strict=True)]
 
 
 def is_shown(training: Training, model: str) -> bool:

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 
-from stage.segmentation.bootstrap import RESAMPLES, AtThreshold, image_weights, resampled_differences
+from stage.segmentation.bootstrap import RESAMPLES, AtThreshold, EvaluationImage, image_weights, resampled_differences
 from stage.segmentation.counts import Counts
 from stage.segmentation.metrics import HALF, pixel_scores, threshold_scores
 
 DEFECTS = ["dent"] * 8 + ["hole"] * 4
+TEST = [EvaluationImage(defect, str(number)) for number, defect in enumerate(DEFECTS)]
 
 
 def trained(strength: float, seed: int) -> AtThreshold:
@@ -25,7 +26,7 @@ def mean(arm: list[AtThreshold], metric: str) -> float:
 def test_the_difference_is_that_of_the_metrics_themselves():
     """The report's first sentence would give another number than its tables."""
     arms = {"real_only": [trained(0.8, 1), trained(0.9, 2)], "real_and_paste": [trained(1.2, 3), trained(1.3, 4)]}
-    found = resampled_differences(arms, "real_only", DEFECTS, seed=0)
+    found = resampled_differences(arms, "real_only", TEST, np.random.default_rng(0))
 
     for metric in ("ap", "iou"):
         told = found[(found.metric == metric) & (found.draw == -1)].difference.item()
@@ -38,7 +39,7 @@ def test_the_interval_holds_the_difference_and_widens_with_the_scatter_of_seeds(
     apart = {"real_only": alike["real_only"], "real_and_paste": [trained(strength, 4) for strength in (0.4, 1.2, 2.0)]}
     widths = []
     for arms in (alike, apart):
-        found = resampled_differences(arms, "real_only", DEFECTS, seed=0)
+        found = resampled_differences(arms, "real_only", TEST, np.random.default_rng(0))
         draws = found[(found.metric == "ap") & (found.draw >= 0)].difference
         low, high = np.percentile(draws, [2.5, 97.5])
         widths.append(high - low)
@@ -50,7 +51,7 @@ def test_the_interval_holds_the_difference_and_widens_with_the_scatter_of_seeds(
 def test_an_arm_that_equals_the_baseline_differs_by_nothing():
     """Images or seeds that are not paired would give a difference between equal arms."""
     same = [trained(1.0, 1), trained(1.1, 2)]
-    found = resampled_differences({"real_only": same, "real_and_paste": same}, "real_only", DEFECTS, seed=0)
+    found = resampled_differences({"real_only": same, "real_and_paste": same}, "real_only", TEST, np.random.default_rng(0))
 
     assert len(found) == 2 * (RESAMPLES + 1)
     assert (found.difference == 0).all()
@@ -58,7 +59,16 @@ def test_an_arm_that_equals_the_baseline_differs_by_nothing():
 
 def test_each_type_keeps_its_number_of_images():
     """A draw without a rare type would compare other questions."""
-    weights = image_weights(DEFECTS, 50, np.random.default_rng(0))
+    weights = image_weights(TEST, 50, np.random.default_rng(0))
 
     assert (weights[:, :8].sum(axis=1) == 8).all()
     assert (weights[:, 8:].sum(axis=1) == 4).all()
+
+
+def test_photographs_of_one_part_are_drawn_together():
+    """Ten lights of one tile would count as ten tiles, and the interval be a third of what it is."""
+    weights = image_weights([EvaluationImage("dent", group) for group in "aaabbb"], 50, np.random.default_rng(0))
+
+    assert (weights[:, :3] == weights[:, :1]).all()
+    assert (weights[:, 3:] == 2 - weights[:, :1]).all()
+    assert set(weights[:, 0]) == {0, 1, 2}

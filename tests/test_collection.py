@@ -199,7 +199,7 @@ def test_of_trainings_and_results_the_last_one_used_is_kept(factory: Factory, sp
         "train/part/0000000000000001": 1,
         "train/part/0000000000000002": 2,
         "segment/part/real_only/0000000000000001": 5,
-        "segment/part/gathered/0000000000000001": 5,
+        "segment/part/all-arms/0000000000000001": 5,
         "train/nut/0000000000000001": 1,
         "segment/nut/real_only/0000000000000001": 1,
     }

@@ -197,3 +197,20 @@ def test_without_good_images_there_are_no_image_scores():
     """Otherwise a data set without normal test images would fail, or show a number that means nothing."""
     some, none = images([[[1, 1], [1, 1]]]), Counts.of([])
     assert (image_scores(some, none), false_alarms(none, HALF)) == ({}, {})
+
+
+def test_of_equally_good_thresholds_the_one_in_the_middle_is_chosen():
+    """A test pixel a little above the training's normal ones would be a false alarm."""
+    found = total(np.array([[[-5.0, 5.0]]]), np.array([[[0, 1]]], np.uint8))
+
+    assert abs(best_level(found) - HALF) <= 1
+
+
+def test_scores_that_find_nothing_say_nothing_about_a_threshold():
+    """Every pixel of the test images would be marked."""
+    assert best_level(total(np.full((1, 2, 2), -20.0), np.array([[[0, 1], [0, 0]]], np.uint8))) == HALF
+
+
+def test_without_a_normal_pixel_there_is_no_auroc():
+    """A type whose masks cover the image would look like the worst of all."""
+    assert "auroc" not in pixel_scores(total(np.ones((1, 2, 2)), np.ones((1, 2, 2), np.uint8)))

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from stage.datasets.pairs import Pairs, image_cell
-from stage.segmentation.evaluation import write_predictions
+from stage.segmentation.evaluation import probability_png, write_predictions
 
 
 @pytest.fixture
@@ -35,9 +35,9 @@ def read(path: Path) -> datasets.Dataset:
 
 def test_probabilities_are_grey_levels_of_full_scale(pairs: Pairs, tmp_path: Path) -> None:
     """The report would show certain defects as faint ones: 0, 0.5, 0.25 and 1 are 0, 127.5, 63.75 and 255, rounded."""
-    probabilities = np.array([[[0, 0.5], [0.25, 1]], [[1, 1], [0, 0.001]]], np.float32)
+    odds = np.array([[[1e-9, 1], [1 / 3, 1e9]], [[1e9, 1e9], [1e-9, 0.001]]], np.float32)
 
-    write_predictions(pairs, {"real_only": probabilities}, tmp_path / "p.parquet")
+    write_predictions(pairs, {"real_only": [probability_png(np.log(one)) for one in odds]}, tmp_path / "p.parquet")
 
     levels = [np.asarray(row["real_only"].convert("L")).tolist() for row in read(tmp_path / "p.parquet")]
     assert levels == [[[0, 128], [64, 255]], [[255, 255], [0, 0]]]
@@ -45,7 +45,7 @@ def test_probabilities_are_grey_levels_of_full_scale(pairs: Pairs, tmp_path: Pat
 
 def test_every_arm_stands_beside_its_own_image(pairs: Pairs, tmp_path: Path) -> None:
     """The report would compare the arms on different images."""
-    arms = {name: np.stack([np.full((2, 2), value, np.float32) for value in values]) for name, values in (("one", (0, 1)), ("two", (1, 0)))}
+    arms = {name: [probability_png(np.full((2, 2), sign * 99.0)) for sign in signs] for name, signs in (("one", (-1, 1)), ("two", (1, -1)))}
 
     write_predictions(pairs, arms, tmp_path / "p.parquet")
 
@@ -62,5 +62,5 @@ def test_every_arm_stands_beside_its_own_image(pairs: Pairs, tmp_path: Path) -> 
 def test_predictions_of_other_images_are_refused(pairs: Pairs, tmp_path: Path, count: int) -> None:
     """Predictions would be shown beside images they do not belong to."""
     with pytest.raises(ValueError, match="zip"):
-        write_predictions(pairs, {"real_only": np.zeros((count, 2, 2), np.float32)}, tmp_path / "p.parquet")
+        write_predictions(pairs, {"real_only": count * [probability_png(np.zeros((2, 2)))]}, tmp_path / "p.parquet")
     assert not (tmp_path / "p.parquet").exists()

@@ -15,12 +15,13 @@ from stage.core.params import Params, load_params
 from stage.datasets.pairs import Pair
 from stage.release.reader import read_samples, sample_rows
 from stage.segmentation.arms import PERFECT, ArmChoice, Training, trainings
-from stage.segmentation.bootstrap import COMPARED
+from stage.segmentation.bootstrap import COMPARED, EvaluationImage
 from stage.segmentation.counts import Counts
 from stage.segmentation.data import PERFECT_COUNT, training_data
 from stage.segmentation.scores import ALL_TYPES
 from stage.segmentation.tables import headline, side_by_side
 
+TEST = [EvaluationImage(defect, str(number)) for number, defect in enumerate(["dent"] * 4 + ["hole"] * 2)]
 WITH_STAGE = ArmChoice("real_and_stage", "stage")
 
 
@@ -103,14 +104,18 @@ def test_the_tables_have_every_training_and_thresholds_of_the_folds(tmp_path: Pa
     masks = np.zeros((6, 16, 16), np.uint8)
     masks[:, 4:9, 3:11] = 1
     results: dict[Training, Path] = {}
-    for number, one in enumerate(trainings(["stage"], params.segment.model_copy(update={"seeds": 2, "arms": (), "few": (1,)}), groups=4)):
+    for number, one in enumerate(
+        trainings(
+            ["stage"], params.segment.model_copy(update={"seeds": 2, "arms": (), "few": (1,)}), ["dent", "dent", "hole"], ["a", "b", "c"]
+        )
+    ):
         results[one] = tmp_path / str(number)
         results[one].mkdir()
         shift = 3.0 if one.fold >= 0 else 0.0  # the folds ask for a threshold that the test images do not
         scores = rng.normal(size=masks.shape) + 3.0 * (2.0 * masks - 1) + shift
         Counts.of(zip(scores, masks, strict=True)).write(results[one] / "defective.npz")
         Counts.of(zip(scores - 6, 0 * masks, strict=True)).write(results[one] / "good.npz")
-    tables = side_by_side("part", results, dict.fromkeys(results, "digest"), ["dent"] * 4 + ["hole"] * 2, seed=0)
+    tables = side_by_side("part", results, dict.fromkeys(results, "digest"), TEST, seed=0)
     kept = [one for one in results if one.fold < 0]
 
     assert len(tables.scores.drop_duplicates(["segmenter", "arm", "real_per_type", "seed"])) == len(kept) == 8
@@ -120,6 +125,8 @@ def test_the_tables_have_every_training_and_thresholds_of_the_folds(tmp_path: Pa
     assert means["iou"] < means["iou_half"]
     assert len(tables.differences[tables.differences.draw == -1]) == 2 * len(COMPARED)  # one arm beside real_only, with all and with few
     assert set(headline(tables.scores, "efficientnet_lite0")) == {"real_only", "real_and_stage"}
+    other = side_by_side("nut", results, dict.fromkeys(results, "digest"), TEST, seed=0).differences
+    assert not other.difference.equals(tables.differences.difference)  # categories draw independently, as their average takes for granted
     pd.testing.assert_frame_equal(
-        tables.differences, side_by_side("part", results, dict.fromkeys(results, "digest"), ["dent"] * 4 + ["hole"] * 2, seed=0).differences
+        tables.differences, side_by_side("part", results, dict.fromkeys(results, "digest"), TEST, seed=0).differences
     )

@@ -313,19 +313,37 @@ def test_the_arms_of_params():
 
 def test_every_arm_is_trained_for_every_seed_and_once_without_each_fold():
     """A threshold would be chosen on images that the segmenter had learned by heart, or the real third be trained once per method."""
-    planned = trainings(["stage", "paste"], TINY.model_copy(update={"seeds": 2, "few": (1,)}), groups=5)
+    planned = trainings(
+        ["stage", "paste"], TINY.model_copy(update={"seeds": 2, "few": (1,)}), ["dent"] * 4 + ["hole"], ["a", "b", "c", "d", "e"]
+    )
     real_only = [(one.choice.few, one.seed, one.fold) for one in planned if one.choice.name == "real_only"]
 
     assert real_only == [(0, 0, -1), (0, 0, 0), (0, 0, 1), (1, 0, -1), (0, 1, -1), (1, 1, -1)]
     assert len({one.folder for one in planned}) == len(planned) == 3 * len(real_only)
 
 
-@pytest.mark.parametrize(("groups", "folds"), [(1, []), (2, [0, 1]), (9, [0, 1, 2])])
-def test_a_fold_needs_a_group(groups: int, folds: list[int]):
+@pytest.mark.parametrize(("groups", "folds"), [("a", []), ("aab", [0, 1]), ("abcdefghi", [0, 1, 2])])
+def test_a_fold_needs_a_group(groups: str, folds: list[int]):
     """A category with one real defect would end in a training without any."""
-    planned = trainings([], TINY.model_copy(update={"folds": 3}), groups=groups)
+    planned = trainings([], TINY.model_copy(update={"folds": 3}), ["dent"] * len(groups), list(groups))
 
     assert [one.fold for one in planned if one.fold >= 0] == folds
+
+
+def test_a_number_that_is_the_whole_third_is_no_point_of_the_curve():
+    """The report would say that four defects do what fifty did, where there are seven."""
+    planned = trainings([], TINY.model_copy(update={"few": (2, 7, 50)}), ["dent"] * 7, list("abcdefg"))
+
+    assert {one.choice.few for one in planned} == {0, 2}
+
+
+def test_strong_crops_hold_what_they_are_aimed_at():
+    """The arm with strong augmentation would see fewer defects than the one it is compared with."""
+    params, mask = TINY.model_copy(update={"aimed": 1.0, "crop": 64}), np.zeros((96, 96), np.uint8)
+    mask[2:5, 90:93] = 1
+    crops = [crop_of(Pair(np.zeros((96, 96, 3), np.uint8), mask), params, "strong", np.random.default_rng(seed)) for seed in range(300)]
+
+    assert np.mean([crop.mask.any() for crop in crops]) > 0.99
 
 
 def test_folds_keep_groups_whole_and_types_spread():

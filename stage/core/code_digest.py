@@ -18,10 +18,21 @@ ASIDE = frozenset(
     [
         *(
             f"stage.core.{name}"
-            for name in ("code_digest", "durable", "errors", "processes", "progress", "proxies", "section", "work", "yaml_files")
+            for name in (
+                "code_digest",
+                "durable",
+                "errors",
+                "json_files",
+                "processes",
+                "progress",
+                "proxies",
+                "section",
+                "work",
+                "yaml_files",
+            )
         ),
         *(f"stage.core.{path.stem}" for path in (ROOT / "stage" / "core").glob("*params.py")),
-        *("flows.engines", "flows.tending", "stage.jobs.claims", "stage.jobs.heartbeat", "stage.jobs.patience"),
+        *("flows.engines", "flows.tending", "stage.jobs.claims", "stage.jobs.heartbeat", "stage.jobs.patience", "stage.jobs.removal"),
     ]
 )
 DOCUMENTED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module

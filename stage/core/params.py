@@ -62,6 +62,12 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _arms_fit(self) -> Self:
+        if "perfect" in self.segment.arms and self.prepare.layout != "demo":
+            raise ValueError("segment.arms has `perfect`, whose samples are drawn, for the demo alone: take it out for photographs")
+        return self
+
+    @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
         if not self.base.image_size <= self.prepare.image_size:
             raise ValueError(f"base.image_size is at most prepare.image_size, found {self.base.image_size} and {self.prepare.image_size}")

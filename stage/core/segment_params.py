@@ -28,7 +28,7 @@ class Segment(Section):
     batch: Annotated[int, Field(ge=2, le=10_000)]
     normal: Annotated[int, Field(ge=0, le=10_000)]
     synthetic: Positive | Literal["merged"]
-    warmup: Share
+    warmup: Annotated[float, Field(ge=0, lt=1)]
     learning_rate: Rate
     encoder_rate: Share
 
@@ -36,6 +36,8 @@ class Segment(Section):
     def _values_fit(self) -> Self:
         if not self.normal < self.batch:
             raise ValueError(f"segment.normal is under segment.batch, found {self.normal} and {self.batch}")
+        if unused := set(self.weights) - set(self.models):
+            raise ValueError(f"segment.weights are of segment.models, found {', '.join(sorted(unused))} beside them")
         if self.folds == 1:
             raise ValueError("segment.folds is 0, or 2 and more: a segmenter that sees no fold is trained on nothing")
         for name, values in (("models", self.models), ("arms", self.arms), ("few", self.few)):

@@ -22,11 +22,12 @@ def check_samples(catalogs: Path, category: str, folders: Sequence[Path]) -> Non
     `catalogs` has a folder per category, and `folders` are those that the methods published. Raises CorruptFileError for
     tables that are missing or of another version.
     """
-    tables = {file.parent.name: read_digests(file) for file in sorted(catalogs.glob(f"*/{CATALOG}"))}
+    tables = {file.parent.name: read_digests(file) for file in sorted(catalogs.glob(f"*/{CATALOG}")) if file.parent.name != category}
     # Another category's image may have trained the base: its pixels are known from that category's catalog.
-    elsewhere = {use.sha256: use._replace(group="") for name, table in tables.items() if name != category for use in training_images(table)}
+    elsewhere = {use.sha256: use._replace(group="") for table in tables.values() for use in training_images(table)}
     uses = [use for folder in folders for use in uses_of(folder, elsewhere)]
-    refuse(leaks(tables[category], [*training_images(tables[category]), *uses]), category)
+    own = read_digests(catalogs / category / CATALOG)
+    refuse(leaks(own, [*training_images(own), *uses]), category)
 
 
 def uses_of(folder: Path, elsewhere: Mapping[str, Use]) -> Iterator[Use]:

@@ -1,9 +1,10 @@
 """The arms of the comparison: what each is trained on, and the trainings that a category needs.
 
-Every arm has the same updates, normal images and augmentation, and every arm with real defects the same number of them in each batch.
+Every arm has the same updates and normal images, every arm with real defects the same number of them in each batch, and all but one the
+same augmentation.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
@@ -79,14 +80,16 @@ def arm_choices(methods: Sequence[str], more: Sequence[str], few: Sequence[int] 
     return choices + [choice._replace(few=count) for count in few for choice in compared]
 
 
-def trainings(methods: Sequence[str], params: Segment, *, groups: int) -> list[Training]:
-    """Every training of a category, whose real third has so many `groups`, at least two of which make folds.
+def trainings(methods: Sequence[str], params: Segment, defects: Sequence[str], groups: Sequence[str]) -> list[Training]:
+    """Every training of a category, whose real third has these `defects` in these `groups`.
 
-    The first seed's arms are also trained without each fold, for a threshold; not those with `few`.
+    The first seed's arms are also trained without each fold, for a threshold, if there are two groups or more; not those with `few`.
+    A number in `few` that no type exceeds would be the whole third again, and is left out.
     """
-    folds = range(min(params.folds, groups)) if groups > 1 else ()
+    folds = range(min(params.folds, len(set(groups)))) if len(set(groups)) > 1 else ()
+    few = [count for count in params.few if count < max(Counter(defects).values())]
     found: list[Training] = []
-    choices = arm_choices(methods, params.arms, params.few)
+    choices = arm_choices(methods, params.arms, few)
     for model, seed, choice in product(params.models, range(params.seeds), choices):
         found.append(Training(choice, model, seed))
         if seed == 0 and not choice.few:
@@ -116,8 +119,13 @@ def make_arm(choice: ArmChoice, normal: Sequence[Pair], real: Sequence[Pair], sy
         kind = "real defects" if len(normal) else "normal images"
         raise Refusal(f"Expected {kind} for arm {choice.name}, found none. Look at the summary of `prepare`.")
     if choice.method and not len(synthetic):
-        raise Refusal(
-            f"Expected accepted samples of {choice.method} for arm {choice.name}, found none under data/synthesize. "
-            "Look at the reasons in their shards; train longer, or lower synthesize.contrast_threshold."
-        )
+        raise without_samples(choice.method, choice.name)
     return Arm(choice.name, normal, real if choice.is_real else (), synthetic, choice.augmentation)
+
+
+def without_samples(method: str, arm: str) -> Refusal:
+    """What to say where an arm lacks its samples."""
+    return Refusal(
+        f"Expected accepted samples of {method} for arm {arm}, found none under data/synthesize. "
+        "Look at the reasons in their shards; train longer, or lower synthesize.contrast_threshold."
+    )

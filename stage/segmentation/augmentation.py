@@ -11,6 +11,7 @@ from stage.datasets.pairs import Pair
 
 Augmentation = Literal["mild", "strong"]
 TONE = {"mild": 0.1, "strong": 0.3}  # largest change of contrast, relative, and of brightness, of full scale
+JITTER = {"mild": 0.4, "strong": 0.25}  # of the crop; how far an aimed pixel may lie from its centre, before rotation and scale
 SCALE = 1.4  # strong: enlarged or reduced by up to this factor
 COLOUR = 0.2  # strong: largest relative change of each colour channel
 NOISE = 6.0  # strong: largest standard deviation of grey noise, of 255
@@ -23,7 +24,7 @@ def crop_of(pair: Pair, params: Segment, augmentation: Augmentation, random: np.
     A share `params.aimed` of the crops of a defective image hold a pixel of the defect. `mild`: the square's eight symmetries,
     contrast and brightness. `strong`: any rotation, scale, colour, blur and noise beside them.
     """
-    centre = _centre(pair.mask, params.crop, params.aimed, random)
+    centre = _centre(pair.mask, params.crop, params.aimed, random, augmentation)
     angle, scale = (random.uniform(0, 360), SCALE ** random.uniform(-1, 1)) if augmentation == "strong" else (0.0, 1.0)
     image, mask = (_cut(array, centre, params.crop, angle, scale) for array in pair)
     turns, flip = int(random.integers(4)), 1 - 2 * int(random.integers(2))
@@ -31,12 +32,19 @@ def crop_of(pair: Pair, params: Segment, augmentation: Augmentation, random: np.
     return Pair(_toned(image, augmentation, random), mask)
 
 
-def _centre(mask: NDArray[np.uint8], crop: int, aimed: float, random: np.random.Generator) -> tuple[float, float]:
-    """Row and column of the crop's centre, kept where the crop lies within the image if it fits."""
+def _centre(
+    mask: NDArray[np.uint8], crop: int, aimed: float, random: np.random.Generator, augmentation: Augmentation
+) -> tuple[float, float]:
+    """Row and column of the crop's centre, kept where the crop lies within the image if it fits.
+
+    A strong crop that aims at a pixel may lie partly outside: moved inside, it could lose the pixel by its rotation.
+    """
     wanted = random.uniform(0, 1, 2) * mask.shape
     if mask.any() and random.uniform() < aimed:
         pixels = np.argwhere(mask)
-        wanted = pixels[random.integers(len(pixels))] + random.uniform(-0.4, 0.4, 2) * crop
+        wanted = pixels[random.integers(len(pixels))] + random.uniform(-1, 1, 2) * JITTER[augmentation] * crop
+        if augmentation == "strong":
+            return float(wanted[0]), float(wanted[1])
     low, high = np.minimum(crop, mask.shape) / 2, mask.shape - np.minimum(crop, mask.shape) / 2
     row, column = np.clip(wanted, low, high)
     return float(row), float(column)

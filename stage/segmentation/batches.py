@@ -39,7 +39,7 @@ def composition(arm: Arm, params: Segment, iteration: int) -> BatchCounts:
 
 
 def batch_at(arm: Arm, params: Segment, iteration: int, *, seed: int) -> list[Pair]:
-    """The augmented crops of an iteration, all (crop, crop); normal ones come first and are identical in every arm."""
+    """The augmented crops of an iteration, all (crop, crop); normal ones come first and are identical in every arm of the same augmentation."""
     counts = composition(arm, params, iteration)
     pools = (arm.normal, arm.real, arm.synthetic, Merged(arm.real, arm.synthetic))
     slots = [

@@ -15,6 +15,13 @@ COMPARED = ("ap", "iou")
 Values = NDArray[np.float64]
 
 
+class EvaluationImage(NamedTuple):
+    """The defect type of a test image, and the group whose images show one part."""
+
+    defect: str
+    group: str
+
+
 class AtThreshold(NamedTuple):
     """The counts of a training on the defective test images, and its arm's threshold."""
 
@@ -22,13 +29,15 @@ class AtThreshold(NamedTuple):
     level: int
 
 
-def resampled_differences(arms: Mapping[str, Sequence[AtThreshold]], baseline: str, defects: Sequence[str], *, seed: int) -> pd.DataFrame:
+def resampled_differences(
+    arms: Mapping[str, Sequence[AtThreshold]], baseline: str, test: Sequence[EvaluationImage], random: np.random.Generator
+) -> pd.DataFrame:
     """AP and IoU of each arm minus the baseline's, as fractions: a row per arm, metric and draw; draw -1 is the difference itself.
 
-    `arms` hold a training per seed, in one order. Images are drawn within their defect type, so that every draw has all types.
+    `arms` hold a training per seed, in one order. Groups of images are drawn, since photographs of one part say little more than one
+    of them, and within their defect type, so that every draw has all types.
     """
-    random = np.random.default_rng(seed)
-    images = np.vstack([np.ones(len(defects)), image_weights(defects, RESAMPLES, random)])
+    images = np.vstack([np.ones(len(test)), image_weights(test, RESAMPLES, random)])
     count = len(arms[baseline])
     seeds = np.vstack([np.full(count, 1 / count), random.multinomial(count, np.full(count, 1 / count), RESAMPLES) / count])
     values = {arm: _mean_over_seeds(trained, images, seeds) for arm, trained in arms.items()}
@@ -46,13 +55,17 @@ def resampled_differences(arms: Mapping[str, Sequence[AtThreshold]], baseline: s
     )
 
 
-def image_weights(defects: Sequence[str], resamples: int, random: np.random.Generator) -> Values:
-    """How often each image is drawn, (resamples, N): as many images of each type as there are."""
-    types = np.array(defects)
-    weights = np.zeros((resamples, len(types)))
-    for one in sorted(set(defects)):
-        count = int((types == one).sum())
-        weights[:, types == one] = random.multinomial(count, np.full(count, 1 / count), resamples)
+def image_weights(test: Sequence[EvaluationImage], resamples: int, random: np.random.Generator) -> Values:
+    """How often each image is drawn, (resamples, N): of each type as many groups as there are, each with all of its images of the type."""
+    columns: dict[EvaluationImage, list[int]] = {}
+    for column, image in enumerate(test):
+        columns.setdefault(image, []).append(column)
+    weights = np.zeros((resamples, len(test)))
+    for defect in sorted({image.defect for image in test}):
+        groups = [columns[image] for image in sorted(columns) if image.defect == defect]
+        drawn = random.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), resamples)
+        for group, times in zip(groups, drawn.T, strict=True):
+            weights[:, group] = times[:, None]
     return weights
 
 

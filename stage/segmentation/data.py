@@ -37,7 +37,7 @@ def training_data(catalog: Path, training: Training, read_samples: Reader | None
     """The pairs of a training; `catalog` is the category's folder under data/prepare.
 
     Samples that were made from a real defect, by its pixels or by its mask, are seen only where that defect is; where none is left,
-    an arm without a fold or with few defects is the real ones alone.
+    a training without a fold or with few defects sees the real ones alone.
     """
     real, normal = (pairs_of(catalog, "train", good=good) for good in (False, True))
     seen, held_out = _divided(real, training, params)
@@ -48,7 +48,7 @@ def training_data(catalog: Path, training: Training, read_samples: Reader | None
         synthetic = _perfect(column(real, "category")[0], params)
     choice = training.choice
     if len(seen) < len(real) and not len(synthetic):  # no sample is left of those that were made from what it sees
-        choice = choice._replace(method="")
+        choice = choice._replace(method="", is_real=True)
     arm = make_arm(choice, normal, chosen, synthetic)
     if training.fold >= 0:
         return TrainingData(arm, Pairs(real.table.take(held_out)), ())

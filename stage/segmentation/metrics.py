@@ -30,7 +30,7 @@ def threshold_scores(total: Total, level: int) -> dict[str, float]:
 
 
 def pixel_scores(total: Total) -> dict[str, float]:
-    """Threshold-free metrics per pixel: AUROC, AP, the best F1, and PRO."""
+    """Threshold-free metrics per pixel: AUROC (where there are normal pixels), AP, the best F1, and PRO."""
     above = total.at_least()
     positives, negatives = above.defect[0], above.normal[0]
     _require_defect(positives)
@@ -39,7 +39,7 @@ def pixel_scores(total: Total) -> dict[str, float]:
     precision = np.divide(above.defect, marked, out=np.ones_like(marked), where=marked > 0)
     f1 = 2 * above.defect / (marked + positives)
     return {
-        "auroc": float(np.trapezoid(np.append(recall, 0.0)[::-1], np.append(rate, 0.0)[::-1])),
+        **({"auroc": float(np.trapezoid(np.append(recall, 0.0)[::-1], np.append(rate, 0.0)[::-1]))} if negatives else {}),
         "ap": float(-np.sum(np.diff(np.append(recall, 0.0)) * precision)),
         "f1": float(f1.max()),
         "pro": _pro(above, rate),
@@ -47,10 +47,15 @@ def pixel_scores(total: Total) -> dict[str, float]:
 
 
 def best_level(total: Total) -> int:
-    """The threshold with the highest IoU of the defect class."""
+    """The threshold with the highest IoU of the defect class: of several equally good ones that in the middle.
+
+    HALF where nothing is better than to mark every pixel: such scores say nothing about a threshold.
+    """
     above = total.at_least()
     _require_defect(above.defect[0])
-    return int(np.argmax(above.defect / (above.defect[0] + above.normal)))
+    iou = above.defect / (above.defect[0] + above.normal)
+    best = np.flatnonzero(iou >= iou.max() - 1e-12)
+    return HALF if best[0] == 0 else int(best[len(best) // 2])
 
 
 def _pro(above: Total, rate: NDArray[np.float64]) -> float:

@@ -6,9 +6,11 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from stage.core.digests import digest_of
 from stage.core.errors import ConfigError
 
 SHOWN = 6  # names of weights in a message
@@ -44,7 +46,7 @@ def read_weights(weights: str) -> dict[str, Tensor]:
         return {str(name): value for name, value in tensors.items() if isinstance(value, Tensor)}
     except FileNotFoundError:
         raise ConfigError(f"Expected a checkpoint at segment.weights, found none at {path}. Correct the path in params.yaml.") from None
-    except (OSError, ValueError, RuntimeError, AttributeError, EOFError, UnpicklingError) as error:
+    except (OSError, ValueError, RuntimeError, AttributeError, EOFError, UnpicklingError, SafetensorError) as error:
         reason = str(error).partition("\n")[0][:200]
         raise ConfigError(
             f"Expected a checkpoint of tensors in {path}, found: {reason}. Objects other than tensors are not read, since they may run "
@@ -56,12 +58,13 @@ def fetch(weights: str) -> Path:
     """The local file of a path or URL. Raises ConfigError if it cannot be fetched."""
     if "://" not in weights:
         return Path(weights)
-    path = Path(torch.hub.get_dir()) / "checkpoints" / weights.rpartition("/")[2]
+    # By the whole address: two checkpoints may have one name.
+    path = Path(torch.hub.get_dir()) / "checkpoints" / f"{digest_of(weights, 8)}-{weights.rpartition('/')[2] or 'weights.pth'}"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             torch.hub.download_url_to_file(weights, str(path))
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise ConfigError(
                 f"Expected to fetch segment.weights from {weights}, found: {error}. "
                 "Download it where there is a network, and give the file's path."

@@ -53,7 +53,7 @@ def losses(model: nn.Module, images: Tensor, masks: Tensor) -> dict[str, Tensor]
 def logits(model: nn.Module, images: Tensor, window: int) -> Tensor:
     """Logits (B, 2, H, W) of images (B, 3, H, W) of any size; in overlapping windows where a side is longer than `window`.
 
-    The windows are mmsegmentation's (`slide`), half a window apart, their logits averaged; so memory does not grow with the image.
+    The windows are mmsegmentation's (`slide`), half a window apart, their logits averaged; so that activations do not grow with the image.
     """
     from mmengine import ConfigDict
 

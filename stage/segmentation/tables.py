@@ -5,10 +5,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
+from stage.core.digests import derived_seed
 from stage.segmentation.arms import REAL_ONLY, Training
-from stage.segmentation.bootstrap import AtThreshold, resampled_differences
+from stage.segmentation.bootstrap import AtThreshold, EvaluationImage, resampled_differences
 from stage.segmentation.counts import Counts
 from stage.segmentation.metrics import HALF
 from stage.segmentation.scores import ALL_TYPES, Measured, metrics_of, rows_of, threshold_on
@@ -26,9 +28,13 @@ class Tables(NamedTuple):
 
 
 def side_by_side(
-    category: str, results: Mapping[Training, Path], samples: Mapping[Training, str], defects: Sequence[str], *, seed: int
+    category: str, results: Mapping[Training, Path], samples: Mapping[Training, str], test: Sequence[EvaluationImage], *, seed: int
 ) -> Tables:
-    """The tables of a category. `results` are folders of counts, `defects` the types of the defective test images."""
+    """The tables of a category. `results` are folders of counts of the defective images `test`, among others.
+
+    Each category draws its own resamples, by its name: those of an average over categories are then independent.
+    """
+    defects = [image.defect for image in test]
     levels = _thresholds(results)
     measured = [
         Measured(one, Counts.read(place / "defective.npz"), Counts.read(place / "good.npz"), samples[one])
@@ -36,7 +42,7 @@ def side_by_side(
         if one.fold < 0
     ]
     rows = [row for one in measured for row in rows_of(category, one, levels[one.compared[:2]], defects)]
-    return Tables(pd.DataFrame(rows), _differences(measured, levels, defects, seed=seed))
+    return Tables(pd.DataFrame(rows), _differences(measured, levels, test, derived_seed(seed, category)))
 
 
 def _thresholds(results: Mapping[Training, Path]) -> dict[tuple[str, str], int]:
@@ -49,13 +55,15 @@ def _thresholds(results: Mapping[Training, Path]) -> dict[tuple[str, str], int]:
     return {arm: threshold_on(found) for arm, found in folds.items()}
 
 
-def _differences(measured: Sequence[Measured], levels: Mapping[tuple[str, str], int], defects: Sequence[str], *, seed: int) -> pd.DataFrame:
+def _differences(
+    measured: Sequence[Measured], levels: Mapping[tuple[str, str], int], test: Sequence[EvaluationImage], seed: int
+) -> pd.DataFrame:
     arms: dict[tuple[str, int], dict[str, list[AtThreshold]]] = {}
     for one in measured:
         model, arm, few = one.compared
         arms.setdefault((model, few), {}).setdefault(arm, []).append(AtThreshold(one.defective, levels[model, arm]))
     found = [
-        resampled_differences(trained, REAL_ONLY, defects, seed=seed).assign(segmenter=model, real_per_type=few)
+        resampled_differences(trained, REAL_ONLY, test, np.random.default_rng(seed)).assign(segmenter=model, real_per_type=few)
         for (model, few), trained in arms.items()
     ]
     return pd.concat(found, ignore_index=True)

@@ -103,7 +103,7 @@ def test_reasons_and_notes_are_counted_whatever_the_files_are_called(params: Pre
         Image.new("L", (32, 24 + number), 255).save(mvtec / f"part/ground_truth/crack/{number:03}_mask.png")
         Image.new("L", (30, 24 + number), 255).save(mvtec / f"part/ground_truth/spot/{number:03}_mask.png")
     for number, shade in enumerate((3, 5)):
-        picture = Image.new("RGBA", (32, 24), (9, 9, 9, 255))
+        picture = Image.new("RGBA", (32, 24), (9 * shade, 9, 9, 255))
         picture.paste((8, 8, 8, 0), (0, 0, shade, 1))
         picture.save(mvtec / f"part/test/good/{number:03}.png")
     _, warnings = summary_of(params, mvtec, tmp_path / "out")

@@ -104,8 +104,9 @@ def told(found: Sequence[Cluster], category: str) -> list[str]:
     if not found:
         return []
     count, astride = sum(len(one.files) for one in found), sum(one.straddles for one in found)
+    number = f"{len(found)} cluster{'' if len(found) == 1 else 's'}"
     return [
-        f"{category}: {count} photographs look like near-duplicates, in {len(found)} clusters, {astride} of them on both sides of the split; no "
+        f"{category}: {count} photographs look like near-duplicates, in {number}, {astride} of them on both sides of the split; no "
         f'groups file says whether they show the same part. Run `stage groups "{category}"` to look at them.'
     ]
 

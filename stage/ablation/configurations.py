@@ -47,7 +47,14 @@ def load_configurations(path: Path = CONFIGURATIONS) -> list[Configuration]:
 
 
 def variants(params: Params, configurations: Sequence[Configuration]) -> list[tuple[Configuration, Params]]:
-    """Every configuration with its parameters. Raises ConfigError if two have the same, since their bars would not differ."""
+    """Every configuration with its parameters.
+
+    Raises ConfigError if two have the same, since their bars would not differ, or if STAGE, whose parts they switch, is not among `methods`.
+    """
+    if "stage" not in params.methods:
+        raise ConfigError(
+            f"Expected `stage` among methods in params.yaml for the ablation of its parts, found {', '.join(params.methods)}."
+        )
     made = [(configuration, variant(params, configuration)) for configuration in configurations]
     for (one, values), (other, others) in combinations(made, 2):
         if (values.method, values.train, values.synthesize) == (others.method, others.train, others.synthesize):

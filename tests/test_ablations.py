@@ -99,7 +99,7 @@ def test_configurations_that_come_out_the_same_are_refused(params: Params, switc
 
 def test_an_ablation_without_the_method_is_refused(params: Params) -> None:
     """The main run's results, from which the ablation takes its last bar, would be missing after an hour."""
-    with pytest.raises(ConfigError, match="Expected `stage` among methods in params.yaml for the ablation of its parts, found paste"):
+    with pytest.raises(ConfigError, match=r"Expected `stage` among methods in params.yaml for the ablation of its parts, found paste"):
         found(params.model_copy(update={"methods": ("paste",)}))
 
 

@@ -46,7 +46,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     draw(root, f"part/train/good/{HOSTILE}", 1, light=0.8)
     (tmp_path / "project").mkdir()
     shutil.copy(ROOT / "params.yaml", tmp_path / "project")
-    shutil.copytree(ROOT / "params", tmp_path / "project" / "params")
     monkeypatch.chdir(tmp_path / "project")
     use_data(Path("params.yaml"), root, "mvtec", ["part"], "CC0-1.0")
     read()

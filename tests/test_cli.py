@@ -23,7 +23,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that has nothing of the project but its parameter file."""
     (tmp_path / "project").mkdir()
     shutil.copy(ROOT / "params.yaml", tmp_path / "project")
-    shutil.copytree(ROOT / "params", tmp_path / "project" / "params")
     monkeypatch.chdir(tmp_path / "project")
     return tmp_path / "project"
 

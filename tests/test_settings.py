@@ -8,16 +8,15 @@ import pytest
 
 from stage.core.errors import ConfigError
 from stage.core.params import load_params
-from stage.core.settings import REAL, use_data
+from stage.core.settings import use_data
 
 ROOT = Path(__file__).parents[1]
-ORIGINAL = (ROOT / REAL).read_text(encoding="utf-8")
+ORIGINAL = (ROOT / "params.yaml").read_text(encoding="utf-8")
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A copy of the repository's parameter file, and the one for photographs, whose values it is to have."""
-    shutil.copytree(ROOT / "params", tmp_path / "params")
+    """A copy of the repository's parameter file."""
     shutil.copy2(ROOT / "params.yaml", tmp_path)
     return tmp_path / "params.yaml"
 
@@ -29,14 +28,19 @@ def comment(line: str) -> str:
 
 def test_the_values_of_the_data_are_written_and_no_other(file: Path, tmp_path: Path) -> None:
     """A run on one's own data would be trained with other numbers than the file says."""
-    before = load_params(ROOT / REAL)
+    before = load_params(file)
     use_data(file, tmp_path / "images", "btad", ["bolt", "nut"], "CC BY 4.0")
     after = load_params(file)
 
     changed = {"source": (tmp_path / "images").as_posix(), "layout": "btad", "licence": "CC BY 4.0"}
     changed["foreground"] = before.prepare.foreground.model_copy(update={"channel": "grey"})
     assert after == before.model_copy(
-        update={"name": "images", "categories": ("bolt", "nut"), "prepare": before.prepare.model_copy(update=changed)}
+        update={
+            "name": "images",
+            "categories": ("bolt", "nut"),
+            "prepare": before.prepare.model_copy(update=changed),
+            "segment": before.segment.model_copy(update={"arms": ()}),
+        }
     )
 
 
@@ -47,7 +51,7 @@ def test_every_other_line_stays_as_it_is(file: Path, categories: list[str]) -> N
 
     lines = list(zip(ORIGINAL.splitlines(), file.read_text(encoding="utf-8").splitlines(), strict=True))
     changed = [before.split(":")[0].strip() for before, after in lines if before != after]
-    assert changed == ["name", "categories", "source", "layout", "licence", "channel"]
+    assert changed == ["name", "categories", "source", "layout", "licence", "channel", "arms"]
     assert all(comment(before) == comment(after) for before, after in lines)
 
 
@@ -94,7 +98,7 @@ def test_a_name_that_cannot_be_a_category_leaves_the_file_as_it_was(file: Path, 
         use_data(file, Path("/data"), "mvtec", [name], "unknown")
 
     assert file.read_bytes() == (ROOT / "params.yaml").read_bytes()
-    assert {path.name for path in file.parent.iterdir()} == {"params", "params.yaml"}
+    assert {path.name for path in file.parent.iterdir()} == {"params.yaml"}
 
 
 def test_without_a_parameter_file_there_is_one_message(tmp_path: Path) -> None:

@@ -11,29 +11,21 @@ from stage.core.durable import whole_file
 from stage.core.errors import ConfigError
 from stage.core.params import load_params
 
-REAL = "params/real-cpu.yaml"  # the settings for photographs
-
 
 def use_data(params_file: Path, source: Path, layout: str, categories: Sequence[str], licence: str) -> None:
     """Write name, categories, source, layout and licence into `params_file`; a ConfigError where it is not valid before and afterwards.
 
-    Where it reads the demo, its other values are those of REAL from then on, but for `seed`, `methods` and `execution`: the demo's are
-    for small drawings.
+    `perfect`, whose samples are drawn, leaves `segment.arms`.
     """
-    given = load_params(params_file)
-    is_demo = given.prepare.layout == "demo"
-    if is_demo:
-        load_params(params_file.parent / REAL)
+    load_params(params_file)
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 1000  # never fold a line: the comments stand beside the values
-    values = yaml.load(params_file.parent / REAL if is_demo else params_file)
-    if is_demo:
-        values["seed"], values["methods"][:] = given.seed, given.methods
-        values["execution"] |= {name: value for name, value in given.execution if value != values["execution"][name]}
+    values = yaml.load(params_file)
     # Quoted, because YAML 1.1 takes a category called `on` for a truth value; the list in place, so that its comment stays.
     values["categories"][:] = [Quoted(name) for name in categories]
     values["name"] = Quoted(re.sub(r"[^\w.-]+", "-", source.resolve().name).strip("-.") or "data")
+    values["segment"]["arms"][:] = [arm for arm in values["segment"]["arms"] if arm != "perfect"]
     # The demo's washer has a coloured background; photographs of parts have no colour, more often than not.
     values["prepare"]["foreground"]["channel"] = "grey"
     values["prepare"] |= {"source": Quoted(source.resolve().as_posix()), "layout": layout, "licence": Quoted(licence)}

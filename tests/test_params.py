@@ -159,10 +159,10 @@ def test_a_disk_as_large_as_the_image_is_refused(tmp_path: Path, key: str) -> No
     """Every foreground would be empty or whole."""
     yaml = YAML()
     content = yaml.load(ROOT / "params.yaml")
-    content["prepare"]["foreground"][key] = 32
+    content["prepare"]["foreground"][key] = 64
     yaml.dump(content, tmp_path / "params.yaml")
 
-    with pytest.raises(ConfigError, match=rf"foreground.{key} is a radius .* found 32 and 64"):
+    with pytest.raises(ConfigError, match=rf"foreground.{key} is a radius .* found 64 and 128"):
         load_params(tmp_path / "params.yaml")
 
 

@@ -136,7 +136,7 @@ def _with_dust(picture: Array, rng: np.random.Generator) -> Array:
 
 
 def scratch(washer: Washer, rng: np.random.Generator) -> Drawing:
-    """One to four scratches across the grooves, bright or, where they lie in shade, dark, each with a burr along one side."""
+    """One to four scratches across the grooves, all bright or all dark, each with a burr along one side."""
     lines = [_line(washer.centre, rng) for _ in range(rng.integers(1, 5))]
     bright = np.max([discs(line) for line in lines], axis=0)
     burr = np.max([discs([(x + 0.7, y + 0.7, 0.9 * width) for x, y, width in line]) for line in lines], axis=0)
@@ -162,7 +162,7 @@ def _line(centre: Point, rng: np.random.Generator) -> list[tuple[float, float, f
 
 
 def corrosion(washer: Washer, rng: np.random.Generator) -> Drawing:
-    """One to four spots of one kind of corrosion on the metal, 3 to 24 px across and rough; the grooves stay visible in them."""
+    """One to four spots of one kind of corrosion on the metal, 3 to 26 px across and rough; the grooves stay visible in them."""
     damaged, coverage = washer.picture, np.zeros_like(washer.metal)
     tint, change = CORROSION[rng.choice(list(CORROSION))]
     for _ in range(rng.integers(1, 5)):

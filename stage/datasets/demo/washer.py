@@ -31,7 +31,7 @@ BEVEL = 4.0
 CORROSION = {  # its tint, and by how much of itself the metal is brighter
     "rust": ((1.08, 0.82, 0.64), -0.25),
     "pitting": ((1.0, 1.0, 1.0), -0.5),
-    "bloom": ((0.98, 1.0, 1.02), 0.5),
+    "bloom": ((0.98, 1.0, 1.02), 0.45),
     "temper": ((0.84, 0.92, 1.12), -0.15),
 }
 
@@ -136,12 +136,12 @@ def _with_dust(picture: Array, rng: np.random.Generator) -> Array:
 
 
 def scratch(washer: Washer, rng: np.random.Generator) -> Drawing:
-    """One to four scratches across the grooves, bright or, where they lie in shade, dark, each with a burr along one side."""
+    """One to four scratches across the grooves, all bright or all dark, each with a burr along one side."""
     lines = [_line(washer.centre, rng) for _ in range(rng.integers(1, 5))]
     bright = np.max([discs(line) for line in lines], axis=0)
     burr = np.max([discs([(x + 0.7, y + 0.7, 0.9 * width) for x, y, width in line]) for line in lines], axis=0)
     depth = gaussian_filter(rng.normal(0, 1, bright.shape), 2)
-    change = rng.uniform(45, 100) if rng.random() < 0.65 else rng.uniform(-75, -45)
+    change = rng.uniform(32, 75) if rng.random() < 0.5 else rng.uniform(-60, -32)
     glint = washer.picture + washer.exposure * np.sign(change) * np.clip(abs(change) * (1 + depth), 24, 110)[..., None]
     damaged = mixed(mixed(washer.picture, np.clip(washer.picture - np.sign(change) * 26, 0, 255), burr), glint, bright)
     return Drawing(washer.picture, damaged, np.ceil(np.maximum(bright, burr)))
@@ -157,20 +157,20 @@ def _line(centre: Point, rng: np.random.Generator) -> list[tuple[float, float, f
     s = np.linspace(0, 1, 80)
     radius = start + (end - start) * s + min(1.0, length / 20) * rng.uniform(-2, 2) * np.sin(np.pi * s)
     angle = rng.uniform(0, 2 * np.pi) + sweep * s * rng.choice([-1, 1])
-    width = rng.uniform(0.8, 2.0) * (0.55 + 0.45 * np.sin(np.pi * s))
+    width = rng.uniform(0.8, 1.7) * (0.55 + 0.45 * np.sin(np.pi * s))
     return list(zip(centre[0] + radius * np.cos(angle), centre[1] + radius * np.sin(angle), width, strict=True))
 
 
 def corrosion(washer: Washer, rng: np.random.Generator) -> Drawing:
-    """One to four spots of one kind of corrosion on the metal, 3 to 24 px across and rough; the grooves stay visible in them."""
+    """One to four spots of one kind of corrosion on the metal, 3 to 26 px across and rough; the grooves stay visible in them."""
     damaged, coverage = washer.picture, np.zeros_like(washer.metal)
     tint, change = CORROSION[rng.choice(list(CORROSION))]
     for _ in range(rng.integers(1, 5)):
-        radius, angle = sized(rng, 1.8, 9), rng.uniform(0, 2 * np.pi)
+        radius, angle = sized(rng, 1.8, 10), rng.uniform(0, 2 * np.pi)
         ring = rng.uniform(INNER_RADIUS + 4, OUTER_RADIUS - 4)
         centre = (washer.centre[0] + ring * np.cos(angle), washer.centre[1] + ring * np.sin(angle))
         coverage = np.maximum(coverage, outline(irregular_radii(rng, roughness=0.35, harmonics=8), centre, radius))
     crust = gaussian_filter(rng.normal(0, 1, coverage.shape), 0.9)
-    light = (change * rng.uniform(0.75, 1.1) + 0.18 * crust / crust.std())[..., None]
+    light = (change * rng.uniform(0.6, 1.0) + 0.18 * crust / crust.std())[..., None]
     damaged = damaged * (1 + light) * (np.array(tint) * warmth(rng, 0.05))
     return Drawing(washer.picture, damaged, coverage * (washer.metal > 0.5))

@@ -31,7 +31,8 @@ from stage.release.uses import check_samples
 from stage.segmentation.arms import PERFECT, Training, arm_name, trainings, without_samples
 from stage.segmentation.bootstrap import EvaluationImage
 from stage.segmentation.data import TrainingData, training_data
-from stage.segmentation.tables import headline, side_by_side
+from stage.segmentation.results import DIFFERENCES, SCORES
+from stage.segmentation.tables import DEFECTIVE_FILE, GOOD_FILE, means_by_arm, side_by_side
 
 CATALOGS = Path("data/prepare")
 SAMPLES = Path("data/synthesize")
@@ -143,9 +144,9 @@ def train_and_score(data: TrainingData, training: Training, work: Work, params: 
     curve.to_csv(work.draft / CURVE, index=False)
     check_stop()
     segmenter = Segmenter(weights, training.model, window=params.segment.window, device=on)
-    pictures: list[bytes] | None = [] if training.fold < 0 and training.seed == 0 and not training.choice.few else None
-    segmenter.counts(data.defective, pictures).write(work.draft / "defective.npz")
-    segmenter.counts(data.good).write(work.draft / "good.npz")
+    pictures: list[bytes] | None = [] if training.is_shown else None
+    segmenter.counts(data.defective, pictures).write(work.draft / DEFECTIVE_FILE)
+    segmenter.counts(data.good).write(work.draft / GOOD_FILE)
     pq.write_table(pa.table({"picture": pa.array(pictures or [], pa.binary())}), work.draft / PREDICTIONS)
     finish(work, lease_s=params.execution.lease_s)
 
@@ -160,10 +161,10 @@ def all_arms(category: str, scored: Sequence[Scored], params: Params) -> Work:
             test = pairs_of(CATALOGS / category, "test", good=False)
             results = {one.training: one.work.result for one in scored}
             tables = side_by_side(category, results, {one.training: one.samples for one in scored}, shown_parts(test), seed=params.seed)
-            tables.scores.to_parquet(work.draft / "scores.parquet", index=False)
-            tables.differences.to_parquet(work.draft / "differences.parquet", index=False)
-            write_whole(json.dumps(headline(tables.scores, scored[0].training.model), indent=2) + "\n", work.draft / METRICS)
-            shown = {one.choice.name: place for one, place in results.items() if is_shown(one, scored[0].training.model)}
+            tables.scores.to_parquet(work.draft / SCORES, index=False)
+            tables.differences.to_parquet(work.draft / DIFFERENCES, index=False)
+            write_whole(json.dumps(means_by_arm(tables.scores, scored[0].training.model), indent=2) + "\n", work.draft / METRICS)
+            shown = {one.choice.name: place for one, place in results.items() if one.is_shown and one.model == scored[0].training.model}
             write_shown(test, shown, work.draft)
             finish(work, lease_s=params.execution.lease_s)
     return work
@@ -172,11 +173,6 @@ def all_arms(category: str, scored: Sequence[Scored], params: Params) -> Work:
 def shown_parts(test: Pairs) -> list[EvaluationImage]:
     """The defect type and the group of each test image."""
     return [EvaluationImage(defect, group) for defect, group in zip(column(test, "defect"), column(test, "group"), strict=True)]
-
-
-def is_shown(training: Training, model: str) -> bool:
-    """Whether its predictions are published: the first network's, of the first seed, trained on all of the real third."""
-    return training.model == model and training.seed == 0 and training.fold < 0 and not training.choice.few
 
 
 def write_shown(test: Pairs, shown: Mapping[str, Path], output: Path) -> None:

@@ -19,7 +19,7 @@ from stage.segmentation.bootstrap import COMPARED, EvaluationImage
 from stage.segmentation.counts import Counts
 from stage.segmentation.data import PERFECT_COUNT, training_data
 from stage.segmentation.scores import ALL_TYPES
-from stage.segmentation.tables import headline, side_by_side
+from stage.segmentation.tables import means_by_arm, side_by_side
 
 TEST = [EvaluationImage(defect, str(number)) for number, defect in enumerate(["dent"] * 4 + ["hole"] * 2)]
 WITH_STAGE = ArmChoice("real_and_stage", "stage")
@@ -124,7 +124,7 @@ def test_the_tables_have_every_training_and_thresholds_of_the_folds(tmp_path: Pa
     means = tables.scores[tables.scores.defect == ALL_TYPES].groupby("metric").value.mean()
     assert means["iou"] < means["iou_half"]
     assert len(tables.differences[tables.differences.draw == -1]) == 2 * len(COMPARED)  # one arm beside real_only, with all and with few
-    assert set(headline(tables.scores, "efficientnet_lite0")) == {"real_only", "real_and_stage"}
+    assert set(means_by_arm(tables.scores, "efficientnet_lite0")) == {"real_only", "real_and_stage"}
     other = side_by_side("nut", results, dict.fromkeys(results, "digest"), TEST, seed=0).differences
     assert not other.difference.equals(tables.differences.difference)  # categories draw independently, as their average takes for granted
     pd.testing.assert_frame_equal(

@@ -73,12 +73,17 @@ def _implausible(table: pd.DataFrame) -> list[str]:
     ]
 
 
+def without_numbers(text: str) -> str:
+    """With `…` in place of each number, so that what differs in numbers alone counts as one."""
+    return NUMBER.sub("…", text)
+
+
 def _notes(entries: Sequence[Entry]) -> list[str]:
     """A sentence per kind of note, with `…` for numbers that differ between files."""
     found: dict[tuple[str, str, str], Counter[str]] = {}
     for entry in entries:
         for note in () if entry.reason else _parts(entry.note):
-            found.setdefault((entry.category, entry.defect or "-", NUMBER.sub("…", note)), Counter())[note] += 1
+            found.setdefault((entry.category, entry.defect or "-", without_numbers(note)), Counter())[note] += 1
     told = sorted(found.items(), key=lambda item: -item[1].total())
     return [
         f"{category}, {defect}: {notes.total()} x {note if len(notes) > 1 else next(iter(notes))}"

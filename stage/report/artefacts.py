@@ -1,7 +1,6 @@
 """Reads what the other verbs publish under `data/`; decodes only the pictures that are shown."""
 
 import csv
-import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pydantic import BaseModel
 from stage.core.errors import CorruptFileError, Refusal
 from stage.core.json_files import read_json
 from stage.datasets.pairs import decode_image
+from stage.datasets.summary import without_numbers
 from stage.release.reader import shard_paths
 
 BATCH = 64  # rows whose pictures are in memory
@@ -142,4 +142,4 @@ def _outcome(defect: str, rows: Sequence[Row]) -> SampleCounts:
 
 def _reason_kinds(reason: str) -> list[str]:
     """The reasons of one sample without what differs between samples: numbers, and what follows a colon."""
-    return [re.sub(r"\d+(\.\d+)?", "…", part.partition(":")[0]) for part in reason.split("; ")]
+    return [without_numbers(part.partition(":")[0]) for part in reason.split("; ")]

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from stage.core.data_params import Prepare
@@ -21,6 +20,7 @@ from stage.datasets.layouts import data_root, rule_of
 from stage.datasets.near_duplicates import SIMILAR, Cluster, near_duplicates
 from stage.datasets.pairs import decode_image
 from stage.datasets.table import read_catalog
+from stage.report.cards import templates
 
 PAGE, DRAFT = "candidates.html", "groups.csv"
 EDGE = 160  # px; longest side of a picture on the page
@@ -94,10 +94,7 @@ def _write_page(candidates: Candidates, catalog: Path) -> None:
     table = pq.read_table(catalog, columns=["image_path", "defect", "split", "image"]).to_pylist()
     shown = {file for one in candidates.clusters for file in one.files}
     rows = {row["image_path"]: {**row, "picture": _picture(row["image"]["bytes"])} for row in table if row["image_path"] in shown}
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    write_whole(environment.get_template("candidates.html.jinja").render(candidates=candidates, rows=rows), candidates.page)
+    write_whole(templates().get_template("candidates.html.jinja").render(candidates=candidates, rows=rows), candidates.page)
 
 
 def _picture(png: bytes) -> str:

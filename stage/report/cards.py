@@ -1,4 +1,4 @@
-"""Specimens as picture files for the pages, under safe file names."""
+"""What all pages are made with: templates that escape names, and specimens as picture files under safe file names."""
 
 import hashlib
 import re
@@ -6,11 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from stage.report.sheets import Panel, Specimen
 
 LARGEST_EDGE = 256  # px; larger pictures are reduced
+
+
+def templates() -> Environment:
+    """The pages' templates: what comes from data is escaped, and a name that a page does not get is an error."""
+    loader = FileSystemLoader(Path(__file__).parent / "templates")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
 
 
 class Mark(NamedTuple):

@@ -12,6 +12,7 @@ from stage.report.cards import Card, slug, write_cards
 from stage.report.charts import Series, draw_curves, draw_learning_curve
 from stage.report.gallery import Thumbnail, write_gallery
 from stage.report.worst import read_predictions, worst_specimens
+from stage.segmentation.arms import arm_label
 from stage.segmentation.results import Results
 from stage.segmentation.verdicts import learning_curve, verdict, worth
 from stage.synthesis.method import METHODS
@@ -56,14 +57,14 @@ class CategoryView:
         return sorted({one.defect for one in self.gallery})
 
 
-def view_category(data: Path, root: Path, name: str, params: Params, results: Results) -> CategoryView:
-    """Write the category's pictures under `root / pictures`, and say what its page says."""
+def view_category(data: Path, root: Path, name: str, params: Params, results: Results, rows: list[comparison.ArmRow]) -> CategoryView:
+    """Write the category's pictures under `root / pictures`, and say what its page says; `rows` are the arms of all categories."""
     folder = Path("pictures") / slug(name)
     (root / folder).mkdir(parents=True, exist_ok=True)
     tested = {row["defect"]: row["test"] for row in artefacts.image_counts(data) if row["category"] == name and row["defect"] != GOOD}
     made = [_made(data, name, method) for method in params.methods]
     defects = sorted({*tested, *(outcome.defect for one in made for outcome in one.outcomes)})
-    arm = comparison.best_arm(comparison.arm_rows(results), name, params.methods)
+    arm = comparison.best_arm(rows, name, params.methods)
     seen = read_predictions(data, name)
     lowest, lost = (
         write_cards(worst_specimens(seen, indices, arm), root, folder / kind)
@@ -122,7 +123,7 @@ def _series(rows: list[dict[str, str]], columns: list[str]) -> Series:
     for row in rows:
         arms.setdefault(row.get("arm"), []).append(row)
     return {
-        comparison.label(arm or column): ([float(row["iteration"]) for row in some], [float(row[column]) for row in some])
+        arm_label(arm or column): ([float(row["iteration"]) for row in some], [float(row[column]) for row in some])
         for arm, some in arms.items()
         for column in columns
     }

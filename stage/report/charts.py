@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from stage.segmentation.arms import arm_label
 from stage.segmentation.verdicts import WHOLE
 
 COLOURS = ("#4a7dde", "#c8741f", "#2f9e6b", "#7b6bd6", "#2b8fa8", "#94851f")  # from the seventh curve on again from the start
@@ -57,7 +58,7 @@ def draw_learning_curve(path: Path, curve: pd.DataFrame) -> None:
         axes = figure.add_subplot(xlabel="real defects per type", ylabel="AP, %")
         for name, colour, marker in zip(curve.columns, cycle(COLOURS), cycle(MARKERS), strict=False):
             drawn = 100 * curve[name].to_numpy(float)
-            axes.plot(range(len(curve)), drawn, color=colour, marker=marker, markersize=5, linewidth=1.6, label=str(name).replace("_", " "))
+            axes.plot(range(len(curve)), drawn, color=colour, marker=marker, markersize=5, linewidth=1.6, label=arm_label(str(name)))
         axes.set_xticks(range(len(curve)), ["whole third" if count == WHOLE else str(count) for count in curve.index])
         _save(figure, axes, path)
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from stage.segmentation.arms import REAL_ONLY, arm_name
-from stage.segmentation.results import Results, mean_over_seeds
+from stage.segmentation.results import Results, mean_over_seeds, rows_where
 from stage.segmentation.scores import ALL_TYPES
 from stage.segmentation.verdicts import SHOWN, signed
 
@@ -76,19 +76,20 @@ def arm_rows(results: Results) -> list[ArmRow]:
     """Every arm with all of the real third; by category, the average last, and by segmenter."""
     return [
         ArmRow(row["category"], row["segmenter"], row["arm"], _defined(row), _differences(results.differences, row))
-        for row in _rows(mean_over_seeds(results.scores), real_per_type=0)
+        for row in rows_where(mean_over_seeds(results.scores), real_per_type=0).to_dict("records")
     ]
 
 
 def type_rows(results: Results, category: str) -> list[TypeRow]:
     """Every arm with all of the real third; by defect type and segmenter."""
-    scores = results.scores
-    scores = pd.DataFrame(scores[(scores.category == category) & (scores.real_per_type == 0) & (scores.defect != ALL_TYPES)])
+    scores = rows_where(results.scores, category=category, real_per_type=0)
+    scores = scores.loc[scores.defect != ALL_TYPES]
     keys = ["segmenter", "defect", "arm"]
     means = scores.pivot_table(index=keys, columns="metric", values="value", sort=False).reset_index()
-    alone = {(row["segmenter"], row["defect"]): _defined(row) for row in _rows(means, arm=REAL_ONLY)}
+    alone = {(row["segmenter"], row["defect"]): _defined(row) for row in rows_where(means, arm=REAL_ONLY).to_dict("records")}
     return [
-        TypeRow(row["segmenter"], row["defect"], row["arm"], _defined(row), alone[row["segmenter"], row["defect"]]) for row in _rows(means)
+        TypeRow(row["segmenter"], row["defect"], row["arm"], _defined(row), alone[row["segmenter"], row["defect"]])
+        for row in means.to_dict("records")
     ]
 
 
@@ -108,11 +109,6 @@ def seeds(results: Results) -> int:
     return int(results.scores.seed.nunique())
 
 
-def label(arm: str) -> str:
-    """An arm's name for people."""
-    return arm.replace("_", " ")
-
-
 def shown(value: float | None, metric: str) -> str:
     """A metric's value in percent, or as the number that it is; a dash where it is not defined."""
     if value is None:
@@ -125,16 +121,12 @@ def points(difference: float | None) -> str:
     return DASH if difference is None else signed(difference)
 
 
-def _rows(table: pd.DataFrame, **values: object) -> list[dict[str, Any]]:
-    """The rows that have these values."""
-    rows = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
-    return [row for row in rows if all(row[name] == value for name, value in values.items())]
-
-
 def _defined(row: Mapping[str, Any]) -> dict[str, float]:
     return {metric: float(row[metric]) for metric in METRICS if metric in row and math.isfinite(row[metric])}
 
 
 def _differences(table: pd.DataFrame, row: Mapping[str, Any]) -> dict[str, Difference]:
-    found = _rows(table, **{name: row[name] for name in ("category", "segmenter", "real_per_type", "arm")})
-    return {one["metric"]: Difference(one["difference"], one["low"], one["high"]) for one in found if one["metric"] in SHOWN}
+    found = rows_where(table, **{name: row[name] for name in ("category", "segmenter", "real_per_type", "arm")})
+    return {
+        one["metric"]: Difference(one["difference"], one["low"], one["high"]) for one in found.to_dict("records") if one["metric"] in SHOWN
+    }

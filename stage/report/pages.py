@@ -6,14 +6,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 
 from stage.core.durable import replace_folder
 from stage.core.params import Params
 from stage.report import artefacts, comparison, provenance
-from stage.report.cards import slug
+from stage.report.cards import slug, templates
 from stage.report.category import CategoryView, draw_losses, view_category
 from stage.report.worst import FALSE, HIT, MISSED, NORMAL
+from stage.segmentation.arms import arm_label
 from stage.segmentation.bootstrap import RESAMPLES
 from stage.segmentation.results import AVERAGE, Results, read_results
 from stage.segmentation.verdicts import verdict, with_interval, worth
@@ -36,20 +37,20 @@ def write_report(data: Path, output: Path, params: Params) -> None:
 
 def _write_pages(data: Path, root: Path, params: Params) -> None:
     results = read_results(data)
-    categories = [view_category(data, root, name, params, results) for name in params.categories]
+    rows = comparison.arm_rows(results)
+    categories = [view_category(data, root, name, params, results, rows) for name in params.categories]
     environment = _environment()
-    shared = _shared(params, results, categories)
+    shared = _shared(params, results, categories, rows)
     _render(environment, "index", root / "index.html", shared | _overview(data, params, results))
     for category in categories:
-        rows = {"category": category, "types": comparison.type_rows(results, category.name)}
-        _render(environment, "category", root / category.page, shared | rows)
+        own = {"category": category, "types": comparison.type_rows(results, category.name)}
+        _render(environment, "category", root / category.page, shared | own)
     base = draw_losses(data / "pretrain" / "curve.csv", root, Path("pictures/base.svg"), ["loss"])
     made = {"base_curve": base, "sections": provenance.sections(params.model_dump(mode="json")), "provenance": provenance}
     _render(environment, "made", root / "made.html", shared | made)
 
 
-def _shared(params: Params, results: Results, categories: list[CategoryView]) -> dict[str, Any]:
-    rows = comparison.arm_rows(results)
+def _shared(params: Params, results: Results, categories: list[CategoryView], rows: list[comparison.ArmRow]) -> dict[str, Any]:
     return {
         "params": params,
         "categories": categories,
@@ -75,9 +76,8 @@ def _overview(data: Path, params: Params, results: Results) -> dict[str, Any]:
 
 
 def _environment() -> Environment:
-    loader = FileSystemLoader(Path(__file__).parent / "templates")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    filters: dict[str, Any] = {"points": comparison.points, "shown": comparison.shown, "arm": comparison.label, "slug": slug}
+    environment = templates()
+    filters: dict[str, Any] = {"points": comparison.points, "shown": comparison.shown, "arm": arm_label, "slug": slug}
     environment.filters.update(filters | {"with_interval": with_interval})
     script = environment.get_template("report.js").render()
     values: dict[str, Any] = {"script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}

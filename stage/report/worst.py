@@ -15,9 +15,8 @@ from PIL import Image
 
 from stage.datasets.pairs import decode_mask
 from stage.report.artefacts import Row, decoded_picture, query_rows, stream_rows
-from stage.report.comparison import label
 from stage.report.sheets import Panel, Specimen
-from stage.segmentation.arms import REAL_ONLY
+from stage.segmentation.arms import REAL_ONLY, arm_label
 from stage.segmentation.verdicts import signed
 
 HIT, MISSED, FALSE, NORMAL = (255, 255, 255), (213, 94, 0), (86, 180, 233), (32, 34, 38)  # told apart by colour-blind people too
@@ -74,7 +73,7 @@ def _specimen(row: Row, index: int, predictions: Predictions, arm: str) -> Speci
     panels = [Panel("photograph", decoded_picture(row["image"])), Panel("truth", decoded_picture(row["mask"]))]
     for name in (REAL_ONLY, arm):
         panels += [
-            Panel(label(name), decoded_picture(row[name])),
+            Panel(arm_label(name), decoded_picture(row[name])),
             Panel("difference", difference_picture(truth, decode_mask(row[name]["bytes"]))),
         ]
     alone, both = (predictions.ious[name][index] for name in (REAL_ONLY, arm))

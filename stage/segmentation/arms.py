@@ -51,6 +51,11 @@ class Training(NamedTuple):
     fold: int = -1
 
     @property
+    def is_shown(self) -> bool:
+        """Whether its weights, curve and predictions are shown, if its network is: the first seed's, with nothing left out."""
+        return self.seed == 0 and self.fold < 0 and not self.choice.few
+
+    @property
     def label(self) -> str:
         """For people, and for the folder of its work."""
         arm = self.choice.name + (f", {self.choice.few} per type" if self.choice.few else "")
@@ -65,6 +70,11 @@ class Training(NamedTuple):
 def arm_name(method: str) -> str:
     """The arm that sees the real third and the samples of a method."""
     return f"real_and_{method}"
+
+
+def arm_label(arm: str) -> str:
+    """An arm's name for people."""
+    return arm.replace("_", " ")
 
 
 def arm_choices(methods: Sequence[str], more: Sequence[str], few: Sequence[int] = ()) -> list[ArmChoice]:

@@ -13,7 +13,10 @@ from stage.segmentation.arms import REAL_ONLY, Training
 from stage.segmentation.bootstrap import AtThreshold, EvaluationImage, resampled_differences
 from stage.segmentation.counts import Counts
 from stage.segmentation.metrics import HALF
+from stage.segmentation.results import rows_where
 from stage.segmentation.scores import ALL_TYPES, Measured, metrics_of, rows_of, threshold_on
+
+DEFECTIVE_FILE, GOOD_FILE = "defective.npz", "good.npz"  # in a training's result: the counts of the defective and of the good images
 
 
 class Tables(NamedTuple):
@@ -37,7 +40,7 @@ def side_by_side(
     defects = [image.defect for image in test]
     levels = _thresholds(results)
     measured = [
-        Measured(one, Counts.read(place / "defective.npz"), Counts.read(place / "good.npz"), samples[one])
+        Measured(one, Counts.read(place / DEFECTIVE_FILE), Counts.read(place / GOOD_FILE), samples[one])
         for one, place in results.items()
         if one.fold < 0
     ]
@@ -51,7 +54,7 @@ def _thresholds(results: Mapping[Training, Path]) -> dict[tuple[str, str], int]:
     for one, place in results.items():
         found = folds.setdefault((one.model, one.choice.name), [])
         if one.fold >= 0:
-            found.append(Counts.read(place / "defective.npz"))
+            found.append(Counts.read(place / DEFECTIVE_FILE))
     return {arm: threshold_on(found) for arm, found in folds.items()}
 
 
@@ -71,12 +74,12 @@ def _differences(
 
 def mean_metrics(results: Sequence[Path]) -> dict[str, float]:
     """Every metric at a threshold of one half, averaged over folders of counts."""
-    found = [metrics_of(Counts.read(place / "defective.npz"), Counts.read(place / "good.npz"), HALF) for place in results]
+    found = [metrics_of(Counts.read(place / DEFECTIVE_FILE), Counts.read(place / GOOD_FILE), HALF) for place in results]
     return {name: fmean(one[name] for one in found) for name in found[0]}
 
 
-def headline(scores: pd.DataFrame, model: str) -> dict[str, dict[str, Any]]:
+def means_by_arm(scores: pd.DataFrame, model: str) -> dict[str, dict[str, Any]]:
     """Each arm's metrics over all types with all of the real third, averaged over seeds, of one network."""
-    shown = scores[(scores.segmenter == model) & (scores.real_per_type == 0) & (scores.defect == ALL_TYPES)]
+    shown = rows_where(scores, segmenter=model, real_per_type=0, defect=ALL_TYPES)
     means = shown.groupby(["arm", "metric"], sort=False).value.mean()
     return {arm: {metric: float(value) for (_, metric), value in of_arm.items()} for arm, of_arm in means.groupby(level=0, sort=False)}

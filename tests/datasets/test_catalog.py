@@ -67,6 +67,20 @@ def test_pixels_are_prepared_squares_and_normal_masks_are_empty(params: Prepare,
     assert not any(pair.mask.any() for pair in normals)
 
 
+def test_a_catalog_does_not_depend_on_other_categories(params: Prepare, mvtec: Path, tmp_path: Path) -> None:
+    """One new photograph would make every category's samples again."""
+    shutil.copytree(mvtec / "part", mvtec / "other")
+    for output in ("before", "after"):
+        prepare(params, ["part", "other"], mvtec, tmp_path / output)
+        (mvtec / "part" / CRACK).unlink(missing_ok=True)
+    before, after = (
+        {name: (tmp_path / output / name / "catalog.parquet").read_bytes() for name in ("part", "other")} for output in ("before", "after")
+    )
+
+    assert before["other"] == after["other"]
+    assert before["part"] != after["part"]
+
+
 def test_the_summary_counts_what_was_read(params: Prepare, mvtec: Path, tmp_path: Path) -> None:
     """A user would believe that all images are in use."""
     (mvtec / "part" / CRACK).write_bytes(b"")

@@ -1,10 +1,12 @@
 """`params.yaml` as typed, frozen values: one class per section, no defaults, nothing unknown."""
 
+from datetime import date
 from pathlib import Path
 from reprlib import Repr
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from stage.core.data_params import Prepare
 from stage.core.errors import ConfigError
@@ -116,11 +118,24 @@ brief.maxlevel, brief.maxstring, brief.maxother = 2, 80, 80
 
 
 def _explain(path: Path, error: ValidationError) -> str:
-    lines = [f"Expected the keys and types of stage/core/*params.py in {path}, found {error.error_count()} problem(s):"]
-    for problem in error.errors():
+    problems = _own(error.errors())
+    lines = [f"Expected the keys and types of stage/core/*params.py in {path}, found {len(problems)} problem(s):"]
+    for problem in problems:
         place = ".".join(str(part) for part in problem["loc"]) or "the file"
         found = (
             "" if problem["type"] == "value_error" else f" (found {brief.repr(problem['input'])})"
         )  # those say themselves what they found
-        lines.append(f"  {place}: {problem['msg'].removeprefix('Value error, ')}{found}")
+        quotes = ", so put it in quotes" * (problem["type"] == "string_type" and isinstance(problem["input"], (int, float, date)))
+        lines.append(f"  {place}: {problem['msg'].removeprefix('Value error, ')}{quotes}{found}")
     return "\n".join([*lines, "Correct these lines; params/*.yaml are complete examples."])
+
+
+def _own(problems: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Without those that follow from others: a list of one wrong name is not too short."""
+    places = [problem["loc"] for problem in problems]
+    return [
+        problem
+        for problem in problems
+        if problem["type"] != "too_short"
+        or not any(len(place) > len(problem["loc"]) and place[: len(problem["loc"])] == problem["loc"] for place in places)
+    ]

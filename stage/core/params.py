@@ -1,12 +1,12 @@
 """`params.yaml` as typed, frozen values: one class per section, no defaults, nothing unknown."""
 
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from reprlib import Repr
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 
 from stage.core.data_params import Prepare
 from stage.core.errors import ConfigError
@@ -113,12 +113,14 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         raise ConfigError(_explain(path, error)) from None
 
 
+Place = tuple[int | str, ...]
 brief = Repr()  # of a wrong value, which may be a whole section
 brief.maxlevel, brief.maxstring, brief.maxother = 2, 80, 80
 
 
 def _explain(path: Path, error: ValidationError) -> str:
-    problems = _own(error.errors())
+    places = [problem["loc"] for problem in error.errors()]
+    problems = [problem for problem in error.errors() if not (problem["type"] == "too_short" and _holds_any(problem["loc"], places))]
     lines = [f"Expected the keys and types of stage/core/*params.py in {path}, found {len(problems)} problem(s):"]
     for problem in problems:
         place = ".".join(str(part) for part in problem["loc"]) or "the file"
@@ -130,12 +132,6 @@ def _explain(path: Path, error: ValidationError) -> str:
     return "\n".join([*lines, "Correct these lines; params/*.yaml are complete examples."])
 
 
-def _own(problems: list[ErrorDetails]) -> list[ErrorDetails]:
-    """Without those that follow from others: a list of one wrong name is not too short."""
-    places = [problem["loc"] for problem in problems]
-    return [
-        problem
-        for problem in problems
-        if problem["type"] != "too_short"
-        or not any(len(place) > len(problem["loc"]) and place[: len(problem["loc"])] == problem["loc"] for place in places)
-    ]
+def _holds_any(place: Place, places: Sequence[Place]) -> bool:
+    """Whether a value lies in the one at `place`: a list of one wrong name is not too short."""
+    return any(len(other) > len(place) and other[: len(place)] == place for other in places)

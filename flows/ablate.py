@@ -58,60 +58,59 @@ def ablate(category: str) -> None:
                 f"{category}, configuration {number} of {len(planned)}: {configuration.label}", highlight=False, markup=False
             )
             made.append(made_with(category, configuration, variant, params, users))
-        comparison(category, made, params).publish(OUTPUT / category)
+        comparison(category, made, params, users).publish(OUTPUT / category)
 
 
 def made_with(category: str, configuration: Configuration, variant: Params, params: Params, users: ExitStack) -> Made:
     """One configuration; the one that overrides nothing is the main run, whose results are taken as they are.
 
-    Its checkpoint is marked as in use until `users` ends.
+    Its works are in use until `users` ends.
     """
     if not configuration.overrides:
         return Made(
             configuration, CHECKPOINTS / category, SAMPLES / category / METHOD, metrics(SCORES / category / METRICS)[arm_name(METHOD)]
         )
     checkpoint = checkpoint_of(category, configuration, variant, params, users)
-    samples = configuration_samples(category, checkpoint, variant)
-    return Made(configuration, checkpoint, samples, scores_of(category, configuration, samples, variant))
+    samples = configuration_samples(category, checkpoint, variant, users)
+    return Made(configuration, checkpoint, samples, scores_of(category, configuration, samples, variant, users))
 
 
 def checkpoint_of(category: str, configuration: Configuration, variant: Params, params: Params, users: ExitStack) -> Path:
     """The main run's checkpoint if the training is the same, else the configuration's own, which the next run finds again."""
     if (variant.method, variant.train) == (params.method, params.train):
         return CHECKPOINTS / category
-    work = fine_tune(category, variant, verb=f"{TRAIN}-{configuration.name}")
-    users.enter_context(present(work.folder, lease_s=params.execution.lease_s))
-    return work.result
+    return fine_tune(category, variant, users, verb=f"{TRAIN}-{configuration.name}").result
 
 
-def configuration_samples(category: str, checkpoint: Path, variant: Params) -> Path:
+def configuration_samples(category: str, checkpoint: Path, variant: Params, users: ExitStack) -> Path:
     """The samples of a configuration, in the folder of their first job; those of an earlier run are verified and used again."""
     job = plan(category, METHOD, checkpoint, variant)
+    users.enter_context(present(job, lease_s=variant.execution.lease_s))
     samples = job / f"samples-{code_digest(PUBLICATION)[:8]}"
     if verify(samples):  # missing or damaged
-        publish_samples(make_rounds(job, variant), samples, variant)
+        publish_samples(make_rounds(job, variant, users), samples, variant)
     return samples
 
 
-def scores_of(category: str, configuration: Configuration, samples: Path, params: Params) -> dict[str, float] | None:
+def scores_of(category: str, configuration: Configuration, samples: Path, params: Params, users: ExitStack) -> dict[str, float] | None:
     """Metrics of a segmenter trained on the real third and these samples; None where none of them was accepted."""
     if not read_manifest(samples)["accepted"]:
         return None
     verb, arm, model = f"{SEGMENT}-{configuration.name}", ArmChoice(arm_name(METHOD), METHOD), params.segment.models[0]
     planned = [Training(arm, model, seed) for seed in range(params.segment.seeds)]
-    return mean_metrics([score(category, one, samples, params, verb=verb).work.result for one in planned])
+    return mean_metrics([score(category, one, samples, params, users, verb=verb).work.result for one in planned])
 
 
-def comparison(category: str, made: Sequence[Made], params: Params) -> Work:
-    """The numbers of all configurations, and some samples of each to look at."""
+def comparison(category: str, made: Sequence[Made], params: Params, users: ExitStack) -> Work:
+    """The numbers of all configurations, and some samples of each to look at; in use until `users` ends."""
     real_only = metrics(SCORES / category / METRICS)[REAL_ONLY]
     results = {"category": category, "real_only": real_only, "configurations": [summary(one) for one in made]}
     work = Work.of("ablate", category, work_key("flows.ablate:comparison", results=results))
+    users.enter_context(present(work.folder, lease_s=params.execution.lease_s))
     if not work.is_finished():
-        with present(work.folder, lease_s=params.execution.lease_s):
-            write_specimens({one.configuration.name: one.samples for one in made}, work.draft / SPECIMENS)
-            write_whole(json.dumps(results, indent=2) + "\n", work.draft / RESULTS)
-            finish(work, lease_s=params.execution.lease_s)
+        write_specimens({one.configuration.name: one.samples for one in made}, work.draft / SPECIMENS)
+        write_whole(json.dumps(results, indent=2) + "\n", work.draft / RESULTS)
+        finish(work, lease_s=params.execution.lease_s)
     return work
 
 

@@ -1,5 +1,6 @@
 """Make the base available to every category: train a small one from scratch, or note where the given one lies."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 from prefect import flow, task
@@ -27,35 +28,36 @@ def pretrain() -> None:
     if not needs_base(params.methods):
         write_whole("No method of params.yaml needs a base.\n", OUTPUT / "none.txt")
     elif params.base.source == "scratch":
-        train_from_scratch(params).publish(OUTPUT)
+        with ExitStack() as users:
+            train_from_scratch(params, users).publish(OUTPUT)
     else:
         write_pointer(fetch(params.base.source), OUTPUT, params.base.source)
 
 
 @task(cache_policy=NO_CACHE)
-def train_from_scratch(params: Params) -> Work:
-    """A small base on the data at hand; resumes an unfinished training, or finds a finished one."""
+def train_from_scratch(params: Params, users: ExitStack) -> Work:
+    """A small base on the data at hand, in use until `users` ends; resumes an unfinished training, or finds a finished one."""
     catalogs = [CATALOGS / category for category in params.categories]
     work = Work.of("pretrain", BASE_WORK, pretraining_key(catalogs, params))
+    users.enter_context(present(work.folder, lease_s=params.execution.lease_s))
     if not work.is_finished():
         from stage.model.examples import pretraining_examples  # here, because a finished base needs no networks
         from stage.model.pretraining import pretrain as train_base
 
-        with present(work.folder, lease_s=params.execution.lease_s):
-            base, curve = train_base(
-                pretraining_examples(catalogs, params.base.prompts),
-                params.pretrain,
-                crop=params.method.crop,
-                image_size=params.base.image_size,
-                timestep_count=params.base.timestep_count,
-                seed=params.seed,
-                state=work.folder / "state.safetensors",
-                execution=params.execution,
-            )
-            base.save(work.draft / TRAINED_HERE)
-            write_pointer(work.draft / TRAINED_HERE, work.draft, params.base.source)
-            curve.to_csv(work.draft / "curve.csv", index=False)
-            finish(work, lease_s=params.execution.lease_s)
+        base, curve = train_base(
+            pretraining_examples(catalogs, params.base.prompts),
+            params.pretrain,
+            crop=params.method.crop,
+            image_size=params.base.image_size,
+            timestep_count=params.base.timestep_count,
+            seed=params.seed,
+            state=work.folder / "state.safetensors",
+            execution=params.execution,
+        )
+        base.save(work.draft / TRAINED_HERE)
+        write_pointer(work.draft / TRAINED_HERE, work.draft, params.base.source)
+        curve.to_csv(work.draft / "curve.csv", index=False)
+        finish(work, lease_s=params.execution.lease_s)
     return work
 
 

@@ -63,9 +63,8 @@ def segment(category: str) -> None:
     with ExitStack() as users:
         for number, training in enumerate(planned, 1):
             Console(stderr=True).print(f"{category}, training {number} of {len(planned)}: {training.label}", highlight=False, markup=False)
-            scored.append(score(category, training, samples_of(category, training), params))
-            users.enter_context(present(scored[-1].work.folder, lease_s=params.execution.lease_s))
-        all_arms(category, scored, params).publish(OUTPUT / category)
+            scored.append(score(category, training, samples_of(category, training), params, users))
+        all_arms(category, scored, params, users).publish(OUTPUT / category)
 
 
 def check_inputs(category: str, params: Params) -> None:
@@ -86,14 +85,14 @@ def samples_of(category: str, training: Training) -> Path | None:
 
 
 @task(cache_policy=NO_CACHE)
-def score(category: str, training: Training, samples: Path | None, params: Params, *, verb: str = "segment") -> Scored:
-    """One training; resumes an unfinished one, or finds a finished one."""
+def score(category: str, training: Training, samples: Path | None, params: Params, users: ExitStack, *, verb: str = "segment") -> Scored:
+    """One training, whose work is in use until `users` ends; resumes an unfinished one, or finds a finished one."""
     work = Work.of(verb, f"{category}/{training.folder}", training_key(category, training, samples, params))
+    users.enter_context(present(work.folder, lease_s=params.execution.lease_s))
     if not work.is_finished():
         reader = partial(read_samples, samples, accepted_only=True) if samples else None
         data = training_data(CATALOGS / category, training, reader, params)
-        with present(work.folder, lease_s=params.execution.lease_s):
-            train_and_score(data, training, work, params)
+        train_and_score(data, training, work, params)
     return Scored(training, work, read_manifest(samples)["digest"] if samples else "")
 
 
@@ -151,22 +150,22 @@ def train_and_score(data: TrainingData, training: Training, work: Work, params: 
     finish(work, lease_s=params.execution.lease_s)
 
 
-def all_arms(category: str, scored: Sequence[Scored], params: Params) -> Work:
-    """The trainings of a category side by side: the tables, curves and weights, and predictions of the defective test images."""
+def all_arms(category: str, scored: Sequence[Scored], params: Params, users: ExitStack) -> Work:
+    """The trainings of a category side by side, in use until `users` ends: the tables, curves and weights, and predictions of the defective test images."""
     told = [[one.training.label, one.work.folder.name, one.samples] for one in scored]
     work = Work.of("segment", f"{category}/{ALL_ARMS}", work_key(TABLES, seed=params.seed, trainings=told))
+    users.enter_context(present(work.folder, lease_s=params.execution.lease_s))
     if not work.is_finished():
-        with present(work.folder, lease_s=params.execution.lease_s):
-            work.draft.mkdir(exist_ok=True)
-            test = pairs_of(CATALOGS / category, "test", good=False)
-            results = {one.training: one.work.result for one in scored}
-            tables = side_by_side(category, results, {one.training: one.samples for one in scored}, shown_parts(test), seed=params.seed)
-            tables.scores.to_parquet(work.draft / SCORES, index=False)
-            tables.differences.to_parquet(work.draft / DIFFERENCES, index=False)
-            write_whole(json.dumps(means_by_arm(tables.scores, scored[0].training.model), indent=2) + "\n", work.draft / METRICS)
-            shown = {one.choice.name: place for one, place in results.items() if one.is_shown and one.model == scored[0].training.model}
-            write_shown(test, shown, work.draft)
-            finish(work, lease_s=params.execution.lease_s)
+        work.draft.mkdir(exist_ok=True)
+        test = pairs_of(CATALOGS / category, "test", good=False)
+        results = {one.training: one.work.result for one in scored}
+        tables = side_by_side(category, results, {one.training: one.samples for one in scored}, shown_parts(test), seed=params.seed)
+        tables.scores.to_parquet(work.draft / SCORES, index=False)
+        tables.differences.to_parquet(work.draft / DIFFERENCES, index=False)
+        write_whole(json.dumps(means_by_arm(tables.scores, scored[0].training.model), indent=2) + "\n", work.draft / METRICS)
+        shown = {one.choice.name: place for one, place in results.items() if one.is_shown and one.model == scored[0].training.model}
+        write_shown(test, shown, work.draft)
+        finish(work, lease_s=params.execution.lease_s)
     return work
 
 

@@ -1,5 +1,6 @@
 """Make a method's samples of one category, round by round: plan, have workers render batch by batch, publish all rounds as shards."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 from prefect import flow, task
@@ -8,6 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from flows.runtime import run
 from flows.workers import make_all
 from stage.core.params import Params, load_params
+from stage.jobs.heartbeat import present
 from stage.jobs.planning import make_job, rounds
 from stage.jobs.store import BatchStore
 from stage.model.base_pointer import follow_pointer
@@ -26,9 +28,10 @@ RUNS = Path("data/runs")  # beside the samples: nothing is made again because an
 def synthesize(category: str, method: str) -> None:
     """Plan, render, judge; plan again what was rejected; publish."""
     params = load_params()
-    jobs = make_rounds(plan(category, method, TRAININGS / category, params), params)
-    publish_samples(jobs, OUTPUT / category / method, params)
-    publish_runs(jobs, RUNS / category / method, lease_s=params.execution.lease_s)
+    with ExitStack() as users:
+        jobs = make_rounds(plan(category, method, TRAININGS / category, params), params, users)
+        publish_samples(jobs, OUTPUT / category / method, params)
+        publish_runs(jobs, RUNS / category / method, lease_s=params.execution.lease_s)
 
 
 @task(cache_policy=NO_CACHE)
@@ -40,10 +43,11 @@ def plan(category: str, method: str, checkpoint: Path, params: Params) -> Path:
     return make_job(recipe_of(method, category, params, catalog=CATALOGS / category, **networks), BatchStore())
 
 
-def make_rounds(first: Path, params: Params) -> list[Path]:
-    """Make every round; returns the folders of their jobs."""
+def make_rounds(first: Path, params: Params, users: ExitStack) -> list[Path]:
+    """Make every round; returns the folders of their jobs, which are in use until `users` ends."""
     jobs: list[Path] = []
     for job in rounds(first):
+        users.enter_context(present(job, lease_s=params.execution.lease_s))
         make_all(job, params.execution)
         jobs.append(job)
     return jobs

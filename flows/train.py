@@ -1,5 +1,6 @@
 """Train adapters and tokens for one category on the base."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 from prefect import flow, task
@@ -28,28 +29,29 @@ def train(category: str) -> None:
     """Train one category and publish its checkpoint."""
     params = load_params()
     if needs_base(params.methods):
-        fine_tune(category, params, verb="train").publish(OUTPUT / category)
+        with ExitStack() as users:
+            fine_tune(category, params, users, verb="train").publish(OUTPUT / category)
     else:
         write_whole("No method of params.yaml needs a training.\n", OUTPUT / category / "none.txt")
 
 
 @task(cache_policy=NO_CACHE)
-def fine_tune(category: str, params: Params, *, verb: str) -> Work:
-    """Adapters and tokens as a finished work of the verb; resumes an unfinished training, or finds a finished one."""
+def fine_tune(category: str, params: Params, users: ExitStack, *, verb: str) -> Work:
+    """Adapters and tokens as a finished work of the verb, in use until `users` ends; resumes an unfinished training, or finds a finished one."""
     base, catalog = follow_pointer(BASE), CATALOGS / category
     work = Work.of(verb, category, training_key(catalog, base, params))
+    users.enter_context(present(work.folder, lease_s=params.execution.lease_s))
     if not work.is_finished():
         from stage.model.base import load_base  # here, because a finished training needs no networks
         from stage.model.checkpoints import save_checkpoint
         from stage.model.training import train as train_generator
 
         state = work.folder / "state.safetensors"
-        with present(work.folder, lease_s=params.execution.lease_s):
-            result = train_generator(load_base(base), defect_images(catalog, category), params, state=state)
-            with_unet, source = params.train.train_base, params.base.source
-            save_checkpoint(result.generator, result.bounds, base, work.draft, with_unet=with_unet, source=source)
-            result.curve.to_csv(work.draft / "curve.csv", index=False)
-            finish(work, lease_s=params.execution.lease_s)
+        result = train_generator(load_base(base), defect_images(catalog, category), params, state=state)
+        with_unet, source = params.train.train_base, params.base.source
+        save_checkpoint(result.generator, result.bounds, base, work.draft, with_unet=with_unet, source=source)
+        result.curve.to_csv(work.draft / "curve.csv", index=False)
+        finish(work, lease_s=params.execution.lease_s)
     return work
 
 

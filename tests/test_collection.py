@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,19 @@ import pytest
 from small_factory import Factory, build
 from source_tree import ROOT
 
+from flows.pretrain import train_from_scratch
+from flows.train import fine_tune
 from stage.ablation.configurations import CONFIGURATIONS, load_configurations, wanted_today
 from stage.core.errors import ConfigError
 from stage.core.params import Params, load_params
+from stage.core.work import Work
 from stage.jobs.claims import Owner, take
 from stage.jobs.gc import CHANGED, ORPHANED, UNPLANNED, remove_garbage, sums
 from stage.jobs.heartbeat import present
 from stage.jobs.job import Job
 from stage.jobs.store import BatchStore
 from stage.jobs.unused import ELSEWHERE, LEFT_BEHIND, REPLACED, Garbage
+from stage.model.base_pointer import write_pointer
 from stage.release.publication import publish_jobs
 
 
@@ -218,6 +223,27 @@ def test_of_trainings_and_results_the_last_one_used_is_kept(factory: Factory, sp
         "segment/nut/real_only/0000000000000001": ELSEWHERE,
     }
     assert works(spool) == {*ages} - {*found}
+
+
+@pytest.mark.parametrize("verb", ["train", "pretrain"])
+def test_a_training_is_kept_until_it_is_published(verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`stage gc` in another terminal would remove a night's work between its end and its publication."""
+    factory = build(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    write_pointer(Path("data/pretrain/base"), Path("data/pretrain"), "scratch")
+    params = factory.params.model_copy(
+        update={
+            "train": factory.params.train.model_copy(update={"iterations": 1, "batch": 2}),
+            "pretrain": factory.params.pretrain.model_copy(update={"iterations": 1, "batch": 2, "widths": (16,), "text_width": 16}),
+        }
+    )
+    with ExitStack() as users:
+        work = fine_tune.fn("part", params, users, verb="train") if verb == "train" else train_from_scratch.fn(params, users)
+        os.utime(work.folder, (0, 0))
+        Work.of(verb, work.folder.parent.name, "f" * 16)  # used later
+        assert collected(BatchStore(Path(".spool")), factory) == []
+
+    assert [one.path for one in collected(BatchStore(Path(".spool")), factory)] == [work.folder]
 
 
 def test_a_damaged_job_is_collected(factory: Factory, spool: BatchStore) -> None:

@@ -151,7 +151,7 @@ NUMBERS = [
 
 
 @pytest.mark.parametrize(("section", "key"), NUMBERS)
-@pytest.mark.parametrize("value", [10**12, float("inf"), float("nan"), -1])
+@pytest.mark.parametrize("value", [10**12, float("inf"), float("nan"), -1, True])
 def test_every_number_has_its_limits(tmp_path: Path, section: str, key: str, value: float) -> None:
     """A digit too many, or a limit switched off by `.inf`, would fill the memory, or end in an overflow in the middle of a night."""
     with pytest.raises(ConfigError, match=rf"  {section}(\.{key}[\w.-]*)?: "):
@@ -231,6 +231,7 @@ def test_a_long_category_is_refused(tmp_path: Path) -> None:
         (b"\xff\xfe", "'utf-8' codec"),
         ("", "the file: "),
         ("- 1", "the file: "),
+        ("categories: [01]", r"categories\.0: .* string, so put it in quotes \(found 1\)"),
     ],
 )
 def test_a_file_that_is_no_parameter_file_is_one_message(tmp_path: Path, text: str | bytes, message: str) -> None:
@@ -240,6 +241,7 @@ def test_a_file_that_is_no_parameter_file_is_one_message(tmp_path: Path, text: s
     with pytest.raises(ConfigError, match=message) as refusal:
         load_params(tmp_path / "params.yaml")
     assert "suppress" not in str(refusal.value)
+    assert "at least 1 item" not in str(refusal.value)  # of a list whose items are named already
 
 
 def test_a_wrong_value_of_any_size_is_told_in_short(tmp_path: Path) -> None:

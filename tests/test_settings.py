@@ -101,6 +101,24 @@ def test_a_name_that_cannot_be_a_category_leaves_the_file_as_it_was(file: Path, 
     assert {path.name for path in file.parent.iterdir()} == {"params.yaml"}
 
 
+def test_what_dvc_reads_and_we_could_not_write_again_is_refused(file: Path) -> None:
+    """A tab before a value, which two of three YAML readers take, would end in a traceback of the third."""
+    file.write_text(ORIGINAL.replace("seed: ", "seed:\t", 1), encoding="utf-8")
+
+    assert load_params(file)
+    with pytest.raises(ConfigError, match=r"found character '\\t' that cannot start any token in line 5"):
+        use_data(file, Path("/data"), "mvtec", ["bolt"], "unknown")
+
+
+def test_line_ends_of_windows_and_a_byte_order_mark_do_no_harm(file: Path) -> None:
+    """The file would have two kinds of line ends afterwards, or none that is read."""
+    file.write_bytes(b"\xef\xbb\xbf" + ORIGINAL.replace("\n", "\r\n").encode())
+    use_data(file, Path("/data"), "mvtec", ["bolt"], "unknown")
+
+    assert load_params(file).categories == ("bolt",)
+    assert b"\r" not in file.read_bytes()
+
+
 def test_without_a_parameter_file_there_is_one_message(tmp_path: Path) -> None:
     """`stage use-data` outside the project would end in a traceback."""
     with pytest.raises(ConfigError, match=r"Expected a parameter file .*Run from the project's root"):

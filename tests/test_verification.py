@@ -167,6 +167,14 @@ def test_a_manifest_that_does_not_add_up_is_found(folder: Path, change: dict[str
     assert what.startswith(f"expected {next(iter(change))} ")
 
 
+@pytest.mark.parametrize(("name", "value", "rows"), [("category", "../bolt", "part"), ("method", "paste", "stage")])
+def test_a_manifest_of_other_samples_is_found(folder: Path, name: str, value: str, rows: str) -> None:
+    """Samples of one part would be taken for another's, under digests that hold."""
+    tell(folder, manifest(folder) | {name: value})
+
+    assert {what for _, what in found(folder)} == {f"expected the {name} {value!r} by the manifest, found {rows!r}"}
+
+
 def test_another_schema_version_is_not_guessed_at(folder: Path) -> None:
     """Columns would be taken for what they are not."""
     tell(folder, manifest(folder) | {"schema_version": "1"})

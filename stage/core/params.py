@@ -1,5 +1,7 @@
 """`params.yaml` as typed, frozen values: one class per section, no defaults, nothing unknown."""
 
+from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from reprlib import Repr
 from typing import Annotated, Literal, Self
@@ -111,16 +113,25 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         raise ConfigError(_explain(path, error)) from None
 
 
+Place = tuple[int | str, ...]
 brief = Repr()  # of a wrong value, which may be a whole section
 brief.maxlevel, brief.maxstring, brief.maxother = 2, 80, 80
 
 
 def _explain(path: Path, error: ValidationError) -> str:
-    lines = [f"Expected the keys and types of stage/core/*params.py in {path}, found {error.error_count()} problem(s):"]
-    for problem in error.errors():
+    places = [problem["loc"] for problem in error.errors()]
+    problems = [problem for problem in error.errors() if not (problem["type"] == "too_short" and _holds_any(problem["loc"], places))]
+    lines = [f"Expected the keys and types of stage/core/*params.py in {path}, found {len(problems)} problem(s):"]
+    for problem in problems:
         place = ".".join(str(part) for part in problem["loc"]) or "the file"
         found = (
             "" if problem["type"] == "value_error" else f" (found {brief.repr(problem['input'])})"
         )  # those say themselves what they found
-        lines.append(f"  {place}: {problem['msg'].removeprefix('Value error, ')}{found}")
+        quotes = ", so put it in quotes" * (problem["type"] == "string_type" and isinstance(problem["input"], (int, float, date)))
+        lines.append(f"  {place}: {problem['msg'].removeprefix('Value error, ')}{quotes}{found}")
     return "\n".join([*lines, "Correct these lines; params/*.yaml are complete examples."])
+
+
+def _holds_any(place: Place, places: Sequence[Place]) -> bool:
+    """Whether a value lies in the one at `place`: a list of one wrong name is not too short."""
+    return any(len(other) > len(place) and other[: len(place)] == place for other in places)

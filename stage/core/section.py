@@ -6,10 +6,10 @@ the memory or the disk after hours.
 
 import re
 from string import Formatter
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from unicodedata import category, normalize
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 LARGEST = 16_384  # px; a photograph of that side takes 0.8 GB as pixels, and several are held at once
 
@@ -91,3 +91,12 @@ class Section(BaseModel):
     """A part of params.yaml: frozen, complete, nothing unknown, every number finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value(cls, value: Any, info: ValidationInfo) -> Any:
+        """`iterations: true` would be one iteration."""
+        given = value if isinstance(value, (list, tuple)) else [value]
+        if any(isinstance(one, bool) for one in given) and cls.model_fields[info.field_name or ""].annotation is not bool:
+            raise ValueError("true and false are no values of it")
+        return value

@@ -10,6 +10,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString as Quoted
 from stage.core.durable import whole_file
 from stage.core.errors import ConfigError
 from stage.core.params import load_params
+from stage.core.yaml_files import read_yaml
 
 
 def use_data(params_file: Path, source: Path, layout: str, categories: Sequence[str], licence: str) -> None:
@@ -21,7 +22,7 @@ def use_data(params_file: Path, source: Path, layout: str, categories: Sequence[
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 1000  # never fold a line: the comments stand beside the values
-    values = yaml.load(params_file)
+    values = read_yaml(params_file, "a parameter file", yaml)
     # Quoted, because YAML 1.1 takes a category called `on` for a truth value; the list in place, so that its comment stays.
     values["categories"][:] = [Quoted(name) for name in categories]
     values["name"] = Quoted(re.sub(r"[^\w.-]+", "-", source.resolve().name).strip("-.") or "data")

@@ -9,10 +9,13 @@ from ruamel.yaml.error import MarkedYAMLError
 from stage.core.errors import ConfigError
 
 
-def read_yaml(path: Path, what: str) -> Any:
-    """The values of a YAML file. Raises ConfigError, which says `what` was expected there, if it is missing, unreadable or not YAML."""
+def read_yaml(path: Path, what: str, yaml: YAML | None = None) -> Any:
+    """The values of a YAML file. Raises ConfigError, which says `what` was expected there, if it is missing, unreadable or not YAML.
+
+    `yaml`: a reader of its own settings, which may take less than DVC's, such as no tab before a value.
+    """
     try:
-        return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        return (yaml or YAML(typ="safe")).load(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(f"Expected {what} at {path.absolute()}, found none. Run from the project's root.") from None
     except OSError as error:

@@ -25,6 +25,7 @@ class Picture(NamedTuple):
 
     image: Image.Image
     mode: str
+    frames: int
     is_wide: bool
     is_negative: bool
     is_lossy: bool
@@ -75,6 +76,7 @@ def _upright(opened: Image.Image) -> Picture:
     return Picture(
         ImageOps.exif_transpose(opened),
         opened.mode,
+        frames,
         wide,
         negative,
         opened.format in LOSSY,

@@ -85,6 +85,8 @@ def read_entry(found: Found, root: Path, params: Prepare, *, category: str, grou
     entry = Entry(*place, group, params.licence, reason=found.reason, detail=found.detail)
     if entry.reason:
         return entry
+    files = [root / path for path in (found.image, *found.masks, *found.foregrounds) if path]
+    before = _states(files)
     try:
         entry = _with_digests(entry, found, root)
         raster = read_image(root / found.path, max_megapixels=params.max_megapixels, grey=grey)
@@ -95,9 +97,19 @@ def read_entry(found: Found, root: Path, params: Prepare, *, category: str, grou
         image = resize_image(raster.pixels, params.image_size)
         entry = _with_pixels(entry, image, mask, (*raster.notes, *([found.note] if found.note else [])))
         outline = outline_of(found, root, params, image, (height, width))
+        if _states(files) != before:
+            raise DataError("changed while it was read: run again when nothing writes there")
         return entry.with_foreground(outline) if outline else entry
     except DataError as error:
         return entry.set_aside(error.reason, error.detail)
+
+
+def _states(paths: list[Path]) -> list[tuple[int, int, int]]:
+    """What tells that a file was written to; nothing for one that cannot be looked at, which its reader then says."""
+    try:
+        return [(found.st_ino, found.st_size, found.st_mtime_ns) for found in (path.stat() for path in paths)]
+    except OSError:
+        return []
 
 
 def _with_digests(entry: Entry, found: Found, root: Path) -> Entry:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from stage.core.data_params import FolderRule
 from stage.core.errors import DataError
 from stage.datasets.rules import GOOD, Expressions, FileRole, compile_rule, mask_of_neighbour
-from stage.datasets.walking import SUFFIXES, shown, trouble_of, walk
+from stage.datasets.walking import SUFFIXES, is_folder, leads_nowhere, shown, trouble_of, walk
 
 MASKS = ("mask", "bare_mask")  # roles
 Key = tuple[str, str]
@@ -48,9 +48,9 @@ def find(root: Path, category: str, rule: FolderRule, *, with_foregrounds: bool 
     """
     patterns = [rule.normal, rule.test_normal, rule.image, rule.mask, rule.foreground if with_foregrounds else ""]
     start = root / _common_folder(patterns, category)
-    if not start.is_dir() or not start.resolve().is_relative_to(root.resolve()):
+    if not is_folder(start) or not start.resolve().is_relative_to(root.resolve()):
         raise DataError(
-            f"Expected the images of category {category} in the folder {start}, found no such folder inside {root}. "
+            f"Expected the images of category {category} in the folder {start}, found no such folder inside {root} that may be read. "
             "Correct prepare.source, prepare.layout or categories in params.yaml."
         )
     ours, everyones = compile_rule(rule, category), compile_rule(rule, None)
@@ -87,9 +87,9 @@ def _common_folder(patterns: list[str], category: str) -> str:
 
 
 def _is_stray(path: Path, relative: str, ours: Expressions) -> bool:
-    """Whether a file that no pattern names may have been meant as an image; a linked folder may hold images."""
+    """Whether a file that no pattern names may have been meant as an image; a linked folder may hold images, also one that is away."""
     is_among_images = any(ours.is_folder(folder.as_posix()) for folder in PurePosixPath(relative).parents)
-    return path.is_dir() or path.suffix.lower() in SUFFIXES or is_among_images
+    return is_folder(path) or leads_nowhere(path) or path.suffix.lower() in SUFFIXES or is_among_images
 
 
 def _stray(path: str, place: FileRole | None, trouble: str) -> Found:

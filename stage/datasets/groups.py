@@ -3,6 +3,7 @@
 Names are compared in Unicode's form NFC, since a Mac composes accents otherwise than the table's author.
 """
 
+import io
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import pandas as pd
 
 from stage.core.data_params import FolderRule
 from stage.core.errors import DataError
+from stage.core.section import one_name
 from stage.datasets.folder import Found
 from stage.datasets.walking import shown
 
@@ -41,10 +43,8 @@ def read_groups(root: Path, path: str, images: Sequence[str]) -> Groups:
     name that only case, blanks or the extension part from an image's: that is a slip, and the image would not be grouped.
     """
     file = root / path
-    if not path or not file.exists():
+    if not path or not _is_there(file):
         return Groups({}, [])
-    if not file.is_file():
-        raise DataError(f"Expected a table at {file}, found something that is no file. Move it away.")
     if not file.resolve().is_relative_to(root.resolve()):
         raise DataError(f"Expected the groups file {file} inside {root}, found a link that leaves it. Copy the file itself there.")
     lines, find = _lines(file), _Finder(root, file, images)
@@ -62,6 +62,30 @@ def read_groups(root: Path, path: str, images: Sequence[str]) -> Groups:
     unmatched = sorted(name for name, image in found.items() if image is None)
     find.refuse_slips(unmatched, [image for image in images if image not in groups])
     return Groups({image: group for image, group in groups.items() if group}, unmatched)
+
+
+def _is_there(file: Path) -> bool:
+    """Whether there is a groups file. Raises DataError where a slip would leave all images ungrouped in silence: its name, a link."""
+    try:
+        if not S_ISREG(file.stat().st_mode):
+            raise DataError(f"Expected a table at {file}, found something that is no file. Move it away.")
+        return True
+    except (FileNotFoundError, NotADirectoryError):
+        if slip := next((other for other in sorted(file.parent.glob("*")) if _may_be_meant(other.name, file.name)), None):
+            what = (
+                "a link to nothing. Copy the file itself there."
+                if slip == file
+                else f"{shown(slip.name)!r} there. Rename it, or move it away."
+            )
+            raise DataError(f"Expected the groups file at {file}, found {what}") from None
+        return False
+    except OSError as error:
+        raise DataError(f"Expected a table at {file}, found: {error.strerror}. Correct its permissions, or move it away.") from None
+
+
+def _may_be_meant(other: str, name: str) -> bool:
+    """Whether a file's name is that of the groups file but for case, blanks, or an extension that Windows hides."""
+    return one_name(other.strip()) in [one_name(name) + hidden for hidden in ("", ".csv", ".txt")]
 
 
 class _Finder:
@@ -123,23 +147,32 @@ def _place(path: Path) -> tuple[int, int] | None:
 
 
 def _lines(file: Path) -> dict[str, str]:
-    try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig").fillna("")
-    except (ValueError, OSError) as error:
+    head, *lines = _cells(file)
+    if any(head.count(column) != 1 for column in COLUMNS):
         raise DataError(
-            f"Expected a comma-separated table at {file}, found one that cannot be read: {error}. Save it as CSV in UTF-8."
-        ) from None
-    missing = [column for column in COLUMNS if column not in table.columns]
-    if missing:
-        raise DataError(
-            f"Expected the columns file and group in {file}, found {list(table.columns)}. Correct the first line; the separator is a comma."
+            f"Expected the columns file and group in {file}, each once, found {head}. Correct the first line; the separator is a comma."
         )
-    names = [_plain(str(name).replace("\\", "/").removeprefix("./")) for name in table["file"]]
-    rows = sorted({(name, str(group).strip()) for name, group in zip(names, table["group"], strict=True)})
+    names, groups = ([line[head.index(column)] for line in lines] for column in COLUMNS)
+    names = [_plain(name.replace("\\", "/").removeprefix("./")) for name in names]
+    rows = sorted({(name, group.strip()) for name, group in zip(names, groups, strict=True)})
     twice = next((name for name, count in Counter(name for name, _ in rows).items() if count > 1), "")
     if twice:
         raise DataError(f"Expected one group for each file in {file}, found two for {twice!r}. Keep one line.")
     return dict(rows)
+
+
+def _cells(file: Path) -> list[list[str]]:
+    """The lines of a table, the first one included. Raises DataError where a line has more cells than the first."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        if "\0" in text:
+            raise ValueError("NUL characters, as of UTF-16")
+        table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, header=None).fillna("")
+    except (ValueError, OSError) as error:
+        raise DataError(
+            f"Expected a comma-separated table at {file}, found one that cannot be read: {' '.join(str(error).split())}. Save it as CSV in UTF-8."
+        ) from None
+    return [[str(cell) for cell in line] for line in table.to_numpy()]
 
 
 def _rough(name: str) -> str:

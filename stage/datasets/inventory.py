@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 
 from stage.core.durable import write_whole
-from stage.datasets.walking import shown, walk
+from stage.datasets.walking import is_folder, shown, walk
 
 Known = dict[str, list[str | int]]
 
@@ -22,7 +22,7 @@ def inventory(root: Path, memory: Path) -> str:
     """
     before = _known(memory)
     after: Known = {}
-    lines = [_line(path, root, before, after) for path in walk(root)] if root.is_dir() else []
+    lines = [_line(path, root, before, after) for path in walk(root)] if is_folder(root) else []
     if after != before:
         write_whole(json.dumps(after), memory)
     return "".join(f"{line}\n" for line in sorted(lines))

@@ -7,7 +7,7 @@ from pathlib import Path
 from stage.core.data_params import FolderRule, Prepare
 from stage.core.errors import DataError
 from stage.datasets.rules import check_rule
-from stage.datasets.walking import SUFFIXES
+from stage.datasets.walking import SUFFIXES, is_folder, leads_nowhere
 
 MVTEC = FolderRule(
     normal="{category}/train/good/{name}.*",
@@ -42,12 +42,12 @@ def detect_layout(root: Path) -> tuple[str, list[str]]:
 
     Raises DataError if `root` is no folder, or has neither layout or both; the message lists the expected folders.
     """
-    if not root.is_dir() or not os.access(root, os.R_OK | os.X_OK):
+    if not is_folder(root) or not os.access(root, os.R_OK | os.X_OK):
         raise DataError(f"Expected a folder of images that may be read at {root}, found none. Correct the path or its permissions.")
     for layout in FOLDERS:
         if _has(root, layout):
             return layout, [root.resolve().name]
-    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    folders = sorted(path for path in root.iterdir() if is_folder(path))
     found = {layout: names for layout in FOLDERS if (names := [path.name for path in folders if _has(path, layout)])}
     if len(found) != 1:
         raise DataError(_unknown(root, [path.name for path in folders], found))
@@ -55,17 +55,30 @@ def detect_layout(root: Path) -> tuple[str, list[str]]:
 
 
 def _has(folder: Path, layout: str) -> bool:
-    return all((folder / inner).is_dir() for inner in FOLDERS[layout]) and (layout == "loco") == _has_mask_folders(folder)
+    return all(is_folder(folder / inner) for inner in FOLDERS[layout]) and (layout == "loco") == _has_mask_folders(folder)
+
+
+def why_no_category(folder: Path) -> str:
+    """Why a folder that has no layout cannot be a category, as far as is known."""
+    if leads_nowhere(folder):
+        return "a link to nothing"
+    try:
+        for inner in {inner for names in FOLDERS.values() for inner in names}:
+            (folder / inner).exists()
+    except OSError as error:
+        return f"it cannot be read ({error.strerror}): correct the permissions"
+    return "not a category's folder"
 
 
 def _has_mask_folders(category: Path) -> bool:
     beside = [path for path in category.glob("ground_truth/*/*") if not path.name.startswith(".")]
-    return any(path.is_dir() for path in beside) and not any(path.suffix.lower() in SUFFIXES for path in beside)
+    return any(is_folder(path) for path in beside) and not any(path.suffix.lower() in SUFFIXES for path in beside)
 
 
 def _unknown(root: Path, names: list[str], found: dict[str, list[str]]) -> str:
     wanted = "; ".join(f"{layout}: <category>/{' and <category>/'.join(inner)}" for layout, inner in FOLDERS.items())
-    held = f"several at once, {found}" if found else f"the folders {names[:8]}"
+    closed = [name for name in names if why_no_category(root / name).startswith("it cannot be read")]
+    held = f"several at once, {found}" if found else f"the folders {names[:8]}" + f", of which {closed[:8]} cannot be read" * bool(closed)
     return (
         f"Expected the folders of one known layout in {root} ({wanted}), found {held}. "
         "Correct the path, or set prepare.layout to `folder` and describe the names in prepare.folder (docs/data.md)."

@@ -24,6 +24,10 @@ DARK, BRIGHT = 32, 224  # of 255; a photograph has most of its pixels between th
 def read_mask(path: Path, *, max_megapixels: float, threshold: int) -> Raster:
     """A mask file as (H, W) uint8 in {0, 1}, maybe empty; `threshold` is a grey level of 255. Raises DataError if it is ambiguous."""
     picture = decode(path, max_megapixels)
+    if picture.frames > 1:
+        raise DataError(
+            "holds several pictures, one after the other: which is the mask is open; save it as one", f"{picture.frames} frames"
+        )
     marked, notes = _marked(picture, threshold)
     return Raster(marked.astype(np.uint8), picture.mode, (*notes, *picture.notes), picture.orientation)
 

@@ -1,24 +1,26 @@
 """A look at a folder before it is used: which categories `prepare` can read, and what would be left out, by names alone."""
 
-import re
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from pydantic import TypeAdapter, ValidationError
+
 from stage.core.errors import DataError
-from stage.core.section import NAME, check_name, one_name
+from stage.core.section import Name, one_name
 from stage.datasets.folder import Found, find
 from stage.datasets.groups import category_groups
-from stage.datasets.layouts import RULES, data_root, detect_layout
+from stage.datasets.layouts import RULES, data_root, detect_layout, why_no_category
 from stage.datasets.rules import GOOD
 from stage.datasets.split import FEWEST
-from stage.datasets.walking import shown
+from stage.datasets.walking import is_folder, leads_nowhere, shown
 
-SHOWN = 5  # files that are named, of each category
+NAMES: TypeAdapter[str] = TypeAdapter(Name)
+SHOWN = 3  # files that are named, of each category and reason
 
 
 class Survey(NamedTuple):
-    """The layout, the categories that can be read, why others cannot, by name, and the files that will be set aside, as sentences."""
+    """The layout, the categories that can be read, why others cannot, by name, and the files that will be set aside, a sentence per reason."""
 
     layout: str
     categories: list[str]
@@ -38,30 +40,38 @@ def survey(root: Path) -> Survey:
             left_out.setdefault(name, f"one file name with {alike[0]}, on disks that ignore case at least: rename the folder")
     categories = [name for name in names if name not in left_out]
     if not categories:
-        told = "".join(f"\n  {shown(name)}: {reason}" for name, reason in left_out.items())
+        told = "".join(f"\n  {_printable(name)}: {reason}" for name, reason in left_out.items())
         raise DataError(
             f"Expected a category that can be read in {root}, found none (layout {layout}):{told}\nCorrect that, or describe the names in prepare.folder (docs/data.md)."
         )
-    others = {path.name: "not a category's folder" for path in _others(root, names)}
+    others = {path.name: why_no_category(path) for path in _others(root, names)}
     aside = [sentence for name in categories for sentence in _set_aside(name, found[name])]
-    return Survey(layout, categories, {shown(name): reason for name, reason in (left_out | others).items()}, aside)
+    return Survey(layout, categories, {_printable(name): reason for name, reason in (left_out | others).items()}, aside)
 
 
 def _files(root: Path, layout: str, name: str) -> list[Found] | str:
     """The files of a category, or why it cannot be one."""
-    if not re.fullmatch(NAME, name) or shown(name) != name:
-        return "its name has other characters than letters, digits, `_`, `-`, `.` and blanks: rename the folder"
+    if trouble := _trouble_of_name(name):
+        return f"{trouble}: rename the folder"
     home, rule = data_root(root, layout, name), RULES[layout]
-    try:
-        check_name(name)
-    except ValueError as error:
-        return f"{error}: rename the folder"
     try:
         found = find(home, name, rule)
         category_groups(home, name, rule, found)
         return found
     except DataError as error:
         return f"a link that leaves {root}: copy the folder itself there" if (root / name).is_symlink() else str(error)
+
+
+def _trouble_of_name(name: str) -> str:
+    """What keeps a folder's name from being a category in params.yaml."""
+    try:
+        NAMES.validate_python(name)
+    except ValidationError as error:
+        told = error.errors()[0]
+        if told["type"] == "value_error":
+            return told["msg"].removeprefix("Value error, ")
+        return "its name has other characters than letters, digits, `_`, `-`, `.` and blanks, or begins with one of the last three"
+    return ""
 
 
 def _lack(files: list[Found]) -> str:
@@ -74,18 +84,32 @@ def _lack(files: list[Found]) -> str:
 
 
 def _most_frequent(files: list[Found]) -> str:
-    reasons = Counter(each.reason for each in files if each.reason and each.image).most_common(1)
-    return f" ({reasons[0][1]} x {reasons[0][0]})" if reasons else ""
+    reasons = Counter(each.reason for each in files if each.reason and each.image).most_common(SHOWN)
+    return f" ({'; '.join(f'{count} x {reason}' for reason, count in reasons)})" if reasons else ""
 
 
 def _others(root: Path, names: list[str]) -> list[Path]:
-    is_category = names == [root.resolve().name]
-    return (
-        [] if is_category else sorted(path for path in root.iterdir() if path.is_dir() and path.name not in names and path.name[0] != ".")
-    )
+    """Other folders, and links that may have led to some."""
+    if names == [root.resolve().name]:
+        return []
+    others = (path for path in root.iterdir() if path.name not in names and not path.name.startswith("."))
+    return sorted(path for path in others if is_folder(path) or leads_nowhere(path))
 
 
 def _set_aside(category: str, files: list[Found] | str) -> list[str]:
-    aside = [each for each in files if isinstance(each, Found) and each.reason]
-    more = [f"{category}: {len(aside) - SHOWN} more files will be set aside."] if len(aside) > SHOWN else []
-    return [f"{each.path} will be set aside: {each.reason}{f' ({each.detail})' * bool(each.detail)}." for each in aside[:SHOWN]] + more
+    """By reason, the most frequent first: a Mac's thousand `._` files leave room for the one link to nothing."""
+    aside: dict[str, list[str]] = {}
+    for each in files:
+        if isinstance(each, Found) and each.reason:
+            aside.setdefault(each.reason, []).append(each.path + f": {each.detail}" * bool(each.detail))
+    told = sorted(aside.items(), key=lambda item: -len(item[1]))
+    return [f"{category}: {len(some)} to be set aside: {reason} ({_examples(some)})." for reason, some in told]
+
+
+def _examples(files: list[str]) -> str:
+    return "; ".join(map(_printable, files[:SHOWN])) + f" and {len(files) - SHOWN} more" * (len(files) > SHOWN)
+
+
+def _printable(name: str) -> str:
+    """A name on one line, without what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in shown(name))

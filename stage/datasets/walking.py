@@ -36,7 +36,11 @@ def trouble_of(path: Path, root: Path) -> str:
         return "its name is not valid UTF-8: rename it"
     if any(part.startswith(".") for part in path.relative_to(root).parts):
         return "hidden: its name, or that of its folder, begins with a dot"
-    if path.is_symlink() and (trouble := _trouble_of_link(path, root)):
+    try:
+        is_link = path.is_symlink()
+    except OSError as error:
+        return f"it cannot be looked at ({error.strerror}): correct the permissions of its folder"
+    if is_link and (trouble := _trouble_of_link(path, root)):
         return trouble
     if path.is_dir():
         return "a folder that cannot be read: correct its permissions"
@@ -55,6 +59,22 @@ def _trouble_of_link(path: Path, root: Path) -> str:
     if not is_inside:
         return "a link that leaves the data folder: copy the file itself there"
     return "a linked folder, which is not followed: copy the folder itself there" if path.is_dir() else ""
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder, or a link to one; False where the folder that holds it may not be entered."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def leads_nowhere(path: Path) -> bool:
+    """Whether `path` is a link to nothing or to itself."""
+    try:
+        return path.is_symlink() and not path.exists()
+    except OSError:
+        return False
 
 
 def shown(path: str) -> str:

@@ -28,14 +28,15 @@ class Lineage(NamedTuple):
 
 
 def sample_problems(row: dict[str, Any], shard: Described, lineage: Lineage | None) -> Iterator[str]:
-    """The problems of a sample on its own."""
+    """The problems of a sample on its own. `shard`: its entry in the manifest, with the manifest's method and category."""
     if empty := [name for name, value in row.items() if _is_null(value, name)]:
         yield f"expected a value in every column, found none in {', '.join(empty)}"
         return
     if row["sample_id"] != (expected := Identity(*(row[name] for name in Identity._fields)).sample_id):
         yield f"expected the id {expected}"
-    if row["defect"] != shard["defect"]:
-        yield f"expected the defect type {shard['defect']!r} by the manifest, found {row['defect']!r}"
+    for name, told in (("method", "method"), ("category", "category"), ("defect", "defect type")):
+        if row[name] != shard[name]:
+            yield f"expected the {told} {shard[name]!r} by the manifest, found {row[name]!r}"
     yield from _pictures(row)
     if lineage is not None:
         yield from _sources(row, lineage)

@@ -42,7 +42,8 @@ def verify(folder: Path) -> list[Problem]:
     damaged = [*_files(folder, files), *_totals(manifest)]
     damaged += _tables(folder, manifest, {problem.where for problem in damaged})
     broken = {problem.where for problem in damaged}
-    readable = [shard for shard in manifest["shards"] if shard["path"] not in broken]
+    whose = {name: manifest[name] for name in ("method", "category")}
+    readable = [{**shard, **whose} for shard in manifest["shards"] if shard["path"] not in broken]
     return [*damaged, *_strangers(folder, files), *_contents(folder, readable, broken)]
 
 

@@ -2,10 +2,12 @@
 
 import io
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -158,6 +160,24 @@ def test_each_bad_file_is_set_aside_alone_with_its_reason(
 
     assert list(found) == [f"part/{path}"]
     assert reason in found[f"part/{path}"]
+
+
+def test_a_file_that_changes_while_it_is_read_is_set_aside(
+    params: Prepare, mvtec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of a photograph that is still being copied would be trained on, under the digest of another file."""
+    opening = Image.open
+
+    def written_meanwhile(path: Any, *more: Any, **named: Any) -> Image.Image:
+        if isinstance(path, Path) and path.name == "001.png":
+            os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+        return opening(path, *more, **named)
+
+    monkeypatch.setattr("PIL.Image.open", written_meanwhile)
+    found = set_aside(catalog_of(params, mvtec, tmp_path / "out"))
+
+    assert f"part/{CRACK}" in found
+    assert set(found.values()) == {"changed while it was read: run again when nothing writes there"}
 
 
 def test_a_mask_without_an_image_has_a_row_of_its_own(params: Prepare, mvtec: Path, tmp_path: Path) -> None:

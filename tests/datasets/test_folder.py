@@ -96,6 +96,10 @@ def add_dangling_link(part: Path) -> None:
     (part / "train/good/linked.png").symlink_to(part / "nothing.png")
 
 
+def add_folder_that_is_away(part: Path) -> None:
+    (part / "test/again").symlink_to(part / "nothing", target_is_directory=True)
+
+
 def add_linked_folder(part: Path) -> None:
     (part / "test/again").symlink_to(part / "test/crack", target_is_directory=True)
 
@@ -118,6 +122,7 @@ def add_pipe(part: Path) -> None:
         (add_type_without_folder, {"test/loose.png": "no rule of the layout"}),
         (add_link_out, {"train/good/linked.png": "a link that leaves"}),
         (add_dangling_link, {"train/good/linked.png": "a link to nothing"}),
+        (add_folder_that_is_away, {"test/again": "a link to nothing"}),
         (add_linked_folder, {"test/again": "a linked folder"}),
         (add_pipe, {"train/good/pipe.png": "not a file"}),
     ],

@@ -41,6 +41,9 @@ def test_without_a_file_there_are_no_groups(tmp_path: Path) -> None:
         ("", "cannot be read"),
         (b"file,group\n\xff\xfe,1\n", "cannot be read"),
         ("file;group\n2.png;1\n", r"columns file and group .* found \['file;group'\]"),
+        ("file,group,group\n2.png,1,2\n", r"each once, found \['file', 'group', 'group'\]"),
+        ("file,group\n2.png,1,\n", "Expected 2 fields in line 2, saw 3"),
+        ("file,group\n2.png,\0001\n", "NUL characters"),
         ("file,group\n2.png,1\n2.png,2\n", "found two for '2.png'"),
         ("file,group\n1.png,1\n", "found several of that name"),
         ("file,group\nelsewhere.png,1\n", "which name none"),
@@ -50,6 +53,25 @@ def test_a_groups_file_that_cannot_be_meant_is_refused(tmp_path: Path, text: str
     """Images of one part would stand on both sides of the split, and every number would be too good."""
     with pytest.raises(DataError, match=message):
         groups(tmp_path, text)
+
+
+@pytest.mark.parametrize("name", ["Groups.csv", "groups.CSV ", "groups.csv.csv", "groups.csv.txt"])
+def test_a_slip_in_the_name_of_the_file_itself_is_refused(tmp_path: Path, name: str) -> None:
+    """A table from Windows would be there for the user and not for us, and no image would be grouped."""
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part" / name).write_text("file,group\n2.png,1\n")
+
+    with pytest.raises(DataError, match=rf"Expected the groups file at .*groups\.csv, found '{name}' there\. Rename it"):
+        read_groups(tmp_path, "part/groups.csv", IMAGES)
+
+
+def test_a_groups_file_that_is_away_is_refused(tmp_path: Path) -> None:
+    """A disk that is not mounted would leave every image in a group of its own."""
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part/groups.csv").symlink_to(tmp_path / "part/away.csv")
+
+    with pytest.raises(DataError, match=r"found a link to nothing\. Copy the file itself there"):
+        read_groups(tmp_path, "part/groups.csv", IMAGES)
 
 
 def test_accents_may_be_composed_either_way(tmp_path: Path) -> None:

@@ -85,6 +85,15 @@ def test_a_mask_with_two_meanings_is_refused(tmp_path: Path, mask: np.ndarray, r
         read(tmp_path / "a.png", mask)
 
 
+@pytest.mark.parametrize("suffix", ["png", "tif", "gif", "webp"])
+def test_a_mask_of_several_frames_is_refused(tmp_path: Path, suffix: str) -> None:
+    """Of a stack with a page for each defect, all but the first would be normal."""
+    frames = [Image.fromarray(255 * np.roll(DEFECT, shift, 0)) for shift in (0, 5)]
+
+    with pytest.raises(DataError, match=r"holds several pictures, .* \(2 frames\)"):
+        read(tmp_path / f"a.{suffix}", frames[0], save_all=True, append_images=frames[1:])
+
+
 def test_every_colour_is_a_defect(tmp_path: Path) -> None:
     """Of a red, a green and a dark blue class, a threshold of brightness keeps the green one."""
     rgb = painted([(DEFECT, (255, 0, 0)), (np.roll(DEFECT, 5, 0), (0, 255, 0)), (np.roll(DEFECT, 6, 1), (0, 0, 64))])

@@ -2,7 +2,10 @@
 
 import os
 import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -23,6 +26,8 @@ def test_a_good_category_is_taken_and_every_other_folder_named(mvtec: Path) -> N
     shutil.copytree(mvtec / "part", mvtec / "aux.1")
     (mvtec / "linked").symlink_to(mvtec.parent / "outside", target_is_directory=True)
     (mvtec / "papers").mkdir()
+    (mvtec / "a\nb").mkdir()
+    (mvtec / "away").symlink_to(mvtec / "nothing", target_is_directory=True)
     shutil.copytree(mvtec / "part", mvtec / "grouped")
     (mvtec / "grouped/groups.csv").write_text("image;part\n")
     shutil.copytree(mvtec / "part", mvtec / ("L" * 210))
@@ -38,17 +43,19 @@ def test_a_good_category_is_taken_and_every_other_folder_named(mvtec: Path) -> N
         "linked": f"a link that leaves {mvtec}"[:44],
         "nut (v2)": "its name has other characters than letters, ",
         "papers": "not a category's folder",
+        "a\\nb": "not a category's folder",
+        "away": "a link to nothing",
     }
 
 
 def test_what_is_taken_can_be_prepared(params: Prepare, mvtec: Path, tmp_path: Path) -> None:
     """`use-data` would say yes, and `prepare` no."""
-    for name in ("Test", "test", "train", "ground_truth", "x.y"):
+    for name in ("Test", "test", "train", "ground_truth", "x.y", "pie\u0300ce", "हिन्दी"):
         shutil.copytree(mvtec / "part", mvtec / name)
     found = survey(mvtec)
     prepare(params, found.categories, mvtec, tmp_path / "out")
 
-    assert set(found.categories) == {"part", "Test", "train", "ground_truth", "x.y"}
+    assert set(found.categories) == {"part", "Test", "train", "ground_truth", "x.y", "pie\u0300ce", "हिन्दी"}
     assert found.left_out["test"].startswith("one file name with Test")
     for name in ("Test", "test", "train"):
         assert survey(mvtec / name).categories == [name]
@@ -73,13 +80,56 @@ def test_a_folder_without_any_category_is_refused_with_the_reason(mvtec: Path, s
 
 
 def test_files_that_will_be_set_aside_are_named(mvtec: Path) -> None:
-    """A user would learn of a link to nothing after the run, from a table."""
+    """A user would learn of a link to nothing after the run, from a table, or miss it among a Mac's thousand hidden files."""
     (mvtec / "part/train/good/900.png").symlink_to("/nonexistent/image.png")
     os.mkfifo(mvtec / "part/test/crack/pipe.png")
-    for number in range(9):
-        (mvtec / f"part/test/spot/{number}.txt").touch()
-    told = survey(mvtec).set_aside
+    for number in range(4):
+        (mvtec / f"part/test/spot/._00{number}.png").touch()
+    shutil.copy(mvtec / "part/test/spot/000.png", mvtec / "part/test/spot/000.bmp")
+    hidden, twice, *others = survey(mvtec).set_aside
 
-    assert told[0] == "part/test/crack/pipe.png will be set aside: not a file."
-    assert told[-1] == "part: 6 more files will be set aside."
-    assert len(told) == 6
+    assert hidden.startswith("part: 4 to be set aside: hidden: ")
+    assert hidden.endswith(" (part/test/spot/._000.png; part/test/spot/._001.png; part/test/spot/._002.png and 1 more).")
+    assert twice.startswith("part: 2 to be set aside: shares its name ")
+    assert twice.endswith(" (part/test/spot/000.bmp: part/test/spot/000.png; part/test/spot/000.png: part/test/spot/000.bmp).")
+    assert others == [
+        "part: 1 to be set aside: not a file (part/test/crack/pipe.png).",
+        "part: 1 to be set aside: a link to nothing: remove it, or copy the file itself there (part/train/good/900.png).",
+    ]
+
+
+@contextmanager
+def unprivileged() -> Generator[None]:
+    """As a user whom permissions stop; root becomes `nobody`."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_what_may_not_be_read_is_named(mvtec: Path) -> None:
+    """A folder that another user has copied there would end in a traceback, or be missing without a word."""
+    with TemporaryDirectory() as home:
+        root = Path(home, "data")
+        shutil.copytree(mvtec, root)
+        shutil.copytree(mvtec / "part", root / "closed")
+        shutil.copytree(mvtec / "part", root / "half")
+        Path(home).chmod(0o755)
+        modes = {root / "closed": 0, root / "half/train": 0, root / "part/test/spot": 0o444, root / "part/ground_truth/spot": 0}
+        for path, mode in modes.items():
+            path.chmod(mode)
+        with unprivileged():
+            found = survey(root)
+        for path in modes:
+            path.chmod(0o755)
+
+    assert found.left_out == dict.fromkeys(("closed", "half"), "it cannot be read (Permission denied): correct the permissions")
+    assert [sentence.split(": ", 2)[1] for sentence in found.set_aside] == ["4 to be set aside", "1 to be set aside"]
+    assert (
+        "it cannot be looked at (Permission denied): correct the permissions of its folder (part/test/spot/000.png; " in found.set_aside[0]
+    )
+    assert "a folder that cannot be read: correct its permissions (part/ground_truth/spot)" in found.set_aside[1]

@@ -25,10 +25,11 @@ SHOWN = 3  # names in a message
 
 
 class Groups(NamedTuple):
-    """The group of each listed image, by its path; and the names in the table that no file has."""
+    """The group of each listed image, by its path; the names in the table that no file has; and those read as the image that they nearly name."""
 
     of: dict[str, str]
     unmatched: list[str]
+    slips: dict[str, str]
 
 
 def category_groups(root: Path, category: str, rule: FolderRule, found: Sequence[Found]) -> Groups:
@@ -39,16 +40,18 @@ def category_groups(root: Path, category: str, rule: FolderRule, found: Sequence
 def read_groups(root: Path, path: str, images: Sequence[str]) -> Groups:
     """The groups of those `images` (paths relative to `root`) that the file at `path` lists; none if there is no such file.
 
-    The column `file` holds paths from the root or from the file's own folder, however they are spelled, or bare file names. Raises DataError, also for a
-    name that only case, blanks or the extension part from an image's: that is a slip, and the image would not be grouped.
+    The column `file` holds paths from the root or from the file's own folder, however they are spelled, or bare file names.
+    A name that only case, blanks or the extension part from one image's is a slip, and means that image. Raises DataError.
     """
     file = root / path
     if not path or not _is_there(file):
-        return Groups({}, [])
+        return Groups({}, [], {})
     if not file.resolve().is_relative_to(root.resolve()):
         raise DataError(f"Expected the groups file {file} inside {root}, found a link that leaves it. Copy the file itself there.")
     lines, find = _lines(file), _Finder(root, file, images)
     found = {name: find(name) for name in lines}
+    slips = find.slips([name for name, image in found.items() if image is None], [image for image in images if image not in found.values()])
+    found |= slips
     groups: dict[str, str] = {}
     for name, image in found.items():
         if image and groups.setdefault(image, lines[name]) != lines[name]:
@@ -60,8 +63,7 @@ def read_groups(root: Path, path: str, images: Sequence[str]) -> Groups:
             f"Expected images of this data set in the column file of {file}, found {list(lines)[:SHOWN]}, which name none. Correct the paths."
         )
     unmatched = sorted(name for name, image in found.items() if image is None)
-    find.refuse_slips(unmatched, [image for image in images if image not in groups])
-    return Groups({image: group for image, group in groups.items() if group}, unmatched)
+    return Groups({image: group for image, group in groups.items() if group}, unmatched, slips)
 
 
 def _is_there(file: Path) -> bool:
@@ -118,15 +120,20 @@ class _Finder:
         there = _place(self.root / name) or _place(self.file.parent / name)
         return self.places.get(there, "") if there else None
 
-    def refuse_slips(self, unmatched: Sequence[str], images: Sequence[str]) -> None:
-        """Raise DataError if only case, blanks or the extension part a line that names nothing from an image of no group."""
-        alike = {_rough(name): image for image in images for name in (*self._from_folders(image), PurePosixPath(_plain(image)).name)}
-        slips = [f"{name!r} (meant: {shown(alike[_rough(name)])}?)" for name in unmatched if _rough(name) in alike]
-        if slips:
-            told = ", ".join(slips[:SHOWN]) + f" and {len(slips) - SHOWN} more" * (len(slips) > SHOWN)
+    def slips(self, unmatched: Sequence[str], images: Sequence[str]) -> dict[str, str]:
+        """For each name that only case, blanks or the extension part from one of the images, that image. Raises DataError if it may mean several."""
+        alike: dict[str, set[str]] = {}
+        for image in images:
+            for name in (*self._from_folders(image), PurePosixPath(_plain(image)).name):
+                alike.setdefault(_rough(name), set()).add(image)
+        meant = {name: sorted(alike[_rough(name)]) for name in unmatched if _rough(name) in alike}
+        if unclear := next((name for name, of in meant.items() if len(of) > 1), None):
+            told = " or ".join(map(shown, meant[unclear][:SHOWN]))
             raise DataError(
-                f"Expected the name of an image on each line of {self.file}, found {told}, which names no image. Correct these lines."
+                f"Expected the name of an image on each line of {self.file}, found {unclear!r}, which names no image (meant: {told}?). "
+                "Correct this line."
             )
+        return {name: of[0] for name, of in meant.items()}
 
     def _from_folders(self, image: str) -> tuple[str, str]:
         """An image's path from the root and from the table's folder."""

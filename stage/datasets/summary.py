@@ -15,6 +15,7 @@ from stage.datasets.entries import Entry
 from stage.datasets.groups import Groups
 from stage.datasets.matching import LOOK
 from stage.datasets.rules import GOOD
+from stage.datasets.walking import shown
 
 COUNTS = ("accepted", "train", "test", "set_aside", "groups", "noted")
 SHARE = "defect_percent"
@@ -101,12 +102,19 @@ def _parts(note: str) -> list[str]:
 
 
 def unmatched_rows(groups: Groups, rule: FolderRule, category: str) -> list[str]:
-    """A sentence on the lines of the groups file that name no file, if there are any."""
-    names = groups.unmatched
-    if not names:
-        return []
-    told = ", ".join(names[:SHOWN]) + f" and {len(names) - SHOWN} more" * (len(names) > SHOWN)
-    return [f"{category}: {len(names)} lines of {rule.groups.replace('{category}', category)} name no file, and group nothing: {told}."]
+    """Sentences on the lines of the groups file that name no file, and on those that were read as the image that they nearly name."""
+    file = rule.groups.replace("{category}", category)
+    slips = [f"{name!r} as {shown(image)}" for name, image in sorted(groups.slips.items())]
+    return [
+        f"{category}: {len(names)} lines of {file} {what}: {', '.join(names[:SHOWN])}"
+        + f" and {len(names) - SHOWN} more" * (len(names) > SHOWN)
+        + "."
+        for names, what in (
+            (groups.unmatched, "name no file, and group nothing"),
+            (slips, "name no image exactly, and were read by likeness"),
+        )
+        if names
+    ]
 
 
 def write_summary(entries: Sequence[Entry], summary: Summary, output: Path) -> None:

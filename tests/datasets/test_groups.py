@@ -83,10 +83,21 @@ def test_accents_may_be_composed_either_way(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["crack/2.PNG", " crack/2.png", "Crack/2.png", "crack/2.jpg", "2", "part/crack/2.png "])
-def test_a_slip_in_a_name_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_slip_in_a_name_is_read_as_the_image_that_it_nearly_names(tmp_path: Path, name: str) -> None:
     """One image of a part would be trained on, and the next be in the test."""
-    with pytest.raises(DataError, match=r"groups\.csv, found '.*2.*' \(meant: part/crack/2\.png\?\), which names no image"):
-        groups(tmp_path, f"file,group\npart/good/1.png,A\n{name},A\n")
+    assert groups(tmp_path, f"file,group\npart/good/1.png,A\n{name},A\n") == {"part/good/1.png": "A", "part/crack/2.png": "A"}
+    found = read_groups(tmp_path, "part/groups.csv", IMAGES)
+    assert unmatched_rows(found, MVTEC, "part") == [
+        f"part: 1 lines of part/groups.csv name no image exactly, and were read by likeness: {name!r} as part/crack/2.png."
+    ]
+
+
+def test_a_slip_that_may_mean_several_images_is_refused(tmp_path: Path) -> None:
+    """A part would be trained on and tested on, by a guess."""
+    with pytest.raises(DataError, match=r"found '1\.PNG', which names no image \(meant: part/crack/1\.png or part/good/1\.png\?\)"):
+        groups(tmp_path, "file,group\n2.png,A\n1.PNG,A\n")
+    with pytest.raises(DataError, match=r"found two for 'part/crack/2\.png'"):
+        groups(tmp_path, "file,group\n2.PNG,A\ncrack/2.PNG,B\n")
 
 
 def test_a_line_that_names_nothing_is_reported(tmp_path: Path) -> None:

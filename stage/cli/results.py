@@ -1,4 +1,4 @@
-"""Looking at results: `results`, `ablation`, `contact-sheet`."""
+"""Looking at results: `results`, `tables`, `ablation`, `contact-sheet`."""
 
 import json
 from pathlib import Path
@@ -26,6 +26,18 @@ def results(*, as_json: AsJson = False) -> None:
     Console().print(results_table(found))
     for method in load_params().methods:
         typer.echo(verdict(found, method))
+
+
+@verbs.command()
+def tables(
+    output: Annotated[Path, typer.Option(help="Folder that gets tables.html, tables.md and tables.csv.")] = Path("build/tables"),
+) -> None:
+    """Write the paper's Tables II to VII with the metrics of the last `dvc repro` beside its figures."""
+    from stage.report.paper_pages import write_paper_tables
+    from stage.segmentation.results import read_results
+
+    for path in write_paper_tables(read_results(DATA), writable(output)):
+        typer.echo(f"file://{path.resolve()}")
 
 
 @verbs.command()

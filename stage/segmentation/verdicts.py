@@ -1,5 +1,7 @@
 """What the numbers say, in sentences that a person can act on, and as a table that fits a terminal."""
 
+from typing import Any
+
 import pandas as pd
 from rich.table import Table
 
@@ -22,9 +24,9 @@ def verdict(results: Results, method: str, category: str = AVERAGE) -> str:
     return f"These data cannot tell whether samples of {method} help: {told}."
 
 
-def with_interval(row: pd.Series) -> str:
-    """A difference in points with its 95 % interval, as `+3.1 (+1.0 to +5.2)`."""
-    return f"{signed(row.difference)} ({signed(row.low)} to {signed(row.high)})"
+def with_interval(found: Any) -> str:
+    """A `difference` in points with its 95 % interval, from `low` to `high`, as `+3.1 (+1.0 to +5.2)`."""
+    return f"{signed(found.difference)} ({signed(found.low)} to {signed(found.high)})"
 
 
 def signed(fraction: float) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from textwrap import fill
 from typing import Annotated
 
 import typer
@@ -10,22 +11,25 @@ from rich.console import Console
 from stage.cli.terminal import DATA, AsJson, say_json, writable
 from stage.core.params import load_params
 
+COLUMNS = 100  # that results fit
 verbs = typer.Typer()
 
 
 @verbs.command()
 def results(*, as_json: AsJson = False) -> None:
     """Show the metrics of the last `dvc repro`."""
-    from stage.segmentation.results import read_results
-    from stage.segmentation.verdicts import results_table, verdict
+    from stage.segmentation.results import AVERAGE, read_results
+    from stage.segmentation.verdicts import results_tables, verdict, worth
 
     found = read_results(DATA)
     if as_json:
         say_json({name: json.loads(table.to_json(orient="records")) for name, table in found._asdict().items()})
         return
-    Console().print(results_table(found))
+    for table in results_tables(found):
+        Console().print(table)
     for method in load_params().methods:
-        typer.echo(verdict(found, method))
+        told = f"{verdict(found, method)} {worth(found, AVERAGE, method)}"
+        typer.echo(fill(told, COLUMNS, break_long_words=False, break_on_hyphens=False))
 
 
 @verbs.command()

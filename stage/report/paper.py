@@ -27,7 +27,7 @@ class Metric(NamedTuple):
 
 # The paper's networks decide as mmsegmentation does, so its mIoU and Acc stand beside ours at one half.
 METRICS: Mapping[str, tuple[Metric, ...]] = {
-    "mIoU": (Metric("mIoU", "mIoU", "iou_half"), Metric("IoU at the chosen threshold", "", "iou")),
+    "mIoU": (Metric("mIoU", "mIoU", "iou_half"), Metric("IoU at threshold", "", "iou")),
     "Acc": (Metric("Acc", "Acc", "acc_half"),),
     "AUROC": (Metric("AUROC", "AUROC", "auroc"),),
     "PRO": (Metric("PRO", "PRO", "pro"),),

@@ -66,7 +66,8 @@ def catalog_rows(category: str, defects: list[str]) -> list[dict]:
     for defect, split, count in [(GOOD, "train", 4), *((defect, split, 2) for defect in defects for split in ("train", "test"))]:
         for number in range(count):
             image, mask = defective_pair(number) if defect != GOOD else (normal_image(number), np.zeros((EDGE, EDGE), np.uint8))
-            names = {"category": category, "defect": defect, "split": split, "image_path": f"{category}/{defect}/{split}-{number}.png"}
+            path = f"{category}/{defect}/{split}-{number}.png"
+            names = {"category": category, "defect": defect, "split": split, "image_path": path, "group": path, "status": "accepted"}
             rows.append({**names, "image_sha256": digest(image), "image": image_cell(image), "mask": image_cell(mask)})
     return [*rows, {"category": category, "defect": defects[0], "image_path": "broken.png", "reason": "truncated"}]
 

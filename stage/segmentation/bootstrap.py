@@ -1,7 +1,7 @@
 """How sure the difference between two arms is: a bootstrap over test images and seeds, paired, since both arms saw the same of both."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ RESAMPLES = 1000
 AT_ONCE = 50  # resamples whose counts are in memory
 COMPARED = ("ap", "iou")
 Values = NDArray[np.float64]
+Arm = TypeVar("Arm", bound=Hashable)  # whatever tells arms apart
 
 
 class EvaluationImage(NamedTuple):
@@ -30,8 +31,8 @@ class AtThreshold(NamedTuple):
 
 
 def resampled_differences(
-    trained: Mapping[Hashable, Sequence[AtThreshold]],
-    compared: Sequence[tuple[Hashable, Hashable]],
+    trained: Mapping[Arm, Sequence[AtThreshold]],
+    compared: Sequence[tuple[Arm, Arm]],
     test: Sequence[EvaluationImage],
     random: np.random.Generator,
 ) -> list[pd.DataFrame]:

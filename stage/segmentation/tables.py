@@ -74,7 +74,7 @@ def _differences(
             table.assign(segmenter=model, arm=arm, real_per_type=few, against=against)
             for ((arm, few), (_, against)), table in zip(pairs, drawn, strict=True)
         ]
-    return pd.concat([table for table in found if len(table)] or found, ignore_index=True)[list(DIFFERENCE_COLUMNS)]
+    return pd.concat([table for table in found if len(table)] or found, ignore_index=True).loc[:, list(DIFFERENCE_COLUMNS)]
 
 
 def _compared(trained: Sequence[tuple[str, int]]) -> list[tuple[tuple[str, int], tuple[str, int]]]:

@@ -74,7 +74,7 @@ def _gains(results: Results, category: str, method: str) -> dict[tuple[int, int]
     segmenter = results.scores.segmenter.iloc[0]
     found = rows_where(results.differences, category=category, arm=arm_name(method), metric="ap", segmenter=segmenter)
     found = found.replace({"real_per_type": {0: WHOLE}, "against": {0: WHOLE}})
-    return {(row.real_per_type, row.against): row for row in found.itertuples()}
+    return {(row["real_per_type"], row["against"]): pd.Series(row) for row in found.to_dict("records")}
 
 
 def _reached(gains: Mapping[tuple[int, int], Any], count: int, counts: Iterable[int]) -> int | None:
@@ -90,7 +90,7 @@ def results_tables(results: Results) -> list[Table]:
     """A table per segmenter within 100 columns: a row per category and arm, in percent, with the differences to the real third alone."""
     means = rows_where(mean_over_seeds(results.scores), real_per_type=0)
     if means.category.nunique() == 2:  # one category is its own average
-        means = means[means.category != AVERAGE]
+        means = means.loc[means.category != AVERAGE]
     return [_results_table(results, rows_where(means, segmenter=segmenter)) for segmenter in means.segmenter.unique()]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from published import COLOURS, EDGE, Page, defective_pair, demo_params, publish, write_text
+from published import ARMS, COLOURS, EDGE, Page, defective_pair, demo_params, publish, write_text
 
 from stage.core.errors import CorruptFileError, Refusal
 from stage.report import charts
@@ -164,7 +164,7 @@ def test_a_learning_curve_is_drawn_and_told_where_there_is_one(report: Path, tmp
     assert "real and paste" in drawn
     for page in ("index.html", "category-fabric.html"):
         assert (
-            "With samples of stage, 1 photograph of each defect does what all of the third did without: +25.0 (+13.1 to +36.9) points of AP"
+            "With samples of stage, 1 photograph of each defect does what all of the third did without: the difference in AP is +25.0"
             in Page(tmp_path / "report" / page).text
         )
     assert not list(report.rglob("learning.svg"))
@@ -232,7 +232,7 @@ def test_a_thumbnail_of_a_large_photograph_is_a_few_kilobytes() -> None:
 
 def test_the_worst_test_images_come_first(report: Path) -> None:
     """Otherwise a reader looks for the errors of a segmenter among its successes: paste's marks all but the defect, stage's exactly that."""
-    seen = read_predictions(report.parent / "data", "fabric")
+    seen = read_predictions(report.parent / "data", "fabric", dict.fromkeys(ARMS, 0.5))
 
     assert {arm: ious.tolist() for arm, ious in seen.ious.items()} == {
         "real_only": [0.0, 0.0],
@@ -243,6 +243,13 @@ def test_the_worst_test_images_come_first(report: Path) -> None:
     assert seen.most_lost("real_and_stage", 2) == []
     assert seen._replace(ious={"real_only": np.array([0.5, 0.9, 0.2]), "b": np.array([0.4, 0.1, 0.3])}).most_lost("b", 3) == [1, 0]
     assert seen._replace(ious={"b": np.array([0.5, 0.1, 0.3])}).lowest("b", 2) == [1, 2]
+
+
+def test_test_images_are_judged_at_the_threshold_of_the_tables(report: Path) -> None:
+    """The pictures would show everything as missed where the tables count it as found."""
+    seen = read_predictions(report.parent / "data", "fabric", dict.fromkeys(ARMS, 0.0))  # every pixel is marked
+
+    assert {arm: ious.tolist() for arm, ious in seen.ious.items()} == dict.fromkeys(ARMS, [16 / EDGE**2] * 2)
 
 
 def test_a_difference_picture_tells_hits_misses_and_false_alarms_apart(report: Path) -> None:

@@ -179,13 +179,13 @@ def learning(folder: Path, paste: dict[int, float], width: float = 0.01) -> None
         (
             {1: 0.55, 2: 0.7, 4: 0.8, 0: 0.9},
             0.02,
-            "With samples of paste, 1 photograph of each defect does what 4 did without: +10.0 (+8.1 to +11.9) points of AP against 4 without.",
+            "With samples of paste, 1 photograph of each defect does what 4 did without: the difference in AP is +10.0 (+8.1 to +11.9) points.",
         ),
         (  # more than 4 did, but 2 did more than that
             {1: 0.47, 2: 0.49, 4: 0.8, 0: 0.9},
             0.02,
-            "With samples of paste, 4 photographs of each defect do what all of the third did without: +5.0 (+3.1 to +6.9) points of AP "
-            "against all of the third without.",
+            "With samples of paste, 4 photographs of each defect do what all of the third did without: the difference in AP is "
+            "+5.0 (+3.1 to +6.9) points.",
         ),
         (  # the curves do not cross
             {1: 0.3, 2: 0.4, 4: 0.4, 0: 0.7},
@@ -200,8 +200,8 @@ def learning(folder: Path, paste: dict[int, float], width: float = 0.01) -> None
         (
             {1: 0.55, 2: 0.7, 4: 0.8, 0: 0.9},
             0.5,
-            "These data cannot tell how many real defects samples of paste are worth: with 1 photograph of each defect and samples it is "
-            "+10.0 (−37.5 to +57.5) points of AP against 4 without, but also +15.0 (−32.5 to +62.5) against 1 without.",
+            "These data cannot tell how many real defects samples of paste are worth: with 1 photograph of each defect and samples "
+            "the difference in AP to 4 without is +10.0 (−37.5 to +57.5) points, but to 1 without it is +15.0 (−32.5 to +62.5).",
         ),
     ],
 )

@@ -67,7 +67,7 @@ def view_category(data: Path, root: Path, name: str, params: Params, results: Re
     made = [_made(data, name, method) for method in params.methods]
     defects = sorted({*tested, *(outcome.defect for one in made for outcome in one.outcomes)})
     arm = comparison.best_arm(rows, name, params.methods)
-    seen = read_predictions(data, name)
+    seen = read_predictions(data, name, comparison.thresholds(rows, name))
     lowest, lost = (
         write_cards(worst_specimens(seen, indices, arm), root, folder / kind)
         for kind, indices in (("lowest", seen.lowest(arm, WORST)), ("lost", seen.most_lost(arm, WORST)))

@@ -58,13 +58,14 @@ def worth(results: Results, category: str, method: str) -> str:
         if not (reached := _reached(gains, count, curve.index)):
             continue
         many = "all of the third" if reached == WHOLE else str(reached)
-        against = f"{with_interval(gains[count, reached])} points of AP against {many} without"
+        difference, gain = gains[count, reached], gains[count, count]
         photographs = f"{count} photograph{'' if count == 1 else 's'} of each defect"
-        if gains[count, count].low > 0:
-            return f"With samples of {method}, {photographs} do{'es' if count == 1 else ''} what {many} did without: {against}."
+        if gain.low > 0:
+            told = f"{photographs} do{'es' if count == 1 else ''} what {many} did without"
+            return f"With samples of {method}, {told}: the difference in AP is {with_interval(difference)} points."
         unsure = unsure or (
-            f"These data cannot tell how many real defects samples of {method} are worth: with {photographs} and samples it is {against}, "
-            f"but also {with_interval(gains[count, count])} against {count} without."
+            f"These data cannot tell how many real defects samples of {method} are worth: with {photographs} and samples the difference in AP "
+            f"to {many} without is {with_interval(difference)} points, but to {count} without it is {with_interval(gain)}."
         )
     return unsure or f"With samples of {method}, no number of real defects does what a larger one did without."
 

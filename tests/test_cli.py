@@ -15,7 +15,21 @@ from stage.datasets.layouts import detect_layout
 from stage.segmentation.results import gather_results, write_results
 
 ROOT = Path(__file__).parents[1]
-VERBS = ("use-data", "groups", "demo-data", "export", "contact-sheet", "results", "ablation", "plan", "worker", "verify", "gc", "chaos")
+VERBS = (
+    "use-data",
+    "groups",
+    "demo-data",
+    "export",
+    "contact-sheet",
+    "results",
+    "tables",
+    "ablation",
+    "plan",
+    "worker",
+    "verify",
+    "gc",
+    "chaos",
+)
 
 
 @pytest.fixture(autouse=True)

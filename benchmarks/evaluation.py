@@ -8,7 +8,9 @@ import os
 import tempfile
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -31,7 +33,7 @@ from stage.segmentation.counts import Counts
 from stage.segmentation.evaluation import Segmenter
 from stage.segmentation.metrics import HALF
 from stage.segmentation.scores import metrics_of
-from stage.segmentation.segmenters import build_segmenter
+from stage.segmentation.segmenters import build_segmenter, logits
 from stage.segmentation.training import Ahead, tensors
 
 SIDE, BATCH, WORKERS = 256, 16, 2  # px and images of the paper's batch
@@ -148,7 +150,28 @@ def memory_mib(images: int, side: int) -> float:
     return peak / 2**20
 
 
-def main(*, batches: int = 60, images: int = 20, counts: tuple[int, int] = (200, 2000)) -> None:
+def prediction_mib(side: int, window: int) -> float:
+    """The most MiB by which the prediction of one image raises a process of its own, the network's weights not counted. Linux only."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_raised_mib, side, window).result()
+
+
+def _raised_mib(side: int, window: int) -> float:
+    model, image = build_segmenter(load_params().segment.models[0]).eval(), pictures(1, side)[0]
+    with torch.inference_mode():
+        logits(model, tensors([Pair(image.image[:64, :64], image.mask[:64, :64])], "cpu")[0], window)  # what is loaded at the first call
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
+        before = _peak_mib()
+        logits(model, tensors([image], "cpu")[0], window)
+    return _peak_mib() - before
+
+
+def _peak_mib() -> float:
+    told = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(told.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def main(*, batches: int = 60, images: int = 20, counts: tuple[int, ...] = (200, 2000), sides: tuple[int, ...] = (1024, 2048)) -> None:
     """Measure, and print the table."""
     params = load_params().segment.model_copy(update={"batch": BATCH, "normal": 4, "crop": SIDE // 2})
     pairs = pictures(64, SIDE)
@@ -165,6 +188,10 @@ def main(*, batches: int = 60, images: int = 20, counts: tuple[int, int] = (200,
         )
     for count in counts:
         table.add_row(f"memory of metrics, {count} + {count} images of {TEST_SIDE} px", f"{memory_mib(count, TEST_SIDE):.0f} MiB")
+    for side in sides:
+        for window in (params.window, side):
+            how = "whole" if window == side else f"in windows of {window} px"
+            table.add_row(f"memory of the prediction of {side} px, {how}", f"{prediction_mib(side, window):.0f} MiB")
     Console(width=110).print(table)
 
 

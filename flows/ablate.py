@@ -10,7 +10,7 @@ from prefect import flow
 from rich.console import Console
 
 from flows.runtime import run
-from flows.segment import METRICS, score
+from flows.segment import CATALOGS, METRICS, score
 from flows.segment import OUTPUT as SCORES
 from flows.synthesize import OUTPUT as SAMPLES
 from flows.synthesize import make_rounds, plan, publish_samples
@@ -27,6 +27,7 @@ from stage.jobs.heartbeat import present
 from stage.jobs.removal import finish
 from stage.model.files import ADAPTERS
 from stage.release.reader import read_manifest
+from stage.release.uses import check_samples
 from stage.release.verification import verify
 from stage.segmentation.arms import REAL_ONLY, ArmChoice, Training, arm_name
 from stage.segmentation.tables import mean_metrics
@@ -64,14 +65,14 @@ def ablate(category: str) -> None:
 def made_with(category: str, configuration: Configuration, variant: Params, params: Params, users: ExitStack) -> Made:
     """One configuration; the one that overrides nothing is the main run, whose results are taken as they are.
 
-    Its works are in use until `users` ends.
+    Its works are in use until `users` ends. Raises DataError if an evaluation image went into its samples.
     """
-    if not configuration.overrides:
-        return Made(
-            configuration, CHECKPOINTS / category, SAMPLES / category / METHOD, metrics(SCORES / category / METRICS)[arm_name(METHOD)]
-        )
-    checkpoint = checkpoint_of(category, configuration, variant, params, users)
-    samples = configuration_samples(category, checkpoint, variant, users)
+    is_main = not configuration.overrides
+    checkpoint = CHECKPOINTS / category if is_main else checkpoint_of(category, configuration, variant, params, users)
+    samples = SAMPLES / category / METHOD if is_main else configuration_samples(category, checkpoint, variant, users)
+    check_samples(CATALOGS, category, [samples])
+    if is_main:
+        return Made(configuration, checkpoint, samples, metrics(SCORES / category / METRICS)[arm_name(METHOD)])
     return Made(configuration, checkpoint, samples, scores_of(category, configuration, samples, variant, users))
 
 

@@ -16,7 +16,7 @@ from stage.core.params import Params, load_params
 from stage.datasets.pairs import Pair, image_cell, image_features, write_table
 from stage.datasets.rules import GOOD
 from stage.datasets.table import FEATURES
-from stage.segmentation.results import gather_results, write_results
+from stage.segmentation.results import DIFFERENCE_COLUMNS, gather_results, write_results
 from stage.segmentation.scores import ALL_TYPES, COLUMNS
 from stage.synthesis.method import Rendered
 from stage.synthesis.quality import judge
@@ -66,7 +66,8 @@ def catalog_rows(category: str, defects: list[str]) -> list[dict]:
     for defect, split, count in [(GOOD, "train", 4), *((defect, split, 2) for defect in defects for split in ("train", "test"))]:
         for number in range(count):
             image, mask = defective_pair(number) if defect != GOOD else (normal_image(number), np.zeros((EDGE, EDGE), np.uint8))
-            names = {"category": category, "defect": defect, "split": split, "image_path": f"{category}/{defect}/{split}-{number}.png"}
+            path = f"{category}/{defect}/{split}-{number}.png"
+            names = {"category": category, "defect": defect, "split": split, "image_path": path, "group": path, "status": "accepted"}
             rows.append({**names, "image_sha256": digest(image), "image": image_cell(image), "mask": image_cell(mask)})
     return [*rows, {"category": category, "defect": defects[0], "image_path": "broken.png", "reason": "truncated"}]
 
@@ -106,15 +107,15 @@ def write_scores(folder: Path, category: str, defects: list[str], few: Sequence[
         for metric in METRICS
     ]
     drawn = [
-        ("segformer", count, arm, metric, draw, value)
+        ("segformer", count, arm, against, metric, draw, value)
         for count in (0, *few)
+        for against in ((0,) if count == 0 else (0, *(other for other in few if other >= count)))
         for arm, draws in DRAWS.items()
         for metric in ("ap", "iou")
         for draw, value in [(-1, draws[1]), *enumerate(draws)]
     ]
-    names = ["segmenter", "real_per_type", "arm", "metric", "draw", "difference"]
     pd.DataFrame(rows, columns=list(COLUMNS)).to_parquet(folder / "scores.parquet")
-    pd.DataFrame(drawn, columns=names).to_parquet(folder / "differences.parquet")
+    pd.DataFrame(drawn, columns=list(DIFFERENCE_COLUMNS)).to_parquet(folder / "differences.parquet")
 
 
 def publish(data: Path, categories: list[str], defects: list[str], few: Sequence[int] = ()) -> None:

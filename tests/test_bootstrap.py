@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from stage.segmentation.bootstrap import RESAMPLES, AtThreshold, EvaluationImage, image_weights, resampled_differences
@@ -18,6 +19,12 @@ def trained(strength: float, seed: int) -> AtThreshold:
     return AtThreshold(Counts.of(zip(scores, masks, strict=True)), HALF)
 
 
+def resampled(arms: dict[str, list[AtThreshold]]) -> pd.DataFrame:
+    """The difference of paste to real data alone."""
+    (found,) = resampled_differences(arms, [("real_and_paste", "real_only")], TEST, np.random.default_rng(0))
+    return found
+
+
 def mean(arm: list[AtThreshold], metric: str) -> float:
     scored = [pixel_scores(one.counts.total()) | threshold_scores(one.counts.total(), one.level) for one in arm]
     return float(np.mean([one[metric] for one in scored]))
@@ -26,7 +33,7 @@ def mean(arm: list[AtThreshold], metric: str) -> float:
 def test_the_difference_is_that_of_the_metrics_themselves():
     """The report's first sentence would give another number than its tables."""
     arms = {"real_only": [trained(0.8, 1), trained(0.9, 2)], "real_and_paste": [trained(1.2, 3), trained(1.3, 4)]}
-    found = resampled_differences(arms, "real_only", TEST, np.random.default_rng(0))
+    found = resampled(arms)
 
     for metric in ("ap", "iou"):
         told = found[(found.metric == metric) & (found.draw == -1)].difference.item()
@@ -39,7 +46,7 @@ def test_the_interval_holds_the_difference_and_widens_with_the_scatter_of_seeds(
     apart = {"real_only": alike["real_only"], "real_and_paste": [trained(strength, 4) for strength in (0.4, 1.2, 2.0)]}
     widths = []
     for arms in (alike, apart):
-        found = resampled_differences(arms, "real_only", TEST, np.random.default_rng(0))
+        found = resampled(arms)
         draws = found[(found.metric == "ap") & (found.draw >= 0)].difference
         low, high = np.percentile(draws, [2.5, 97.5])
         widths.append(high - low)
@@ -51,7 +58,7 @@ def test_the_interval_holds_the_difference_and_widens_with_the_scatter_of_seeds(
 def test_an_arm_that_equals_the_baseline_differs_by_nothing():
     """Images or seeds that are not paired would give a difference between equal arms."""
     same = [trained(1.0, 1), trained(1.1, 2)]
-    found = resampled_differences({"real_only": same, "real_and_paste": same}, "real_only", TEST, np.random.default_rng(0))
+    found = resampled({"real_only": same, "real_and_paste": same})
 
     assert len(found) == 2 * (RESAMPLES + 1)
     assert (found.difference == 0).all()

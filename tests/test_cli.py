@@ -15,7 +15,21 @@ from stage.datasets.layouts import detect_layout
 from stage.segmentation.results import gather_results, write_results
 
 ROOT = Path(__file__).parents[1]
-VERBS = ("use-data", "groups", "demo-data", "export", "contact-sheet", "results", "ablation", "plan", "worker", "verify", "gc", "chaos")
+VERBS = (
+    "use-data",
+    "groups",
+    "demo-data",
+    "export",
+    "contact-sheet",
+    "results",
+    "tables",
+    "ablation",
+    "plan",
+    "worker",
+    "verify",
+    "gc",
+    "chaos",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +87,7 @@ def test_results_for_people_are_a_table() -> None:
 
     assert "bolt" in output
     assert "Samples of stage help: AP +25.0" in output
+    assert max(map(len, output.splitlines())) <= 100
     assert "Samples of paste harm" in output
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from published import COLOURS, EDGE, Page, defective_pair, demo_params, publish, write_text
+from published import ARMS, COLOURS, EDGE, Page, defective_pair, demo_params, publish, write_text
 
 from stage.core.errors import CorruptFileError, Refusal
 from stage.report import charts
@@ -53,7 +53,9 @@ def test_every_link_and_picture_exists_inside_the_folder(which: str, request: py
         for address in Page(path).addresses:
             file, _, anchor = address.partition("#")
             target = (root / (file or path.name)).resolve()
-            assert address == "data:," or (target.is_file() and target.is_relative_to(root)), (path.name, address)
+            assert (
+                address == "data:," or address.startswith("data:image/jpeg;base64,") or (target.is_file() and target.is_relative_to(root))
+            ), (path.name, address)
             assert not anchor or f'id="{anchor}"' in target.read_text(), (path.name, address)
 
 
@@ -162,7 +164,7 @@ def test_a_learning_curve_is_drawn_and_told_where_there_is_one(report: Path, tmp
     assert "real and paste" in drawn
     for page in ("index.html", "category-fabric.html"):
         assert (
-            "With samples of stage, 1 of each defect do what all of the third did without (AP 55.0)."
+            "With samples of stage, 1 photograph of each defect does what all of the third did without: the difference in AP is +25.0"
             in Page(tmp_path / "report" / page).text
         )
     assert not list(report.rglob("learning.svg"))
@@ -230,7 +232,7 @@ def test_a_thumbnail_of_a_large_photograph_is_a_few_kilobytes() -> None:
 
 def test_the_worst_test_images_come_first(report: Path) -> None:
     """Otherwise a reader looks for the errors of a segmenter among its successes: paste's marks all but the defect, stage's exactly that."""
-    seen = read_predictions(report.parent / "data", "fabric")
+    seen = read_predictions(report.parent / "data", "fabric", dict.fromkeys(ARMS, 0.5))
 
     assert {arm: ious.tolist() for arm, ious in seen.ious.items()} == {
         "real_only": [0.0, 0.0],
@@ -241,6 +243,13 @@ def test_the_worst_test_images_come_first(report: Path) -> None:
     assert seen.most_lost("real_and_stage", 2) == []
     assert seen._replace(ious={"real_only": np.array([0.5, 0.9, 0.2]), "b": np.array([0.4, 0.1, 0.3])}).most_lost("b", 3) == [1, 0]
     assert seen._replace(ious={"b": np.array([0.5, 0.1, 0.3])}).lowest("b", 2) == [1, 2]
+
+
+def test_test_images_are_judged_at_the_threshold_of_the_tables(report: Path) -> None:
+    """The pictures would show everything as missed where the tables count it as found."""
+    seen = read_predictions(report.parent / "data", "fabric", dict.fromkeys(ARMS, 0.0))  # every pixel is marked
+
+    assert {arm: ious.tolist() for arm, ious in seen.ious.items()} == dict.fromkeys(ARMS, [16 / EDGE**2] * 2)
 
 
 def test_a_difference_picture_tells_hits_misses_and_false_alarms_apart(report: Path) -> None:
@@ -304,6 +313,29 @@ def test_a_base_from_a_hub_has_no_curve(tmp_path: Path) -> None:
     assert "Base model, trained" not in (tmp_path / "report" / "made.html").read_text()
 
 
+def test_near_duplicates_stand_in_the_report_with_their_pictures(report: Path, tmp_path: Path) -> None:
+    """A part that is trained on and tested on would be a sentence that went by in the terminal."""
+    overview, shown = Page(report / "index.html"), Page(report / "candidates-fabric.html")
+    pictures = [image["src"] or "" for image in shown.images]
+
+    assert "fabric: 12 photographs look like near-duplicates" in overview.text
+    assert "If these show one part, the results of fabric are too good" in overview.text
+    assert "candidates-fabric.html" in overview.addresses
+    assert len(pictures) == 12
+    assert all(picture.startswith("data:image/jpeg;base64,") for picture in pictures)
+
+
+def test_photographs_of_one_known_group_are_no_candidates(tmp_path: Path) -> None:
+    """A person would be asked again what the groups file says."""
+    publish(tmp_path / "data", ["fabric"], ["hole"])
+    path = tmp_path / "data/prepare/fabric/catalog.parquet"
+    pd.read_parquet(path).assign(group="one").to_parquet(path)
+    write_report(tmp_path / "data", tmp_path / "report", demo_params(["fabric"]))
+
+    assert "No photographs look like near-duplicates beyond the groups" in Page(tmp_path / "report/index.html").text
+    assert not (tmp_path / "report/candidates-fabric.html").exists()
+
+
 def test_a_run_without_networks_has_its_report(tmp_path: Path) -> None:
     """Otherwise samples that need no training can only be looked at after one."""
     publish(tmp_path / "data", ["fabric"], ["hole"])
@@ -311,7 +343,12 @@ def test_a_run_without_networks_has_its_report(tmp_path: Path) -> None:
         shutil.rmtree(tmp_path / "data" / verb)
     write_report(tmp_path / "data", tmp_path / "report", demo_params(["fabric"], ("paste",)))
 
-    assert {path.name for path in (tmp_path / "report").glob("*.html")} == {"index.html", "made.html", "category-fabric.html"}
+    assert {path.name for path in (tmp_path / "report").glob("*.html")} == {
+        "index.html",
+        "made.html",
+        "category-fabric.html",
+        "candidates-fabric.html",
+    }
 
 
 def test_made_page_names_digests_versions_and_every_parameter(report: Path) -> None:

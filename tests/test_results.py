@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 
 from stage.core.errors import CorruptFileError, Refusal
-from stage.segmentation.results import AVERAGE, Results, gather_results, headline, read_results, write_results
+from stage.segmentation.results import AVERAGE, DIFFERENCE_COLUMNS, Results, gather_results, headline, read_results, write_results
 from stage.segmentation.scores import ALL_TYPES, COLUMNS
-from stage.segmentation.verdicts import results_table, verdict, worth
+from stage.segmentation.verdicts import results_tables, verdict, worth
 
 ARMS = {"bolt": {"real_only": 0.25, "real_and_paste": 0.5}, "nut": {"real_only": 0.75, "real_and_paste": 0.875}}
 DRAWS = {"bolt": [0.125, 0.25, 0.375], "nut": [0.0, 0.125, 0.25]}
@@ -29,13 +29,13 @@ def scores(category: str, arms: dict[str, float], few: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def differences(draws: list[float], few: int = 0, arm: str = "real_and_paste") -> pd.DataFrame:
+def differences(draws: list[float], few: int = 0, arm: str = "real_and_paste", against: int | None = None) -> pd.DataFrame:
     rows = [
-        ("segformer", few, arm, metric, draw, value)
+        ("segformer", few, arm, few if against is None else against, metric, draw, value)
         for metric in ("ap", "iou")
         for draw, value in [(-1, sum(draws) / len(draws)), *enumerate(draws)]
     ]
-    return pd.DataFrame(rows, columns=["segmenter", "real_per_type", "arm", "metric", "draw", "difference"])
+    return pd.DataFrame(rows, columns=list(DIFFERENCE_COLUMNS))
 
 
 @pytest.fixture
@@ -97,21 +97,47 @@ def test_the_headline_has_the_best_arm_and_no_perfect_one(results: Results) -> N
     drawn = pd.concat([results.scores, scores(AVERAGE, {"real_and_perfect": 1.0})])
 
     assert headline(Results(drawn, results.differences)) == {
-        "best_arm": "real_and_paste",
         "real_only": {"ap": 0.5625, "iou": 0.5625},
-        "best": {"ap": 0.75, "iou": 0.75},
+        "best": {"arm": "paste", "ap": 0.75, "iou": 0.75},
     }
+
+
+def shown(results: Results) -> list[list[list[str]]]:
+    """The rows of each table as a terminal of 100 columns has them."""
+    found: list[list[list[str]]] = []
+    for table in results_tables(results):
+        output = io.StringIO()
+        Console(file=output, width=100).print(table)
+        lines = [line.strip("│").split("│") for line in output.getvalue().splitlines() if line.startswith("│")]
+        found.append([[cell.strip() for cell in line] for line in lines])
+    return found
 
 
 def test_the_table_shows_percent_with_intervals_in_100_columns(results: Results) -> None:
     """A reader would take fractions for percent, or a terminal break the lines."""
-    output = io.StringIO()
-    Console(file=output, width=100).print(results_table(results))
+    [rows] = shown(results)
 
-    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in output.getvalue().splitlines() if line.startswith("│")]
     assert rows[0] == ["bolt", "real only", "31.2", "", "31.2", ""]
     assert rows[1] == ["bolt", "real and paste", "56.2", "+25.0 (+13.1 to +36.9)", "56.2", "+25.0 (+13.1 to +36.9)"]
     assert [row[0] for row in rows] == ["bolt", "bolt", "nut", "nut", AVERAGE, AVERAGE]
+
+
+def test_each_segmenter_has_a_table_that_long_names_do_not_break(data: Path) -> None:
+    """Three networks and a method of a long name would be cut off at the edge of the terminal; one category would be shown twice."""
+    arms = {"real_only": 0.25, "real_and_anomalydiffusion": 0.5}
+    folder = data / "segment" / "bolt"
+    names = ("segformer", "efficientnet_lite0")
+    drawn = differences([-0.5, -0.3, -0.1], arm="real_and_anomalydiffusion")
+    pd.concat([scores("bolt", arms).assign(segmenter=name) for name in names]).to_parquet(folder / "scores.parquet")
+    pd.concat([drawn.assign(segmenter=name) for name in names]).to_parquet(folder / "differences.parquet")
+
+    told = "−30.0 (−49.0 to −11.0)"
+    rows = [
+        ["bolt", "real only", "31.2", "", "31.2", ""],
+        ["bolt", "real and", "56.2", told, "56.2", told],
+        ["", "anomalydiffusion", "", "", "", ""],
+    ]
+    assert shown(gather_results(data, ("bolt",))) == [rows, rows]
 
 
 @pytest.mark.parametrize(
@@ -130,20 +156,78 @@ def test_the_verdict_follows_the_interval(data: Path, draws: list[float], expect
     assert verdict(gather_results(data, ("bolt", "nut")), "paste").startswith(expected)
 
 
+REAL = {1: 0.4, 2: 0.5, 4: 0.45, 0: 0.75}  # AP of real data alone by real defects per type, 0 for the whole third; a dip at 4
+
+
+def learning(folder: Path, paste: dict[int, float], width: float = 0.01) -> None:
+    """Results of a category whose AP with samples of paste is as given, and whose differences vary by `width` either way."""
+    folder.mkdir(parents=True, exist_ok=True)
+    both = [scores(folder.name, {"real_only": REAL[few], "real_and_paste": paste[few]}, few) for few in REAL]
+    pairs = [(few, against) for few in REAL for against in REAL if few == against or (few and (against > few or not against))]
+    drawn = [
+        differences([found - width, found, found + width], few, against=against)
+        for few, against in pairs
+        for found in [paste[few] - REAL[against]]
+    ]
+    pd.concat(both).to_parquet(folder / "scores.parquet")
+    pd.concat(drawn).to_parquet(folder / "differences.parquet")
+
+
 @pytest.mark.parametrize(
-    ("paste", "expected"),
+    ("paste", "width", "expected"),
     [
-        ({1: 0.55, 2: 0.7}, "With samples of paste, 1 of each defect do what 2 did without (AP 61.3)."),
-        ({1: 0.3, 2: 0.8}, "With samples of paste, 2 of each defect do what all of the third did without (AP 86.2)."),
-        ({1: 0.3, 2: 0.6}, "With samples of paste, no number of real defects does what more did without."),
+        (
+            {1: 0.55, 2: 0.7, 4: 0.8, 0: 0.9},
+            0.02,
+            "With samples of paste, 1 photograph of each defect does what 4 did without: the difference in AP is +10.0 (+8.1 to +11.9) points.",
+        ),
+        (  # more than 4 did, but 2 did more than that
+            {1: 0.47, 2: 0.49, 4: 0.8, 0: 0.9},
+            0.02,
+            "With samples of paste, 4 photographs of each defect do what all of the third did without: the difference in AP is "
+            "+5.0 (+3.1 to +6.9) points.",
+        ),
+        (  # the curves do not cross
+            {1: 0.3, 2: 0.4, 4: 0.4, 0: 0.7},
+            0.01,
+            "With samples of paste, no number of real defects does what a larger one did without.",
+        ),
+        (  # they rise apart, yet never by a whole step
+            {1: 0.45, 2: 0.49, 4: 0.6, 0: 0.9},
+            0.01,
+            "With samples of paste, no number of real defects does what a larger one did without.",
+        ),
+        (
+            {1: 0.55, 2: 0.7, 4: 0.8, 0: 0.9},
+            0.5,
+            "These data cannot tell how many real defects samples of paste are worth: with 1 photograph of each defect and samples "
+            "the difference in AP to 4 without is +10.0 (−37.5 to +57.5) points, but to 1 without it is +15.0 (−32.5 to +62.5).",
+        ),
     ],
 )
-def test_samples_are_worth_so_many_photographs(paste: dict[int, float], expected: str) -> None:
-    """A user could not say what the samples save them."""
-    real = {1: 0.4, 2: 0.5, 0: 0.75}
-    table = pd.concat([scores("bolt", {"real_only": real[few], "real_and_paste": (paste | {0: 0.9})[few]}, few) for few in real])
+def test_samples_are_worth_so_many_photographs(tmp_path: Path, paste: dict[int, float], width: float, expected: str) -> None:
+    """A user would be told that samples save photographs where chance or a dip of the curve made it look so."""
+    learning(tmp_path / "segment" / "bolt", paste, width)
+    found = gather_results(tmp_path, ("bolt",))
 
-    assert worth(Results(table, pd.DataFrame()), "bolt", "paste") == expected
+    assert worth(found, "bolt", "paste") == worth(found, AVERAGE, "paste") == expected
+
+
+def test_the_average_curve_has_only_what_all_categories_have(tmp_path: Path) -> None:
+    """The curve would fall or rise where a category with fewer defects leaves it, and the sentence follow that."""
+    high = {1: 0.85, 2: 0.9, 4: 0.95, 0: 0.98}
+    for name in ("bolt", "nut"):
+        learning(tmp_path / "segment" / name, high)
+    for table in ("scores", "differences"):
+        path = tmp_path / "segment/nut" / f"{table}.parquet"
+        rows = pd.read_parquet(path)
+        rows[(rows.real_per_type < 4) & (rows.get("against", rows.real_per_type) < 4)].to_parquet(path)
+    found = gather_results(tmp_path, ("bolt", "nut"))
+
+    for table in found:
+        assert sorted(of(table, category=AVERAGE).real_per_type.unique()) == [0, 1, 2]
+        assert sorted(of(table, category="bolt").real_per_type.unique()) == [0, 1, 2, 4]
+    assert sorted(of(found.differences, category=AVERAGE).against.unique()) == [0, 1, 2]
 
 
 def test_without_a_learning_curve_nothing_is_said(results: Results) -> None:
@@ -158,6 +242,11 @@ def test_results_that_are_not_there_or_damaged_are_named(tmp_path: Path) -> None
     (tmp_path / "evaluate").mkdir()
     (tmp_path / "evaluate/scores.parquet").write_bytes(b"PAR1 and then nothing")
     with pytest.raises(CorruptFileError, match=r"Expected a Parquet table in .*evaluate/scores\.parquet, found "):
+        read_results(tmp_path)
+    pd.DataFrame({"category": ["bolt"]}).to_parquet(tmp_path / "evaluate/scores.parquet")
+    with pytest.raises(
+        CorruptFileError, match=r"Expected the columns category, segmenter, .* found none called segmenter, .* Run `dvc repro`"
+    ):
         read_results(tmp_path)
 
 

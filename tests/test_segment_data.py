@@ -15,7 +15,7 @@ from stage.core.params import Params, load_params
 from stage.datasets.pairs import Pair
 from stage.release.reader import read_samples, sample_rows
 from stage.segmentation.arms import PERFECT, ArmChoice, Training, trainings
-from stage.segmentation.bootstrap import COMPARED, EvaluationImage
+from stage.segmentation.bootstrap import EvaluationImage
 from stage.segmentation.counts import Counts
 from stage.segmentation.data import PERFECT_COUNT, training_data
 from stage.segmentation.scores import ALL_TYPES
@@ -98,6 +98,12 @@ def test_perfect_samples_are_drawn_and_never_of_photographs(params: Params, tmp_
     assert PERFECT_COUNT == 48
 
 
+def means_of(scores: pd.DataFrame, metric: str) -> dict[tuple[str, int], float]:
+    """The mean over seeds by arm and number of real defects per type."""
+    rows = scores[(scores.defect == ALL_TYPES) & (scores.metric == metric)]
+    return rows.groupby(["arm", "real_per_type"]).value.mean().to_dict()
+
+
 def test_the_tables_have_every_training_and_thresholds_of_the_folds(tmp_path: Path, params: Params) -> None:
     """A number would be of another arm or seed, or a threshold be taken from the test part."""
     rng = np.random.default_rng(0)
@@ -123,7 +129,15 @@ def test_the_tables_have_every_training_and_thresholds_of_the_folds(tmp_path: Pa
     assert (tables.scores[tables.scores.metric == "threshold"].value > 0.8).all()
     means = tables.scores[tables.scores.defect == ALL_TYPES].groupby("metric").value.mean()
     assert means["iou"] < means["iou_half"]
-    assert len(tables.differences[tables.differences.draw == -1]) == 2 * len(COMPARED)  # one arm beside real_only, with all and with few
+    told = tables.differences[tables.differences.draw == -1].drop_duplicates(["arm", "real_per_type", "against"])
+    assert [*zip(told.arm, told.real_per_type, told.against, strict=True)] == [
+        ("real_and_stage", *both) for both in ((0, 0), (1, 0), (1, 1))
+    ]
+    metric = means_of(tables.scores, "ap")
+    for few, against in ((0, 0), (1, 0), (1, 1)):
+        found = tables.differences[(tables.differences.metric == "ap") & (tables.differences.draw == -1)]
+        found = found[(found.real_per_type == few) & (found.against == against)].difference.item()
+        assert found == pytest.approx(metric["real_and_stage", few] - metric["real_only", against], abs=1e-6)
     assert set(means_by_arm(tables.scores, "efficientnet_lite0")) == {"real_only", "real_and_stage"}
     other = side_by_side("nut", results, dict.fromkeys(results, "digest"), TEST, seed=0).differences
     assert not other.difference.equals(tables.differences.difference)  # categories draw independently, as their average takes for granted

@@ -1,14 +1,19 @@
 """The leak guard before `segment` and `evaluate`: what published samples and their networks were made from is not tested."""
 
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from small_factory import CATEGORY, Factory, build
+from source_tree import ROOT
 
+from flows.ablate import made_with
+from stage.ablation.configurations import Configuration
 from stage.core.errors import CorruptFileError, DataError
+from stage.core.params import load_params
 from stage.datasets.table import read_catalog
 from stage.release.publication import publish_jobs
 from stage.release.uses import check_samples
@@ -144,3 +149,15 @@ def test_a_missing_table_is_refused(data: Path, name: str) -> None:
 
     with pytest.raises(CorruptFileError, match=f"{name}, found none that can be read"):
         check(data)
+
+
+def test_the_ablation_refuses_a_sample_of_a_tested_photograph(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bars of the ablation would be of segmenters that had seen what they are tested on."""
+    shutil.move(data / "out", data / "synthesize" / CATEGORY)
+    image = photograph(data)
+    change(data / "synthesize" / CATEGORY / "stage/plan.parquet", background_path="renamed.png", background_sha256=image["image_sha256"])
+    monkeypatch.chdir(data.parent)
+    params = load_params(ROOT / "params.yaml")
+
+    with ExitStack() as users, pytest.raises(DataError, match=rf"{image['image_path']} is tested, and renamed.png"):
+        made_with(CATEGORY, Configuration(name="all", label="all", overrides={}), params, params, users)

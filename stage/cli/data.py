@@ -59,8 +59,7 @@ def groups(
     if as_json:
         say_json(found.as_json())
         return
-    astride = sum(one.straddles for one in found.clusters)
-    typer.echo(f"{len(found.clusters)} clusters of photographs that may show the same part, {astride} on both sides of the split.")
+    typer.echo(f"{len(found.clusters)} clusters of photographs that may show the same part, {found.astride} on both sides of the split.")
     typer.echo(f"Look: file://{found.page.resolve()}")
     typer.echo(f"The draft of a groups file: {found.draft}")
 

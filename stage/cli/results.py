@@ -1,7 +1,8 @@
-"""Looking at results: `results`, `ablation`, `contact-sheet`."""
+"""Looking at results: `results`, `tables`, `ablation`, `contact-sheet`."""
 
 import json
 from pathlib import Path
+from textwrap import fill
 from typing import Annotated
 
 import typer
@@ -10,22 +11,37 @@ from rich.console import Console
 from stage.cli.terminal import DATA, AsJson, say_json, writable
 from stage.core.params import load_params
 
+COLUMNS = 100  # that results fit
 verbs = typer.Typer()
 
 
 @verbs.command()
 def results(*, as_json: AsJson = False) -> None:
     """Show the metrics of the last `dvc repro`."""
-    from stage.segmentation.results import read_results
-    from stage.segmentation.verdicts import results_table, verdict
+    from stage.segmentation.results import AVERAGE, read_results
+    from stage.segmentation.verdicts import results_tables, verdict, worth
 
     found = read_results(DATA)
     if as_json:
         say_json({name: json.loads(table.to_json(orient="records")) for name, table in found._asdict().items()})
         return
-    Console().print(results_table(found))
+    for table in results_tables(found):
+        Console().print(table)
     for method in load_params().methods:
-        typer.echo(verdict(found, method))
+        told = f"{verdict(found, method)} {worth(found, AVERAGE, method)}"
+        typer.echo(fill(told, COLUMNS, break_long_words=False, break_on_hyphens=False))
+
+
+@verbs.command()
+def tables(
+    output: Annotated[Path, typer.Option(help="Folder that gets tables.html, tables.md and tables.csv.")] = Path("build/tables"),
+) -> None:
+    """Write the paper's Tables II to VII with the metrics of the last `dvc repro` beside its figures."""
+    from stage.report.paper_pages import write_paper_tables
+    from stage.segmentation.results import read_results
+
+    for path in write_paper_tables(read_results(DATA), writable(output)):
+        typer.echo(f"file://{path.resolve()}")
 
 
 @verbs.command()

@@ -2,11 +2,12 @@
 
 import base64
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 from PIL import Image
 
@@ -27,13 +28,18 @@ EDGE = 160  # px; longest side of a picture on the page
 
 
 class Candidates(NamedTuple):
-    """The clusters of a category, the least similarity asked for, the page that shows them, and the draft of a groups file."""
+    """The clusters of a category, the least similarity asked for, the page that shows them, and the draft of a groups file, if there is one."""
 
     category: str
     similarity: float
     clusters: list[Cluster]
     page: Path
-    draft: Path
+    draft: Path | None
+
+    @property
+    def astride(self) -> int:
+        """Clusters on both sides of the split."""
+        return sum(one.straddles for one in self.clusters)
 
     def as_json(self) -> dict[str, Any]:
         """For machines; clusters are numbered as in the draft."""
@@ -48,15 +54,30 @@ def propose_groups(params: Prepare, category: str, data: Path, output: Path, sim
     """
     least = SIMILAR if similarity is None else similarity
     path = data / "prepare" / category / CATALOG
-    catalog = read_catalog(path)
-    accepted = catalog[catalog["status"] == "accepted"]
     root, name = _place(params, category)
-    groups = read_groups(root, name, accepted["image_path"].tolist()).of
-    found = near_duplicates(_images(path), accepted["image_path"].tolist(), accepted["split"].tolist(), groups, least)
-    candidates = Candidates(category, least, found, output / category / PAGE, output / category / DRAFT)
-    write_draft(found, groups, candidates.draft)
-    _write_page(candidates, path)
+    groups = read_groups(root, name, _accepted(path)["image_path"].tolist()).of
+    found, draft = _clusters(path, groups, least), output / category / DRAFT
+    write_draft(found, groups, draft)
+    candidates = Candidates(category, least, found, output / category / PAGE, draft)
+    page = templates().get_template("candidates.html.jinja").render(candidates=candidates, rows=pictured(candidates, data))
+    write_whole(page, candidates.page)
     return candidates
+
+
+def candidates_of(category: str, data: Path, page: Path) -> Candidates:
+    """The near-duplicates of a prepared category beyond the groups that it was split by, for a page to show; writes nothing."""
+    path = data / "prepare" / category / CATALOG
+    accepted = _accepted(path)
+    groups = dict(zip(accepted["image_path"], accepted["group"], strict=True))
+    return Candidates(category, SIMILAR, _clusters(path, groups, SIMILAR), page, None)
+
+
+def pictured(candidates: Candidates, data: Path) -> dict[str, Any]:
+    """The rows of the catalog for the photographs of all clusters, by path, each with its `picture` as the address of itself."""
+    path = data / "prepare" / candidates.category / CATALOG
+    shown = sorted({file for one in candidates.clusters for file in one.files})
+    rows = pq.read_table(path, columns=["image_path", "defect", "split", "image"], filters=[("image_path", "in", shown)]).to_pylist()
+    return {row["image_path"]: {**row, "picture": _picture(row["image"]["bytes"])} for row in rows}
 
 
 def confirm_groups(params: Prepare, category: str, data: Path, output: Path, accept: str) -> tuple[Path, int]:
@@ -85,16 +106,19 @@ def _place(params: Prepare, category: str) -> tuple[Path, str]:
     return root, rule_of(params, [category]).groups.replace("{category}", category)
 
 
+def _accepted(path: Path) -> pd.DataFrame:
+    catalog = read_catalog(path)
+    return cast("pd.DataFrame", catalog[catalog["status"] == "accepted"])
+
+
+def _clusters(path: Path, groups: Mapping[str, str], least: float) -> list[Cluster]:
+    accepted = _accepted(path)
+    return near_duplicates(_images(path), accepted["image_path"].tolist(), accepted["split"].tolist(), groups, least)
+
+
 def _images(path: Path) -> Iterator[np.ndarray]:
     for batch in pq.ParquetFile(path).iter_batches(columns=["image"]):
         yield from (decode_image(cell["bytes"]) for cell in batch["image"].to_pylist() if cell and cell["bytes"])
-
-
-def _write_page(candidates: Candidates, catalog: Path) -> None:
-    table = pq.read_table(catalog, columns=["image_path", "defect", "split", "image"]).to_pylist()
-    shown = {file for one in candidates.clusters for file in one.files}
-    rows = {row["image_path"]: {**row, "picture": _picture(row["image"]["bytes"])} for row in table if row["image_path"] in shown}
-    write_whole(templates().get_template("candidates.html.jinja").render(candidates=candidates, rows=rows), candidates.page)
 
 
 def _picture(png: bytes) -> str:

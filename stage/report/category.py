@@ -8,6 +8,7 @@ from stage.core.params import Params
 from stage.datasets.rules import GOOD
 from stage.release.reader import read_manifest
 from stage.report import artefacts, comparison
+from stage.report.candidates import Candidates, candidates_of
 from stage.report.cards import Card, slug, write_cards
 from stage.report.charts import Series, draw_curves, draw_learning_curve
 from stage.report.gallery import Thumbnail, write_gallery
@@ -45,6 +46,7 @@ class CategoryView:
     gallery: list[Thumbnail]
     learning: str
     curves: dict[str, str]
+    candidates: Candidates
 
     @property
     def test_images(self) -> int:
@@ -65,7 +67,7 @@ def view_category(data: Path, root: Path, name: str, params: Params, results: Re
     made = [_made(data, name, method) for method in params.methods]
     defects = sorted({*tested, *(outcome.defect for one in made for outcome in one.outcomes)})
     arm = comparison.best_arm(rows, name, params.methods)
-    seen = read_predictions(data, name)
+    seen = read_predictions(data, name, comparison.thresholds(rows, name))
     lowest, lost = (
         write_cards(worst_specimens(seen, indices, arm), root, folder / kind)
         for kind, indices in (("lowest", seen.lowest(arm, WORST)), ("lost", seen.most_lost(arm, WORST)))
@@ -83,6 +85,7 @@ def view_category(data: Path, root: Path, name: str, params: Params, results: Re
         gallery=write_gallery(data, name, params.methods, defects, root=root, folder=folder / "samples", count=params.evaluate.gallery),
         learning=_learning(results, name, root, folder),
         curves=_curves(data, name, params.methods, root, folder),
+        candidates=candidates_of(name, data, root / f"candidates-{slug(name)}.html"),
     )
 
 

@@ -99,6 +99,11 @@ def best_arm(rows: list[ArmRow], category: str, methods: tuple[str, ...]) -> str
     return max(map(arm_name, methods), key=arms.__getitem__)
 
 
+def thresholds(rows: list[ArmRow], category: str) -> dict[str, float]:
+    """The threshold of each arm in a category; of the first segmenter, whose predictions are shown."""
+    return {row.arm: row.values["threshold"] for row in reversed(rows) if row.category == category}
+
+
 def reach(rows: list[ArmRow]) -> float:
     """The largest distance from zero of any interval, as a fraction: the scale on which intervals are drawn."""
     return max((abs(end) for row in rows for one in row.differences.values() for end in one), default=0.0) or 1.0

@@ -1,4 +1,4 @@
-"""The report's pages: an overview, one page per category, and one on how everything was made."""
+"""The report's pages: an overview, one page per category and one of its near-duplicates, and one on how everything was made."""
 
 import base64
 import hashlib
@@ -11,6 +11,7 @@ from jinja2 import Environment
 from stage.core.durable import replace_folder
 from stage.core.params import Params
 from stage.report import artefacts, comparison, provenance
+from stage.report.candidates import pictured
 from stage.report.cards import slug, templates
 from stage.report.category import CategoryView, draw_losses, view_category
 from stage.report.worst import FALSE, HIT, MISSED, NORMAL
@@ -45,6 +46,8 @@ def _write_pages(data: Path, root: Path, params: Params) -> None:
     for category in categories:
         own = {"category": category, "types": comparison.type_rows(results, category.name)}
         _render(environment, "category", root / category.page, shared | own)
+        if (found := category.candidates).clusters:
+            _render(environment, "duplicates", found.page, shared | {"candidates": found, "rows": pictured(found, data)})
     base = draw_losses(data / "pretrain" / "curve.csv", root, Path("pictures/base.svg"), ["loss"])
     made = {"base_curve": base, "sections": provenance.sections(params.model_dump(mode="json")), "provenance": provenance}
     _render(environment, "made", root / "made.html", shared | made)

@@ -1,9 +1,9 @@
 """The test images that segmenters get most wrong, and pictures of what exactly is wrong.
 
-A pixel counts as marked where the defect is the likelier class, as in the pictures; the tables have the chosen threshold.
+A pixel counts as marked from the threshold of the tables on, to the nearest of the 256 levels of the published probabilities.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stage.datasets.pairs import decode_mask
-from stage.report.artefacts import Row, decoded_picture, query_rows, stream_rows
+from stage.report.artefacts import Cell, Row, decoded_picture, query_rows, stream_rows
 from stage.report.sheets import Panel, Specimen
 from stage.segmentation.arms import REAL_ONLY, arm_label
 from stage.segmentation.verdicts import signed
@@ -26,11 +26,12 @@ Mask = NDArray[np.uint8]
 
 
 class Predictions(NamedTuple):
-    """The published predictions of a category: per image its defect type, and per arm the IoU of each image, (N,)."""
+    """The published predictions of a category: per image its defect type, and per arm the IoU of each image, (N,), at its threshold."""
 
     file: Path
     defects: list[str]
     ious: dict[str, NDArray[np.float64]]
+    thresholds: Mapping[str, float]
 
     def lowest(self, arm: str, count: int) -> list[int]:
         """The images that an arm gets most wrong, worst first."""
@@ -42,17 +43,17 @@ class Predictions(NamedTuple):
         return [int(index) for index in np.argsort(gain, kind="stable")[:count] if gain[index] < 0]
 
 
-def read_predictions(data: Path, category: str) -> Predictions:
-    """The IoU of every image and arm; raises CorruptFileError."""
+def read_predictions(data: Path, category: str, thresholds: Mapping[str, float]) -> Predictions:
+    """The IoU of every image and arm, whose `thresholds` are probabilities; raises CorruptFileError."""
     file = data / "segment" / category / "predictions.parquet"
     names = query_rows([file], ["defect"], pc.field("mask").is_valid())
     arms = [name for name in pq.read_schema(file).names if name not in TEXTS]
     found = [
-        [_iou(decode_mask(row["mask"]["bytes"]), decode_mask(row[arm]["bytes"])) for arm in arms]
+        [_iou(decode_mask(row["mask"]["bytes"]), _marked(row[arm], thresholds[arm])) for arm in arms]
         for row in stream_rows([file], ["mask", *arms], pc.field("mask").is_valid())
     ]
     columns = np.array(found, np.float64).reshape(-1, len(arms)).T
-    return Predictions(file, [row["defect"] for row in names], dict(zip(arms, columns, strict=True)))
+    return Predictions(file, [row["defect"] for row in names], dict(zip(arms, columns, strict=True)), thresholds)
 
 
 def worst_specimens(predictions: Predictions, indices: Sequence[int], arm: str) -> list[Specimen]:
@@ -74,11 +75,15 @@ def _specimen(row: Row, index: int, predictions: Predictions, arm: str) -> Speci
     for name in (REAL_ONLY, arm):
         panels += [
             Panel(arm_label(name), decoded_picture(row[name])),
-            Panel("difference", difference_picture(truth, decode_mask(row[name]["bytes"]))),
+            Panel("difference", difference_picture(truth, _marked(row[name], predictions.thresholds[name]))),
         ]
     alone, both = (predictions.ious[name][index] for name in (REAL_ONLY, arm))
     told = f"IoU {100 * both:.0f} %, real only {100 * alone:.0f} % ({signed(both - alone)})"
     return Specimen(f"{predictions.defects[index]}, {told}, {row['image_path']}", tuple(panels))
+
+
+def _marked(cell: Cell, threshold: float) -> Mask:
+    return (np.asarray(decoded_picture(cell))[..., 0] >= 255 * threshold).astype(np.uint8)
 
 
 def _iou(truth: Mask, marked: Mask) -> float:

@@ -1,7 +1,7 @@
 """How sure the difference between two arms is: a bootstrap over test images and seeds, paired, since both arms saw the same of both."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Hashable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ RESAMPLES = 1000
 AT_ONCE = 50  # resamples whose counts are in memory
 COMPARED = ("ap", "iou")
 Values = NDArray[np.float64]
+Arm = TypeVar("Arm", bound=Hashable)  # whatever tells arms apart
 
 
 class EvaluationImage(NamedTuple):
@@ -30,29 +31,31 @@ class AtThreshold(NamedTuple):
 
 
 def resampled_differences(
-    arms: Mapping[str, Sequence[AtThreshold]], baseline: str, test: Sequence[EvaluationImage], random: np.random.Generator
-) -> pd.DataFrame:
-    """AP and IoU of each arm minus the baseline's, as fractions: a row per arm, metric and draw; draw -1 is the difference itself.
+    trained: Mapping[Arm, Sequence[AtThreshold]],
+    compared: Sequence[tuple[Arm, Arm]],
+    test: Sequence[EvaluationImage],
+    random: np.random.Generator,
+) -> list[pd.DataFrame]:
+    """For each pair of `compared`, AP and IoU of the first minus those of the second, as fractions: a row per metric and draw.
 
-    `arms` hold a training per seed, in one order. Groups of images are drawn, since photographs of one part say little more than one
-    of them, and within their defect type, so that every draw has all types.
+    Draw -1 is the difference itself. `trained` hold a training per seed, in one order. Groups of images are drawn, since photographs of
+    one part say little more than one of them, and within their defect type, so that every draw has all types.
     """
     images = np.vstack([np.ones(len(test)), image_weights(test, RESAMPLES, random)])
-    count = len(arms[baseline])
+    count = len(next(iter(trained.values())))
     seeds = np.vstack([np.full(count, 1 / count), random.multinomial(count, np.full(count, 1 / count), RESAMPLES) / count])
-    values = {arm: _mean_over_seeds(trained, images, seeds) for arm, trained in arms.items()}
-    return pd.concat(
-        [
-            pd.DataFrame(
-                {"arm": arm, "metric": metric, "draw": np.arange(-1, RESAMPLES), "difference": found[metric] - values[baseline][metric]}
-            )
-            for arm, found in values.items()
-            if arm != baseline
-            for metric in COMPARED
-        ]
-        or [pd.DataFrame(columns=["arm", "metric", "draw", "difference"])],
-        ignore_index=True,
-    )
+    values = {name: _mean_over_seeds(seen, images, seeds) for name, seen in trained.items()}
+    draws = np.tile(np.arange(-1, RESAMPLES), len(COMPARED))
+    return [
+        pd.DataFrame(
+            {
+                "metric": np.repeat(COMPARED, 1 + RESAMPLES),
+                "draw": draws,
+                "difference": np.concatenate([values[one][metric] - values[other][metric] for metric in COMPARED]),
+            }
+        )
+        for one, other in compared
+    ]
 
 
 def image_weights(test: Sequence[EvaluationImage], resamples: int, random: np.random.Generator) -> Values:

@@ -1,23 +1,26 @@
 """The tables of all categories in one place, for people, for `dvc metrics` and for the report.
 
-`scores`: the long table (`scores.COLUMNS`). `differences`: per category, segmenter, real_per_type (0: the whole third), arm and metric the difference to the
-real third alone and its 95 % interval, `low` to `high`. Both have rows of the category AVERAGE. Values are fractions.
+`scores`: the long table (`scores.COLUMNS`). `differences`: per category, segmenter, real_per_type (0: the whole third), arm, against and
+metric the difference to real defects alone, of which there were `against` per type, and its 95 % interval, `low` to `high`. Both have rows
+of the category AVERAGE. Values are fractions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import pandas as pd
 
 from stage.core.errors import CorruptFileError, Refusal
-from stage.segmentation.arms import REAL_ONLY
+from stage.segmentation.arms import REAL_ONLY, arm_name
 from stage.segmentation.scores import ALL_TYPES
+from stage.segmentation.scores import COLUMNS as SCORE_COLUMNS
 
 AVERAGE = "(average)"  # no category can have such a name
 SCORES, DIFFERENCES = "scores.parquet", "differences.parquet"
 INTERVAL = (2.5, 97.5)  # percentiles of the resampled differences
-COMPARISON = ["segmenter", "real_per_type", "arm", "metric"]
+COMPARISON = ["segmenter", "real_per_type", "arm", "against", "metric"]
+DIFFERENCE_COLUMNS = (*COMPARISON, "draw", "difference")  # as `segment` publishes them
 
 
 class Results(NamedTuple):
@@ -29,9 +32,12 @@ class Results(NamedTuple):
 
 def gather_results(data: Path, categories: Sequence[str]) -> Results:
     """What `segment` published of these categories, and its average over them."""
-    scores = pd.concat([read_table(data / "segment" / name / SCORES) for name in categories], ignore_index=True)
-    drawn = pd.concat([read_table(data / "segment" / name / DIFFERENCES).assign(category=name) for name in categories], ignore_index=True)
-    return Results(pd.concat([scores, _average(scores)], ignore_index=True), _with_intervals(drawn, categories))
+    folders = {name: data / "segment" / name for name in categories}
+    scores = pd.concat([read_table(folder / SCORES, SCORE_COLUMNS) for folder in folders.values()], ignore_index=True)
+    drawn = [read_table(folder / DIFFERENCES, DIFFERENCE_COLUMNS).assign(category=name) for name, folder in folders.items()]
+    shared = set.intersection(*(set(scores.real_per_type[scores.category == name]) for name in categories))
+    average = _average(rows_among(scores, shared, "real_per_type"))
+    return Results(pd.concat([scores, average], ignore_index=True), _with_intervals(pd.concat(drawn, ignore_index=True), shared))
 
 
 def _average(scores: pd.DataFrame) -> pd.DataFrame:
@@ -41,10 +47,19 @@ def _average(scores: pd.DataFrame) -> pd.DataFrame:
     return means.assign(category=AVERAGE, samples="")[list(scores.columns)]
 
 
-def _with_intervals(drawn: pd.DataFrame, categories: Sequence[str]) -> pd.DataFrame:
-    """Draw by draw averaged over the categories, whose images were drawn independently, and then the percentiles of the draws."""
+def _with_intervals(drawn: pd.DataFrame, shared: Collection[int]) -> pd.DataFrame:
+    """Draw by draw averaged over the categories, whose images were drawn independently, and then the percentiles of the draws.
+
+    Averaged are only numbers of real defects per type that all categories share: a curve over changing categories would say nothing.
+    """
     keys = ["category", *COMPARISON]
-    means = drawn.groupby([*COMPARISON, "draw"], sort=False).difference.mean().reset_index().assign(category=AVERAGE)
+    means = (
+        rows_among(drawn, shared, "real_per_type", "against")
+        .groupby([*COMPARISON, "draw"], sort=False)
+        .difference.mean()
+        .reset_index()
+        .assign(category=AVERAGE)
+    )
     every = pd.concat([drawn, means], ignore_index=True)
     drawn_of = every[every.draw >= 0].groupby(keys, sort=False).difference
     low, high = (drawn_of.quantile(part / 100) for part in INTERVAL)
@@ -61,20 +76,27 @@ def write_results(results: Results, output: Path) -> None:
 
 def read_results(data: Path) -> Results:
     """What `evaluate` published. Raises Refusal if there is nothing, CorruptFileError on another file of that name."""
-    return Results(*(read_table(data / "evaluate" / name) for name in (SCORES, DIFFERENCES)))
+    intervals = ("category", *COMPARISON, "difference", "low", "high")
+    folder = data / "evaluate"
+    return Results(read_table(folder / SCORES, SCORE_COLUMNS), read_table(folder / DIFFERENCES, intervals))
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """A published table. Raises Refusal where there is none, CorruptFileError where it cannot be read."""
+def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """A published table. Raises Refusal where there is none, CorruptFileError where it cannot be read or lacks one of the columns."""
     if not path.is_file():
         raise Refusal(f"Expected the results of a finished run at {path}, found none. Run `dvc repro`.")
     try:
-        return pd.read_parquet(path)
+        table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise CorruptFileError(
             f"Expected a Parquet table in {path}, found {reason}. Run `dvc checkout --force evaluate segment`."
         ) from None
+    if missing := ", ".join(name for name in columns if name not in table):
+        raise CorruptFileError(
+            f"Expected the columns {', '.join(columns)} in {path}, found none called {missing}: an earlier version wrote it. Run `dvc repro`."
+        )
+    return table
 
 
 def rows_where(table: pd.DataFrame, **values: object) -> pd.DataFrame:
@@ -82,6 +104,11 @@ def rows_where(table: pd.DataFrame, **values: object) -> pd.DataFrame:
     for name, value in values.items():
         table = cast("pd.DataFrame", table[table[name] == value])
     return table
+
+
+def rows_among(table: pd.DataFrame, values: Collection[object], *columns: str) -> pd.DataFrame:
+    """The rows that have one of the values in each of the columns."""
+    return cast("pd.DataFrame", table[table[list(columns)].isin(list(values)).all(axis=1)])
 
 
 def mean_over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
@@ -94,13 +121,14 @@ def mean_over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
 def headline(results: Results) -> dict[str, Any]:
     """AP and IoU of the real third alone and of the arm with the highest AP, averaged over categories; of the first segmenter.
 
-    For `dvc metrics`, whose table has a column per value, so that it grows with no number of methods.
+    For `dvc metrics`, whose table has a column per value, so that it grows with no number of methods; an arm with samples is called by its
+    method, so that it fits 100 columns.
     """
     means = mean_over_seeds(results.scores)
     means = rows_where(means, category=AVERAGE, real_per_type=0, segmenter=means.segmenter.iloc[0]).set_index("arm")
     best = str(means.ap.drop([arm for arm in means.index if arm.endswith("perfect")]).idxmax())
-    shown = {"real_only": REAL_ONLY, "best": best}
-    return {"best_arm": best, **{name: {metric: float(means.loc[arm, metric]) for metric in ("ap", "iou")} for name, arm in shown.items()}}
+    values = {arm: {metric: float(means.loc[arm, metric]) for metric in ("ap", "iou")} for arm in (REAL_ONLY, best)}
+    return {REAL_ONLY: values[REAL_ONLY], "best": {"arm": best.removeprefix(arm_name("")), **values[best]}}
 
 
 def write_loss_curves(data: Path, categories: Sequence[str], output: Path) -> None:

@@ -13,7 +13,7 @@ from stage.segmentation.arms import REAL_ONLY, Training
 from stage.segmentation.bootstrap import AtThreshold, EvaluationImage, resampled_differences
 from stage.segmentation.counts import Counts
 from stage.segmentation.metrics import HALF
-from stage.segmentation.results import rows_where
+from stage.segmentation.results import DIFFERENCE_COLUMNS, rows_where
 from stage.segmentation.scores import ALL_TYPES, Measured, metrics_of, rows_of, threshold_on
 
 DEFECTIVE_FILE, GOOD_FILE = "defective.npz", "good.npz"  # in a training's result: the counts of the defective and of the good images
@@ -22,8 +22,8 @@ DEFECTIVE_FILE, GOOD_FILE = "defective.npz", "good.npz"  # in a training's resul
 class Tables(NamedTuple):
     """`scores`: every metric, a row each, with the columns of `scores.COLUMNS`.
 
-    `differences`: AP and IoU of each arm minus those of the real third alone, resampled: segmenter, real_per_type, arm, metric, draw
-    (-1: the difference itself), difference.
+    `differences`: AP and IoU of each arm minus those of real defects alone, resampled, with the columns of DIFFERENCE_COLUMNS. `against` is how
+    many real defects per type the latter had: as many (`real_per_type`) or more. Draw -1 is the difference itself.
     """
 
     scores: pd.DataFrame
@@ -61,15 +61,32 @@ def _thresholds(results: Mapping[Training, Path]) -> dict[tuple[str, str], int]:
 def _differences(
     measured: Sequence[Measured], levels: Mapping[tuple[str, str], int], test: Sequence[EvaluationImage], seed: int
 ) -> pd.DataFrame:
-    arms: dict[tuple[str, int], dict[str, list[AtThreshold]]] = {}
-    for one in measured:
-        model, arm, few = one.compared
-        arms.setdefault((model, few), {}).setdefault(arm, []).append(AtThreshold(one.defective, levels[model, arm]))
-    found = [
-        resampled_differences(trained, REAL_ONLY, test, np.random.default_rng(seed)).assign(segmenter=model, real_per_type=few)
-        for (model, few), trained in arms.items()
+    found = [pd.DataFrame(columns=list(DIFFERENCE_COLUMNS))]
+    for model in dict.fromkeys(one.training.model for one in measured):
+        trained: dict[tuple[str, int], list[AtThreshold]] = {}
+        for one in measured:
+            if one.training.model == model:
+                _, arm, few = one.compared
+                trained.setdefault((arm, few), []).append(AtThreshold(one.defective, levels[model, arm]))
+        pairs = _compared(list(trained))
+        drawn = resampled_differences(trained, pairs, test, np.random.default_rng(seed))
+        found += [
+            table.assign(segmenter=model, arm=arm, real_per_type=few, against=against)
+            for ((arm, few), (_, against)), table in zip(pairs, drawn, strict=True)
+        ]
+    return pd.concat([table for table in found if len(table)] or found, ignore_index=True).loc[:, list(DIFFERENCE_COLUMNS)]
+
+
+def _compared(trained: Sequence[tuple[str, int]]) -> list[tuple[tuple[str, int], tuple[str, int]]]:
+    """Each arm with the real third alone of as many real defects; and where there were few, of more."""
+    counts = [few for arm, few in trained if arm == REAL_ONLY]
+    return [
+        ((arm, few), (REAL_ONLY, count))
+        for arm, few in trained
+        if arm != REAL_ONLY
+        for count in counts
+        if count == few or (few and (count > few or not count))
     ]
-    return pd.concat(found, ignore_index=True)
 
 
 def mean_metrics(results: Sequence[Path]) -> dict[str, float]:

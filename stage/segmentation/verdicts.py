@@ -1,9 +1,13 @@
 """What the numbers say, in sentences that a person can act on, and as a table that fits a terminal."""
 
-import pandas as pd
-from rich.table import Table
+from collections.abc import Iterable, Mapping
+from itertools import takewhile
+from typing import Any
 
-from stage.segmentation.arms import REAL_ONLY, arm_label, arm_name
+import pandas as pd
+from rich.table import Column, Table
+
+from stage.segmentation.arms import arm_label, arm_name
 from stage.segmentation.results import AVERAGE, Results, mean_over_seeds, rows_where
 
 WHOLE = 10**6  # in a learning curve, the whole third: more than any number that can be asked for
@@ -22,9 +26,9 @@ def verdict(results: Results, method: str, category: str = AVERAGE) -> str:
     return f"These data cannot tell whether samples of {method} help: {told}."
 
 
-def with_interval(row: pd.Series) -> str:
-    """A difference in points with its 95 % interval, as `+3.1 (+1.0 to +5.2)`."""
-    return f"{signed(row.difference)} ({signed(row.low)} to {signed(row.high)})"
+def with_interval(found: Any) -> str:
+    """A `difference` in points with its 95 % interval, from `low` to `high`, as `+3.1 (+1.0 to +5.2)`."""
+    return f"{signed(found.difference)} ({signed(found.low)} to {signed(found.high)})"
 
 
 def signed(fraction: float) -> str:
@@ -41,27 +45,63 @@ def learning_curve(results: Results, category: str) -> pd.DataFrame:
 
 
 def worth(results: Results, category: str, method: str) -> str:
-    """How many real defects a method's samples are worth, from the learning curve; empty where `segment.few` asked for none."""
+    """How many real defects a method's samples are worth, from the learning curve; empty where `segment.few` asked for none.
+
+    Said of the smallest number that does with samples what a larger one did without, if samples surely help there by the interval.
+    """
     curve = learning_curve(results, category)
     if len(curve) == 1:
         return ""
-    alone, both = (dict(zip(curve.index, curve[arm], strict=True)) for arm in (REAL_ONLY, arm_name(method)))
+    gains = _gains(results, category, method)
+    unsure = ""
     for count in curve.index[:-1]:
-        reached = [other for other in curve.index if other > count and alone[other] <= both[count]]
-        if reached:
-            many = "all of the third" if reached[-1] == WHOLE else str(reached[-1])
-            return f"With samples of {method}, {count} of each defect do what {many} did without (AP {100 * both[count]:.1f})."
-    return f"With samples of {method}, no number of real defects does what more did without."
+        if not (reached := _reached(gains, count, curve.index)):
+            continue
+        many = "all of the third" if reached == WHOLE else str(reached)
+        difference, gain = gains[count, reached], gains[count, count]
+        photographs = f"{count} photograph{'' if count == 1 else 's'} of each defect"
+        if gain.low > 0:
+            told = f"{photographs} do{'es' if count == 1 else ''} what {many} did without"
+            return f"With samples of {method}, {told}: the difference in AP is {with_interval(difference)} points."
+        unsure = unsure or (
+            f"These data cannot tell how many real defects samples of {method} are worth: with {photographs} and samples the difference in AP "
+            f"to {many} without is {with_interval(difference)} points, but to {count} without it is {with_interval(gain)}."
+        )
+    return unsure or f"With samples of {method}, no number of real defects does what a larger one did without."
 
 
-def results_table(results: Results) -> Table:
-    """A row per category, segmenter and arm, in percent, with the differences to the real third alone; within 100 columns."""
-    table = Table("category", "trained on", "AP", "against real only", "IoU", "against real only", title="Real defects never seen, %")
-    means = mean_over_seeds(results.scores)
-    several = means.segmenter.nunique() > 1
-    for row in rows_where(means, real_per_type=0).to_dict("records"):
+def _gains(results: Results, category: str, method: str) -> dict[tuple[int, int], Any]:
+    """The differences in AP of the first segmenter, by the number of real defects per type with samples, and by that without."""
+    segmenter = results.scores.segmenter.iloc[0]
+    found = rows_where(results.differences, category=category, arm=arm_name(method), metric="ap", segmenter=segmenter)
+    found = found.replace({"real_per_type": {0: WHOLE}, "against": {0: WHOLE}})
+    return {(row["real_per_type"], row["against"]): pd.Series(row) for row in found.to_dict("records")}
+
+
+def _reached(gains: Mapping[tuple[int, int], Any], count: int, counts: Iterable[int]) -> int | None:
+    """The largest number that `count` with samples is not behind of, nor of any below it: a dip of the curve proves nothing.
+
+    None if it is `count` itself, or not even that.
+    """
+    passed = list(takewhile(lambda other: gains[count, other].difference >= 0, (other for other in counts if other >= count)))
+    return passed[-1] if len(passed) > 1 else None
+
+
+def results_tables(results: Results) -> list[Table]:
+    """A table per segmenter within 100 columns: a row per category and arm, in percent, with the differences to the real third alone."""
+    means = rows_where(mean_over_seeds(results.scores), real_per_type=0)
+    if means.category.nunique() == 2:  # one category is its own average
+        means = means.loc[means.category != AVERAGE]
+    return [_results_table(results, rows_where(means, segmenter=segmenter)) for segmenter in means.segmenter.unique()]
+
+
+def _results_table(results: Results, means: pd.DataFrame) -> Table:
+    title = f"Real defects never seen, %, {means.segmenter.iloc[0]}"
+    numbers = (Column(head, no_wrap=True) for head in ("AP", "against real only", "IoU", "against real only"))
+    table = Table("category", "trained on", *numbers, title=title)  # long names wrap, numbers do not
+    for row in means.to_dict("records"):
         found = rows_where(results.differences, real_per_type=0, **{name: row[name] for name in ("category", "arm", "segmenter")})
         told = {one.metric: with_interval(one) for _, one in found.iterrows()}
-        arm = arm_label(row["arm"]) + (f", {row['segmenter']}" if several else "")
-        table.add_row(row["category"], arm, *(cell for metric in SHOWN for cell in (f"{100 * row[metric]:.1f}", told.get(metric, ""))))
+        cells = (cell for metric in SHOWN for cell in (f"{100 * row[metric]:.1f}", told.get(metric, "")))
+        table.add_row(row["category"], arm_label(row["arm"]), *cells)
     return table

@@ -1,0 +1,171 @@
+"""Tables II to VII of the paper, from `paper.yaml`, with our results beside its figures."""
+
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from pydantic import TypeAdapter
+
+from stage.core.section import Section
+from stage.core.yaml_files import read_yaml
+from stage.segmentation.arms import REAL_ONLY, arm_label, arm_name
+from stage.segmentation.results import AVERAGE, Results, rows_where
+from stage.segmentation.scores import ALL_TYPES
+
+FIGURES = Path(__file__).with_name("paper.yaml")
+PAPERS_AVERAGE = "Average"
+
+
+class Metric(NamedTuple):
+    """A metric by its names: on the page, in the paper, and in our long table; one of the last two may be empty."""
+
+    label: str
+    paper: str
+    ours: str
+
+
+# The paper's networks decide as mmsegmentation does, so its mIoU and Acc stand beside ours at one half.
+METRICS: Mapping[str, tuple[Metric, ...]] = {
+    "mIoU": (Metric("mIoU", "mIoU", "iou_half"), Metric("IoU at threshold", "", "iou")),
+    "Acc": (Metric("Acc", "Acc", "acc_half"),),
+    "AUROC": (Metric("AUROC", "AUROC", "auroc"),),
+    "PRO": (Metric("PRO", "PRO", "pro"),),
+    "F1": (Metric("F1 as the paper has it", "F1", ""), Metric("best F1", "", "f1")),
+    "AP": (Metric("AP", "AP", "ap"),),
+}
+
+
+class PaperTable(Section):
+    """A table of the paper. `figures`: by segmenter and category, for each of `methods` a value of each of `metrics`."""
+
+    number: str
+    data: str
+    metrics: tuple[str, ...]
+    methods: tuple[str, ...]
+    remarks: tuple[str, ...]
+    figures: dict[str, dict[str, tuple[float, ...]]]
+
+    def figure(self, segmenter: str, category: str, method: str, metric: str) -> float | None:
+        """A single value, None where the table has no such method or metric."""
+        if method not in self.methods or metric not in self.metrics:
+            return None
+        place = self.methods.index(method) * len(self.metrics) + self.metrics.index(metric)
+        return self.figures[segmenter][category][place]
+
+
+class Paper(Section):
+    """All tables, and by the paper's names what ours are: segmenters, methods, and those categories that have another name."""
+
+    segmenters: dict[str, tuple[str, ...]]
+    methods: dict[str, str]
+    categories: dict[str, str]
+    tables: tuple[PaperTable, ...]
+
+
+class Ours(NamedTuple):
+    """Mean and standard deviation over the seeds, and the difference to the real third alone with its interval, as fractions; None: not measured."""
+
+    value: float
+    spread: float | None
+    seeds: int
+    difference: float | None
+    low: float | None
+    high: float | None
+
+
+class Cell(NamedTuple):
+    """A metric in the paper, in percent, and in ours; None: not measured."""
+
+    paper: float | None
+    ours: Ours | None
+
+
+class Line(NamedTuple):
+    """A row of a table: a cell for each of its metrics."""
+
+    segmenter: str
+    category: str
+    method: str
+    cells: tuple[Cell, ...]
+
+
+class Table(NamedTuple):
+    """A table with both."""
+
+    title: str
+    remarks: tuple[str, ...]
+    metrics: tuple[Metric, ...]
+    lines: list[Line]
+
+
+Place = tuple[str, str]  # segmenter and category
+Measured = Mapping[Place, Mapping[str, Mapping[str, Ours]]]  # by arm and metric
+
+
+def read_paper(path: Path = FIGURES) -> Paper:
+    """The figures of the paper."""
+    return TypeAdapter(Paper).validate_python(read_yaml(path, "the paper's figures"))
+
+
+def beside_the_paper(results: Results, paper: Paper) -> list[Table]:
+    """Every table of the paper with ours in it, and last, what we measured that the paper has no table for."""
+    measured = _measured(results)
+    seen: set[Place] = set()
+    tables: list[Table] = []
+    for table in paper.tables:
+        metrics = tuple(metric for name in table.metrics for metric in METRICS[name])
+        lines: list[Line] = []
+        for theirs, label, ours in _places(paper, table, measured):
+            seen.add(ours)
+            arms = measured.get(ours, {})
+            for method, arm in _methods(table, paper.methods, arms).items():
+                values = arms.get(arm, {})
+                cells = (Cell(table.figure(*theirs, method, metric.paper), values.get(metric.ours)) for metric in metrics)
+                lines.append(Line(label, theirs[1], method, tuple(cells)))
+        tables.append(Table(f"Table {table.number}: {table.data}, {', '.join(table.figures)}", table.remarks, metrics, lines))
+    rest = {place: arms for place, arms in measured.items() if place not in seen}
+    return [*tables, _alone(rest)] if rest else tables
+
+
+def _measured(results: Results) -> Measured:
+    keys = ["segmenter", "category", "arm", "metric"]
+    shown = rows_where(results.scores, defect=ALL_TYPES, real_per_type=0)
+    values = shown.groupby(keys, sort=False).value.agg(["mean", "std", "count"])
+    differences = rows_where(results.differences, real_per_type=0).set_index(keys)[["difference", "low", "high"]]
+    found: dict[Place, dict[str, dict[str, Ours]]] = {}
+    for row in values.join(differences).dropna(subset=["mean"]).reset_index().to_dict("records"):
+        spread, *against = (row[name] if pd.notna(row[name]) else None for name in ("std", "difference", "low", "high"))
+        arms = found.setdefault((row["segmenter"], row["category"]), {})
+        arms.setdefault(row["arm"], {})[row["metric"]] = Ours(row["mean"], spread, int(row["count"]), *against)
+    return found
+
+
+def _places(paper: Paper, table: PaperTable, measured: Measured) -> Iterator[tuple[Place, str, Place]]:
+    """Segmenter and category as the table has them, the segmenter's label, and both as ours; "" where we have none."""
+    categories = {category for _, category in measured} - {AVERAGE}
+    for segmenter, figures in table.figures.items():
+        names = {name: paper.categories.get(name, name) for name in figures if name != PAPERS_AVERAGE}
+        # Our average is the paper's only if it is of the same categories.
+        names[PAPERS_AVERAGE] = AVERAGE if {*names.values()} == categories else ""
+        known = paper.segmenters[segmenter]
+        for ours in [one for one in known if any(one == model for model, _ in measured)] or [""]:
+            label = f"{segmenter}, as {ours}" if ours and len(known) > 1 else segmenter
+            yield from (((segmenter, category), label, (ours, names[category])) for category in figures)
+
+
+def _methods(table: PaperTable, names: Mapping[str, str], arms: Collection[str]) -> dict[str, str]:
+    """The arms of a category by label: the real third alone, the paper's methods, and what else was measured."""
+    theirs = {method: arm_name(names[method]) for method in table.methods}
+    others = {arm_label(arm): arm for arm in arms if arm not in theirs.values()}
+    return {label: arm for label, arm in others.items() if arm == REAL_ONLY} | theirs | others
+
+
+def _alone(measured: Measured) -> Table:
+    metrics = tuple(metric._replace(paper="") for name in METRICS for metric in METRICS[name] if metric.ours)
+    lines = [
+        Line(segmenter, category, arm_label(arm), tuple(Cell(None, values.get(metric.ours)) for metric in metrics))
+        for (segmenter, category), arms in measured.items()
+        for arm, values in arms.items()
+    ]
+    return Table("Not in the paper", ("Segmenters or categories that the paper has no table for.",), metrics, lines)

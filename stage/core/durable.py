@@ -78,7 +78,11 @@ def write_sealed(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 def read_sealed(path: Path) -> dict[str, Any]:
     """What `write_sealed` wrote, with its seal. Raises ValueError where one byte is another, FileNotFoundError where nothing is."""
-    content = path.read_bytes()
+    return sealed_values(path.read_bytes())
+
+
+def sealed_values(content: bytes) -> dict[str, Any]:
+    """The values in the bytes of such a file; raises ValueError where one of them is another."""
     try:
         values = json.loads(content)
     except RecursionError:

@@ -1,0 +1,168 @@
+"""How long `stage lineage` takes over many versions of made tables, first and second query, against pandas over all columns of all shards.
+
+Run it with `python -m benchmarks.lineage` from the project's root: 20 versions of 10,000 samples, in each of which a tenth is made again,
+in a throwaway git and DVC repository. Making them takes some minutes, and 1 GB below the temporary folder.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+
+from stage.core.digests import file_digest
+from stage.datasets.table import FEATURES
+from stage.release.shards import write_manifest, write_shards
+from stage.synthesis.schema import CHECKPOINT_SCHEMA, CHECKPOINTS, PLAN, PLAN_SCHEMA, SCHEMA, SOURCE_SCHEMA, SOURCES
+
+METHOD, CATEGORY, DEFECTS, SHARD_ROWS = "stage", "part", ("crack", "spot"), 500
+BACKGROUNDS, MASKS, PNG_BYTES = 200, 40, 3_000
+FOLDER = Path("data/synthesize") / CATEGORY / METHOD
+GRAPH = "stages:\n  made:\n    cmd: 'true'\n    outs:\n      - data/synthesize\n      - data/prepare\n"
+
+
+def digest(text: str) -> str:
+    """A digest, of nothing but a name."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sample(version: int, defect: str, ordinal: int, png: bytes) -> dict[str, object]:
+    """A sample's row; one in ten is another one in each version, by another checkpoint."""
+    made = version if ordinal % 10 == version % 10 else 0
+    background, mask = ordinal * 7 % BACKGROUNDS, ordinal * 3 % MASKS
+    blank = {field.name: {"string": "", "int64": 0, "double": 0.0}.get(str(field.type)) for field in SCHEMA}
+    return blank | {
+        "sample_id": f"{METHOD}/{CATEGORY}/{defect}/{ordinal:06d}/0",
+        "ordinal": ordinal,
+        "method": METHOD,
+        "category": CATEGORY,
+        "defect": defect,
+        "background_path": f"part/good/{background}.png",
+        "background_sha256": digest(f"background {background}"),
+        "mask_path": f"part/mask/{mask}.png",
+        "mask_sha256": digest(f"mask {mask}"),
+        "mask_digest": digest(f"{defect} {ordinal}"),
+        "verdict": "accepted",
+        "batch_key": digest(f"{defect} {ordinal // 8} {made}")[:32],
+        "checkpoint": digest(f"checkpoint {made}"),
+        "base": digest("base"),
+        "timesteps": [999, 499],
+        "image_digest": digest(f"{defect} {ordinal} {made}"),
+        "image": {"bytes": png, "path": None},
+        "mask": {"bytes": png[:200], "path": None},
+    }
+
+
+def sources() -> pa.Table:
+    """Every photograph and mask."""
+    common = {"image_digest": "", "category": CATEGORY, "split": "train", "group": "", "licence": "CC0-1.0"}
+    rows = [
+        common | {"path": f"part/{folder}/{number}.png", "sha256": digest(f"{kind} {number}"), "kind": what, "defect": defect, "role": kind}
+        for kind, what, folder, defect, count in (("background", "image", "good", "good", BACKGROUNDS), ("mask", "mask", "mask", "crack", MASKS))
+        for number in range(count)
+    ]
+    return pa.Table.from_pylist(rows, schema=SOURCE_SCHEMA)
+
+
+def publish(version: int, count: int) -> None:
+    """Publish a version in the working tree."""
+    random = np.random.default_rng(0)
+    (FOLDER / "shards").mkdir(parents=True, exist_ok=True)
+
+    def tables() -> Iterator[pa.Table]:
+        for defect in DEFECTS:
+            rows = [sample(version, defect, k, random.bytes(PNG_BYTES)) for k in range(count // len(DEFECTS))]
+            yield pa.Table.from_pylist(rows, schema=SCHEMA)
+
+    made = list(tables())
+    shards = write_shards(made, SHARD_ROWS, FOLDER)
+    known = sources()
+    networks = [
+        {"digest": digest(f"checkpoint {one}"), "kind": "adapters", "category": CATEGORY, "base": digest("base"), "facts": "{}", "sources": known["sha256"].to_pylist()}
+        for one in {0, version}
+    ]
+    written = {
+        PLAN: pa.concat_tables(made).select(PLAN_SCHEMA.names).cast(PLAN_SCHEMA),
+        SOURCES: known,
+        CHECKPOINTS: pa.Table.from_pylist(networks, schema=CHECKPOINT_SCHEMA),
+    }
+    for name, table in written.items():
+        pq.write_table(table, FOLDER / name, compression="zstd")
+    told = {name: {"rows": len(table), "sha256": file_digest(FOLDER / name)} for name, table in written.items()}
+    write_manifest(FOLDER, shards, method=METHOD, category=CATEGORY, job="made", inputs={"seed": "0", "train": str(version)}, tables=told)
+
+
+def make(versions: int, count: int) -> None:
+    """A repository in the working folder, with a tag per version."""
+    Path("dvc.yaml").write_text(GRAPH)
+    Path(".gitignore").write_text("/data/*/\n/.spool/\n")
+    catalog = Path("data/prepare") / CATEGORY / "catalog.parquet"
+    catalog.parent.mkdir(parents=True)
+    pq.write_table(FEATURES.arrow_schema.empty_table(), catalog)
+    subprocess.run("git init --quiet && python -m dvc init --quiet", shell=True, check=True)
+    for version in range(versions):
+        publish(version, count)
+        name = "-c user.name=benchmark -c user.email=benchmark@localhost"
+        command = f"python -m dvc commit --quiet --force && git add --all && git {name} commit --quiet -m {version} && git tag v{version}"
+        subprocess.run(command, shell=True, check=True)
+        print(f"version {version + 1} of {versions} made", file=sys.stderr)
+
+
+def seconds(*command: str) -> tuple[float, int]:
+    """How long a command takes, process start included, and the length of what it prints."""
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", *command], check=True, capture_output=True, text=True)
+    return time.perf_counter() - start, len(done.stdout)
+
+
+def by_pandas() -> float:
+    """The same as `down` for one background, with pandas over all shards of DVC's cache that any version has."""
+    start = time.perf_counter()
+    shards = [path for path in Path(".dvc/cache").rglob("*") if path.is_file() and b"sample_id" in path.read_bytes()[-20_000:]]
+    tables = [pd.read_parquet(path) for path in shards]
+    found = [table.loc[table.background_sha256 == digest("background 7")] for table in tables if "image" in table]
+    assert sum(map(len, found))
+    return time.perf_counter() - start
+
+
+def main(versions: int, count: int) -> None:
+    """Print the table."""
+    one, background, last = f"{METHOD}/{CATEGORY}/crack/000019/0", "part/good/7.png", f"v{versions - 1}"
+    queries = {
+        "versions read for the first time: sql --all": ("sql", "--all", "SELECT version, count(*) FROM samples GROUP BY ALL"),
+        "sql --all": ("sql", "--all", "SELECT version, count(*) FROM samples GROUP BY ALL"),
+        "up": ("up", one, "--rev", last),
+        "up --all": ("up", one, "--all"),
+        "down, all versions": ("down", background),
+        "diff": ("diff", "v0", last),
+        "why": ("why", one, "v0", last),
+        "reuse": ("reuse", "--rev", last),
+        "orphans": ("orphans", "--rev", last),
+    }
+    table = Table("query, process start included", "s")
+    for name, words in queries.items():
+        table.add_row(name, f"{seconds('stage.cli', 'lineage', *words, '--json')[0]:.1f}")
+    table.add_row("`python -m stage.cli --help`", f"{seconds('stage.cli', '--help')[0]:.1f}")
+    table.add_row("as down: pandas over every shard", f"{by_pandas():.1f}")
+    Console(width=100).print(f"{versions} versions of {count} samples, {os.cpu_count()} cores", table)
+
+
+if __name__ == "__main__":
+    home = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(home), os.environ.get("PYTHONPATH"))))
+        os.chdir(folder)
+        sizes = [int(word) for word in sys.argv[1:3]] or [20, 10_000]
+        make(*sizes)
+        main(*sizes)
+        os.chdir(home)

@@ -1,0 +1,168 @@
+"""What differs between two versions, sample by sample, and the causes of it.
+
+A sample is known by its id. It is regenerated if its pixels differ, and only its metadata changed if another column does.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from stage.core.errors import Refusal
+from stage.lineage.contents import History
+from stage.lineage.database import Answer, Database, Row, rows
+from stage.lineage.versions import Version
+
+REGENERATED = "regenerated"
+# What a manifest's inputs name beside parameters. They are digests, and a sample has a column for each that decides it.
+DIGESTS = ("base", "catalog", "checkpoint", "code", "device", "planner", "rejected", "synthesis", "versions")
+PLANNED = ("seed", "mask_kind", "mask_turn", "mask_shift_y", "mask_shift_x", "mask_seed", "mask_area", "mask_digest", "choices", "foreground")
+SOURCES = ("background_path", "background_sha256", "source_path", "source_sha256", "mask_path", "mask_sha256")
+PIXELS = "a.image_digest <> b.image_digest OR a.mask_digest <> b.mask_digest"
+
+
+def diff(database: Database, before: Version, after: Version) -> Answer:
+    """The samples that were added, removed, regenerated, or of which only metadata changed, counted by method, category, type and cause."""
+    compare(database, before, after)
+    names = _parameter_names(database, before, after)
+    counted = rows(database, _COUNTS)
+    told = [{**row, "cause": _cause(row["cause"], names.get((row["category"], row["method"]), {}))} for row in counted]
+    every = rows(database, "SELECT sample_id, change, cause FROM changes WHERE change <> 'unchanged' ORDER BY sample_id")
+    inputs = rows(database, _INPUTS, {"before": before.name, "after": after.name})
+    return {"changes": _merged(told), "inputs": inputs, "sources": rows(database, _SOURCE_FILES, _names(before, after)), "every change": every}
+
+
+def why(database: Database, history: History, sample_id: str, before: Version, after: Version) -> Answer:
+    """Why a sample differs between two versions: what of it differs, and what differs of that which made it."""
+    compare(database, before, after, sample_id)
+    found = rows(database, "FROM changes")
+    if not found:
+        raise Refusal(
+            f"Expected a sample of {before.name} or {after.name}, found none called {sample_id} in either. "
+            f"`stage lineage up {sample_id} --all` says which versions have it."
+        )
+    change = found[0]
+    names = _parameter_names(database, before, after).get((change["category"], change["method"]), {})
+    chosen = {**_names(before, after), "id": sample_id}
+    sides = {row.pop("version"): row for row in rows(database, "FROM samples WHERE sample_id = $id AND version IN ($before, $after)", chosen)}
+    told = {"sample_id": sample_id, "change": change["change"], "cause": _cause(change["cause"], names)}
+    inputs = rows(database, f"FROM ({_INPUTS}) WHERE (category, method) = ($category, $method)", {**_names(before, after), "category": change["category"], "method": change["method"]})
+    return {"sample": [told], "columns": _columns(sides, before.name, after.name), "inputs": inputs}
+
+
+def compare(database: Database, before: Version, after: Version, sample_id: str = "") -> None:
+    """Make the table `changes` of two versions, or of one sample in them: `change`, and `cause`, a list, of every sample."""
+    columns = [row["column_name"] for row in rows(database, "DESCRIBE samples") if row["column_name"] not in ("version", "sample_id")]
+    differs = " OR ".join(f'a."{name}" IS DISTINCT FROM b."{name}"' for name in columns)
+    database.execute(_CHANGES.format(pixels=PIXELS, differs=differs, causes=_CAUSES), {**_names(before, after), "id": sample_id})
+
+
+def _names(before: Version, after: Version) -> dict[str, Any]:
+    return {"before": before.name, "after": after.name}
+
+
+def _any_of(names: tuple[str, ...]) -> str:
+    return "(" + " OR ".join(f"a.{name} <> b.{name}" for name in names) + ")"
+
+
+# `planned` and `rendered` stand for the names of the parameters that differ, which the manifests have.
+_CAUSES = f"""list_filter([
+    CASE WHEN {_any_of(SOURCES)} OR a.background_pixels IS DISTINCT FROM b.background_pixels THEN 'source' END,
+    CASE WHEN a.seed <> b.seed OR ({_any_of(PLANNED)} AND NOT {_any_of(SOURCES)}) THEN 'planned' END,
+    CASE WHEN a.parameters <> b.parameters THEN 'rendered' END,
+    CASE WHEN a.checkpoint <> b.checkpoint THEN 'checkpoint' END,
+    CASE WHEN a.base <> b.base THEN 'base' END,
+    CASE WHEN a.code <> b.code THEN 'code' END,
+    CASE WHEN a.versions <> b.versions THEN 'libraries' END,
+    CASE WHEN a.device <> b.device THEN 'device' END,
+    CASE WHEN a.settings <> b.settings OR a.licence <> b.licence THEN 'name or licence' END
+], lambda one: one IS NOT NULL)"""
+_CHANGES = """
+CREATE TEMP TABLE changes AS
+WITH pixels AS (SELECT DISTINCT version, method, category, path, sha256, image_digest AS background_pixels FROM sources WHERE role = 'background'),
+one AS (
+    SELECT s.*, p.background_pixels FROM samples s LEFT JOIN pixels p ON (p.version, p.method, p.category, p.path, p.sha256)
+        = (s.version, s.method, s.category, s.background_path, s.background_sha256)
+    WHERE s.version IN ($before, $after) AND ($id = '' OR s.sample_id = $id)
+),
+a AS (FROM one WHERE version = $before),
+b AS (FROM one WHERE version = $after),
+known AS (SELECT version, method, category, defect, max(attempt) AS attempts FROM samples GROUP BY ALL)
+SELECT sample_id, coalesce(a.method, b.method) AS method, coalesce(a.category, b.category) AS category, coalesce(a.defect, b.defect) AS defect,
+    coalesce(a.ordinal, b.ordinal) AS ordinal, coalesce(a.attempt, b.attempt) AS attempt, coalesce(b.verdict, a.verdict) AS verdict,
+    CASE WHEN a.version IS NULL THEN 'added' WHEN b.version IS NULL THEN 'removed' WHEN {pixels} THEN 'regenerated'
+        WHEN {differs} THEN 'only metadata' ELSE 'unchanged' END AS change,
+    CASE
+        WHEN (a.version IS NULL OR b.version IS NULL) AND coalesce(a.attempt, b.attempt) > 0 THEN ['attempt']
+        WHEN a.version IS NULL AND NOT EXISTS (FROM known k WHERE (k.version, k.method, k.category) = ($before, b.method, b.category)) THEN ['new data set']
+        WHEN b.version IS NULL AND NOT EXISTS (FROM known k WHERE (k.version, k.method, k.category) = ($after, a.method, a.category)) THEN ['no such data set']
+        WHEN a.version IS NULL AND NOT EXISTS (FROM known k WHERE (k.version, k.method, k.category, k.defect) = ($before, b.method, b.category, b.defect))
+            OR b.version IS NULL AND NOT EXISTS (FROM known k WHERE (k.version, k.method, k.category, k.defect) = ($after, a.method, a.category, a.defect))
+            THEN ['source']
+        WHEN a.version IS NULL OR b.version IS NULL THEN ['count']
+        WHEN {pixels} OR {differs} THEN {causes}
+        ELSE [] END AS cause
+FROM a FULL JOIN b USING (sample_id)
+"""
+_COUNTS = """
+SELECT method, category, defect, change, cause, count(*) AS samples FROM changes
+GROUP BY ALL ORDER BY method, category, defect, change, samples DESC
+"""
+_INPUTS = """
+SELECT coalesce(a.category, b.category) AS category, coalesce(a.method, b.method) AS method, coalesce(a.name, b.name) AS name,
+    a.value AS before, b.value AS after
+FROM (FROM inputs WHERE version = $before) a FULL JOIN (FROM inputs WHERE version = $after) b USING (category, method, name)
+WHERE a.value IS DISTINCT FROM b.value ORDER BY ALL
+"""
+_SOURCE_FILES = """
+WITH one AS (SELECT DISTINCT version, category, path, sha256, role FROM sources)
+SELECT coalesce(a.category, b.category) AS category, coalesce(a.path, b.path) AS path, coalesce(b.role, a.role) AS role,
+    CASE WHEN a.sha256 IS NULL THEN 'added' WHEN b.sha256 IS NULL THEN 'removed' WHEN a.sha256 <> b.sha256 THEN 'other bytes' ELSE 'other role' END AS change
+FROM (FROM one WHERE version = $before) a FULL JOIN (FROM one WHERE version = $after) b USING (category, path)
+WHERE (a.sha256, a.role) IS DISTINCT FROM (b.sha256, b.role) ORDER BY ALL
+"""
+
+
+def _parameter_names(database: Database, before: Version, after: Version) -> Mapping[tuple[str, str], dict[str, list[str]]]:
+    """Of each category and method, the names of the parameters that differ: those that decide the plan, and the rendering."""
+    query = f"""
+        SELECT i.category, i.method, i.name, bool_or(k.is_rendering) AS is_rendering FROM ({_INPUTS}) i
+        JOIN inputs k USING (category, method, name) GROUP BY ALL ORDER BY i.name
+    """
+    found: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for row in rows(database, query, _names(before, after)):
+        if row["name"] not in DIGESTS:
+            sides = found.setdefault((row["category"], row["method"]), {"planned": [], "rendered": []})
+            sides["rendered" if row["is_rendering"] else "planned"].append(row["name"])
+    return found
+
+
+def _cause(causes: list[str], names: Mapping[str, list[str]]) -> str:
+    """The causes in words: parameters by name, and what stands in no column as what it can only be."""
+    told: list[str] = []
+    for cause in causes:
+        if cause == "count":
+            told.append("parameter synthesize.count" if "synthesize.count" in names.get("planned", []) else "a rejected or filled ordinal")
+        elif cause == "planned":
+            known = [name for name in names.get("planned", []) if name not in ("synthesize.count", "synthesize.attempts", "synthesize.shard_rows", "name")]
+            told += [f"parameter {', '.join(known)}"] if known else ["sources to choose from, or the planner's code"]
+        elif cause == "rendered":
+            told.append(f"parameter {', '.join(names.get('rendered', [])) or 'that the manifests do not name'}")
+        else:
+            told.append(cause)
+    return " + ".join(dict.fromkeys(told))
+
+
+def _merged(counted: list[Row]) -> list[Row]:
+    """Rows of equal words as one."""
+    sums: dict[str, Row] = {}
+    for row in counted:
+        key = json.dumps([row[name] for name in ("method", "category", "defect", "change", "cause")])
+        sums[key] = {**row, "samples": row["samples"] + sums.get(key, {"samples": 0})["samples"]}
+    return list(sums.values())
+
+
+def _columns(sides: Mapping[str, Row], before: str, after: str) -> list[Row]:
+    """The columns in which the two sides of a sample differ."""
+    first, second = sides.get(before, {}), sides.get(after, {})
+    names = [name for name in (first or second) if first.get(name) != second.get(name)]
+    return [{"column": name, "before": first.get(name), "after": second.get(name)} for name in names]

@@ -1,0 +1,161 @@
+"""What each version holds, as names of extracts; of a commit this is read once and then kept, since a commit does not change."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from stage.core.durable import read_sealed, sealed_values, write_sealed
+from stage.core.errors import CorruptFileError, DataError, Refusal
+from stage.core.progress import track
+from stage.lineage.extracts import MEND, STORE, keep_samples, keep_table, keep_told
+from stage.lineage.trees import DATA, Tree, tree_of
+from stage.lineage.versions import Version
+
+TABLES = {  # below `data`: the folders that hold a table, how deep it lies, its file, and the kind of table
+    "prepare": (2, "catalog.parquet", "catalog"),
+    "runs": (3, "runs.parquet", "runs"),
+    "segment": (2, "scores.parquet", "scores"),
+}
+DIFFERENCES = "differences.parquet"  # beside the scores
+Record = dict[str, Any]
+
+
+class Entry(NamedTuple):
+    """A table of a version: its kind, whose it is (`method` may be empty), and its extract."""
+
+    kind: str
+    category: str
+    method: str
+    file: str
+
+
+class Contents(NamedTuple):
+    """The tables of a version, its manifests in short, and what could not be read of it, as sentences."""
+
+    version: Version
+    entries: list[Entry]
+    manifests: list[Record]
+    gaps: list[str]
+
+
+class Gap(NamedTuple):
+    """What a query did not see: a version, and why."""
+
+    version: str
+    why: str
+
+
+class History(NamedTuple):
+    """The versions of a query that could be read, and what could not."""
+
+    contents: list[Contents]
+    gaps: list[Gap]
+
+
+def history_of(versions: Sequence[Version], *, strict: bool) -> History:
+    """What the versions hold. Raises Refusal if none has samples, and with `strict` the first error of any of them.
+
+    Without it, a version that cannot be read is a gap, which every answer names: of many versions, some may lie nowhere any more.
+    """
+    known = {version: _kept(version) for version in versions}
+    unread = [version for version, contents in known.items() if contents is None]
+    shown = track(unread, total=len(unread), label="read versions") if len(unread) > 1 else unread
+    known |= {version: _read(version) for version in shown}
+    found = [contents for contents in known.values() if contents]
+    if strict and (wrong := [why for contents in found for why in contents.gaps]):
+        raise CorruptFileError(wrong[0])
+    gaps = [Gap(contents.version.name, why) for contents in found for why in contents.gaps]
+    if not any(contents.manifests for contents in found):
+        told = gaps[0].why if gaps else "none under data/synthesize. Run `dvc repro`, or name a version that has them with --rev"
+        raise Refusal(f"Expected published samples in {', '.join(one.name for one in versions)}, found {told}")
+    gaps += [Gap(one.version.name, "no samples were published in it") for one in found if not one.manifests and not one.gaps]
+    return History([one for one in found if one.entries], gaps)
+
+
+def _kept(version: Version) -> Contents | None:
+    """What an earlier query found in a commit; None of the working tree, and where it or an extract of it is not there or is damaged."""
+    try:
+        told = read_sealed(_record(version))
+    except (OSError, ValueError):
+        return None
+    entries = [Entry(*entry) for entry in told["entries"]]
+    return Contents(version, entries, told["manifests"], []) if all((STORE / entry.file).is_file() for entry in entries) else None
+
+
+def _read(version: Version) -> Contents:
+    """What a version holds; of a commit that could be read whole, it is kept."""
+    contents = Contents(version, [], [], [])
+    tree = tree_of(version)
+    for folder in ("synthesize", *TABLES):
+        try:
+            files = tree.files(folder)
+            for entry in _samples(tree, files, contents.manifests) if folder == "synthesize" else _tables(tree, folder, files):
+                contents.entries.append(entry)
+        except (CorruptFileError, DataError) as error:
+            contents.gaps.append(str(error))
+    if version.commit and not contents.gaps:
+        write_sealed({"entries": contents.entries, "manifests": contents.manifests}, _record(version))
+    return contents
+
+
+def _record(version: Version) -> Path:
+    return STORE / f"commit-{version.commit or 'none'}.json"
+
+
+def _samples(tree: Tree, files: dict[str, str], manifests: list[Record]) -> Iterator[Entry]:
+    """The tables of every published folder; its manifest is added to `manifests`."""
+    for path in files:
+        parts = PurePosixPath(path).parts
+        if len(parts) != 4 or parts[3] != "manifest.json":
+            continue
+        _, category, method, _ = parts
+        folder = f"synthesize/{category}/{method}"
+        manifest = _manifest(tree, folder)
+        found = [("samples", keep_samples(tree, folder, manifest))]
+        found += [(kind, keep_told(tree, folder, f"{kind}.parquet", manifest)) for kind in ("sources", "checkpoints")]
+        yield from (Entry(kind, category, method, name) for kind, name in found)
+        manifests.append({"category": category, "method": method, **_in_short(manifest)})
+
+
+def _manifest(tree: Tree, folder: str) -> Record:
+    """The manifest of a published folder, sealed and of this schema version."""
+    place = Path(DATA, folder)
+    with tree.open(f"{folder}/manifest.json") as file:
+        content = file.read()
+    try:
+        values = sealed_values(content)
+    except (ValueError, RecursionError) as error:
+        raise CorruptFileError(f"Expected {place / 'manifest.json'} as it was published, found {error}. {MEND}") from None
+    if not _short(values).is_file():
+        from stage.release.manifest import check_manifest  # here, because it loads `datasets`, and what was checked has its seal
+
+        check_manifest(values, place)
+    return values
+
+
+def _in_short(manifest: Record) -> Record:
+    """What queries use of a manifest; `rendering` are the inputs that decide how a planned row is rendered and judged."""
+    try:
+        return {key: value for key, value in read_sealed(_short(manifest)).items() if key != "seal"}
+    except (OSError, ValueError):
+        from stage.jobs.inputs import deciding  # here, because it loads torch, and a second query need not
+
+        told = {key: manifest[key] for key in ("digest", "count", "accepted", "rejected", "job", "inputs")}
+        told |= {"rendering": sorted(deciding(manifest["inputs"])), "published": manifest["seal"]}
+        write_sealed(told, _short(manifest))
+        return told
+
+
+def _short(manifest: Record) -> Path:
+    return STORE / f"manifest-{manifest['seal']}.json"
+
+
+def _tables(tree: Tree, folder: str, files: dict[str, str]) -> Iterator[Entry]:
+    depth, file, kind = TABLES[folder]
+    for path, content in files.items():
+        _, *whose, name = PurePosixPath(path).parts
+        if len(whose) != depth - 1 or name not in (file, DIFFERENCES):
+            continue
+        category, method = (*whose, "")[:2]
+        of = kind if name == file else "differences"
+        yield Entry(of, category, method, keep_table(tree, path, of, content))

@@ -1,0 +1,104 @@
+"""The tables of some versions as views of a DuckDB database that can neither write, nor read anything else, nor be told to."""
+
+import os
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import duckdb
+
+from stage.core.errors import CorruptFileError
+from stage.lineage.contents import Contents, History
+from stage.lineage.extracts import STORE, empty_extracts
+
+Row = dict[str, Any]
+Answer = Mapping[str, Sequence[Row]]  # tables by their titles
+Database = duckdb.DuckDBPyConnection
+MEMORY = "1GB"
+# What a view has before the columns of its tables; those that a kind of table has itself are not given twice.
+BEFORE = {
+    "samples": "t.version",
+    "sources": "t.version, t.method",
+    "checkpoints": "t.version, t.category AS of_category, t.method AS of_method",
+    "runs": "t.version, t.category, t.method",
+    "scores": "t.version",
+    "differences": "t.version, t.category",
+    "catalog": "t.version",
+}
+LOCKS = (
+    f"SET memory_limit = '{MEMORY}'",
+    "SET temp_directory = ''",
+    "SET autoinstall_known_extensions = false",
+    "SET autoload_known_extensions = false",
+    "SET python_enable_replacements = false",
+    "SET enable_external_access = false",
+    "SET lock_configuration = true",
+)
+
+
+@contextmanager
+def opened(history: History) -> Generator[Database]:
+    """The database of what the versions hold: `versions`, `datasets`, `inputs`, and a view per kind of table (docs/lineage.md)."""
+    database = duckdb.connect(":memory:", config={"threads": min(4, os.cpu_count() or 1)})
+    try:
+        _fill(database, history.contents)
+        for setting in LOCKS:
+            database.execute(setting)
+        yield database
+    except duckdb.IOException as error:
+        raise CorruptFileError(f"Expected extracts as they were written in {STORE}, found {_first(error)} Delete that folder.") from None
+    finally:
+        database.close()
+
+
+def rows(database: Database, query: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
+    """The rows of a query of ours; values are parameters, never part of its text."""
+    cursor = database.execute(query, dict(parameters or {}))
+    names = [column[0] for column in cursor.description or ()]
+    return [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
+
+
+def _fill(database: Database, contents: Sequence[Contents]) -> None:
+    versions = [(place, *one.version) for place, one in enumerate(contents)]
+    _table(database, "versions", {"place": "BIGINT", "version": "VARCHAR", "commit": "VARCHAR", "date": "VARCHAR"}, versions)
+    found = [(one.version.name, entry.kind, entry.category, entry.method, f"{STORE}/{entry.file}") for one in contents for entry in one.entries]
+    _table(database, "tables", dict.fromkeys(("version", "kind", "category", "method", "file"), "VARCHAR"), found)
+    _manifests(database, contents)
+    empty = {kind: f"{STORE}/{name}" for kind, name in empty_extracts().items()}
+    files = {kind: sorted({empty[kind], *(file for _, of, _, _, file in found if of == kind)}) for kind in BEFORE}
+    for kind, before in BEFORE.items():
+        database.execute(
+            f"CREATE VIEW {kind} AS SELECT {before}, s.* EXCLUDE (filename) FROM read_parquet({_list(files[kind])}, filename = true) s "
+            f"JOIN tables t ON t.kind = '{kind}' AND t.file = s.filename"
+        )
+    database.execute(f"SET allowed_paths = {_list([file for some in files.values() for file in some])}")
+
+
+def _manifests(database: Database, contents: Sequence[Contents]) -> None:
+    told = [(one.version.name, manifest) for one in contents for manifest in one.manifests]
+    names = ("category", "method", "digest", "count", "accepted", "rejected", "job", "published")
+    types = {"version": "VARCHAR"} | {name: "BIGINT" if name in ("count", "accepted", "rejected") else "VARCHAR" for name in names}
+    _table(database, "datasets", types, [(version, *(manifest[name] for name in names)) for version, manifest in told])
+    inputs = [
+        (version, manifest["category"], manifest["method"], name, value, name in manifest["rendering"])
+        for version, manifest in told
+        for name, value in manifest["inputs"].items()
+    ]
+    types = dict.fromkeys(("version", "category", "method", "name", "value"), "VARCHAR") | {"is_rendering": "BOOLEAN"}
+    _table(database, "inputs", types, inputs)
+
+
+def _table(database: Database, name: str, types: Mapping[str, str], values: Sequence[tuple[Any, ...]]) -> None:
+    """A table of these rows; values go in as lists, a column at a time, which is quick and takes no name from them."""
+    columns = [list(column) for column in zip(*values, strict=True)] if values else [[] for _ in types]
+    chosen = ", ".join(f'unnest(${number}::{kind}[]) AS "{column}"' for number, (column, kind) in enumerate(types.items(), 1))
+    database.execute(f"CREATE TABLE {name} AS SELECT {chosen}", columns)
+
+
+def _list(files: Sequence[str]) -> str:
+    """Files of the store as a list in SQL; their names are kinds and hexadecimal digits."""
+    return "[" + ", ".join("'" + file.replace("'", "''") + "'" for file in files) + "]"
+
+
+def _first(error: Exception) -> str:
+    return str(error).splitlines()[0]

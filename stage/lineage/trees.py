@@ -1,0 +1,93 @@
+"""Where the published files of a version are read: the working tree, or DVC's own file system over a commit, its cache and its remotes.
+
+DVC is imported here and nowhere else in the factory, and only for a commit that no earlier query has read (docs/decisions/0013).
+"""
+
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, Protocol, cast
+
+from stage.core.digests import digest_of
+from stage.core.errors import CorruptFileError
+from stage.lineage.versions import Version
+
+DATA = "data"
+
+
+class Tree(Protocol):
+    """The files of a version."""
+
+    def files(self, folder: str) -> dict[str, str]:
+        """The files below a folder of `data`, as `synthesize/part/stage/manifest.json`, and what tells their content from another.
+
+        Raises CorruptFileError if the version has such a folder and it is neither in the cache nor in a remote.
+        """
+        ...
+
+    def open(self, path: str) -> BinaryIO:
+        """A file to read; raises CorruptFileError if it cannot be had."""
+        ...
+
+
+def tree_of(version: Version) -> Tree:
+    """The files of a version."""
+    return CommitTree(version) if version.commit else WorkingTree(Path(DATA))
+
+
+class WorkingTree:
+    """The files as they lie in `data`; a content is told by size and time, since photographs by the gigabyte are not read for a query."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def files(self, folder: str) -> dict[str, str]:
+        """As `Tree.files`; what begins with a dot is still being written, or no file of ours."""
+        found: dict[str, str] = {}
+        for path in sorted((self._root / folder).glob("**/*")):
+            name = path.relative_to(self._root)
+            if path.is_file() and not any(part.startswith(".") for part in name.parts):
+                facts = path.stat()
+                found[name.as_posix()] = digest_of([name.as_posix(), facts.st_size, facts.st_mtime_ns, facts.st_ino])
+        return found
+
+    def open(self, path: str) -> BinaryIO:
+        """As `Tree.open`."""
+        try:
+            return (self._root / path).open("rb")
+        except OSError as error:
+            raise CorruptFileError(f"Expected {self._root / path}, found {error.strerror}. Run `dvc checkout` or `dvc repro`.") from None
+
+
+class CommitTree:
+    """The files that a commit names, read where DVC keeps them."""
+
+    def __init__(self, version: Version) -> None:
+        from dvc.api import DVCFileSystem
+
+        self._version = version
+        self._dvc: Any = DVCFileSystem(rev=version.commit)
+
+    def files(self, folder: str) -> dict[str, str]:
+        """As `Tree.files`."""
+        from dvc.exceptions import DvcException
+        from dvc_data.index.index import DataIndexError
+
+        try:
+            found = cast("dict[str, dict[str, Any]]", self._dvc.find(f"{DATA}/{folder}", detail=True, dvc_only=True))
+        except (DvcException, DataIndexError, OSError) as error:
+            raise self._missing(f"{DATA}/{folder}", error) from None
+        return {PurePosixPath(name).relative_to(DATA).as_posix(): facts["md5"] for name, facts in sorted(found.items()) if facts.get("md5")}
+
+    def open(self, path: str) -> BinaryIO:
+        """As `Tree.open`."""
+        from dvc.exceptions import DvcException
+
+        try:
+            return cast("BinaryIO", self._dvc.open(f"{DATA}/{path}", "rb"))
+        except (DvcException, OSError) as error:
+            raise self._missing(f"{DATA}/{path}", error) from None
+
+    def _missing(self, path: str, error: Exception) -> CorruptFileError:
+        return CorruptFileError(
+            f"Expected {path} of version {self._version.name} in DVC's cache or a remote, found {str(error).splitlines()[0]}. "
+            "Run `dvc fetch --all-tags`, or `dvc push` where it was made."
+        )

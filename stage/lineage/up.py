@@ -1,0 +1,159 @@
+"""From a sample, or from a metric, up to what it was made from."""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from stage.core.errors import Refusal
+from stage.lineage.contents import History
+from stage.lineage.database import Answer, Database, Row, rows
+
+SAMPLE = re.compile(r".+/.+/.+/\d{6,}/\d+")
+ALL_TYPES = "(all)"  # as in the scores
+NOTATION = "`<category>/<segmenter>/<arm>/<seed>/<metric>`, as fabric/efficientnet_lite0/real_and_stage/0/ap"
+
+
+def up(database: Database, history: History, target: str) -> Answer:
+    """What a sample, by its id, or a metric, by `category/segmenter/arm/seed/metric`, was made from; in the last version that has it."""
+    return _sample(database, history, target) if SAMPLE.fullmatch(target) else _metric(database, history, target)
+
+
+class Metric(NamedTuple):
+    """The name of an evaluation's result; `few` real defects per type, 0 for the whole third."""
+
+    category: str
+    segmenter: str
+    arm: str
+    few: int
+    seed: int
+    metric: str
+
+
+def _sample(database: Database, history: History, sample_id: str) -> Answer:
+    query = "SELECT s.*, v.place FROM samples s JOIN versions v USING (version) WHERE sample_id = $id ORDER BY v.place DESC"
+    found = rows(database, query, {"id": sample_id})
+    if not found:
+        raise unknown_sample(database, history, sample_id)
+    sample = found[0]
+    same = [row["version"] for row in found if row["image_digest"] == sample["image_digest"] and row["mask_digest"] == sample["mask_digest"]]
+    other = [row["version"] for row in found if row["version"] not in same]
+    told = {name: sample[name] for name in ("sample_id", "verdict", "reason", "contrast", "seed", "attempt", "image_digest", "licence")}
+    whose = {"version": sample["version"], "category": sample["category"], "method": sample["method"]}
+    networks = {"names": [sample["checkpoint"], sample["base"]], **whose}
+    return {
+        "sample": [{**told, "versions": same, "versions_with_other_pixels": other}],
+        "made from": _made_from(database, sample, whose),
+        "networks": rows(database, _NETWORKS, networks),
+        "trained on": rows(database, _TRAINED_ON, networks),
+        "parameters": rows(database, "SELECT name, value FROM inputs WHERE (version, category, method) = ($version, $category, $method) AND is_rendering AND contains(name, '.') ORDER BY name", whose),
+        "code": [{name: sample[name] for name in ("code", "parameters", "versions", "timesteps", "device", "settings")}],
+        "run": rows(database, "SELECT * EXCLUDE (version, category, method) FROM runs WHERE version = $version AND batch_key = $key", {"version": sample["version"], "key": sample["batch_key"]}),
+    }
+
+
+_NETWORKS = """
+SELECT kind, digest, base AS on_base, facts, len(sources) AS training_files FROM checkpoints
+WHERE version = $version AND of_category = $category AND of_method = $method AND list_contains($names, digest) ORDER BY kind
+"""
+_TRAINED_ON = """
+SELECT c.kind AS network, s.path, s.kind, s.defect, s.sha256
+FROM (SELECT kind, unnest(sources) AS sha256 FROM checkpoints
+    WHERE version = $version AND of_category = $category AND of_method = $method AND list_contains($names, digest)) c
+LEFT JOIN (SELECT DISTINCT path, kind, defect, sha256 FROM sources WHERE version = $version) s USING (sha256)
+ORDER BY ALL
+"""
+
+
+def _made_from(database: Database, sample: Row, whose: Row) -> list[Row]:
+    """A row for the background, the photograph of the defect, and the mask, as far as the method uses them."""
+    known = rows(database, "SELECT * FROM sources WHERE (version, category, method) = ($version, $category, $method)", whose)
+    found: list[Row] = []
+    for name in ("background", "source", "mask"):
+        if digest := sample[f"{name}_sha256"]:
+            path = sample[f"{name}_path"]
+            source = next((row for row in known if (row["path"], row["sha256"]) == (path, digest)), {})
+            told = {part: source.get(part, "not among its sources") for part in ("split", "group")}
+            found.append({"role": "defect" if name == "source" else name, "path": path, **told, "sha256": digest})
+    if not sample["mask_sha256"]:
+        found.append({"role": "mask", "path": f"noise of seed {sample['mask_seed']}", "split": "", "group": "", "sha256": ""})
+    return found
+
+
+def unknown_sample(database: Database, history: History, sample_id: str) -> Refusal:
+    """What to say where no version has a sample."""
+    like = sample_id.rpartition("/")[0].rpartition("/")[0]
+    near = rows(database, "SELECT min(sample_id) AS first, max(sample_id) AS last FROM samples WHERE starts_with(sample_id, $like)", {"like": f"{like}/"})
+    known = near[0] if near[0]["first"] else rows(database, "SELECT min(sample_id) AS first, max(sample_id) AS last FROM samples")[0]
+    return Refusal(
+        f"Expected a sample of {_named(history)}, as {known['first']} to {known['last']}, found none called {sample_id}. Name another one, "
+        f"another version with --rev, or --all.{_unread(history)}"
+    )
+
+
+def _metric(database: Database, history: History, name: str) -> Answer:
+    metric = _parsed(name)
+    query = """
+        SELECT s.*, v.place FROM scores s JOIN versions v USING (version) WHERE defect = $all AND s.category = $category
+        AND segmenter = $segmenter AND arm = $arm AND real_per_type = $few AND seed = $seed AND metric = $metric ORDER BY v.place DESC
+    """
+    found = rows(database, query, {"all": ALL_TYPES, **metric._asdict()})
+    if not found:
+        raise _unknown_metric(database, history, name)
+    score = found[0]
+    told = {key: score[key] for key in ("version", "category", "segmenter", "arm", "real_per_type", "seed", "metric", "value", "samples")}
+    chosen = {"version": score["version"], "category": score["category"], "digest": score["samples"]}
+    data = rows(database, "SELECT * EXCLUDE (published) FROM datasets WHERE digest = $digest AND category = $category AND version = $version", chosen)
+    if score["samples"] and not data:
+        raise Refusal(f"Expected the samples {score['samples']} of {name} among those of version {score['version']}, found others. Run `dvc repro segment`.")
+    photographs = rows(database, _PHOTOGRAPHS, {**chosen, "is_real": not score["arm"].startswith("only_")})
+    return {"metric": [told], "samples": data, "photographs": photographs, "networks": rows(database, _BEHIND, chosen)}
+
+
+_BEHIND = """
+SELECT DISTINCT c.kind, c.digest, len(c.sources) AS training_files FROM checkpoints c
+JOIN datasets d ON d.version = c.version AND d.category = c.of_category AND d.method = c.of_method
+WHERE d.version = $version AND d.category = $category AND d.digest = $digest ORDER BY ALL
+"""
+_PHOTOGRAPHS = f"""
+WITH data AS (FROM datasets WHERE version = $version AND category = $category AND digest = $digest),
+made AS (SELECT s.* FROM samples s JOIN data USING (version, category, method) WHERE verdict = 'accepted'),
+networks AS ({_BEHIND.replace("c.kind, c.digest, len(c.sources) AS training_files", "c.kind, c.sources").replace("ORDER BY ALL", "")}),
+known AS (SELECT DISTINCT path, sha256 FROM sources WHERE version = $version),
+used AS (
+    SELECT 'background' AS role, background_path AS path, background_sha256 AS sha256, count(*) AS samples FROM made GROUP BY ALL
+    UNION ALL SELECT 'defect', source_path, source_sha256, count(*) FROM made WHERE source_sha256 <> '' GROUP BY ALL
+    UNION ALL SELECT 'mask', mask_path, mask_sha256, count(*) FROM made WHERE mask_sha256 <> '' GROUP BY ALL
+    UNION ALL SELECT 'trained the ' || n.kind, known.path, n.sha256, NULL
+        FROM (SELECT kind, unnest(sources) AS sha256 FROM networks) n LEFT JOIN known USING (sha256)
+    UNION ALL SELECT CASE WHEN split = 'test' THEN 'tested on' ELSE 'trained the segmenter' END, image_path, image_sha256, NULL FROM catalog
+        WHERE version = $version AND category = $category AND status = 'accepted' AND (split = 'test' OR defect = 'good' OR $is_real)
+)
+SELECT * FROM used ORDER BY role, samples DESC, path
+"""
+
+
+def _parsed(name: str) -> Metric:
+    parts = name.split("/")
+    arm, _, few = parts[2].partition(":") if len(parts) == 5 else ("", "", "")
+    if len(parts) != 5 or not parts[3].isdecimal() or not (few or "0").isdecimal():
+        raise Refusal(
+            f"Expected a sample's id, `<method>/<category>/<defect>/<ordinal>/<attempt>`, or a metric, {NOTATION}; `<arm>:3` is the arm with "
+            f"three real defects per type; found {name!r}."
+        )
+    return Metric(parts[0], parts[1], arm, int(few or 0), int(parts[3]), parts[4])
+
+
+def _unknown_metric(database: Database, history: History, name: str) -> Refusal:
+    known: dict[str, Sequence[str]] = {}
+    for part in ("category", "segmenter", "arm", "metric"):
+        known[part] = [row[part] for row in rows(database, f"SELECT DISTINCT {part} FROM scores ORDER BY ALL")]
+    told = "; ".join(f"{part}: {', '.join(values)}" for part, values in known.items()) if known["arm"] else "no evaluation at all"
+    return Refusal(f"Expected a metric of {_named(history)}, {NOTATION}, found no {name}. There is {told}.{_unread(history)}")
+
+
+def _named(history: History) -> str:
+    return ", ".join(contents.version.name for contents in history.contents)
+
+
+def _unread(history: History) -> str:
+    return f" {len(history.gaps)} version(s) could not be read: {'; '.join(gap.version for gap in history.gaps)}." if history.gaps else ""

@@ -68,7 +68,10 @@ def sources() -> pa.Table:
     common = {"image_digest": "", "category": CATEGORY, "split": "train", "group": "", "licence": "CC0-1.0"}
     rows = [
         common | {"path": f"part/{folder}/{number}.png", "sha256": digest(f"{kind} {number}"), "kind": what, "defect": defect, "role": kind}
-        for kind, what, folder, defect, count in (("background", "image", "good", "good", BACKGROUNDS), ("mask", "mask", "mask", "crack", MASKS))
+        for kind, what, folder, defect, count in (
+            ("background", "image", "good", "good", BACKGROUNDS),
+            ("mask", "mask", "mask", "crack", MASKS),
+        )
         for number in range(count)
     ]
     return pa.Table.from_pylist(rows, schema=SOURCE_SCHEMA)
@@ -88,7 +91,14 @@ def publish(version: int, count: int) -> None:
     shards = write_shards(made, SHARD_ROWS, FOLDER)
     known = sources()
     networks = [
-        {"digest": digest(f"checkpoint {one}"), "kind": "adapters", "category": CATEGORY, "base": digest("base"), "facts": "{}", "sources": known["sha256"].to_pylist()}
+        {
+            "digest": digest(f"checkpoint {one}"),
+            "kind": "adapters",
+            "category": CATEGORY,
+            "base": digest("base"),
+            "facts": "{}",
+            "sources": known["sha256"].to_pylist(),
+        }
         for one in {0, version}
     ]
     written = {

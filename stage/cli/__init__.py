@@ -4,12 +4,13 @@ import sys
 
 import typer
 
-from stage.cli import data, results, work
+from stage.cli import data, lineage, results, work
 from stage.core.errors import Refusal
 
 app = typer.Typer(help="STAGE, a data factory for industrial anomaly synthesis.", no_args_is_help=True, pretty_exceptions_enable=False)
 for verbs in (data.verbs, results.verbs, work.verbs):
     app.add_typer(verbs)
+app.add_typer(lineage.verbs, name="lineage")
 
 
 def main() -> None:

@@ -7,12 +7,12 @@ from stage.lineage.contents import Gap, History, history_of
 from stage.lineage.database import Answer, Database, opened
 from stage.lineage.versions import Version
 
-UNREAD = "not read"
+UNREAD = "not_read"
 
 
-def ask(versions: Sequence[Version], question: Callable[[Database, History], Answer]) -> Answer:
-    """The answer to a question about versions; of a single one, what cannot be read is an error, of many a table of its own."""
-    history = history_of(versions, strict=len(versions) == 1)
+def ask(versions: Sequence[Version], question: Callable[[Database, History], Answer], *, strict: bool = False) -> Answer:
+    """The answer to a question about versions. What cannot be read of a single version, or with `strict`, is an error, else a table."""
+    history = history_of(list(dict.fromkeys(versions)), strict=strict or len(versions) == 1)
     with opened(history) as database:
         return {**question(database, history), **unread(history.gaps)}
 

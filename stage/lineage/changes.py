@@ -3,19 +3,28 @@
 A sample is known by its id. It is regenerated if its pixels differ, and only its metadata changed if another column does.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from stage.core.errors import Refusal
-from stage.lineage.contents import History
 from stage.lineage.database import Answer, Database, Row, rows
 from stage.lineage.versions import Version
 
 REGENERATED = "regenerated"
 # What a manifest's inputs name beside parameters. They are digests, and a sample has a column for each that decides it.
 DIGESTS = ("base", "catalog", "checkpoint", "code", "device", "planner", "rejected", "synthesis", "versions")
-PLANNED = ("seed", "mask_kind", "mask_turn", "mask_shift_y", "mask_shift_x", "mask_seed", "mask_area", "mask_digest", "choices", "foreground")
+PLANNED = (
+    "seed",
+    "mask_kind",
+    "mask_turn",
+    "mask_shift_y",
+    "mask_shift_x",
+    "mask_seed",
+    "mask_area",
+    "mask_digest",
+    "choices",
+    "foreground",
+)
 SOURCES = ("background_path", "background_sha256", "source_path", "source_sha256", "mask_path", "mask_sha256")
 PIXELS = "a.image_digest <> b.image_digest OR a.mask_digest <> b.mask_digest"
 
@@ -28,10 +37,10 @@ def diff(database: Database, before: Version, after: Version) -> Answer:
     told = [{**row, "cause": _cause(row["cause"], names.get((row["category"], row["method"]), {}))} for row in counted]
     every = rows(database, "SELECT sample_id, change, cause FROM changes WHERE change <> 'unchanged' ORDER BY sample_id")
     inputs = rows(database, _INPUTS, {"before": before.name, "after": after.name})
-    return {"changes": _merged(told), "inputs": inputs, "sources": rows(database, _SOURCE_FILES, _names(before, after)), "every change": every}
+    return {"changes": told, "inputs": inputs, "sources": rows(database, _SOURCE_FILES, _names(before, after)), "every_change": every}
 
 
-def why(database: Database, history: History, sample_id: str, before: Version, after: Version) -> Answer:
+def why(database: Database, sample_id: str, before: Version, after: Version) -> Answer:
     """Why a sample differs between two versions: what of it differs, and what differs of that which made it."""
     compare(database, before, after, sample_id)
     found = rows(database, "FROM changes")
@@ -43,9 +52,15 @@ def why(database: Database, history: History, sample_id: str, before: Version, a
     change = found[0]
     names = _parameter_names(database, before, after).get((change["category"], change["method"]), {})
     chosen = {**_names(before, after), "id": sample_id}
-    sides = {row.pop("version"): row for row in rows(database, "FROM samples WHERE sample_id = $id AND version IN ($before, $after)", chosen)}
+    sides = {
+        row.pop("version"): row for row in rows(database, "FROM samples WHERE sample_id = $id AND version IN ($before, $after)", chosen)
+    }
     told = {"sample_id": sample_id, "change": change["change"], "cause": _cause(change["cause"], names)}
-    inputs = rows(database, f"FROM ({_INPUTS}) WHERE (category, method) = ($category, $method)", {**_names(before, after), "category": change["category"], "method": change["method"]})
+    inputs = rows(
+        database,
+        f"FROM ({_INPUTS}) WHERE (category, method) = ($category, $method)",
+        {**_names(before, after), "category": change["category"], "method": change["method"]},
+    )
     return {"sample": [told], "columns": _columns(sides, before.name, after.name), "inputs": inputs}
 
 
@@ -94,7 +109,7 @@ SELECT sample_id, coalesce(a.method, b.method) AS method, coalesce(a.category, b
     CASE
         WHEN (a.version IS NULL OR b.version IS NULL) AND coalesce(a.attempt, b.attempt) > 0 THEN ['attempt']
         WHEN a.version IS NULL AND NOT EXISTS (FROM known k WHERE (k.version, k.method, k.category) = ($before, b.method, b.category)) THEN ['new data set']
-        WHEN b.version IS NULL AND NOT EXISTS (FROM known k WHERE (k.version, k.method, k.category) = ($after, a.method, a.category)) THEN ['no such data set']
+        WHEN b.version IS NULL AND NOT EXISTS (FROM known k WHERE (k.version, k.method, k.category) = ($after, a.method, a.category)) THEN ['data set removed']
         WHEN a.version IS NULL AND NOT EXISTS (FROM known k WHERE (k.version, k.method, k.category, k.defect) = ($before, b.method, b.category, b.defect))
             OR b.version IS NULL AND NOT EXISTS (FROM known k WHERE (k.version, k.method, k.category, k.defect) = ($after, a.method, a.category, a.defect))
             THEN ['source']
@@ -141,24 +156,19 @@ def _cause(causes: list[str], names: Mapping[str, list[str]]) -> str:
     told: list[str] = []
     for cause in causes:
         if cause == "count":
-            told.append("parameter synthesize.count" if "synthesize.count" in names.get("planned", []) else "a rejected or filled ordinal")
+            told.append("parameter synthesize.count" if "synthesize.count" in names.get("planned", []) else "the plan")
         elif cause == "planned":
-            known = [name for name in names.get("planned", []) if name not in ("synthesize.count", "synthesize.attempts", "synthesize.shard_rows", "name")]
+            known = [
+                name
+                for name in names.get("planned", [])
+                if name not in ("synthesize.count", "synthesize.attempts", "synthesize.shard_rows", "name")
+            ]
             told += [f"parameter {', '.join(known)}"] if known else ["sources to choose from, or the planner's code"]
         elif cause == "rendered":
             told.append(f"parameter {', '.join(names.get('rendered', [])) or 'that the manifests do not name'}")
         else:
             told.append(cause)
     return " + ".join(dict.fromkeys(told))
-
-
-def _merged(counted: list[Row]) -> list[Row]:
-    """Rows of equal words as one."""
-    sums: dict[str, Row] = {}
-    for row in counted:
-        key = json.dumps([row[name] for name in ("method", "category", "defect", "change", "cause")])
-        sums[key] = {**row, "samples": row["samples"] + sums.get(key, {"samples": 0})["samples"]}
-    return list(sums.values())
 
 
 def _columns(sides: Mapping[str, Row], before: str, after: str) -> list[Row]:

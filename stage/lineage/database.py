@@ -61,7 +61,9 @@ def rows(database: Database, query: str, parameters: Mapping[str, Any] | None = 
 def _fill(database: Database, contents: Sequence[Contents]) -> None:
     versions = [(place, *one.version) for place, one in enumerate(contents)]
     _table(database, "versions", {"place": "BIGINT", "version": "VARCHAR", "commit": "VARCHAR", "date": "VARCHAR"}, versions)
-    found = [(one.version.name, entry.kind, entry.category, entry.method, f"{STORE}/{entry.file}") for one in contents for entry in one.entries]
+    found = [
+        (one.version.name, entry.kind, entry.category, entry.method, f"{STORE}/{entry.file}") for one in contents for entry in one.entries
+    ]
     _table(database, "tables", dict.fromkeys(("version", "kind", "category", "method", "file"), "VARCHAR"), found)
     _manifests(database, contents)
     empty = {kind: f"{STORE}/{name}" for kind, name in empty_extracts().items()}

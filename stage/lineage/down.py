@@ -12,9 +12,6 @@ from stage.lineage.database import Answer, Database, Row, rows
 DIGEST = re.compile(r"[0-9a-f]{8,64}")
 
 
-EVERY = "every sample"
-
-
 class _Target(NamedTuple):
     """Values of the columns by which a source, or the mask of a photograph, is known."""
 
@@ -41,7 +38,7 @@ def down(database: Database, history: History, source: str) -> Answer:
         "networks": networks,
         "samples": rows(database, _COUNTS),
         "evaluations": rows(database, _EVALUATIONS, {"paths": target.paths, "digests": target.digests}),
-        EVERY: rows(database, _SAMPLES),
+        "every_sample": rows(database, _SAMPLES),
     }
 
 

@@ -74,7 +74,9 @@ def read(tree: Tree, path: str, columns: Iterable[str] | None = None) -> pa.Tabl
         try:
             return pq.ParquetFile(file).read(columns=None if columns is None else list(columns))
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise CorruptFileError(f"Expected a Parquet file at {path}, found {(str(error) or 'another').splitlines()[0]}. {MEND}") from None
+            raise CorruptFileError(
+                f"Expected a Parquet file at {path}, found {(str(error) or 'another').splitlines()[0]}. {MEND}"
+            ) from None
 
 
 def _samples(tree: Tree, folder: str, manifest: dict[str, Any]) -> pa.Table:
@@ -87,7 +89,9 @@ def _samples(tree: Tree, folder: str, manifest: dict[str, Any]) -> pa.Table:
     parts = [_shard(tree, folder, shard, beside) for shard in manifest["shards"]]
     made = pa.concat_tables(parts) if parts else pa.schema([SCHEMA.field(name) for name in ("sample_id", *beside)]).empty_table()
     if not made["sample_id"].equals(plan["sample_id"]):
-        raise CorruptFileError(f"Expected the samples of {folder} in the order of its {PLAN}, found others. `stage verify` says where. {MEND}")
+        raise CorruptFileError(
+            f"Expected the samples of {folder} in the order of its {PLAN}, found others. `stage verify` says where. {MEND}"
+        )
     for name in beside:
         plan = plan.append_column(SCHEMA.field(name), made[name])
     return plan.replace_schema_metadata(None)
@@ -101,7 +105,9 @@ def _shard(tree: Tree, folder: str, shard: dict[str, Any], beside: list[str]) ->
     for row in table.select(list(Tally.COLUMNS)).to_pylist():
         tally.add(row)
     if wrong := [name for name, found in tally.facts().items() if shard[name] != found]:
-        raise CorruptFileError(f"Expected {', '.join(wrong)} of {path} as its manifest says, found others. `stage verify` says where. {MEND}")
+        raise CorruptFileError(
+            f"Expected {', '.join(wrong)} of {path} as its manifest says, found others. `stage verify` says where. {MEND}"
+        )
     return table.select(["sample_id", *beside])
 
 
@@ -120,9 +126,13 @@ def _without_pictures(tree: Tree, path: str, schema: pa.Schema) -> pa.Table:
         try:
             names = pq.read_schema(file).names
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise CorruptFileError(f"Expected a Parquet file at {path}, found {(str(error) or 'another').splitlines()[0]}. {MEND}") from None
+            raise CorruptFileError(
+                f"Expected a Parquet file at {path}, found {(str(error) or 'another').splitlines()[0]}. {MEND}"
+            ) from None
     if missing := [name for name in schema.names if name not in names]:
-        raise CorruptFileError(f"Expected the columns {', '.join(schema.names)} in {path}, found no {missing[0]}: an earlier version wrote it. Run `dvc repro`.")
+        raise CorruptFileError(
+            f"Expected the columns {', '.join(schema.names)} in {path}, found no {missing[0]}: an earlier version wrote it. Run `dvc repro`."
+        )
     try:
         return read(tree, path, schema.names).cast(schema)
     except (pa.ArrowException, ValueError) as error:
@@ -137,7 +147,14 @@ def _schemas() -> dict[str, pa.Schema]:
     from stage.segmentation.scores import COLUMNS
     from stage.synthesis.schema import CHECKPOINT_SCHEMA, SCHEMA, SOURCE_SCHEMA
 
-    numbers = {"real_per_type": pa.int64(), "seed": pa.int64(), "against": pa.int64(), "draw": pa.int64(), "value": pa.float64(), "difference": pa.float64()}
+    numbers = {
+        "real_per_type": pa.int64(),
+        "seed": pa.int64(),
+        "against": pa.int64(),
+        "draw": pa.int64(),
+        "value": pa.float64(),
+        "difference": pa.float64(),
+    }
     scores, differences = (pa.schema([(name, numbers.get(name, pa.string())) for name in names]) for names in (COLUMNS, DIFFERENCE_COLUMNS))
     catalog = FEATURES.arrow_schema
     return {

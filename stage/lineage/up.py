@@ -35,19 +35,29 @@ def _sample(database: Database, history: History, sample_id: str) -> Answer:
     if not found:
         raise unknown_sample(database, history, sample_id)
     sample = found[0]
-    same = [row["version"] for row in found if row["image_digest"] == sample["image_digest"] and row["mask_digest"] == sample["mask_digest"]]
+    same = [
+        row["version"] for row in found if row["image_digest"] == sample["image_digest"] and row["mask_digest"] == sample["mask_digest"]
+    ]
     other = [row["version"] for row in found if row["version"] not in same]
     told = {name: sample[name] for name in ("sample_id", "verdict", "reason", "contrast", "seed", "attempt", "image_digest", "licence")}
     whose = {"version": sample["version"], "category": sample["category"], "method": sample["method"]}
     networks = {"names": [sample["checkpoint"], sample["base"]], **whose}
     return {
         "sample": [{**told, "versions": same, "versions_with_other_pixels": other}],
-        "made from": _made_from(database, sample, whose),
+        "made_from": _made_from(database, sample, whose),
         "networks": rows(database, _NETWORKS, networks),
-        "trained on": rows(database, _TRAINED_ON, networks),
-        "parameters": rows(database, "SELECT name, value FROM inputs WHERE (version, category, method) = ($version, $category, $method) AND is_rendering AND contains(name, '.') ORDER BY name", whose),
+        "trained_on": rows(database, _TRAINED_ON, networks),
+        "parameters": rows(
+            database,
+            "SELECT name, value FROM inputs WHERE (version, category, method) = ($version, $category, $method) AND is_rendering AND contains(name, '.') ORDER BY name",
+            whose,
+        ),
         "code": [{name: sample[name] for name in ("code", "parameters", "versions", "timesteps", "device", "settings")}],
-        "run": rows(database, "SELECT * EXCLUDE (version, category, method) FROM runs WHERE version = $version AND batch_key = $key", {"version": sample["version"], "key": sample["batch_key"]}),
+        "run": rows(
+            database,
+            "SELECT * EXCLUDE (version, category, method) FROM runs WHERE version = $version AND batch_key = $key",
+            {"version": sample["version"], "key": sample["batch_key"]},
+        ),
     }
 
 
@@ -82,7 +92,11 @@ def _made_from(database: Database, sample: Row, whose: Row) -> list[Row]:
 def unknown_sample(database: Database, history: History, sample_id: str) -> Refusal:
     """What to say where no version has a sample."""
     like = sample_id.rpartition("/")[0].rpartition("/")[0]
-    near = rows(database, "SELECT min(sample_id) AS first, max(sample_id) AS last FROM samples WHERE starts_with(sample_id, $like)", {"like": f"{like}/"})
+    near = rows(
+        database,
+        "SELECT min(sample_id) AS first, max(sample_id) AS last FROM samples WHERE starts_with(sample_id, $like)",
+        {"like": f"{like}/"},
+    )
     known = near[0] if near[0]["first"] else rows(database, "SELECT min(sample_id) AS first, max(sample_id) AS last FROM samples")[0]
     return Refusal(
         f"Expected a sample of {_named(history)}, as {known['first']} to {known['last']}, found none called {sample_id}. Name another one, "
@@ -102,9 +116,15 @@ def _metric(database: Database, history: History, name: str) -> Answer:
     score = found[0]
     told = {key: score[key] for key in ("version", "category", "segmenter", "arm", "real_per_type", "seed", "metric", "value", "samples")}
     chosen = {"version": score["version"], "category": score["category"], "digest": score["samples"]}
-    data = rows(database, "SELECT * EXCLUDE (published) FROM datasets WHERE digest = $digest AND category = $category AND version = $version", chosen)
+    data = rows(
+        database,
+        "SELECT * EXCLUDE (published) FROM datasets WHERE digest = $digest AND category = $category AND version = $version",
+        chosen,
+    )
     if score["samples"] and not data:
-        raise Refusal(f"Expected the samples {score['samples']} of {name} among those of version {score['version']}, found others. Run `dvc repro segment`.")
+        raise Refusal(
+            f"Expected the samples {score['samples']} of {name} among those of version {score['version']}, found others. Run `dvc repro segment`."
+        )
     photographs = rows(database, _PHOTOGRAPHS, {**chosen, "is_real": not score["arm"].startswith("only_")})
     return {"metric": [told], "samples": data, "photographs": photographs, "networks": rows(database, _BEHIND, chosen)}
 

@@ -53,7 +53,9 @@ def versions_of(names: list[str] | None, *, every: bool) -> list[Version]:
 
 def _tags() -> list[Version]:
     """The tags of commits, the earliest commit first."""
-    parts = _FIELD.join(["%(refname:lstrip=2)", "%(objecttype)", "%(objectname)", "%(*objecttype)", "%(*objectname)", "%(creatordate:iso-strict)"])
+    parts = _FIELD.join(
+        ["%(refname:lstrip=2)", "%(objecttype)", "%(objectname)", "%(*objecttype)", "%(*objectname)", "%(creatordate:iso-strict)"]
+    )
     lines = _git("for-each-ref", "--sort=refname", "--sort=creatordate", f"--format={parts}", "refs/tags").splitlines()
     found: list[Version] = []
     for line in lines:

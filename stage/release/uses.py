@@ -2,18 +2,27 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stage.core.errors import CorruptFileError
 from stage.datasets.examples import CATALOG
-from stage.datasets.leaks import Use, leaks, read_digests, refuse, training_images
+from stage.datasets.leaks import Leak, Use, leaks, read_digests, refuse, training_images
 from stage.synthesis.schema import CHECKPOINTS, PLAN, SOURCES
 
 ROLES = {"background": "the background", "source": "the defect", "mask": "the mask"}  # by the columns of a plan
 Sources = Mapping[str, Mapping[str, Any]]  # rows of `sources.parquet` by their digest
+
+
+class Published(NamedTuple):
+    """What a method published of a category, under a name for messages: a table with the columns of the plan, and those beside it."""
+
+    name: str
+    plan: Path
+    sources: Path
+    checkpoints: Path
 
 
 def check_samples(catalogs: Path, category: str, folders: Sequence[Path]) -> None:
@@ -22,30 +31,36 @@ def check_samples(catalogs: Path, category: str, folders: Sequence[Path]) -> Non
     `catalogs` has a folder per category, and `folders` are those that the methods published. Raises CorruptFileError for
     tables that are missing or of another version.
     """
-    tables = {file.parent.name: read_digests(file) for file in sorted(catalogs.glob(f"*/{CATALOG}")) if file.parent.name != category}
+    files = {file.parent.name: file for file in sorted(catalogs.glob(f"*/{CATALOG}"))} | {category: catalogs / category / CATALOG}
+    published = [Published(str(folder), folder / PLAN, folder / SOURCES, folder / CHECKPOINTS) for folder in folders]
+    refuse(sample_leaks(files, category, published), category)
+
+
+def sample_leaks(catalogs: Mapping[str, Path], category: str, published: Sequence[Published]) -> list[Leak]:
+    """The leaks that `check_samples` refuses. `catalogs`: the file of each category's."""
+    tables = {name: read_digests(file) for name, file in catalogs.items()}
+    own = tables.pop(category)
     # Another category's image may have trained the base: its pixels are known from that category's catalog.
     elsewhere = {use.sha256: use._replace(group="") for table in tables.values() for use in training_images(table)}
-    uses = [use for folder in folders for use in uses_of(folder, elsewhere)]
-    own = read_digests(catalogs / category / CATALOG)
-    refuse(leaks(own, [*training_images(own), *uses]), category)
+    return leaks(own, [*training_images(own), *(use for one in published for use in uses_of(one, elsewhere))])
 
 
-def uses_of(folder: Path, elsewhere: Mapping[str, Use]) -> Iterator[Use]:
-    """The photographs and masks that the samples of a published folder, and the networks that made them, were made from.
+def uses_of(published: Published, elsewhere: Mapping[str, Use]) -> Iterator[Use]:
+    """The photographs and masks that published samples, and the networks that made them, were made from.
 
     `elsewhere` are images of other categories by their `sha256`.
     """
-    rows = _read(folder / SOURCES)
+    rows = _read(published.sources)
     images = {row["sha256"]: row for row in rows if row["kind"] == "image"}
     # By path and bytes: masks of different photographs may have the same bytes.
     masks = {(row["path"], row["sha256"]): row["group"] for row in rows if row["kind"] == "mask"}
     for name, role in ROLES.items():
-        for path, digest, count in _counted(folder / PLAN, f"{name}_path", f"{name}_sha256"):
-            told = f"{role} of {count} samples in {folder}"
+        for path, digest, count in _counted(published.plan, f"{name}_path", f"{name}_sha256"):
+            told = f"{role} of {count} samples in {published.name}"
             yield Use(path, "", "", masks.get((path, digest), ""), told) if name == "mask" else _image(path, digest, images, told)
     files = {digest for _, digest in masks}
-    for row in _read(folder / CHECKPOINTS):
-        told = f"a training image of the {row['kind']} behind {folder}"
+    for row in _read(published.checkpoints):
+        told = f"a training image of the {row['kind']} behind {published.name}"
         for digest in sorted({*row["sources"]} - files):
             yield (
                 elsewhere[digest]._replace(role=told)

@@ -1,0 +1,76 @@
+"""Answers as tables that fit a terminal. Names come from data: they are printed as they are, never as markup or control characters."""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+COLUMNS = 100  # that a table fits
+SHOWN = 20  # rows of a table, unless all are asked for
+UPRIGHT, WIDE = 6, 12  # columns, above which a single row, or every row, is shown one value a line
+SHARED = ("version", "method", "category", "role")  # said once above a table if all of its rows have the same
+DIGEST = re.compile(r"[0-9a-f]{32,64}")
+Row = Mapping[str, Any]
+
+
+def print_answer(answer: Mapping[str, Sequence[Row]], *, whole: bool = False) -> None:
+    """Print each table of an answer under its title; with `whole` all rows, otherwise the first and how many more there are.
+
+    Of a table called `every_...` only the number of rows: it is for machines.
+    """
+    terminal = Console()
+    width = min(COLUMNS, terminal.width) if terminal.is_terminal or "COLUMNS" in os.environ else COLUMNS
+    console = Console(markup=False, emoji=False, highlight=False, width=width)
+    for title, rows in answer.items():
+        name = title.replace("_", " ")
+        if not rows or name.startswith("every "):
+            console.print(f"{name}: {f'{len(rows)} rows, which --json has' if rows else 'none'}", style="dim")
+            continue
+        shown = rows if whole else rows[:SHOWN]
+        is_upright = len(rows[0]) > WIDE or (len(rows) == 1 and len(rows[0]) > UPRIGHT)
+        for table in [_upright(name, row) for row in shown] if is_upright else [_flat(name, shown)]:
+            console.print(table)
+        if len(shown) < len(rows):
+            console.print(f"... and {len(rows) - len(shown)} more; --json has all", style="dim")
+
+
+def _flat(title: str, rows: Sequence[Row]) -> Table:
+    """A row per row, without columns that are empty or that the title tells for all."""
+    shared = {name: _text(rows[0][name]) for name in SHARED if name in rows[0] and len({_text(row[name]) for row in rows}) == 1}
+    told = ", ".join(value for value in shared.values() if value)
+    names = [name for name in rows[0] if (name not in shared or len(rows[0]) == 1) and any(_text(row[name]) for row in rows)]
+    table = Table(title=f"{title}: {told}" if told and names else title, title_justify="left", title_style="bold")
+    for name in names or list(rows[0]):
+        is_number = all(isinstance(row[name], int | float | None) for row in rows)
+        table.add_column(name.replace("_", " "), justify="right" if is_number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_text(row[name]) for name in names or row))
+    return table
+
+
+def _upright(title: str, row: Row) -> Table:
+    """A line per value."""
+    table = Table(title=title, title_justify="left", title_style="bold", show_header=False)
+    table.add_column("name")
+    table.add_column("value", overflow="fold")
+    for name, value in row.items():
+        if text := _text(value):
+            table.add_row(name.replace("_", " "), text)
+    return table
+
+
+def _text(value: Any) -> str:
+    """A value in a cell; of a digest the beginning, which `lineage down` takes."""
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = str(value)
+    if DIGEST.fullmatch(text):
+        return f"{text[:12]}…"
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

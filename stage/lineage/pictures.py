@@ -1,0 +1,41 @@
+"""Pictures of single samples of a version; a shard's other pictures are not read."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import pyarrow.parquet as pq
+
+from stage.core.errors import CorruptFileError
+from stage.lineage.trees import tree_of
+from stage.lineage.versions import Version
+
+
+class Pictures(NamedTuple):
+    """A sample's image and mask as PNG."""
+
+    image: bytes
+    mask: bytes
+
+
+def pictures_of(version: Version, sample_ids: Iterable[str]) -> dict[str, Pictures]:
+    """The pictures of samples by their ids. Raises CorruptFileError if a shard cannot be had."""
+    tree, wanted = tree_of(version), set(sample_ids)
+    folders = {"/".join(("synthesize", *reversed(sample_id.split("/")[:2]))) for sample_id in wanted}
+    found: dict[str, Pictures] = {}
+    for folder in sorted(folders):
+        for path in tree.files(folder):
+            if path.startswith(f"{folder}/shards/") and wanted - set(found):
+                with tree.open(path) as file:
+                    found |= _in_shard(pq.ParquetFile(file, pre_buffer=False), wanted)
+    if missing := sorted(wanted - set(found)):
+        raise CorruptFileError(f"Expected the pictures of {missing[0]} in version {version.name}, found none. Run `stage verify`.")
+    return found
+
+
+def _in_shard(shard: pq.ParquetFile, wanted: set[str]) -> dict[str, Pictures]:
+    found: dict[str, Pictures] = {}
+    for group in range(shard.num_row_groups):
+        if wanted & set(shard.read_row_group(group, columns=["sample_id"])["sample_id"].to_pylist()):
+            rows = shard.read_row_group(group, columns=["sample_id", "image", "mask"]).to_pylist()
+            found |= {row["sample_id"]: Pictures(row["image"]["bytes"], row["mask"]["bytes"]) for row in rows if row["sample_id"] in wanted}
+    return found

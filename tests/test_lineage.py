@@ -1,0 +1,528 @@
+"""`stage lineage`: what made a sample, what came of a photograph, what changed; over versions of a real repository of git and DVC.
+
+The oracle is pandas over the published shards themselves, copies of which lie beside the repository.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from commands import refused
+from commands import run as run_verb
+from miniatures import small_base
+from PIL import Image
+from small_factory import CATEGORY, Factory, build
+
+from stage.chaos.damage import flipped
+from stage.cli.answers import print_answer
+from stage.core.digests import file_digest, folder_digest
+from stage.core.durable import read_sealed, write_sealed
+from stage.core.params import Params
+from stage.datasets.catalog import prepare
+from stage.datasets.examples import defect_images
+from stage.jobs.job import load_job
+from stage.jobs.planning import rounds
+from stage.model.checkpoints import load_checkpoint, save_checkpoint
+from stage.model.generator import Generator
+from stage.model.latents import CachedLatents
+from stage.release.publication import publish_jobs, publish_runs
+from stage.release.reader import read_manifest
+from stage.release.shards import write_manifest, write_shards
+from stage.segmentation.scores import COLUMNS
+from stage.synthesis.schema import SCHEMA
+
+METHODS = ("stage", "paste")
+FOLDERS = ("prepare", "synthesize", "runs", "segment")
+GRAPH = "stages:\n  made:\n    cmd: 'true'\n    outs:\n" + "".join(f"      - data/{name}\n" for name in FOLDERS)
+METRIC = f"{CATEGORY}/efficientnet_lite0/real_and_stage/0/ap"
+
+
+class Project(NamedTuple):
+    """A repository with the tags v1 to v3, and a copy of the data of each."""
+
+    root: Path
+    kept: Path
+
+    def samples(self, version: str, method: str = "*") -> pd.DataFrame:
+        """The samples of a version without their pictures, read from the shards."""
+        paths = sorted((self.kept / version / "synthesize" / CATEGORY).glob(f"{method}/shards/*.parquet"))
+        tables = [pq.ParquetFile(path).read(columns=[name for name in SCHEMA.names if name not in ("image", "mask")]) for path in paths]
+        return pa.concat_tables(tables).to_pandas()
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """v1; v2 with another checkpoint and another rotation of `paste`; v3 with one photograph redrawn and two more samples of a type."""
+    root = tmp_path_factory.mktemp("lineage")
+    factory, made = build(root / "made"), Project(root / "project", root / "kept")
+    made.root.mkdir()
+    (made.root / "dvc.yaml").write_text(GRAPH)
+    (made.root / ".gitignore").write_text("/data/*/\n/.spool/\n")
+    shell(made.root, "git init --quiet && python -m dvc init --quiet")
+    tag(made, publish(factory, factory.params), "v1")
+    paste = factory.params.paste.model_copy(update={"rotation": 90.0})
+    factory = other_checkpoint(factory)._replace(params=factory.params.model_copy(update={"paste": paste}))
+    tag(made, publish(factory, factory.params), "v2")
+    photograph = root / "made" / "raw" / CATEGORY / "train" / "good" / "000.png"
+    Image.fromarray(255 - np.array(Image.open(photograph))).save(photograph)
+    prepare(factory.params.prepare, factory.params.categories, root / "made" / "raw", factory.data / "prepare")
+    more = factory.params.synthesize.model_copy(update={"count": factory.params.synthesize.count + 2})
+    tag(made, publish(factory, factory.params.model_copy(update={"synthesize": more})), "v3")
+    return made
+
+
+@pytest.fixture
+def here(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """The project, as the working folder; tests leave it as it is."""
+    monkeypatch.chdir(project.root)
+    return project
+
+
+@pytest.fixture
+def copy(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy to spoil, without what earlier queries kept."""
+    shutil.copytree(project.root, tmp_path / "copy", symlinks=True, ignore=shutil.ignore_patterns(".spool"))
+    monkeypatch.chdir(tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def shell(folder: Path, command: str) -> str:
+    script = f'export PATH="{Path(sys.executable).parent}:$PATH"; {command}'
+    return subprocess.run(["bash", "-c", script], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+def publish(factory: Factory, params: Params) -> Factory:
+    """Both methods' samples, who made them, and an evaluation of them, in the folder that stands for `data`."""
+    spool, scores = factory.data.parent / "spool", list[tuple[Any, ...]]()
+    for method in METHODS:
+        factory.fill_rounds(first := factory.job(spool, params, method=method))
+        jobs = rounds(first.folder)
+        folders = [load_job(folder).folder for folder in jobs]
+        output = factory.data / "synthesize" / CATEGORY / method
+        publish_jobs(folders, output, lease_s=60.0)
+        publish_runs(folders, factory.data / "runs" / CATEGORY / method, lease_s=60.0)
+        digest = read_manifest(output)["digest"]
+        scores.append((CATEGORY, "efficientnet_lite0", f"real_and_{method}", 0, 0, "(all)", "ap", 0.5, digest))
+    scores.append((CATEGORY, "efficientnet_lite0", "real_only", 0, 0, "(all)", "ap", 0.25, ""))
+    folder = factory.data / "segment" / CATEGORY
+    folder.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(scores, columns=list(COLUMNS)).to_parquet(folder / "scores.parquet", index=False)
+    return factory
+
+
+def other_checkpoint(factory: Factory) -> Factory:
+    """Adapters of another seed on the same base."""
+    base_folder, folder = factory.data / "pretrain" / "base", factory.data / "train" / CATEGORY
+    images, base = defect_images(factory.catalog.parent, CATEGORY), small_base()
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        generator = Generator(base, CATEGORY, images.types, 2, (8,), residual=True)
+    bounds = CachedLatents.encode(base, images, factory.params.method, augment=False, image_size=factory.params.base.image_size).bounds
+    shutil.rmtree(folder)
+    save_checkpoint(generator, bounds, base_folder, folder, with_unet=False)
+    return factory._replace(checkpoint=load_checkpoint(base_folder, folder))
+
+
+def tag(project: Project, factory: Factory, name: str) -> None:
+    """Commit the folder that stands for `data` as a version, and keep a copy."""
+    for folder in FOLDERS:
+        shutil.rmtree(project.root / "data" / folder, ignore_errors=True)
+        for place in (project.root / "data", project.kept / name):
+            shutil.copytree(factory.data / folder, place / folder)
+    author = "git -c user.name=test -c user.email=test@localhost"
+    shell(project.root, f"python -m dvc commit --quiet --force && git add --all && {author} commit --quiet -m {name} && git tag {name}")
+
+
+def ask(*words: str, status: int = 0) -> dict[str, list[dict[str, Any]]]:
+    """The answer to `stage lineage ... --json`."""
+    done = run_verb("lineage", *words, "--json")
+    assert done.exit_code == status, done.output
+    return json.loads(done.stdout)
+
+
+def test_up_from_a_sample_names_all_that_made_it(here: Project) -> None:
+    """An auditor would not learn which photographs, networks and settings are behind a picture."""
+    sample = here.samples("v2", "stage").iloc[3]
+
+    found = ask("up", sample.sample_id, "--rev", "v2")
+
+    assert {row["role"]: (row["path"], row["split"]) for row in found["made_from"]} == {
+        "background": (sample.background_path, "train"),
+        "mask": (sample.mask_path, "train"),
+    }
+    assert {row["kind"]: row["digest"] for row in found["networks"]} == {"adapters": sample.checkpoint, "base": sample.base}
+    catalog = pd.read_parquet(here.kept / "v2" / "prepare" / CATEGORY / "catalog.parquet")
+    trained = catalog[(catalog.status == "accepted") & (catalog.split == "train")]
+    assert {row["path"] for row in found["trained_on"] if row["network"] == "adapters"} == {
+        *trained.image_path,
+        *trained.mask_path.dropna(),
+    }
+    assert {"synthesize.steps", "method.alignment_threshold"} <= {row["name"] for row in found["parameters"]}
+    assert found["code"][0]["code"] == sample.code
+    assert [row["batch_key"] for row in found["run"]] == [sample.batch_key]
+
+
+def test_up_says_which_versions_have_the_same_pixels(here: Project) -> None:
+    """A sample that was made again would pass for the one that a model was trained on."""
+    sample_id = here.samples("v1", "stage").iloc[0].sample_id
+    digests = {version: here.samples(version).set_index("sample_id").image_digest[sample_id] for version in ("v1", "v2", "v3")}
+
+    found = ask("up", sample_id, "--all")["sample"][0]
+
+    assert found["versions"][:2] == ["workspace", "v3"]
+    assert {*found["versions_with_other_pixels"]} == {version for version, digest in digests.items() if digest != digests["v3"]} != set()
+
+
+def test_up_from_a_metric_reaches_the_photographs(here: Project) -> None:
+    """A number in a paper could not be traced to what it was measured with."""
+    made = here.samples("v1", "stage").query("verdict == 'accepted'")
+
+    found = ask("up", METRIC, "--rev", "v1")
+
+    assert found["metric"][0]["value"] == 0.5
+    assert (found["samples"][0]["method"], found["samples"][0]["accepted"]) == ("stage", len(made))
+    counts = {role: {row["path"]: row["samples"] for row in found["photographs"] if row["role"] == role} for role in ("background", "mask")}
+    assert counts == {"background": Counter(made.background_path), "mask": Counter(made.mask_path)}
+    catalog = pd.read_parquet(here.kept / "v1" / "prepare" / CATEGORY / "catalog.parquet")
+    tested = {row["path"] for row in found["photographs"] if row["role"] == "tested on"}
+    assert tested == {*catalog[(catalog.status == "accepted") & (catalog.split == "test")].image_path}
+
+
+@pytest.mark.parametrize("column", ["background", "mask"])
+def test_down_finds_every_sample_of_a_source_in_every_version(here: Project, column: str) -> None:
+    """A photograph that must go would stay in samples that nobody found."""
+    path = here.samples("v1", "paste").iloc[0][f"{column}_path"]
+    expected = {
+        (row.sample_id, version)
+        for version in ("v1", "v2", "v3")
+        for row in here.samples(version).itertuples()
+        if getattr(row, f"{column}_path") == path
+    }
+
+    found = ask("down", path)
+
+    got = {(row["sample_id"], version) for row in found["every_sample"] if column in row["used_as"] for version in row["versions"]}
+    assert {one for one in got if one[1] != "workspace"} == expected
+    assert sum(row["samples"] for row in found["samples"]) == len(found["every_sample"])
+
+
+def test_down_finds_what_a_photograph_trained(here: Project) -> None:
+    """Samples of a network that saw it would stay, and so would the evaluations of them."""
+    catalog = pd.read_parquet(here.kept / "v3" / "prepare" / CATEGORY / "catalog.parquet")
+    photograph = catalog[(catalog.split == "train") & (catalog.defect != "good")].iloc[0]
+
+    found = ask("down", photograph.image_sha256[:16], "--rev", "v3")
+
+    assert {row["path"] for row in found["source"]} == {photograph.image_path, photograph.mask_path}
+    assert {row["kind"] for row in found["networks"]} >= {"adapters"}
+    by_network = {row["sample_id"] for row in found["every_sample"] if "adapters" in row["used_as"]}
+    assert by_network == {*here.samples("v3", "stage").sample_id}
+    assert {row["arm"]: row["touched_by"] for row in found["evaluations"]} == {
+        "real_and_paste": ["its samples", "trained on it"],
+        "real_and_stage": ["its samples", "trained on it"],
+        "real_only": ["trained on it"],
+    }
+
+
+def test_down_knows_a_file_by_its_bytes(here: Project, tmp_path: Path) -> None:
+    """A photograph that someone sends back under another name could not be looked up."""
+    background = here.samples("v1").iloc[0].background_path
+    raw = here.root.parent / "made" / "raw" / background
+    shutil.copy(raw, tmp_path / "returned.png")
+
+    assert background in {row["path"] for row in ask("down", str(tmp_path / "returned.png"))["source"]} or background.endswith("000.png")
+
+
+def changes(project: Project, before: str, after: str) -> pd.DataFrame:
+    """What differs by the shards: a row per sample of either version."""
+    first, second = (project.samples(version).set_index("sample_id") for version in (before, after))
+    both = first.join(second, how="outer", lsuffix="_a", rsuffix="_b")
+    pixels = (both.image_digest_a != both.image_digest_b) | (both.mask_digest_a != both.mask_digest_b)
+    both["change"] = np.select([both.method_a.isna(), both.method_b.isna(), pixels], ["added", "removed", "regenerated"], "kept")
+    return both
+
+
+def test_diff_names_checkpoint_and_parameter(here: Project) -> None:
+    """A team would not know why a version is worse than the one before."""
+    expected = changes(here, "v1", "v2").change.value_counts()
+
+    found = ask("diff", "v1", "v2")
+
+    counted = Counter(row["change"] for row in found["every_change"])
+    assert (counted["regenerated"], counted["added"], counted["removed"]) == tuple(
+        expected.get(name, 0) for name in ("regenerated", "added", "removed")
+    )
+    causes = {row["method"]: row["cause"] for row in found["changes"] if row["change"] == "regenerated"}
+    assert causes == {"stage": "checkpoint", "paste": "parameter paste.rotation"}
+    assert {"name": "paste.rotation", "category": CATEGORY, "method": "paste", "before": "15.0", "after": "90.0"}.items() <= next(
+        row for row in found["inputs"] if row["name"] == "paste.rotation"
+    ).items()
+
+
+def test_diff_names_source_count_and_attempt(here: Project) -> None:
+    """A photograph that was replaced would look like a change of nothing."""
+    expected = changes(here, "v2", "v3")
+
+    found = ask("diff", "v2", "v3")
+
+    assert [row["path"] for row in found["sources"] if row["change"] == "other bytes"] == [f"{CATEGORY}/train/good/000.png"]
+    by_sample = {row["sample_id"]: row for row in found["every_change"]}
+    replaced = expected[(expected.change == "regenerated") & (expected.background_path_b == f"{CATEGORY}/train/good/000.png")]
+    assert len(replaced)
+    assert {tuple(by_sample[sample_id]["cause"]) for sample_id in replaced.index} == {("source",)}
+    added = expected[expected.change == "added"]
+    assert {sample_id for sample_id, row in by_sample.items() if row["change"] == "added"} == {*added.index}
+    assert {row["cause"] for row in found["changes"] if row["change"] == "added"} <= {"parameter synthesize.count", "attempt"}
+
+
+def test_diff_draws_before_and_after(here: Project, tmp_path: Path) -> None:
+    """One would have to check out two versions to see what changed."""
+    for name, sides in (("there", ("v1", "v2")), ("back", ("v2", "v1"))):
+        assert run_verb("lineage", "diff", *sides, "--sheet", str(tmp_path / f"{name}.png"), "--count", "2").exit_code == 0
+
+    there, back = (np.array(Image.open(tmp_path / f"{name}.png")) for name in ("there", "back"))
+    assert there.shape == back.shape
+    assert (there != back).any()
+    assert "found none between v1 and v1" in refused("lineage", "diff", "v1", "v1", "--sheet", str(tmp_path / "none.png"))
+
+
+def test_why_shows_both_sides(here: Project) -> None:
+    """A single sample that came out otherwise could not be explained."""
+    sample_id = changes(here, "v1", "v2").query("change == 'regenerated' and method_a == 'paste'").index[0]
+    first, second = (here.samples(version).set_index("sample_id").loc[sample_id] for version in ("v1", "v2"))
+
+    found = ask("why", sample_id, "v1", "v2")
+
+    assert found["sample"][0]["cause"] == "parameter paste.rotation"
+    told = {row["column"]: (row["before"], row["after"]) for row in found["columns"]}
+    assert told["choices"] == (first.choices, second.choices)
+    assert told["image_digest"] == (first.image_digest, second.image_digest)
+    assert "seed" not in told
+
+
+def test_reuse_counts_every_source(here: Project) -> None:
+    """A mask in half of all samples would teach a segmenter one shape, and nobody would notice."""
+    samples = here.samples("v2", "paste")
+    backgrounds = Counter(samples.background_path)
+    catalog = pd.read_parquet(here.kept / "v2" / "prepare" / CATEGORY / "catalog.parquet")
+    known = int(((catalog.split == "train") & (catalog.defect == "good") & (catalog.status == "accepted")).sum())
+
+    found = ask("reuse", "--rev", "v2", "--count", "1")
+
+    use = next(row for row in found["use"] if (row["method"], row["role"]) == ("paste", "background"))
+    assert (use["samples"], use["sources"], use["used"], use["most_used"]) == (
+        len(samples),
+        known,
+        len(backgrounds),
+        max(backgrounds.values()),
+    )
+    assert use["times_even"] == round(max(backgrounds.values()) * known / len(samples), 2)
+    most = next(row for row in found["most_used"] if (row["method"], row["role"]) == ("paste", "background"))
+    assert most["uses"] == backgrounds[most["path"]] == max(backgrounds.values())
+
+
+def recatalog(root: Path, change: Any) -> None:
+    """Write the working tree's catalog again, row by row; a row that becomes None is left out."""
+    path = root / "data" / "prepare" / CATEGORY / "catalog.parquet"
+    table = pq.read_table(path)
+    kept = [row for one in table.to_pylist() if (row := change(one)) is not None]
+    pq.write_table(pa.Table.from_pylist(kept, schema=table.schema), path)
+
+
+def test_leakage_finds_a_group_that_is_tested(copy: Path, project: Project) -> None:
+    """A groups file that was confirmed later would change no answer."""
+    background = project.samples("v3", "stage").iloc[0].background_path
+    assert ask("leakage", "--rev", "v3")["leaks"] == []
+    is_tested = [
+        row["image_path"] for row in pq.read_table(copy / f"data/prepare/{CATEGORY}/catalog.parquet").to_pylist() if row["split"] == "test"
+    ]
+    recatalog(copy, lambda row: {**row, "group": "plate 7"} if row["image_path"] in (is_tested[0], background) else row)
+
+    found = ask("leakage", status=1)["leaks"]
+
+    assert {row["evaluated"] for row in found} == {is_tested[0]}
+    assert any(row["role"].startswith("the background of") and row["role"].endswith(f"{CATEGORY}/stage") for row in found)
+
+
+def test_orphans_are_samples_without_their_photograph(copy: Path, project: Project) -> None:
+    """Samples of a photograph that was withdrawn would stay in the data set unnoticed."""
+    samples = project.samples("v3")
+    background = samples.iloc[0].background_path
+    recatalog(copy, lambda row: None if row["image_path"] == background else row)
+
+    found = ask("orphans", "--rev", "v3", "--catalog", "workspace")["samples_without_a_source"]
+
+    assert sum(row["samples"] for row in found) == (samples.background_path == background).sum()
+    assert {(row["path"], row["why"]) for row in found} == {(background, "not in the catalog")}
+    assert ask("orphans", "--rev", "v3") == {"samples_without_a_source": [], "batches_and_runs": []}
+
+
+def test_sql_reads_the_views(here: Project) -> None:
+    """A question that nobody foresaw could not be asked."""
+    found = ask("sql", "--all", "SELECT version, count(*) AS samples FROM samples GROUP BY ALL ORDER BY version")["rows"]
+
+    counts = {row["version"]: row["samples"] for row in found}
+    assert counts == {version: len(here.samples(version)) for version in ("v1", "v2", "v3")} | {"workspace": len(here.samples("v3"))}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "COPY (SELECT 1) TO 'stolen.csv'",
+        "COPY (SELECT 1) TO '{extract}' (USE_TMP_FILE false)",
+        "EXPLAIN ANALYZE COPY (SELECT 1) TO '{extract}' (USE_TMP_FILE false)",
+        "CREATE TABLE more AS SELECT 1",
+        "WITH gone AS (DELETE FROM versions RETURNING *) SELECT * FROM gone",
+        "ATTACH 'other.db'",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "SET enable_external_access = true",
+        "SELECT 1; SELECT 2",
+        "SELECT * FROM read_text('/etc/hostname')",
+        "SELECT * FROM read_csv('params.yaml')",
+        "SELECT * FROM 'data/prepare/part/catalog.parquet'",
+        "SELECT * FROM glob('*')",
+        "SELECT * FROM history",
+        "SELEC 1",
+        "",
+    ],
+)
+def test_sql_neither_writes_nor_reads_other_files(here: Project, query: str) -> None:
+    """A query from a chat would read secrets, or change what later answers say."""
+    ask("sql", "SELECT 1")
+    store = here.root / ".spool" / "lineage"
+    extract = next(store.rglob("samples-*.parquet")).relative_to(here.root)
+    before = folder_digest(store), sorted(path.name for path in here.root.iterdir())
+
+    assert refused("lineage", "sql", query.format(extract=extract)).startswith("Expected ")
+    assert (folder_digest(store), sorted(path.name for path in here.root.iterdir())) == before
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("up", f"stage/{CATEGORY}/crack/000000/0", "--rev", "v9"), r"found 'v9', which git does not know. Tags: v1, v2, v3."),
+        (("up", f"stage/{CATEGORY}/crack/009999/0"), f"as stage/{CATEGORY}/crack/000000/0 to "),
+        (("up", "nothing"), "found 'nothing'"),
+        (("up", f"{CATEGORY}/segformer/real_only/0/ap"), "segmenter: efficientnet_lite0"),
+        (("down", "nowhere.png"), "which none of them knows"),
+        (("down", ""), "which none of them knows"),
+        (("why", f"stage/{CATEGORY}/crack/009999/0", "v1", "v2"), "found none called"),
+        (("reuse", "--rev", "v1", "--all"), "Expected --rev or --all, found both"),
+    ],
+)
+def test_what_does_not_exist_is_named(words: tuple[str, ...], told: str) -> None:
+    """A typing error would end in a traceback, or in an empty answer that passes for a clean bill."""
+    assert told in refused("lineage", *words)
+
+
+def test_versions_are_read_from_a_remote(copy: Path) -> None:
+    """A colleague's clone without the data could answer nothing."""
+    shutil.move(copy / ".dvc" / "cache", copy.parent / "remote")
+    (copy / ".dvc" / "config.local").write_text(f"[core]\n    remote = store\n['remote \"store\"']\n    url = {copy.parent / 'remote'}\n")
+    shutil.rmtree(copy / "data")
+
+    assert ask("sql", "--rev", "v1", "SELECT count(*) AS samples FROM samples")["rows"][0]["samples"]
+
+
+def test_a_version_that_lies_nowhere_is_named(copy: Path, project: Project) -> None:
+    """Samples of a version that could not be read would pass for clean."""
+    shutil.rmtree(copy / ".dvc" / "cache")
+
+    assert "Expected data/synthesize of version v1 in DVC's cache or a remote" in refused("lineage", "reuse", "--rev", "v1")
+    found = ask("down", project.samples("v3").iloc[0].background_path)
+    assert {row["version"] for row in found["not_read"]} == {"v1", "v2", "v3"}
+    assert {version for row in found["every_sample"] for version in row["versions"]} == {"workspace"}
+
+
+def test_an_older_schema_is_named(copy: Path) -> None:
+    """Columns of another meaning would be read as today's."""
+    manifest = copy / "data" / "synthesize" / CATEGORY / "stage" / "manifest.json"
+    told = read_sealed(manifest)
+    write_sealed({name: value for name, value in told.items() if name != "seal"} | {"schema_version": "1"}, manifest)
+
+    assert refused("lineage", "reuse").startswith("Expected schema version 2, found '1'")
+
+
+@pytest.mark.parametrize("name", ["shards/*.parquet", "sources.parquet", "plan.parquet", "manifest.json"])
+def test_a_damaged_table_is_named(copy: Path, name: str) -> None:
+    """An answer would be given from half a table, or a traceback."""
+    path = next((copy / "data" / "synthesize" / CATEGORY / "paste").glob(name))
+    path.write_bytes(flipped(path.read_bytes(), 8 * path.stat().st_size - 400))
+
+    assert refused("lineage", "reuse").startswith("Expected ")
+
+
+def test_queries_change_nothing(here: Project) -> None:
+    """Asking about an old version would check it out over the work at hand."""
+    before = folder_digest(here.root / "data"), shell(here.root, "git rev-parse HEAD && git status --porcelain")
+
+    ask("diff", "v1", "v3")
+
+    assert (folder_digest(here.root / "data"), shell(here.root, "git rev-parse HEAD && git status --porcelain")) == before
+
+
+def test_a_second_question_loads_neither_torch_nor_dvc(here: Project) -> None:
+    """Every question would take seconds, most of them for nothing."""
+    ask("sql", "--all", "SELECT 1")
+    code = (
+        "import sys; from typer.testing import CliRunner; from stage.cli import app; "
+        "done = CliRunner().invoke(app, ['lineage', 'sql', '--all', 'SELECT count(*) FROM samples']); "
+        "print(done.exit_code, *{'torch', 'dvc', 'datasets', 'pandas'} & {*sys.modules})"
+    )
+
+    assert shell(here.root, f'python -c "{code}"') == "0\n"
+
+
+def test_a_method_of_another_name_needs_no_change(copy: Path) -> None:
+    """Each new method would need its own queries."""
+    data = copy / "data"
+    folder, new = data / "synthesize" / CATEGORY / "paste", data / "synthesize" / CATEGORY / "glass"
+    renamed = [
+        row | {"method": "glass", "sample_id": row["sample_id"].replace("paste/", "glass/")}
+        for row in pq.read_table(folder / "shards").to_pylist()
+    ]
+    table = pa.Table.from_pylist(renamed, schema=SCHEMA)
+    (new / "shards").mkdir(parents=True)
+    for name in ("sources.parquet", "checkpoints.parquet"):
+        shutil.copy(folder / name, new)
+    pq.write_table(table.select(pq.read_schema(folder / "plan.parquet").names), new / "plan.parquet")
+    told = read_manifest(folder)
+    tables = {name: entry | {"sha256": file_digest(new / name)} for name, entry in told["tables"].items()}
+    write_manifest(new, write_shards([table], 5, new), method="glass", category=CATEGORY, job="none", inputs=told["inputs"], tables=tables)
+
+    found = ask("up", renamed[0]["sample_id"])
+
+    assert {row["role"] for row in found["made_from"]} == {"background", "defect", "mask"}
+    assert "glass" in {row["method"] for row in ask("diff", "v3", "workspace")["changes"] if row["cause"] == "new data set"}
+
+
+def test_tables_fit_a_terminal_and_print_names_as_they_are(here: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file called like markup or an escape sequence would hide itself or others; a wide table would be cut off."""
+    sample_id = here.samples("v1").iloc[0].sample_id
+    for words in (
+        ("up", sample_id),
+        ("diff", "v1", "v2"),
+        ("reuse", "--all"),
+        ("why", sample_id, "v1", "v2"),
+        ("orphans",),
+        ("up", METRIC),
+    ):
+        done = run_verb("lineage", *words)
+        assert done.exit_code == 0
+        assert max(map(len, done.output.splitlines())) <= 100
+
+    print_answer({"rows": [{"path": "[red]a[/red]\x1b[31m", "count": 1}]})
+
+    assert "[red]a[/red]\\x1b[31m" in capsys.readouterr().out

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from stage.core.errors import Refusal
+from stage.lineage.causes import INPUTS, NOTHING, changed_inputs, in_words
 from stage.lineage.database import Answer, Database, Row, rows
 from stage.lineage.versions import Version
 
 REGENERATED = "regenerated"
-# What a manifest's inputs name beside parameters. They are digests, and a sample has a column for each that decides it.
-DIGESTS = ("base", "catalog", "checkpoint", "code", "device", "planner", "rejected", "synthesis", "versions")
 PLANNED = (
     "seed",
     "mask_kind",
@@ -32,11 +31,11 @@ PIXELS = "a.image_digest <> b.image_digest OR a.mask_digest <> b.mask_digest"
 def diff(database: Database, before: Version, after: Version) -> Answer:
     """The samples that were added, removed, regenerated, or of which only metadata changed, counted by method, category, type and cause."""
     compare(database, before, after)
-    names = _parameter_names(database, before, after)
+    names = changed_inputs(database, _names(before, after))
     counted = rows(database, _COUNTS)
-    told = [{**row, "cause": _cause(row["cause"], names.get((row["category"], row["method"]), {}))} for row in counted]
+    told = [{**row, "cause": in_words(row["cause"], names.get((row["category"], row["method"]), NOTHING))} for row in counted]
     every = rows(database, "SELECT sample_id, change, cause FROM changes WHERE change <> 'unchanged' ORDER BY sample_id")
-    inputs = rows(database, _INPUTS, {"before": before.name, "after": after.name})
+    inputs = rows(database, INPUTS, {"before": before.name, "after": after.name})
     return {"changes": told, "inputs": inputs, "sources": rows(database, _SOURCE_FILES, _names(before, after)), "every_change": every}
 
 
@@ -50,15 +49,15 @@ def why(database: Database, sample_id: str, before: Version, after: Version) -> 
             f"`stage lineage up {sample_id} --all` says which versions have it."
         )
     change = found[0]
-    names = _parameter_names(database, before, after).get((change["category"], change["method"]), {})
+    names = changed_inputs(database, _names(before, after)).get((change["category"], change["method"]), NOTHING)
     chosen = {**_names(before, after), "id": sample_id}
     sides = {
         row.pop("version"): row for row in rows(database, "FROM samples WHERE sample_id = $id AND version IN ($before, $after)", chosen)
     }
-    told = {"sample_id": sample_id, "change": change["change"], "cause": _cause(change["cause"], names)}
+    told = {"sample_id": sample_id, "change": change["change"], "cause": in_words(change["cause"], names)}
     inputs = rows(
         database,
-        f"FROM ({_INPUTS}) WHERE (category, method) = ($category, $method)",
+        f"FROM ({INPUTS}) WHERE (category, method) = ($category, $method)",
         {**_names(before, after), "category": change["category"], "method": change["method"]},
     )
     return {"sample": [told], "columns": _columns(sides, before.name, after.name), "inputs": inputs}
@@ -122,12 +121,6 @@ _COUNTS = """
 SELECT method, category, defect, change, cause, count(*) AS samples FROM changes
 GROUP BY ALL ORDER BY method, category, defect, change, samples DESC
 """
-_INPUTS = """
-SELECT coalesce(a.category, b.category) AS category, coalesce(a.method, b.method) AS method, coalesce(a.name, b.name) AS name,
-    a.value AS before, b.value AS after
-FROM (FROM inputs WHERE version = $before) a FULL JOIN (FROM inputs WHERE version = $after) b USING (category, method, name)
-WHERE a.value IS DISTINCT FROM b.value ORDER BY ALL
-"""
 _SOURCE_FILES = """
 WITH one AS (SELECT DISTINCT version, category, path, sha256, role FROM sources)
 SELECT coalesce(a.category, b.category) AS category, coalesce(a.path, b.path) AS path, coalesce(b.role, a.role) AS role,
@@ -135,40 +128,6 @@ SELECT coalesce(a.category, b.category) AS category, coalesce(a.path, b.path) AS
 FROM (FROM one WHERE version = $before) a FULL JOIN (FROM one WHERE version = $after) b USING (category, path)
 WHERE (a.sha256, a.role) IS DISTINCT FROM (b.sha256, b.role) ORDER BY ALL
 """
-
-
-def _parameter_names(database: Database, before: Version, after: Version) -> Mapping[tuple[str, str], dict[str, list[str]]]:
-    """Of each category and method, the names of the parameters that differ: those that decide the plan, and the rendering."""
-    query = f"""
-        SELECT i.category, i.method, i.name, bool_or(k.is_rendering) AS is_rendering FROM ({_INPUTS}) i
-        JOIN inputs k USING (category, method, name) GROUP BY ALL ORDER BY i.name
-    """
-    found: dict[tuple[str, str], dict[str, list[str]]] = {}
-    for row in rows(database, query, _names(before, after)):
-        if row["name"] not in DIGESTS:
-            sides = found.setdefault((row["category"], row["method"]), {"planned": [], "rendered": []})
-            sides["rendered" if row["is_rendering"] else "planned"].append(row["name"])
-    return found
-
-
-def _cause(causes: list[str], names: Mapping[str, list[str]]) -> str:
-    """The causes in words: parameters by name, and what stands in no column as what it can only be."""
-    told: list[str] = []
-    for cause in causes:
-        if cause == "count":
-            told.append("parameter synthesize.count" if "synthesize.count" in names.get("planned", []) else "the plan")
-        elif cause == "planned":
-            known = [
-                name
-                for name in names.get("planned", [])
-                if name not in ("synthesize.count", "synthesize.attempts", "synthesize.shard_rows", "name")
-            ]
-            told += [f"parameter {', '.join(known)}"] if known else ["sources to choose from, or the planner's code"]
-        elif cause == "rendered":
-            told.append(f"parameter {', '.join(names.get('rendered', [])) or 'that the manifests do not name'}")
-        else:
-            told.append(cause)
-    return " + ".join(dict.fromkeys(told))
 
 
 def _columns(sides: Mapping[str, Row], before: str, after: str) -> list[Row]:

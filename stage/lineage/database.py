@@ -1,4 +1,8 @@
-"""The tables of some versions as views of a DuckDB database that can neither write, nor read anything else, nor be told to."""
+"""The tables of some versions as views of a DuckDB database that can reach no file at all.
+
+Extracts are read by pyarrow, and handed to DuckDB as objects: a file that DuckDB may read it may also write, since a `COPY ... TO` can
+stand in the WITH of a SELECT.
+"""
 
 import os
 from collections.abc import Generator, Mapping, Sequence
@@ -6,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import duckdb
+import pyarrow.dataset as ds
 
 from stage.core.errors import CorruptFileError
 from stage.lineage.contents import Contents, History
@@ -61,19 +66,17 @@ def rows(database: Database, query: str, parameters: Mapping[str, Any] | None = 
 def _fill(database: Database, contents: Sequence[Contents]) -> None:
     versions = [(place, *one.version) for place, one in enumerate(contents)]
     _table(database, "versions", {"place": "BIGINT", "version": "VARCHAR", "commit": "VARCHAR", "date": "VARCHAR"}, versions)
-    found = [
-        (one.version.name, entry.kind, entry.category, entry.method, f"{STORE}/{entry.file}") for one in contents for entry in one.entries
-    ]
-    _table(database, "tables", dict.fromkeys(("version", "kind", "category", "method", "file"), "VARCHAR"), found)
+    found = [(one.version.name, entry.kind, entry.category, entry.method, entry.file) for one in contents for entry in one.entries]
+    _table(database, "tables", dict.fromkeys(("version", "kind", "category", "method", "extract"), "VARCHAR"), found)
     _manifests(database, contents)
-    empty = {kind: f"{STORE}/{name}" for kind, name in empty_extracts().items()}
-    files = {kind: sorted({empty[kind], *(file for _, of, _, _, file in found if of == kind)}) for kind in BEFORE}
+    empty = empty_extracts()
     for kind, before in BEFORE.items():
+        files = sorted({file for _, of, _, _, file in found if of == kind})
+        database.register(f"{kind}_extracts", ds.dataset([str(STORE / file) for file in [empty[kind], *files]]))
         database.execute(
-            f"CREATE VIEW {kind} AS SELECT {before}, s.* EXCLUDE (filename) FROM read_parquet({_list(files[kind])}, filename = true) s "
-            f"JOIN tables t ON t.kind = '{kind}' AND t.file = s.filename"
+            f"CREATE VIEW {kind} AS SELECT {before}, s.* EXCLUDE (extract) FROM {kind}_extracts s "
+            f"JOIN tables t ON t.kind = '{kind}' AND t.extract = s.extract"
         )
-    database.execute(f"SET allowed_paths = {_list([file for some in files.values() for file in some])}")
 
 
 def _manifests(database: Database, contents: Sequence[Contents]) -> None:
@@ -95,11 +98,6 @@ def _table(database: Database, name: str, types: Mapping[str, str], values: Sequ
     columns = [list(column) for column in zip(*values, strict=True)] if values else [[] for _ in types]
     chosen = ", ".join(f'unnest(${number}::{kind}[]) AS "{column}"' for number, (column, kind) in enumerate(types.items(), 1))
     database.execute(f"CREATE TABLE {name} AS SELECT {chosen}", columns)
-
-
-def _list(files: Sequence[str]) -> str:
-    """Files of the store as a list in SQL; their names are kinds and hexadecimal digits."""
-    return "[" + ", ".join("'" + file.replace("'", "''") + "'" for file in files) + "]"
 
 
 def _first(error: Exception) -> str:

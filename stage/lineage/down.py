@@ -44,9 +44,9 @@ def down(database: Database, history: History, source: str) -> Answer:
 
 _SOURCES = """
 SELECT path, sha256, kind, role, defect, "group", list(DISTINCT version ORDER BY version) AS versions FROM sources
-WHERE path = $name OR sha256 IN ($sha256, $name) OR image_digest = $name OR (starts_with(sha256, $name) AND $is_digest)
+WHERE path = $name OR sha256 IN ($sha256, $name) OR (image_digest = $name AND $is_digest) OR (starts_with(sha256, $name) AND $is_digest)
     OR (path, version) IN (SELECT (mask_path, version) FROM catalog WHERE mask_path IS NOT NULL AND status = 'accepted' AND
-        (image_path = $name OR image_sha256 IN ($sha256, $name) OR image_digest = $name OR (starts_with(image_sha256, $name) AND $is_digest)))
+        (image_path = $name OR image_sha256 IN ($sha256, $name) OR (starts_with(image_sha256, $name) AND $is_digest)))
 GROUP BY ALL ORDER BY kind, path, sha256
 """
 

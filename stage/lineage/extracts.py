@@ -23,9 +23,10 @@ MEND = "Run `dvc checkout --force` for what was published last, or `dvc repro` t
 
 
 def keep(name: str, table: pa.Table) -> str:
-    """Write an extract under a name that tells its content; returns the name."""
+    """Write an extract under a name that tells its content; its column `extract` says the name, so that rows of many can be told apart."""
+    named = table.replace_schema_metadata(None).append_column("extract", pa.array([name] * len(table), pa.string()))
     with whole_file(STORE / name) as partial:
-        pq.write_table(table, partial, compression="zstd", row_group_size=ROWS)
+        pq.write_table(named, partial, compression="zstd", row_group_size=ROWS)
     return name
 
 

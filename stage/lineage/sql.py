@@ -15,6 +15,7 @@ def sql(database: Database, query: str, limit: int) -> Answer:
         if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
             found = ", ".join(statement.type.name for statement in statements) or "nothing"
             raise Refusal(f"Expected one SELECT, found {found}. The tables can be read and nothing else; docs/lineage.md lists them.")
+        database.execute("BEGIN TRANSACTION READ ONLY")
         cursor = database.execute(statements[0])
         names = [str(column[0]) for column in cursor.description or ()]
         found = cursor.fetchmany(limit + 1)

@@ -1,0 +1,70 @@
+"""Causes of a change in words: a sample's columns say of what kind it is, and the manifests name the parameters."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from stage.lineage.database import Database, rows
+
+# Digests among a manifest's inputs: a sample has a column for each that decides it, and those below decide only what is planned.
+DIGESTS = ("base", "catalog", "checkpoint", "code", "device", "planner", "rejected", "synthesis", "versions")
+PLANNERS = {"catalog": "source", "planner": "code"}
+NO_ROW = (
+    "synthesize.count",
+    "synthesize.attempts",
+    "synthesize.shard_rows",
+    "name",
+)  # decide how many rows there are, or how they are called
+INPUTS = """
+SELECT coalesce(a.category, b.category) AS category, coalesce(a.method, b.method) AS method, coalesce(a.name, b.name) AS name,
+    a.value AS before, b.value AS after
+FROM (FROM inputs WHERE version = $before) a FULL JOIN (FROM inputs WHERE version = $after) b USING (category, method, name)
+WHERE a.value IS DISTINCT FROM b.value ORDER BY ALL
+"""
+
+
+class Changed(NamedTuple):
+    """Inputs that differ between two manifests: parameters that decide the plan, and the rendering of its rows; and what else planned it."""
+
+    planned: Sequence[str]
+    rendered: Sequence[str]
+    planners: Sequence[str]
+
+
+NOTHING = Changed((), (), ())
+
+
+def changed_inputs(database: Database, names: Mapping[str, Any]) -> Mapping[tuple[str, str], Changed]:
+    """By category and method, the inputs that differ. `names`: the versions `before` and `after`."""
+    query = f"""
+        SELECT i.category, i.method, i.name, bool_or(k.is_rendering) AS is_rendering FROM ({INPUTS}) i
+        JOIN inputs k USING (category, method, name) GROUP BY ALL ORDER BY i.name
+    """
+    found: dict[tuple[str, str], Changed] = {}
+    for row in rows(database, query, names):
+        planned, rendered, planners = found.get((row["category"], row["method"]), NOTHING)
+        if (name := row["name"]) in PLANNERS:
+            planners = (*planners, PLANNERS[name])
+        elif name not in DIGESTS:
+            planned, rendered = (planned, (*rendered, name)) if row["is_rendering"] else ((*planned, name), rendered)
+        found[row["category"], row["method"]] = Changed(planned, rendered, planners)
+    return found
+
+
+def in_words(causes: Sequence[str], changed: Changed) -> str:
+    """The causes of a sample's change, parameters by name, joined by ` + `."""
+    return " + ".join(dict.fromkeys(_told(cause, changed) for cause in causes))
+
+
+def _told(cause: str, changed: Changed) -> str:
+    if cause == "count":
+        return _parameter([name for name in changed.planned if name == "synthesize.count"]) or "the plan"
+    if cause == "rendered":
+        return _parameter(changed.rendered) or "a parameter that the manifests do not name"
+    if cause == "planned":  # a parameter may decide both: how far a defect is turned stands in its row, and the row is rendered by it
+        chosen = [name for name in changed.planned if name not in NO_ROW] or changed.rendered
+        return _parameter(chosen) or " + ".join(changed.planners) or "the plan"
+    return cause
+
+
+def _parameter(names: Sequence[str]) -> str:
+    return f"parameter {', '.join(names)}" if names else ""

@@ -27,6 +27,7 @@ VERBS = (
     "plan",
     "worker",
     "verify",
+    "lineage",
     "gc",
     "chaos",
 )

@@ -21,7 +21,7 @@ from commands import refused
 from commands import run as run_verb
 from miniatures import small_base
 from PIL import Image
-from small_factory import CATEGORY, Factory, build
+from small_factory import CATEGORY, Factory, build, small_params
 
 from stage.chaos.damage import flipped
 from stage.cli.answers import print_answer
@@ -266,9 +266,8 @@ def test_diff_names_checkpoint_and_parameter(here: Project) -> None:
     )
     causes = {row["method"]: row["cause"] for row in found["changes"] if row["change"] == "regenerated"}
     assert causes == {"stage": "checkpoint", "paste": "parameter paste.rotation"}
-    assert {"name": "paste.rotation", "category": CATEGORY, "method": "paste", "before": "15.0", "after": "90.0"}.items() <= next(
-        row for row in found["inputs"] if row["name"] == "paste.rotation"
-    ).items()
+    (rotation,) = (row for row in found["inputs"] if row["name"] == "paste.rotation")
+    assert (rotation["method"], rotation["before"], rotation["after"]) == ("paste", json.dumps(small_params().paste.rotation), "90.0")
 
 
 def test_diff_names_source_count_and_attempt(here: Project) -> None:

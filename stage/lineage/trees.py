@@ -64,7 +64,7 @@ class CommitTree:
         from dvc.api import DVCFileSystem
 
         self._version = version
-        self._dvc: Any = DVCFileSystem(rev=version.commit)
+        self._dvc: Any = DVCFileSystem(rev=version.commit)  # pyright: ignore[reportPrivateUsage]  # dvc.api exports it under this name
 
     def files(self, folder: str) -> dict[str, str]:
         """As `Tree.files`."""

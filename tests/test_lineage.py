@@ -193,10 +193,12 @@ def test_up_from_a_metric_reaches_the_photographs(here: Project) -> None:
 
     assert found["metric"][0]["value"] == 0.5
     assert (found["samples"][0]["method"], found["samples"][0]["accepted"]) == ("stage", len(made))
-    counts = {role: {row["path"]: row["samples"] for row in found["photographs"] if row["role"] == role} for role in ("background", "mask")}
+    counts = {
+        role: {row["path"]: row["samples"] for row in found["every_photograph"] if row["role"] == role} for role in ("background", "mask")
+    }
     assert counts == {"background": Counter(made.background_path), "mask": Counter(made.mask_path)}
     catalog = pd.read_parquet(here.kept / "v1" / "prepare" / CATEGORY / "catalog.parquet")
-    tested = {row["path"] for row in found["photographs"] if row["role"] == "tested on"}
+    tested = {row["path"] for row in found["every_photograph"] if row["role"] == "tested on"}
     assert tested == {*catalog[(catalog.status == "accepted") & (catalog.split == "test")].image_path}
 
 

@@ -5,12 +5,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 COLUMNS = 100  # that a table fits
 SHOWN = 20  # rows of a table, unless all are asked for
-UPRIGHT, WIDE = 6, 12  # columns, above which a single row, or every row, is shown one value a line
+UPRIGHT, WIDE = 4, 12  # columns, above which a single row, or every row, is shown one value a line
+PADDING = (0, 1, 0, 0)  # with the box, two blanks between columns
 SHARED = ("version", "method", "category", "role")  # said once above a table if all of its rows have the same
 DIGEST = re.compile(r"[0-9a-f]{32,64}")
 Row = Mapping[str, Any]
@@ -42,10 +44,15 @@ def _flat(title: str, rows: Sequence[Row]) -> Table:
     shared = {name: _text(rows[0][name]) for name in SHARED if name in rows[0] and len({_text(row[name]) for row in rows}) == 1}
     told = ", ".join(value for value in shared.values() if value)
     names = [name for name in rows[0] if (name not in shared or len(rows[0]) == 1) and any(_text(row[name]) for row in rows)]
-    table = Table(title=f"{title}: {told}" if told and names else title, title_justify="left", title_style="bold")
+    table = Table(
+        title=f"{title}: {told}" if told and names else title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=PADDING
+    )
     for name in names or list(rows[0]):
         is_number = all(isinstance(row[name], int | float | None) for row in rows)
-        table.add_column(name.replace("_", " "), justify="right" if is_number else "left", overflow="fold")
+        words = name.replace("_", " ")
+        table.add_column(
+            words, justify="right" if is_number else "left", overflow="fold", min_width=max(map(len, words.split()), default=1)
+        )
     for row in rows:
         table.add_row(*(_text(row[name]) for name in names or row))
     return table
@@ -53,7 +60,7 @@ def _flat(title: str, rows: Sequence[Row]) -> Table:
 
 def _upright(title: str, row: Row) -> Table:
     """A line per value."""
-    table = Table(title=title, title_justify="left", title_style="bold", show_header=False)
+    table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=SIMPLE_HEAD, padding=PADDING)
     table.add_column("name")
     table.add_column("value", overflow="fold")
     for name, value in row.items():

@@ -61,10 +61,10 @@ class CommitTree:
     """The files that a commit names, read where DVC keeps them."""
 
     def __init__(self, version: Version) -> None:
-        from dvc.api import DVCFileSystem
+        from dvc.api import DVCFileSystem  # pyright: ignore[reportPrivateUsage]  # dvc.api exports it under this name
 
         self._version = version
-        self._dvc: Any = DVCFileSystem(rev=version.commit)  # pyright: ignore[reportPrivateUsage]  # dvc.api exports it under this name
+        self._dvc: Any = DVCFileSystem(rev=version.commit)
 
     def files(self, folder: str) -> dict[str, str]:
         """As `Tree.files`."""

@@ -1,6 +1,8 @@
 """From a sample, or from a metric, up to what it was made from."""
 
+import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -45,14 +47,16 @@ def _sample(database: Database, history: History, sample_id: str) -> Answer:
     return {
         "sample": [{**told, "versions": same, "versions_with_other_pixels": other}],
         "made_from": _made_from(database, sample, whose),
-        "networks": rows(database, _NETWORKS, networks),
+        "networks": [{**row, "origin": json.loads(row["origin"]).get("base", "")} for row in rows(database, _NETWORKS, networks)],
         "trained_on": rows(database, _TRAINED_ON, networks),
         "parameters": rows(
             database,
             "SELECT name, value FROM inputs WHERE (version, category, method) = ($version, $category, $method) AND is_rendering AND contains(name, '.') ORDER BY name",
             whose,
         ),
-        "code": [{name: sample[name] for name in ("code", "parameters", "versions", "timesteps", "device", "settings")}],
+        "code": [
+            {name: sample[name] for name in ("code", "parameters", "timesteps", "device", "settings")} | {"libraries": sample["versions"]}
+        ],
         "run": rows(
             database,
             "SELECT * EXCLUDE (version, category, method) FROM runs WHERE version = $version AND batch_key = $key",
@@ -62,7 +66,7 @@ def _sample(database: Database, history: History, sample_id: str) -> Answer:
 
 
 _NETWORKS = """
-SELECT kind, digest, base AS on_base, facts, len(sources) AS training_files FROM checkpoints
+SELECT kind, digest, base AS on_base, facts AS origin, len(sources) AS training_files FROM checkpoints
 WHERE version = $version AND of_category = $category AND of_method = $method AND list_contains($names, digest) ORDER BY kind
 """
 _TRAINED_ON = """
@@ -126,7 +130,15 @@ def _metric(database: Database, history: History, name: str) -> Answer:
             f"Expected the samples {score['samples']} of {name} among those of version {score['version']}, found others. Run `dvc repro segment`."
         )
     photographs = rows(database, _PHOTOGRAPHS, {**chosen, "is_real": not score["arm"].startswith("only_")})
-    return {"metric": [told], "samples": data, "photographs": photographs, "networks": rows(database, _BEHIND, chosen)}
+    files = Counter(row["role"] for row in photographs)
+    by_role = [{"role": role, "files": count} for role, count in files.items()]
+    return {
+        "metric": [told],
+        "samples": data,
+        "networks": rows(database, _BEHIND, chosen),
+        "photographs": by_role,
+        "every_photograph": photographs,
+    }
 
 
 _BEHIND = """

@@ -468,6 +468,25 @@ def test_a_damaged_table_is_named(copy: Path, name: str) -> None:
     assert refused("lineage", "reuse").startswith("Expected ")
 
 
+def test_a_damaged_extract_is_named(copy: Path) -> None:
+    """After a full disk, every question would end in a traceback."""
+    ask("reuse")
+    extract = next((copy / ".spool" / "lineage").rglob("samples-[!e]*.parquet"))
+    extract.write_bytes(extract.read_bytes()[:-100])
+
+    assert "Delete that folder and ask again." in refused("lineage", "reuse")
+
+
+def test_outside_of_dvc_the_working_tree_can_be_asked(copy: Path) -> None:
+    """A data set that was copied without its history could not be asked at all."""
+    shutil.rmtree(copy / ".dvc")
+    assert "Expected data of version v1 in DVC's cache or a remote" in refused("lineage", "reuse", "--rev", "v1")
+    shutil.rmtree(copy / ".git")
+
+    assert ask("reuse")["use"]
+    assert refused("lineage", "reuse", "--rev", "v1").startswith("Expected a git checkout in")
+
+
 def test_queries_change_nothing(here: Project) -> None:
     """Asking about an old version would check it out over the work at hand."""
     before = folder_digest(here.root / "data"), shell(here.root, "git rev-parse HEAD && git status --porcelain")

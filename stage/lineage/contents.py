@@ -85,7 +85,10 @@ def _kept(version: Version) -> Contents | None:
 def _read(version: Version) -> Contents:
     """What a version holds; of a commit that could be read whole, it is kept."""
     contents = Contents(version, [], [], [])
-    tree = tree_of(version)
+    try:
+        tree = tree_of(version)
+    except CorruptFileError as error:
+        return contents._replace(gaps=[str(error)])
     for folder in ("synthesize", *TABLES):
         try:
             files = tree.files(folder)

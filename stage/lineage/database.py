@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pyarrow.dataset as ds
 
-from stage.core.errors import CorruptFileError
+from stage.core.errors import CorruptFileError, MachineError
 from stage.lineage.contents import Contents, History
 from stage.lineage.extracts import STORE, empty_extracts
 
@@ -50,8 +51,15 @@ def opened(history: History) -> Generator[Database]:
         for setting in LOCKS:
             database.execute(setting)
         yield database
-    except duckdb.IOException as error:
-        raise CorruptFileError(f"Expected extracts as they were written in {STORE}, found {_first(error)} Delete that folder.") from None
+    except duckdb.OutOfMemoryException:
+        raise MachineError(
+            f"Expected a question that needs at most {MEMORY}, found one that needs more. Name fewer versions with --rev."
+        ) from None
+    except (duckdb.Error, pa.ArrowException) as error:
+        found = str(error).splitlines()[0]
+        raise CorruptFileError(
+            f"Expected the extracts in {STORE} as they were written, found: {found} Delete that folder and ask again."
+        ) from None
     finally:
         database.close()
 
@@ -98,7 +106,3 @@ def _table(database: Database, name: str, types: Mapping[str, str], values: Sequ
     columns = [list(column) for column in zip(*values, strict=True)] if values else [[] for _ in types]
     chosen = ", ".join(f'unnest(${number}::{kind}[]) AS "{column}"' for number, (column, kind) in enumerate(types.items(), 1))
     database.execute(f"CREATE TABLE {name} AS SELECT {chosen}", columns)
-
-
-def _first(error: Exception) -> str:
-    return str(error).splitlines()[0]

@@ -62,9 +62,14 @@ class CommitTree:
 
     def __init__(self, version: Version) -> None:
         from dvc.api import DVCFileSystem  # pyright: ignore[reportPrivateUsage]  # dvc.api exports it under this name
+        from dvc.exceptions import DvcException
 
         self._version = version
-        self._dvc: Any = DVCFileSystem(rev=version.commit)
+        try:
+            self._dvc: Any = DVCFileSystem(rev=version.commit)
+            self._dvc.isdir(DATA)  # opens the commit
+        except DvcException as error:
+            raise self._missing(DATA, error) from None
 
     def files(self, folder: str) -> dict[str, str]:
         """As `Tree.files`."""

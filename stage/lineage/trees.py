@@ -62,23 +62,18 @@ class CommitTree:
 
     def __init__(self, version: Version) -> None:
         from dvc.api import DVCFileSystem  # pyright: ignore[reportPrivateUsage]  # dvc.api exports it under this name
-        from dvc.exceptions import DvcException
 
         self._version = version
-        try:
-            self._dvc: Any = DVCFileSystem(rev=version.commit)
-            self._dvc.isdir(DATA)  # opens the commit
-        except DvcException as error:
-            raise self._missing(DATA, error) from None
+        self._dvc: Any = DVCFileSystem(rev=version.commit)  # opens the commit at the first question
 
     def files(self, folder: str) -> dict[str, str]:
         """As `Tree.files`."""
         from dvc.exceptions import DvcException
-        from dvc_data.index.index import DataIndexError
+        from dvc.repo.data import DataIndexDirError
 
         try:
             found = cast("dict[str, dict[str, Any]]", self._dvc.find(f"{DATA}/{folder}", detail=True, dvc_only=True))
-        except (DvcException, DataIndexError, OSError) as error:
+        except (DvcException, DataIndexDirError, OSError) as error:
             raise self._missing(f"{DATA}/{folder}", error) from None
         return {PurePosixPath(name).relative_to(DATA).as_posix(): facts["md5"] for name, facts in sorted(found.items()) if facts.get("md5")}
 

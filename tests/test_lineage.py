@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,10 +91,17 @@ def here(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 @pytest.fixture
 def copy(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy to spoil, without what earlier queries kept."""
-    shutil.copytree(project.root, tmp_path / "copy", symlinks=True, ignore=shutil.ignore_patterns(".spool"))
+    """A copy to spoil."""
+    shutil.copytree(project.root, tmp_path / "copy", symlinks=True)
     monkeypatch.chdir(tmp_path / "copy")
     return tmp_path / "copy"
+
+
+@pytest.fixture
+def fresh(copy: Path) -> Path:
+    """A copy to spoil, of which nothing was asked yet."""
+    shutil.rmtree(copy / ".spool", ignore_errors=True)
+    return copy
 
 
 def shell(folder: Path, command: str) -> str:
@@ -431,18 +439,18 @@ def test_what_does_not_exist_is_named(words: tuple[str, ...], told: str) -> None
     assert told in refused("lineage", *words)
 
 
-def test_versions_are_read_from_a_remote(copy: Path) -> None:
+def test_versions_are_read_from_a_remote(fresh: Path) -> None:
     """A colleague's clone without the data could answer nothing."""
-    shutil.move(copy / ".dvc" / "cache", copy.parent / "remote")
-    (copy / ".dvc" / "config.local").write_text(f"[core]\n    remote = store\n['remote \"store\"']\n    url = {copy.parent / 'remote'}\n")
-    shutil.rmtree(copy / "data")
+    shutil.move(fresh / ".dvc" / "cache", fresh.parent / "remote")
+    (fresh / ".dvc" / "config.local").write_text(f"[core]\n    remote = store\n['remote \"store\"']\n    url = {fresh.parent / 'remote'}\n")
+    shutil.rmtree(fresh / "data")
 
     assert ask("sql", "--rev", "v1", "SELECT count(*) AS samples FROM samples")["rows"][0]["samples"]
 
 
-def test_a_version_that_lies_nowhere_is_named(copy: Path, project: Project) -> None:
+def test_a_version_that_lies_nowhere_is_named(fresh: Path, project: Project) -> None:
     """Samples of a version that could not be read would pass for clean."""
-    shutil.rmtree(copy / ".dvc" / "cache")
+    shutil.rmtree(fresh / ".dvc" / "cache")
 
     assert "Expected data/synthesize of version v1 in DVC's cache or a remote" in refused("lineage", "reuse", "--rev", "v1")
     found = ask("down", project.samples("v3").iloc[0].background_path)
@@ -460,9 +468,9 @@ def test_an_older_schema_is_named(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["shards/*.parquet", "sources.parquet", "plan.parquet", "manifest.json"])
-def test_a_damaged_table_is_named(copy: Path, name: str) -> None:
+def test_a_damaged_table_is_named(fresh: Path, name: str) -> None:
     """An answer would be given from half a table, or a traceback."""
-    path = next((copy / "data" / "synthesize" / CATEGORY / "paste").glob(name))
+    path = next((fresh / "data" / "synthesize" / CATEGORY / "paste").glob(name))
     path.write_bytes(flipped(path.read_bytes(), 8 * path.stat().st_size - 400))
 
     assert refused("lineage", "reuse").startswith("Expected ")
@@ -471,8 +479,8 @@ def test_a_damaged_table_is_named(copy: Path, name: str) -> None:
 def test_a_damaged_extract_is_named(copy: Path) -> None:
     """After a full disk, every question would end in a traceback."""
     ask("reuse")
-    extract = next((copy / ".spool" / "lineage").rglob("samples-[!e]*.parquet"))
-    extract.write_bytes(extract.read_bytes()[:-100])
+    for extract in (copy / ".spool" / "lineage").rglob("samples-*.parquet"):
+        extract.write_bytes(extract.read_bytes()[:-100])
 
     assert "Delete that folder and ask again." in refused("lineage", "reuse")
 
@@ -506,27 +514,47 @@ def test_a_second_question_loads_neither_torch_nor_dvc(here: Project) -> None:
     assert shell(here.root, f'python -c "{code}"') == "0\n"
 
 
+def republish(root: Path, method: str, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Publish the samples of `paste` in the working tree as `method`, with changed rows; returns those."""
+    home = root / "data" / "synthesize" / CATEGORY
+    rows, told = change(pq.read_table(home / "paste" / "shards").to_pylist()), read_manifest(home / "paste")
+    shutil.copytree(home / "paste", new := home / ".new", ignore=shutil.ignore_patterns("shards"))
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    pq.write_table(table.select(pq.read_schema(new / "plan.parquet").names), new / "plan.parquet")
+    tables = {name: entry | {"sha256": file_digest(new / name)} for name, entry in told["tables"].items()}
+    write_manifest(new, write_shards([table], 5, new), method=method, category=CATEGORY, job="none", inputs=told["inputs"], tables=tables)
+    shutil.rmtree(home / method, ignore_errors=True)
+    new.rename(home / method)
+    return rows
+
+
 def test_a_method_of_another_name_needs_no_change(copy: Path) -> None:
     """Each new method would need its own queries."""
-    data = copy / "data"
-    folder, new = data / "synthesize" / CATEGORY / "paste", data / "synthesize" / CATEGORY / "glass"
-    renamed = [
-        row | {"method": "glass", "sample_id": row["sample_id"].replace("paste/", "glass/")}
-        for row in pq.read_table(folder / "shards").to_pylist()
-    ]
-    table = pa.Table.from_pylist(renamed, schema=SCHEMA)
-    (new / "shards").mkdir(parents=True)
-    for name in ("sources.parquet", "checkpoints.parquet"):
-        shutil.copy(folder / name, new)
-    pq.write_table(table.select(pq.read_schema(folder / "plan.parquet").names), new / "plan.parquet")
-    told = read_manifest(folder)
-    tables = {name: entry | {"sha256": file_digest(new / name)} for name, entry in told["tables"].items()}
-    write_manifest(new, write_shards([table], 5, new), method="glass", category=CATEGORY, job="none", inputs=told["inputs"], tables=tables)
+    rename = {"method": "glass"}
+    rows = republish(
+        copy, "glass", lambda rows: [row | rename | {"sample_id": f"glass{row['sample_id'].removeprefix('paste')}"} for row in rows]
+    )
 
-    found = ask("up", renamed[0]["sample_id"])
+    found = ask("up", rows[0]["sample_id"])
 
     assert {row["role"] for row in found["made_from"]} == {"background", "defect", "mask"}
-    assert "glass" in {row["method"] for row in ask("diff", "v3", "workspace")["changes"] if row["cause"] == "new data set"}
+    assert {row["method"] for row in ask("diff", "v3", "workspace")["changes"] if row["cause"] == "new data set"} == {"glass"}
+
+
+def test_another_attempt_is_a_cause(copy: Path) -> None:
+    """A sample that was tried again would look like one too many."""
+    added = republish(copy, "paste", lambda rows: [rows[0] | {"verdict": "rejected"}, tried_again(rows[0]), *rows[1:]])[1]["sample_id"]
+
+    found = ask("diff", "v3", "workspace")["every_change"]
+
+    assert [(row["sample_id"], row["change"], row["cause"]) for row in found] == [
+        (added.removesuffix("1") + "0", "only metadata", []),
+        (added, "added", ["attempt"]),
+    ]
+
+
+def tried_again(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"attempt": 1, "sample_id": row["sample_id"].removesuffix("0") + "1"}
 
 
 def test_tables_fit_a_terminal_and_print_names_as_they_are(here: Project, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,6 +42,7 @@ def down(
     source: Annotated[str, typer.Argument(help="A path below the data folder, a file, or a digest of one or of a network.")],
     revisions: Revisions = None,
     *,
+    every: Every = False,
     as_json: AsJson = False,
 ) -> None:
     """Show every sample, network and evaluation that a photograph, mask or network touched, in all versions unless some are named."""
@@ -49,7 +50,7 @@ def down(
     from stage.lineage.down import down as question
     from stage.lineage.versions import versions_of
 
-    versions = versions_of(revisions, every=not revisions)
+    versions = versions_of(revisions, every=every or not revisions)
     _show(ask(versions, lambda database, history: question(database, history, source)), as_json=as_json)
 
 

@@ -80,7 +80,7 @@ def _any_of(names: tuple[str, ...]) -> str:
 
 # `planned` and `rendered` stand for the names of the parameters that differ, which the manifests have.
 _CAUSES = f"""list_filter([
-    CASE WHEN {_any_of(SOURCES)} OR a.background_pixels IS DISTINCT FROM b.background_pixels THEN 'source' END,
+    CASE WHEN {_any_of(SOURCES)} OR a.prepared IS DISTINCT FROM b.prepared THEN 'source' END,
     CASE WHEN a.seed <> b.seed OR ({_any_of(PLANNED)} AND NOT {_any_of(SOURCES)}) THEN 'planned' END,
     CASE WHEN a.parameters <> b.parameters THEN 'rendered' END,
     CASE WHEN a.checkpoint <> b.checkpoint THEN 'checkpoint' END,
@@ -92,30 +92,34 @@ _CAUSES = f"""list_filter([
 ], lambda one: one IS NOT NULL)"""
 _CHANGES = """
 CREATE TEMP TABLE changes AS
-WITH pixels AS (SELECT DISTINCT version, method, category, path, sha256, image_digest AS background_pixels FROM sources WHERE role = 'background'),
+WITH pixels AS (SELECT DISTINCT version, method, category, path, sha256, image_digest FROM sources WHERE role IN ('background', 'training')),
 one AS (
-    SELECT s.*, p.background_pixels FROM samples s LEFT JOIN pixels p ON (p.version, p.method, p.category, p.path, p.sha256)
+    SELECT s.*, [p.image_digest, q.image_digest] AS prepared FROM samples s
+    LEFT JOIN pixels p ON (p.version, p.method, p.category, p.path, p.sha256)
         = (s.version, s.method, s.category, s.background_path, s.background_sha256)
+    LEFT JOIN pixels q ON (q.version, q.method, q.category, q.path, q.sha256) = (s.version, s.method, s.category, s.source_path, s.source_sha256)
     WHERE s.version IN ($before, $after) AND ($id = '' OR s.sample_id = $id)
 ),
 a AS (FROM one WHERE version = $before),
 b AS (FROM one WHERE version = $after),
-known AS (SELECT version, method, category, defect, max(attempt) AS attempts FROM samples GROUP BY ALL)
-SELECT sample_id, coalesce(a.method, b.method) AS method, coalesce(a.category, b.category) AS category, coalesce(a.defect, b.defect) AS defect,
+known AS (SELECT DISTINCT version, method, category, defect FROM samples),
+told AS (SELECT sample_id, coalesce(a.method, b.method) AS method, coalesce(a.category, b.category) AS category, coalesce(a.defect, b.defect) AS defect,
     coalesce(a.ordinal, b.ordinal) AS ordinal, coalesce(a.attempt, b.attempt) AS attempt, coalesce(b.verdict, a.verdict) AS verdict,
     CASE WHEN a.version IS NULL THEN 'added' WHEN b.version IS NULL THEN 'removed' WHEN {pixels} THEN 'regenerated'
         WHEN {differs} THEN 'only metadata' ELSE 'unchanged' END AS change,
     CASE
-        WHEN (a.version IS NULL OR b.version IS NULL) AND coalesce(a.attempt, b.attempt) > 0 THEN ['attempt']
         WHEN a.version IS NULL AND NOT EXISTS (FROM known k WHERE (k.version, k.method, k.category) = ($before, b.method, b.category)) THEN ['new data set']
         WHEN b.version IS NULL AND NOT EXISTS (FROM known k WHERE (k.version, k.method, k.category) = ($after, a.method, a.category)) THEN ['data set removed']
         WHEN a.version IS NULL AND NOT EXISTS (FROM known k WHERE (k.version, k.method, k.category, k.defect) = ($before, b.method, b.category, b.defect))
             OR b.version IS NULL AND NOT EXISTS (FROM known k WHERE (k.version, k.method, k.category, k.defect) = ($after, a.method, a.category, a.defect))
             THEN ['source']
+        WHEN (a.version IS NULL OR b.version IS NULL) AND coalesce(a.attempt, b.attempt) > 0 THEN ['attempt']
         WHEN a.version IS NULL OR b.version IS NULL THEN ['count']
         WHEN {pixels} OR {differs} THEN {causes}
-        ELSE [] END AS cause
-FROM a FULL JOIN b USING (sample_id)
+        ELSE [] END AS cause,
+    coalesce(a.batch_key <> b.batch_key, false) AS has_other_batch
+    FROM a FULL JOIN b USING (sample_id))
+SELECT * EXCLUDE (has_other_batch) REPLACE (CASE WHEN len(cause) = 0 AND has_other_batch THEN ['batch'] ELSE cause END AS cause) FROM told
 """
 _COUNTS = """
 SELECT method, category, defect, change, cause, count(*) AS samples FROM changes

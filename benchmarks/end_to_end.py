@@ -80,7 +80,7 @@ def plainly(order: Order, params: Params) -> list[NDArray[np.uint8]]:
         t_s=params.method.alignment_threshold,
     )
     pasted = zip(tensor_to_pixels(generator.base.decode(x_0)), backgrounds, masks, strict=True)
-    return [paste_back(new, old, mask, params.synthesize.feather) for new, old, mask in pasted]
+    return [paste_back(new, old, mask) for new, old, mask in pasted]
 
 
 def betas(timestep_count: int) -> Sequence[float]:

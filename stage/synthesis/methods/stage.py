@@ -123,7 +123,7 @@ class StageRenderer:
         return [self._rendered(*one) for one in made]
 
     def _rendered(self, synthetic: NDArray[np.uint8], background: NDArray[np.uint8], mask: NDArray[np.uint8], view: View) -> Rendered:
-        pair = Pair(paste(synthetic, background, mask, view.place, self.params.feather), mask)
+        pair = Pair(paste(synthetic, background, mask, view.place), mask)
         return Rendered(pair, shown_pixels(mask, view.place, view.cells[0].numpy()))
 
     def _view(self, mask: NDArray[np.uint8]) -> View:

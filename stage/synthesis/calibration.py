@@ -1,0 +1,156 @@
+"""Calibrates the verdict of a category on its training part: real defects and nothing, pasted by the same code under the same masks.
+
+m pastes, n defects in all of them, F features, N training defects. No test image is read.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stage.datasets.pairs import Pair
+from stage.synthesis.appearance import described
+from stage.synthesis.copies import Patches, nearest, patch
+from stage.synthesis.judge import PLACES, Discriminant, Judge, TypeRecord, Values, difference_sums, standardised
+from stage.synthesis.null import Pasted, Paster
+from stage.synthesis.recipe import Recipe
+from stage.synthesis.source import Source
+
+FOLDS = 4
+STRENGTH = 1.0  # of the ridge, for standardised features
+LEAST_DEVIATION = 1e-3
+MATCHED = ("other", "like")  # nothing in the background's own colours, as far as a paste can have them
+COPY_SHARE = 0.05  # of the training defects, which are so near to another photograph's; what is nearer is called a near-copy
+TYPICAL = 0.5  # of nothing's pixels differ from the background by no more than a pixel that looks normal
+SUMS = 3 * 255 + 1  # possible sums of a pixel's absolute differences over the channels
+Rows = NDArray[np.bool_]
+
+
+class Described(NamedTuple):
+    """Pastes: their facts (m rows), the features (n, F) of their defects, which paste each is of (n,), and (m, SUMS) shares of pixels by difference."""
+
+    facts: pd.DataFrame
+    features: Values
+    owner: NDArray[np.intp]
+    sums: Values
+
+
+def calibrate(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Judge:
+    """The measure of a category, the same for the same training part, seed and `synthesize.verdict`."""
+    asked = recipe.synthesize.verdict
+    made = describe(Paster(recipe, catalog, source).pastes(asked.pastes))
+    group = _groups(catalog)
+    final, facts = _scored(made, group)
+    photographs = sorted(source.photographs)
+    patches = np.stack([patch(*source.photographs[sha256]) for sha256 in photographs])
+    copy_distance = _copy_distance(patches, [group[sha256] for sha256 in photographs])
+    records = tuple(
+        _record(rows, made.sums[rows.index], asked.normal_pass, copy_distance) for _, rows in facts.groupby("defect", sort=True)
+    )
+    return Judge(final, records, patches, tuple(photographs))
+
+
+def describe(pastes: Iterable[Pasted]) -> Described:
+    """Describe pastes, one in memory at a time."""
+    facts, features, owner, sums = list[tuple[str, ...]](), list[Values](), list[int](), list[Values]()
+    for number, one in enumerate(pastes):
+        found = described(one.image, one.background, one.mask)
+        features.append(found)
+        owner += [number] * len(found)
+        facts.append((one.kind, one.defect, one.photograph, one.onto))
+        counts = np.bincount(difference_sums(Pair(one.image, one.mask), one.background), minlength=SUMS)
+        sums.append(counts / counts.sum())
+    columns = ["kind", "defect", "photograph", "onto"]
+    return Described(pd.DataFrame(facts, columns=columns), np.concatenate(features), np.array(owner), np.stack(sums))
+
+
+def fitted(real: Values, nothing: Values) -> Discriminant:
+    """The ridge regression of 1 for real defects (a, F) and 0 for nothing (b, F), both kinds of the same total weight."""
+    mean, deviation = nothing.mean(0), nothing.std(0) + LEAST_DEVIATION
+    x = standardised(np.concatenate([real, nothing]), mean, deviation)
+    y = np.repeat([1.0, 0.0], [len(real), len(nothing)])
+    weights = np.repeat([0.5 / len(real), 0.5 / len(nothing)], [len(real), len(nothing)])
+    centre, middle = weights @ x, weights @ y
+    scaled = np.sqrt(weights)[:, None] * (x - centre)
+    # In the space of samples, of which there are fewer than features.
+    dual = np.linalg.solve(scaled @ scaled.T + STRENGTH * np.eye(len(x)), np.sqrt(weights) * (y - middle))
+    slopes = scaled.T @ dual
+    return Discriminant(mean, deviation, slopes, float(middle - centre @ slopes))
+
+
+def _scored(made: Described, group: dict[str, str]) -> tuple[Discriminant, pd.DataFrame]:
+    """The final discriminant, and the facts with columns `score`, of a discriminant that knows the photograph but not the paste, and
+    `unseen`, of one that knows neither that photograph nor others of its part. A paste's score is its faintest defect's.
+    """
+    is_real = (made.facts.kind == "real").to_numpy()
+    parts = {one: number for number, one in enumerate(sorted({group[sha256] for sha256 in made.facts.photograph[is_real]}))}
+    onto = pd.factorize(made.facts.onto, sort=True)[0] % FOLDS
+    unseen = np.array(
+        [parts[group[sha256]] % FOLDS if real else fold for sha256, real, fold in zip(made.facts.photograph, is_real, onto, strict=True)]
+    )
+    facts = made.facts.assign(fold=onto, score=_crossed(made, is_real, onto), unseen=_crossed(made, is_real, unseen))
+    return fitted(_at(made, is_real), _at(made, ~is_real)), facts
+
+
+def _crossed(made: Described, is_real: Rows, fold: NDArray[np.intp]) -> Values:
+    """The score (m,) of every paste by a discriminant fitted without its fold; 0 for an empty mask."""
+    scores = np.zeros(len(made.owner))
+    for number in range(FOLDS):
+        is_in = fold == number
+        real, nothing = _at(made, is_real & ~is_in), _at(made, ~is_real & ~is_in)
+        if len(real) and len(nothing) and is_in.any():
+            own = is_in[made.owner]
+            scores[own] = fitted(real, nothing).scores(made.features[own])
+    faintest = np.full(len(is_real), np.inf)
+    np.minimum.at(faintest, made.owner, scores)
+    return np.where(np.isfinite(faintest), faintest, 0)
+
+
+def _at(made: Described, rows: Rows) -> Values:
+    """The features of some pastes' defects; `rows` (m,)."""
+    return made.features[rows[made.owner]]
+
+
+def _record(rows: pd.DataFrame, sums: Values, normal_pass: float, copy_distance: float) -> TypeRecord:
+    """What holds of one type; `rows` and `sums` are its pastes'. The share of nothing that passes is measured on folds, too."""
+    is_real = (rows.kind == "real").to_numpy()
+    nothing, real = rows.loc[~is_real], rows.loc[is_real]
+    threshold = threshold_of(nothing.score, normal_pass)
+    by_fold = {fold: threshold_of(others, normal_pass) for fold in range(FOLDS) if len(others := nothing.score[nothing.fold != fold])}
+    passed = [row.score >= by_fold.get(row.fold, threshold) for row in nothing.itertuples()]
+    below = sums.cumsum(1)
+    level = int((below[rows.kind.isin(MATCHED).to_numpy()].mean(0) < TYPICAL).sum())
+    return TypeRecord(
+        defect=str(rows.defect.iloc[0]),
+        photographs=int(real.photograph.nunique()),
+        pastes=len(real),
+        normal_pastes=len(nothing),
+        threshold=threshold,
+        normal_pass=round(float(np.mean(passed)), 4),
+        real_pass=round(float((real.score >= threshold).mean()), 4),
+        unseen_pass=round(float((real.unseen >= threshold).mean()), 4),
+        normal_difference=level / 3,
+        real_looks_normal=round(float(below[is_real, min(level, SUMS - 1)].mean()), 4),
+        copy_distance=copy_distance,
+    )
+
+
+def threshold_of(scores: pd.Series, share: float) -> float:
+    """The score that at most this share of further scores reach, on average over calibrations: just above a rank of those given."""
+    ranked = np.sort(scores.to_numpy())
+    rank = min(len(ranked), int(np.ceil((1 - share) * (len(ranked) + 1))))
+    return float(np.round(ranked[rank - 1], PLACES) + 10.0**-PLACES)
+
+
+def _copy_distance(patches: Patches, groups: list[str]) -> float:
+    """What a twentieth of the training defects are nearer than to their nearest of another part; 0 where there is no other."""
+    others = [[k for k, other in enumerate(groups) if other != group] for group in groups]
+    distances = [nearest(one, patches[other]).distance for one, other in zip(patches, others, strict=True) if other]
+    return round(float(np.quantile(distances, COPY_SHARE)), 3) if distances else 0.0
+
+
+def _groups(catalog: pd.DataFrame) -> dict[str, str]:
+    training = catalog.loc[(catalog.status == "accepted") & (catalog.split == "train")]
+    return dict(zip(training.image_sha256, training.group, strict=True))

@@ -19,7 +19,7 @@ from stage.datasets.table import FEATURES
 from stage.segmentation.results import gather_results, write_results
 from stage.segmentation.scores import ALL_TYPES, COLUMNS
 from stage.synthesis.method import Rendered
-from stage.synthesis.quality import judge
+from stage.synthesis.quality import verdict_on
 from stage.synthesis.rows import Identity, PlanRow
 from stage.synthesis.schema import sample_row
 
@@ -72,7 +72,7 @@ def catalog_rows(category: str, defects: list[str]) -> list[dict]:
 
 
 def sample_rows(category: str, defect: str, method: str) -> list[dict]:
-    """Three samples that are accepted, and a fourth that is too faint."""
+    """Three samples that are accepted, and a fourth that looks normal."""
     rows = []
     for number in range(4):
         background, (image, mask) = normal_image(number), defective_pair(number, method)
@@ -81,7 +81,12 @@ def sample_rows(category: str, defect: str, method: str) -> list[dict]:
         identity = Identity(method, category, defect, number, attempt=0)
         names = {**identity._asdict(), "sample_id": identity.sample_id}
         row = PlanRow(**(blank | names | {"background_sha256": digest(background)}))
-        rows.append(sample_row(row, sample, judge(Rendered(sample), background, 8.0), origin()))
+        verdict = verdict_on(Rendered(sample), background, defect, None)._replace(
+            looks_normal=0.25, nearest_sha256="0" * 64, nearest_distance=9.0
+        )
+        if number == 3:
+            verdict = verdict._replace(verdict="rejected", reason="looks normal: 1 of 1 defects, 0.1 under what nothing reaches")
+        rows.append(sample_row(row, sample, verdict, origin()))
     return rows
 
 

@@ -12,8 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
+from scipy import ndimage
 
 from benchmarks.end_to_end import first_rows
 from benchmarks.networks import default_params, with_values

@@ -18,10 +18,11 @@ from stage.datasets.rules import GOOD
 from stage.datasets.table import FEATURES
 from stage.segmentation.results import gather_results, write_results
 from stage.segmentation.scores import ALL_TYPES, COLUMNS
+from stage.synthesis.judge import TypeRecord
 from stage.synthesis.method import Rendered
 from stage.synthesis.quality import verdict_on
 from stage.synthesis.rows import Identity, PlanRow
-from stage.synthesis.schema import sample_row
+from stage.synthesis.schema import VERDICT, sample_row
 
 EDGE = 32
 ARMS = {"real_only": 0.5, "real_and_stage": 0.75, "real_and_paste": 0.25}  # every metric
@@ -136,7 +137,10 @@ def publish(data: Path, categories: list[str], defects: list[str], few: Sequence
         write_table(catalog_rows(category, defects), FEATURES, data / "prepare" / category / "catalog.parquet")
         for method in COLOURS:
             rows = [row for defect in defects for row in sample_rows(category, defect, method)]
-            publish_rows(rows, 5, data / "synthesize" / category / method)
+            folder = data / "synthesize" / category / method
+            publish_rows(rows, 5, folder)
+            records = [TypeRecord(defect, 2, 40, 120, 0.4, 0.04, 0.95, 0.9, 6.0, 0.2, 8.0 + 4 * (method == "paste")) for defect in defects]
+            pd.DataFrame(records).to_parquet(folder / VERDICT)
         write_predictions(data / "segment" / category / "predictions.parquet", defects)
         write_scores(data / "segment" / category, category, defects, few)
         write_csv(data / "train" / category / "curve.csv", [{"iteration": i, "loss": 2.0, "aware": 1.0, "only": 1.0} for i in range(50)])

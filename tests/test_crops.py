@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from stage.core.model_params import Crop
+from stage.datasets.blending import paste
 from stage.datasets.windows import Window, cut, random_window, shown_pixels, window
-from stage.synthesis.blending import paste
 
 OFF = Crop(below=0, defect_share=0.25, smallest=16)
 ON = Crop(below=16, defect_share=0.25, smallest=16)

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from stage.datasets.blending import paste_back
 from stage.datasets.components import bounding_box
 from stage.model.masks import area_balance, latent_mask
-from stage.synthesis.blending import paste_back
 
 SIZE = 24
 

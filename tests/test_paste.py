@@ -9,10 +9,10 @@ import pytest
 from small_factory import Factory, build
 
 from stage.core.synthesis_params import Paste
+from stage.datasets.blending import blended
 from stage.datasets.components import dilated
 from stage.datasets.pairs import Pair
 from stage.datasets.table import read_catalog
-from stage.synthesis.blending import blended
 from stage.synthesis.methods.paste import PasteRenderer, choices_of, colour_matched, placed, planner, thumbnail
 from stage.synthesis.quality import verdict_on
 from stage.synthesis.recipe import Recipe, recipe_of

@@ -11,6 +11,7 @@ import torch
 from small_factory import Factory, build, make_plan, origin
 
 from stage.core.digests import pixel_digest
+from stage.datasets.blending import paste_back
 from stage.datasets.pairs import Pair, decode_image, decode_mask
 from stage.datasets.table import read_catalog
 from stage.model.base import pixels_to_tensor, tensor_to_pixels
@@ -19,7 +20,6 @@ from stage.model.diffusion import sample as draw_sample
 from stage.model.masks import latent_mask
 from stage.model.schedule import CLEAN, Branch, Transition
 from stage.synthesis.batch import write_batch
-from stage.synthesis.blending import paste_back
 from stage.synthesis.methods.stage import RowNoise, StageRenderer, moves
 from stage.synthesis.placement import sample_mask
 from stage.synthesis.rows import PlanRow

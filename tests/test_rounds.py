@@ -128,18 +128,20 @@ def test_the_plan_and_the_runs_are_of_all_rounds(made: list[Job], tmp_path: Path
     assert {*rows.batch_key} == {*runs.batch_key}
 
 
-def test_the_next_plan_is_the_same_for_any_order_of_the_first_one_s_batches(factory: Factory, made: list[Job], tmp_path: Path) -> None:
+def test_the_next_plan_is_the_same_for_any_order_of_the_first_one_s_batches(
+    factory: Factory, made: list[Job], threshold: float, tmp_path: Path
+) -> None:
     """A data set would depend on who was first: another order of what was rejected makes other batches."""
     for place, order in enumerate([(5, 3, 1, 0, 2, 4), (2, 2, 4, 0, 5, 1, 3)]):
-        first = factory.job(tmp_path / f"spool{place}", **dict(made[0].recipe.synthesize))
+        first = factory.strict_job(tmp_path / f"spool{place}", threshold, **dict(made[0].recipe.synthesize))
         for number in order:
             factory.fill(first, [number])
         assert plan_after(first) == plan_after(made[0])
 
 
-def test_the_next_plan_is_the_same_for_any_number_of_workers(factory: Factory, made: list[Job], tmp_path: Path) -> None:
+def test_the_next_plan_is_the_same_for_any_number_of_workers(factory: Factory, made: list[Job], threshold: float, tmp_path: Path) -> None:
     """A second GPU, or a worker that died, would give other samples than one worker alone."""
-    first = factory.job(tmp_path / "spool", **dict(made[0].recipe.synthesize))
+    first = factory.strict_job(tmp_path / "spool", threshold, **dict(made[0].recipe.synthesize))
     victim = PROCESSES.Process(target=work, args=(first.folder, "after_write:2"))
     victim.start()
     victim.join(120)
@@ -162,10 +164,10 @@ def plan_after(first: Job) -> tuple[str, dict[str, bytes]]:
     return folder.name, {name: (folder / name).read_bytes() for name in ("plan.parquet", "batches.parquet")}
 
 
-def test_more_samples_keep_what_every_round_has_made(factory: Factory, made: list[Job], tmp_path: Path) -> None:
+def test_more_samples_keep_what_every_round_has_made(factory: Factory, made: list[Job], threshold: float, tmp_path: Path) -> None:
     """Raising the count would cost all second attempts again; only the last batch of a defect type may have room for more."""
     shutil.copytree(made[0].store.root, tmp_path / "spool")
-    more = factory.fill_rounds(factory.job(tmp_path / "spool", **dict(made[0].recipe.synthesize) | {"count": 14}))
+    more = factory.fill_rounds(factory.strict_job(tmp_path / "spool", threshold, **dict(made[0].recipe.synthesize) | {"count": 14}))
 
     assert {batch.key for batch in made[0].batches()} < {batch.key for batch in more[0].batches()}
     for few, many in zip(made[1:], more[1:], strict=True):

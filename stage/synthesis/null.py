@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stage.core.synthesis_params import Paste
+from stage.datasets.blending import paste_back
 from stage.datasets.windows import TURNS, turn
-from stage.synthesis.blending import paste_back
 from stage.synthesis.methods.paste import PastePlanner, pasted, placed
 from stage.synthesis.plan import backgrounds_of, defects_of
 from stage.synthesis.recipe import Recipe

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from stage.core.digests import pixel_digest
 from stage.core.errors import CorruptFileError
 from stage.core.synthesis_params import Paste
+from stage.datasets.blending import blended
 from stage.datasets.components import bounding_box, dilated
 from stage.datasets.pairs import Pair
 from stage.datasets.resize import resize_image
 from stage.datasets.windows import turn
-from stage.synthesis.blending import blended
 from stage.synthesis.method import Planner, Rendered
 from stage.synthesis.placement import part_of, trimmed
 from stage.synthesis.plan import Background, DefectSource, backgrounds_of, defects_of, empty_row, one_of, row_seed

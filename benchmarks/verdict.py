@@ -25,7 +25,7 @@ from stage.synthesis.null import Paster
 from stage.synthesis.recipe import recipe_of
 from stage.synthesis.source import Source, read_source
 
-FRESH = 1  # the draw of the pastes that are judged; calibration has draw 0
+FRESH = 2  # the draw of the pastes that are judged; calibration has draws 0 and 1
 EARLIER = 8.0  # of 255; the contrast that was once enough for a sample
 SHOWN = 200  # published samples of a method that are judged
 

@@ -20,7 +20,7 @@ from stage.synthesis.null import NORMAL, Paster
 from stage.synthesis.quality import verdict_on
 
 RULE = VerdictRule(normal_pass=0.1, pastes=10)
-DRAW = 1  # other pastes than those that calibrate
+DRAW = 2  # other pastes than those that calibrate
 
 
 @pytest.fixture(scope="module")

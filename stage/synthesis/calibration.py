@@ -4,7 +4,7 @@ m pastes, n defects in all of them, F features, N training defects. No test imag
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from stage.synthesis.null import Pasted, Paster
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.source import Source
 
+FIT, RANK = 0, 1  # draws of pastes
 FOLDS = 4
 STRENGTH = 1.0  # of the ridge, for standardised features
 LEAST_DEVIATION = 1e-3
@@ -36,20 +37,46 @@ class Described(NamedTuple):
     owner: NDArray[np.intp]
     sums: Values
 
+    def at(self, what: Literal["real", "nothing"]) -> Values:
+        """The features of the real defects, or of nothing."""
+        is_real = (self.facts.kind == "real").to_numpy()
+        return self.features[(is_real == (what == "real"))[self.owner]]
+
+    def part(self, rows: Rows) -> Self:
+        """Some of the pastes; `rows` (m,)."""
+        number = rows.cumsum() - 1
+        kept = rows[self.owner]
+        return type(self)(self.facts.loc[rows], self.features[kept], number[self.owner[kept]], self.sums[rows])
+
+    def faintest(self, scores: Values) -> Values:
+        """The score of every paste, (m,): its faintest defect's; `scores` (n,). 0 for an empty mask."""
+        least = np.full(len(self.facts), np.inf)
+        np.minimum.at(least, self.owner, scores)
+        return np.where(np.isfinite(least), least, 0)
+
 
 def calibrate(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Judge:
-    """The measure of a category, the same for the same training part, seed and `synthesize.verdict`."""
-    asked = recipe.synthesize.verdict
-    made = describe(Paster(recipe, catalog, source).pastes(asked.pastes))
-    group = _groups(catalog)
-    final, facts = _scored(made, group)
+    """The measure of a category, the same for the same training part, seed and `synthesize.verdict`.
+
+    One draw of pastes fits it, and another sets its thresholds: of pastes that it was fitted to, it would think too well.
+    """
+    asked, group = recipe.synthesize.verdict, _groups(catalog)
+    known, fresh = (describe(Paster(recipe, catalog, source, draw).pastes(asked.pastes)) for draw in (FIT, RANK))
+    final = fitted(known.at("real"), known.at("nothing"))
+    facts = fresh.facts.assign(
+        score=fresh.faintest(final.scores(fresh.features)), fold=pd.factorize(fresh.facts.onto, sort=True)[0] % FOLDS
+    )
+    unseen = known.facts.assign(score=_unseen(known, group))
     photographs = sorted(source.photographs)
     patches = np.stack([patch(*source.photographs[sha256]) for sha256 in photographs])
     copy_distance = _copy_distance(patches, [group[sha256] for sha256 in photographs])
-    records = tuple(
-        _record(rows, made.sums[rows.index], asked.normal_pass, copy_distance) for _, rows in facts.groupby("defect", sort=True)
+    records = (
+        _record(rows, fresh.sums[rows.index], asked.normal_pass)._replace(
+            unseen_pass=_real_pass(unseen.loc[unseen.defect == defect], asked.normal_pass), copy_distance=copy_distance
+        )
+        for defect, rows in facts.groupby("defect", sort=True)
     )
-    return Judge(final, records, patches, tuple(photographs))
+    return Judge(final, tuple(records), patches, tuple(photographs))
 
 
 def describe(pastes: Iterable[Pasted]) -> Described:
@@ -80,46 +107,33 @@ def fitted(real: Values, nothing: Values) -> Discriminant:
     return Discriminant(mean, deviation, slopes, float(middle - centre @ slopes))
 
 
-def _scored(made: Described, group: dict[str, str]) -> tuple[Discriminant, pd.DataFrame]:
-    """The final discriminant, and the facts with columns `score`, of a discriminant that knows the photograph but not the paste, and
-    `unseen`, of one that knows neither that photograph nor others of its part. A paste's score is its faintest defect's.
-    """
+def _unseen(made: Described, group: dict[str, str]) -> Values:
+    """The score (m,) of every paste by a discriminant that knew no photograph of its part, or, of nothing, none on its background."""
     is_real = (made.facts.kind == "real").to_numpy()
     parts = {one: number for number, one in enumerate(sorted({group[sha256] for sha256 in made.facts.photograph[is_real]}))}
-    onto = pd.factorize(made.facts.onto, sort=True)[0] % FOLDS
-    unseen = np.array(
-        [parts[group[sha256]] % FOLDS if real else fold for sha256, real, fold in zip(made.facts.photograph, is_real, onto, strict=True)]
-    )
-    facts = made.facts.assign(fold=onto, score=_crossed(made, is_real, onto), unseen=_crossed(made, is_real, unseen))
-    return fitted(_at(made, is_real), _at(made, ~is_real)), facts
-
-
-def _crossed(made: Described, is_real: Rows, fold: NDArray[np.intp]) -> Values:
-    """The score (m,) of every paste by a discriminant fitted without its fold; 0 for an empty mask."""
+    onto = pd.factorize(made.facts.onto, sort=True)[0]
+    told = zip(made.facts.photograph, is_real, onto, strict=True)
+    fold = np.array([parts[group[sha256]] if real else number for sha256, real, number in told]) % FOLDS
     scores = np.zeros(len(made.owner))
     for number in range(FOLDS):
-        is_in = fold == number
-        real, nothing = _at(made, is_real & ~is_in), _at(made, ~is_real & ~is_in)
-        if len(real) and len(nothing) and is_in.any():
-            own = is_in[made.owner]
-            scores[own] = fitted(real, nothing).scores(made.features[own])
-    faintest = np.full(len(is_real), np.inf)
-    np.minimum.at(faintest, made.owner, scores)
-    return np.where(np.isfinite(faintest), faintest, 0)
+        others, own = made.part(fold != number), (fold == number)[made.owner]
+        if (others.facts.kind == "real").any() and own.any():  # not where all photographs are of one part
+            scores[own] = fitted(others.at("real"), others.at("nothing")).scores(made.features[own])
+    return made.faintest(scores)
 
 
-def _at(made: Described, rows: Rows) -> Values:
-    """The features of some pastes' defects; `rows` (m,)."""
-    return made.features[rows[made.owner]]
+def _real_pass(rows: pd.DataFrame, normal_pass: float) -> float:
+    """The share of real pastes whose score nothing reaches, of one type."""
+    is_real = rows.kind == "real"
+    return round(float((rows.score[is_real] >= threshold_of(rows.score[~is_real], normal_pass)).mean()), 4)
 
 
-def _record(rows: pd.DataFrame, sums: Values, normal_pass: float, copy_distance: float) -> TypeRecord:
-    """What holds of one type; `rows` and `sums` are its pastes'. The share of nothing that passes is measured on folds, too."""
+def _record(rows: pd.DataFrame, sums: Values, normal_pass: float) -> TypeRecord:
+    """What holds of one type; `rows` and `sums` are its fresh pastes'."""
     is_real = (rows.kind == "real").to_numpy()
     nothing, real = rows.loc[~is_real], rows.loc[is_real]
-    threshold = threshold_of(nothing.score, normal_pass)
     by_fold = {fold: threshold_of(others, normal_pass) for fold in range(FOLDS) if len(others := nothing.score[nothing.fold != fold])}
-    passed = [row.score >= by_fold.get(row.fold, threshold) for row in nothing.itertuples()]
+    passed = [row.score >= by_fold[row.fold] for row in nothing.itertuples() if row.fold in by_fold]
     below = sums.cumsum(1)
     level = int((below[rows.kind.isin(MATCHED).to_numpy()].mean(0) < TYPICAL).sum())
     return TypeRecord(
@@ -127,13 +141,13 @@ def _record(rows: pd.DataFrame, sums: Values, normal_pass: float, copy_distance:
         photographs=int(real.photograph.nunique()),
         pastes=len(real),
         normal_pastes=len(nothing),
-        threshold=threshold,
-        normal_pass=round(float(np.mean(passed)), 4),
-        real_pass=round(float((real.score >= threshold).mean()), 4),
-        unseen_pass=round(float((real.unseen >= threshold).mean()), 4),
+        threshold=threshold_of(nothing.score, normal_pass),
+        normal_pass=round(float(np.mean(passed)), 4) if passed else 0.0,
+        real_pass=_real_pass(rows, normal_pass),
+        unseen_pass=0.0,
         normal_difference=level / 3,
         real_looks_normal=round(float(below[is_real, min(level, SUMS - 1)].mean()), 4),
-        copy_distance=copy_distance,
+        copy_distance=0.0,
     )
 
 

@@ -8,7 +8,7 @@ class Verdict(NamedTuple):
 
     Of the mask's `components`, `visible` do not look normal and have at least half of their pixels on cells of the latent grid.
     `margin` is the least of the defects' scores above what nothing reaches, `looks_normal` the share of labelled pixels that nothing
-    explains; `nearest_sha256` is the photograph of the training defect that the largest one is most like, at `nearest_distance`, of 255.
+    explains; `nearest_sha256` is the photograph of the training defect that the largest one is most like, at `nearest_distance`.
     Without a judge (`synthesize.verdict.normal_pass` of 1) these four are 0 and empty.
     """
 

@@ -1,6 +1,6 @@
 """How often the verdict lets nothing pass, and real defects; and how much of the labels looks normal. Needs prepared data.
 
-`python -m benchmarks.verdict PARAMS DATA CATEGORY...`: `DATA` holds `prepare/` and, for the samples' rows, `synthesize/`. The measure is
+`python -m benchmarks.verdict PARAMS DATA METHOD CATEGORY...`: `DATA` holds `prepare/` and, for the samples' rows, `synthesize/`. The measure is
 calibrated as `synthesize` does; what it is tried on are other pastes of the training part. No test image is read.
 """
 
@@ -21,7 +21,7 @@ from stage.datasets.pairs import Pair, decode_image, decode_mask
 from stage.datasets.table import read_catalog
 from stage.synthesis.calibration import calibrate
 from stage.synthesis.judge import Judge
-from stage.synthesis.null import Paster
+from stage.synthesis.null import Paster, nothing_of
 from stage.synthesis.recipe import recipe_of
 from stage.synthesis.source import Source, read_source
 
@@ -50,26 +50,37 @@ def judged(judge: Judge, kind: str, defect: str, sample: Pair, background: np.nd
 
 
 def published(folder: Path, judge: Judge, source: Source) -> Iterator[Judged]:
-    """The first samples of every method, whatever their verdict was."""
-    columns = ["method", "defect", "background_sha256", "image", "mask"]
-    for method in sorted(path.name for path in folder.glob("*") if path.is_dir()):
-        table = pads.dataset(sorted((folder / method / "shards").glob("*.parquet"))).to_table(columns=columns)
-        step = max(1, len(table) // SHOWN)
-        for row in table.take(list(range(0, len(table), step))).to_pylist():
-            sample = Pair(decode_image(row["image"]["bytes"]), decode_mask(row["mask"]["bytes"]))
-            yield judged(judge, f"by {method}", row["defect"], sample, source.backgrounds[row["background_sha256"]].image)
+    """Samples of a method, evenly spaced, whatever their verdict was; none where nothing is published."""
+    if not folder.is_dir():
+        return
+    columns = ["defect", "background_sha256", "image", "mask"]
+    table = pads.dataset(sorted((folder / "shards").glob("*.parquet"))).to_table(columns=columns)
+    step = max(1, len(table) // SHOWN)
+    for row in table.take(list(range(0, len(table), step))).to_pylist():
+        sample = Pair(decode_image(row["image"]["bytes"]), decode_mask(row["mask"]["bytes"]))
+        yield judged(judge, "sample", row["defect"], sample, source.backgrounds[row["background_sha256"]].image)
 
 
-def measure(params: Params, data: Path, category: str) -> Table:
+def measure(params: Params, data: Path, method: str, category: str) -> Table:
     """The table of a category."""
     folder = data / "prepare" / category
-    recipe = recipe_of("paste", category, params, catalog=folder, base=None, checkpoint=None)
+    recipe = recipe_of(method, category, params, catalog=folder, base=None, checkpoint=None)
     catalog, source = read_catalog(folder / "catalog.parquet"), read_source(folder)
     judge = calibrate(recipe, catalog, source)
     pastes = Paster(recipe, catalog, source, FRESH).pastes(params.synthesize.verdict.pastes)
-    found = [judged(judge, one.kind, one.defect, Pair(one.image, one.mask), one.background) for one in pastes]
-    found += published(data / "synthesize" / category, judge, source)
-    table = Table("type", "pastes", "pass", "of unseen parts", "contrast 8 let pass", "label looks normal", "near-copies", title=category)
+    kinds = ("real", *nothing_of(method))
+    found = [judged(judge, one.kind, one.defect, Pair(one.image, one.mask), one.background) for one in pastes if one.kind in kinds]
+    found += published(data / "synthesize" / category / method, judge, source)
+    table = Table(
+        "type",
+        "pastes",
+        "pass",
+        "of unseen parts",
+        "contrast 8 let pass",
+        "label looks normal",
+        "near-copies",
+        title=f"{category}, {method}",
+    )
     groups = defaultdict[tuple[str, str], list[Judged]](list)
     for one in found:
         groups[one.defect, one.kind].append(one)
@@ -82,11 +93,11 @@ def measure(params: Params, data: Path, category: str) -> Table:
     return table
 
 
-def main(params: str, data: str, *categories: str) -> None:
+def main(params: str, data: str, method: str, *categories: str) -> None:
     """Print a table per category."""
     torch.set_num_threads(1)
     for category in categories:
-        Console(width=140).print(measure(load_params(Path(params)), Path(data), category))
+        Console(width=140).print(measure(load_params(Path(params)), Path(data), method, category))
 
 
 if __name__ == "__main__":

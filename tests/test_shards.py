@@ -220,7 +220,7 @@ def test_one_other_pixel_gives_another_digest(tmp_path: Path) -> None:
     image, mask = pair(0)
     changed = image.copy()
     changed[0, 0, 0] ^= 1
-    other = sample_row(plan_row(0), Pair(changed, mask), Verdict(20.25, 0, 1, 1, "accepted", ""), origin())
+    other = sample_row(plan_row(0), Pair(changed, mask), Verdict(20.25, 0, 1, 1, *SEEN, "accepted", ""), origin())
 
     manifests = [publish_rows([row], 5, tmp_path / str(number)) for number, row in enumerate((sample(0), other))]
 

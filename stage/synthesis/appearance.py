@@ -4,7 +4,7 @@ H, W image size, n defects (components of the mask), S side of a window, B windo
 """
 
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -25,6 +25,7 @@ RING = 1 / 16  # of the window's side; width of the surroundings that a defect i
 NEAR_FULL = 0.3  # of the most covered cell; cells covered by less say more of the surroundings
 FEATURES = 5 * sum(CHANNELS[:LEVELS])
 Box = tuple[slice, slice]
+Number = TypeVar("Number", np.uint8, np.float32)
 
 
 class _Windows(NamedTuple):
@@ -103,8 +104,8 @@ def _window(box: Box, shape: tuple[int, ...]) -> Box:
     return slice(rows, rows + sides[0]), slice(columns, columns + sides[1])
 
 
-def _resized(pixels: NDArray[np.generic]) -> NDArray[np.generic]:
+def _resized(pixels: NDArray[Number]) -> NDArray[Number]:
     if pixels.shape[:2] == (SIDE, SIDE):
         return pixels
     how = cv2.INTER_AREA if max(pixels.shape[:2]) > SIDE else cv2.INTER_LINEAR
-    return cv2.resize(pixels, (SIDE, SIDE), interpolation=how)
+    return np.asarray(cv2.resize(pixels, (SIDE, SIDE), interpolation=how), pixels.dtype)

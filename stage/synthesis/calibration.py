@@ -14,7 +14,7 @@ from stage.datasets.pairs import Pair
 from stage.synthesis.appearance import described
 from stage.synthesis.copies import Patches, nearest, patch
 from stage.synthesis.judge import PLACES, Discriminant, Judge, TypeRecord, Values, difference_sums, standardised
-from stage.synthesis.null import Pasted, Paster
+from stage.synthesis.null import MATCHED, Pasted, Paster, nothing_of
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.source import Source
 
@@ -22,7 +22,6 @@ FIT, RANK = 0, 1  # draws of pastes
 FOLDS = 4
 STRENGTH = 1.0  # of the ridge, for standardised features
 LEAST_DEVIATION = 1e-3
-MATCHED = ("other", "like")  # nothing in the background's own colours, as far as a paste can have them
 COPY_SHARE = 0.05  # of the training defects, which are so near to another photograph's; what is nearer is called a near-copy
 TYPICAL = 0.5  # of nothing's pixels differ from the background by no more than a pixel that looks normal
 SUMS = 3 * 255 + 1  # possible sums of a pixel's absolute differences over the channels
@@ -58,9 +57,10 @@ class Described(NamedTuple):
 def calibrate(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Judge:
     """The measure of a category, the same for the same training part, seed and `synthesize.verdict`.
 
-    One draw of pastes fits it, and another sets its thresholds: of pastes that it was fitted to, it would think too well.
+    One draw of pastes fits it, and another sets its thresholds, by nothing as the recipe's method would paste it: of pastes that it was
+    fitted to, it would think too well.
     """
-    asked, group = recipe.synthesize.verdict, _groups(catalog)
+    asked, group, kinds = recipe.synthesize.verdict, _groups(catalog), ("real", *nothing_of(recipe.method))
     known, fresh = (describe(Paster(recipe, catalog, source, draw).pastes(asked.pastes)) for draw in (FIT, RANK))
     final = fitted(known.at("real"), known.at("nothing"))
     facts = fresh.facts.assign(
@@ -72,9 +72,10 @@ def calibrate(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Judge:
     copy_distance = _copy_distance(patches, [group[sha256] for sha256 in photographs])
     records = (
         _record(rows, fresh.sums[rows.index], asked.normal_pass)._replace(
-            unseen_pass=_real_pass(unseen.loc[unseen.defect == defect], asked.normal_pass), copy_distance=copy_distance
+            unseen_pass=_real_pass(unseen.loc[(unseen.defect == defect) & unseen.kind.isin(kinds)], asked.normal_pass),
+            copy_distance=copy_distance,
         )
-        for defect, rows in facts.groupby("defect", sort=True)
+        for defect, rows in facts.loc[facts.kind.isin(kinds)].groupby("defect", sort=True)
     )
     return Judge(final, tuple(records), patches, tuple(photographs))
 

@@ -79,7 +79,7 @@ class Judge(NamedTuple):
         arrays = {name: np.asarray(value) for name, value in self.discriminant._asdict().items()}
         columns = {f"type_{name}": np.array([getattr(one, name) for one in self.records]) for name in TypeRecord._fields}
         with whole_file(path) as partial, partial.open("wb") as file:
-            np.savez(file, patches=self.patches, sha256=np.array(self.sha256), **arrays, **columns)
+            np.savez(file, allow_pickle=False, patches=self.patches, sha256=np.array(self.sha256), **arrays, **columns)
 
     @classmethod
     def read(cls, path: Path) -> Self:

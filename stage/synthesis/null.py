@@ -21,6 +21,7 @@ from stage.synthesis.source import Source
 
 Kind = Literal["real", "other", "like", "turned"]
 NORMAL: tuple[Kind, ...] = ("other", "like", "turned")
+MATCHED: tuple[Kind, ...] = ("other", "like")  # in the background's own colours, as far as a paste can have them
 # As `paste` of params.yaml, but fixed: whoever tries another way of pasting would be judged by another measure.
 MOTION = Paste(
     mirror=True,
@@ -34,6 +35,11 @@ MOTION = Paste(
     ring=3,
 )
 Pixels = NDArray[np.uint8]
+
+
+def nothing_of(method: str) -> tuple[Kind, ...]:
+    """The kinds of nothing that a method's own way of pasting could make; `paste` matches colours, and keeps defects in their places."""
+    return MATCHED if method == "paste" else NORMAL
 
 
 class Pasted(NamedTuple):
@@ -68,7 +74,8 @@ class Paster:
         """A real defect; under its mask another normal photograph, any or one that is like; and one pasted as a network's samples are."""
         random = np.random.default_rng(row.seed + 1)  # the row's own draws come from its seed
         own = row.background_sha256
-        for kind, photograph in (("real", row.source_sha256), ("other", self._other(own, random)), ("like", self._like(own, random))):
+        chosen: dict[Kind, str] = {"real": row.source_sha256, "other": self._other(own, random), "like": self._like(own, random)}
+        for kind, photograph in chosen.items():
             moved = placed(row, self.source, None if kind == "real" else self.source.backgrounds[photograph].image)
             background = self.source.backgrounds[own].image
             yield Pasted(kind, row.defect, photograph, own, pasted(moved, background, row, MOTION), background, moved.mask)

@@ -18,10 +18,9 @@ from stage.datasets.rules import GOOD
 from stage.datasets.table import FEATURES
 from stage.segmentation.results import gather_results, write_results
 from stage.segmentation.scores import ALL_TYPES, COLUMNS
-from stage.synthesis.judge import TypeRecord
 from stage.synthesis.method import Rendered
 from stage.synthesis.quality import verdict_on
-from stage.synthesis.rows import Identity, PlanRow
+from stage.synthesis.rows import Identity, PlanRow, TypeRecord
 from stage.synthesis.schema import VERDICT, sample_row
 
 EDGE = 32

@@ -125,8 +125,8 @@ def test_a_shard_says_its_schema_version(tmp_path: Path) -> None:
     """A reader of another version would take a column for what it is not."""
     folder = published(tmp_path)
 
-    assert pq.read_schema(shards_of(folder)[0]).metadata[b"schema_version"] == b"2"
-    assert json.loads((folder / MANIFEST).read_text())["schema_version"] == "2"
+    assert pq.read_schema(shards_of(folder)[0]).metadata[b"schema_version"] == b"3"
+    assert json.loads((folder / MANIFEST).read_text())["schema_version"] == "3"
 
 
 @pytest.mark.parametrize("defect", ["../../up", "a/b", "", "x" * 300, "<b>", "con*?", "größe", "a b"])
@@ -155,7 +155,9 @@ def test_no_shard_is_written_twice(tmp_path: Path) -> None:
 def test_defect_types_share_no_shard(tmp_path: Path) -> None:
     """A new defect type would move every sample after it into another file."""
     rows = [
-        sample_row(plan_row(k, defect=defect), pair(k), Verdict(9, 0, 1, 1, "accepted", ""), origin()) for defect in "ab" for k in range(7)
+        sample_row(plan_row(k, defect=defect), pair(k), Verdict(9, 0, 1, 1, *SEEN, "accepted", ""), origin())
+        for defect in "ab"
+        for k in range(7)
     ]
 
     manifest = publish_rows(rows, 5, tmp_path)

@@ -19,7 +19,7 @@ from stage.core.json_files import read_json
 from stage.datasets.pairs import decode_image
 from stage.datasets.summary import without_numbers
 from stage.release.reader import shard_paths
-from stage.synthesis.judge import TypeRecord
+from stage.synthesis.rows import TypeRecord
 from stage.synthesis.schema import VERDICT
 
 BATCH = 64  # rows whose pictures are in memory

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from stage.datasets.pairs import Pair
 from stage.synthesis.appearance import described
 from stage.synthesis.copies import Patches, nearest, patch
-from stage.synthesis.judge import PLACES, Discriminant, Judge, TypeRecord, Values, difference_sums, standardised
+from stage.synthesis.judge import PLACES, Discriminant, Judge, Values, difference_sums, standardised
 from stage.synthesis.null import MATCHED, Pasted, Paster, nothing_of
 from stage.synthesis.recipe import Recipe
+from stage.synthesis.rows import TypeRecord
 from stage.synthesis.source import Source
 
 FIT, RANK = 0, 1  # draws of pastes

@@ -13,6 +13,7 @@ from stage.core.durable import whole_file
 from stage.datasets.pairs import Pair
 from stage.synthesis.appearance import described
 from stage.synthesis.copies import nearest, patch
+from stage.synthesis.rows import TypeRecord
 
 FAR = 6.0  # standard deviations of nothing; beyond, the signed features say no more
 OUTLYING = 2.0  # weight of the features' distances beside the features themselves
@@ -31,22 +32,6 @@ class Discriminant(NamedTuple):
     def scores(self, features: Values) -> Values:
         """The scores (n,) of descriptions (n, F)."""
         return standardised(features, self.mean, self.deviation) @ self.weights + self.offset
-
-
-class TypeRecord(NamedTuple):
-    """What calibration found of a defect type; docs/data.md describes the columns of `verdict.parquet`."""
-
-    defect: str
-    photographs: int
-    pastes: int
-    normal_pastes: int
-    threshold: float
-    normal_pass: float
-    real_pass: float
-    unseen_pass: float
-    normal_difference: float
-    real_looks_normal: float
-    copy_distance: float
 
 
 class Seen(NamedTuple):

@@ -1,4 +1,4 @@
-"""The records of a sample: plan row, verdict and origin. With its pixels they are the columns of a shard."""
+"""The records of a sample: plan row, verdict and origin, the columns of a shard beside its pixels; and of a defect type."""
 
 from typing import NamedTuple
 
@@ -22,6 +22,22 @@ class Verdict(NamedTuple):
     nearest_distance: float
     verdict: str
     reason: str
+
+
+class TypeRecord(NamedTuple):
+    """What calibration found of a defect type; docs/data.md describes the columns of `verdict.parquet`."""
+
+    defect: str
+    photographs: int
+    pastes: int
+    normal_pastes: int
+    threshold: float
+    normal_pass: float
+    real_pass: float
+    unseen_pass: float
+    normal_difference: float
+    real_looks_normal: float
+    copy_distance: float
 
 
 class Origin(NamedTuple):

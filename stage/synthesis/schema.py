@@ -10,8 +10,7 @@ from datasets import Features, List, Value
 
 from stage.core.digests import pixel_digest
 from stage.datasets.pairs import ROW_GROUP, Pair, image_cell, image_features
-from stage.synthesis.judge import TypeRecord
-from stage.synthesis.rows import Origin, PlanRow, Verdict
+from stage.synthesis.rows import Origin, PlanRow, TypeRecord, Verdict
 
 SCHEMA_VERSION = "3"
 MANIFEST, SHARDS = "manifest.json", "shards"

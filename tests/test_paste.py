@@ -9,12 +9,12 @@ import pytest
 from small_factory import Factory, build
 
 from stage.core.synthesis_params import Paste
+from stage.datasets.blending import blended
 from stage.datasets.components import dilated
 from stage.datasets.pairs import Pair
 from stage.datasets.table import read_catalog
-from stage.synthesis.blending import blended
 from stage.synthesis.methods.paste import PasteRenderer, choices_of, colour_matched, placed, planner, thumbnail
-from stage.synthesis.quality import judge
+from stage.synthesis.quality import verdict_on
 from stage.synthesis.recipe import Recipe, recipe_of
 from stage.synthesis.rows import Identity, PlanRow
 
@@ -170,7 +170,9 @@ def test_pasted_defects_pass_the_verdict_and_their_seams_are_no_fault(factory: F
     source = factory.source()
     rows = rows_of(factory, recipe())
     samples = PasteRenderer(recipe().paste).render(rows, source)
-    verdicts = [judge(one, source.backgrounds[row.background_sha256].image, 1.0) for row, one in zip(rows, samples, strict=True)]
+    verdicts = [
+        verdict_on(one, source.backgrounds[row.background_sha256].image, row.defect, None) for row, one in zip(rows, samples, strict=True)
+    ]
 
     assert {json.loads(row.choices)["blend"] for row in rows} == set(recipe().paste.blends)
     assert {verdict.outside for verdict in verdicts} == {0}

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stage.core.section import Exponent, Factor, LengthPx, Positive, Precision, Rising, SampleCount, Section, Share, Size, Timesteps
+from stage.core.section import Exponent, Factor, Positive, Precision, Rising, SampleCount, Section, Share, Size, Timesteps
 
 
 class Perlin(Section):
@@ -13,6 +13,18 @@ class Perlin(Section):
     exponents: Annotated[tuple[Exponent, Exponent], Rising]
     threshold: Annotated[float, Field(gt=-1, lt=1)]
     max_components: Positive
+
+
+class VerdictRule(Section):
+    """How samples are told from nothing; see `synthesis.calibration`."""
+
+    normal_pass: Annotated[float, Field(gt=0, le=1)]
+    pastes: Annotated[int, Field(ge=4, le=10_000)]  # four folds need one each
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is rejected for its looks."""
+        return self.normal_pass < 1
 
 
 class Synthesize(Section):
@@ -35,8 +47,7 @@ class Synthesize(Section):
     jump_length: Timesteps
     resamplings: Annotated[int, Field(gt=0, le=1_000)]  # each walks all steps again
     clamp: bool
-    feather: LengthPx
-    contrast_threshold: Annotated[float, Field(ge=0, le=255)]
+    verdict: VerdictRule
     precision: Precision
     compiled: bool
 

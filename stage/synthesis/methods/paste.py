@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from stage.core.digests import pixel_digest
 from stage.core.errors import CorruptFileError
 from stage.core.synthesis_params import Paste
+from stage.datasets.blending import blended
 from stage.datasets.components import bounding_box, dilated
 from stage.datasets.pairs import Pair
 from stage.datasets.resize import resize_image
 from stage.datasets.windows import turn
-from stage.synthesis.blending import blended
 from stage.synthesis.method import Planner, Rendered
 from stage.synthesis.placement import part_of, trimmed
 from stage.synthesis.plan import Background, DefectSource, backgrounds_of, defects_of, empty_row, one_of, row_seed
@@ -64,11 +64,11 @@ class PastePlanner:
         self.likest = lru_cache(None)(self._likest)
         self.centre = lru_cache(None)(self._centre)
 
-    def row(self, identity: Identity) -> PlanRow:
-        """The plan row; every choice is drawn from its own seed."""
+    def row(self, identity: Identity, chosen: DefectSource | None = None) -> PlanRow:
+        """The plan row; every choice is drawn from its own seed, but for the defect where it is given."""
         params, seed = self.params, row_seed(self.recipe.seed, identity)
         random = np.random.default_rng(seed)
-        real = one_of(self.defects[identity.defect], random)
+        real = chosen or one_of(self.defects[identity.defect], random)
         background = self.backgrounds[one_of(self.likest(real.mask_sha256), random)]
         choices = Choices(
             rotation=round(float(random.uniform(-params.rotation, params.rotation)), 3),
@@ -130,10 +130,8 @@ class PasteRenderer(NamedTuple):
                 f"Expected the planned mask {row.mask_digest[:12]} of {row.sample_id}, found {pixel_digest(defect.mask)[:12]}: its "
                 "photograph has changed since. Run `dvc repro synthesize`."
             )
-        blend = choices_of(row).blend
-        matched = colour_matched(defect, background, self.params.ring)
-        image = blended(matched, background, defect.mask, blend=blend, reach=self.params.reach)
-        return Rendered(Pair(image, defect.mask), reach=0 if blend == "hard" else self.params.reach)
+        image = pasted(defect, background, row, self.params)
+        return Rendered(Pair(image, defect.mask), reach=0 if choices_of(row).blend == "hard" else self.params.reach)
 
 
 def choices_of(row: PlanRow) -> Choices:
@@ -141,11 +139,26 @@ def choices_of(row: PlanRow) -> Choices:
     return Choices(**json.loads(row.choices))
 
 
-def placed(row: PlanRow, source: Source) -> Pair:
-    """The photograph of the row's defect and its mask, mirrored, turned and scaled about the defect's centre, and moved."""
+def pasted(defect: Pair, background: Pixels, row: PlanRow, params: Paste) -> Pixels:
+    """`background` with the defect that `placed` has moved, matched in colour and blended as the row says."""
+    matched = colour_matched(defect, background, params.ring)
+    return blended(matched, background, defect.mask, blend=choices_of(row).blend, reach=params.reach)
+
+
+def placed(row: PlanRow, source: Source, other: Pixels | None = None) -> Pair:
+    """The photograph of the row's defect and its mask, mirrored, turned and scaled about the defect's centre, and moved.
+
+    `other`: a photograph that takes the defect's place.
+    """
     image, mask = source.masks[row.mask_sha256]
     matrix = _motion(row, turn(mask, row.mask_turn))
-    moved = cv2.warpAffine(turn(image, row.mask_turn), matrix, mask.shape[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    moved = cv2.warpAffine(
+        turn(image if other is None else other, row.mask_turn),
+        matrix,
+        mask.shape[::-1],
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REFLECT_101,
+    )
     return Pair(moved, placed_mask(row, source, mask))
 
 

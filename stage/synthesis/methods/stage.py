@@ -15,6 +15,7 @@ from stage.core.digests import derived_seed
 from stage.core.errors import TrainingError
 from stage.core.model_params import Prompts, StageMethod
 from stage.core.synthesis_params import Synthesize
+from stage.datasets.blending import paste
 from stage.datasets.pairs import Pair
 from stage.datasets.windows import TURNS, Window, cut, shown_pixels, window
 from stage.model.base import pixels_to_tensor, tensor_to_pixels
@@ -23,7 +24,6 @@ from stage.model.diffusion import SamplingRule, sample
 from stage.model.masks import latent_mask
 from stage.model.prompts import prompts
 from stage.model.schedule import Branch, Transition, resampling_transitions, timesteps, transitions
-from stage.synthesis.blending import paste
 from stage.synthesis.method import Planner, Rendered
 from stage.synthesis.placement import sample_mask
 from stage.synthesis.placer import Placer
@@ -123,7 +123,7 @@ class StageRenderer:
         return [self._rendered(*one) for one in made]
 
     def _rendered(self, synthetic: NDArray[np.uint8], background: NDArray[np.uint8], mask: NDArray[np.uint8], view: View) -> Rendered:
-        pair = Pair(paste(synthetic, background, mask, view.place, self.params.feather), mask)
+        pair = Pair(paste(synthetic, background, mask, view.place), mask)
         return Rendered(pair, shown_pixels(mask, view.place, view.cells[0].numpy()))
 
     def _view(self, mask: NDArray[np.uint8]) -> View:

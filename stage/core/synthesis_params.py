@@ -37,6 +37,8 @@ class Synthesize(Section):
     mask_source: Literal["real", "augmented", "perlin"]
     perlin: Perlin
     placement: Literal["as_is", "on_object"]
+    background: Literal["nearest", "random"]
+    neighbours: Positive
     steps: Timesteps
     spacing: Literal["uniform", "coarse_to_fine"]
     graded_intervals: Annotated[tuple[tuple[int, int], ...], Field(max_length=100)]
@@ -60,7 +62,6 @@ class Paste(Section):
     scale: Annotated[tuple[Factor, Factor], Rising]
     shift: Share
     where: Literal["own", "type", "object"]
-    likest: Positive
     blends: Annotated[tuple[Literal["hard", "outward", "poisson"], ...], Field(min_length=1)]
     reach: Size
     ring: Size

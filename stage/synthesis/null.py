@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from stage.core.synthesis_params import Paste
 from stage.datasets.blending import paste_back
 from stage.datasets.windows import TURNS, turn
+from stage.synthesis.backgrounds import Backgrounds
 from stage.synthesis.methods.paste import PastePlanner, pasted, placed
-from stage.synthesis.plan import backgrounds_of, defects_of
+from stage.synthesis.plan import backgrounds_of, defects_of, one_of
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow
 from stage.synthesis.source import Source
@@ -22,14 +23,14 @@ from stage.synthesis.source import Source
 Kind = Literal["real", "other", "like", "turned"]
 NORMAL: tuple[Kind, ...] = ("other", "like", "turned")
 MATCHED: tuple[Kind, ...] = ("other", "like")  # in the background's own colours, as far as a paste can have them
-# As `paste` of params.yaml, but fixed: whoever tries another way of pasting would be judged by another measure.
+# As params.yaml has it, but fixed: whoever tries another way of pasting would be judged by another measure.
+NEIGHBOURS = 5
 MOTION = Paste(
     mirror=True,
     rotation=8.0,
     scale=(0.9, 1.1),
     shift=0.0167,
     where="own",
-    likest=5,
     blends=("hard", "outward", "poisson"),
     reach=2,
     ring=3,
@@ -58,10 +59,12 @@ class Paster:
     """Draws the pastes of a category from its training part; `draw` numbers them, and another draw gives others."""
 
     def __init__(self, recipe: Recipe, catalog: pd.DataFrame, source: Source, draw: int = 0) -> None:
-        fixed = recipe.model_copy(update={"paste": MOTION})
-        self.planner = PastePlanner(fixed, backgrounds_of(catalog), defects_of(catalog), source)
+        fitting = recipe.synthesize.model_copy(update={"background": "nearest", "neighbours": NEIGHBOURS})
+        fixed = recipe.model_copy(update={"paste": MOTION, "synthesize": fitting})
+        self.backgrounds = Backgrounds(backgrounds_of(catalog), source, fitting)
+        self.planner = PastePlanner(fixed, self.backgrounds, defects_of(catalog))
         self.source, self.draw = source, draw
-        self.normals = [one.image_sha256 for one in self.planner.backgrounds]
+        self.normals = [one.image_sha256 for one in self.backgrounds.normals]
 
     def pastes(self, least: int) -> Iterator[Pasted]:
         """For each defect type as many as it has photographs, and at least `least`: a real defect, and three times nothing."""
@@ -97,7 +100,8 @@ class Paster:
 
     def _like(self, own: str, random: np.random.Generator) -> str:
         """One of the normal photographs that are most like this one."""
-        thumbnails = self.planner.thumbnails
-        distances = np.linalg.norm(thumbnails - thumbnails[self.normals.index(own)], axis=1)
-        nearest = [int(number) for number in distances.argsort(kind="stable") if self.normals[number] != own][: MOTION.likest]
-        return self.normals[nearest[random.integers(len(nearest))]] if nearest else own
+        if len(self.normals) == 1:
+            return own
+        distances = self.backgrounds.likeness.others(self.normals.index(own))
+        nearest = distances.argsort(kind="stable")[: min(NEIGHBOURS, len(self.normals) - 1)]
+        return self.normals[one_of(nearest.tolist(), random)]

@@ -13,13 +13,13 @@ from torch import Tensor
 from benchmarks.algorithm_1 import Branch, algorithm_1
 from benchmarks.networks import demo_generator, renderer_of
 from stage.core.params import Params
+from stage.datasets.blending import paste_back
 from stage.datasets.catalog import prepare
 from stage.datasets.demo.dataset import write_demo
 from stage.datasets.examples import CATALOG
 from stage.datasets.table import read_catalog
 from stage.model.base import pixels_to_tensor, scheduler_config, tensor_to_pixels
 from stage.model.masks import latent_mask
-from stage.synthesis.blending import paste_back
 from stage.synthesis.method import METHODS
 from stage.synthesis.methods.stage import StageRenderer
 from stage.synthesis.placement import sample_mask
@@ -80,7 +80,7 @@ def plainly(order: Order, params: Params) -> list[NDArray[np.uint8]]:
         t_s=params.method.alignment_threshold,
     )
     pasted = zip(tensor_to_pixels(generator.base.decode(x_0)), backgrounds, masks, strict=True)
-    return [paste_back(new, old, mask, params.synthesize.feather) for new, old, mask in pasted]
+    return [paste_back(new, old, mask) for new, old, mask in pasted]
 
 
 def betas(timestep_count: int) -> Sequence[float]:

@@ -12,14 +12,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
+from scipy import ndimage
 
 from benchmarks.end_to_end import first_rows
 from benchmarks.networks import default_params, with_values
 from benchmarks.tiny_spots import CATEGORY, SIDE, SIZES, defect_of, draw_spots
 from stage.core.params import Params
 from stage.datasets.catalog import prepare
+from stage.datasets.components import components
 from stage.datasets.examples import defect_images
 from stage.model.base import load_base
 from stage.model.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
@@ -27,11 +30,12 @@ from stage.model.examples import pretraining_examples
 from stage.model.pretraining import pretrain
 from stage.model.training import train
 from stage.synthesis.methods.stage import StageRenderer
-from stage.synthesis.quality import judge
+from stage.synthesis.quality import verdict_on
 from stage.synthesis.rows import PlanRow
 from stage.synthesis.source import Source, read_source
 
 Changes = Mapping[str, Mapping[str, object]]
+FAINTEST = 8.0  # of 255; contrast of a defect that can be seen on grey
 CROP = {"below": 10, "defect_share": 0.25, "smallest": 16}  # px, share, px
 # What differs from all on: every part of the method, max-pooled masks, whole images.
 CONFIGURATIONS: Mapping[str, Changes] = {
@@ -121,8 +125,10 @@ class Workshop:
         for batch in (rows[start : start + size] for start in range(0, len(rows), size)):
             for row, sample in zip(batch, renderer.render(batch, self.source), strict=True):
                 background = self.source.backgrounds[row.background_sha256].image
-                seen, held = judge(sample, background, renderer.params.contrast_threshold), judge(sample, background, 0.0)
-                counts.append((seen.components, held.visible, seen.visible))
+                verdict = verdict_on(sample, background, row.defect, None)
+                difference = np.abs(sample.pair.image.astype(float) - background).mean(axis=-1)
+                contrasts = ndimage.mean(difference, components(sample.pair.mask), range(1, verdict.components + 1))
+                counts.append((verdict.components, verdict.visible, int((contrasts >= FAINTEST).sum())))
         return Share(*map(sum, zip(*counts, strict=True)))
 
 
@@ -130,8 +136,7 @@ def main(*options: str) -> None:
     """Draw, train, sample and print the table."""
     params = spot_params(is_quick="--quick" in options)
     table = Table("size, px", *CONFIGURATIONS, title="Share of the masks' components that can be seen in the samples")
-    count, faintest = params.synthesize.count, params.synthesize.contrast_threshold
-    table.caption = f"{count} samples a size; contrast of at least {faintest:g} of 255; in brackets, what the latent grid holds if not all"
+    table.caption = f"{params.synthesize.count} samples a size; contrast of at least {FAINTEST:g} of 255; in brackets, what the latent grid holds if not all"
     with tempfile.TemporaryDirectory() as folder:
         workshop = Workshop(Path(folder), params)
         found = [workshop.shares(with_values(params, **nested(params, changes))) for changes in CONFIGURATIONS.values()]

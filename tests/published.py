@@ -19,9 +19,9 @@ from stage.datasets.table import FEATURES
 from stage.segmentation.results import DIFFERENCE_COLUMNS, gather_results, write_results
 from stage.segmentation.scores import ALL_TYPES, COLUMNS
 from stage.synthesis.method import Rendered
-from stage.synthesis.quality import judge
-from stage.synthesis.rows import Identity, PlanRow
-from stage.synthesis.schema import sample_row
+from stage.synthesis.quality import verdict_on
+from stage.synthesis.rows import Identity, PlanRow, TypeRecord
+from stage.synthesis.schema import VERDICT, sample_row
 
 EDGE = 32
 ARMS = {"real_only": 0.5, "real_and_stage": 0.75, "real_and_paste": 0.25}  # every metric
@@ -73,7 +73,7 @@ def catalog_rows(category: str, defects: list[str]) -> list[dict]:
 
 
 def sample_rows(category: str, defect: str, method: str) -> list[dict]:
-    """Three samples that are accepted, and a fourth that is too faint."""
+    """Three samples that are accepted, and a fourth that looks normal."""
     rows = []
     for number in range(4):
         background, (image, mask) = normal_image(number), defective_pair(number, method)
@@ -82,7 +82,12 @@ def sample_rows(category: str, defect: str, method: str) -> list[dict]:
         identity = Identity(method, category, defect, number, attempt=0)
         names = {**identity._asdict(), "sample_id": identity.sample_id}
         row = PlanRow(**(blank | names | {"background_sha256": digest(background)}))
-        rows.append(sample_row(row, sample, judge(Rendered(sample), background, 8.0), origin()))
+        verdict = verdict_on(Rendered(sample), background, defect, None)._replace(
+            looks_normal=0.25, nearest_sha256="0" * 64, nearest_distance=9.0
+        )
+        if number == 3:
+            verdict = verdict._replace(verdict="rejected", reason="looks normal: 1 of 1 defects, 0.1 under what nothing reaches")
+        rows.append(sample_row(row, sample, verdict, origin()))
     return rows
 
 
@@ -132,7 +137,10 @@ def publish(data: Path, categories: list[str], defects: list[str], few: Sequence
         write_table(catalog_rows(category, defects), FEATURES, data / "prepare" / category / "catalog.parquet")
         for method in COLOURS:
             rows = [row for defect in defects for row in sample_rows(category, defect, method)]
-            publish_rows(rows, 5, data / "synthesize" / category / method)
+            folder = data / "synthesize" / category / method
+            publish_rows(rows, 5, folder)
+            records = [TypeRecord(defect, 2, 40, 120, 0.4, 0.04, 0.95, 0.9, 6.0, 0.2, 8.0 + 4 * (method == "paste")) for defect in defects]
+            pd.DataFrame(records).to_parquet(folder / VERDICT)
         write_predictions(data / "segment" / category / "predictions.parquet", defects)
         write_scores(data / "segment" / category, category, defects, few)
         write_csv(data / "train" / category / "curve.csv", [{"iteration": i, "loss": 2.0, "aware": 1.0, "only": 1.0} for i in range(50)])

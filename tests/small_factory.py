@@ -11,12 +11,14 @@ import torch
 from miniatures import SIZE, small_base
 
 from stage.chaos.miniature import CATEGORY, draw
+from stage.core.digests import file_digest
+from stage.core.durable import read_sealed, write_sealed
 from stage.core.model_params import Prompts
 from stage.core.params import Params, load_params
-from stage.core.synthesis_params import Synthesize
+from stage.core.synthesis_params import Synthesize, VerdictRule
 from stage.datasets.catalog import prepare
 from stage.datasets.examples import defect_images
-from stage.jobs.job import Job, load_job
+from stage.jobs.job import JUDGE, RECORD, Job, load_job
 from stage.jobs.planning import make_job, rounds
 from stage.jobs.store import BatchStore
 from stage.model.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
@@ -69,6 +71,17 @@ class Factory(NamedTuple):
         """The job of that recipe: of the first round, or of the one that tries again what was rejected."""
         return load_job(make_job(self.recipe(method, params, **changes), BatchStore(spool), rejected))
 
+    def strict_job(self, spool: Path, above: float, **changes: object) -> Job:
+        """The job of the first round, of a judge that asks for a margin of `above`: what an untrained network makes looks like nothing at all."""
+        job = self.job(spool, **{"verdict": verdict(0.5), **changes})
+        assert job.judge is not None
+        stricter = (record._replace(threshold=record.threshold + above) for record in job.judge.records)
+        job.judge._replace(records=tuple(stricter)).write(job.folder / JUDGE)
+        told = read_sealed(job.folder / RECORD)
+        told["digests"][JUDGE] = file_digest(job.folder / JUDGE)
+        write_sealed({name: value for name, value in told.items() if name != "seal"}, job.folder / RECORD)
+        return load_job(job.folder)
+
     def fill_rounds(self, first: Job) -> list[Job]:
         """Every round of a job rendered."""
         jobs = list[Job]()
@@ -81,14 +94,19 @@ class Factory(NamedTuple):
         """Render what is left of a job's batches, or those of these numbers, in that order; returns which."""
         keys = {batch.number: batch.key for batch in job.batches()}
         chosen = [batch.number for batch in job.unfinished()] if numbers is None else list(numbers)
-        settings, source = job.recipe.synthesize, self.source()
+        source = self.source()
         is_trained = METHODS[job.recipe.method].needs_checkpoint  # the factory's checkpoint is loaded already
-        renderer = self.renderer(**dict(settings)) if is_trained else METHODS[job.recipe.method].renderer(job.recipe, "cpu")
+        renderer = self.renderer(**dict(job.recipe.synthesize)) if is_trained else METHODS[job.recipe.method].renderer(job.recipe, "cpu")
         for number in chosen:
             origin = job.origin(keys[number])
-            write = partial(write_batch, renderer, job.rows(number), source, settings, origin=origin)
+            write = partial(write_batch, renderer, job.rows(number), source, job.judge, origin=origin)
             job.store.keep(keys[number], lambda file, write=write: write(file=file))
         return chosen
+
+
+def verdict(normal_pass: float) -> VerdictRule:
+    """With so few pastes that calibration takes a second; 1.0 needs none and keeps every sample."""
+    return VerdictRule(normal_pass=normal_pass, pastes=4)
 
 
 def small_params() -> Params:
@@ -100,7 +118,7 @@ def small_params() -> Params:
         "base": {"image_size": SIZE},
         "method": {"token_count": 2},
         "train": {"adapter_widths": (8,)},
-        "synthesize": {"count": 6, "batch": 4, "shard_rows": 5, "steps": 4},
+        "synthesize": {"count": 6, "batch": 4, "shard_rows": 5, "steps": 4, "verdict": verdict(1.0)},
     }
     sections = {name: getattr(params, name).model_copy(update=values) for name, values in changes.items() if isinstance(values, dict)}
     return params.model_copy(update={"categories": changes["categories"], **sections})

@@ -10,17 +10,19 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
-from small_factory import Factory, build
+from small_factory import Factory, build, verdict
 
 from flows import environment, pretrain, segment
 from flows.train import CODE as TRAINING
 from stage.core.code_digest import ASIDE, Definition, code_digests, reachable
 from stage.datasets.examples import defect_images
+from stage.datasets.table import read_catalog
 from stage.model.base import load_base
 from stage.model.checkpoints import save_checkpoint
 from stage.model.training import train
 from stage.release.publication import publish_jobs
 from stage.synthesis.batch import write_batch
+from stage.synthesis.calibration import calibrate
 from stage.synthesis.method import METHODS
 from stage.synthesis.source import read_source
 
@@ -130,13 +132,13 @@ def test_a_moved_module_does_not_count(checkout: Path) -> None:
 
 
 def test_each_method_has_a_digest_of_its_own(checkout: Path) -> None:
-    """A change of one method would make the samples of all."""
+    """A change of one method would make the samples of all. How `paste` pastes counts for all: so does the verdict's nothing."""
     stage, paste = digest_of(checkout), digest_of(checkout, PASTE)
 
-    edit(checkout / "stage/synthesis/methods/paste.py", "np.rint(", "np.floor(")
+    edit(checkout / "stage/synthesis/methods/stage.py", "min(k, len(rows) - 1)", "max(k, len(rows) - 1)")
 
-    assert digest_of(checkout) == stage
-    assert digest_of(checkout, PASTE) != paste
+    assert digest_of(checkout) != stage
+    assert digest_of(checkout, PASTE) == paste
 
 
 def test_what_a_renderer_is_built_on() -> None:
@@ -151,7 +153,8 @@ def test_what_a_renderer_is_built_on() -> None:
         "stage.synthesis.quality",
     } <= modules
     assert not {one for one in modules if one.startswith(("stage.jobs", "stage.release", "stage.report"))}
-    assert not {one for one in {one.module for one in reachable(*PASTE)} if one.startswith("stage.model")}
+    networks = {one for one in {one.module for one in reachable(*PASTE)} if one.startswith("stage.model")}
+    assert networks == {"stage.model.efficientnet"}  # the verdict's eye
 
 
 @pytest.mark.parametrize("name", list(METHODS))
@@ -187,12 +190,15 @@ def definitions_run(act: Callable[[], object]) -> set[Definition]:
 @pytest.mark.parametrize("name", list(METHODS))
 def test_everything_that_runs_for_a_sample_is_counted(factory: Factory, tmp_path: Path, name: str) -> None:
     """A correction would not reach the samples, and nobody would hear of it."""
-    job, settings = factory.job(tmp_path, method=name), factory.params.synthesize
+    job = factory.job(tmp_path, method=name)
     rows, origin = job.rows(0), job.origin(job.batches()[0].key)
+    catalog = read_catalog(factory.catalog)
+    recipe = job.recipe.model_copy(update={"synthesize": job.recipe.synthesize.model_copy(update={"verdict": verdict(0.5)})})
 
     def render() -> None:
         renderer, source = METHODS[name].renderer(job.recipe, "cpu"), read_source(job.recipe.catalog)
-        write_batch(renderer, rows, source, settings, origin=origin, file=tmp_path / "batch")
+        judge = calibrate(recipe, catalog, source)
+        write_batch(renderer, rows, source, judge, origin=origin, file=tmp_path / "batch")
 
     ran = definitions_run(render)
 
@@ -229,7 +235,7 @@ def test_a_dvc_stage_counts_its_flow_and_what_lies_below() -> None:
     """A changed flow would run nothing."""
     counted = {line.split()[0] for line in code_digests(*environment.CODE["synthesize-paste"])}
 
-    assert {"synthesize", "make_all", "publish_jobs", "PasteRenderer", "judge"} <= counted
+    assert {"synthesize", "make_all", "publish_jobs", "PasteRenderer", "verdict_on", "calibrate"} <= counted
     assert "StageRenderer" not in counted
 
 

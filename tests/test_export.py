@@ -22,6 +22,8 @@ from stage.release.reader import read_samples, sample_rows
 from stage.synthesis.rows import Verdict
 from stage.synthesis.schema import sample_row, write_samples
 
+SEEN = (0.25, 0.125, "f" * 64, 7.5)  # margin, share that looks normal, the nearest training defect and its distance
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -47,7 +49,9 @@ def publish_samples(data: Path, defects: list[str]) -> None:
             mask = np.zeros((16, 16), np.uint8)
             mask[ordinal : ordinal + 4, 4:9] = 1
             sample = Pair(random.integers(0, 256, (16, 16, 3), dtype=np.uint8), mask)
-            verdict = Verdict(1, 0, 1, 0, "rejected", "faint") if ordinal == 2 else Verdict(50, 0, 1, 1, "accepted", "")
+            verdict = (
+                Verdict(1, 0, 1, 0, *SEEN, "rejected", "looks normal") if ordinal == 2 else Verdict(50, 0, 1, 1, *SEEN, "accepted", "")
+            )
             rows.append(sample_row(plan_row(ordinal, defect=defect, sample_id=f"{defect}-{ordinal}"), sample, verdict, origin()))
     publish_rows(rows, 100, data / "synthesize" / CATEGORY / "stage")
 

@@ -312,7 +312,7 @@ def test_dvc_shows_graph_metrics_and_plots(copy: Path, first: str) -> None:
     [
         ({"segment": {"iterations": 4}}, {"segment@fabric", "segment@washer", "evaluate"}),
         (
-            {"synthesize": {"feather": 1}},
+            {"synthesize": {"clamp": False}},
             {f"synthesize@{method}-{category}" for method in ("stage", "paste") for category in ("fabric", "washer")} | {"evaluate"},
         ),
         ({"execution": {"save_every_s": 7.0}}, set()),

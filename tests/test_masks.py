@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from stage.datasets.blending import paste_back
 from stage.datasets.components import bounding_box
 from stage.model.masks import area_balance, latent_mask
-from stage.synthesis.blending import paste_back, paste_weights
 
 SIZE = 24
 
@@ -68,66 +68,16 @@ def test_aligned_blocks_survive_both_reductions(reduction):
     assert cells.sum() == 16
 
 
-@pytest.mark.parametrize("width", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize("feather", [1, 2, 8])
-def test_components_under_six_pixels_wide_keep_full_strength(width, feather):
-    """Otherwise a scratch or a pinhole would be faded into the photograph."""
-    for mask in (rectangle(width, 15), rectangle(15, width), rectangle(width, width)):
-        assert np.array_equal(paste_weights(mask, feather), mask)
-
-
-@pytest.mark.parametrize("feather", [0, 1, 2, 3, 20])
-def test_weights_soften_inward_and_reach_one_at_the_core(feather):
-    """Otherwise the paste would bleed out of its mask, or a defect never show at full strength."""
-    mask = rectangle(9, 13)
-    weights = paste_weights(mask, feather)
-    assert np.all(weights[mask == 0] == 0)
-    assert np.all(weights[mask == 1] > 0)
-    assert weights.max() == 1
-    assert weights[8, 10] == 1  # the middle
-    assert weights[4, 10] == pytest.approx(1 / min(feather + 1, 5))  # its edge: depth 1 of feather + 1
-
-
-def test_feather_is_a_width_in_pixels():
-    """Otherwise `feather: 2` would not mean two pixels: the third one in has full weight."""
-    weights = paste_weights(rectangle(12, 12), 2)
-    assert weights[10, 4:10].tolist() == pytest.approx([1 / 3, 2 / 3, 1, 1, 1, 1])
-
-
-def test_each_component_has_its_own_core():
-    """Otherwise a spot beside a large defect would be faded, or one in a corner judged by its neighbour."""
-    mask = rectangle(10, 10)
-    mask[18:20, 18:20] = 1
-    mask[0, 23] = 1
-    weights = paste_weights(mask, 3)
-    assert np.all(weights[18:20, 18:20] == 1)
-    assert weights[0, 23] == 1
-    assert weights[4, 4] < 1
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(0, 6))
-def test_paste_is_exact_outside_and_full_at_every_core(seed, feather):
-    """Otherwise published pixels outside a mask would not be the photograph's, or some component would have no core."""
+@given(st.integers(0, 2**32 - 1))
+def test_paste_is_exact_on_both_sides_of_the_mask(seed):
+    """Otherwise published pixels outside a mask would not be the photograph's, or labelled ones inside look normal."""
     rng = np.random.default_rng(seed)
     mask = (ndimage.gaussian_filter(rng.normal(size=(SIZE, SIZE)), rng.uniform(0.1, 3)) > 0.1).astype(np.uint8)
     synthetic, background = photographs(seed)
-    pasted = paste_back(synthetic, background, mask, feather)
+    pasted = paste_back(synthetic, background, mask)
     assert pasted.dtype == np.uint8
     assert np.array_equal(pasted[mask == 0], background[mask == 0])
-    weights = paste_weights(mask, feather)
-    assert np.array_equal(pasted[weights == 1], synthetic[weights == 1])
-    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
-    assert [weights[labels == k].max() for k in range(1, count + 1)] == [1.0] * count
-
-
-def test_half_weight_is_the_mean():
-    """Otherwise the softened rim would be brighter or darker than both photographs: 200 and 100 at one half is 150."""
-    mask = rectangle(9, 9)
-    pasted = paste_back(np.full((SIZE, SIZE, 3), 200, np.uint8), np.full((SIZE, SIZE, 3), 100, np.uint8), mask, 1)
-    assert pasted[4, 8].tolist() == [150, 150, 150]
-    assert pasted[5, 8].tolist() == [200, 200, 200]
-    rounded = paste_back(np.full((SIZE, SIZE, 3), 200, np.uint8), np.full((SIZE, SIZE, 3), 100, np.uint8), mask, 2)
-    assert rounded[4:7, 8, 0].tolist() == [133, 167, 200]  # 133.3, 166.7, 200
+    assert np.array_equal(pasted[mask == 1], synthetic[mask == 1])
 
 
 def test_balance_by_hand():
@@ -157,26 +107,7 @@ def test_bounding_boxes_by_hand():
     assert bounding_box(blank()) == (slice(0, 1), slice(0, 1))
 
 
-def whole_image_weights(mask, feather):
-    """The definition, over the whole image: depth over feather + 1 or the core's, but 1 in components at most 3 deep."""
-    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
-    weights = mask.astype(np.float32)
-    for k in range(1, count + 1):
-        depth = ndimage.distance_transform_edt(np.pad(labels == k, 1))[1:-1, 1:-1]
-        if depth.max() > 3:
-            weights[labels == k] = np.minimum(1, depth / min(feather + 1, depth.max()))[labels == k]
-    return weights
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(0, 6))
-def test_weights_within_a_components_box_are_those_of_the_whole_image(seed, feather):
-    """Otherwise the rim of a defect would depend on its bounding box: neighbours in it, and the image's border, count alike."""
-    rng = np.random.default_rng(seed)
-    mask = (ndimage.gaussian_filter(rng.normal(size=(SIZE, SIZE)), rng.uniform(0.5, 4)) > 0).astype(np.uint8)
-    assert np.array_equal(paste_weights(mask, feather), whole_image_weights(mask, feather))
-
-
 def test_nothing_is_pasted_through_an_empty_mask():
     """Otherwise a mask that holds nothing would crash the run instead of being rejected with its reason."""
     synthetic, background = photographs()
-    assert np.array_equal(paste_back(synthetic, background, blank(), 2), background)
+    assert np.array_equal(paste_back(synthetic, background, blank()), background)

@@ -21,7 +21,7 @@ MIB = 2**20
 SLACK = 32 * MIB  # 2,000 samples are over 50 MiB
 SHARD_ROWS = 200
 SIDE = 96
-VERDICT = Verdict(20.0, 0, 1, 1, "accepted", "")
+VERDICT = Verdict(20.0, 0, 1, 1, 0.25, 0.125, "f" * 64, 0.5, "accepted", "")
 
 
 @pytest.fixture(scope="module")

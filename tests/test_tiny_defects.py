@@ -23,7 +23,7 @@ from stage.model.generator import Generator
 from stage.model.masks import latent_mask
 from stage.model.schedule import NoiseSchedule
 from stage.synthesis.methods.stage import StageRenderer
-from stage.synthesis.quality import judge
+from stage.synthesis.quality import verdict_on
 from stage.synthesis.rows import PlanRow, Verdict
 from stage.synthesis.source import Source
 
@@ -75,7 +75,7 @@ def make(factory: StageRenderer, mask: np.ndarray, background: np.ndarray | None
     grey = np.full((*mask.shape, 3), GREY, np.uint8) if background is None else background
     pair = Pair(grey, mask)
     (sample,) = factory.render([row(mask)], Source({"grey": pair}, {"mask": pair}, {}, {}))
-    return sample.pair, judge(sample, grey, VISIBLE)
+    return sample.pair, verdict_on(sample, grey, "spot", None)
 
 
 def square(size: int, top: int, left: int) -> np.ndarray:

@@ -104,7 +104,7 @@ def test_a_flipped_bit_is_found_in_every_file(folder: Path) -> None:
             (folder / name).write_bytes(flipped(content, 8 * place + 2))
             assert any(where == name and what.startswith("expected SHA-256") for where, what in found(folder)), (name, place)
         (folder / name).write_bytes(content)
-    assert len(names) == 4 + 3
+    assert len(names) == 4 + 4
 
 
 def test_a_truncated_shard_is_found_and_the_others_are_still_read(folder: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_missing_and_a_strange_file_are_found(folder: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("content", [None, "", "{", "[]", "{}", '{"schema_version": "2", "shards": [{}], "tables": {}}'])
+@pytest.mark.parametrize("content", [None, "", "{", "[]", "{}", '{"schema_version": "3", "shards": [{}], "tables": {}}'])
 def test_a_damaged_manifest_is_found(folder: Path, content: str | None) -> None:
     """A traceback would say nothing to a user."""
     (folder / "manifest.json").unlink()
@@ -148,7 +148,7 @@ def test_a_manifest_that_was_changed_by_hand_is_found(folder: Path) -> None:
     assert "found a seal that does not fit it" in what
 
 
-@pytest.mark.parametrize("content", [{"schema_version": "2"}, {"schema_version": "2", "shards": [{}], "tables": {}}])
+@pytest.mark.parametrize("content", [{"schema_version": "3"}, {"schema_version": "3", "shards": [{}], "tables": {}}])
 def test_a_sealed_manifest_without_its_keys_is_found(folder: Path, content: dict[str, Any]) -> None:
     """A traceback would say nothing to a user."""
     tell(folder, content)
@@ -180,7 +180,7 @@ def test_another_schema_version_is_not_guessed_at(folder: Path) -> None:
     tell(folder, manifest(folder) | {"schema_version": "1"})
 
     [(where, what)] = found(folder)
-    assert (where, what.startswith("Expected schema version 2, found '1'")) == ("manifest.json", True)
+    assert (where, what.startswith("Expected schema version 3, found '1'")) == ("manifest.json", True)
 
 
 def test_a_path_that_leaves_the_folder_is_not_followed(folder: Path) -> None:
@@ -198,7 +198,7 @@ def test_other_columns_are_found(folder: Path) -> None:
     pq.write_table(pq.read_table(path).drop_columns(["licence"]), path)
     with_digests(folder)
 
-    assert (f"shards/{path.name}", "schema version 2: expected licence as string, found none") in found(folder)
+    assert (f"shards/{path.name}", "schema version 3: expected licence as string, found none") in found(folder)
 
 
 def without_mark(cell: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stage.core.params import Params
+from stage.core.synthesis_params import VerdictRule
 from stage.datasets.catalog import prepare
 from stage.datasets.examples import defect_images
 from stage.model.checkpoints import save_checkpoint
@@ -36,6 +37,7 @@ SMALLEST: Scale = {
         "batch": 4,
         "shard_rows": 5,
         "steps": 2,
+        "verdict": VerdictRule(normal_pass=1.0, pastes=4),  # the samples of an untrained network look like nothing
         "spacing": "uniform",
         "known_region": "posterior",
         "compiled": False,

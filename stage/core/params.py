@@ -73,7 +73,7 @@ class Params(Section):
     def _sizes_fit(self) -> Self:
         if not self.base.image_size <= self.prepare.image_size:
             raise ValueError(f"base.image_size is at most prepare.image_size, found {self.base.image_size} and {self.prepare.image_size}")
-        lengths = {"synthesize.feather": self.synthesize.feather, "paste.reach": self.paste.reach, "paste.ring": self.paste.ring}
+        lengths = {"paste.reach": self.paste.reach, "paste.ring": self.paste.ring}
         for name, length in lengths.items():
             if not length < self.prepare.image_size / 2:
                 raise ValueError(f"{name} is under half of prepare.image_size, found {length} and {self.prepare.image_size}")

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stage.core.section import Exponent, Factor, LengthPx, Positive, Precision, Rising, SampleCount, Section, Share, Size, Timesteps
+from stage.core.section import Exponent, Factor, Positive, Precision, Rising, SampleCount, Section, Share, Size, Timesteps
 
 
 class Perlin(Section):
@@ -13,6 +13,18 @@ class Perlin(Section):
     exponents: Annotated[tuple[Exponent, Exponent], Rising]
     threshold: Annotated[float, Field(gt=-1, lt=1)]
     max_components: Positive
+
+
+class VerdictRule(Section):
+    """How samples are told from nothing; see `synthesis.calibration`."""
+
+    normal_pass: Annotated[float, Field(gt=0, le=1)]
+    pastes: Annotated[int, Field(ge=4, le=10_000)]  # four folds need one each
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is rejected for its looks."""
+        return self.normal_pass < 1
 
 
 class Synthesize(Section):
@@ -25,6 +37,8 @@ class Synthesize(Section):
     mask_source: Literal["real", "augmented", "perlin"]
     perlin: Perlin
     placement: Literal["as_is", "on_object"]
+    background: Literal["nearest", "random"]
+    neighbours: Positive
     steps: Timesteps
     spacing: Literal["uniform", "coarse_to_fine"]
     graded_intervals: Annotated[tuple[tuple[int, int], ...], Field(max_length=100)]
@@ -35,8 +49,7 @@ class Synthesize(Section):
     jump_length: Timesteps
     resamplings: Annotated[int, Field(gt=0, le=1_000)]  # each walks all steps again
     clamp: bool
-    feather: LengthPx
-    contrast_threshold: Annotated[float, Field(ge=0, le=255)]
+    verdict: VerdictRule
     precision: Precision
     compiled: bool
 
@@ -49,7 +62,6 @@ class Paste(Section):
     scale: Annotated[tuple[Factor, Factor], Rising]
     shift: Share
     where: Literal["own", "type", "object"]
-    likest: Positive
     blends: Annotated[tuple[Literal["hard", "outward", "poisson"], ...], Field(min_length=1)]
     reach: Size
     ring: Size

@@ -13,6 +13,7 @@ from stage.datasets.foreground import whole
 from stage.datasets.groups import Groups, category_groups
 from stage.datasets.images import GreyRange, grey_range
 from stage.datasets.layouts import data_root, rule_of
+from stage.datasets.likeness import unlike_types
 from stage.datasets.near_duplicates import near_duplicates, told
 from stage.datasets.pairs import decode_image, write_table
 from stage.datasets.rules import GOOD
@@ -49,7 +50,8 @@ def _prepare_category(params: Prepare, rule: FolderRule, category: str, root: Pa
     _check_usable(entries, category, home)
     rows = ({name: getattr(entry, name) for name in FEATURES} for entry in entries)
     write_table(rows, FEATURES, output / category / "catalog.parquet")
-    return entries, [*unmatched_rows(groups, rule, category), *_near_duplicates(entries, groups, category)]
+    unlike = unlike_types(output / category, category)
+    return entries, [*unmatched_rows(groups, rule, category), *_near_duplicates(entries, groups, category), *unlike]
 
 
 def _near_duplicates(entries: list[Entry], groups: Groups, category: str) -> list[str]:

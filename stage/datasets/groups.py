@@ -50,7 +50,8 @@ def read_groups(root: Path, path: str, images: Sequence[str]) -> Groups:
         raise DataError(f"Expected the groups file {file} inside {root}, found a link that leaves it. Copy the file itself there.")
     lines, find = _lines(file), _Finder(root, file, images)
     found = {name: find(name) for name in lines}
-    slips = find.slips([name for name, image in found.items() if image is None], [image for image in images if image not in found.values()])
+    named = {*found.values()}
+    slips = find.slips([name for name, image in found.items() if image is None], [image for image in images if image not in named])
     found |= slips
     groups: dict[str, str] = {}
     for name, image in found.items():

@@ -133,7 +133,7 @@ def _measure(job: Job, batches: Sequence[Batch], on: str) -> Cost:
     with tempfile.TemporaryDirectory(dir=job.folder.parent, prefix=".measured-") as place:
         for batch in track(batches, total=len(batches), label=f"measure {recipe.category}"):
             begun, file = time.perf_counter(), Path(place) / f"{batch.number}.parquet"
-            write_batch(renderer, job.rows(batch.number), source, recipe.synthesize, origin=job.origin(batch.key), file=file)
+            write_batch(renderer, job.rows(batch.number), source, job.judge, origin=job.origin(batch.key), file=file)
             seconds = time.perf_counter() - begun
             sizes.append(file.stat().st_size)
     return Cost(seconds, -(-sum(sizes) // len(sizes)))

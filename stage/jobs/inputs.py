@@ -13,6 +13,7 @@ from stage.core.digests import digest_of, file_digest
 from stage.core.errors import ConfigError
 from stage.core.work import LIBRARIES, versions
 from stage.datasets.examples import CATALOG
+from stage.datasets.table import read_catalog
 from stage.model.files import ADAPTERS, base_digest
 from stage.synthesis.method import METHODS
 from stage.synthesis.recipe import Recipe
@@ -46,6 +47,7 @@ def inputs_of(recipe: Recipe, rejected: Iterable[Identity] = ()) -> dict[str, st
             "catalog": file_digest(recipe.catalog / CATALOG),
             "code": code_digest(*method.rendering, ORIGIN),
             "planner": code_digest(*method.planning, PLANNING),
+            "judge": judge_digest(recipe),
             "precision": str(dtype_of(recipe.synthesize.precision, recipe.device)),
             "device": device_name(recipe.device),
             "versions": versions(LIBRARIES),
@@ -60,6 +62,16 @@ def _network_digests(recipe: Recipe) -> dict[str, str]:
     if recipe.base is None or recipe.checkpoint is None:
         return {"base": "", "checkpoint": ""}
     return {"base": base_digest(recipe.base), "checkpoint": file_digest(recipe.checkpoint / ADAPTERS)}
+
+
+def judge_digest(recipe: Recipe) -> str:
+    """What the verdict is calibrated on: the training part and the root seed; nothing where it keeps every sample."""
+    if not recipe.synthesize.verdict.is_on:
+        return ""
+    catalog = read_catalog(recipe.catalog / CATALOG)
+    training = catalog.loc[(catalog.status == "accepted") & (catalog.split == "train")]
+    told = training[["defect", "group", "image_sha256", "image_digest", "mask_sha256"]].fillna("")
+    return digest_of([recipe.seed, *sorted(told.astype(str).values.tolist())])
 
 
 def deciding(inputs: Mapping[str, str]) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """A job: all that workers must know to make the samples of a category, in a folder of the spool.
 
-`job.json` has the inputs; `plan.parquet` has the rows, padded to whole batches; `batches.parquet` has the keys of the batches.
-The folder's name ends in the digest of the inputs: with other inputs it is another job. It appears at once, with all three.
+`job.json` has the inputs; `plan.parquet` has the rows, padded to whole batches; `batches.parquet` has the keys of the batches;
+`judge.npz` has the measure of the verdict, where there is one.
+The folder's name ends in the digest of the inputs: with other inputs it is another job. It appears at once, with all of them.
 """
 
 import io
@@ -22,11 +23,12 @@ from stage.core.section import Section
 from stage.jobs.inputs import inputs_of, origin_of, refuse_differences
 from stage.jobs.plan_table import BatchEntry, read_entries, read_rows
 from stage.jobs.store import BatchStore
+from stage.synthesis.judge import Judge
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, Origin, PlanRow
 from stage.synthesis.schema import PLAN
 
-RECORD = "job.json"
+RECORD, JUDGE = "job.json", "judge.npz"
 
 
 class Batch(NamedTuple):
@@ -61,6 +63,11 @@ class Job:
     @cached_property
     def _entries(self) -> list[BatchEntry]:
         return read_entries(self.folder)
+
+    @cached_property
+    def judge(self) -> Judge | None:
+        """The measure of the verdict; None if every sample is kept, whatever it looks like."""
+        return Judge.read(self.folder / JUDGE) if JUDGE in self.digests else None
 
     def batches(self) -> list[Batch]:
         """Every batch, in the order of the plan."""

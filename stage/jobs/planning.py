@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pandas as pd
 import pyarrow.compute as pc
 
 from stage.core.digests import digest_of, file_digest, pixel_digest
@@ -13,30 +14,30 @@ from stage.core.errors import CorruptFileError
 from stage.datasets.examples import CATALOG
 from stage.datasets.table import read_catalog
 from stage.jobs.inputs import deciding, inputs_of
-from stage.jobs.job import RECORD, Job, JobRecord, load_job
-from stage.jobs.plan_table import BATCHES, write_plan
+from stage.jobs.job import JUDGE, RECORD, Job, JobRecord, load_job
+from stage.jobs.plan_table import write_plan
 from stage.jobs.store import BatchStore
+from stage.synthesis.calibration import calibrate
 from stage.synthesis.method import METHODS
 from stage.synthesis.plan import defects_of, first_round, next_round
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity
-from stage.synthesis.schema import PLAN
-from stage.synthesis.source import read_source
+from stage.synthesis.source import Source, read_source
 
 TOLD = 100  # bytes of a category in the name of its jobs: a file name has 255 at most
 COLUMNS = ["method", "category", "defect", "ordinal", "attempt", "verdict"]
 
 
-def make_job(recipe: Recipe, store: BatchStore, rejected: Sequence[Identity] = ()) -> Path:
+def make_job(recipe: Recipe, store: BatchStore, rejected: Sequence[Identity] = (), first: Path | None = None) -> Path:
     """Plan a round and write its job, unless the very same job is there, whole; returns its folder.
 
-    `rejected`: what the round before made in vain; none for the first round.
+    `rejected`: what the round before made in vain; none for the first round. `first`: the job of the first round, whose judge is taken over.
     """
     inputs = inputs_of(recipe, rejected)
     told = recipe.category.encode()[:TOLD].decode(errors="ignore")  # the digest tells categories apart, by their catalogs
     folder = store.root / "jobs" / f"{recipe.method}-{told}-{digest_of(inputs)}"
     if (job := _whole(folder)) is None:
-        write_job(recipe, inputs, rejected, folder)
+        write_job(recipe, inputs, rejected, folder, first)
     elif job.recipe != recipe:  # the same inputs, in other folders by now
         _write_record(JobRecord(recipe=recipe, inputs=inputs, rejected=job.rejected, digests=job.digests), folder)
     return folder
@@ -49,7 +50,7 @@ def rounds(first: Path) -> Iterator[Path]:
     for _ in range(1, job.recipe.synthesize.attempts):
         if not (again := rejected_by(job)):
             return
-        yield (folder := make_job(job.recipe, job.store, again))
+        yield (folder := make_job(job.recipe, job.store, again, first))
         job = load_job(folder)
 
 
@@ -71,8 +72,8 @@ def _whole(folder: Path) -> Job | None:
         return None
 
 
-def write_job(recipe: Recipe, inputs: dict[str, str], rejected: Sequence[Identity], folder: Path) -> None:
-    """Under another name first; where two processes do so at once, the later one's work is dropped."""
+def write_job(recipe: Recipe, inputs: dict[str, str], rejected: Sequence[Identity], folder: Path, first: Path | None = None) -> None:
+    """Under another name first; where two processes do so at once, the later one's work is dropped. `first`: the first round's job."""
     new = _beside(folder)
     new.mkdir(parents=True)
     try:
@@ -83,11 +84,21 @@ def write_job(recipe: Recipe, inputs: dict[str, str], rejected: Sequence[Identit
         planned = first_round(recipe.method, recipe.category, defects_of(catalog), params)
         batches = ([row(one) for one in batch] for batch in (next_round(rejected, params.batch) if rejected else planned))
         write_plan(batches, new, count=params.count, pixels=pixels, inputs=deciding(inputs))
-        digests = {name: file_digest(new / name) for name in (PLAN, BATCHES)}
+        if recipe.synthesize.verdict.is_on:
+            _write_judge(recipe, catalog, source, new / JUDGE, first)
+        digests = {path.name: file_digest(path) for path in sorted(new.iterdir())}
         _write_record(JobRecord(recipe=recipe, inputs=inputs, rejected=tuple(rejected), digests=digests), new)
         _arrive(new, folder)
     finally:
         shutil.rmtree(new, ignore_errors=True)
+
+
+def _write_judge(recipe: Recipe, catalog: pd.DataFrame, source: Source, path: Path, first: Path | None) -> None:
+    """Calibrate the verdict once for all rounds and workers, which then agree to the last bit."""
+    if first is None:
+        calibrate(recipe, catalog, source).write(path)
+    else:
+        shutil.copyfile(first / JUDGE, path)
 
 
 def _arrive(new: Path, folder: Path) -> None:

@@ -152,11 +152,11 @@ class Worker:
         return f"Expected to make batch {batch.number} of {self.job.folder} and keep it in {self.job.store.root}"
 
     def _render(self, batch: Batch, claim: Claim) -> None:
-        rows, origin, settings = self.job.rows(batch.number), self.job.origin(batch.key), self.job.recipe.synthesize
+        rows, origin = self.job.rows(batch.number), self.job.origin(batch.key)
         begun = Maker.now(self.owner, self.device)
 
         def write(file: Path) -> None:
-            write_batch(self.renderer, rows, self.source, settings, origin=origin, file=file)
+            write_batch(self.renderer, rows, self.source, self.job.judge, origin=origin, file=file)
 
         self.job.store.keep(batch.key, write, claim.is_held, maker=lambda: begun.done()._asdict())
 

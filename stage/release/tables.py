@@ -26,7 +26,18 @@ from stage.datasets.table import read_catalog
 from stage.jobs.job import Job
 from stage.jobs.store import Maker
 from stage.model.files import CHECKPOINT
-from stage.synthesis.schema import CHECKPOINT_SCHEMA, CHECKPOINTS, MANIFEST, PLAN, PLAN_SCHEMA, RUNS, SOURCE_SCHEMA, SOURCES
+from stage.synthesis.schema import (
+    CHECKPOINT_SCHEMA,
+    CHECKPOINTS,
+    MANIFEST,
+    PLAN,
+    PLAN_SCHEMA,
+    RUNS,
+    SOURCE_SCHEMA,
+    SOURCES,
+    VERDICT,
+    VERDICT_SCHEMA,
+)
 
 RUN_COLUMNS = pa.schema([(name, pa.string()) for name in ("batch_key", *Maker._fields)])
 AT_ONCE = 4096  # rows of `plan` and `runs`
@@ -40,13 +51,14 @@ class Base(BaseModel):
 
 
 def write_tables(jobs: Sequence[Job], folder: Path) -> Described:
-    """Write `sources`, `checkpoints` and `plan` of the jobs of all rounds; returns the rows and the SHA-256 of each file."""
+    """Write `sources`, `checkpoints`, `plan` and `verdict` of the jobs of all rounds; returns the rows and the SHA-256 of each file."""
     job = jobs[0]
     catalog = read_catalog(job.recipe.catalog / CATALOG)
     written = {
         SOURCES: _write([sources(catalog)], SOURCE_SCHEMA, folder / SOURCES),
         CHECKPOINTS: _write([checkpoints(job, catalog)], CHECKPOINT_SCHEMA, folder / CHECKPOINTS),
         PLAN: _write(_plan(jobs), PLAN_SCHEMA, folder / PLAN),
+        VERDICT: _write([verdict_table(job)], VERDICT_SCHEMA, folder / VERDICT),
     }
     return {name: {"rows": rows, "sha256": file_digest(folder / name)} for name, rows in written.items()}
 
@@ -86,6 +98,11 @@ def trained_on(catalog: pd.DataFrame) -> list[str]:
     """Digests of a category's training images and masks."""
     training = catalog.loc[(catalog.status == "accepted") & (catalog.split == "train")]
     return sorted({*training.image_sha256.dropna(), *training.mask_sha256.dropna()})
+
+
+def verdict_table(job: Job) -> pa.Table:
+    """What the verdict was calibrated to, a row per defect type; none where every sample is kept."""
+    return pa.Table.from_pylist([record._asdict() for record in job.judge.records] if job.judge else [], schema=VERDICT_SCHEMA)
 
 
 def _source_rows(entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +19,8 @@ from stage.core.json_files import read_json
 from stage.datasets.pairs import decode_image
 from stage.datasets.summary import without_numbers
 from stage.release.reader import shard_paths
+from stage.synthesis.rows import TypeRecord
+from stage.synthesis.schema import VERDICT
 
 BATCH = 64  # rows whose pictures are in memory
 
@@ -28,7 +30,11 @@ Cell = dict[str, bytes]  # the struct<bytes, path> of a Parquet column
 
 @dataclass(frozen=True)
 class SampleCounts:
-    """Verdicts on one defect type's samples; of the accepted ones, the median contrast and the largest change outside, of 255."""
+    """Verdicts on one defect type's samples; of the accepted ones, the median contrast and the largest change outside, of 255.
+
+    `looks_normal` and `copies` are shares, of the accepted ones' labelled pixels and of all samples; `record` is the row of the
+    verdict's table, None where every sample is kept.
+    """
 
     defect: str
     accepted: int
@@ -36,6 +42,9 @@ class SampleCounts:
     reasons: tuple[tuple[str, int], ...]
     contrast: float
     outside: float
+    looks_normal: float
+    copies: float
+    record: Row | None
 
     @property
     def made(self) -> int:
@@ -77,8 +86,11 @@ def image_counts(data: Path) -> list[Row]:
 
 def outcomes(data: Path, category: str, method: str) -> list[SampleCounts]:
     """Per defect type, in sorted order: how many samples were accepted, and why the others were not."""
-    rows = query_rows(shard_paths(data / "synthesize" / category / method), ["defect", "verdict", "reason", "contrast", "outside"])
-    return [_outcome(defect, [row for row in rows if row["defect"] == defect]) for defect in sorted({row["defect"] for row in rows})]
+    folder = data / "synthesize" / category / method
+    rows = query_rows(shard_paths(folder), ["defect", "verdict", "reason", "contrast", "outside", "looks_normal", "nearest_distance"])
+    records = {row["defect"]: row for row in query_rows([folder / VERDICT], list(TypeRecord._fields))}
+    defects = sorted({row["defect"] for row in rows})
+    return [_outcome(defect, [row for row in rows if row["defect"] == defect], records.get(defect)) for defect in defects]
 
 
 def originals(data: Path, category: str, hashes: Collection[str]) -> dict[str, Cell]:
@@ -127,7 +139,7 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _outcome(defect: str, rows: Sequence[Row]) -> SampleCounts:
+def _outcome(defect: str, rows: Sequence[Row], record: Row | None) -> SampleCounts:
     accepted = [row for row in rows if row["verdict"] == "accepted"]
     reasons = Counter(reason for row in rows if row["verdict"] != "accepted" for reason in _reason_kinds(row["reason"]))
     return SampleCounts(
@@ -137,6 +149,9 @@ def _outcome(defect: str, rows: Sequence[Row]) -> SampleCounts:
         reasons=tuple(reasons.most_common()),
         contrast=median(row["contrast"] for row in accepted) if accepted else 0.0,
         outside=max((row["outside"] for row in accepted), default=0),
+        looks_normal=fmean(row["looks_normal"] for row in accepted) if accepted else 0.0,
+        copies=fmean(row["nearest_distance"] < record["copy_distance"] for row in rows) if record else 0.0,
+        record=record,
     )
 
 

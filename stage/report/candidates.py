@@ -55,8 +55,9 @@ def propose_groups(params: Prepare, category: str, data: Path, output: Path, sim
     least = SIMILAR if similarity is None else similarity
     path = data / "prepare" / category / CATALOG
     root, name = _place(params, category)
-    groups = read_groups(root, name, _accepted(path)["image_path"].tolist()).of
-    found, draft = _clusters(path, groups, least), output / category / DRAFT
+    accepted = _accepted(path)
+    groups = read_groups(root, name, accepted["image_path"].tolist()).of
+    found, draft = _clusters(path, accepted, groups, least), output / category / DRAFT
     write_draft(found, groups, draft)
     candidates = Candidates(category, least, found, output / category / PAGE, draft)
     page = templates().get_template("candidates.html.jinja").render(candidates=candidates, rows=pictured(candidates, data))
@@ -69,7 +70,7 @@ def candidates_of(category: str, data: Path, page: Path) -> Candidates:
     path = data / "prepare" / category / CATALOG
     accepted = _accepted(path)
     groups = dict(zip(accepted["image_path"], accepted["group"], strict=True))
-    return Candidates(category, SIMILAR, _clusters(path, groups, SIMILAR), page, None)
+    return Candidates(category, SIMILAR, _clusters(path, accepted, groups, SIMILAR), page, None)
 
 
 def pictured(candidates: Candidates, data: Path) -> dict[str, Any]:
@@ -111,8 +112,7 @@ def _accepted(path: Path) -> pd.DataFrame:
     return cast("pd.DataFrame", catalog[catalog["status"] == "accepted"])
 
 
-def _clusters(path: Path, groups: Mapping[str, str], least: float) -> list[Cluster]:
-    accepted = _accepted(path)
+def _clusters(path: Path, accepted: pd.DataFrame, groups: Mapping[str, str], least: float) -> list[Cluster]:
     return near_duplicates(_images(path), accepted["image_path"].tolist(), accepted["split"].tolist(), groups, least)
 
 

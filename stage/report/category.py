@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from stage.core.params import Params
+from stage.datasets.likeness import unlike_types
 from stage.datasets.rules import GOOD
 from stage.release.reader import read_manifest
 from stage.report import artefacts, comparison
@@ -47,6 +48,7 @@ class CategoryView:
     learning: str
     curves: dict[str, str]
     candidates: Candidates
+    unlike: list[str]
 
     @property
     def test_images(self) -> int:
@@ -86,6 +88,7 @@ def view_category(data: Path, root: Path, name: str, params: Params, results: Re
         learning=_learning(results, name, root, folder),
         curves=_curves(data, name, params.methods, root, folder),
         candidates=candidates_of(name, data, root / f"candidates-{slug(name)}.html"),
+        unlike=unlike_types(data / "prepare" / name, name),
     )
 
 

@@ -137,5 +137,5 @@ def without_samples(method: str, arm: str) -> Refusal:
     """What to say where an arm lacks its samples."""
     return Refusal(
         f"Expected accepted samples of {method} for arm {arm}, found none under data/synthesize. "
-        "Look at the reasons in their shards; train longer, or lower synthesize.contrast_threshold."
+        "Look at the reasons in their shards; train longer, or raise synthesize.verdict.normal_pass."
     )

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from stage.model.efficientnet import CHANNELS, MEAN, STD, EfficientNetLite0
+
 DEFECT = 1
 CLASS_COUNT = 2  # normal 0, defect 1
 STRIDE = 32  # the coarsest features; sides of inputs are multiples of it
@@ -80,8 +82,9 @@ def _padded(images: Tensor) -> Tensor:
 
 def _efficientnet_lite0() -> Settings:
     """EfficientNet-Lite0 under SegFormer's head: the features of all strides, projected to 48 channels, enlarged, joined and fused."""
-    from stage.segmentation.efficientnet import CHANNELS, MEAN, STD
+    from mmseg.registry import MODELS
 
+    MODELS.register_module(module=EfficientNetLite0, force=True)
     config = _configuration("segformer_mit-b0.py")
     config["data_preprocessor"].update(mean=[MEAN] * 3, std=[STD] * 3)
     config["backbone"] = {"type": "EfficientNetLite0"}

@@ -63,7 +63,8 @@ class Method(NamedTuple):
     @property
     def rendering(self) -> tuple[str, ...]:
         """The entry points of the code that renders and judges its samples."""
-        return f"{self.module}:renderer", "stage.synthesis.source:read_source", "stage.synthesis.batch:write_batch"
+        judging = ("stage.synthesis.batch:write_batch", "stage.synthesis.calibration:calibrate")
+        return f"{self.module}:renderer", "stage.synthesis.source:read_source", *judging
 
     def _imported(self) -> Any:
         return import_module(self.module)

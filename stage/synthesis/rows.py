@@ -1,4 +1,4 @@
-"""The records of a sample: plan row, verdict and origin. With its pixels they are the columns of a shard."""
+"""The records of a sample: plan row, verdict and origin, the columns of a shard beside its pixels; and of a defect type."""
 
 from typing import NamedTuple
 
@@ -6,15 +6,38 @@ from typing import NamedTuple
 class Verdict(NamedTuple):
     """`contrast`: mean absolute difference to the background inside the mask; `outside`: largest one outside it; both of 255.
 
-    Of the mask's `components`, `visible` have enough contrast and at least half of their pixels on cells of the latent grid.
+    Of the mask's `components`, `visible` do not look normal and have at least half of their pixels on cells of the latent grid.
+    `margin` is the least of the defects' scores above what nothing reaches, `looks_normal` the share of labelled pixels that nothing
+    explains; `nearest_sha256` is the photograph of the training defect that the largest one is most like, at `nearest_distance`.
+    Without a judge (`synthesize.verdict.normal_pass` of 1) these four are 0 and empty.
     """
 
     contrast: float
     outside: int
     components: int
     visible: int
+    margin: float
+    looks_normal: float
+    nearest_sha256: str
+    nearest_distance: float
     verdict: str
     reason: str
+
+
+class TypeRecord(NamedTuple):
+    """What calibration found of a defect type; docs/data.md describes the columns of `verdict.parquet`."""
+
+    defect: str
+    photographs: int
+    pastes: int
+    normal_pastes: int
+    threshold: float
+    normal_pass: float
+    real_pass: float
+    unseen_pass: float
+    normal_difference: float
+    real_looks_normal: float
+    copy_distance: float
 
 
 class Origin(NamedTuple):

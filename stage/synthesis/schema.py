@@ -1,4 +1,4 @@
-"""The columns of a sample: plan row, verdict, origin, and pixels as PNG. Schema version 2, described in docs/data.md."""
+"""The columns of a sample: plan row, verdict, origin, and pixels as PNG. Schema version 3, described in docs/data.md."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,11 +10,12 @@ from datasets import Features, List, Value
 
 from stage.core.digests import pixel_digest
 from stage.datasets.pairs import ROW_GROUP, Pair, image_cell, image_features
-from stage.synthesis.rows import Origin, PlanRow, Verdict
+from stage.synthesis.rows import Origin, PlanRow, TypeRecord, Verdict
 
-SCHEMA_VERSION = "2"
+SCHEMA_VERSION = "3"
 MANIFEST, SHARDS = "manifest.json", "shards"
 PLAN, SOURCES, CHECKPOINTS, CARD = "plan.parquet", "sources.parquet", "checkpoints.parquet", "README.md"  # beside the shards
+VERDICT = "verdict.parquet"  # likewise
 RUNS = "runs.parquet"  # in a folder of its own
 _KINDS = {str: Value("string"), int: Value("int64"), float: Value("float64"), tuple[int, ...]: List(Value("int32"))}
 _RECORDS = (PlanRow, Verdict, Origin)
@@ -31,7 +32,8 @@ SOURCE_SCHEMA = pa.schema([(name, pa.string()) for name in _TEXTS])
 CHECKPOINT_SCHEMA = pa.schema(
     [*((name, pa.string()) for name in ("digest", "kind", "category", "base", "facts")), ("sources", pa.list_(pa.string()))]
 )
-TABLES = {PLAN: PLAN_SCHEMA, SOURCES: SOURCE_SCHEMA, CHECKPOINTS: CHECKPOINT_SCHEMA}
+VERDICT_SCHEMA = Features({name: _KINDS[kind] for name, kind in TypeRecord.__annotations__.items()}).arrow_schema
+TABLES = {PLAN: PLAN_SCHEMA, SOURCES: SOURCE_SCHEMA, CHECKPOINTS: CHECKPOINT_SCHEMA, VERDICT: VERDICT_SCHEMA}
 _TOLD = [name if name != "timesteps" else "timesteps.list.element" for name in FEATURES if name not in ("image", "mask")]
 _COMPRESSION = dict.fromkeys(_TOLD, "zstd") | {f"{name}.{part}": "none" for name in ("image", "mask") for part in ("bytes", "path")}
 

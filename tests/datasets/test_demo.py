@@ -197,6 +197,14 @@ def test_perfect_pairs_are_masked_defects_of_each_type(category: str, size: int)
         assert set(np.unique(mask)) == {0, 1}
 
 
+def test_pasting_takes_nothing_from_a_perfect_defect() -> None:
+    """The headroom would be less than drawn defects can give, as it is where labels are softened inward."""
+    for category in DRAWINGS:
+        drawn = [draw(category, "perfect", defect, index, seed=SEED) for defect in DRAWINGS[category] for index in range(2)]
+        pairs = perfect_pairs(category, 2, 128, seed=SEED)
+        assert all(np.array_equal(pair.image, one.image) for pair, one in zip(pairs, drawn, strict=True))
+
+
 def test_perfect_pairs_are_the_same_each_time_and_not_in_the_data_set(demo: Path) -> None:
     """A headroom that differs between runs is none, and one measured on test images is false."""
     for category in DRAWINGS:

@@ -15,6 +15,7 @@ from PIL import Image
 from scipy.ndimage import binary_fill_holes
 
 from stage.core.errors import Refusal
+from stage.datasets.blending import paste_back
 from stage.datasets.demo.canvas import Array, Drawing, mixed
 from stage.datasets.demo.fabric import draw_cloth, pinhole, stain
 from stage.datasets.demo.washer import corrosion, draw_washer, scratch
@@ -111,10 +112,17 @@ def draw(category: str, split: str, defect: str, index: int, *, seed: int) -> Ph
 def perfect_pairs(category: str, count: int, size: int, *, seed: int) -> list[Pair]:
     """Freshly drawn photographs with exact masks, `count` of each defect type in turn, as (size, size); none is in the data set.
 
-    They are what a perfect generator would make, so an arm that has them shows how much any samples could add.
+    They are what a perfect generator would make, pasted on the undamaged part as every method's samples are, so an arm that has them shows
+    how much any samples could add, and that the pasting costs nothing.
     """
     drawn = (draw(category, PERFECT, defect, index, seed=seed) for defect in DEFECTS[category] for index in range(count))
-    return [Pair(resize_image(photograph.image, size), resize_mask(photograph.mask // 255, size)) for photograph in drawn]
+    return [_pasted(photograph, size) for photograph in drawn]
+
+
+def _pasted(photograph: Photograph, size: int) -> Pair:
+    mask = resize_mask(photograph.mask // 255, size)
+    damaged, clean = (resize_image(picture, size) for picture in (photograph.image, photograph.clean))
+    return Pair(paste_back(damaged, clean, mask), mask)
 
 
 def _photographed(drawing: Drawing) -> Photograph:

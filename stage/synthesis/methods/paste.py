@@ -17,19 +17,18 @@ from numpy.typing import NDArray
 from stage.core.digests import pixel_digest
 from stage.core.errors import CorruptFileError
 from stage.core.synthesis_params import Paste
+from stage.datasets.blending import blended
 from stage.datasets.components import bounding_box, dilated
 from stage.datasets.pairs import Pair
-from stage.datasets.resize import resize_image
 from stage.datasets.windows import turn
-from stage.synthesis.blending import blended
+from stage.synthesis.backgrounds import Backgrounds
 from stage.synthesis.method import Planner, Rendered
 from stage.synthesis.placement import part_of, trimmed
-from stage.synthesis.plan import Background, DefectSource, backgrounds_of, defects_of, empty_row, one_of, row_seed
+from stage.synthesis.plan import DefectSource, backgrounds_of, defects_of, empty_row, one_of, row_seed
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow
 from stage.synthesis.source import Source
 
-THUMBNAIL = 16  # px; similarity is the Euclidean distance between photographs reduced to this size
 MIRRORED = 4  # of `windows.turn`: mirrored, not turned
 Pixels = NDArray[np.uint8]
 
@@ -44,7 +43,7 @@ class Choices(NamedTuple):
 
 def planner(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Planner:
     """Plans a real defect with a background that resembles its own photograph."""
-    return PastePlanner(recipe, backgrounds_of(catalog), defects_of(catalog), source).row
+    return PastePlanner(recipe, Backgrounds(backgrounds_of(catalog), source, recipe.synthesize), defects_of(catalog)).row
 
 
 def renderer(recipe: Recipe, device: str) -> "PasteRenderer":  # the signature of every method
@@ -53,23 +52,20 @@ def renderer(recipe: Recipe, device: str) -> "PasteRenderer":  # the signature o
 
 
 class PastePlanner:
-    """Plans the rows of a category; holds its defects and, for each, the most similar normal photographs."""
+    """Plans the rows of a category; holds its backgrounds and defects."""
 
-    def __init__(
-        self, recipe: Recipe, backgrounds: Sequence[Background], defects: Mapping[str, Sequence[DefectSource]], source: Source
-    ) -> None:
+    def __init__(self, recipe: Recipe, backgrounds: Backgrounds, defects: Mapping[str, Sequence[DefectSource]]) -> None:
         self.recipe, self.params = recipe, recipe.paste
-        self.backgrounds, self.defects, self.source = backgrounds, defects, source
-        self.thumbnails = np.stack([thumbnail(source.backgrounds[one.image_sha256].image) for one in backgrounds])
-        self.likest = lru_cache(None)(self._likest)
+        self.backgrounds, self.defects, self.source = backgrounds, defects, backgrounds.source
         self.centre = lru_cache(None)(self._centre)
 
-    def row(self, identity: Identity) -> PlanRow:
-        """The plan row; every choice is drawn from its own seed."""
+    def row(self, identity: Identity, chosen: DefectSource | None = None) -> PlanRow:
+        """The plan row; every choice is drawn from its own seed, but for the defect where it is given."""
         params, seed = self.params, row_seed(self.recipe.seed, identity)
         random = np.random.default_rng(seed)
-        real = one_of(self.defects[identity.defect], random)
-        background = self.backgrounds[one_of(self.likest(real.mask_sha256), random)]
+        real = chosen or one_of(self.defects[identity.defect], random)
+        mirrored = MIRRORED * int(random.integers(2)) if params.mirror else 0
+        background = self.backgrounds.draw(real.mask_sha256, mirrored, random)
         choices = Choices(
             rotation=round(float(random.uniform(-params.rotation, params.rotation)), 3),
             scale=round(float(random.uniform(*params.scale)), 4),
@@ -81,7 +77,7 @@ class PastePlanner:
             mask_path=real.mask_path,
             mask_sha256=real.mask_sha256,
             mask_kind="real",
-            mask_turn=MIRRORED * int(random.integers(2)) if params.mirror else 0,
+            mask_turn=mirrored,
             choices=json.dumps(choices._asdict()),
             foreground=background.foreground_strategy if params.where == "object" else "none",
         )
@@ -105,11 +101,6 @@ class PastePlanner:
         most = round(self.params.shift * len(own))
         return centre + random.integers(-most, most, 2, endpoint=True)
 
-    def _likest(self, mask_sha256: str) -> list[int]:
-        """The normal photographs that are most similar to a defect's own."""
-        distances = np.linalg.norm(self.thumbnails - thumbnail(self.source.masks[mask_sha256].image), axis=1)
-        return [int(number) for number in distances.argsort(kind="stable")[: self.params.likest]]
-
     def _centre(self, mask_sha256: str) -> NDArray[np.int64]:
         return _centre_of(self.source.masks[mask_sha256].mask)
 
@@ -130,10 +121,8 @@ class PasteRenderer(NamedTuple):
                 f"Expected the planned mask {row.mask_digest[:12]} of {row.sample_id}, found {pixel_digest(defect.mask)[:12]}: its "
                 "photograph has changed since. Run `dvc repro synthesize`."
             )
-        blend = choices_of(row).blend
-        matched = colour_matched(defect, background, self.params.ring)
-        image = blended(matched, background, defect.mask, blend=blend, reach=self.params.reach)
-        return Rendered(Pair(image, defect.mask), reach=0 if blend == "hard" else self.params.reach)
+        image = pasted(defect, background, row, self.params)
+        return Rendered(Pair(image, defect.mask), reach=0 if choices_of(row).blend == "hard" else self.params.reach)
 
 
 def choices_of(row: PlanRow) -> Choices:
@@ -141,11 +130,26 @@ def choices_of(row: PlanRow) -> Choices:
     return Choices(**json.loads(row.choices))
 
 
-def placed(row: PlanRow, source: Source) -> Pair:
-    """The photograph of the row's defect and its mask, mirrored, turned and scaled about the defect's centre, and moved."""
+def pasted(defect: Pair, background: Pixels, row: PlanRow, params: Paste) -> Pixels:
+    """`background` with the defect that `placed` has moved, matched in colour and blended as the row says."""
+    matched = colour_matched(defect, background, params.ring)
+    return blended(matched, background, defect.mask, blend=choices_of(row).blend, reach=params.reach)
+
+
+def placed(row: PlanRow, source: Source, other: Pixels | None = None) -> Pair:
+    """The photograph of the row's defect and its mask, mirrored, turned and scaled about the defect's centre, and moved.
+
+    `other`: a photograph that takes the defect's place.
+    """
     image, mask = source.masks[row.mask_sha256]
     matrix = _motion(row, turn(mask, row.mask_turn))
-    moved = cv2.warpAffine(turn(image, row.mask_turn), matrix, mask.shape[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    moved = cv2.warpAffine(
+        turn(image if other is None else other, row.mask_turn),
+        matrix,
+        mask.shape[::-1],
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REFLECT_101,
+    )
     return Pair(moved, placed_mask(row, source, mask))
 
 
@@ -176,11 +180,6 @@ def colour_matched(defect: Pair, background: Pixels, ring: int) -> Pixels:
         return defect.image
     difference = np.median(background[around].astype(np.float64) - defect.image[around], axis=0)
     return np.clip(np.rint(defect.image + difference), 0, 255).astype(np.uint8)
-
-
-def thumbnail(image: Pixels) -> NDArray[np.float64]:
-    """An image reduced to a vector of 16 x 16 x 3 values."""
-    return resize_image(image, THUMBNAIL).astype(np.float64).ravel()
 
 
 def _centre_of(mask: Pixels) -> NDArray[np.int64]:

@@ -15,6 +15,7 @@ from stage.core.digests import derived_seed
 from stage.core.errors import TrainingError
 from stage.core.model_params import Prompts, StageMethod
 from stage.core.synthesis_params import Synthesize
+from stage.datasets.blending import paste
 from stage.datasets.pairs import Pair
 from stage.datasets.windows import TURNS, Window, cut, shown_pixels, window
 from stage.model.base import pixels_to_tensor, tensor_to_pixels
@@ -23,20 +24,20 @@ from stage.model.diffusion import SamplingRule, sample
 from stage.model.masks import latent_mask
 from stage.model.prompts import prompts
 from stage.model.schedule import Branch, Transition, resampling_transitions, timesteps, transitions
-from stage.synthesis.blending import paste
+from stage.synthesis.backgrounds import Backgrounds
 from stage.synthesis.method import Planner, Rendered
 from stage.synthesis.placement import sample_mask
 from stage.synthesis.placer import Placer
-from stage.synthesis.plan import Background, DefectSource, backgrounds_of, defects_of, empty_row, one_of, row_seed
+from stage.synthesis.plan import DefectSource, backgrounds_of, defects_of, empty_row, one_of, row_seed
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow
 from stage.synthesis.source import Source
 
 
 def planner(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Planner:
-    """Plans a random normal training image with a mask of the type from the generator's third, or with one of noise (IV-A)."""
-    backgrounds, defects = backgrounds_of(catalog), defects_of(catalog)
-    return StagePlanner(recipe, backgrounds, defects, Placer(source, recipe.synthesize.perlin)).row
+    """Plans a normal training image with a mask of the type from the generator's third, or with one of noise (IV-A)."""
+    backgrounds = Backgrounds(backgrounds_of(catalog), source, recipe.synthesize)
+    return StagePlanner(recipe, backgrounds, defects_of(catalog), Placer(source, recipe.synthesize.perlin)).row
 
 
 def renderer(recipe: Recipe, device: str) -> "StageRenderer":
@@ -51,7 +52,7 @@ class StagePlanner(NamedTuple):
     """Plans the rows of a category."""
 
     recipe: Recipe
-    backgrounds: Sequence[Background]
+    backgrounds: Backgrounds
     defects: Mapping[str, Sequence[DefectSource]]
     placer: Placer
 
@@ -60,14 +61,16 @@ class StagePlanner(NamedTuple):
         params, kind = self.recipe.synthesize, self.recipe.synthesize.mask_source
         seed = row_seed(self.recipe.seed, identity)
         random = np.random.default_rng(seed)
-        background, real = one_of(self.backgrounds, random), one_of(self.defects[identity.defect], random)
+        real, drawn = one_of(self.defects[identity.defect], random), int(random.integers(TURNS))
+        turned = drawn if kind == "augmented" else 0
+        background = self.backgrounds.draw(real.mask_sha256, turned, random)
         prompt, _ = prompts(self.recipe.prompts, identity.category, identity.defect)
         row = empty_row(identity, self.recipe.name, seed, background)._replace(
             prompt=prompt,
             mask_path="" if kind == "perlin" else real.mask_path,
             mask_sha256="" if kind == "perlin" else real.mask_sha256,
             mask_kind=kind,
-            mask_turn=int(random.integers(TURNS)) if kind == "augmented" else 0,
+            mask_turn=turned,
             mask_seed=derived_seed(seed, "mask") if kind == "perlin" else 0,
             foreground=background.foreground_strategy if params.placement == "on_object" else "none",
         )
@@ -123,7 +126,7 @@ class StageRenderer:
         return [self._rendered(*one) for one in made]
 
     def _rendered(self, synthetic: NDArray[np.uint8], background: NDArray[np.uint8], mask: NDArray[np.uint8], view: View) -> Rendered:
-        pair = Pair(paste(synthetic, background, mask, view.place, self.params.feather), mask)
+        pair = Pair(paste(synthetic, background, mask, view.place), mask)
         return Rendered(pair, shown_pixels(mask, view.place, view.cells[0].numpy()))
 
     def _view(self, mask: NDArray[np.uint8]) -> View:

@@ -10,47 +10,23 @@ from scipy import ndimage
 from scipy.sparse import csc_array
 from scipy.sparse.linalg import spsolve
 
-from stage.datasets.components import bounding_box, components, dilated
+from stage.datasets.components import bounding_box, dilated
 from stage.datasets.resize import resize_image
 from stage.datasets.windows import Window
 
-FULL_STRENGTH_WIDTH = 6  # px; components up to this width keep full strength (5 and 6 px wide both are 3 px deep in the middle)
 
+def paste_back(synthetic: NDArray[np.uint8], background: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """`synthetic` inside the mask, `background` byte for byte outside it; (H, W, 3) uint8 each.
 
-def paste_weights(mask: NDArray[np.uint8], feather: int) -> NDArray[np.float32]:
-    """Weight of the synthetic pixels, (H, W) in [0, 1]: 0 outside the mask, rising inward over `feather` px, 1 at the core of each part.
-
-    Components up to 6 px wide keep weight 1 throughout, so that a tiny defect keeps its full strength.
+    Nothing is softened inside the mask: those pixels would look normal and still be labelled as defect.
     """
-    weights = mask.astype(np.float32)
-    labels = components(mask)
-    for number, box in enumerate(ndimage.find_objects(labels), 1):
-        if min(side.stop - side.start for side in box) <= FULL_STRENGTH_WIDTH:
-            continue
-        inside = labels[box] == number
-        depths: NDArray[np.float64] = ndimage.distance_transform_edt(np.pad(inside, 1))  # pyright: ignore[reportAssignmentType]  # None if asked
-        depth = depths[1:-1, 1:-1]
-        if (core := depth.max()) > FULL_STRENGTH_WIDTH / 2:
-            weights[box][inside] = np.minimum(1, depth / min(feather + 1, core))[inside]
-    return weights
+    return np.where(mask[..., None] > 0, synthetic, background)
 
 
-def paste_back(synthetic: NDArray[np.uint8], background: NDArray[np.uint8], mask: NDArray[np.uint8], feather: int) -> NDArray[np.uint8]:
-    """`synthetic` inside the mask, `background` byte for byte outside it; (H, W, 3) uint8 each. Computes within the mask's bounding box."""
-    box = bounding_box(mask)
-    weights = paste_weights(mask[box], feather)[..., None]
-    mixed = weights * synthetic[box] + (1 - weights) * background[box]
-    pasted = background.copy()
-    pasted[box] = np.where(weights > 0, np.rint(mixed), background[box])
-    return pasted
-
-
-def paste(
-    synthetic: NDArray[np.uint8], background: NDArray[np.uint8], mask: NDArray[np.uint8], place: Window, feather: int
-) -> NDArray[np.uint8]:
+def paste(synthetic: NDArray[np.uint8], background: NDArray[np.uint8], mask: NDArray[np.uint8], place: Window) -> NDArray[np.uint8]:
     """The photograph (H, H, 3) with `synthetic` (s, s, 3), made for a window, inside the mask; byte for byte `background` outside it."""
     image = background.copy()
-    image[place.region] = paste_back(_resized(synthetic, place.side), background[place.region], mask[place.region], feather)
+    image[place.region] = paste_back(_resized(synthetic, place.side), background[place.region], mask[place.region])
     return image
 
 

@@ -1,0 +1,70 @@
+"""How alike photographs are: the distance between small pictures of them, without what a defect covers.
+
+N normal photographs, H, W image size, E edge of a small picture. Images are (H, W, 3) uint8, masks (H, W) uint8 in {0, 1}, 1 = defect.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stage.datasets.examples import column, pairs_of
+from stage.datasets.resize import covered, resize_image
+
+EDGE = 16  # px; enough to see where the part lies and how it is lit, too little to see its texture
+USUAL = 0.95  # of the normal photographs have another one as near as this; a defect's photograph without one that near is unlike
+FEW = 3  # normal photographs; among fewer, no distance is unusual
+Pixels = NDArray[np.uint8]
+
+
+class Likeness:
+    """The normal photographs of a category as small pictures. Distances are root mean squares over cells and channels, of 255."""
+
+    def __init__(self, normals: Iterable[Pixels]) -> None:
+        self.pictures = np.stack([_small(image) for image in normals])
+
+    def nearest(self, image: Pixels, mask: Pixels, count: int) -> list[int]:
+        """The numbers of the `count` normal photographs that are most like the one of a defect, the most similar first."""
+        return [int(number) for number in self.distances(image, mask).argsort(kind="stable")[:count]]
+
+    def distances(self, image: Pixels, mask: Pixels) -> NDArray[np.float64]:
+        """The distance of each normal photograph, (N,), over the cells that the mask does not touch; over all where it touches all."""
+        bare = covered(mask, EDGE) == 0
+        bare = bare if bare.any() else ~bare
+        return np.sqrt(((self.pictures - _small(image))[:, bare] ** 2).mean(axis=(1, 2)))
+
+    def others(self, number: int) -> NDArray[np.float64]:
+        """The distance of each normal photograph from one of them, (N,); its own is infinite."""
+        distances = np.sqrt(((self.pictures - self.pictures[number]) ** 2).mean(axis=(1, 2, 3)))
+        distances[number] = np.inf
+        return distances
+
+    def usual(self) -> float:
+        """The distance within which 95 % of the normal photographs have another one; infinite for fewer than three."""
+        if len(self.pictures) < FEW:
+            return np.inf
+        return float(np.quantile([self.others(number).min() for number in range(len(self.pictures))], USUAL))
+
+
+def unlike_types(folder: Path, category: str) -> list[str]:
+    """A sentence for each defect type of a prepared category most of whose training photographs no normal one is like.
+
+    A defect of such a type comes with a background that shows the part in another position or light, whatever is chosen.
+    """
+    normal, defective = (pairs_of(folder, "train", good=good) for good in (True, False))
+    likeness = Likeness(pair.image for pair in normal)
+    usual, nearest = likeness.usual(), dict[str, list[float]]()
+    for defect, pair in zip(column(defective, "defect"), defective, strict=True):
+        nearest.setdefault(defect, []).append(float(likeness.distances(*pair).min()))
+    return [
+        f"{category}, {defect}: {sum(one > usual for one in found)} of {len(found)} training photographs are unlike every normal one "
+        f"(by {np.median(found):.1f} of 255 in the median; normal ones differ from their nearest by up to {usual:.1f}). Take more normal "
+        "photographs as these were taken: samples of this type have backgrounds that do not fit."
+        for defect, found in sorted(nearest.items())
+        if np.median(found) > usual
+    ]
+
+
+def _small(image: Pixels) -> NDArray[np.float64]:
+    return resize_image(image, EDGE).astype(np.float64)

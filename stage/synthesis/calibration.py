@@ -1,0 +1,172 @@
+"""Calibrates the verdict of a category on its training part: real defects and nothing, pasted by the same code under the same masks.
+
+m pastes, n defects in all of them, F features, N training defects. No test image is read.
+"""
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stage.datasets.pairs import Pair
+from stage.synthesis.appearance import described
+from stage.synthesis.copies import Patches, nearest, patch
+from stage.synthesis.judge import PLACES, Discriminant, Judge, Values, difference_sums, standardised
+from stage.synthesis.null import MATCHED, Pasted, Paster, nothing_of
+from stage.synthesis.recipe import Recipe
+from stage.synthesis.rows import TypeRecord
+from stage.synthesis.source import Source
+
+FIT, RANK = 0, 1  # draws of pastes
+FOLDS = 4
+STRENGTH = 1.0  # of the ridge, for standardised features
+LEAST_DEVIATION = 1e-3
+COPY_SHARE = 0.05  # of the training defects, which are so near to another photograph's; what is nearer is called a near-copy
+TYPICAL = 0.5  # of nothing's pixels differ from the background by no more than a pixel that looks normal
+SUMS = 3 * 255 + 1  # possible sums of a pixel's absolute differences over the channels
+Rows = NDArray[np.bool_]
+
+
+class Described(NamedTuple):
+    """Pastes: their facts (m rows), the features (n, F) of their defects, which paste each is of (n,), and (m, SUMS) shares of pixels by difference."""
+
+    facts: pd.DataFrame
+    features: Values
+    owner: NDArray[np.intp]
+    sums: Values
+
+    def at(self, what: Literal["real", "nothing"]) -> Values:
+        """The features of the real defects, or of nothing."""
+        is_real = (self.facts.kind == "real").to_numpy()
+        return self.features[(is_real == (what == "real"))[self.owner]]
+
+    def part(self, rows: Rows) -> Self:
+        """Some of the pastes; `rows` (m,)."""
+        number = rows.cumsum() - 1
+        kept = rows[self.owner]
+        return type(self)(self.facts.loc[rows], self.features[kept], number[self.owner[kept]], self.sums[rows])
+
+    def faintest(self, scores: Values) -> Values:
+        """The score of every paste, (m,): its faintest defect's; `scores` (n,). 0 for an empty mask."""
+        least = np.full(len(self.facts), np.inf)
+        np.minimum.at(least, self.owner, scores)
+        return np.where(np.isfinite(least), least, 0)
+
+
+def calibrate(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Judge:
+    """The measure of a category, the same for the same training part, seed and `synthesize.verdict`.
+
+    One draw of pastes fits it, and another sets its thresholds, by nothing as the recipe's method would paste it: of pastes that it was
+    fitted to, it would think too well.
+    """
+    asked, group, kinds = recipe.synthesize.verdict, _groups(catalog), ("real", *nothing_of(recipe.method))
+    known, fresh = (describe(Paster(recipe, catalog, source, draw).pastes(asked.pastes)) for draw in (FIT, RANK))
+    final = fitted(known.at("real"), known.at("nothing"))
+    facts = fresh.facts.assign(
+        score=fresh.faintest(final.scores(fresh.features)), fold=pd.factorize(fresh.facts.onto, sort=True)[0] % FOLDS
+    )
+    unseen = known.facts.assign(score=_unseen(known, group))
+    photographs = sorted(source.photographs)
+    patches = np.stack([patch(*source.photographs[sha256]) for sha256 in photographs])
+    copy_distance = _copy_distance(patches, [group[sha256] for sha256 in photographs])
+    records = (
+        _record(rows, fresh.sums[rows.index], asked.normal_pass)._replace(
+            unseen_pass=_real_pass(unseen.loc[(unseen.defect == defect) & unseen.kind.isin(kinds)], asked.normal_pass),
+            copy_distance=copy_distance,
+        )
+        for defect, rows in facts.loc[facts.kind.isin(kinds)].groupby("defect", sort=True)
+    )
+    return Judge(final, tuple(records), patches, tuple(photographs))
+
+
+def describe(pastes: Iterable[Pasted]) -> Described:
+    """Describe pastes, one in memory at a time."""
+    facts, features, owner, sums = list[tuple[str, ...]](), list[Values](), list[int](), list[Values]()
+    for number, one in enumerate(pastes):
+        found = described(one.image, one.background, one.mask)
+        features.append(found)
+        owner += [number] * len(found)
+        facts.append((one.kind, one.defect, one.photograph, one.onto))
+        counts = np.bincount(difference_sums(Pair(one.image, one.mask), one.background), minlength=SUMS)
+        sums.append(counts / counts.sum())
+    columns = ["kind", "defect", "photograph", "onto"]
+    return Described(pd.DataFrame(facts, columns=columns), np.concatenate(features), np.array(owner), np.stack(sums))
+
+
+def fitted(real: Values, nothing: Values) -> Discriminant:
+    """The ridge regression of 1 for real defects (a, F) and 0 for nothing (b, F), both kinds of the same total weight."""
+    mean, deviation = nothing.mean(0), nothing.std(0) + LEAST_DEVIATION
+    x = standardised(np.concatenate([real, nothing]), mean, deviation)
+    y = np.repeat([1.0, 0.0], [len(real), len(nothing)])
+    weights = np.repeat([0.5 / len(real), 0.5 / len(nothing)], [len(real), len(nothing)])
+    centre, middle = weights @ x, weights @ y
+    scaled = np.sqrt(weights)[:, None] * (x - centre)
+    # In the space of samples, of which there are fewer than features.
+    dual = np.linalg.solve(scaled @ scaled.T + STRENGTH * np.eye(len(x)), np.sqrt(weights) * (y - middle))
+    slopes = scaled.T @ dual
+    return Discriminant(mean, deviation, slopes, float(middle - centre @ slopes))
+
+
+def _unseen(made: Described, group: dict[str, str]) -> Values:
+    """The score (m,) of every paste by a discriminant that knew no photograph of its part, or, of nothing, none on its background."""
+    is_real = (made.facts.kind == "real").to_numpy()
+    parts = {one: number for number, one in enumerate(sorted({group[sha256] for sha256 in made.facts.photograph[is_real]}))}
+    onto = pd.factorize(made.facts.onto, sort=True)[0]
+    told = zip(made.facts.photograph, is_real, onto, strict=True)
+    fold = np.array([parts[group[sha256]] if real else number for sha256, real, number in told]) % FOLDS
+    scores = np.zeros(len(made.owner))
+    for number in range(FOLDS):
+        others, own = made.part(fold != number), (fold == number)[made.owner]
+        if (others.facts.kind == "real").any() and own.any():  # not where all photographs are of one part
+            scores[own] = fitted(others.at("real"), others.at("nothing")).scores(made.features[own])
+    return made.faintest(scores)
+
+
+def _real_pass(rows: pd.DataFrame, normal_pass: float) -> float:
+    """The share of real pastes whose score nothing reaches, of one type."""
+    is_real = rows.kind == "real"
+    return round(float((rows.score[is_real] >= threshold_of(rows.score[~is_real], normal_pass)).mean()), 4)
+
+
+def _record(rows: pd.DataFrame, sums: Values, normal_pass: float) -> TypeRecord:
+    """What holds of one type; `rows` and `sums` are its fresh pastes'."""
+    is_real = (rows.kind == "real").to_numpy()
+    nothing, real = rows.loc[~is_real], rows.loc[is_real]
+    by_fold = {fold: threshold_of(others, normal_pass) for fold in range(FOLDS) if len(others := nothing.score[nothing.fold != fold])}
+    passed = [row.score >= by_fold[row.fold] for row in nothing.itertuples() if row.fold in by_fold]
+    below = sums.cumsum(1)
+    level = int((below[rows.kind.isin(MATCHED).to_numpy()].mean(0) < TYPICAL).sum())
+    return TypeRecord(
+        defect=str(rows.defect.iloc[0]),
+        photographs=int(real.photograph.nunique()),
+        pastes=len(real),
+        normal_pastes=len(nothing),
+        threshold=threshold_of(nothing.score, normal_pass),
+        normal_pass=round(float(np.mean(passed)), 4) if passed else 0.0,
+        real_pass=_real_pass(rows, normal_pass),
+        unseen_pass=0.0,
+        normal_difference=level / 3,
+        real_looks_normal=round(float(below[is_real, min(level, SUMS - 1)].mean()), 4),
+        copy_distance=0.0,
+    )
+
+
+def threshold_of(scores: pd.Series, share: float) -> float:
+    """The score that at most this share of further scores reach, on average over calibrations: just above a rank of those given."""
+    ranked = np.sort(scores.to_numpy())
+    rank = min(len(ranked), int(np.ceil((1 - share) * (len(ranked) + 1))))
+    return float(np.round(ranked[rank - 1], PLACES) + 10.0**-PLACES)
+
+
+def _copy_distance(patches: Patches, groups: list[str]) -> float:
+    """What a twentieth of the training defects are nearer than to their nearest of another part; 0 where there is no other."""
+    others = [[k for k, other in enumerate(groups) if other != group] for group in groups]
+    distances = [nearest(one, patches[other]).distance for one, other in zip(patches, others, strict=True) if other]
+    return round(float(np.quantile(distances, COPY_SHARE)), 3) if distances else 0.0
+
+
+def _groups(catalog: pd.DataFrame) -> dict[str, str]:
+    training = catalog.loc[(catalog.status == "accepted") & (catalog.split == "train")]
+    return dict(zip(training.image_sha256, training.group, strict=True))

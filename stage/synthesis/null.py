@@ -1,0 +1,107 @@
+"""What nothing looks like: normal photographs pasted on normal ones under the masks of defects, and real defects pasted beside them.
+
+H, W image size. Images are (H, W, 3) uint8, masks (H, W) uint8 in {0, 1}, 1 = defect.
+"""
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stage.core.synthesis_params import Paste
+from stage.datasets.blending import paste_back
+from stage.datasets.windows import TURNS, turn
+from stage.synthesis.backgrounds import Backgrounds
+from stage.synthesis.methods.paste import PastePlanner, pasted, placed
+from stage.synthesis.plan import backgrounds_of, defects_of, one_of
+from stage.synthesis.recipe import Recipe
+from stage.synthesis.rows import Identity, PlanRow
+from stage.synthesis.source import Source
+
+Kind = Literal["real", "other", "like", "turned"]
+NORMAL: tuple[Kind, ...] = ("other", "like", "turned")
+MATCHED: tuple[Kind, ...] = ("other", "like")  # in the background's own colours, as far as a paste can have them
+# As params.yaml has it, but fixed: whoever tries another way of pasting would be judged by another measure.
+NEIGHBOURS = 5
+MOTION = Paste(
+    mirror=True,
+    rotation=8.0,
+    scale=(0.9, 1.1),
+    shift=0.0167,
+    where="own",
+    blends=("hard", "outward", "poisson"),
+    reach=2,
+    ring=3,
+)
+Pixels = NDArray[np.uint8]
+
+
+def nothing_of(method: str) -> tuple[Kind, ...]:
+    """The kinds of nothing that a method's own way of pasting could make; `paste` matches colours, and keeps defects in their places."""
+    return MATCHED if method == "paste" else NORMAL
+
+
+class Pasted(NamedTuple):
+    """One paste: what of, for which defect type, from which photograph (SHA-256) and onto which, and the pictures."""
+
+    kind: Kind
+    defect: str
+    photograph: str
+    onto: str
+    image: Pixels
+    background: Pixels
+    mask: Pixels
+
+
+class Paster:
+    """Draws the pastes of a category from its training part; `draw` numbers them, and another draw gives others."""
+
+    def __init__(self, recipe: Recipe, catalog: pd.DataFrame, source: Source, draw: int = 0) -> None:
+        fitting = recipe.synthesize.model_copy(update={"background": "nearest", "neighbours": NEIGHBOURS})
+        fixed = recipe.model_copy(update={"paste": MOTION, "synthesize": fitting})
+        self.backgrounds = Backgrounds(backgrounds_of(catalog), source, fitting)
+        self.planner = PastePlanner(fixed, self.backgrounds, defects_of(catalog))
+        self.source, self.draw = source, draw
+        self.normals = [one.image_sha256 for one in self.backgrounds.normals]
+
+    def pastes(self, least: int) -> Iterator[Pasted]:
+        """For each defect type as many as it has photographs, and at least `least`: a real defect, and three times nothing."""
+        for defect, real in self.planner.defects.items():
+            for number in range(max(least, len(real))):
+                identity = Identity("verdict", self.planner.recipe.category, defect, number, self.draw)
+                yield from self._pastes(self.planner.row(identity, real[number % len(real)]))
+
+    def _pastes(self, row: PlanRow) -> Iterator[Pasted]:
+        """A real defect; under its mask another normal photograph, any or one that is like; and one pasted as a network's samples are."""
+        random = np.random.default_rng(row.seed + 1)  # the row's own draws come from its seed
+        own = row.background_sha256
+        chosen: dict[Kind, str] = {"real": row.source_sha256, "other": self._other(own, random), "like": self._like(own, random)}
+        for kind, photograph in chosen.items():
+            moved = placed(row, self.source, None if kind == "real" else self.source.backgrounds[photograph].image)
+            background = self.source.backgrounds[own].image
+            yield Pasted(kind, row.defect, photograph, own, pasted(moved, background, row, MOTION), background, moved.mask)
+        yield self._turned(row, random)
+
+    def _turned(self, row: PlanRow, random: np.random.Generator) -> Pasted:
+        """The mask in any of eight positions, any photograph on any other, hard and with its own colours."""
+        onto = self.normals[random.integers(len(self.normals))]
+        photograph = self._other(onto, random)
+        mask = turn(self.source.masks[row.mask_sha256].mask, int(random.integers(TURNS)))
+        background = self.source.backgrounds[onto].image
+        image = paste_back(self.source.backgrounds[photograph].image, background, mask)
+        return Pasted("turned", row.defect, photograph, onto, image, background, mask)
+
+    def _other(self, own: str, random: np.random.Generator) -> str:
+        """Any normal photograph but this one, where there is another."""
+        step = 1 + int(random.integers(max(1, len(self.normals) - 1)))
+        return self.normals[(self.normals.index(own) + step) % len(self.normals)]
+
+    def _like(self, own: str, random: np.random.Generator) -> str:
+        """One of the normal photographs that are most like this one."""
+        if len(self.normals) == 1:
+            return own
+        distances = self.backgrounds.likeness.others(self.normals.index(own))
+        nearest = distances.argsort(kind="stable")[: min(NEIGHBOURS, len(self.normals) - 1)]
+        return self.normals[one_of(nearest.tolist(), random)]

@@ -1,6 +1,6 @@
 """Where the published files of a version are read: the working tree, or DVC's own file system over a commit, its cache and its remotes.
 
-DVC is imported here and nowhere else in the factory, and only for a commit that no earlier query has read (docs/decisions/0013).
+DVC is imported here and nowhere else in the factory, and only for a commit that no earlier query has read (docs/decisions/0014).
 """
 
 from pathlib import Path, PurePosixPath

@@ -40,7 +40,7 @@ from stage.release.publication import publish_jobs, publish_runs
 from stage.release.reader import read_manifest
 from stage.release.shards import write_manifest, write_shards
 from stage.segmentation.scores import COLUMNS
-from stage.synthesis.schema import SCHEMA
+from stage.synthesis.schema import SCHEMA, SCHEMA_VERSION
 
 METHODS = ("stage", "paste")
 FOLDERS = ("prepare", "synthesize", "runs", "segment")
@@ -464,7 +464,7 @@ def test_an_older_schema_is_named(copy: Path) -> None:
     told = read_sealed(manifest)
     write_sealed({name: value for name, value in told.items() if name != "seal"} | {"schema_version": "1"}, manifest)
 
-    assert refused("lineage", "reuse").startswith("Expected schema version 2, found '1'")
+    assert refused("lineage", "reuse").startswith(f"Expected schema version {SCHEMA_VERSION}, found '1'")
 
 
 @pytest.mark.parametrize("name", ["shards/*.parquet", "sources.parquet", "plan.parquet", "manifest.json"])

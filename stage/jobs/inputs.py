@@ -24,6 +24,7 @@ PLANNING, ORIGIN = "stage.jobs.planning:write_job", "stage.jobs.inputs:origin_of
 PLANNED = (
     *("name", "seed", "catalog", "planner", "rejected", "base.prompts.normal", "synthesize.precision", "synthesize.attempts"),
     *("synthesize.count", "synthesize.shard_rows", "synthesize.mask_source", "synthesize.placement", "synthesize.perlin"),
+    *("synthesize.background", "synthesize.neighbours"),
 )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from stage.core.progress import track
 from stage.datasets.pairs import Pair
 from stage.synthesis.appearance import described
 from stage.synthesis.copies import Patches, nearest, patch
@@ -62,7 +63,7 @@ def calibrate(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Judge:
     fitted to, it would think too well.
     """
     asked, group, kinds = recipe.synthesize.verdict, _groups(catalog), ("real", *nothing_of(recipe.method))
-    known, fresh = (describe(Paster(recipe, catalog, source, draw).pastes(asked.pastes)) for draw in (FIT, RANK))
+    known, fresh = (_described(Paster(recipe, catalog, source, draw), asked.pastes) for draw in (FIT, RANK))
     final = fitted(known.at("real"), known.at("nothing"))
     facts = fresh.facts.assign(
         score=fresh.faintest(final.scores(fresh.features)), fold=pd.factorize(fresh.facts.onto, sort=True)[0] % FOLDS
@@ -79,6 +80,11 @@ def calibrate(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Judge:
         for defect, rows in facts.loc[facts.kind.isin(kinds)].groupby("defect", sort=True)
     )
     return Judge(final, tuple(records), patches, tuple(photographs))
+
+
+def _described(paster: Paster, least: int) -> Described:
+    label = f"calibrate {paster.recipe.method} {paster.recipe.category}, {paster.draw + 1} of 2"
+    return describe(track(paster.pastes(least), total=paster.count(least), label=label))
 
 
 def describe(pastes: Iterable[Pasted]) -> Described:

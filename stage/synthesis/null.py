@@ -22,6 +22,7 @@ from stage.synthesis.source import Source
 
 Kind = Literal["real", "other", "like", "turned"]
 NORMAL: tuple[Kind, ...] = ("other", "like", "turned")
+KINDS = 4  # with a real defect
 MATCHED: tuple[Kind, ...] = ("other", "like")  # in the background's own colours, as far as a paste can have them
 # As params.yaml has it, but fixed: whoever tries another way of pasting would be judged by another measure.
 NEIGHBOURS = 5
@@ -63,8 +64,12 @@ class Paster:
         fixed = recipe.model_copy(update={"paste": MOTION, "synthesize": fitting})
         self.backgrounds = Backgrounds(backgrounds_of(catalog), source, fitting)
         self.planner = PastePlanner(fixed, self.backgrounds, defects_of(catalog))
-        self.source, self.draw = source, draw
+        self.recipe, self.source, self.draw = recipe, source, draw
         self.normals = [one.image_sha256 for one in self.backgrounds.normals]
+
+    def count(self, least: int) -> int:
+        """How many pastes there are."""
+        return KINDS * sum(max(least, len(real)) for real in self.planner.defects.values())
 
     def pastes(self, least: int) -> Iterator[Pasted]:
         """For each defect type as many as it has photographs, and at least `least`: a real defect, and three times nothing."""

@@ -139,11 +139,12 @@ def _row(measure: str, count: int, value: float, distance: int | None = None) ->
 
 
 def _target(measure: str, ratio: float) -> str:
+    """Judged as it is shown, with two decimals."""
     if measure not in LEAST and measure not in MOST:
         return ""
     if math.isnan(ratio):
         return "unknown"
-    return "met" if LEAST.get(measure, 0) <= ratio <= MOST.get(measure, math.inf) else "missed"
+    return "met" if LEAST.get(measure, 0) <= round(ratio, 2) <= MOST.get(measure, math.inf) else "missed"
 
 
 def _distance(real: Examples, other: Examples) -> Distance:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ from stage.segmentation.results import rows_where
 COLUMNS = 8  # defects in a row
 TILE = 144  # px of a defect's picture
 SIDES = (24, 36, 48, 72, 144)  # px of what a picture shows: TILE is a multiple of each, so that enlarged pixels are squares of one size
-ROOM = 1.5  # times the largest real defect
+ROOM = 1.5  # times the median real defect
 
 
 class StripPair(NamedTuple):
@@ -107,12 +108,11 @@ def _resampling(side: int) -> Image.Resampling:
 
 
 def _side(real: Sequence[Row]) -> int:
-    """What holds the largest defect of every real row, and some of its surroundings; no more than the photograph."""
+    """What holds a real defect of median size and some of its surroundings; no more than the photograph."""
     pictures = [decoded_picture(row["mask"]).convert("L") for row in real]
     boxes = [bounding_box(_largest(mask)) for mask in pictures]
-    extent = max((one.stop - one.start for box in boxes for one in box), default=1)
-    whole = min((min(mask.size) for mask in pictures), default=TILE)
-    return min(next((side for side in SIDES if side >= ROOM * extent), whole), whole)
+    extent = median(max(one.stop - one.start for one in box) for box in boxes)
+    return min(next((side for side in SIDES if side >= ROOM * extent), round(ROOM * extent)), *(min(mask.size) for mask in pictures))
 
 
 def _largest(mask: Image.Image) -> np.ndarray:

@@ -42,12 +42,13 @@ def fidelity(
     """Show how like real defects the accepted samples are, and which targets they miss."""
     from stage.release.fidelity import measure_fidelity, read_fidelity
     from stage.report.fidelity import fidelity_rows, fidelity_table, fidelity_verdicts
+    from stage.segmentation.results import rows_among
 
     params = load_params()
     names = chosen([category] if category else None, params.categories)
     found = measure_fidelity(DATA, names, params.methods, params.seed) if measure else read_fidelity(DATA)
     if as_json:
-        say_json(json.loads(found[found.category.isin(names)].to_json(orient="records")))
+        say_json(json.loads(rows_among(found, names, "category").to_json(orient="records") or "[]"))
         return
     for name in names:
         rows = fidelity_rows(found, name)

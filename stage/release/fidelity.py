@@ -16,6 +16,7 @@ from stage.core.digests import derived_seed
 from stage.core.progress import track
 from stage.datasets.examples import CATALOG, column, pairs_of
 from stage.datasets.pairs import Pair
+from stage.datasets.rules import GOOD
 from stage.datasets.table import read_catalog
 from stage.release.reader import read_samples, sample_rows
 from stage.segmentation.results import read_table
@@ -111,15 +112,17 @@ def _samples(folder: Path, catalog: Path, method: str) -> dict[str, Iterator[tup
         numbers = [k for k, row in enumerate(accepted) if row["defect"] == defect][:FIRST]
         for k in track(numbers, total=len(numbers), label=f"fidelity {catalog.name} {method} {defect}"):
             row = accepted[k]
-            yield pairs[k], part.get(row["source_sha256"] or row["mask_sha256"], row["sample_id"])
+            origin = part.get(row["source_sha256"] or row["mask_sha256"])
+            yield pairs[k], origin or row["sample_id"]
 
     return {defect: stream(defect) for defect in {row["defect"] for row in accepted}}
 
 
 def _parts(catalog: pd.DataFrame) -> dict[str, str]:
-    """The group of every photograph and mask of the training part, by SHA-256."""
-    training = catalog.loc[(catalog.status == "accepted") & (catalog.split == "train")]
-    return {digest: group for name in ("mask_sha256", "image_sha256") for digest, group in zip(training[name], training.group, strict=True)}
+    """The group of every defect's photograph and mask of the training part, by SHA-256."""
+    training = catalog.loc[(catalog.status == "accepted") & (catalog.split == "train") & (catalog.defect != GOOD)]
+    digests = pd.concat([training.mask_sha256, training.image_sha256])
+    return dict(zip(digests, [*training.group, *training.group], strict=True))
 
 
 def _statistics(values: Values) -> Iterator[dict[str, Any]]:

@@ -45,7 +45,7 @@ class FidelityRow(NamedTuple):
 
     defect: str
     made_by: str
-    count: int
+    examples: int
     cells: Mapping[str, Cell]
     kid: str
     is_judged: bool
@@ -54,11 +54,17 @@ class FidelityRow(NamedTuple):
 def fidelity_rows(table: pd.DataFrame, category: str) -> list[FidelityRow]:
     """The rows of a category: of each type the real defects, then each method's."""
     own = rows_where(table, category=category)
-    real = {defect: int(count) for defect, count in rows_where(own, made_by=REAL, measure=KID)[["defect", "count"]].itertuples(index=False)}
+    real = {row["defect"]: int(row["count"]) for row in rows_where(own, made_by=REAL, measure=KID).to_dict("records")}
     return [
-        FidelityRow(str(defect), str(made_by), int(kid["count"]), _cells(rows), _shown_kid(kid), real[str(defect)] >= LEAST_REAL)
-        for (defect, made_by), rows in own.groupby(["defect", "made_by"], sort=False)
-        for kid in rows_where(rows, measure=KID).to_dict("records")
+        FidelityRow(
+            defect=kid["defect"],
+            made_by=kid["made_by"],
+            examples=int(kid["count"]),
+            cells=_cells(rows_where(own, defect=kid["defect"], made_by=kid["made_by"])),
+            kid=_shown_kid(kid),
+            is_judged=real[kid["defect"]] >= LEAST_REAL,
+        )
+        for kid in rows_where(own, measure=KID).to_dict("records")
     ]
 
 
@@ -66,14 +72,14 @@ def fidelity_verdicts(rows: list[FidelityRow]) -> list[str]:
     """For each method a sentence on the types of a category that miss a target, by how much, and one on those that nothing can be said of."""
     told: list[str] = []
     for method in dict.fromkeys(row.made_by for row in rows if row.made_by != REAL):
-        judged = [row for row in rows if row.made_by == method and row.is_judged and row.count]
+        judged = [row for row in rows if row.made_by == method and row.is_judged and row.examples]
         misses = [f"{row.defect}: {'; '.join(found)}" for row in judged if (found := _misses(row))]
         met = len(judged) - len(misses)
         if misses:
             told.append(f"Samples of {method} miss targets on {len(misses)} of {len(judged)} types. {'. '.join(misses)}.")
         elif met:
             told.append(f"Samples of {method} miss no target, on {met} type{'s' * (met > 1)}.")
-        if none := [row.defect for row in rows if row.made_by == method and not row.count]:
+        if none := [row.defect for row in rows if row.made_by == method and not row.examples]:
             told.append(f"Of {method} there are no accepted samples of {', '.join(none)}.")
     if few := [row.defect for row in rows if row.made_by == REAL and not row.is_judged]:
         told.append(f"Not judged, with fewer than {LEAST_REAL} real examples: {', '.join(few)}.")
@@ -97,7 +103,7 @@ def fidelity_table(category: str, rows: list[FidelityRow]) -> Table:
     for row in rows:
         is_real = row.made_by == REAL
         cells = [cell.shown_value if is_real else cell.shown_ratio + "!" * (cell.target == "missed") for cell in row.cells.values()]
-        table.add_row(row.defect if is_real else "", row.made_by, str(row.count), *cells, row.kid)
+        table.add_row(row.defect if is_real else "", row.made_by, str(row.examples), *cells, row.kid)
     return table
 
 

@@ -9,9 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFilter
 
 from stage.datasets.components import bounding_box, components
+from stage.datasets.pairs import decode_mask
 from stage.release.fidelity import PROFILE, REAL
 from stage.release.reader import shard_paths
 from stage.report.artefacts import Row, catalog, decoded_picture, stream_rows
@@ -32,7 +34,7 @@ class StripPair(NamedTuple):
     made_by: str
     plain: str
     outlined: str
-    count: int
+    shown: int
 
 
 class TypePictures(NamedTuple):
@@ -88,19 +90,20 @@ def _write_strips(made_by: str, rows: Iterable[Row], side: int, root: Path, plac
     )
     for name, panels in (("", plain), ("-outlined", marked)):
         strip(panels, TILE).save(root / place / f"{made_by}{name}.webp", lossless=side < TILE, quality=90)
-    return StripPair(made_by, *((place / f"{made_by}{name}.webp").as_posix() for name in ("", "-outlined")), len(crops))
+    plain_place, outlined_place = ((place / f"{made_by}{name}.webp").as_posix() for name in ("", "-outlined"))
+    return StripPair(made_by, plain_place, outlined_place, len(crops))
 
 
 def _crop(row: Row, side: int) -> tuple[Image.Image, Image.Image]:
     """The largest defect and its mask, `side` px of the photograph as TILE px."""
-    image, mask = decoded_picture(row["image"]), decoded_picture(row["mask"]).convert("L").point(lambda level: 255 * (level >= 128))
+    image, mask = decoded_picture(row["image"]), decode_mask(row["mask"]["bytes"])
     y, x = bounding_box(_largest(mask))
     left, top = (
         min(max((one.start + one.stop - side) // 2, 0), max(length - side, 0)) for one, length in ((x, image.width), (y, image.height))
     )
     box = (left, top, min(left + side, image.width), min(top + side, image.height))
-    pictures = (one.crop(box).resize((TILE, TILE), how) for one, how in ((image, _resampling(side)), (mask, Image.Resampling.NEAREST)))
-    return next(pictures), next(pictures)
+    outline = Image.fromarray(mask * np.uint8(255)).crop(box).resize((TILE, TILE), Image.Resampling.NEAREST)
+    return image.crop(box).resize((TILE, TILE), _resampling(side)), outline
 
 
 def _resampling(side: int) -> Image.Resampling:
@@ -109,15 +112,16 @@ def _resampling(side: int) -> Image.Resampling:
 
 def _side(real: Sequence[Row]) -> int:
     """What holds a real defect of median size and some of its surroundings; no more than the photograph."""
-    pictures = [decoded_picture(row["mask"]).convert("L") for row in real]
-    boxes = [bounding_box(_largest(mask)) for mask in pictures]
+    masks = [decode_mask(row["mask"]["bytes"]) for row in real]
+    boxes = [bounding_box(_largest(mask)) for mask in masks]
     extent = median(max(one.stop - one.start for one in box) for box in boxes)
-    return min(next((side for side in SIDES if side >= ROOM * extent), round(ROOM * extent)), *(min(mask.size) for mask in pictures))
+    return min(next((side for side in SIDES if side >= ROOM * extent), round(ROOM * extent)), *(min(mask.shape) for mask in masks))
 
 
-def _largest(mask: Image.Image) -> np.ndarray:
-    labels = components(np.asarray(mask) >= 128)
-    return (labels == np.bincount(labels.ravel())[1:].argmax() + 1).astype(np.uint8) if labels.any() else labels.astype(np.uint8)
+def _largest(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The largest defect of a mask alone, or the mask if it is empty."""
+    labels = components(mask)
+    return (labels == np.bincount(labels.ravel())[1:].argmax() + 1).astype(np.uint8) if labels.any() else mask
 
 
 def _profiles(table: pd.DataFrame) -> dict[str, tuple[list[float], list[float]]]:

@@ -41,13 +41,14 @@ def measured(image: Pixels, mask: Pixels) -> Values:
     if not regions:
         return np.full(len(MEASURES) + len(DISTANCES), np.nan)
     found = [_of_defect(image[region], labels[region] == number, mask[region] > 0) for number, region in enumerate(regions, 1)]
-    sizes = np.bincount(labels.ravel())[1:]
-    return np.ma.average(np.ma.masked_invalid(found), axis=0, weights=sizes).filled(np.nan)
+    weights = np.isfinite(found) * np.bincount(labels.ravel())[1:, None]
+    sums = (np.nan_to_num(found) * weights).sum(0)
+    return np.divide(sums, weights.sum(0), out=np.full_like(sums, np.nan), where=weights.any(0))
 
 
 def _of_defect(pixels: Pixels, defect: Region, labelled: Region) -> Values:
     inside, outside = _distance(defect), _distance(~defect)
-    light = pixels @ LUMA
+    light: Values = pixels.astype(np.float64) @ LUMA
     edge, core = defect & (inside <= EDGE), defect & (inside > EDGE)
     ring = (outside <= RING) & (_distance(~labelled) > SEAM)
     profile = [_mean(light[part]) for part in _bands(inside, outside, defect, labelled)]

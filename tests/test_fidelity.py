@@ -276,6 +276,9 @@ def test_a_missed_target_is_named_with_its_figure() -> None:
         "hole: contrast in the core 0.61 of real (at least 0.8); grain 1.42 of real (at most 1.3)."
     )
     assert fidelity_verdicts(fidelity_rows(judged(), "fabric")) == ["Samples of paste miss no target, on 1 type."]
+    none = judged(grain=1.42)
+    none.loc[none.made_by == "paste", ["count", "value", "ratio"]] = (0, math.nan, math.nan)
+    assert fidelity_verdicts(fidelity_rows(none, "fabric")) == ["Of paste there are no accepted samples of hole."]
     assert fidelity_table("fabric", fidelity_rows(judged(grain=1.42), "fabric")).row_count == 2
 
 

@@ -9,6 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from flows.runtime import run
 from stage.core.params import Params, load_params
 from stage.core.progress import check_stop
+from stage.release.fidelity import measure_fidelity, write_fidelity
 from stage.release.uses import check_samples
 from stage.report.pages import write_report
 from stage.segmentation.results import gather_results, headline, write_loss_curves, write_results
@@ -27,6 +28,7 @@ def evaluate() -> None:
         check_samples(DATA / "prepare", category, [DATA / "synthesize" / category / method for method in params.methods])
     all_results(params.categories)
     write_loss_curves(DATA, params.categories, OUTPUT / "curves")
+    fidelity(params)
     report(params)
 
 
@@ -36,6 +38,12 @@ def all_results(categories: tuple[str, ...]) -> None:
     results = gather_results(DATA, categories)
     write_results(results, OUTPUT)
     (OUTPUT / "metrics.json").write_text(json.dumps(headline(results), indent=2) + "\n")
+
+
+@task(cache_policy=NO_CACHE)
+def fidelity(params: Params) -> None:
+    """The table of real and synthetic defects side by side."""
+    write_fidelity(measure_fidelity(DATA, params.categories, params.methods, params.seed), OUTPUT)
 
 
 @task(cache_policy=NO_CACHE)

@@ -16,6 +16,7 @@ from stage.core.params import Params, load_params
 from stage.datasets.pairs import Pair, image_cell, image_features, write_table
 from stage.datasets.rules import GOOD
 from stage.datasets.table import FEATURES
+from stage.release.fidelity import measure_fidelity, write_fidelity
 from stage.segmentation.results import DIFFERENCE_COLUMNS, gather_results, write_results
 from stage.segmentation.scores import ALL_TYPES, COLUMNS
 from stage.synthesis.method import Rendered
@@ -148,6 +149,7 @@ def publish(data: Path, categories: list[str], defects: list[str], few: Sequence
         write_csv(data / "segment" / category / "curve.csv", arms)
     (data / "evaluate").mkdir()
     write_results(gather_results(data, categories), data / "evaluate")
+    write_fidelity(measure_fidelity(data, categories, tuple(COLOURS), 0), data / "evaluate")
 
 
 def demo_params(categories: list[str], methods: tuple[str, ...] = ("stage", "paste")) -> Params:

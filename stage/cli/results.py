@@ -1,4 +1,4 @@
-"""Looking at results: `results`, `tables`, `ablation`, `contact-sheet`."""
+"""Looking at results: `results`, `fidelity`, `tables`, `ablation`, `contact-sheet`."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stage.cli.terminal import DATA, AsJson, say_json, writable
+from stage.cli.terminal import DATA, AsJson, chosen, say_json, writable
 from stage.core.params import load_params
 
 COLUMNS = 100  # that results fit
@@ -30,6 +30,31 @@ def results(*, as_json: AsJson = False) -> None:
     for method in load_params().methods:
         told = f"{verdict(found, method)} {worth(found, AVERAGE, method)}"
         typer.echo(fill(told, COLUMNS, break_long_words=False, break_on_hyphens=False))
+
+
+@verbs.command()
+def fidelity(
+    category: Annotated[str, typer.Argument(help="Only this category of params.yaml.")] = "",
+    *,
+    measure: Annotated[bool, typer.Option("--measure", help="Measure what is published now, also before `evaluate` has run.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show how like real defects the accepted samples are, and which targets they miss."""
+    from stage.release.fidelity import measure_fidelity, read_fidelity
+    from stage.report.fidelity import fidelity_rows, fidelity_table, fidelity_verdicts
+    from stage.segmentation.results import rows_among
+
+    params = load_params()
+    names = chosen([category] if category else None, params.categories)
+    found = measure_fidelity(DATA, names, params.methods, params.seed) if measure else read_fidelity(DATA)
+    if as_json:
+        say_json(json.loads(rows_among(found, names, "category").to_json(orient="records") or "[]"))
+        return
+    for name in names:
+        rows = fidelity_rows(found, name)
+        Console().print(fidelity_table(name, rows))
+        for sentence in fidelity_verdicts(rows):
+            typer.echo(fill(sentence, COLUMNS, break_long_words=False, break_on_hyphens=False))
 
 
 @verbs.command()

@@ -7,11 +7,14 @@ from typing import Any
 from stage.core.params import Params
 from stage.datasets.likeness import unlike_types
 from stage.datasets.rules import GOOD
+from stage.release.fidelity import read_fidelity
 from stage.release.reader import read_manifest
 from stage.report import artefacts, comparison
 from stage.report.candidates import Candidates, candidates_of
 from stage.report.cards import Card, slug, write_cards
 from stage.report.charts import Series, draw_curves, draw_learning_curve
+from stage.report.fidelity import FidelityRow, fidelity_rows, fidelity_verdicts
+from stage.report.fidelity_pictures import TypePictures, write_pictures
 from stage.report.gallery import Thumbnail, write_gallery
 from stage.report.worst import read_predictions, worst_specimens
 from stage.segmentation.arms import arm_label
@@ -32,6 +35,15 @@ class Made:
 
 
 @dataclass(frozen=True)
+class Fidelity:
+    """How like real defects a category's samples are: the figures, what they say, and each type's pictures."""
+
+    rows: list[FidelityRow]
+    verdicts: list[str]
+    types: list[TypePictures]
+
+
+@dataclass(frozen=True)
 class CategoryView:
     """One category's page. `tested` counts test images by defect type; `lowest` and `lost` are test images of `shown_arm`, worst first."""
 
@@ -41,6 +53,7 @@ class CategoryView:
     verdicts: list[str]
     worths: list[str]
     made: list[Made]
+    fidelity: Fidelity
     shown_arm: str
     lowest: list[Card]
     lost: list[Card]
@@ -81,6 +94,7 @@ def view_category(data: Path, root: Path, name: str, params: Params, results: Re
         verdicts=[verdict(results, method, name) for method in params.methods],
         worths=[text for method in params.methods if (text := worth(results, name, method))],
         made=made,
+        fidelity=_fidelity(data, name, params.methods, root, folder / "fidelity"),
         shown_arm=arm,
         lowest=lowest,
         lost=lost,
@@ -104,6 +118,12 @@ def draw_losses(source: Path, root: Path, path: Path, columns: list[str]) -> str
 def _made(data: Path, category: str, method: str) -> Made:
     manifest = read_manifest(data / "synthesize" / category / method)
     return Made(method, artefacts.outcomes(data, category, method), manifest)
+
+
+def _fidelity(data: Path, category: str, methods: tuple[str, ...], root: Path, folder: Path) -> Fidelity:
+    table = read_fidelity(data)
+    rows = fidelity_rows(table, category)
+    return Fidelity(rows, fidelity_verdicts(rows), write_pictures(data, table, category, methods, root=root, folder=folder))
 
 
 def _learning(results: Results, category: str, root: Path, folder: Path) -> str:

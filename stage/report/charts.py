@@ -63,6 +63,18 @@ def draw_learning_curve(path: Path, curve: pd.DataFrame) -> None:
         _save(figure, axes, path)
 
 
+def draw_profile(path: Path, curves: Series) -> None:
+    """Draw the difference to the surroundings, of 255, over the distance from the mask's border, px; the shaded half lies inside."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 2.4), layout="constrained")
+        axes = figure.add_subplot(xlabel="px from the mask's border; shaded: inside", ylabel="difference, of 255")
+        for (name, (x, y)), colour, marker in zip(curves.items(), cycle((GREY, *COLOURS)), cycle(MARKERS), strict=False):
+            axes.plot(x, y, color=colour, marker=marker, markersize=4, linewidth=1.6, label=name)
+        axes.axvspan(min(x for xs, _ in curves.values() for x in xs), 0, color=GREY, alpha=0.12, linewidth=0)
+        axes.set_ylim(bottom=0)
+        _save(figure, axes, path)
+
+
 def _save(figure: Figure, axes: Axes, path: Path) -> None:
     """With a style of its own, since the page's does not reach into a picture, and no grey has enough contrast on white and on black."""
     axes.grid(axis="y", color=GREY, alpha=0.2)

@@ -24,6 +24,7 @@ LEVELS = 4  # strides 2 to 16
 RING = 1 / 16  # of the window's side; width of the surroundings that a defect is compared with
 NEAR_FULL = 0.3  # of the most covered cell; cells covered by less say more of the surroundings
 FEATURES = 5 * sum(CHANNELS[:LEVELS])
+ALONE = 2 * sum(CHANNELS[:LEVELS])  # features of a defect whose background nobody knows
 Box = tuple[slice, slice]
 Number = TypeVar("Number", np.uint8, np.float32)
 
@@ -49,6 +50,22 @@ def described(image: NDArray[np.uint8], background: NDArray[np.uint8], mask: NDA
         levels = encoder()((windows.pixels - MEAN) / STD, LEVELS)
         parts = [_pooled(features, windows) for features in levels]
     return torch.cat(parts, dim=1).double().numpy()
+
+
+def described_alone(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """The description of an image's largest defect without a background, (ALONE,): means inside it, and their differences to the surroundings.
+
+    The mask has at least one pixel of defect.
+    """
+    largest = int(np.bincount(components(mask).ravel())[1:].argmax())
+    pixels, defects, rings = _cut(image, image, mask)
+    defect, ring = defects[largest, None], rings[largest, None]
+    parts: list[Tensor] = []
+    with torch.inference_mode():
+        for features in encoder()((pixels[2 * largest, None] - MEAN) / STD, LEVELS):
+            own, around = (_mean(features, functional.avg_pool2d(shares, SIDE // features.shape[-1])) for shares in (defect, ring))
+            parts += [own, own - around]
+    return torch.cat(parts, dim=1)[0].double().numpy()
 
 
 @cache

@@ -1,0 +1,159 @@
+"""Real and synthetic defects side by side, in one long table; the targets that samples are to meet, and which they miss.
+
+Real are the defects of the generator's third alone, so no test image is read. n examples, F features.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stage.core.digests import derived_seed
+from stage.core.progress import track
+from stage.datasets.examples import CATALOG, column, pairs_of
+from stage.datasets.pairs import Pair
+from stage.datasets.rules import GOOD
+from stage.datasets.table import read_catalog
+from stage.release.reader import read_samples, sample_rows
+from stage.segmentation.results import read_table
+from stage.synthesis.appearance import ALONE, described_alone
+from stage.synthesis.fidelity import DISTANCES, MEASURES, measured
+from stage.synthesis.kernel_distance import Distance, between_halves, kernel_distance
+
+FIDELITY = "fidelity.parquet"
+COLUMNS = ("category", "defect", "made_by", "measure", "distance", "count", "value", "error", "ratio", "target")
+REAL = "real"  # no method has this name
+FIRST = 500  # accepted samples of a type and method that are measured; as many as the paper makes
+LEAST_REAL = 5  # examples of a type without which it is not judged
+MEDIANS = MEASURES[:4]
+SPREADS = {"spread_colour": ("red", "green", "blue"), "spread_contrast": ("contrast_edge",), "spread_texture": ("texture",)}
+PROFILE, KID = "profile", "kid"
+LEAST = {"contrast_edge": 0.8, "contrast_core": 0.8} | dict.fromkeys(SPREADS, 0.7)  # of the real defects' value
+MOST = {"grain": 1.3}
+Values = NDArray[np.float64]
+
+
+class Examples(NamedTuple):
+    """Defects of a type: `values` (n, .) as `measured` gives them, `features` (n, F), and the part that each is of."""
+
+    values: Values
+    features: Values
+    parts: list[str]
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[Pair, str]]) -> Self:
+        """Pairs and their parts, measured; those without a pixel of defect are left out."""
+        held = [(measured(*pair), described_alone(*pair), part) for pair, part in pairs if pair.mask.any()]
+        values, features, parts = zip(*held, strict=True) if held else ([], [], [])
+        return cls(np.array(values).reshape(-1, len(MEASURES) + len(DISTANCES)), np.array(features).reshape(-1, ALONE), [*parts])
+
+
+def measure_fidelity(data: Path, categories: Sequence[str], methods: Sequence[str], seed: int) -> pd.DataFrame:
+    """The long table of COLUMNS of what is published under `data`; the same for the same data and seed."""
+    rows = [row for name in categories for row in _category_rows(data, name, methods, np.random.default_rng(derived_seed(seed, name)))]
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"distance": "Int64"})
+
+
+def write_fidelity(table: pd.DataFrame, output: Path) -> None:
+    """Write the table as Parquet and CSV."""
+    table.to_parquet(output / FIDELITY, index=False)
+    table.to_csv((output / FIDELITY).with_suffix(".csv"), index=False)
+
+
+def read_fidelity(data: Path) -> pd.DataFrame:
+    """What `evaluate` published. Raises Refusal if there is nothing, CorruptFileError on another file of that name."""
+    return read_table(data / "evaluate" / FIDELITY, COLUMNS)
+
+
+def compared(real: Examples, other: Examples, random: np.random.Generator | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of `other` against `real`; of the real defects themselves where `random` splits them into halves."""
+    values = {(one["measure"], one["distance"]): one["value"] for one in _statistics(real.values)}
+    known = {one["measure"]: one["count"] for one in _statistics(real.values)}
+    for one in _statistics(other.values):
+        truth = values[one["measure"], one["distance"]]
+        ratio = one["value"] / truth if truth > 0 else math.nan
+        is_judged = random is None and known[one["measure"]] >= LEAST_REAL
+        yield {**one, "error": math.nan, "ratio": ratio, "target": _target(one["measure"], ratio) if is_judged else ""}
+    found = between_halves(_scaled(real, real), real.parts, random) if random else _distance(real, other)
+    told = {"measure": KID, "distance": None, "count": len(other.parts), "ratio": math.nan, "target": ""}
+    yield {**told, **found._asdict()}
+
+
+def _category_rows(data: Path, category: str, methods: Sequence[str], random: np.random.Generator) -> Iterator[dict[str, Any]]:
+    catalog = data / "prepare" / category
+    pairs = pairs_of(catalog, "train", good=False)
+    defects, groups = column(pairs, "defect"), column(pairs, "group")
+    chosen = {defect: [k for k, one in enumerate(defects) if one == defect] for defect in sorted(set(defects))}
+    real = {defect: Examples.of((pairs[k], groups[k]) for k in numbers) for defect, numbers in chosen.items()}
+    made = {method: _samples(data / "synthesize" / category / method, catalog, method) for method in methods}
+    for defect, examples in real.items():
+        yield from _told(compared(examples, examples, random), category=category, defect=defect, made_by=REAL)
+        for method, samples in made.items():
+            synthetic = Examples.of(samples.get(defect, ()))
+            yield from _told(compared(examples, synthetic), category=category, defect=defect, made_by=method)
+
+
+def _told(rows: Iterable[dict[str, Any]], **names: str) -> Iterator[dict[str, Any]]:
+    yield from ({**names, **row} for row in rows)
+
+
+def _samples(folder: Path, catalog: Path, method: str) -> dict[str, Iterator[tuple[Pair, str]]]:
+    """The first accepted samples of each type with their parts; a sample of noise, or of a defect that is gone, is a part of its own."""
+    part = _parts(read_catalog(catalog / CATALOG))
+    rows = sample_rows(folder, ["sample_id", "defect", "verdict", "source_sha256", "mask_sha256"])
+    accepted = [row for row in rows if row["verdict"] == "accepted"]
+    pairs = read_samples(folder, accepted_only=True)
+
+    def stream(defect: str) -> Iterator[tuple[Pair, str]]:
+        numbers = [k for k, row in enumerate(accepted) if row["defect"] == defect][:FIRST]
+        for k in track(numbers, total=len(numbers), label=f"fidelity {catalog.name} {method} {defect}"):
+            row = accepted[k]
+            origin = part.get(row["source_sha256"] or row["mask_sha256"])
+            yield pairs[k], origin or row["sample_id"]
+
+    return {defect: stream(defect) for defect in {row["defect"] for row in accepted}}
+
+
+def _parts(catalog: pd.DataFrame) -> dict[str, str]:
+    """The group of every defect's photograph and mask of the training part, by SHA-256."""
+    training = catalog.loc[(catalog.status == "accepted") & (catalog.split == "train") & (catalog.defect != GOOD)]
+    digests = pd.concat([training.mask_sha256, training.image_sha256])
+    return dict(zip(digests, [*training.group, *training.group], strict=True))
+
+
+def _statistics(values: Values) -> Iterator[dict[str, Any]]:
+    """Medians, spreads and the profile of measured examples; NaN where no example, or for a spread only one, has the measure."""
+    of = {name: known[np.isfinite(known)] for name, known in zip((*MEASURES, *DISTANCES), values.T, strict=True)}
+    for name in MEDIANS:
+        yield _row(name, len(of[name]), float(np.median(of[name])) if len(of[name]) else math.nan)
+    for name, parts in SPREADS.items():
+        variances = [of[part].var(ddof=1) if len(of[part]) > 1 else math.nan for part in parts]
+        yield _row(name, len(of[parts[0]]), float(np.sqrt(np.mean(variances))))
+    for distance in DISTANCES:
+        yield _row(PROFILE, len(of[distance]), float(of[distance].mean()) if len(of[distance]) else math.nan, distance)
+
+
+def _row(measure: str, count: int, value: float, distance: int | None = None) -> dict[str, Any]:
+    return {"measure": measure, "distance": distance, "count": count, "value": value}
+
+
+def _target(measure: str, ratio: float) -> str:
+    """Judged as it is shown, with two decimals."""
+    if measure not in LEAST and measure not in MOST:
+        return ""
+    if math.isnan(ratio):
+        return "unknown"
+    return "met" if LEAST.get(measure, 0) <= round(ratio, 2) <= MOST.get(measure, math.inf) else "missed"
+
+
+def _distance(real: Examples, other: Examples) -> Distance:
+    return kernel_distance(_scaled(real, real), _scaled(other, real), real.parts, other.parts)
+
+
+def _scaled(examples: Examples, real: Examples) -> Values:
+    """Features over the root of the real ones' mean square: the kernel would be their third power alone."""
+    return examples.features / max(float(np.sqrt(np.mean(real.features**2))) if real.features.size else 1.0, 1e-9)

@@ -1,0 +1,134 @@
+"""How like real defects the synthetic ones are: rows of a table, what misses which target, and the terminal's table."""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import pandas as pd
+from rich.table import Column, Table
+
+from stage.release.fidelity import KID, LEAST, LEAST_REAL, MEDIANS, MOST, REAL, SPREADS
+from stage.report.comparison import DASH
+from stage.segmentation.results import rows_where
+
+HEADS = {  # of every measure: short for the terminal, and long for the page
+    "contrast_edge": ("edge", "Contrast at the edge"),
+    "contrast_core": ("core", "Contrast in the core"),
+    "texture": ("texture", "Texture"),
+    "grain": ("grain", "Grain"),
+    "spread_colour": ("colour", "Spread of colour"),
+    "spread_contrast": ("contrast", "Spread of contrast"),
+    "spread_texture": ("texture", "Spread of texture"),
+}
+
+
+class Cell(NamedTuple):
+    """A value of 255 grey levels, its ratio to the real defects', both NaN where there is none, and `met`, `missed`, `unknown` or nothing."""
+
+    value: float
+    ratio: float
+    target: str
+
+    @property
+    def shown_ratio(self) -> str:
+        """The ratio with two decimals, or a dash."""
+        return DASH if math.isnan(self.ratio) else f"{self.ratio:.2f}"
+
+    @property
+    def shown_value(self) -> str:
+        """The value with one decimal, or a dash."""
+        return DASH if math.isnan(self.value) else f"{self.value:.1f}"
+
+
+class FidelityRow(NamedTuple):
+    """One type's defects of one origin, real or a method: how many, a cell per measure of HEADS, and the kernel distance."""
+
+    defect: str
+    made_by: str
+    examples: int
+    cells: Mapping[str, Cell]
+    kid: str
+    is_judged: bool
+
+
+def fidelity_rows(table: pd.DataFrame, category: str) -> list[FidelityRow]:
+    """The rows of a category: of each type the real defects, then each method's."""
+    own = rows_where(table, category=category)
+    real = {row["defect"]: int(row["count"]) for row in rows_where(own, made_by=REAL, measure=KID).to_dict("records")}
+    return [
+        FidelityRow(
+            defect=kid["defect"],
+            made_by=kid["made_by"],
+            examples=int(kid["count"]),
+            cells=_cells(rows_where(own, defect=kid["defect"], made_by=kid["made_by"])),
+            kid=_shown_kid(kid),
+            is_judged=real[kid["defect"]] >= LEAST_REAL,
+        )
+        for kid in rows_where(own, measure=KID).to_dict("records")
+    ]
+
+
+def fidelity_verdicts(rows: list[FidelityRow]) -> list[str]:
+    """For each method a sentence on the types of a category that miss a target, by how much, and one on those that nothing can be said of."""
+    told: list[str] = []
+    for method in dict.fromkeys(row.made_by for row in rows if row.made_by != REAL):
+        judged = [row for row in rows if row.made_by == method and row.is_judged and row.examples]
+        misses = [f"{row.defect}: {'; '.join(found)}" for row in judged if (found := _misses(row))]
+        met = len(judged) - len(misses)
+        if misses:
+            told.append(f"Samples of {method} miss targets on {len(misses)} of {len(judged)} types. {'. '.join(misses)}.")
+        elif met:
+            told.append(f"Samples of {method} miss no target, on {met} type{'s' * (met > 1)}.")
+        if none := [row.defect for row in rows if row.made_by == method and not row.examples]:
+            told.append(f"Of {method} there are no accepted samples of {', '.join(none)}.")
+    if few := [row.defect for row in rows if row.made_by == REAL and not row.is_judged]:
+        told.append(f"Not judged, with fewer than {LEAST_REAL} real examples: {', '.join(few)}.")
+    return told
+
+
+def fidelity_table(category: str, rows: list[FidelityRow]) -> Table:
+    """A table within 100 columns: real defects as values, samples as ratios to them."""
+    heads = [Column(short if name in MEDIANS else f"±{short}", justify="right", no_wrap=True) for name, (short, _) in HEADS.items()]
+    table = Table(
+        Column("type", overflow="fold"),
+        Column("by", overflow="fold"),
+        Column("n", justify="right"),
+        *heads,
+        Column("KID", no_wrap=True),
+        title=f"Fidelity, {category}",
+        caption="real: of 255; samples: ratio to real, !: missed; ±: spread over examples",
+        padding=(0, 0),
+        collapse_padding=True,
+    )
+    for row in rows:
+        is_real = row.made_by == REAL
+        cells = [cell.shown_value if is_real else cell.shown_ratio + "!" * (cell.target == "missed") for cell in row.cells.values()]
+        table.add_row(row.defect if is_real else "", row.made_by, str(row.examples), *cells, row.kid)
+    return table
+
+
+def targets() -> str:
+    """The targets in words."""
+    spread = LEAST[next(iter(SPREADS))]
+    return f"contrast at least {LEAST['contrast_edge']:g}, every spread at least {spread:g} and grain at most {MOST['grain']:g} times real"
+
+
+def _cells(rows: pd.DataFrame) -> dict[str, Cell]:
+    found = {row["measure"]: row for row in rows.to_dict("records")}
+    return {name: Cell(found[name]["value"], found[name]["ratio"], found[name]["target"]) for name in HEADS}
+
+
+def _misses(row: FidelityRow) -> list[str]:
+    limits = {name: f"at least {value:g}" for name, value in LEAST.items()} | {name: f"at most {value:g}" for name, value in MOST.items()}
+    return [
+        f"{HEADS[name][1].lower()} {cell.shown_ratio} of real ({limits[name]})"
+        for name, cell in row.cells.items()
+        if cell.target == "missed"
+    ]
+
+
+def _shown_kid(row: Mapping[str, float]) -> str:
+    if math.isnan(row["value"]):
+        return DASH
+    error = "" if math.isnan(row["error"]) else f" ± {row['error']:.2f}"
+    return f"{row['value']:z.2f}{error}".replace("-", "−")

@@ -2,12 +2,12 @@
 they are set here."""
 
 import atexit
-import gc
 import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from stage.core.processes import collect_rarely
 from stage.core.proxies import drop_certificates
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,9 +34,7 @@ if PROFILES.exists():  # what the user configured by `prefect config set` or `pr
 for _name, _value in SETTINGS.items():
     os.environ.setdefault(_name, _value)
 drop_certificates()
-
-# What imports make is there to stay; looking through it for garbage every 700 objects takes a quarter of their time.
-gc.set_threshold(50_000)
+collect_rarely()  # before Prefect's thousand modules
 
 finished: list[int] = []  # the exit status of this process's flow, once there is one
 

@@ -6,6 +6,7 @@ import typer
 
 from stage.cli import data, results, work
 from stage.core.errors import Refusal
+from stage.core.processes import collect_rarely
 
 app = typer.Typer(help="STAGE, a data factory for industrial anomaly synthesis.", no_args_is_help=True, pretty_exceptions_enable=False)
 for verbs in (data.verbs, results.verbs, work.verbs):
@@ -14,6 +15,7 @@ for verbs in (data.verbs, results.verbs, work.verbs):
 
 def main() -> None:
     """Run a verb; a Refusal is shown as its message, any other error with its traceback."""
+    collect_rarely()
     try:
         app()
     except Refusal as error:

@@ -232,7 +232,9 @@ def test_a_changed_statement_of_one_method_remakes_its_samples_and_what_follows(
     """A corrected method would leave its old samples in place, or a training would be made again for it."""
     source, manifest = changeable / "stage/synthesis/methods/paste.py", changeable / "data/synthesize/fabric/paste/manifest.json"
     text, samples = source.read_text(), manifest.read_bytes()
-    source.write_text(text.replace("np.rint(defect.image + difference)", "np.floor(defect.image + difference)"))
+    altered = text.replace("pasted(defect, background", "pasted(defect._replace(image=255 - defect.image), background")
+    assert altered != text
+    source.write_text(altered)  # what draws the samples alone: the verdict on every method's samples calls `pasted`, too
     output = run(changeable, "dvc", "repro", "segment@fabric")
 
     assert ran(output) == ["synthesize@paste-fabric", "segment@fabric"]

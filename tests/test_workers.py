@@ -191,8 +191,8 @@ def test_under_an_engine_a_killed_worker_and_its_host_are_replaced(job: Job, sta
     """A machine of the cluster that dies would take the run with it."""
     if find_spec("prefect_dask") is None:
         pytest.skip("prefect_dask is not installed: pip install '.[dask]'")
-    run = start(HALT_IN_SECOND_BATCH, engine="dask", workers=1)
-    [victim] = run.halted(1)
+    run = start(HALT_IN_SECOND_BATCH, engine="dask")
+    victim, _ = run.halted(2)
     host = victim.parent()
     assert host is not None
     assert host.pid != run.process.pid

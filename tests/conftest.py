@@ -10,6 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from stage.core.processes import collect_rarely
+
 HOME = Path(tempfile.mkdtemp(prefix="stage-prefect-"))
 # Before anything imports torch or Prefect, which read them once; the processes that tests start inherit them.
 os.environ["OMP_NUM_THREADS"] = "1"  # torch's threads collapse when something else uses the CPU
@@ -18,7 +20,7 @@ os.environ["PREFECT_HOME"] = str(HOME)
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["DVC_NO_ANALYTICS"] = "1"
 os.environ["DO_NOT_TRACK"] = "1"
-
+collect_rarely()
 
 LONGEST = ("test_graph", "test_workers", "test_runtime", "test_chaos", "test_worker", "test_training", "test_engines")
 

@@ -21,11 +21,28 @@ MICRO = {
     "categories": ["fabric", "washer"],
     "prepare": {"image_size": 32, "layout": "demo", "source": "stage/datasets/demo"},
     "base": {"source": "scratch", "image_size": 32},
-    "pretrain": {"iterations": 100, "batch": 4, "widths": [16, 16], "text_width": 16},
+    "pretrain": {"iterations": 40, "batch": 4, "widths": [16, 16], "text_width": 16},
     "train": {"iterations": 4, "batch": 4, "adapter_widths": [16]},
-    "synthesize": {"count": 5, "attempts": 1, "batch": 4, "shard_rows": 4, "steps": 4, "jump_length": 2},
+    "synthesize": {
+        "count": 5,
+        "attempts": 1,
+        "batch": 4,
+        "shard_rows": 4,
+        "steps": 4,
+        "jump_length": 2,
+        "verdict": {"normal_pass": 1.0, "pastes": 4},
+    },
     "methods": ["stage", "paste"],
-    "segment": {"models": ["bisenetv2"], "iterations": 3, "batch": 4, "normal": 1, "synthetic": 2, "crop": 32, "arms": [], "folds": 0},
+    "segment": {
+        "models": ["efficientnet_lite0"],
+        "iterations": 3,
+        "batch": 4,
+        "normal": 1,
+        "synthetic": 2,
+        "crop": 32,
+        "arms": [],
+        "folds": 0,
+    },
     "evaluate": {"gallery": 2},
     "execution": {"threads": 1, "save_every_s": 0.2},
 }
@@ -215,7 +232,9 @@ def test_a_changed_statement_of_one_method_remakes_its_samples_and_what_follows(
     """A corrected method would leave its old samples in place, or a training would be made again for it."""
     source, manifest = changeable / "stage/synthesis/methods/paste.py", changeable / "data/synthesize/fabric/paste/manifest.json"
     text, samples = source.read_text(), manifest.read_bytes()
-    source.write_text(text.replace("np.rint(defect.image + difference)", "np.floor(defect.image + difference)"))
+    altered = text.replace("pasted(defect, background", "pasted(defect._replace(image=255 - defect.image), background")
+    assert altered != text
+    source.write_text(altered)  # what draws the samples alone: the verdict on every method's samples calls `pasted`, too
     output = run(changeable, "dvc", "repro", "segment@fabric")
 
     assert ran(output) == ["synthesize@paste-fabric", "segment@fabric"]
@@ -310,12 +329,11 @@ def test_dvc_shows_graph_metrics_and_plots(copy: Path, first: str) -> None:
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({"segment": {"iterations": 4}}, {"segment@fabric", "segment@washer", "evaluate"}),
+        ({"segment": {"iterations": 4}, "execution": {"save_every_s": 7.0}}, {"segment@fabric", "segment@washer", "evaluate"}),
         (
             {"synthesize": {"clamp": False}},
             {f"synthesize@{method}-{category}" for method in ("stage", "paste") for category in ("fabric", "washer")} | {"evaluate"},
         ),
-        ({"execution": {"save_every_s": 7.0}}, set()),
     ],
 )
 def test_a_parameter_reruns_exactly_the_stages_that_read_it(copy: Path, first: str, values: dict[str, Any], expected: set[str]) -> None:

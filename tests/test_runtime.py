@@ -214,12 +214,13 @@ def test_without_a_server_of_ours_prefect_uses_its_own(own_home: Path, start: St
 @pytest.mark.parametrize(
     ("api", "settings"),
     [
-        ("shared", {"ALL_PROXY": "socks5://127.0.0.1:9"}),
-        ("shared", {"http_proxy": "http://127.0.0.1:9", "no_proxy": "example.com", "NO_PROXY": "127.0.0.1"}),
-        ("configured", {"HTTP_PROXY": "nonsense://", "https_proxy": "http://[", "no_proxy": "["}),
-        ("shared", {"SSL_CERT_FILE": "/no/such.pem", "SSL_CERT_DIR": "/no/such", "SSLKEYLOGFILE": "/no/such/log"}),
-        ("configured", {"SSL_CERT_FILE": "/no/such.pem"}),
+        ("shared", {"ALL_PROXY": "socks5://127.0.0.1:9", "SSL_CERT_FILE": "/no/such.pem", "SSL_CERT_DIR": "/no/such"}),
+        (
+            "shared",
+            {"http_proxy": "http://127.0.0.1:9", "no_proxy": "example.com", "NO_PROXY": "127.0.0.1", "SSLKEYLOGFILE": "/no/such/log"},
+        ),
         ("shared", {"PREFECT_API_SSL_CERT_FILE": "/no/such.pem"}),
+        ("configured", {"HTTP_PROXY": "nonsense://", "https_proxy": "http://[", "no_proxy": "[", "SSL_CERT_FILE": "/no/such.pem"}),
     ],
 )
 def test_no_proxy_or_certificate_stands_before_the_own_machine(

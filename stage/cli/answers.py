@@ -1,15 +1,14 @@
 """Answers as tables that fit a terminal. Names come from data: they are printed as they are, never as markup or control characters."""
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
-COLUMNS = 100  # that a table fits
+from stage.cli.terminal import console
+
 SHOWN = 20  # rows of a table, unless all are asked for
 UPRIGHT, WIDE = 4, 12  # columns, above which a single row, or every row, is shown one value a line
 PADDING = (0, 1, 0, 0)  # with the box, two blanks between columns
@@ -23,20 +22,18 @@ def print_answer(answer: Mapping[str, Sequence[Row]], *, whole: bool = False) ->
 
     Of a table called `every_...` only the number of rows: it is for machines.
     """
-    terminal = Console()
-    width = min(COLUMNS, terminal.width) if terminal.is_terminal or "COLUMNS" in os.environ else COLUMNS
-    console = Console(markup=False, emoji=False, highlight=False, width=width)
+    terminal = console()
     for title, rows in answer.items():
         name = title.replace("_", " ")
         if not rows or name.startswith("every "):
-            console.print(f"{name}: {f'{len(rows)} rows, which --json has' if rows else 'none'}", style="dim")
+            terminal.print(f"{name}: {f'{len(rows)} rows, which --json has' if rows else 'none'}", style="dim")
             continue
         shown = rows if whole else rows[:SHOWN]
         is_upright = len(rows[0]) > WIDE or (len(rows) == 1 and len(rows[0]) > UPRIGHT)
         for table in [_upright(name, row) for row in shown] if is_upright else [_flat(name, shown)]:
-            console.print(table)
+            terminal.print(table)
         if len(shown) < len(rows):
-            console.print(f"... and {len(rows) - len(shown)} more; --json has all", style="dim")
+            terminal.print(f"... and {len(rows) - len(shown)} more; --json has all", style="dim")
 
 
 def _flat(title: str, rows: Sequence[Row]) -> Table:

@@ -6,12 +6,10 @@ from textwrap import fill
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from stage.cli.terminal import DATA, AsJson, chosen, say_json, writable
+from stage.cli.terminal import COLUMNS, DATA, AsJson, chosen, console, say_json, writable
 from stage.core.params import load_params
 
-COLUMNS = 100  # that results fit
 verbs = typer.Typer()
 
 
@@ -26,7 +24,7 @@ def results(*, as_json: AsJson = False) -> None:
         say_json({name: json.loads(table.to_json(orient="records")) for name, table in found._asdict().items()})
         return
     for table in results_tables(found):
-        Console().print(table)
+        console().print(table)
     for method in load_params().methods:
         told = f"{verdict(found, method)} {worth(found, AVERAGE, method)}"
         typer.echo(fill(told, COLUMNS, break_long_words=False, break_on_hyphens=False))
@@ -52,7 +50,7 @@ def fidelity(
         return
     for name in names:
         rows = fidelity_rows(found, name)
-        Console().print(fidelity_table(name, rows))
+        console().print(fidelity_table(name, rows))
         for sentence in fidelity_verdicts(rows):
             typer.echo(fill(sentence, COLUMNS, break_long_words=False, break_on_hyphens=False))
 
@@ -85,7 +83,7 @@ def ablation(
     from stage.ablation.results import ablation_table, read_ablations
 
     groups = read_ablations(DATA, load_params().categories)
-    Console().print(ablation_table(groups))
+    console().print(ablation_table(groups))
     for path in draw_ablation(DATA, groups, writable(output)):
         typer.echo(f"file://{path.resolve()}")
 

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from stage.core.errors import Refusal
 from stage.core.params import Params
 
 DATA = Path("data")
+COLUMNS = 100  # that tables fit
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Categories = Annotated[list[str] | None, typer.Option("--category", help="Only these; may be given several times.")]
 
@@ -35,6 +37,13 @@ def writable(path: Path) -> Path:
 def published_folders(params: Params, categories: Sequence[str] | None) -> list[Path]:
     """Where the samples of these categories, or of all, are published: a folder per category and method."""
     return [DATA / "synthesize" / category / method for category in chosen(categories, params.categories) for method in params.methods]
+
+
+def console() -> Console:
+    """Where tables are printed: as wide as the terminal, at most 100 columns; 100 where there is none and COLUMNS does not say."""
+    terminal = Console()
+    width = min(COLUMNS, terminal.width) if terminal.is_terminal or "COLUMNS" in os.environ else COLUMNS
+    return Console(markup=False, emoji=False, highlight=False, width=width)
 
 
 def say_json(value: Any) -> None:

@@ -289,7 +289,7 @@ def test_a_batch_says_what_the_grid_could_not_hold(factory: Factory, rows: list[
     planned = {"mask_kind": "real", "mask_sha256": "spot", "mask_turn": 0, "mask_shift_y": 0, "mask_shift_x": 0, "foreground": "none"}
     row = rows[0]._replace(**planned, mask_digest=pixel_digest(mask))
 
-    write_batch(renderer, [row], spot, params.synthesize, origin=origin(), file=tmp_path / "b.parquet")
+    write_batch(renderer, [row], spot, None, origin=origin(), file=tmp_path / "b.parquet")
 
     assert pq.read_table(tmp_path / "b.parquet")["reason"].to_pylist() == ["1 of 1 defects have no cell on the latent grid"]
 

@@ -34,7 +34,9 @@ def prepare(params: Prepare, categories: Sequence[str], root: Path, output: Path
     for category in categories:
         found, told = _prepare_category(params, rule, category, root, output)
         entries, warnings = entries + found, warnings + told
+    unlike = [sentence for category in categories for sentence in unlike_types(output / category, category)]
     summary = summarise(entries, warnings)
+    summary = summary._replace(warnings=[*summary.warnings, *unlike])
     write_summary(entries, summary, output)
     return summary
 
@@ -50,8 +52,7 @@ def _prepare_category(params: Prepare, rule: FolderRule, category: str, root: Pa
     _check_usable(entries, category, home)
     rows = ({name: getattr(entry, name) for name in FEATURES} for entry in entries)
     write_table(rows, FEATURES, output / category / "catalog.parquet")
-    unlike = unlike_types(output / category, category)
-    return entries, [*unmatched_rows(groups, rule, category), *_near_duplicates(entries, groups, category), *unlike]
+    return entries, [*unmatched_rows(groups, rule, category), *_near_duplicates(entries, groups, category)]
 
 
 def _near_duplicates(entries: list[Entry], groups: Groups, category: str) -> list[str]:

@@ -20,7 +20,7 @@ from stage.core.params import Params, load_params
 from stage.datasets.pairs import Pair, decode_image, decode_mask
 from stage.datasets.table import read_catalog
 from stage.synthesis.calibration import calibrate
-from stage.synthesis.judge import Judge
+from stage.synthesis.judge import Judge, difference_sums
 from stage.synthesis.null import Paster, nothing_of
 from stage.synthesis.recipe import recipe_of
 from stage.synthesis.source import Source, read_source
@@ -44,8 +44,7 @@ class Judged(NamedTuple):
 def judged(judge: Judge, kind: str, defect: str, sample: Pair, background: np.ndarray) -> Judged:
     """What the measure says of one sample."""
     seen = judge.looks(sample, background, defect)
-    inside = sample.mask > 0
-    contrast = np.abs(sample.image[inside].astype(float) - background[inside]).mean()
+    contrast = difference_sums(sample, background).mean() / 3
     return Judged(kind, defect, bool((seen.margins >= 0).all()), contrast >= EARLIER, seen.looks_normal, seen.nearest_distance)
 
 
@@ -67,7 +66,7 @@ def measure(params: Params, data: Path, method: str, category: str) -> Table:
     recipe = recipe_of(method, category, params, catalog=folder, base=None, checkpoint=None)
     catalog, source = read_catalog(folder / "catalog.parquet"), read_source(folder)
     judge = calibrate(recipe, catalog, source)
-    pastes = Paster(recipe, catalog, source, FRESH).pastes(params.synthesize.verdict.pastes)
+    pastes = Paster(recipe, catalog, source).pastes(FRESH, params.synthesize.verdict.pastes)
     kinds = ("real", *nothing_of(method))
     found = [judged(judge, one.kind, one.defect, Pair(one.image, one.mask), one.background) for one in pastes if one.kind in kinds]
     found += published(data / "synthesize" / category / method, judge, source)

@@ -63,8 +63,8 @@ def edit(file: Path, before: str, after: str) -> None:
         ("synthesis/perlin.py", "import numpy as np", "import numpy.ma as np"),
         (
             "synthesis/quality.py",
-            "bounding_box, components, dilated",
-            "bounding_box, dilated as components, components as dilated",
+            "import components, dilated",
+            "import dilated as components, components as dilated",
         ),
     ],
 )

@@ -36,7 +36,7 @@ def judge(factory: Factory) -> Judge:
 def test_nothing_is_rejected_and_real_defects_pass(factory: Factory, judge: Judge) -> None:
     """Labels over normal texture would teach a segmenter that normal pixels are defects. Fresh pastes, which calibration has not seen."""
     passed: dict[str, list[bool]] = {"real": [], "normal": []}
-    for one in Paster(factory.recipe(), read_catalog(factory.catalog), factory.source(), DRAW).pastes(10):
+    for one in Paster(factory.recipe(), read_catalog(factory.catalog), factory.source()).pastes(DRAW, 10):
         is_normal = one.kind in NORMAL
         found = verdict_on(Rendered(Pair(one.image, one.mask), reach=2), one.background, one.defect, judge)
         passed["normal" if is_normal else "real"].append(found.verdict == "accepted")

@@ -14,6 +14,11 @@ def components(mask: np.ndarray) -> NDArray[np.int32]:
     return labels
 
 
+def largest_component(labels: NDArray[np.int32]) -> int:
+    """The number of the component with the most pixels, the first of equals; `labels` as `components` gives them, with at least one."""
+    return int(np.bincount(labels.ravel())[1:].argmax()) + 1
+
+
 def bounding_box(mask: NDArray[np.uint8]) -> tuple[slice, slice]:
     """Rows and columns of the smallest rectangle around a mask (H, W); the first pixel if the mask is empty."""
     rows, columns = (np.flatnonzero(mask.any(axis)) if mask.any() else np.zeros(1, np.int64) for axis in (1, 0))

@@ -12,7 +12,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu, threshold_triangle
 
 from stage.core.data_params import Foreground
-from stage.datasets.components import components
+from stage.datasets.components import components, largest_component
 
 CHANNELS = {"red": 0, "green": 1, "blue": 2}
 LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue; ITU-R BT.601, as Pillow's mode L
@@ -91,7 +91,7 @@ def cleaned(mask: NDArray[np.bool_], params: Foreground) -> NDArray[np.bool_]:
     found = found[reach : reach + mask.shape[0], reach : reach + mask.shape[1]]
     if params.largest:
         labels = components(found)
-        found = labels == 1 + np.bincount(labels.ravel())[1:].argmax() if found.any() else found
+        found = labels == largest_component(labels) if found.any() else found
     return np.asarray(ndimage.binary_fill_holes(found), bool) if params.fill_holes else found
 
 

@@ -44,7 +44,11 @@ class Likeness:
         """The distance within which 95 % of the normal photographs have another one; infinite for fewer than three."""
         if len(self.pictures) < FEW:
             return np.inf
-        return float(np.quantile([self.others(number).min() for number in range(len(self.pictures))], USUAL))
+        from sklearn.neighbors import NearestNeighbors  # here, because it takes a second to load, and planning does without
+
+        flat = self.pictures.reshape(len(self.pictures), -1)
+        nearest, _ = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(flat).kneighbors()
+        return float(np.quantile(nearest, USUAL)) / np.sqrt(flat.shape[1])
 
 
 def unlike_types(folder: Path, category: str) -> list[str]:

@@ -34,3 +34,8 @@ def read_catalog(path: Path) -> pd.DataFrame:
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"Expected a catalog at {path}, found none that can be read: {error}. Run `dvc repro prepare`.") from None
     return table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+
+
+def training_part(catalog: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a catalog that anything may be trained on or made from: normal training images, and the generator's third."""
+    return catalog.loc[(catalog.status == "accepted") & (catalog.split == "train")]

@@ -13,7 +13,7 @@ from stage.core.digests import digest_of, file_digest
 from stage.core.errors import ConfigError
 from stage.core.work import LIBRARIES, versions
 from stage.datasets.examples import CATALOG
-from stage.datasets.table import read_catalog
+from stage.datasets.table import read_catalog, training_part
 from stage.model.files import ADAPTERS, base_digest
 from stage.synthesis.method import METHODS
 from stage.synthesis.recipe import Recipe
@@ -70,7 +70,7 @@ def judge_digest(recipe: Recipe) -> str:
     if not recipe.synthesize.verdict.is_on:
         return ""
     catalog = read_catalog(recipe.catalog / CATALOG)
-    training = catalog.loc[(catalog.status == "accepted") & (catalog.split == "train")]
+    training = training_part(catalog)
     told = training[["defect", "group", "image_sha256", "image_digest", "mask_sha256"]].fillna("")
     return digest_of([recipe.seed, *sorted(told.astype(str).values.tolist())])
 

@@ -10,21 +10,12 @@ from stage.core.errors import Refusal
 from stage.lineage.causes import INPUTS, NOTHING, changed_inputs, in_words
 from stage.lineage.database import Answer, Database, Row, rows
 from stage.lineage.versions import Version
+from stage.synthesis.rows import Identity, PlanRow
 
 REGENERATED = "regenerated"
-PLANNED = (
-    "seed",
-    "mask_kind",
-    "mask_turn",
-    "mask_shift_y",
-    "mask_shift_x",
-    "mask_seed",
-    "mask_area",
-    "mask_digest",
-    "choices",
-    "foreground",
-)
 SOURCES = ("background_path", "background_sha256", "source_path", "source_sha256", "mask_path", "mask_sha256")
+# What else is chosen when a row is planned; its prompt follows from a parameter, its name and licence change no pixel.
+PLANNED = tuple(name for name in PlanRow._fields if name not in {"sample_id", *Identity._fields, *SOURCES, "settings", "prompt", "licence"})
 PIXELS = "a.image_digest <> b.image_digest OR a.mask_digest <> b.mask_digest"
 
 

@@ -51,6 +51,11 @@ class History(NamedTuple):
     contents: list[Contents]
     gaps: list[Gap]
 
+    @property
+    def names(self) -> str:
+        """The names of the versions that were read, for a message."""
+        return ", ".join(contents.version.name for contents in self.contents)
+
 
 def history_of(versions: Sequence[Version], *, strict: bool) -> History:
     """What the versions hold. Raises Refusal if none has samples, and with `strict` the first error of any of them.

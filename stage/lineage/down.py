@@ -25,10 +25,9 @@ def down(database: Database, history: History, source: str) -> Answer:
     found = _sources(database, source)
     networks = _networks(database, source, found)
     if not found and not networks:
-        names = ", ".join(contents.version.name for contents in history.contents)
         unread = f" Not read: {', '.join(gap.version for gap in history.gaps)}." if history.gaps else ""
         raise Refusal(
-            f"Expected a photograph, a mask or a network of {names}: a path below the data folder, a file, or a digest, found {source!r}, "
+            f"Expected a photograph, a mask or a network of {history.names}: a path below the data folder, a file, or a digest, found {source!r}, "
             f"which none of them knows.{unread} `stage lineage sql --all 'SELECT DISTINCT path, sha256 FROM sources'` lists them."
         )
     target = _Target([row["path"] for row in found], [row["sha256"] for row in found], [row["digest"] for row in networks])

@@ -75,9 +75,11 @@ def read(tree: Tree, path: str, columns: Iterable[str] | None = None) -> pa.Tabl
         try:
             return pq.ParquetFile(file).read(columns=None if columns is None else list(columns))
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise CorruptFileError(
-                f"Expected a Parquet file at {path}, found {(str(error) or 'another').splitlines()[0]}. {MEND}"
-            ) from None
+            raise _unreadable(path, error) from None
+
+
+def _unreadable(path: str, error: Exception) -> CorruptFileError:
+    return CorruptFileError(f"Expected a Parquet file at {path}, found {(str(error) or 'another').splitlines()[0]}. {MEND}")
 
 
 def _samples(tree: Tree, folder: str, manifest: dict[str, Any]) -> pa.Table:
@@ -127,9 +129,7 @@ def _without_pictures(tree: Tree, path: str, schema: pa.Schema) -> pa.Table:
         try:
             names = pq.read_schema(file).names
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise CorruptFileError(
-                f"Expected a Parquet file at {path}, found {(str(error) or 'another').splitlines()[0]}. {MEND}"
-            ) from None
+            raise _unreadable(path, error) from None
     if missing := [name for name in schema.names if name not in names]:
         raise CorruptFileError(
             f"Expected the columns {', '.join(schema.names)} in {path}, found no {missing[0]}: an earlier version wrote it. Run `dvc repro`."

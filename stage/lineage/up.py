@@ -103,7 +103,7 @@ def unknown_sample(database: Database, history: History, sample_id: str) -> Refu
     )
     known = near[0] if near[0]["first"] else rows(database, "SELECT min(sample_id) AS first, max(sample_id) AS last FROM samples")[0]
     return Refusal(
-        f"Expected a sample of {_named(history)}, as {known['first']} to {known['last']}, found none called {sample_id}. Name another one, "
+        f"Expected a sample of {history.names}, as {known['first']} to {known['last']}, found none called {sample_id}. Name another one, "
         f"another version with --rev, or --all.{_unread(history)}"
     )
 
@@ -180,11 +180,7 @@ def _unknown_metric(database: Database, history: History, name: str) -> Refusal:
     for part in ("category", "segmenter", "arm", "metric"):
         known[part] = [row[part] for row in rows(database, f"SELECT DISTINCT {part} FROM scores ORDER BY ALL")]
     told = "; ".join(f"{part}: {', '.join(values)}" for part, values in known.items()) if known["arm"] else "no evaluation at all"
-    return Refusal(f"Expected a metric of {_named(history)}, {NOTATION}, found no {name}. There is {told}.{_unread(history)}")
-
-
-def _named(history: History) -> str:
-    return ", ".join(contents.version.name for contents in history.contents)
+    return Refusal(f"Expected a metric of {history.names}, {NOTATION}, found no {name}. There is {told}.{_unread(history)}")
 
 
 def _unread(history: History) -> str:

@@ -17,7 +17,7 @@ from stage.core.progress import track
 from stage.datasets.examples import CATALOG, column, pairs_of
 from stage.datasets.pairs import Pair
 from stage.datasets.rules import GOOD
-from stage.datasets.table import read_catalog
+from stage.datasets.table import read_catalog, training_part
 from stage.release.reader import read_samples, sample_rows
 from stage.segmentation.results import read_table
 from stage.synthesis.appearance import ALONE, described_alone
@@ -120,7 +120,7 @@ def _samples(folder: Path, catalog: Path, method: str) -> dict[str, Iterator[tup
 
 def _parts(catalog: pd.DataFrame) -> dict[str, str]:
     """The group of every defect's photograph and mask of the training part, by SHA-256."""
-    training = catalog.loc[(catalog.status == "accepted") & (catalog.split == "train") & (catalog.defect != GOOD)]
+    training = training_part(catalog).loc[lambda part: part.defect != GOOD]
     digests = pd.concat([training.mask_sha256, training.image_sha256])
     return dict(zip(digests, [*training.group, *training.group], strict=True))
 

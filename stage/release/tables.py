@@ -22,7 +22,7 @@ from stage.core.durable import sync, write_sealed
 from stage.core.json_files import read_json
 from stage.datasets.examples import CATALOG
 from stage.datasets.rules import GOOD
-from stage.datasets.table import read_catalog
+from stage.datasets.table import read_catalog, training_part
 from stage.jobs.job import Job
 from stage.jobs.store import Maker
 from stage.model.files import CHECKPOINT
@@ -96,7 +96,7 @@ def checkpoints(job: Job, catalog: pd.DataFrame) -> pa.Table:
 
 def trained_on(catalog: pd.DataFrame) -> list[str]:
     """Digests of a category's training images and masks."""
-    training = catalog.loc[(catalog.status == "accepted") & (catalog.split == "train")]
+    training = training_part(catalog)
     return sorted({*training.image_sha256.dropna(), *training.mask_sha256.dropna()})
 
 

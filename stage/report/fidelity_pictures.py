@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFilter
 
-from stage.datasets.components import bounding_box, components
+from stage.datasets.components import bounding_box, components, largest_component
 from stage.datasets.pairs import decode_mask
+from stage.datasets.windows import start
 from stage.release.fidelity import PROFILE, REAL
 from stage.release.reader import shard_paths
 from stage.report.artefacts import Row, catalog, decoded_picture, stream_rows
@@ -98,9 +99,7 @@ def _crop(row: Row, side: int) -> tuple[Image.Image, Image.Image]:
     """The largest defect and its mask, `side` px of the photograph as TILE px."""
     image, mask = decoded_picture(row["image"]), decode_mask(row["mask"]["bytes"])
     y, x = bounding_box(_largest(mask))
-    left, top = (
-        min(max((one.start + one.stop - side) // 2, 0), max(length - side, 0)) for one, length in ((x, image.width), (y, image.height))
-    )
+    left, top = (start(one.start, one.stop, min(side, length), length) for one, length in ((x, image.width), (y, image.height)))
     box = (left, top, min(left + side, image.width), min(top + side, image.height))
     outline = Image.fromarray(mask * np.uint8(255)).crop(box).resize((TILE, TILE), Image.Resampling.NEAREST)
     return image.crop(box).resize((TILE, TILE), _resampling(side)), outline
@@ -121,7 +120,7 @@ def _side(real: Sequence[Row]) -> int:
 def _largest(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The largest defect of a mask alone, or the mask if it is empty."""
     labels = components(mask)
-    return (labels == np.bincount(labels.ravel())[1:].argmax() + 1).astype(np.uint8) if labels.any() else mask
+    return (labels == largest_component(labels)).astype(np.uint8) if labels.any() else mask
 
 
 def _profiles(table: pd.DataFrame) -> dict[str, tuple[list[float], list[float]]]:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from stage.core.errors import Refusal
+from stage.datasets.windows import start
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom, px; right and bottom are outside
 
@@ -33,8 +34,7 @@ def defect_box(mask: Image.Image) -> Box:
     """The square around the non-zero pixels of an `L` mask, with some of its surroundings, moved inside the image."""
     left, top, right, bottom = mask.getbbox() or (0, 0, mask.width, mask.height)
     edge = min(max(5 * max(right - left, bottom - top) // 4 + 4, SMALLEST_CROP), mask.width, mask.height)
-    x = min(max((left + right - edge) // 2, 0), mask.width - edge)
-    y = min(max((top + bottom - edge) // 2, 0), mask.height - edge)
+    x, y = start(left, right, edge, mask.width), start(top, bottom, edge, mask.height)
     return x, y, x + edge, y + edge
 
 

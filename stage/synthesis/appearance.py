@@ -14,7 +14,8 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from stage.datasets.components import components, dilated
+from stage.datasets.components import components, dilated, largest_component
+from stage.datasets.windows import start
 from stage.model.efficientnet import CHANNELS, MEAN, STD, EfficientNetLite0
 
 SIDE = 96  # px; every window is resized to this, so that a pinhole is seen as large as a crack, and any defect takes the same time
@@ -57,7 +58,7 @@ def described_alone(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArra
 
     The mask has at least one pixel of defect.
     """
-    largest = int(np.bincount(components(mask).ravel())[1:].argmax())
+    largest = largest_component(components(mask)) - 1
     pixels, defects, rings = _cut(image, image, mask)
     defect, ring = defects[largest, None], rings[largest, None]
     parts: list[Tensor] = []
@@ -115,10 +116,9 @@ def _window(box: Box, shape: tuple[int, ...]) -> Box:
     """The square around a defect's box, moved and cut to lie in the image."""
     side = max(SMALLEST, *(round((one.stop - one.start) / SHARE) for one in box))
     sides = [min(side, length) for length in shape]
-    rows, columns = (
-        min(max((one.start + one.stop - own) // 2, 0), length - own) for one, own, length in zip(box, sides, shape, strict=True)
-    )
-    return slice(rows, rows + sides[0]), slice(columns, columns + sides[1])
+    firsts = [start(one.start, one.stop, own, length) for one, own, length in zip(box, sides, shape, strict=True)]
+    rows, columns = (slice(first, first + own) for first, own in zip(firsts, sides, strict=True))
+    return rows, columns
 
 
 def _resized(pixels: NDArray[Number]) -> NDArray[Number]:

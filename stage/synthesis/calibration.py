@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from stage.core.progress import track
 from stage.datasets.pairs import Pair
+from stage.datasets.table import training_part
 from stage.synthesis.appearance import described
 from stage.synthesis.copies import Patches, nearest, patch
 from stage.synthesis.judge import PLACES, Discriminant, Judge, Values, difference_sums, standardised
@@ -63,7 +64,8 @@ def calibrate(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Judge:
     fitted to, it would think too well.
     """
     asked, group, kinds = recipe.synthesize.verdict, _groups(catalog), ("real", *nothing_of(recipe.method))
-    known, fresh = (_described(Paster(recipe, catalog, source, draw), asked.pastes) for draw in (FIT, RANK))
+    paster = Paster(recipe, catalog, source)
+    known, fresh = (_described(paster, draw, asked.pastes) for draw in (FIT, RANK))
     final = fitted(known.at("real"), known.at("nothing"))
     facts = fresh.facts.assign(
         score=fresh.faintest(final.scores(fresh.features)), fold=pd.factorize(fresh.facts.onto, sort=True)[0] % FOLDS
@@ -82,9 +84,10 @@ def calibrate(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Judge:
     return Judge(final, tuple(records), patches, tuple(photographs))
 
 
-def _described(paster: Paster, least: int) -> Described:
-    label = f"calibrate {paster.recipe.method} {paster.recipe.category}, {paster.draw + 1} of 2"
-    return describe(track(paster.pastes(least), total=paster.count(least), label=label))
+def _described(paster: Paster, draw: int, least: int) -> Described:
+    recipe = paster.planner.recipe
+    label = f"calibrate {recipe.method} {recipe.category}, {draw + 1} of 2"
+    return describe(track(paster.pastes(draw, least), total=paster.count(least), label=label))
 
 
 def describe(pastes: Iterable[Pasted]) -> Described:
@@ -174,5 +177,5 @@ def _copy_distance(patches: Patches, groups: list[str]) -> float:
 
 
 def _groups(catalog: pd.DataFrame) -> dict[str, str]:
-    training = catalog.loc[(catalog.status == "accepted") & (catalog.split == "train")]
+    training = training_part(catalog)
     return dict(zip(training.image_sha256, training.group, strict=True))

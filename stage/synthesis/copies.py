@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from stage.datasets.components import components
+from stage.datasets.components import components, largest_component
 from stage.datasets.windows import TURNS, turn
 
 EDGE = 24  # px; a defect's bounding box is resized to this, so that its size and place do not count
@@ -29,9 +29,9 @@ def patch(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> Patches:
     labels = components(mask)
     if not labels.any():
         return np.zeros((EDGE, EDGE, 3), np.float32)
-    number = int(np.bincount(labels.ravel())[1:].argmax())
-    box = ndimage.find_objects(labels)[number]
-    inside = (labels[box] == number + 1).astype(np.float32)[..., None]
+    number = largest_component(labels)
+    box = ndimage.find_objects(labels)[number - 1]
+    inside = (labels[box] == number).astype(np.float32)[..., None]
     colours = image[box].astype(np.float32)
     colours = (colours - (colours * inside).sum((0, 1)) / inside.sum()) * inside
     how = cv2.INTER_AREA if max(inside.shape) > EDGE else cv2.INTER_LINEAR

@@ -22,7 +22,6 @@ from stage.synthesis.source import Source
 
 Kind = Literal["real", "other", "like", "turned"]
 NORMAL: tuple[Kind, ...] = ("other", "like", "turned")
-KINDS = 4  # with a real defect
 MATCHED: tuple[Kind, ...] = ("other", "like")  # in the background's own colours, as far as a paste can have them
 # As params.yaml has it, but fixed: whoever tries another way of pasting would be judged by another measure.
 NEIGHBOURS = 5
@@ -57,25 +56,28 @@ class Pasted(NamedTuple):
 
 
 class Paster:
-    """Draws the pastes of a category from its training part; `draw` numbers them, and another draw gives others."""
+    """Draws the pastes of a category from its training part."""
 
-    def __init__(self, recipe: Recipe, catalog: pd.DataFrame, source: Source, draw: int = 0) -> None:
+    def __init__(self, recipe: Recipe, catalog: pd.DataFrame, source: Source) -> None:
         fitting = recipe.synthesize.model_copy(update={"background": "nearest", "neighbours": NEIGHBOURS})
         fixed = recipe.model_copy(update={"paste": MOTION, "synthesize": fitting})
         self.backgrounds = Backgrounds(backgrounds_of(catalog), source, fitting)
         self.planner = PastePlanner(fixed, self.backgrounds, defects_of(catalog))
-        self.recipe, self.source, self.draw = recipe, source, draw
+        self.source = source
         self.normals = [one.image_sha256 for one in self.backgrounds.normals]
 
     def count(self, least: int) -> int:
-        """How many pastes there are."""
-        return KINDS * sum(max(least, len(real)) for real in self.planner.defects.values())
+        """How many pastes a draw has."""
+        return (1 + len(NORMAL)) * sum(max(least, len(real)) for real in self.planner.defects.values())
 
-    def pastes(self, least: int) -> Iterator[Pasted]:
-        """For each defect type as many as it has photographs, and at least `least`: a real defect, and three times nothing."""
+    def pastes(self, draw: int, least: int) -> Iterator[Pasted]:
+        """For each defect type as many as it has photographs, and at least `least`: a real defect, and three times nothing.
+
+        `draw` numbers them; another draw gives others.
+        """
         for defect, real in self.planner.defects.items():
             for number in range(max(least, len(real))):
-                identity = Identity("verdict", self.planner.recipe.category, defect, number, self.draw)
+                identity = Identity("verdict", self.planner.recipe.category, defect, number, draw)
                 yield from self._pastes(self.planner.row(identity, real[number % len(real)]))
 
     def _pastes(self, row: PlanRow) -> Iterator[Pasted]:

@@ -13,6 +13,7 @@ import pandas as pd
 from stage.core.digests import derived_seed
 from stage.core.synthesis_params import Synthesize
 from stage.datasets.rules import GOOD
+from stage.datasets.table import training_part
 from stage.synthesis.rows import Identity, PlanRow
 
 Item = TypeVar("Item")
@@ -62,13 +63,13 @@ def row_seed(root_seed: int, identity: Identity) -> int:
 
 def backgrounds_of(catalog: pd.DataFrame) -> list[Background]:
     """The normal training images of a category."""
-    training = _training(catalog)
+    training = training_part(catalog)
     return _rows(training.loc[training.defect == GOOD], Background)
 
 
 def defects_of(catalog: pd.DataFrame) -> Mapping[str, list[DefectSource]]:
     """The generator's third of a category, by defect type."""
-    training = _training(catalog)
+    training = training_part(catalog)
     groups = training.loc[training.defect != GOOD].groupby("defect", sort=True)
     return {str(defect): _rows(group, DefectSource) for defect, group in groups}
 
@@ -107,10 +108,6 @@ def empty_row(identity: Identity, settings: str, seed: int, background: Backgrou
         foreground="none",
         licence=background.licence,
     )
-
-
-def _training(catalog: pd.DataFrame) -> pd.DataFrame:
-    return catalog.loc[(catalog.status == "accepted") & (catalog.split == "train")]
 
 
 def _rows(table: pd.DataFrame, kind: type[Choice]) -> list[Choice]:

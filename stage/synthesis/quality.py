@@ -6,9 +6,9 @@ H, W image size. A sample's defects are the components of its mask; pixels that 
 import numpy as np
 from numpy.typing import NDArray
 
-from stage.datasets.components import bounding_box, components, dilated
+from stage.datasets.components import components, dilated
 from stage.datasets.pairs import Pair
-from stage.synthesis.judge import Judge, Seen
+from stage.synthesis.judge import Judge, Seen, difference_sums
 from stage.synthesis.method import Rendered
 from stage.synthesis.rows import Verdict
 
@@ -38,9 +38,8 @@ def verdict_on(rendered: Rendered, background: NDArray[np.uint8], defect: str, j
 
 
 def _contrast(sample: Pair, background: NDArray[np.uint8]) -> float:
-    box = bounding_box(sample.mask)
-    difference = np.abs(sample.image[box].astype(np.int16) - background[box])[sample.mask[box] > 0]
-    return round(float(difference.mean()), 3) if len(difference) else 0.0
+    sums = difference_sums(sample, background)
+    return round(float(sums.sum() / (3 * len(sums))), 3) if len(sums) else 0.0
 
 
 def _held(mask: NDArray[np.uint8], shown: NDArray[np.bool_] | None) -> NDArray[np.bool_]:

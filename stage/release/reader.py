@@ -1,7 +1,7 @@
 """Reads a published folder: its manifest, and its samples, of which only the row groups used last are in memory."""
 
-from collections.abc import Collection, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,8 @@ from stage.release.manifest import check_manifest
 from stage.release.shards import Described
 from stage.synthesis.schema import MANIFEST
 
-OPEN, GROUPS = 16, 64  # files that are kept open, and row groups of 16 ordinals that are kept in memory
+OPEN = 16  # files that are kept open
+CACHE = 128 * 2**20  # bytes; about as much as the row groups in memory take: 64 of them, each 16 pictures of 256 px
 PIXELS = ("image", "mask")
 
 
@@ -35,7 +36,6 @@ class Samples(Sequence[Pair]):
         """`places`, (N, 3): shard, row group and row of each."""
         self._shards, self._places = shards, places
         self._file = lru_cache(OPEN)(self._opened)
-        self._cells = lru_cache(GROUPS)(self._read)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -44,6 +44,11 @@ class Samples(Sequence[Pair]):
         shard, group, row = map(int, self._places[index])
         image, mask = ((self._cells(_Group(shard, group))[name][row].as_py() or {}).get("bytes") for name in PIXELS)
         return Pair(decode_image(image), decode_mask(mask))
+
+    @cached_property
+    def _cells(self) -> Callable[[_Group], pa.Table]:
+        """The row groups read last. All of one publication are about as large as its first."""
+        return lru_cache(max(1, CACHE // self._file(0).metadata.row_group(0).total_byte_size))(self._read)
 
     def _opened(self, shard: int) -> pq.ParquetFile:
         return open_shard(self._shards[shard])

@@ -5,7 +5,6 @@ A threshold is a level of `counts`: pixels of that level or a higher one are mar
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from stage.core.errors import DataError
 from stage.segmentation.counts import LEVELS, Counts, Total
@@ -74,6 +73,8 @@ def image_scores(defective: Counts, good: Counts) -> dict[str, float]:
     if not len(good.regions):
         return {}
     scores = np.concatenate([_highest(defective), _highest(good)])
+    from sklearn.metrics import average_precision_score, roc_auc_score  # here, because it takes a second to load
+
     truth = np.repeat([1, 0], [len(defective.regions), len(good.regions)])
     return {"image_auroc": float(roc_auc_score(truth, scores)), "image_ap": float(average_precision_score(truth, scores))}
 

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics.pairwise import polynomial_kernel
 
 SPLITS = 100  # of the real defects into halves
 Values = NDArray[np.float64]
@@ -63,6 +62,8 @@ def _means(some: Values, others: Values, members: Values, other_members: Values)
     """The mean of the kernel over pairs of different parts, (1 + g,): of all, and without each part; members are (., g) in {0, 1}."""
     if not (len(some) and len(others)):
         return np.full(1 + members.shape[1], np.nan)
+    from sklearn.metrics.pairwise import polynomial_kernel  # here, because it takes a second to load
+
     sums = members.T @ polynomial_kernel(some, others, degree=3) @ other_members
     counts = np.outer(members.sum(0), other_members.sum(0))
     totals, pairs = (_without(np.where(np.eye(len(sums), dtype=bool), 0, values)) for values in (sums, counts))

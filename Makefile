@@ -36,8 +36,8 @@ ablation: setup  ## run the six configurations of the paper's Fig. 6, and RePain
 	@$(call REPRO,ablation/dvc.yaml)
 	@stage ablation
 
-test: .venv/.ready-to-test  ## run every test, two files at a time; those that need Chromium or a GPU skip themselves and say so
-	@OMP_NUM_THREADS=1 python -m pytest -rs -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: .venv/.ready-to-test  ## run every test, three files at a time; those that need Chromium or a GPU skip themselves and say so
+	@OMP_NUM_THREADS=1 python -m pytest -rs -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup  ## check style and types
 	@ruff check .

@@ -111,7 +111,7 @@ RAY = (
 import ray
 
 if __name__ == "__main__":
-    ray.init(num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init(num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False)
     run(probe, ["ray"])  # with one server of Prefect for all, which would otherwise start in every process
 """
 )

@@ -47,6 +47,7 @@ MICRO = {
     "evaluate": {"gallery": 2},
     "execution": {"threads": 1, "save_every_s": 0.2},
 }
+ABLATED = ("baseline", "mga", "mga_aif_ema", "stage", "repaint")  # one of each kind: by its training, its samples, or nothing of its own
 BIN = Path(sys.executable).parent
 
 
@@ -57,6 +58,12 @@ def change(params: Path, values: Mapping[str, Any]) -> None:
     for section, changes in values.items():
         content[section].update(changes) if isinstance(changes, Mapping) else content.__setitem__(section, changes)
     yaml.dump(content, params)
+
+
+def keep_configurations(file: Path) -> None:
+    """Leave out the configurations of the ablation that are like another one."""
+    yaml = YAML()
+    yaml.dump([one for one in yaml.load(file) if one["name"] in ABLATED], file)
 
 
 def run(folder: Path, *command: str, status: int = 0) -> str:
@@ -76,10 +83,10 @@ def ran(output: str) -> list[str]:
     return [name for name in names if name != "environment"]
 
 
-def due(copy: Path, *targets: str) -> set[str]:
+def due(copy: Path) -> set[str]:
     """The DVC stages that a repro of the tree as it is would run."""
     run(copy, "python", "-m", "flows.environment")
-    return set(ran(run(copy, "dvc", "repro", "--dry", *targets)))
+    return set(ran(run(copy, "dvc", "repro", "--dry")))
 
 
 def worked(output: str) -> list[str]:
@@ -101,6 +108,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path) -> Path:
             shutil.copy2(ROOT / name, folder / name)
     (folder / "dvc.lock").unlink(missing_ok=True)
     change(folder / "params.yaml", MICRO)
+    keep_configurations(folder / "ablation/configurations.yaml")
     run(folder, "git", "init", "-q")
     return folder
 
@@ -300,9 +308,9 @@ def test_the_ablation_trains_what_differs_and_takes_the_rest_from_the_main_run(c
     assert ablated["STAGE"]["metrics"] == main["real_and_stage"]
     assert ablated["STAGE"]["samples"]["digest"] == samples["digest"]
     assert trainings["STAGE"] == trainings["+ MGA + AIF + EMA"]
-    assert len({trainings[label] for label in ("+ MGA", "+ MGA + AIF", "+ MGA + AIF + GD", "RePaint")}) == 1
+    assert trainings["+ MGA"] == trainings["RePaint"]
     assert len(set(trainings.values())) == 3
-    assert len({one["samples"]["digest"] for label, one in ablated.items() if label != "RePaint"}) == 6  # too few steps to jump back
+    assert len({one["samples"]["digest"] for label, one in ablated.items() if label != "RePaint"}) == 4  # too few steps to jump back
 
 
 def test_an_unfinished_ablation_finds_its_parts(copy: Path, ablated: dict[str, Any]) -> None:
@@ -340,7 +348,7 @@ def test_a_parameter_reruns_exactly_the_stages_that_read_it(copy: Path, first: s
     """A change would leave old data in place, or remake what it does not touch."""
     before = (copy / "params.yaml").read_text()
     change(copy / "params.yaml", values)
-    found = due(copy)
+    found = set(ran(run(copy, "dvc", "repro", "--dry")))
     (copy / "params.yaml").write_text(before)
 
     assert found == expected

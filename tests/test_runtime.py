@@ -180,8 +180,12 @@ def test_the_users_api_is_used(prefect_home: Path, own_home: Path, start: Start,
 
 
 def test_flows_of_one_dvc_share_a_server_that_ends_with_it(own_home: Path, start: Start, tmp_path: Path) -> None:
-    """Nine flows would start nine servers, or a finished `dvc repro` would leave one behind; two at once would collide."""
-    status, errors = end(start("./dvc bash -c 'PROBE nothing & PROBE nothing & wait; PROBE nothing'", PREFECT_HOME=own_home))
+    """Nine flows would start nine servers, or a finished `dvc repro` would leave one behind; two at once would collide.
+
+    Or the first would wait in vain for a server that reads a file of certificates which is gone.
+    """
+    stale = {"SSL_CERT_FILE": "/no/such.pem", "PREFECT_API_SSL_CERT_FILE": "/no/such.pem", "SSLKEYLOGFILE": "/no/such/log"}
+    status, errors = end(start("./dvc bash -c 'PROBE nothing & PROBE nothing & wait; PROBE nothing'", PREFECT_HOME=own_home, **stale))
     addresses = (tmp_path / "addresses").read_text().split()
 
     assert (status, errors) == (0, "")
@@ -247,13 +251,6 @@ def test_no_proxy_or_certificate_stands_before_the_own_machine(
 def test_a_distant_api_is_reached_by_the_users_proxies(url: str, local: bool) -> None:
     """A Prefect server outside the company's network would not be reached."""
     assert is_loopback(url) is local
-
-
-def test_a_server_starts_without_the_users_certificates(own_home: Path, start: Start) -> None:
-    """The first flow of a day would wait in vain for its server, which read a file of certificates that is gone."""
-    stale = {"SSL_CERT_FILE": "/no/such.pem", "PREFECT_API_SSL_CERT_FILE": "/no/such.pem", "SSLKEYLOGFILE": "/no/such/log"}
-
-    assert end(start("PROBE nothing", PREFECT_HOME=own_home, **stale)) == (0, "")
 
 
 def test_a_flow_ends_with_its_dvc(prefect_home: Path, start: Start, tmp_path: Path) -> None:

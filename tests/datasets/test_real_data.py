@@ -36,11 +36,20 @@ def folder(name: str) -> Path:
     return SHARED / name
 
 
-def test_bottle_is_read_whole(params: Prepare, tmp_path: Path) -> None:
-    """The numbers of the data set's README: 209 normals to train, 20 to test, 20 + 22 + 21 defects; thirds 6, 7, 7."""
-    summary, _ = prepare(params, ["bottle"], folder("mvtec_bottle"), tmp_path)
+@pytest.fixture(scope="module")
+def bottle(tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The summary and the catalog of the bottle."""
+    output, params = tmp_path_factory.mktemp("bottle"), load_params(Path(__file__).parents[2] / "params.yaml").prepare
+    grey = params.model_copy(
+        update={"layout": "mvtec", "image_size": 64, "foreground": params.foreground.model_copy(update={"channel": "grey"})}
+    )
+    summary, _ = prepare(grey, ["bottle"], folder("mvtec_bottle"), output)
+    return summary, read_catalog(output / "bottle/catalog.parquet")
 
-    assert summary[["defect", "train", "test", "set_aside"]].to_numpy().tolist() == [
+
+def test_bottle_is_read_whole(bottle: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    """The numbers of the data set's README: 209 normals to train, 20 to test, 20 + 22 + 21 defects; thirds 6, 7, 7."""
+    assert bottle[0][["defect", "train", "test", "set_aside"]].to_numpy().tolist() == [
         ["broken_large", 6, 14, 0],
         ["broken_small", 7, 15, 0],
         ["contamination", 7, 14, 0],
@@ -48,11 +57,9 @@ def test_bottle_is_read_whole(params: Prepare, tmp_path: Path) -> None:
     ]
 
 
-def test_bottles_are_found_on_their_background(params: Prepare, tmp_path: Path) -> None:
+def test_bottles_are_found_on_their_background(bottle: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     """Masks would be placed beside the bottle. Its mouth is a disc 0.88 of the image wide, which covers 0.61 of it."""
-    grey = params.model_copy(update={"image_size": 64, "foreground": params.foreground.model_copy(update={"channel": "grey"})})
-    prepare(grey, ["bottle"], folder("mvtec_bottle"), tmp_path)
-    catalog = read_catalog(tmp_path / "bottle/catalog.parquet")
+    catalog = bottle[1]
     normal = catalog[(catalog["defect"] == "good") & (catalog["split"] == "train")]
 
     assert set(normal["foreground_strategy"]) == {"threshold"}

@@ -99,7 +99,7 @@ def scores_of(category: str, configuration: Configuration, samples: Path, params
         return None
     verb, arm, model = f"{SEGMENT}-{configuration.name}", ArmChoice(arm_name(METHOD), METHOD), params.segment.models[0]
     planned = [Training(arm, model, seed) for seed in range(params.segment.seeds)]
-    return mean_metrics([score(category, one, samples, params, users, verb=verb).work.result for one in planned])
+    return mean_metrics([score(category, one, {samples: 1.0}, params, users, verb=verb).work.result for one in planned])
 
 
 def comparison(category: str, made: Sequence[Made], params: Params, users: ExitStack) -> Work:

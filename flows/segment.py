@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -28,23 +28,25 @@ from stage.jobs.heartbeat import present
 from stage.jobs.removal import finish
 from stage.release.reader import accepted_ids, read_manifest, read_samples
 from stage.release.uses import check_samples
-from stage.segmentation.arms import PERFECT, Training, arm_name, trainings, without_samples
+from stage.segmentation.arms import MIXTURE, PERFECT, Training, arm_name, trainings, without_samples
 from stage.segmentation.bootstrap import EvaluationImage
 from stage.segmentation.data import TrainingData, training_data
+from stage.segmentation.mixture import Mixture
 from stage.segmentation.results import DIFFERENCES, SCORES
+from stage.segmentation.scores import DIGESTS
 from stage.segmentation.tables import DEFECTIVE_FILE, GOOD_FILE, means_by_arm, side_by_side
 
 CATALOGS = Path("data/prepare")
 SAMPLES = Path("data/synthesize")
 OUTPUT = Path("data/segment")
 CODE, TABLES = "flows.segment:score", "flows.segment:all_arms"
-BESIDE = ("models", "weights", "arms", "few", "seeds", "folds")  # of `segment`, what decides which trainings there are
+BESIDE = ("models", "weights", "arms", "mixture", "few", "seeds", "folds")  # of `segment`, what decides which trainings there are
 ALL_ARMS = "all-arms"  # in the spool, the folder of all arms together beside those of the trainings
 METRICS, CURVE, PREDICTIONS = "metrics.json", "curve.csv", "predictions.parquet"
 
 
 class Scored(NamedTuple):
-    """A training that is finished: the work that holds its weights, curve, counts and predictions, and the digest of its samples."""
+    """A training that is finished: the work that holds its weights, curve, counts and predictions, and the digests of its samples."""
 
     training: Training
     work: Work
@@ -63,7 +65,7 @@ def segment(category: str) -> None:
     with ExitStack() as users:
         for number, training in enumerate(planned, 1):
             Console(stderr=True).print(f"{category}, training {number} of {len(planned)}: {training.label}", highlight=False, markup=False)
-            scored.append(score(category, training, samples_of(category, training), params, users))
+            scored.append(score(category, training, samples_of(category, training, params), params, users))
         all_arms(category, scored, params, users).publish(OUTPUT / category)
 
 
@@ -78,25 +80,33 @@ def check_inputs(category: str, params: Params) -> None:
         read_weights(weights)
 
 
-def samples_of(category: str, training: Training) -> Path | None:
-    """The published folder of the samples that a training sees, if any."""
+def samples_of(category: str, training: Training, params: Params) -> dict[Path, float]:
+    """The published folders of the samples that a training sees, if any, and their shares."""
     method = training.choice.method
-    return SAMPLES / category / method if method and method != PERFECT else None
+    shares = params.segment.mixture if method == MIXTURE else {method: 1.0} if method and method != PERFECT else {}
+    return {SAMPLES / category / one: share for one, share in shares.items()}
 
 
 @task(cache_policy=NO_CACHE)
-def score(category: str, training: Training, samples: Path | None, params: Params, users: ExitStack, *, verb: str = "segment") -> Scored:
+def score(
+    category: str, training: Training, samples: Mapping[Path, float], params: Params, users: ExitStack, *, verb: str = "segment"
+) -> Scored:
     """One training, whose work is in use until `users` ends; resumes an unfinished one, or finds a finished one."""
     work = Work.of(verb, f"{category}/{training.folder}", training_key(category, training, samples, params))
     users.enter_context(present(work.folder, lease_s=params.execution.lease_s))
     if not work.is_finished():
-        reader = partial(read_samples, samples, accepted_only=True) if samples else None
+        reader = partial(read_mixture, samples) if samples else None
         data = training_data(CATALOGS / category, training, reader, params)
         train_and_score(data, training, work, params)
-    return Scored(training, work, read_manifest(samples)["digest"] if samples else "")
+    return Scored(training, work, DIGESTS.join(read_manifest(folder)["digest"] for folder in samples))
 
 
-def training_key(category: str, training: Training, samples: Path | None, params: Params) -> str:
+def read_mixture(samples: Mapping[Path, float], *, sources: Collection[str] | None) -> Mixture:
+    """The accepted samples of published folders, by shares; `sources` as in `read_samples`."""
+    return Mixture([read_samples(folder, accepted_only=True, sources=sources) for folder in samples], [*samples.values()])
+
+
+def training_key(category: str, training: Training, samples: Mapping[Path, float], params: Params) -> str:
     """The key of everything that decides what a training gives; of the samples, pixels and verdicts count, not who made them or when."""
     decisive = {name: value for name, value in params.segment if name not in BESIDE}
     if not training.choice.method:
@@ -111,7 +121,7 @@ def training_key(category: str, training: Training, samples: Path | None, params
         drawn=params.prepare.image_size if training.choice.method == PERFECT else None,
         libraries=versions(SEGMENTERS),
         catalog=file_digest(CATALOGS / category / CATALOG),
-        samples=[read_manifest(samples)["digest"], accepted_ids(samples)] if samples else None,
+        samples=[[read_manifest(folder)["digest"], accepted_ids(folder), share] for folder, share in samples.items()],
     )
 
 

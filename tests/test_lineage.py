@@ -39,7 +39,7 @@ from stage.model.latents import CachedLatents
 from stage.release.publication import publish_jobs, publish_runs
 from stage.release.reader import read_manifest
 from stage.release.shards import write_manifest, write_shards
-from stage.segmentation.scores import COLUMNS
+from stage.segmentation.scores import COLUMNS, DIGESTS
 from stage.synthesis.schema import SCHEMA, SCHEMA_VERSION
 
 METHODS = ("stage", "paste")
@@ -121,6 +121,8 @@ def publish(factory: Factory, params: Params) -> Factory:
         publish_runs(folders, factory.data / "runs" / CATEGORY / method, lease_s=60.0)
         digest = read_manifest(output)["digest"]
         scores.append((CATEGORY, "efficientnet_lite0", f"real_and_{method}", 0, 0, "(all)", "ap", 0.5, digest))
+    both = DIGESTS.join(row[-1] for row in scores)
+    scores.append((CATEGORY, "efficientnet_lite0", "real_and_mixture", 0, 0, "(all)", "ap", 0.75, both))
     scores.append((CATEGORY, "efficientnet_lite0", "real_only", 0, 0, "(all)", "ap", 0.25, ""))
     folder = factory.data / "segment" / CATEGORY
     folder.mkdir(parents=True, exist_ok=True)
@@ -210,6 +212,15 @@ def test_up_from_a_metric_reaches_the_photographs(here: Project) -> None:
     assert tested == {*catalog[(catalog.status == "accepted") & (catalog.split == "test")].image_path}
 
 
+def test_up_from_a_metric_of_a_mixture_reaches_every_method(here: Project) -> None:
+    """The samples behind a number would be half told."""
+    found = ask("up", METRIC.replace("stage", "mixture"), "--rev", "v1")
+
+    assert {row["method"] for row in found["samples"]} == {*METHODS}
+    made = sum(len(here.samples("v1", method).query("verdict == 'accepted'")) for method in METHODS)
+    assert sum(row["samples"] for row in found["every_photograph"] if row["role"] == "background") == made
+
+
 @pytest.mark.parametrize("column", ["background", "mask"])
 def test_down_finds_every_sample_of_a_source_in_every_version(here: Project, column: str) -> None:
     """A photograph that must go would stay in samples that nobody found."""
@@ -240,6 +251,7 @@ def test_down_finds_what_a_photograph_trained(here: Project) -> None:
     by_network = {row["sample_id"] for row in found["every_sample"] if "adapters" in row["used_as"]}
     assert by_network == {*here.samples("v3", "stage").sample_id}
     assert {row["arm"]: row["touched_by"] for row in found["evaluations"]} == {
+        "real_and_mixture": ["its samples", "trained on it"],
         "real_and_paste": ["its samples", "trained on it"],
         "real_and_stage": ["its samples", "trained on it"],
         "real_only": ["trained on it"],

@@ -37,6 +37,7 @@ TINY = Segment(
     models=("segformer",),
     weights={},
     arms=(),
+    mixture={},
     few=(),
     seeds=1,
     folds=2,
@@ -435,15 +436,16 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
 def test_other_data_or_parameters_do_not_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Otherwise weights trained on yesterday's images would be finished on today's and reported as theirs: each has a key of its own."""
     monkeypatch.chdir(tmp_path)
-    catalog, samples, params = CATALOGS / "part" / CATALOG, tmp_path / "samples", load_params(ROOT / "params.yaml")
+    catalog, folder, params = CATALOGS / "part" / CATALOG, tmp_path / "samples", load_params(ROOT / "params.yaml")
     catalog.parent.mkdir(parents=True)
     catalog.write_text("yesterday's images")
-    publish_rows(sample_rows("part", "crack", "stage"), 1, samples)
+    publish_rows(sample_rows("part", "crack", "stage"), 1, folder)
+    samples = {folder: 1.0}
     key = training_key("part", BOTH, samples, params)
     longer = params.segment.model_copy(update={"iterations": params.segment.iterations + 1})
     others = [
         training_key("part", Training(WITH_STAGE._replace(is_real=False), "segformer", 0), samples, params),
-        training_key("part", ALONE, None, params),
+        training_key("part", ALONE, {}, params),
         *(training_key("part", BOTH._replace(**change), samples, params) for change in ({"model": "stdc1"}, {"seed": 1}, {"fold": 0})),
         training_key("part", Training(WITH_STAGE._replace(few=2), "segformer", 0), samples, params),
         training_key("part", BOTH, samples, params.model_copy(update={"segment": longer})),
@@ -451,7 +453,7 @@ def test_other_data_or_parameters_do_not_resume(tmp_path: Path, monkeypatch: pyt
     ]
     stricter = [row | {"verdict": "rejected"} if row["ordinal"] == 1 else row for row in sample_rows("part", "crack", "stage")]
     for rows in (stricter, sample_rows("part", "crack", "paste")):
-        publish_rows(rows, 1, samples)
+        publish_rows(rows, 1, folder)
         others.append(training_key("part", BOTH, samples, params))
     catalog.write_text("today's images")
     others.append(training_key("part", BOTH, samples, params))
@@ -465,11 +467,11 @@ def test_another_mmsegmentation_is_another_key(tmp_path: Path, monkeypatch: pyte
     params, catalog = load_params(ROOT / "params.yaml"), CATALOGS / "part" / CATALOG
     catalog.parent.mkdir(parents=True)
     catalog.write_text("images")
-    before = training_key("part", ALONE, None, params)
+    before = training_key("part", ALONE, {}, params)
     true = importlib.metadata.version
     monkeypatch.setattr("stage.core.work.version", lambda name: "0" if name == "onedl-mmsegmentation" else true(name))
 
-    assert training_key("part", ALONE, None, params) != before
+    assert training_key("part", ALONE, {}, params) != before
 
 
 def test_training_is_seeded_and_leaves_the_callers_generator_alone(tmp_path: Path):

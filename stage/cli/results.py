@@ -16,6 +16,7 @@ verbs = typer.Typer()
 @verbs.command()
 def results(*, as_json: AsJson = False) -> None:
     """Show the metrics of the last `dvc repro`."""
+    from stage.segmentation.arms import compared
     from stage.segmentation.results import AVERAGE, read_results
     from stage.segmentation.verdicts import results_tables, verdict, worth
 
@@ -25,7 +26,8 @@ def results(*, as_json: AsJson = False) -> None:
         return
     for table in results_tables(found):
         console().print(table)
-    for method in load_params().methods:
+    params = load_params()
+    for method in compared(params.methods, params.segment.mixture):
         told = f"{verdict(found, method)} {worth(found, AVERAGE, method)}"
         typer.echo(fill(told, COLUMNS, break_long_words=False, break_on_hyphens=False))
 

@@ -70,6 +70,13 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _mixture_fits(self) -> Self:
+        mixture = self.segment.mixture
+        if mixture and (len(mixture) < 2 or not set(mixture) <= {*self.methods}):
+            raise ValueError(f"segment.mixture has shares of two or more of the methods, found {', '.join(mixture)}; {{}}: no mixture")
+        return self
+
+    @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
         if not self.base.image_size <= self.prepare.image_size:
             raise ValueError(f"base.image_size is at most prepare.image_size, found {self.base.image_size} and {self.prepare.image_size}")

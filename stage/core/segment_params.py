@@ -18,6 +18,7 @@ class Segment(Section):
     models: Annotated[tuple[Model, ...], Field(min_length=1)]
     weights: dict[Model, Annotated[str, Field(min_length=1, max_length=4_096), Line]]
     arms: tuple[Literal["real_augmented", "synthetic_only", "perfect"], ...]
+    mixture: dict[str, Annotated[float, Field(gt=0, le=1_000)]]
     few: tuple[Annotated[int, Field(ge=1, le=1_000)], ...]
     seeds: Annotated[int, Field(ge=1, le=100)]
     folds: Annotated[int, Field(ge=0, le=20)]

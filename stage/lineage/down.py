@@ -103,7 +103,8 @@ own AS (
 ),
 told AS (
     SELECT DISTINCT version, category, segmenter, arm, real_per_type, seed, list_filter([
-        CASE WHEN (version, category, samples) IN (SELECT (version, category, digest) FROM data) THEN 'its samples' END,
+        CASE WHEN EXISTS (FROM data WHERE (data.version, data.category) = (scores.version, scores.category)
+            AND list_contains(string_split(samples, '+'), data.digest)) THEN 'its samples' END,
         CASE WHEN EXISTS (FROM own WHERE (own.version, own.category, own.split) = (scores.version, scores.category, 'train')
             AND (is_good OR NOT starts_with(arm, 'only_'))) THEN 'trained on it' END,
         CASE WHEN EXISTS (FROM own WHERE (own.version, own.category, own.split) = (scores.version, scores.category, 'test')) THEN 'tested on it' END

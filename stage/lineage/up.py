@@ -122,7 +122,7 @@ def _metric(database: Database, history: History, name: str) -> Answer:
     chosen = {"version": score["version"], "category": score["category"], "digest": score["samples"]}
     data = rows(
         database,
-        "SELECT * EXCLUDE (published) FROM datasets WHERE digest = $digest AND category = $category AND version = $version",
+        "SELECT * EXCLUDE (published) FROM datasets WHERE list_contains(string_split($digest, '+'), digest) AND category = $category AND version = $version",
         chosen,
     )
     if score["samples"] and not data:
@@ -144,10 +144,10 @@ def _metric(database: Database, history: History, name: str) -> Answer:
 _BEHIND = """
 SELECT DISTINCT c.kind, c.digest, len(c.sources) AS training_files FROM checkpoints c
 JOIN datasets d ON d.version = c.version AND d.category = c.of_category AND d.method = c.of_method
-WHERE d.version = $version AND d.category = $category AND d.digest = $digest ORDER BY ALL
+WHERE d.version = $version AND d.category = $category AND list_contains(string_split($digest, '+'), d.digest) ORDER BY ALL
 """
 _PHOTOGRAPHS = f"""
-WITH data AS (FROM datasets WHERE version = $version AND category = $category AND digest = $digest),
+WITH data AS (FROM datasets WHERE version = $version AND category = $category AND list_contains(string_split($digest, '+'), digest)),
 made AS (SELECT s.* FROM samples s JOIN data USING (version, category, method) WHERE verdict = 'accepted'),
 networks AS ({_BEHIND.replace("c.kind, c.digest, len(c.sources) AS training_files", "c.kind, c.sources").replace("ORDER BY ALL", "")}),
 known AS (SELECT DISTINCT path, sha256 FROM sources WHERE version = $version),

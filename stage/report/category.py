@@ -17,7 +17,7 @@ from stage.report.fidelity import FidelityRow, fidelity_rows, fidelity_verdicts
 from stage.report.fidelity_pictures import TypePictures, write_pictures
 from stage.report.gallery import Thumbnail, write_gallery
 from stage.report.worst import read_predictions, worst_specimens
-from stage.segmentation.arms import arm_label
+from stage.segmentation.arms import arm_label, compared
 from stage.segmentation.results import Results
 from stage.segmentation.verdicts import learning_curve, verdict, worth
 from stage.synthesis.method import METHODS
@@ -81,7 +81,8 @@ def view_category(data: Path, root: Path, name: str, params: Params, results: Re
     tested = {row["defect"]: row["test"] for row in artefacts.image_counts(data) if row["category"] == name and row["defect"] != GOOD}
     made = [_made(data, name, method) for method in params.methods]
     defects = sorted({*tested, *(outcome.defect for one in made for outcome in one.outcomes)})
-    arm = comparison.best_arm(rows, name, params.methods)
+    sampled = compared(params.methods, params.segment.mixture)
+    arm = comparison.best_arm(rows, name, sampled)
     seen = read_predictions(data, name, comparison.thresholds(rows, name))
     lowest, lost = (
         write_cards(worst_specimens(seen, indices, arm), root, folder / kind)
@@ -91,8 +92,8 @@ def view_category(data: Path, root: Path, name: str, params: Params, results: Re
         name=name,
         page=f"category-{slug(name)}.html",
         tested=tested,
-        verdicts=[verdict(results, method, name) for method in params.methods],
-        worths=[text for method in params.methods if (text := worth(results, name, method))],
+        verdicts=[verdict(results, method, name) for method in sampled],
+        worths=[text for method in sampled if (text := worth(results, name, method))],
         made=made,
         fidelity=_fidelity(data, name, params.methods, root, folder / "fidelity"),
         shown_arm=arm,

@@ -16,7 +16,7 @@ from stage.report.cards import slug, templates
 from stage.report.category import CategoryView, draw_losses, view_category
 from stage.report.fidelity import HEADS, targets
 from stage.report.worst import FALSE, HIT, MISSED, NORMAL
-from stage.segmentation.arms import arm_label
+from stage.segmentation.arms import arm_label, compared
 from stage.segmentation.bootstrap import RESAMPLES
 from stage.segmentation.results import AVERAGE, Results, read_results
 from stage.segmentation.verdicts import verdict, with_interval, worth
@@ -75,7 +75,9 @@ def _overview(data: Path, params: Params, results: Results) -> dict[str, Any]:
         "summary": artefacts.image_counts(data),
         "set_aside": artefacts.read_csv(data / "prepare" / "set_aside.csv", ["category", "path", "reason", "detail"]),
         "listed": LISTED,
-        "verdicts": [(verdict(results, method), worth(results, AVERAGE, method)) for method in params.methods],
+        "verdicts": [
+            (verdict(results, method), worth(results, AVERAGE, method)) for method in compared(params.methods, params.segment.mixture)
+        ],
     }
 
 

@@ -5,7 +5,7 @@ same augmentation.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from stage.core.segment_params import Segment
 from stage.datasets.pairs import Pair
 from stage.segmentation.augmentation import Augmentation
 
-REAL_ONLY, PERFECT = "real_only", "perfect"
+REAL_ONLY, PERFECT, MIXTURE = "real_only", "perfect", "mixture"
 
 
 class ArmChoice(NamedTuple):
@@ -77,17 +77,22 @@ def arm_label(arm: str) -> str:
     return arm.replace("_", " ")
 
 
+def compared(methods: Sequence[str], mixture: Mapping[str, float]) -> tuple[str, ...]:
+    """What has an arm with samples: the methods, and their mixture where one is asked for."""
+    return (*methods, MIXTURE) if mixture else (*methods,)
+
+
 def arm_choices(methods: Sequence[str], more: Sequence[str], few: Sequence[int] = ()) -> list[ArmChoice]:
-    """The real third alone, and with the samples of each method; `more` as `segment.arms`; the first two again with `few` defects."""
-    compared = [ArmChoice(REAL_ONLY), *(ArmChoice(arm_name(method), method) for method in methods)]
-    choices = list(compared)
+    """The real third alone, and with the samples of each of `compared`; `more` as `segment.arms`; the first two again with `few` defects."""
+    main = [ArmChoice(REAL_ONLY), *(ArmChoice(arm_name(method), method) for method in methods)]
+    choices = list(main)
     if "real_augmented" in more:
         choices.insert(1, ArmChoice("real_augmented", augmentation="strong"))
     if "synthetic_only" in more:
         choices += [ArmChoice(f"only_{method}", method, is_real=False) for method in methods]
     if PERFECT in more:
         choices.append(ArmChoice(f"real_and_{PERFECT}", PERFECT))
-    return choices + [choice._replace(few=count) for count in few for choice in compared]
+    return choices + [choice._replace(few=count) for count in few for choice in main]
 
 
 def trainings(methods: Sequence[str], params: Segment, defects: Sequence[str], groups: Sequence[str]) -> list[Training]:
@@ -99,7 +104,7 @@ def trainings(methods: Sequence[str], params: Segment, defects: Sequence[str], g
     folds = range(min(params.folds, len(set(groups)))) if len(set(groups)) > 1 else ()
     few = [count for count in params.few if count < max(Counter(defects).values())]
     found: list[Training] = []
-    choices = arm_choices(methods, params.arms, few)
+    choices = arm_choices(compared(methods, params.mixture), params.arms, few)
     for model, seed, choice in product(params.models, range(params.seeds), choices):
         found.append(Training(choice, model, seed))
         if seed == 0 and not choice.few:

@@ -9,6 +9,7 @@ from stage.segmentation.arms import Training
 from stage.segmentation.counts import Counts, joined, probability_of
 from stage.segmentation.metrics import HALF, best_level, false_alarms, image_scores, pixel_scores, threshold_scores
 
+DIGESTS = "+"  # between the digests of a mixture's samples
 ALL_TYPES = "(all)"  # no defect type can have such a name
 COLUMNS = (  # real_per_type: real defects of each type; 0: the whole third
     "category",
@@ -24,7 +25,7 @@ COLUMNS = (  # real_per_type: real defects of each type; 0: the whole third
 
 
 class Measured(NamedTuple):
-    """A training and the counts of its segmenter on the test images; `samples` is the digest of the samples that it saw, or empty."""
+    """A training and the counts of its segmenter on the test images; `samples` are the digests of the samples that it saw, joined by DIGESTS, or empty."""
 
     training: Training
     defective: Counts

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,6 +31,7 @@ from stage.release.reader import accepted_ids, read_manifest, read_samples
 from stage.release.uses import check_samples
 from stage.segmentation.arms import MIXTURE, PERFECT, Training, arm_name, trainings, without_samples
 from stage.segmentation.bootstrap import EvaluationImage
+from stage.segmentation.choice import CHOICE, Choice, held_out
 from stage.segmentation.data import TrainingData, training_data
 from stage.segmentation.mixture import Mixture
 from stage.segmentation.results import DIFFERENCES, SCORES
@@ -175,12 +177,15 @@ def all_arms(category: str, scored: Sequence[Scored], params: Params, users: Exi
         write_whole(json.dumps(means_by_arm(tables.scores, scored[0].training.model), indent=2) + "\n", work.draft / METRICS)
         shown = {one.choice.name: place for one, place in results.items() if one.is_shown and one.model == scored[0].training.model}
         write_shown(test, shown, work.draft)
+        real = shown_parts(pairs_of(CATALOGS / category, "train", good=False))
+        if folds := held_out(results, real, params.segment.folds):
+            Choice.of(folds, np.random.default_rng(derived_seed(params.seed, category))).write(work.draft / CHOICE)
         finish(work, lease_s=params.execution.lease_s)
     return work
 
 
 def shown_parts(test: Pairs) -> list[EvaluationImage]:
-    """The defect type and the group of each test image."""
+    """The defect type and the group of each image."""
     return [EvaluationImage(defect, group) for defect, group in zip(column(test, "defect"), column(test, "group"), strict=True)]
 
 

@@ -17,6 +17,7 @@ verbs = typer.Typer()
 def results(*, as_json: AsJson = False) -> None:
     """Show the metrics of the last `dvc repro`."""
     from stage.segmentation.arms import compared
+    from stage.segmentation.choice import choices_of
     from stage.segmentation.results import AVERAGE, read_results
     from stage.segmentation.verdicts import results_tables, verdict, worth
 
@@ -27,9 +28,10 @@ def results(*, as_json: AsJson = False) -> None:
     for table in results_tables(found):
         console().print(table)
     params = load_params()
-    for method in compared(params.methods, params.segment.mixture):
-        told = f"{verdict(found, method)} {worth(found, AVERAGE, method)}"
-        typer.echo(fill(told, COLUMNS, break_long_words=False, break_on_hyphens=False))
+    told = [f"{verdict(found, method)} {worth(found, AVERAGE, method)}" for method in compared(params.methods, params.segment.mixture)]
+    told += [f"{category}: {choice.sentence}" for category, choice in choices_of(DATA, params.categories).items()]
+    for sentence in told:
+        typer.echo(fill(sentence, COLUMNS, break_long_words=False, break_on_hyphens=False))
 
 
 @verbs.command()

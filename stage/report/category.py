@@ -18,6 +18,7 @@ from stage.report.fidelity_pictures import TypePictures, write_pictures
 from stage.report.gallery import Thumbnail, write_gallery
 from stage.report.worst import read_predictions, worst_specimens
 from stage.segmentation.arms import arm_label, compared
+from stage.segmentation.choice import CHOICE, Choice
 from stage.segmentation.results import Results
 from stage.segmentation.verdicts import learning_curve, verdict, worth
 from stage.synthesis.method import METHODS
@@ -50,6 +51,7 @@ class CategoryView:
     name: str
     page: str
     tested: dict[str, int]
+    choice: str
     verdicts: list[str]
     worths: list[str]
     made: list[Made]
@@ -92,6 +94,7 @@ def view_category(data: Path, root: Path, name: str, params: Params, results: Re
         name=name,
         page=f"category-{slug(name)}.html",
         tested=tested,
+        choice=choice.sentence if (choice := Choice.read(data / "segment" / name / CHOICE)) else "",
         verdicts=[verdict(results, method, name) for method in sampled],
         worths=[text for method in sampled if (text := worth(results, name, method))],
         made=made,

@@ -1,0 +1,100 @@
+"""Which arm a user is told to train on."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stage.core.errors import CorruptFileError
+from stage.segmentation.arms import ArmChoice, Training
+from stage.segmentation.bootstrap import EvaluationImage
+from stage.segmentation.choice import Choice, HeldOut, held_out
+from stage.segmentation.counts import Counts
+from stage.segmentation.metrics import pixel_scores
+
+IMAGES = [EvaluationImage("crack", f"c{number}") for number in range(8)] + [EvaluationImage("dent", f"d{number}") for number in range(8)]
+
+
+def counts(contrast: float, *, seed: int = 0, images: int = len(IMAGES)) -> Counts:
+    """What a segmenter says of `images` images of 16 px with a square defect: the higher its contrast, the better it is."""
+    random = np.random.default_rng(seed)
+    mask = np.zeros((16, 16), np.uint8)
+    mask[4:10, 4:10] = 1
+    return Counts.of((random.normal(size=mask.shape) + contrast * mask, mask) for _ in range(images))
+
+
+def chosen(**contrasts: float) -> Choice:
+    """The choice from two folds in which the arms have these contrasts."""
+    folds = [HeldOut(IMAGES, {arm: counts(contrast, seed=seed) for arm, contrast in contrasts.items()}) for seed in (0, 1)]
+    return Choice.of(folds, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("contrasts", "expected"),
+    [
+        ({"real_only": 1.0, "real_and_stage": 2.0, "real_and_paste": 1.5}, "real_and_stage"),
+        ({"real_only": 1.0, "real_and_stage": 0.9, "real_and_paste": 1.5}, "real_and_paste"),
+        ({"real_only": 1.0, "real_and_stage": 1.0, "real_and_paste": 0.5}, "real_only"),
+        ({"real_only": 1.0}, "real_only"),
+        ({"real_only": 1.0, "real_and_perfect": 3.0, "real_and_paste": 1.5}, "real_and_paste"),  # nobody has perfect samples
+    ],
+)
+def test_the_arm_that_helps_most_is_chosen_or_none(contrasts: dict[str, float], expected: str) -> None:
+    """A user would get samples that cost more than they bring."""
+    assert chosen(**contrasts).arm == expected
+
+
+def test_a_gain_is_the_mean_over_the_folds() -> None:
+    """The sentence would state another number than what was measured."""
+    gain = chosen(real_only=1.0, real_and_paste=1.5).gains["real_and_paste"]
+    ap = [[pixel_scores(counts(contrast, seed=seed).total())["ap"] for contrast in (1.0, 1.5)] for seed in (0, 1)]
+
+    assert gain.ap == pytest.approx(np.mean([paste - alone for alone, paste in ap]), abs=1e-6)
+    assert 0 < gain.error < gain.ap
+
+
+def test_a_fold_is_scored_by_segmenters_that_have_not_seen_it(tmp_path: Path) -> None:
+    """An image that was trained on would choose what remembers best."""
+    arms = (ArmChoice("real_only"), ArmChoice("real_and_paste", "paste"))
+    planned = [Training(arm, "efficientnet_lite0", 0, fold) for arm in arms for fold in (-1, 0, 1)]
+    planned += [Training(arms[0], "stdc1", 0, fold) for fold in (0, 1)]
+    results = {one: tmp_path / str(number) for number, one in enumerate(planned)}
+    for one, place in results.items():
+        place.mkdir()
+        counts(float(one.fold), images=8).write(place / "defective.npz")
+
+    folds = held_out(results, IMAGES, 2)
+
+    assert [len(fold.images) for fold in folds] == [8, 8]
+    assert sorted(image for fold in folds for image in fold.images) == sorted(IMAGES)
+    for number, fold in enumerate(folds):
+        assert {*fold.counts} == {"real_only", "real_and_paste"}
+        assert all(np.array_equal(found.levels, counts(float(number), images=8).levels) for found in fold.counts.values())
+
+
+def test_without_folds_nothing_is_chosen(tmp_path: Path) -> None:
+    """The demo, which holds nothing out, would end in an error, or be told what nobody measured."""
+    assert held_out({Training(ArmChoice("real_only"), "efficientnet_lite0", 0): tmp_path}, IMAGES, 0) == []
+    assert Choice.read(tmp_path / "choice.json") is None
+
+
+def test_the_sentence_says_what_to_do_and_why(tmp_path: Path) -> None:
+    """A user would have to read a table to know which weights to take."""
+    choice = chosen(real_only=1.0, real_and_stage=0.9, real_and_paste=1.5)
+    choice.write(tmp_path / "choice.json")
+    read = Choice.read(tmp_path / "choice.json")
+
+    assert read == choice
+    assert choice.sentence.startswith("Train on real and paste: it helps most (on held-out images")
+    assert "which flatters it" in choice.sentence
+    assert "flatters" not in chosen(real_only=1.0, real_and_paste=1.5).sentence
+    assert chosen(real_only=1.0, real_and_paste=0.5).sentence.startswith("Train on real defects alone: nothing helps by more than")
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"arm": "real_only"}', '{"arm": "real_only", "gains": {"a": {"ap": 1}}}'])
+def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
+    """A damaged file would end in a traceback."""
+    (tmp_path / "choice.json").write_text(content)
+
+    with pytest.raises(CorruptFileError, match="dvc checkout --force segment"):
+        Choice.read(tmp_path / "choice.json")

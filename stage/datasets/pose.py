@@ -54,18 +54,19 @@ def reversed_pose(pose: Pose) -> Pose:
 
 
 def in_part_coordinates(pixels: Pixels, pose: Pose, edge: int = EDGE) -> Pixels:
-    """An image or a mask as the part sees it, (E, E, ...): the centroid in the middle, the axis to the right, SPAN deviations wide.
+    """An image (H, W, 3) or a mask (H, W) of 0 and 255 as the part sees it, (E, E, ...): the centroid in the middle, the axis to the right.
 
-    Beyond the image its border goes on. Without a direction nothing is turned.
+    The picture is SPAN standard deviations wide, and each of its pixels a mean over its own area. Beyond an image its border goes on, beyond
+    a mask is nothing. Without a direction nothing is turned.
     """
     scale, angle = SPAN * pose.size / edge, pose.direction or 0.0
     turned = scale * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     middle = np.full(2, (edge - 1) / 2)
     matrix = np.column_stack([turned, np.array([pose.x, pose.y]) - turned @ middle])
-    # The picture is small: without smoothing it would show every few px of the photograph only.
-    smooth = cv2.blur(pixels, (max(1, round(scale)),) * 2) if scale > 1 and pixels.ndim == 3 else pixels
-    flags = (cv2.INTER_LINEAR if pixels.ndim == 3 else cv2.INTER_NEAREST) | cv2.WARP_INVERSE_MAP
-    return np.asarray(cv2.warpAffine(smooth, matrix, (edge, edge), flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+    smooth = cv2.blur(pixels, (round(scale),) * 2) if scale >= 2 else pixels
+    border = cv2.BORDER_REPLICATE if pixels.ndim == 3 else cv2.BORDER_CONSTANT
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(smooth, matrix, (edge, edge), flags=flags, borderMode=border), np.uint8)
 
 
 def is_reversed(one: Pixels, other: Pixels, bare: NDArray[np.bool_]) -> bool:

@@ -31,7 +31,7 @@ class Carry(NamedTuple):
     axis: NDArray[np.float64] | None
 
 
-class _Seen(NamedTuple):
+class Seen(NamedTuple):
     """A photograph's pose, and the photograph in its part's coordinates, with the cells that no defect touches."""
 
     pose: Pose
@@ -68,11 +68,11 @@ class Parts:
         rotation = round(-math.degrees(math.remainder(angle, 2 * math.pi)), 3)  # OpenCV counts counter-clockwise
         return Carry(Turn(rotation, round(scale, 4)), landed, self.beyond(mask_sha256), axis)
 
-    def _normal(self, sha256: str) -> _Seen | None:
+    def _normal(self, sha256: str) -> Seen | None:
         image = self.source.backgrounds[sha256].image
         return _seen(image, np.zeros(image.shape[:2], np.uint8), self.source.foregrounds.get(sha256))
 
-    def _defective(self, mask_sha256: str, turned: int) -> _Seen | None:
+    def _defective(self, mask_sha256: str, turned: int) -> Seen | None:
         part = self.source.foregrounds.get(mask_sha256)
         if part is None:
             return None
@@ -84,6 +84,6 @@ class Parts:
         return round(1 - float((mask * self.source.foregrounds[mask_sha256]).sum() / mask.sum()), 4)
 
 
-def _seen(image: NDArray[np.uint8], mask: NDArray[np.uint8], part: NDArray[np.uint8] | None) -> _Seen | None:
+def _seen(image: NDArray[np.uint8], mask: NDArray[np.uint8], part: NDArray[np.uint8] | None) -> Seen | None:
     pose = None if part is None else pose_of(part)
-    return None if pose is None else _Seen(pose, in_part_coordinates(image, pose), in_part_coordinates(mask, pose) == 0)
+    return None if pose is None else Seen(pose, in_part_coordinates(image, pose), in_part_coordinates(mask * np.uint8(255), pose) == 0)

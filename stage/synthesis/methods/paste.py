@@ -122,9 +122,13 @@ class PastePlanner:
 
 
 def _carried(row: PlanRow, carry: Carry, strategy: str) -> PlanRow:
-    """The row with its choices taken relative to the part, and its mask kept on it."""
+    """The row with its choices taken relative to the part, and its mask kept on it.
+
+    Along an axis the defect keeps its direction: turned by its own rotation too, a long one would leave the part's edge.
+    """
     own = choices_of(row)
-    rotation, scale = own.rotation + carry.turned.rotation, own.scale * carry.turned.scale
+    rotation = carry.turned.rotation + (own.rotation if carry.axis is None else 0.0)
+    scale = own.scale * carry.turned.scale
     choices = own._replace(rotation=round(rotation, 3), scale=round(scale, 4), beyond=carry.beyond)
     return row._replace(choices=json.dumps(choices._asdict()), foreground=strategy)
 

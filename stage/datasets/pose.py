@@ -70,6 +70,6 @@ def in_part_coordinates(pixels: Pixels, pose: Pose, edge: int = EDGE) -> Pixels:
 
 
 def is_reversed(one: Pixels, other: Pixels, bare: NDArray[np.bool_]) -> bool:
-    """Whether a picture in part coordinates (E, E, 3) is more like another one after half a turn, over the cells (E, E) that are bare."""
+    """Whether a picture in part coordinates (E, E, C) is more like another one after half a turn, over the cells (E, E) that are bare."""
     plain, turned = (((one.astype(np.float64) - each)[bare] ** 2).sum() for each in (other, other[::-1, ::-1]))
     return bool(turned < plain)

@@ -32,7 +32,7 @@ class Carry(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """A photograph's pose, and the photograph in its part's coordinates, with the cells that no defect touches."""
+    """A photograph's pose, and its colours and outline (E, E, 4) in its part's coordinates, with the cells that no defect touches."""
 
     pose: Pose
     picture: NDArray[np.uint8]
@@ -51,7 +51,7 @@ class Parts:
     def carried(self, mask_sha256: str, turned: int, background_sha256: str) -> Carry | None:
         """The way of a mask, after `turned` of `windows.turn`, to a background; None unless both parts are known and of like size.
 
-        The axes are laid on each other in the one of two directions in which the photographs are more alike outside the defect. If one of the
+        The axes are laid on each other in the one of two directions in which photographs and outlines are more alike outside the defect. If one of the
         parts has no clear axis, the defect keeps its direction, and its place relative to the centroid.
         """
         here, there = self.defective(mask_sha256, turned), self.normal(background_sha256)
@@ -86,4 +86,7 @@ class Parts:
 
 def _seen(image: NDArray[np.uint8], mask: NDArray[np.uint8], part: NDArray[np.uint8] | None) -> Seen | None:
     pose = None if part is None else pose_of(part)
-    return None if pose is None else Seen(pose, in_part_coordinates(image, pose), in_part_coordinates(mask * np.uint8(255), pose) == 0)
+    if part is None or pose is None:
+        return None
+    outline, defect = (in_part_coordinates(one * np.uint8(255), pose) for one in (part, mask))
+    return Seen(pose, np.dstack([in_part_coordinates(image, pose), outline]), defect == 0)

@@ -32,9 +32,13 @@ class Carry(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """A photograph's pose, and its colours and outline (E, E, 4) in its part's coordinates, with the cells that no defect touches."""
+    """A photograph's pose, and its colours and outline (E, E, 4) in its part's coordinates, with the cells that no defect touches.
+
+    `centre` is that of the defect, where there is one.
+    """
 
     pose: Pose
+    centre: NDArray[np.int64]
     picture: NDArray[np.uint8]
     bare: NDArray[np.bool_]
 
@@ -62,8 +66,7 @@ class Parts:
         if here.pose.direction is not None and pose.direction is not None:
             angle = pose.direction - here.pose.direction
             axis = np.array([math.sin(pose.direction), math.cos(pose.direction)])
-        centre = centre_of(turn(self.source.masks[mask_sha256].mask, turned))
-        y, x = centre - (here.pose.y, here.pose.x)
+        y, x = here.centre - (here.pose.y, here.pose.x)
         landed = (pose.y, pose.x) + scale * np.array([x * math.sin(angle) + y * math.cos(angle), x * math.cos(angle) - y * math.sin(angle)])
         rotation = round(-math.degrees(math.remainder(angle, 2 * math.pi)), 3)  # OpenCV counts counter-clockwise
         return Carry(Turn(rotation, round(scale, 4)), landed, self.beyond(mask_sha256), axis)
@@ -89,4 +92,4 @@ def _seen(image: NDArray[np.uint8], mask: NDArray[np.uint8], part: NDArray[np.ui
     if part is None or pose is None:
         return None
     outline, defect = (in_part_coordinates(one * np.uint8(255), pose) for one in (part, mask))
-    return Seen(pose, np.dstack([in_part_coordinates(image, pose), outline]), defect == 0)
+    return Seen(pose, centre_of(mask), np.dstack([in_part_coordinates(image, pose), outline]), defect == 0)

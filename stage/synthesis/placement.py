@@ -54,9 +54,12 @@ def row_mask(row: PlanRow, source: Source, perlin: Perlin) -> Mask:
     return file_mask(row, source)
 
 
-def file_mask(row: PlanRow, source: Source) -> Mask:
-    """The mask of a row that names a mask file: turned and scaled by its choices, if it has any, and moved by its shift."""
-    mask = source_mask(row, source)
+def file_mask(row: PlanRow, source: Source, turned: Mask | None = None) -> Mask:
+    """The mask of a row that names a mask file: turned and scaled by its choices, if it has any, and moved by its shift.
+
+    `turned`: what `source_mask` gives, where it is at hand.
+    """
+    mask = source_mask(row, source) if turned is None else turned
     if turn_of(row) is not None:
         label = moved_by(mask, motion(row, mask))
         return label if row.foreground == "none" else trimmed(label, part_of(row, source), beyond_of(row))

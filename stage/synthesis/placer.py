@@ -49,10 +49,11 @@ class Placer:
         return self._on_object(row)
 
     def _carried(self, row: PlanRow, carry: Carry) -> PlanRow:
-        y, x = np.rint(carry.centre - centre_of(self.mask(_Turned(row.mask_sha256, row.mask_turn)))).astype(int).tolist()
+        turned = self.mask(_Turned(row.mask_sha256, row.mask_turn))
+        y, x = np.rint(carry.centre - centre_of(turned)).astype(int).tolist()
         choices = json.dumps({**carry.turned._asdict(), "beyond": carry.beyond})
         row = row._replace(mask_shift_y=y, mask_shift_x=x, choices=choices)
-        mask = file_mask(row, self.source)
+        mask = file_mask(row, self.source, turned)
         return row._replace(mask_area=int(mask.sum()), mask_digest=pixel_digest(mask))
 
     def _on_object(self, row: PlanRow) -> PlanRow:

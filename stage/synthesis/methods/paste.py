@@ -99,7 +99,7 @@ class PastePlanner:
         own = source_mask(row, self.source)
         y, x = np.rint(self._target(row, own, carry, random) - centre_of(own)).astype(int).tolist()
         row = row._replace(mask_shift_y=y, mask_shift_x=x)
-        mask = file_mask(row, self.source)
+        mask = file_mask(row, self.source, own)
         return row._replace(mask_area=int(mask.sum()), mask_digest=pixel_digest(mask))
 
     def _target(self, row: PlanRow, own: Pixels, carry: Carry | None, random: np.random.Generator) -> NDArray[Any]:
@@ -169,16 +169,15 @@ def placed(row: PlanRow, source: Source, other: Pixels | None = None) -> Pair:
 
     `other`: a photograph that takes the defect's place.
     """
-    image = source.masks[row.mask_sha256].image
-    mask = source_mask(row, source)
+    image, mask = (turn(pixels, row.mask_turn) for pixels in source.masks[row.mask_sha256])
     moved = cv2.warpAffine(
-        turn(image if other is None else other, row.mask_turn),
+        image if other is None else turn(other, row.mask_turn),
         motion(row, mask),
         mask.shape[::-1],
         flags=cv2.INTER_CUBIC,  # a linear one would take a fifth of the defect's grain
         borderMode=cv2.BORDER_REFLECT_101,
     )
-    return Pair(moved, file_mask(row, source))
+    return Pair(moved, file_mask(row, source, mask))
 
 
 def colour_matched(defect: Pair, background: Pixels, ring: int) -> Pixels:

@@ -37,6 +37,13 @@ def normal_image(number: int) -> np.ndarray:
     return np.broadcast_to(ramp, (EDGE, EDGE, 3)).astype(np.uint8)
 
 
+def part_mask() -> np.ndarray:
+    """A bar that all defects lie on."""
+    part = np.zeros((EDGE, EDGE), np.uint8)
+    part[6:18, 2:30] = 1
+    return part
+
+
 def defective_pair(number: int, method: str = "stage") -> tuple[np.ndarray, np.ndarray]:
     """A ramp with a 4 px square in the method's colour, red or green, and the square's mask."""
     image, mask = normal_image(number).copy(), np.zeros((EDGE, EDGE), np.uint8)
@@ -69,7 +76,9 @@ def catalog_rows(category: str, defects: list[str]) -> list[dict]:
             image, mask = defective_pair(number) if defect != GOOD else (normal_image(number), np.zeros((EDGE, EDGE), np.uint8))
             path = f"{category}/{defect}/{split}-{number}.png"
             names = {"category": category, "defect": defect, "split": split, "image_path": path, "group": path, "status": "accepted"}
-            rows.append({**names, "image_sha256": digest(image), "image": image_cell(image), "mask": image_cell(mask)})
+            digests = {"image_sha256": digest(image), "mask_sha256": None if defect == GOOD else digest(mask)}
+            part = {"foreground": image_cell(part_mask()), "foreground_strategy": "threshold"}
+            rows.append({**names, **digests, **part, "image": image_cell(image), "mask": image_cell(mask)})
     return [*rows, {"category": category, "defect": defects[0], "image_path": "broken.png", "reason": "truncated"}]
 
 

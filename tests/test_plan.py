@@ -155,7 +155,7 @@ def test_noise_masks_name_no_photograph_and_each_has_its_own_seed(factory: Facto
 
 
 @pytest.mark.parametrize("kind", ["real", "augmented", "perlin"])
-@pytest.mark.parametrize("placement", ["as_is", "on_object"])
+@pytest.mark.parametrize("placement", ["as_is", "on_object", "on_part"])
 def test_a_row_gives_the_planned_mask(factory: Factory, catalog: pd.DataFrame, kind: str, placement: str) -> None:
     """A run would stop at its first sample, or the plan would tell another mask than the sample has."""
     source = with_object(factory, catalog)
@@ -173,8 +173,8 @@ def test_a_row_gives_the_planned_mask(factory: Factory, catalog: pd.DataFrame, k
         assert mask.sum() == row.mask_area > 0
         assert is_on(mask, OBJECT) or placement == "as_is"
         assert (mask * OBJECT).sum() == mask.sum() or placement == "as_is" or not (row.mask_shift_y or row.mask_shift_x)
-    assert {row.foreground for row in rows} == {"files" if placement == "on_object" else "none"}
-    assert any(row.mask_shift_y or row.mask_shift_x for row in rows) == (placement == "on_object" and kind != "perlin")
+    assert {row.foreground for row in rows} == {"none" if placement == "as_is" else "files"}
+    assert any(row.mask_shift_y or row.mask_shift_x for row in rows) == (placement != "as_is" and kind != "perlin")
 
 
 OBJECT = np.zeros((SIZE, SIZE), np.uint8)
@@ -206,7 +206,7 @@ def test_a_source_reads_what_the_rows_name(factory: Factory, catalog: pd.DataFra
 
     assert np.array_equal(source.backgrounds[row.background_sha256].image, Image.open(root / row.background_path))
     assert np.array_equal(source.masks[row.mask_sha256].mask * 255, Image.open(root / row.mask_path))
-    assert set(source.foregrounds) == set(source.backgrounds)
+    assert set(source.foregrounds) == set(source.backgrounds) | set(source.masks)
     assert set(source.backgrounds) | set(source.masks) <= set(
         catalog[catalog.split == "train"][["image_sha256", "mask_sha256"]].to_numpy().ravel()
     )

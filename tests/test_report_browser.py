@@ -95,7 +95,7 @@ def test_pictures_are_painted_crisp_on_the_page(report: Path, tmp_path: Path, me
     Fidelity twice, six times enlarged.
     """
     shot = tmp_path / "shot.png"
-    visit(report / "category-fabric.html", tmp_path / "profile", f"--screenshot={shot}", "--window-size=1280,12000")
+    visit(report / "category-fabric.html", tmp_path / "profile", f"--screenshot={shot}", "--window-size=1280,16000")  # the whole page
     pixels = np.asarray(Image.open(shot).convert("RGB"))
 
     assert np.count_nonzero((pixels == COLOURS[method]).all(axis=2)) > 12 * 60 * 60 / 9 + 24 * 24**2

@@ -33,7 +33,7 @@ def test_the_values_of_the_data_are_written_and_no_other(file: Path, tmp_path: P
     after = load_params(file)
 
     changed = {"source": (tmp_path / "images").as_posix(), "layout": "btad", "licence": "CC BY 4.0"}
-    changed["foreground"] = before.prepare.foreground.model_copy(update={"channel": "grey"})
+    changed["foreground"] = before.prepare.foreground.model_copy(update={"channel": "auto"})
     assert after == before.model_copy(
         update={
             "name": "images",

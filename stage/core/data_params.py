@@ -25,10 +25,10 @@ class FolderRule(Section):
 
 
 class Foreground(Section):
-    """Which pixels of a normal image are the object; see `datasets.foreground`."""
+    """Which pixels of an image are the object; see `datasets.foreground`."""
 
     strategy: Literal["none", "threshold", "files"]
-    channel: Literal["grey", "red", "green", "blue", "saturation"]
+    channel: Literal["auto", "grey", "red", "green", "blue", "saturation"]
     threshold: Literal["otsu", "triangle"] | Annotated[int, Field(ge=0, le=255)]
     object_is: Literal["auto", "bright", "dark"]
     opening: LengthPx

@@ -28,7 +28,7 @@ def use_data(params_file: Path, source: Path, layout: str, categories: Sequence[
     values["name"] = Quoted(re.sub(r"[^\w.-]+", "-", source.resolve().name).strip("-.") or "data")
     values["segment"]["arms"][:] = [arm for arm in values["segment"]["arms"] if arm != "perfect"]
     # The demo's washer has a coloured background; photographs of parts have no colour, more often than not.
-    values["prepare"]["foreground"]["channel"] = "grey"
+    values["prepare"]["foreground"]["channel"] = "auto"
     values["prepare"] |= {"source": Quoted(source.resolve().as_posix()), "layout": layout, "licence": Quoted(licence)}
     with whole_file(params_file) as partial:
         yaml.dump(values, partial)

@@ -36,7 +36,7 @@ class Synthesize(Section):
     shard_rows: SampleCount
     mask_source: Literal["real", "augmented", "perlin"]
     perlin: Perlin
-    placement: Literal["as_is", "on_object"]
+    placement: Literal["as_is", "on_object", "on_part"]
     background: Literal["nearest", "random"]
     neighbours: Positive
     steps: Timesteps

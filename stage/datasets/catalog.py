@@ -1,21 +1,26 @@
 """The catalog of each category: one row per image file found, accepted or set aside, with its prepared pixels."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+
+import numpy as np
 
 from stage.core.data_params import FolderRule, Prepare
 from stage.core.errors import DataError
 from stage.core.progress import track
+from stage.datasets.channels import LOOKED_AT, best_channel
 from stage.datasets.entries import Entry, read_entry
 from stage.datasets.folder import Found, find
 from stage.datasets.foreground import whole
 from stage.datasets.groups import Groups, category_groups
-from stage.datasets.images import GreyRange, grey_range
+from stage.datasets.images import GreyRange, grey_range, read_image
 from stage.datasets.layouts import data_root, rule_of
 from stage.datasets.likeness import unlike_types
 from stage.datasets.near_duplicates import near_duplicates, told
 from stage.datasets.pairs import decode_image, write_table
+from stage.datasets.resize import resize_image
 from stage.datasets.rules import GOOD
 from stage.datasets.split import divide
 from stage.datasets.summary import Summary, summarise, unmatched_rows, write_summary
@@ -46,6 +51,7 @@ def _prepare_category(params: Prepare, rule: FolderRule, category: str, root: Pa
     found = find(home, category, rule, with_foregrounds=params.foreground.strategy == "files")
     groups = category_groups(home, category, rule, found)
     grey = _grey_range(params, home, found)
+    params = _with_channel(params, home, found, grey)
     progress = track(found, total=len(found), label=f"prepare {category}")
     read = [read_entry(each, home, params, category=category, group=groups.of.get(each.path, each.path), grey=grey) for each in progress]
     entries = _agreed(divide(read), params.image_size)
@@ -71,9 +77,26 @@ def _grey_range(params: Prepare, home: Path, found: list[Found]) -> GreyRange:
     return grey_range(usable, max_megapixels=params.max_megapixels)
 
 
+def _with_channel(params: Prepare, home: Path, found: list[Found], grey: GreyRange) -> Prepare:
+    """The parameters with the channel that `auto` stands for in this category."""
+    if params.foreground.channel != "auto" or params.foreground.strategy != "threshold":
+        return params
+    normal = [home / one.image for one in found if one.image and not one.reason and one.defect == GOOD and one.source_split == "train"]
+    some = normal[:: -(-len(normal) // LOOKED_AT) or 1]
+    chosen = best_channel(_readable(some, params, grey), params.foreground)
+    return params.model_copy(update={"foreground": params.foreground.model_copy(update={"channel": chosen})})
+
+
+def _readable(paths: list[Path], params: Prepare, grey: GreyRange) -> Iterator[np.ndarray]:
+    """The prepared pixels of those images that can be read; the rows of the others will say what is wrong with them."""
+    for path in paths:
+        with suppress(DataError, OSError):
+            yield resize_image(read_image(path, max_megapixels=params.max_megapixels, grey=grey).pixels, params.image_size)
+
+
 def _agreed(entries: list[Entry], size: int) -> list[Entry]:
-    """Use whole images if the threshold found an object in fewer than half of them: what it found is the light or grain of a texture."""
-    strategies = [entry.foreground_strategy for entry in entries if entry.foreground_strategy]
+    """Use whole images if the threshold found an object in fewer than half of the normal ones: what it found is the light or grain of a texture."""
+    strategies = [entry.foreground_strategy for entry in entries if entry.foreground_strategy and entry.defect == GOOD]
     found = strategies.count("threshold")
     if 2 * found >= len(strategies):
         return entries

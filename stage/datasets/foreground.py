@@ -1,4 +1,4 @@
-"""The object of a normal image: the pixels of the part itself, without the surface it lies on.
+"""The object of an image: the pixels of the part itself, without the surface it lies on.
 
 Images are (H, W, 3) uint8 RGB; foregrounds are (H, W) uint8 in {0, 1}, 1 = object. If no object stands out from a background,
 as on cloth, the whole image is the object, and a note says why.
@@ -35,7 +35,7 @@ class Outline(NamedTuple):
 
 
 def foreground(image: NDArray[np.uint8], params: Foreground) -> Outline:
-    """The object of a prepared image, by threshold unless the strategy is `none`."""
+    """The object of a prepared image, by threshold unless the strategy is `none`; the channel is not `auto`, which `channels` resolves."""
     if params.strategy == "none":
         return whole(image.shape[:2])
     values = channel(image, params.channel)

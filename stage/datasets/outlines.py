@@ -1,4 +1,4 @@
-"""The object of each normal training image: found by a threshold, or read from a mask that the user drew."""
+"""The object of each image that is trained on: found by a threshold, or read from a mask that the user drew."""
 
 from pathlib import Path, PurePosixPath
 
@@ -15,14 +15,19 @@ from stage.datasets.rules import GOOD
 
 
 def outline_of(found: Found, root: Path, params: Prepare, image: np.ndarray, shape: tuple[int, int]) -> Outline | None:
-    """The object of a normal training image; None for other images, which are never backgrounds. Raises DataError.
+    """The object of a normal training image or of a defective one; None for other images. Raises DataError.
+
+    A normal image's is where defects may lie, a defective one's tells where on the part its own defects lie. Users draw the former alone.
 
     `image` is the prepared image, (S, S, 3); `shape` is the file's (H, W), which a foreground file must match.
     """
-    if found.defect != GOOD or found.source_split != "train":
+    is_normal = found.defect == GOOD
+    if is_normal and found.source_split != "train":
         return None
     if params.foreground.strategy != "files":
         return foreground(image, params.foreground)
+    if not is_normal:
+        return None
     if len(found.foregrounds) != 1:
         names = " and ".join(found.foregrounds[:2]) or "none"
         raise DataError("takes one foreground file of its name for prepare.foreground.strategy files", f"found {names}")

@@ -16,6 +16,7 @@ from stage.report.charts import Series, draw_curves, draw_learning_curve
 from stage.report.fidelity import FidelityRow, fidelity_rows, fidelity_verdicts
 from stage.report.fidelity_pictures import TypePictures, write_pictures
 from stage.report.gallery import Thumbnail, write_gallery
+from stage.report.whereabouts import Whereabouts, write_whereabouts
 from stage.report.worst import read_predictions, worst_specimens
 from stage.segmentation.arms import arm_label, compared
 from stage.segmentation.choice import CHOICE, Choice
@@ -55,6 +56,7 @@ class CategoryView:
     verdicts: list[str]
     worths: list[str]
     made: list[Made]
+    whereabouts: Whereabouts
     fidelity: Fidelity
     shown_arm: str
     lowest: list[Card]
@@ -98,6 +100,7 @@ def view_category(data: Path, root: Path, name: str, params: Params, results: Re
         verdicts=[verdict(results, method, name) for method in sampled],
         worths=[text for method in sampled if (text := worth(results, name, method))],
         made=made,
+        whereabouts=write_whereabouts(data, name, params.methods, root=root, folder=folder / "whereabouts"),
         fidelity=_fidelity(data, name, params.methods, root, folder / "fidelity"),
         shown_arm=arm,
         lowest=lowest,

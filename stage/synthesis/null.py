@@ -59,7 +59,7 @@ class Paster:
     """Draws the pastes of a category from its training part."""
 
     def __init__(self, recipe: Recipe, catalog: pd.DataFrame, source: Source) -> None:
-        fitting = recipe.synthesize.model_copy(update={"background": "nearest", "neighbours": NEIGHBOURS})
+        fitting = recipe.synthesize.model_copy(update={"background": "nearest", "neighbours": NEIGHBOURS, "placement": "as_is"})
         fixed = recipe.model_copy(update={"paste": MOTION, "synthesize": fitting})
         self.backgrounds = Backgrounds(backgrounds_of(catalog), source, fitting)
         self.planner = PastePlanner(fixed, self.backgrounds, defects_of(catalog))

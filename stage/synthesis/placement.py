@@ -3,10 +3,12 @@
 H, W image size. Masks and objects are (H, W) uint8 in {0, 1}; 1 = defect, 1 = object.
 """
 
+import json
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.signal import fftconvolve
 from skimage.measure import block_reduce
 
@@ -15,6 +17,7 @@ from stage.core.errors import CorruptFileError
 from stage.core.synthesis_params import Perlin
 from stage.datasets.components import bounding_box, components
 from stage.datasets.windows import turn
+from stage.synthesis.motion import motion, moved_by, turn_of
 from stage.synthesis.perlin import perlin_mask
 from stage.synthesis.rows import PlanRow
 from stage.synthesis.source import Source
@@ -48,15 +51,31 @@ def row_mask(row: PlanRow, source: Source, perlin: Perlin) -> Mask:
     """The mask that a row's choices lead to; the row's area and digest need not be known yet."""
     if row.mask_kind == "perlin":
         return perlin_mask_on(part_of(row, source), perlin, np.random.default_rng(row.mask_seed))
-    mask, shift = source_mask(row, source), Shift(row.mask_shift_y, row.mask_shift_x)
+    return file_mask(row, source)
+
+
+def file_mask(row: PlanRow, source: Source, turned: Mask | None = None) -> Mask:
+    """The mask of a row that names a mask file: turned and scaled by its choices, if it has any, and moved by its shift.
+
+    `turned`: what `source_mask` gives, where it is at hand.
+    """
+    mask = source_mask(row, source) if turned is None else turned
+    if turn_of(row) is not None:
+        label = moved_by(mask, motion(row, mask))
+        return label if row.foreground == "none" else trimmed(label, part_of(row, source), beyond_of(row))
     if row.foreground == "none" or is_on(mask, part := part_of(row, source)):
         return mask
-    return trimmed(moved(mask, shift), part)
+    return trimmed(moved(mask, Shift(row.mask_shift_y, row.mask_shift_x)), part)
 
 
 def source_mask(row: PlanRow, source: Source) -> Mask:
     """The mask of the row's photograph, before it is moved."""
     return turn(source.masks[row.mask_sha256].mask, row.mask_turn)
+
+
+def beyond_of(row: PlanRow) -> float:
+    """The largest share of a row's mask that may lie off the object: as much as of the real one lies off its own; 0 unless it is carried."""
+    return float(json.loads(row.choices or "{}").get("beyond", 0.0))
 
 
 def part_of(row: PlanRow, source: Source) -> Mask:
@@ -134,10 +153,19 @@ def moved(mask: Mask, shift: Shift) -> Mask:
     return np.roll(mask, shift, axis=(0, 1))
 
 
-def trimmed(mask: Mask, part: Mask) -> Mask:
-    """`mask` without the pixels off the object; the whole mask if nothing would be left."""
-    on_object = mask * part
-    return on_object if on_object.any() else mask
+def trimmed(mask: Mask, part: Mask, beyond: float = 0.0) -> Mask:
+    """`mask` without its pixels off the object, but for the nearest ones, up to a share of `beyond`; the whole mask if none lies on it."""
+    box = bounding_box(mask)
+    own, on_object = mask[box], mask[box] * part[box]
+    if not on_object.any() or beyond >= 1:
+        return mask
+    outside = np.flatnonzero(own > on_object)
+    kept = int(on_object.sum() * beyond / (1 - beyond))
+    distances = np.asarray(ndimage.distance_transform_edt(part[box] == 0), np.float64).ravel()[outside]
+    on_object.ravel()[outside[distances.argsort(kind="stable")[:kept]]] = 1
+    result = np.zeros_like(mask)
+    result[box] = on_object
+    return result
 
 
 def is_on(mask: Mask, part: Mask) -> bool:

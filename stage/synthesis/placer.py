@@ -1,14 +1,17 @@
 """Places the masks of a whole plan; what rows have in common is computed once."""
 
+import json
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from stage.core.digests import derived_seed, pixel_digest
-from stage.core.synthesis_params import Perlin
+from stage.core.synthesis_params import Synthesize
 from stage.datasets.windows import turn
-from stage.synthesis.placement import Mask, Places, Shift, is_on, moved, places_on, row_mask, trimmed
+from stage.synthesis.motion import centre_of
+from stage.synthesis.parts import Carry, Parts
+from stage.synthesis.placement import Mask, Places, Shift, file_mask, is_on, moved, places_on, row_mask, trimmed
 from stage.synthesis.rows import PlanRow
 from stage.synthesis.source import Source
 
@@ -23,18 +26,37 @@ class _Turned(NamedTuple):
 
 
 class Placer:
-    """Completes plan rows with the shift, area and digest of the mask that `placement.row_mask` will make."""
+    """Completes plan rows by `synthesize.placement`: with the shift, area and digest of the mask that `placement.row_mask` will make."""
 
-    def __init__(self, source: Source, perlin: Perlin) -> None:
+    def __init__(self, source: Source, params: Synthesize) -> None:
         """For the photographs and masks of a category."""
-        self.source, self.perlin = source, perlin
+        self.source, self.perlin, self.placement, self.parts = source, params.perlin, params.placement, Parts(source)
         self.mask = lru_cache(PICTURES)(self._mask)
         self.part = lru_cache(PICTURES)(source.foregrounds.__getitem__)
         self.places = lru_cache(PAIRS)(self._places)
         self.measures = lru_cache(MASKS)(self._measures)
 
-    def placed(self, row: PlanRow) -> PlanRow:
-        """The row with shift, area and digest filled in."""
+    def placed(self, row: PlanRow, strategy: str) -> PlanRow:
+        """The row with its mask's place, area and digest filled in; `strategy` is the one that found the background's object.
+
+        `on_part` moves a mask as `on_object` does if it is noise, or if the pose of a part is unknown.
+        """
+        row = row._replace(foreground="none" if self.placement == "as_is" else strategy)
+        if self.placement == "on_part" and row.mask_sha256:
+            carry = self.parts.carried(row.mask_sha256, row.mask_turn, row.background_sha256)
+            if carry is not None:
+                return self._carried(row, carry)
+        return self._on_object(row)
+
+    def _carried(self, row: PlanRow, carry: Carry) -> PlanRow:
+        turned = self.mask(_Turned(row.mask_sha256, row.mask_turn))
+        y, x = np.rint(carry.centre - centre_of(turned)).astype(int).tolist()
+        choices = json.dumps({**carry.turned._asdict(), "beyond": carry.beyond})
+        row = row._replace(mask_shift_y=y, mask_shift_x=x, choices=choices)
+        mask = file_mask(row, self.source, turned)
+        return row._replace(mask_area=int(mask.sum()), mask_digest=pixel_digest(mask))
+
+    def _on_object(self, row: PlanRow) -> PlanRow:
         if row.mask_kind == "perlin":
             mask = row_mask(row, self.source, self.perlin)
             return row._replace(mask_area=int(mask.sum()), mask_digest=pixel_digest(mask))

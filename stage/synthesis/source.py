@@ -17,7 +17,8 @@ Value = TypeVar("Value", Pair, NDArray[np.uint8])
 class Source(NamedTuple):
     """The pairs that samples are made from: normal photographs by `image_sha256`, defective ones by `mask_sha256` and `image_sha256`.
 
-    `foregrounds` are the photographs' objects, (H, W) uint8 in {0, 1}, 1 = object, by `image_sha256`.
+    `foregrounds` are the photographs' objects, (H, W) uint8 in {0, 1}, 1 = object: of normal ones by `image_sha256`, of defective ones
+    by `mask_sha256`; these may be missing.
     """
 
     backgrounds: Mapping[str, Pair]
@@ -49,10 +50,14 @@ def read_source(folder: Path) -> Source:
     if "foreground" not in normal.table.column_names:
         raise CorruptFileError(f"Expected the column foreground in {folder / CATALOG}, found an older catalog. Run `dvc repro prepare`.")
     images = column(normal, "image_sha256")
-    cells = normal.table["foreground"]
+    cells = dict(zip(images, normal.table["foreground"], strict=True))
+    cells |= {
+        sha256: cell for sha256, cell in zip(column(defective, "mask_sha256"), defective.table["foreground"], strict=True) if cell.is_valid
+    }
+    found = [*cells.values()]
     return Source(
         DecodedByDigest(images, normal.__getitem__),
         DecodedByDigest(column(defective, "mask_sha256"), defective.__getitem__),
         DecodedByDigest(column(defective, "image_sha256"), defective.__getitem__),
-        DecodedByDigest(images, lambda place: decode_mask(cells[place]["bytes"].as_py())),
+        DecodedByDigest([*cells], lambda place: decode_mask(found[place]["bytes"].as_py())),
     )

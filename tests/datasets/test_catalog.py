@@ -236,16 +236,18 @@ def test_foregrounds_are_read_from_files(params: Prepare, drawn: Path, tmp_path:
         assert np.argwhere(decode_mask(cell["bytes"])).min(0).tolist() == [4, 4]
 
 
-def test_only_normal_training_images_have_a_foreground(params: Prepare, drawn: Path, tmp_path: Path) -> None:
+def test_normal_training_images_and_defective_ones_have_a_foreground(params: Prepare, drawn: Path, tmp_path: Path) -> None:
     """A column would be half full, and nobody could say of what."""
     for chosen in (params, with_files(params)):
         catalog = catalog_of(chosen, drawn, tmp_path / chosen.foreground.strategy)
         has = catalog[["foreground_strategy", "foreground_coverage", "foreground_note"]].notna()
         stored = pq.read_table(tmp_path / chosen.foreground.strategy / "part/catalog.parquet")["foreground"].is_valid().to_pylist()
 
-        is_normal = (catalog["defect"] == "good") & (catalog["split"] == "train")
-        assert all((has[name] == is_normal).all() for name in has)
-        assert stored == is_normal.tolist()
+        has_one = (catalog["defect"] == "good") & (catalog["split"] == "train")
+        if chosen.foreground.strategy == "threshold":
+            has_one |= (catalog["defect"] != "good") & (catalog["status"] == "accepted")
+        assert all((has[name] == has_one).all() for name in has)
+        assert stored == has_one.tolist()
 
 
 @pytest.mark.parametrize(
@@ -283,6 +285,24 @@ def test_an_empty_foreground_file_means_the_whole_image(params: Prepare, drawn: 
 def test_foreground_files_change_nothing_for_other_strategies(params: Prepare, drawn: Path, tmp_path: Path) -> None:
     """Files of one strategy would be strays of another."""
     assert set_aside(catalog_of(params, drawn, tmp_path / "out")) == {}
+
+
+@pytest.mark.parametrize(("inside", "is_found"), [((90, 90, 90), False), ((250, 250, 250), True), ((20, 90, 160), True)])
+def test_the_channel_is_the_one_in_which_the_object_stands_out(
+    params: Prepare, mvtec: Path, tmp_path: Path, inside: tuple[int, int, int], *, is_found: bool
+) -> None:
+    """A grey screw has no saturation: the whole photograph would be the screw. On a ground of 90, a bright part and a coloured one as bright."""
+    for number in range(4):
+        pixels = np.full((24, 32, 3), 90, np.uint8)
+        pixels[6:18, 8:24] = inside
+        pixels[0, number] = 91
+        Image.fromarray(pixels).save(mvtec / f"part/train/good/{number:03}.png")
+    chosen = params.model_copy(update={"foreground": params.foreground.model_copy(update={"channel": "auto"})})
+    catalog = catalog_of(chosen, mvtec, tmp_path / "out")
+    normal = catalog[(catalog["defect"] == "good") & (catalog["split"] == "train")]
+
+    assert set(normal["foreground_strategy"]) == {"threshold" if is_found else "none"}
+    assert normal["foreground_coverage"].between(0.2, 0.3).all() == is_found  # 12 x 16 of 24 x 32 px
 
 
 @pytest.mark.parametrize(("objects", "strategy"), [(1, "none"), (2, "threshold"), (4, "threshold")])

@@ -10,6 +10,7 @@ from skimage.morphology import disk
 
 from stage.core.data_params import Foreground
 from stage.core.params import load_params
+from stage.datasets.channels import between_class_share
 from stage.datasets.demo.dataset import draw
 from stage.datasets.demo.washer import draw_washer
 from stage.datasets.foreground import channel, cleaned, foreground
@@ -173,3 +174,9 @@ def test_no_strategy_is_the_whole_image_without_a_note(params: Foreground) -> No
 
     assert outline.mask.all()
     assert (outline.strategy, outline.note) == ("none", "")
+
+
+@pytest.mark.parametrize(("values", "share"), [([7, 7], 0), ([0, 0, 200], 1), ([0, 10, 20, 30], 0.8), ([0, 30, 60], 0.75)])
+def test_the_share_of_the_variance_between_both_sides(values: list[int], share: float) -> None:
+    """The channel would be chosen by chance. By hand: 0, 10 | 20, 30 has means of 5 and 25, so 10^2 of a variance of 125."""
+    assert between_class_share(np.array([values], np.uint8)) == pytest.approx(share)

@@ -7,7 +7,7 @@ H, W image size. Images are (H, W, 3) uint8, masks (H, W) uint8 in {0, 1}, 1 = d
 import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -18,12 +18,14 @@ from stage.core.digests import pixel_digest
 from stage.core.errors import CorruptFileError
 from stage.core.synthesis_params import Paste
 from stage.datasets.blending import blended
-from stage.datasets.components import bounding_box, dilated
+from stage.datasets.components import dilated
 from stage.datasets.pairs import Pair
 from stage.datasets.windows import turn
 from stage.synthesis.backgrounds import Backgrounds
 from stage.synthesis.method import Planner, Rendered
-from stage.synthesis.placement import part_of, trimmed
+from stage.synthesis.motion import centre_of, motion
+from stage.synthesis.parts import Carry, Parts
+from stage.synthesis.placement import file_mask, part_of, source_mask
 from stage.synthesis.plan import DefectSource, backgrounds_of, defects_of, empty_row, one_of, row_seed
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow
@@ -34,11 +36,12 @@ Pixels = NDArray[np.uint8]
 
 
 class Choices(NamedTuple):
-    """The choices that only this method makes: rotation in degrees, scale factor, way of blending."""
+    """The choices of a row: rotation in degrees, scale factor, way of blending, and the share of the mask that may lie off the object."""
 
     rotation: float
     scale: float
     blend: str
+    beyond: float = 0.0
 
 
 def planner(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Planner:
@@ -58,6 +61,7 @@ class PastePlanner:
         self.recipe, self.params = recipe, recipe.paste
         self.backgrounds, self.defects, self.source = backgrounds, defects, backgrounds.source
         self.centre = lru_cache(None)(self._centre)
+        self.parts = Parts(self.source)
 
     def row(self, identity: Identity, chosen: DefectSource | None = None) -> PlanRow:
         """The plan row; every choice is drawn from its own seed, but for the defect where it is given."""
@@ -78,31 +82,55 @@ class PastePlanner:
             mask_sha256=real.mask_sha256,
             mask_kind="real",
             mask_turn=mirrored,
-            choices=json.dumps(choices._asdict()),
+            choices=json.dumps({name: value for name, value in choices._asdict().items() if name != "beyond"}),
             foreground=background.foreground_strategy if params.where == "object" else "none",
         )
-        return self._placed(row, random)
+        carry = self._carry(row)
+        return self._placed(row if carry is None else _carried(row, carry, background.foreground_strategy), carry, random)
 
-    def _placed(self, row: PlanRow, random: np.random.Generator) -> PlanRow:
+    def _carry(self, row: PlanRow) -> Carry | None:
+        """The way from the defect's part to the background's; None where `synthesize.placement` asks for none, or none is known."""
+        if self.recipe.synthesize.placement != "on_part":
+            return None
+        return self.parts.carried(row.mask_sha256, row.mask_turn, row.background_sha256)
+
+    def _placed(self, row: PlanRow, carry: Carry | None, random: np.random.Generator) -> PlanRow:
         """The row with its shift, and with the area and digest of the mask there."""
-        photograph = self.source.masks[row.mask_sha256]
-        y, x = self._target(row, photograph, random) - _centre_of(turn(photograph.mask, row.mask_turn))
-        row = row._replace(mask_shift_y=int(y), mask_shift_x=int(x))
-        mask = placed_mask(row, self.source, photograph.mask)
+        own = source_mask(row, self.source)
+        y, x = np.rint(self._target(row, own, carry, random) - centre_of(own)).astype(int).tolist()
+        row = row._replace(mask_shift_y=y, mask_shift_x=x)
+        mask = file_mask(row, self.source, own)
         return row._replace(mask_area=int(mask.sum()), mask_digest=pixel_digest(mask))
 
-    def _target(self, row: PlanRow, photograph: Pair, random: np.random.Generator) -> NDArray[np.int64]:
+    def _target(self, row: PlanRow, own: Pixels, carry: Carry | None, random: np.random.Generator) -> NDArray[Any]:
         """Row and column of the place where the defect's centre goes."""
         if self.params.where == "object":
             places = np.argwhere(part_of(row, self.source))
             return places[random.integers(len(places))]
-        own = turn(photograph.mask, row.mask_turn)
-        centre = _centre_of(own) if self.params.where == "own" else self.centre(one_of(self.defects[row.defect], random).mask_sha256)
+        centre = centre_of(own) if carry is None else carry.centre
+        if self.params.where == "type":
+            other = one_of(self.defects[row.defect], random).mask_sha256
+            way = None if carry is None else self.parts.carried(other, 0, row.background_sha256)
+            centre = self.centre(other) if way is None else way.centre
         most = round(self.params.shift * len(own))
-        return centre + random.integers(-most, most, 2, endpoint=True)
+        moved = random.integers(-most, most, 2, endpoint=True)
+        # Across the axis lie the part's edges, which the defect's own surroundings have to meet.
+        return centre + moved if carry is None or carry.axis is None else centre + moved[0] * carry.axis
 
     def _centre(self, mask_sha256: str) -> NDArray[np.int64]:
-        return _centre_of(self.source.masks[mask_sha256].mask)
+        return centre_of(self.source.masks[mask_sha256].mask)
+
+
+def _carried(row: PlanRow, carry: Carry, strategy: str) -> PlanRow:
+    """The row with its choices taken relative to the part, and its mask kept on it.
+
+    Along an axis the defect keeps its direction: turned by its own rotation too, a long one would leave the part's edge.
+    """
+    own = choices_of(row)
+    rotation = carry.turned.rotation + (own.rotation if carry.axis is None else 0.0)
+    scale = own.scale * carry.turned.scale
+    choices = own._replace(rotation=round(rotation, 3), scale=round(scale, 4), beyond=carry.beyond)
+    return row._replace(choices=json.dumps(choices._asdict()), foreground=strategy)
 
 
 class PasteRenderer(NamedTuple):
@@ -141,33 +169,15 @@ def placed(row: PlanRow, source: Source, other: Pixels | None = None) -> Pair:
 
     `other`: a photograph that takes the defect's place.
     """
-    image, mask = source.masks[row.mask_sha256]
-    matrix = _motion(row, turn(mask, row.mask_turn))
+    image, mask = (turn(pixels, row.mask_turn) for pixels in source.masks[row.mask_sha256])
     moved = cv2.warpAffine(
-        turn(image if other is None else other, row.mask_turn),
-        matrix,
+        image if other is None else turn(other, row.mask_turn),
+        motion(row, mask),
         mask.shape[::-1],
         flags=cv2.INTER_CUBIC,  # a linear one would take a fifth of the defect's grain
         borderMode=cv2.BORDER_REFLECT_101,
     )
-    return Pair(moved, placed_mask(row, source, mask))
-
-
-def placed_mask(row: PlanRow, source: Source, mask: Pixels) -> Pixels:
-    """The mask of the row's photograph as `placed` moves it: never empty, and trimmed to the background's object if the row names one."""
-    turned = turn(mask, row.mask_turn)
-    share = cv2.warpAffine(turned.astype(np.float32), _motion(row, turned), turned.shape[::-1], flags=cv2.INTER_LINEAR)
-    label = (share >= min(0.5, float(share.max()))).astype(np.uint8)
-    return label if row.foreground == "none" else trimmed(label, part_of(row, source))
-
-
-def _motion(row: PlanRow, mask: Pixels) -> NDArray[np.float64]:
-    """The affine matrix (2, 3) of a row's rotation, scale and move, for a mask that is mirrored already."""
-    choices = choices_of(row)
-    y, x = _centre_of(mask)
-    matrix = np.asarray(cv2.getRotationMatrix2D((float(x), float(y)), choices.rotation, choices.scale), np.float64)
-    matrix[:, 2] += _kept_inside(mask, matrix, row.mask_shift_y, row.mask_shift_x)
-    return matrix
+    return Pair(moved, file_mask(row, source, mask))
 
 
 def colour_matched(defect: Pair, background: Pixels, ring: int) -> Pixels:
@@ -180,18 +190,3 @@ def colour_matched(defect: Pair, background: Pixels, ring: int) -> Pixels:
         return defect.image
     difference = np.median(background[around].astype(np.float64) - defect.image[around], axis=0)
     return np.clip(np.rint(defect.image + difference), 0, 255).astype(np.uint8)
-
-
-def _centre_of(mask: Pixels) -> NDArray[np.int64]:
-    """Row and column of the middle of a mask's bounding box."""
-    rows, columns = bounding_box(mask)
-    return np.array([(rows.start + rows.stop - 1) // 2, (columns.start + columns.stop - 1) // 2])
-
-
-def _kept_inside(mask: Pixels, matrix: NDArray[np.float64], y: int, x: int) -> NDArray[np.float64]:
-    """The move (x, y), shortened where the turned and scaled bounding box would leave the image."""
-    rows, columns = bounding_box(mask)
-    corners = np.array([[c, r, 1] for r in (rows.start, rows.stop - 1) for c in (columns.start, columns.stop - 1)])
-    reached = corners @ matrix.T
-    lowest, highest = -reached.min(0), np.array(mask.shape[::-1]) - 1 - reached.max(0)
-    return np.clip([x, y], np.minimum(lowest, highest), np.maximum(lowest, highest))

@@ -37,7 +37,7 @@ from stage.synthesis.source import Source
 def planner(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Planner:
     """Plans a normal training image with a mask of the type from the generator's third, or with one of noise (IV-A)."""
     backgrounds = Backgrounds(backgrounds_of(catalog), source, recipe.synthesize)
-    return StagePlanner(recipe, backgrounds, defects_of(catalog), Placer(source, recipe.synthesize.perlin)).row
+    return StagePlanner(recipe, backgrounds, defects_of(catalog), Placer(source, recipe.synthesize)).row
 
 
 def renderer(recipe: Recipe, device: str) -> "StageRenderer":
@@ -58,7 +58,7 @@ class StagePlanner(NamedTuple):
 
     def row(self, identity: Identity) -> PlanRow:
         """The plan row; every choice is drawn from its own seed, so it does not depend on other rows."""
-        params, kind = self.recipe.synthesize, self.recipe.synthesize.mask_source
+        kind = self.recipe.synthesize.mask_source
         seed = row_seed(self.recipe.seed, identity)
         random = np.random.default_rng(seed)
         real, drawn = one_of(self.defects[identity.defect], random), int(random.integers(TURNS))
@@ -72,9 +72,8 @@ class StagePlanner(NamedTuple):
             mask_kind=kind,
             mask_turn=turned,
             mask_seed=derived_seed(seed, "mask") if kind == "perlin" else 0,
-            foreground=background.foreground_strategy if params.placement == "on_object" else "none",
         )
-        return self.placer.placed(row)
+        return self.placer.placed(row, background.foreground_strategy)
 
 
 class View(NamedTuple):

@@ -1,0 +1,151 @@
+"""Where on the part defects lie: a map per defect type and origin, real ones beside each method's, in the coordinates of the part.
+
+E edge of a map. Masks and parts are (H, W) uint8 in {0, 1}; 1 = defect, 1 = object.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from PIL import Image
+
+from stage.datasets.components import bounding_box
+from stage.datasets.pairs import decode_mask
+from stage.datasets.pose import SPAN, Pose, in_part_coordinates, is_reversed, reversed_pose
+from stage.datasets.table import read_catalog
+from stage.release.fidelity import REAL
+from stage.release.reader import shard_paths
+from stage.report.artefacts import catalog, stream_rows
+from stage.report.cards import slug
+from stage.synthesis.parts import Parts, Seen
+from stage.synthesis.plan import defects_of
+from stage.synthesis.source import Source, read_source
+
+EDGE = 96  # px of a map, which the page shows three times enlarged
+MARGIN = 3  # px around all that lies in any map of a category
+FAINT = 0.02  # of the examples; where fewer show the part, it is left out
+COUNT = 200  # samples of a map
+LOOKED_AT = 24  # normal photographs; if none of them shows a part, the category shows a texture
+GROUND, PART, DEFECT = (np.array(colour, np.float64) for colour in ((250, 250, 250), (176, 182, 192), (205, 38, 48)))
+Values = NDArray[np.float64]
+
+
+class Map(NamedTuple):
+    """A map's address relative to the page, its size in px, of how many masks it is, and the share of them that lies on the part."""
+
+    made_by: str
+    address: str
+    width: int
+    height: int
+    masks: int
+    on_part: float
+
+
+class Whereabouts(NamedTuple):
+    """The maps by defect type; `of_part` if they are in coordinates of the part, else of the image."""
+
+    types: dict[str, list[Map]]
+    of_part: bool
+
+
+class Drawn(NamedTuple):
+    """How often (E, E) a defect covers a place and how often the part does, of `masks` examples, and the mean share of a mask on the part."""
+
+    defect: Values
+    part: Values
+    masks: int
+    on_part: float
+
+
+class Frames:
+    """The coordinates of a category's maps: those of the part, in the direction of the first photograph that shows one, or the image's."""
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.parts = source, Parts(source)
+        self.reference = next((seen for one in islice(source.backgrounds, LOOKED_AT) if (seen := self.parts.normal(one))), None)
+
+    def pose(self, seen: Seen | None, shape: tuple[int, ...]) -> Pose | None:
+        """The pose of a photograph in these coordinates; None if its part was not found, or lies in no direction where others do."""
+        if self.reference is None:
+            return Pose((shape[0] - 1) / 2, (shape[1] - 1) / 2, max(shape) / SPAN, None)
+        if seen is None or self.reference.pose.direction is None:
+            return seen and seen.pose._replace(direction=None)
+        if seen.pose.direction is None:
+            return None
+        return reversed_pose(seen.pose) if is_reversed(seen.picture, self.reference.picture, seen.bare) else seen.pose
+
+
+def write_whereabouts(data: Path, category: str, methods: Sequence[str], *, root: Path, folder: Path) -> Whereabouts:
+    """Draw the maps of every type: of all real defects of the training part, and of each method's first accepted samples."""
+    frames = Frames(read_source(data / "prepare" / category))
+    drawn = dict[tuple[str, str], Drawn]()
+    for defect, real in defects_of(read_catalog(catalog(data, category))).items():
+        found = {REAL: _summed(_real(frames, [one.mask_sha256 for one in real]))}
+        found |= {method: _summed(_made(frames, shard_paths(data / "synthesize" / category / method), defect)) for method in methods}
+        drawn |= {(defect, name): one for name, one in found.items() if one}
+    region = _region([*drawn.values()])
+    types = dict[str, list[Map]]()
+    for (defect, name), one in drawn.items():
+        picture = Image.fromarray(painted(one)[region])
+        path = folder / f"{slug(defect)}-{name}.png"
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        picture.save(root / path, optimize=True)
+        types.setdefault(defect, []).append(Map(name, path.as_posix(), *picture.size, one.masks, one.on_part))
+    return Whereabouts(types, frames.reference is not None)
+
+
+def painted(drawn: Drawn) -> NDArray[np.uint8]:
+    """A map as RGB (E, E, 3): the part in grey, and red over it, the fuller the more defects cover a place; the fullest is the map's most."""
+    ground = GROUND + drawn.part[..., None] * (PART - GROUND)
+    strength = np.sqrt(drawn.defect / max(drawn.defect.max(), 1e-9))[..., None]
+    return np.rint(ground + strength * (DEFECT - ground)).astype(np.uint8)
+
+
+class _Placed(NamedTuple):
+    """A mask, the part that it lies on, and that part's pose."""
+
+    mask: NDArray[np.uint8]
+    part: NDArray[np.uint8]
+    pose: Pose | None
+
+
+def _real(frames: Frames, masks: Sequence[str]) -> Iterator[_Placed]:
+    for sha256 in masks:
+        mask = frames.source.masks[sha256].mask
+        part = frames.source.foregrounds.get(sha256, np.ones_like(mask))
+        yield _Placed(mask, part, frames.pose(frames.parts.defective(sha256, 0), mask.shape))
+
+
+def _made(frames: Frames, shards: Sequence[Path], defect: str) -> Iterator[_Placed]:
+    wanted = (pc.field("defect") == defect) & (pc.field("verdict") == "accepted")
+    for row in islice(stream_rows(shards, ["background_sha256", "mask"], wanted), COUNT):
+        mask, background = decode_mask(row["mask"]["bytes"]), row["background_sha256"]
+        if (part := frames.source.foregrounds.get(background)) is not None:  # not of a photograph that is gone by now
+            yield _Placed(mask, part, frames.pose(frames.parts.normal(background), mask.shape))
+
+
+def _summed(placed: Iterator[_Placed]) -> Drawn | None:
+    defect, parts, shares = np.zeros((EDGE, EDGE)), np.zeros((EDGE, EDGE)), list[float]()
+    for mask, part, pose in placed:
+        if pose is None or not mask.any():
+            continue
+        defect += in_part_coordinates(mask * np.uint8(255), pose, EDGE)
+        parts += in_part_coordinates(part * np.uint8(255), pose, EDGE)
+        shares.append(float((mask * part).sum() / mask.sum()))
+    full = 255 * len(shares)
+    return Drawn(defect / full, parts / full, len(shares), float(np.mean(shares))) if shares else None
+
+
+def _region(drawn: Sequence[Drawn]) -> tuple[slice, slice]:
+    """The rows and columns in which any map has something, the same for all, so that they can be compared."""
+    seen = np.any([(one.part > FAINT) | (one.defect > 0) for one in drawn], axis=0) if drawn else np.ones((EDGE, EDGE), bool)
+    rows, columns = bounding_box(seen.astype(np.uint8))
+    return _grown(rows), _grown(columns)
+
+
+def _grown(side: slice) -> slice:
+    return slice(max(0, side.start - MARGIN), side.stop + MARGIN)

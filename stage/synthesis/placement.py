@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.signal import fftconvolve
 from skimage.measure import block_reduce
 
 from stage.core.digests import pixel_digest
@@ -127,6 +126,8 @@ class Places(NamedTuple):
 
 def places_on(mask: Mask, part: Mask) -> Places:
     """The places at which a mask overlaps an object most."""
+    from scipy.signal import fftconvolve  # here, because it takes a second to load, and rendering does without
+
     step = -(-max(mask.shape) // GRID)
     # A block is object if all of its pixels are, and defect if any is: a mask that fits in blocks fits in pixels.
     coarse_mask, coarse_part = block_reduce(mask, step, np.max), block_reduce(part, step, np.min)

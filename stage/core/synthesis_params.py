@@ -4,7 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stage.core.section import Exponent, Factor, Positive, Precision, Rising, SampleCount, Section, Share, Size, Timesteps
+from stage.core.section import Exponent, Factor, Positive, Precision, Rising, SampleCount, Section, Share, Size, Text, Timesteps
+
+Contrast = Annotated[float, Field(ge=0, le=255)]  # a mean difference to the photograph inside the mask, of 255
 
 
 class Perlin(Section):
@@ -65,3 +67,19 @@ class Paste(Section):
     blends: Annotated[tuple[Literal["hard", "outward", "poisson"], ...], Field(min_length=1)]
     reach: Size
     ring: Size
+
+
+class Textures(Section):
+    """Where DRAEM and GLASS take textures from; see `synthesis.textures`."""
+
+    source: Annotated[Text, Field(min_length=1)]
+    licence: Annotated[Text, Field(min_length=1)]
+
+
+class Draem(Section):
+    """Textures under Perlin masks; see `synthesis.methods.draem`."""
+
+    preset: Literal["paper", "quality"]
+    opacity: Annotated[tuple[Share, Share], Rising]
+    augmenters: Annotated[int, Field(ge=0, le=10)]
+    visible: Contrast

@@ -6,7 +6,7 @@ from stage.core.device import device
 from stage.core.model_params import Prompts, StageMethod
 from stage.core.params import Params
 from stage.core.section import Section
-from stage.core.synthesis_params import Paste, Synthesize
+from stage.core.synthesis_params import Draem, Paste, Synthesize, Textures
 
 
 class Recipe(Section):
@@ -25,6 +25,8 @@ class Recipe(Section):
     guidance: StageMethod
     synthesize: Synthesize
     paste: Paste
+    textures: Textures
+    draem: Draem
     prompts: Prompts
     image_size: int
     timestep_count: int
@@ -44,6 +46,8 @@ def recipe_of(method: str, category: str, params: Params, *, catalog: Path, base
         guidance=params.method,
         synthesize=params.synthesize,
         paste=params.paste,
+        textures=params.textures,
+        draem=params.draem,
         prompts=params.base.prompts,
         image_size=params.base.image_size,
         timestep_count=params.base.timestep_count,

@@ -13,7 +13,7 @@ from stage.core.errors import ConfigError
 from stage.core.model_params import BaseModelSource, Pretrain, StageMethod, Train
 from stage.core.section import MOST_PROCESSES, Name, Processes, Seconds, Section, one_name
 from stage.core.segment_params import Segment
-from stage.core.synthesis_params import Draem, Paste, Synthesize, Textures
+from stage.core.synthesis_params import CutPaste, Draem, Glass, Paste, Synthesize, Textures
 from stage.core.yaml_files import read_yaml
 
 
@@ -41,7 +41,7 @@ class Params(Section):
     name: Name
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     categories: Annotated[tuple[Name, ...], Field(min_length=1)]
-    methods: Annotated[tuple[Literal["stage", "paste", "draem"], ...], Field(min_length=1)]
+    methods: Annotated[tuple[Literal["stage", "paste", "cutpaste", "draem", "glass"], ...], Field(min_length=1)]
     prepare: Prepare
     base: BaseModelSource
     pretrain: Pretrain
@@ -49,8 +49,10 @@ class Params(Section):
     train: Train
     synthesize: Synthesize
     paste: Paste
+    cutpaste: CutPaste
     textures: Textures
     draem: Draem
+    glass: Glass
     segment: Segment
     evaluate: Evaluate
     execution: Execution

@@ -29,7 +29,7 @@ def mixed(anomaly: NDArray[np.uint8], image: NDArray[np.uint8], mask: NDArray[np
 
     An opacity of 0 gives `image`, and 1 `anomaly` inside the mask. DRAEM's and GLASS's beta is 1 - `opacity`, RealNet's parameter `opacity`.
     """
-    return paste_back(cv2.addWeighted(anomaly, opacity, image, 1 - opacity, 0), image, mask)
+    return paste_back(np.asarray(cv2.addWeighted(anomaly, opacity, image, 1 - opacity, 0), np.uint8), image, mask)
 
 
 def paste(synthetic: NDArray[np.uint8], background: NDArray[np.uint8], mask: NDArray[np.uint8], place: Window) -> NDArray[np.uint8]:

@@ -35,7 +35,7 @@ def augmented(picture: Pixels, names: Sequence[str], random: Random) -> Pixels:
 
 def drawn(names: Sequence[str], count: int, random: Random) -> list[str]:
     """`count` different names, all equally likely, in the order in which they are drawn."""
-    return [names[k] for k in random.permutation(len(names))[:count]]
+    return [names[int(k)] for k in random.permutation(len(names))[:count]]
 
 
 def gamma(picture: Pixels, random: Random) -> Pixels:
@@ -66,19 +66,21 @@ def hue_and_saturation(picture: Pixels, random: Random) -> Pixels:
     hue, saturation = random.integers(-50, 50, 2, endpoint=True)
     turn = int(hue / 255 * 180)  # OpenCV counts hue in two degrees
     table = np.stack([(LEVELS + turn) % 180, LEVELS + saturation, LEVELS], axis=1)
-    return np.asarray(cv2.cvtColor(_mapped(np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2HSV), np.uint8), table), cv2.COLOR_HSV2RGB), np.uint8)
+    return np.asarray(
+        cv2.cvtColor(_mapped(np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2HSV), np.uint8), table), cv2.COLOR_HSV2RGB), np.uint8
+    )
 
 
 def solarise(picture: Pixels, random: Random) -> Pixels:
     """One half of the time, levels from a threshold of 32 to 128 on are inverted."""
     threshold, is_on = random.uniform(32, 128), random.random() < 0.5
-    return _mapped(picture, np.where(LEVELS >= threshold, 255 - LEVELS, LEVELS)) if is_on else picture
+    return _mapped(picture, np.where(threshold <= LEVELS, 255 - LEVELS, LEVELS)) if is_on else picture
 
 
 def posterise(picture: Pixels, random: Random) -> Pixels:
     """The highest one to eight bits of every level."""
     dropped = 8 - int(random.integers(1, 8, endpoint=True))
-    return picture >> dropped << dropped
+    return picture & np.uint8(256 - 2**dropped)
 
 
 def invert(picture: Pixels, random: Random) -> Pixels:  # the signature of every augmenter

@@ -36,7 +36,8 @@ def _drawn_noise(height: int, width: int, params: Perlin, random: np.random.Gene
     angles = random.uniform(0, 2 * np.pi, (rows + 1, columns + 1))
     noise = perlin_noise(height, width, angles).astype(np.float32)
     turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), random.uniform(-ROTATION, ROTATION), 1)
-    return cv2.warpAffine(noise, turn, (width, height), flags=cv2.INTER_LINEAR)  # 0 outside; twenty times as fast as SciPy's rotation
+    rotated = cv2.warpAffine(noise, turn, (width, height), flags=cv2.INTER_LINEAR)  # 0 outside; twenty times as fast as SciPy's rotation
+    return np.asarray(rotated, np.float32)
 
 
 def perlin_noise(height: int, width: int, angles: Values) -> Values:

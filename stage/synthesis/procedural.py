@@ -41,7 +41,8 @@ def _octaves(height: int, width: int, random: np.random.Generator) -> Pattern:
 
 def _smooth_noise(height: int, width: int, rows: int, columns: int, random: np.random.Generator) -> Pattern:
     """Random values on a lattice, interpolated."""
-    return cv2.resize(random.random((rows, columns), np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    values = cv2.resize(random.random((rows, columns), np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(values, np.float32)
 
 
 def _cells(height: int, width: int, random: np.random.Generator) -> Pattern:
@@ -50,7 +51,9 @@ def _cells(height: int, width: int, random: np.random.Generator) -> Pattern:
     away = np.ones((height, width), np.uint8)
     away[random.integers(0, height, count), random.integers(0, width, count)] = 0
     distances, labels = cv2.distanceTransformWithLabels(away, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    return _stretched(distances) if random.random() < 0.5 else random.random(int(labels.max()) + 1, np.float32)[labels]
+    if random.random() < 0.5:
+        return _stretched(np.asarray(distances, np.float32))
+    return random.random(int(labels.max()) + 1, np.float32)[np.asarray(labels, np.intp)]
 
 
 def _stripes(height: int, width: int, random: np.random.Generator) -> Pattern:
@@ -69,7 +72,8 @@ def _checks(height: int, width: int, random: np.random.Generator) -> Pattern:
 def _grain(height: int, width: int, random: np.random.Generator) -> Pattern:
     """White noise, blurred by unequal amounts along rows and columns: sand, brushed or cast metal."""
     along, across = random.uniform(0.5, 6, 2)
-    return _stretched(cv2.GaussianBlur(random.random((height, width), np.float32), (0, 0), along, sigmaY=across))
+    blurred = cv2.GaussianBlur(random.random((height, width), np.float32), (0, 0), along, sigmaY=across)
+    return _stretched(np.asarray(blurred, np.float32))
 
 
 def _scratches(height: int, width: int, random: np.random.Generator) -> Pattern:

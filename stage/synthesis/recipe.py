@@ -6,7 +6,7 @@ from stage.core.device import device
 from stage.core.model_params import Prompts, StageMethod
 from stage.core.params import Params
 from stage.core.section import Section
-from stage.core.synthesis_params import Draem, Paste, Synthesize, Textures
+from stage.core.synthesis_params import CutPaste, Draem, Glass, Paste, Synthesize, Textures
 
 
 class Recipe(Section):
@@ -25,8 +25,10 @@ class Recipe(Section):
     guidance: StageMethod
     synthesize: Synthesize
     paste: Paste
+    cutpaste: CutPaste
     textures: Textures
     draem: Draem
+    glass: Glass
     prompts: Prompts
     image_size: int
     timestep_count: int
@@ -46,8 +48,10 @@ def recipe_of(method: str, category: str, params: Params, *, catalog: Path, base
         guidance=params.method,
         synthesize=params.synthesize,
         paste=params.paste,
+        cutpaste=params.cutpaste,
         textures=params.textures,
         draem=params.draem,
+        glass=params.glass,
         prompts=params.base.prompts,
         image_size=params.base.image_size,
         timestep_count=params.base.timestep_count,

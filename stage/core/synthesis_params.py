@@ -7,6 +7,7 @@ from pydantic import Field
 from stage.core.section import Exponent, Factor, Positive, Precision, Rising, SampleCount, Section, Share, Size, Text, Timesteps
 
 Contrast = Annotated[float, Field(ge=0, le=255)]  # a mean difference to the photograph inside the mask, of 255
+Blends = Annotated[tuple[Literal["hard", "outward", "poisson"], ...], Field(min_length=1)]  # see `blending.blended`
 ScarPx = Annotated[int, Field(gt=0, le=128)]  # at 256 px; turned, one of these still fits
 
 
@@ -65,7 +66,7 @@ class Paste(Section):
     scale: Annotated[tuple[Factor, Factor], Rising]
     shift: Share
     where: Literal["own", "type", "object"]
-    blends: Annotated[tuple[Literal["hard", "outward", "poisson"], ...], Field(min_length=1)]
+    blends: Blends
     reach: Size
     ring: Size
 
@@ -82,6 +83,19 @@ class CutPaste(Section):
     jitter: Annotated[float, Field(ge=0, le=0.5)]
     overlap: Share
     on_object: Share
+    visible: Contrast
+
+
+class Quilt(Section):
+    """Textures of real defects made again in other shapes; see `synthesis.methods.quilt`."""
+
+    patch: Annotated[int, Field(ge=4, le=128)]
+    candidates: Positive
+    tolerance: Annotated[float, Field(ge=0, le=10)]
+    rim: Annotated[float, Field(ge=0, le=255)]
+    blends: Blends
+    reach: Size
+    ring: Size
     visible: Contrast
 
 

@@ -37,7 +37,7 @@ def inputs_of(recipe: Recipe, rejected: Iterable[Identity] = ()) -> dict[str, st
     method = METHODS[recipe.method]
     sections = {
         "method": recipe.guidance.model_dump(mode="json"),
-        **{name: getattr(recipe, name).model_dump(mode="json") for name in ("paste", "cutpaste", "textures", "draem", "glass")},
+        **{name: getattr(recipe, name).model_dump(mode="json") for name in ("paste", "cutpaste", "textures", "draem", "glass", "quilt")},
         "base": {"prompts": recipe.prompts.model_dump(), "image_size": recipe.image_size, "timestep_count": recipe.timestep_count},
     }
     values = {name: value for name, value in sections.items() if name in method.parameters}

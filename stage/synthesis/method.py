@@ -77,4 +77,5 @@ METHODS = {
     "cutpaste": Method("stage.synthesis.methods.cutpaste", needs_checkpoint="cutpaste" in TRAINED, parameters=("cutpaste",)),
     "draem": Method("stage.synthesis.methods.draem", needs_checkpoint="draem" in TRAINED, parameters=("draem", "textures")),
     "glass": Method("stage.synthesis.methods.glass", needs_checkpoint="glass" in TRAINED, parameters=("glass", "textures")),
+    "quilt": Method("stage.synthesis.methods.quilt", needs_checkpoint="quilt" in TRAINED, parameters=("quilt",)),
 }

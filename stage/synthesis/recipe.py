@@ -6,7 +6,7 @@ from stage.core.device import device
 from stage.core.model_params import Prompts, StageMethod
 from stage.core.params import Params
 from stage.core.section import Section
-from stage.core.synthesis_params import CutPaste, Draem, Glass, Paste, Synthesize, Textures
+from stage.core.synthesis_params import CutPaste, Draem, Glass, Paste, Quilt, Synthesize, Textures
 
 
 class Recipe(Section):
@@ -29,6 +29,7 @@ class Recipe(Section):
     textures: Textures
     draem: Draem
     glass: Glass
+    quilt: Quilt
     prompts: Prompts
     image_size: int
     timestep_count: int
@@ -52,6 +53,7 @@ def recipe_of(method: str, category: str, params: Params, *, catalog: Path, base
         textures=params.textures,
         draem=params.draem,
         glass=params.glass,
+        quilt=params.quilt,
         prompts=params.base.prompts,
         image_size=params.base.image_size,
         timestep_count=params.base.timestep_count,

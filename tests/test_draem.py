@@ -21,7 +21,7 @@ class Fixed:
     def __init__(self, *values: object) -> None:
         self.values = list(values)
 
-    def uniform(self, *_: object) -> object:
+    def uniform(self, *_: object, **__: object) -> object:
         return self.values.pop(0)
 
     integers = random = uniform

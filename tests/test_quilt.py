@@ -57,7 +57,7 @@ def test_a_defect_keeps_its_rim() -> None:
     source.image[(source.mask > 0) & (inner_distance(source.mask) <= 2)] = 220
     region = np.zeros((48, 64), np.uint8)
     region[5:40, 8:50] = 1
-    made = quilted(source, region, PARAMS.model_copy(update={"rim": 20.0}), np.random.default_rng(0))[..., 0]
+    made = quilted(source, region, PARAMS.model_copy(update={"rim": 20.0, "candidates": 512}), np.random.default_rng(0))[..., 0]
     depth = inner_distance(region)
 
     assert made[(region > 0) & (depth <= 2)].mean() > 180

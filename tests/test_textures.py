@@ -114,7 +114,7 @@ def test_own_textures_come_from_normal_training_photographs(factory: Factory) ->
 
 def test_others_need_another_category(factory: Factory) -> None:
     """The category's own photographs would be taken for others'."""
-    with pytest.raises(ConfigError, match="Expected other categories for `textures.source: others`, found part alone"):
+    with pytest.raises(ConfigError, match=r"Expected other categories for `textures\.source: others`, found part alone"):
         bank_of(bank("others"), factory.catalog.parent)
 
 

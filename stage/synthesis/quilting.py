@@ -82,7 +82,7 @@ def quilted(defect: Pair, region: Mask, params: Quilt, random: Random) -> NDArra
                 weights[..., 3] = inside[place]
                 patch = patches.values[_chosen(errors.to(canvas[place], weights), params.tolerance, random)]
                 _lay(patch, canvas[place], filled[place], overlap)
-    image = np.zeros_like(defect.image)
+    image = np.zeros((*region.shape, 3), np.uint8)
     image[box] = np.clip(np.rint(canvas[:height, :width, :3]), 0, 255)
     return image
 

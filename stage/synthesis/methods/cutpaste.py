@@ -31,6 +31,7 @@ from stage.synthesis.textured import check_mask
 
 TRIES = 50  # draws of two places; if none is good, the best is taken
 PARTS = 512  # objects that a planner keeps
+THINNEST = 0.75  # px; half the width of the thinnest scar
 SIDE = 256  # px; the size of the paper's images, for which scars are given
 Mask = NDArray[np.uint8]
 Pixels = NDArray[np.uint8]
@@ -56,7 +57,8 @@ class Cut(NamedTuple):
         width = int(np.ceil(abs(self.width * cosine) + abs(self.height * sine) - 1e-9))
         rows, columns = np.arange(height)[:, None] - (height - 1) / 2, np.arange(width) - (width - 1) / 2
         across, down = columns * cosine - rows * sine, columns * sine + rows * cosine
-        return ((np.abs(across) < self.width / 2) & (np.abs(down) < self.height / 2)).astype(np.uint8)
+        # A turned line of one pixel would otherwise slip between the pixels' centres.
+        return ((np.abs(across) < max(self.width / 2, THINNEST)) & (np.abs(down) < max(self.height / 2, THINNEST))).astype(np.uint8)
 
     def mask(self, height: int, width: int) -> Mask:
         """The pasted pixels of an image."""

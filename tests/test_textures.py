@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from small_factory import Factory, build
+from source_tree import ROOT
 
+from flows.environment import textures as noted
 from stage.core.errors import ConfigError, CorruptFileError
+from stage.core.params import load_params
 from stage.core.synthesis_params import Textures
 from stage.datasets.table import read_catalog
 from stage.synthesis.procedural import PATTERNS, procedural
@@ -139,6 +142,19 @@ def test_the_digest_of_a_bank_changes_with_its_files_alone(folder: Path, factory
     Image.new("L", (30, 20), 91).save(moved / "grey.png")
     assert bank_digest(bank(moved), factory.catalog.parent) != before
     assert bank_digest(bank("procedural"), factory.catalog.parent) == ""
+
+
+def test_the_graph_notices_what_a_bank_holds_and_nothing_else(folder: Path) -> None:
+    """`dvc repro` would keep samples of textures that are gone, or make those of other methods again."""
+    params = load_params(ROOT / "params.yaml")
+    chosen = params.model_copy(update={"textures": bank(folder)})
+    before = noted(chosen, "draem", "photographs")
+
+    assert noted(chosen, "paste", "photographs") == noted(params, "draem", "photographs") == ""
+    assert noted(params.model_copy(update={"textures": bank("others")}), "glass", "photographs") == "photographs"
+    assert noted(chosen, "draem", "photographs") == before
+    Image.new("L", (30, 20), 91).save(folder / "grey.png")
+    assert noted(chosen, "draem", "photographs") != before
 
 
 def test_pictures_are_stretched_or_cover() -> None:

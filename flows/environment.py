@@ -18,6 +18,8 @@ from stage.core.work import PACKAGES
 from stage.datasets.inventory import inventory
 from stage.model.files import base_files
 from stage.synthesis.method import METHODS
+from stage.synthesis.textures import MEMORY as MEMORY_OF_TEXTURES
+from stage.synthesis.textures import check_folder
 
 DATA = Path("data")
 OUTPUT = DATA / "environment"
@@ -62,6 +64,17 @@ def images(params: Params) -> str:
     return "" if params.prepare.layout == "demo" else inventory(Path(params.prepare.source), MEMORY)
 
 
+def textures(params: Params, method: str, photographs: str) -> str:
+    """What decides the pixels of the texture bank beside the category's own photographs: the digests of a folder's files, or of all photographs.
+
+    Empty for a method that draws no textures, and for those that are computed or cut from the category's own photographs.
+    """
+    source = params.textures.source
+    if "textures" not in METHODS[method].parameters or source in ("procedural", "own"):
+        return ""
+    return photographs if source == "others" else inventory(Path(source), MEMORY_OF_TEXTURES)
+
+
 def check_places() -> None:
     """Raise MachineError if results would leave the project through a link, which DVC refuses once they are made."""
     places = [DATA, *DATA.glob("*"), *DATA.glob("*/*")]
@@ -76,10 +89,14 @@ def check_places() -> None:
 def note() -> None:
     """Write packages, base and weights as JSON, the digests of the images, and for each DVC stage a line per definition of its code: name and digest."""
     params = load_params()
+    if any("textures" in METHODS[method].parameters for method in params.methods):
+        check_folder(params.textures)
     write_whole(json.dumps(packages(), indent=2) + "\n", OUTPUT / "packages.json")
     write_whole(json.dumps(base_times(params.base.source), indent=2) + "\n", OUTPUT / "base.json")
     write_whole(json.dumps(weights_times(params.segment.weights.values()), indent=2) + "\n", OUTPUT / "weights.json")
-    write_whole(images(params), OUTPUT / "images.txt")
+    write_whole(photographs := images(params), OUTPUT / "images.txt")
+    for name in METHODS:
+        write_whole(textures(params, name, photographs), OUTPUT / "textures" / f"{name}.txt")
     for name, functions in CODE.items():
         write_whole("\n".join(code_digests(*functions)) + "\n", OUTPUT / "code" / f"{name}.txt")
 

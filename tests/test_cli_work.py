@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from commands import refused, run
+from PIL import Image
 from source_tree import ROOT
 
 from stage.chaos.injections import Injection
@@ -62,6 +64,25 @@ def planned(*options: str) -> dict[str, dict[str, Any]]:
     found = json.loads(run("plan", "--json", *options).stdout)
     assert len({one["category"] for one in found}) == 1
     return {one["method"]: one for one in found}
+
+
+@pytest.mark.parametrize("method", ["stage", "draem"])
+def test_a_preview_shows_samples_of_every_type_and_leaves_nothing_else(project: Path, method: str) -> None:
+    """A user would see the first picture of a method after a night."""
+    before = {path for path in project.rglob("*") if "build" not in path.parts}
+    answer = run("preview", method, "part", "--count", "2")
+    with Image.open(project / "build/preview" / f"{method}-part.png") as sheet:
+        shown = np.array(sheet)
+
+    assert answer.exit_code == 0, answer.output
+    assert len(np.unique(shown.reshape(-1, 3), axis=0)) > 50
+    assert {path for path in project.rglob("*") if "build" not in path.parts} == before
+
+
+def test_a_preview_of_what_is_not_there_is_refused() -> None:
+    """A misspelt name would end in a traceback."""
+    assert "Expected a method among stage, paste" in refused("preview", "dream", "part")
+    assert "Expected categories among part, found bottle" in refused("preview", "draem", "bottle")
 
 
 def made() -> dict[str, Path]:

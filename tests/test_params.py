@@ -43,6 +43,11 @@ def changed(tmp_path: Path, section: str, key: str, value: Any) -> Path:
         ("execution", "workers", 10_000, r"execution.workers"),
         ("execution", "threads", 2_000, r"execution.threads"),
         ("train", "learning_rate", 10, r"train.learning_rate"),
+        ("draem", "opacity", [1.0, 0.2], r"draem.opacity: .*\[low, high\], found \[1.0, 0.2\]"),
+        ("draem", "augmenters", 11, r"draem.augmenters: "),
+        ("cutpaste", "aspect", [1.5, 3.3], r"cutpaste.aspect.0: "),
+        ("quilt", "ring", 64, r"quilt.ring is under half of prepare.image_size, found 64 and 128"),
+        ("textures", "source", "", r"textures.source: .*at least 1 character"),
         ("paste", "scale", [1.1, 0.9], r"paste.scale: .*\[low, high\], found \[1.1, 0.9\]"),
         ("paste", "blends", [], "at least 1 item"),
         ("paste", "blends", ["soft"], r"paste.blends.0: .*'hard', 'outward' or 'poisson'"),
@@ -144,6 +149,10 @@ NUMBERS = [
     *(("train", key) for key in ("iterations", "batch", "learning_rate", "balance_limit", "accumulate")),
     *(("synthesize", key) for key in ("count", "attempts", "batch", "shard_rows", "steps", "jump_length", "resamplings", "neighbours")),
     *(("paste", key) for key in ("reach", "ring")),
+    *(("cutpaste", key) for key in ("jitter", "visible")),
+    *(("draem", key) for key in ("augmenters", "visible")),
+    *(("glass", key) for key in ("augmenters", "smallest", "visible")),
+    *(("quilt", key) for key in ("patch", "candidates", "tolerance", "rim", "reach", "ring", "visible")),
     *(("segment", key) for key in ("seeds", "folds", "crop", "window", "iterations", "batch", "normal", "synthetic", "learning_rate")),
     ("evaluate", "gallery"),
     *(("execution", key) for key in ("threads", "save_every_s", "workers", "max_failures", "lease_s")),
@@ -177,6 +186,10 @@ def test_the_list_of_numbers_is_whole() -> None:
         "aimed",
         "warmup",
         "encoder_rate",
+        "overlap",
+        "on_object",
+        "opacity_mean",
+        "opacity_deviation",
     }
 
     assert {(name, key) for name, key in numbers if key not in shares | {"mask_threshold"}} == {*NUMBERS}

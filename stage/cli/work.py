@@ -1,4 +1,4 @@
-"""Making samples, and the spool: `plan`, `worker`, `verify`, `gc`, `chaos`."""
+"""Making samples, and the spool: `plan`, `preview`, `worker`, `verify`, `gc`, `chaos`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from stage.cli.terminal import DATA, AsJson, Categories, chosen, published_folders, say_json
+from stage.cli.terminal import DATA, AsJson, Categories, chosen, published_folders, say_json, writable
 from stage.core.errors import Refusal
 from stage.core.params import load_params
 
@@ -35,6 +35,28 @@ def plan(
             typer.echo(one.job)
             typer.echo(f"  {one.told()}", err=True)  # so that `$(stage plan)` gets the folders alone
     check_disk(found)
+
+
+@verbs.command()
+def preview(
+    method: Annotated[str, typer.Argument(help="Any method, also one that params.yaml does not list.")],
+    category: Annotated[str, typer.Argument(help="A prepared category of params.yaml.")],
+    output: Annotated[Path, typer.Option(help="Folder that gets METHOD-CATEGORY.png.")] = Path("build/preview"),
+    count: Annotated[int, typer.Option(min=1, max=100, help="Samples per defect type.")] = 6,
+) -> None:
+    """Draw a method's first samples of every defect type into one picture, before a long run; nothing is kept or judged."""
+    from stage.report.preview import preview as drawn
+    from stage.synthesis.method import METHODS
+
+    if method not in METHODS:
+        raise Refusal(f"Expected a method among {', '.join(METHODS)}, found {method!r}.")
+    params = load_params()
+    chosen([category], params.categories)
+    path = writable(output) / f"{method}-{category}.png"
+    sheet = drawn(method, category, params, DATA, count)
+    output.mkdir(parents=True, exist_ok=True)
+    sheet.save(path)
+    typer.echo(f"file://{path.resolve()}")
 
 
 @verbs.command()

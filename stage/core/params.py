@@ -13,7 +13,7 @@ from stage.core.errors import ConfigError
 from stage.core.model_params import BaseModelSource, Pretrain, StageMethod, Train
 from stage.core.section import MOST_PROCESSES, Name, Processes, Seconds, Section, one_name
 from stage.core.segment_params import Segment
-from stage.core.synthesis_params import Paste, Synthesize
+from stage.core.synthesis_params import CutPaste, Draem, Glass, Paste, Quilt, Synthesize, Textures
 from stage.core.yaml_files import read_yaml
 
 
@@ -41,7 +41,7 @@ class Params(Section):
     name: Name
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     categories: Annotated[tuple[Name, ...], Field(min_length=1)]
-    methods: Annotated[tuple[Literal["stage", "paste"], ...], Field(min_length=1)]
+    methods: Annotated[tuple[Literal["stage", "paste", "cutpaste", "draem", "glass", "quilt"], ...], Field(min_length=1)]
     prepare: Prepare
     base: BaseModelSource
     pretrain: Pretrain
@@ -49,6 +49,11 @@ class Params(Section):
     train: Train
     synthesize: Synthesize
     paste: Paste
+    cutpaste: CutPaste
+    textures: Textures
+    draem: Draem
+    glass: Glass
+    quilt: Quilt
     segment: Segment
     evaluate: Evaluate
     execution: Execution
@@ -80,7 +85,7 @@ class Params(Section):
     def _sizes_fit(self) -> Self:
         if not self.base.image_size <= self.prepare.image_size:
             raise ValueError(f"base.image_size is at most prepare.image_size, found {self.base.image_size} and {self.prepare.image_size}")
-        lengths = {"paste.reach": self.paste.reach, "paste.ring": self.paste.ring}
+        lengths = {f"{name}.{key}": getattr(getattr(self, name), key) for name in ("paste", "quilt") for key in ("reach", "ring")}
         for name, length in lengths.items():
             if not length < self.prepare.image_size / 2:
                 raise ValueError(f"{name} is under half of prepare.image_size, found {length} and {self.prepare.image_size}")

@@ -4,7 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stage.core.section import Exponent, Factor, Positive, Precision, Rising, SampleCount, Section, Share, Size, Timesteps
+from stage.core.section import Exponent, Factor, Line, Positive, Precision, Rising, SampleCount, Section, Share, Size, Text, Timesteps
+
+Contrast = Annotated[float, Field(ge=0, le=255)]  # a mean difference to the photograph inside the mask, of 255
+Blends = Annotated[tuple[Literal["hard", "outward", "poisson"], ...], Field(min_length=1)]  # see `blending.blended`
+ScarPx = Annotated[int, Field(gt=0, le=128)]  # at 256 px; turned, one of these still fits
 
 
 class Perlin(Section):
@@ -62,6 +66,62 @@ class Paste(Section):
     scale: Annotated[tuple[Factor, Factor], Rising]
     shift: Share
     where: Literal["own", "type", "object"]
-    blends: Annotated[tuple[Literal["hard", "outward", "poisson"], ...], Field(min_length=1)]
+    blends: Blends
     reach: Size
     ring: Size
+
+
+class CutPaste(Section):
+    """Parts of a photograph pasted elsewhere in it; see `synthesis.methods.cutpaste`."""
+
+    variant: Literal["union", "patch", "scar", "masks"]
+    area: Annotated[tuple[Share, Share], Rising]
+    aspect: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(ge=1, le=100)]], Rising]
+    scar_width: Annotated[tuple[ScarPx, ScarPx], Rising]
+    scar_length: Annotated[tuple[ScarPx, ScarPx], Rising]
+    rotation: Annotated[float, Field(ge=0, le=180)]
+    jitter: Annotated[float, Field(ge=0, le=0.5)]
+    overlap: Share
+    on_object: Share
+    visible: Contrast
+
+
+class Quilt(Section):
+    """Textures of real defects made again in other shapes; see `synthesis.methods.quilt`."""
+
+    patch: Annotated[int, Field(ge=4, le=128)]
+    candidates: Positive
+    tolerance: Annotated[float, Field(ge=0, le=10)]
+    rim: Annotated[float, Field(ge=0, le=255)]
+    blends: Blends
+    reach: Size
+    ring: Size
+    visible: Contrast
+
+
+class Textures(Section):
+    """Where DRAEM and GLASS take textures from; see `synthesis.textures`."""
+
+    source: Annotated[str, Field(min_length=1, max_length=4_096), Line]
+    licence: Text
+
+
+class Glass(Section):
+    """Textures under combined Perlin masks; see `synthesis.methods.glass`."""
+
+    preset: Literal["paper", "quality"]
+    opacity: Annotated[tuple[Share, Share], Rising]
+    opacity_mean: Share
+    opacity_deviation: Share
+    augmenters: Annotated[int, Field(ge=0, le=9)]
+    smallest: Annotated[int, Field(gt=0, le=1_000_000)]
+    visible: Contrast
+
+
+class Draem(Section):
+    """Textures under Perlin masks; see `synthesis.methods.draem`."""
+
+    preset: Literal["paper", "quality"]
+    opacity: Annotated[tuple[Share, Share], Rising]
+    augmenters: Annotated[int, Field(ge=0, le=10)]
+    visible: Contrast

@@ -3,6 +3,7 @@
 H, W image size, s side of the base's image. Images are (H, W, 3) uint8, masks (H, W) uint8 in {0, 1}, 1 = defect.
 """
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -21,6 +22,14 @@ def paste_back(synthetic: NDArray[np.uint8], background: NDArray[np.uint8], mask
     Nothing is softened inside the mask: those pixels would look normal and still be labelled as defect.
     """
     return np.where(mask[..., None] > 0, synthetic, background)
+
+
+def mixed(anomaly: NDArray[np.uint8], image: NDArray[np.uint8], mask: NDArray[np.uint8], opacity: float) -> NDArray[np.uint8]:
+    """`opacity` x `anomaly` + (1 - `opacity`) x `image` inside the mask, `image` byte for byte outside it; (H, W, 3) uint8 each.
+
+    An opacity of 0 gives `image`, and 1 `anomaly` inside the mask. DRAEM's and GLASS's beta is 1 - `opacity`, RealNet's parameter `opacity`.
+    """
+    return paste_back(np.asarray(cv2.addWeighted(anomaly, opacity, image, 1 - opacity, 0), np.uint8), image, mask)
 
 
 def paste(synthetic: NDArray[np.uint8], background: NDArray[np.uint8], mask: NDArray[np.uint8], place: Window) -> NDArray[np.uint8]:

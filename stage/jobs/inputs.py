@@ -18,13 +18,14 @@ from stage.model.files import ADAPTERS, base_digest
 from stage.synthesis.method import METHODS
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, Origin
+from stage.synthesis.textures import bank_digest
 
 PLANNING, ORIGIN = "stage.jobs.planning:write_job", "stage.jobs.inputs:origin_of"
 # What decides which rows are planned. A row holds what comes of it, so it need not decide a second time how the row is rendered.
 PLANNED = (
     *("name", "seed", "catalog", "planner", "rejected", "base.prompts.normal", "synthesize.precision", "synthesize.attempts"),
     *("synthesize.count", "synthesize.shard_rows", "synthesize.mask_source", "synthesize.placement", "synthesize.perlin"),
-    *("synthesize.background", "synthesize.neighbours"),
+    *("synthesize.background", "synthesize.neighbours", "textures.source", "textures.licence"),
 )
 
 
@@ -36,7 +37,7 @@ def inputs_of(recipe: Recipe, rejected: Iterable[Identity] = ()) -> dict[str, st
     method = METHODS[recipe.method]
     sections = {
         "method": recipe.guidance.model_dump(mode="json"),
-        "paste": recipe.paste.model_dump(mode="json"),
+        **{name: getattr(recipe, name).model_dump(mode="json") for name in ("paste", "cutpaste", "textures", "draem", "glass", "quilt")},
         "base": {"prompts": recipe.prompts.model_dump(), "image_size": recipe.image_size, "timestep_count": recipe.timestep_count},
     }
     values = {name: value for name, value in sections.items() if name in method.parameters}
@@ -54,6 +55,7 @@ def inputs_of(recipe: Recipe, rejected: Iterable[Identity] = ()) -> dict[str, st
             "versions": versions(LIBRARIES),
             "rejected": digest_of(list(rejected)),
         }
+        | ({"textures": bank_digest(recipe.textures, recipe.catalog)} if "textures" in method.parameters else {})
         | _network_digests(recipe)
     )
 

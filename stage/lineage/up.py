@@ -89,7 +89,8 @@ def _made_from(database: Database, sample: Row, whose: Row) -> list[Row]:
             told = {part: source.get(part, "not among its sources") for part in ("split", "group")}
             found.append({"role": "defect" if name == "source" else name, "path": path, **told, "sha256": digest})
     if not sample["mask_sha256"]:
-        found.append({"role": "mask", "path": f"noise of seed {sample['mask_seed']}", "split": "", "group": "", "sha256": ""})
+        told = f"noise of seed {sample['mask_seed']}" if sample["mask_kind"] == "perlin" else sample["mask_kind"]
+        found.append({"role": "mask", "path": told, "split": "", "group": "", "sha256": ""})
     return found
 
 

@@ -24,12 +24,13 @@ class Rendered(NamedTuple):
     """A sample, and what the verdict must know of its rendering.
 
     `shown` (H, W): the defect pixels that the method was able to render; None for all. The method may change the photograph
-    within `reach` px outside the mask.
+    within `reach` px outside the mask. A mean difference to the photograph inside the mask under `least_contrast`, of 255, is no defect.
     """
 
     pair: Pair
     shown: NDArray[np.bool_] | None = None
     reach: int = 0
+    least_contrast: float = 0.0
 
 
 class Renderer(Protocol):
@@ -73,4 +74,8 @@ class Method(NamedTuple):
 METHODS = {
     "stage": Method("stage.synthesis.methods.stage", needs_checkpoint="stage" in TRAINED, parameters=("method", "base")),
     "paste": Method("stage.synthesis.methods.paste", needs_checkpoint="paste" in TRAINED, parameters=("paste",)),
+    "cutpaste": Method("stage.synthesis.methods.cutpaste", needs_checkpoint="cutpaste" in TRAINED, parameters=("cutpaste",)),
+    "draem": Method("stage.synthesis.methods.draem", needs_checkpoint="draem" in TRAINED, parameters=("draem", "textures")),
+    "glass": Method("stage.synthesis.methods.glass", needs_checkpoint="glass" in TRAINED, parameters=("glass", "textures")),
+    "quilt": Method("stage.synthesis.methods.quilt", needs_checkpoint="quilt" in TRAINED, parameters=("quilt",)),
 }

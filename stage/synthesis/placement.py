@@ -95,10 +95,11 @@ def perlin_mask_on(part: Mask, perlin: Perlin, random: np.random.Generator) -> M
         mask[box] = perlin_mask(height, width, perlin, random) * part[box]
         if 0 < components(mask[box]).max() <= perlin.max_components:
             return mask
-    return _spot(part, random)
+    return spot(part, random)
 
 
-def _spot(part: Mask, random: np.random.Generator) -> Mask:
+def spot(part: Mask, random: np.random.Generator) -> Mask:
+    """A round defect somewhere on an object, 1/16 of the side in radius; trimmed to the object."""
     centres = np.argwhere(part)
     y, x = centres[random.integers(len(centres))]
     rows, columns = np.ogrid[: part.shape[0], : part.shape[1]]

@@ -16,15 +16,17 @@ from stage.synthesis.rows import Verdict
 def verdict_on(rendered: Rendered, background: NDArray[np.uint8], defect: str, judge: Judge | None) -> Verdict:
     """Accept a sample if none of its defects looks normal to the judge, if there is one, and the photograph is unchanged around them.
 
-    The method may have softened the seam within `rendered.reach` px of the mask.
+    A method may ask for a contrast besides, judge or not. The method may have softened the seam within `rendered.reach` px of the mask.
     """
     sample = rendered.pair
     are_held = _held(sample.mask, rendered.shown)
     seen = judge.looks(sample, background, defect) if judge else Seen(np.zeros(len(are_held)), 0.0, "", 0.0)
-    outside = _largest_change(sample, background, rendered.reach)
+    contrast, outside = _contrast(sample, background), _largest_change(sample, background, rendered.reach)
     reasons = _reasons(are_held, seen.margins, outside)
+    if are_held.size and contrast < rendered.least_contrast:
+        reasons.append(f"hardly differs: {contrast:g} of 255 on average, under {rendered.least_contrast:g}")
     return Verdict(
-        contrast=_contrast(sample, background),
+        contrast=contrast,
         outside=outside,
         components=len(are_held),
         visible=int((are_held & (seen.margins >= 0)).sum()),

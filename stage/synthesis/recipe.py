@@ -6,7 +6,7 @@ from stage.core.device import device
 from stage.core.model_params import Prompts, StageMethod
 from stage.core.params import Params
 from stage.core.section import Section
-from stage.core.synthesis_params import Paste, Synthesize
+from stage.core.synthesis_params import CutPaste, Draem, Glass, Paste, Quilt, Synthesize, Textures
 
 
 class Recipe(Section):
@@ -25,6 +25,11 @@ class Recipe(Section):
     guidance: StageMethod
     synthesize: Synthesize
     paste: Paste
+    cutpaste: CutPaste
+    textures: Textures
+    draem: Draem
+    glass: Glass
+    quilt: Quilt
     prompts: Prompts
     image_size: int
     timestep_count: int
@@ -44,6 +49,11 @@ def recipe_of(method: str, category: str, params: Params, *, catalog: Path, base
         guidance=params.method,
         synthesize=params.synthesize,
         paste=params.paste,
+        cutpaste=params.cutpaste,
+        textures=params.textures,
+        draem=params.draem,
+        glass=params.glass,
+        quilt=params.quilt,
         prompts=params.base.prompts,
         image_size=params.base.image_size,
         timestep_count=params.base.timestep_count,

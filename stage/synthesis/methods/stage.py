@@ -1,6 +1,6 @@
 """STAGE itself: renders a batch of plan rows by Algorithm 1 and pastes the result back into the photographs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -11,24 +11,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stage.core.device import autocast, dtype_of
-from stage.core.digests import derived_seed
 from stage.core.errors import TrainingError
 from stage.core.model_params import Prompts, StageMethod
 from stage.core.synthesis_params import Synthesize
 from stage.datasets.blending import paste
 from stage.datasets.pairs import Pair
-from stage.datasets.windows import TURNS, Window, cut, shown_pixels, window
+from stage.datasets.windows import Window, cut, shown_pixels, window
 from stage.model.base import pixels_to_tensor, tensor_to_pixels
 from stage.model.checkpoints import Checkpoint, load_checkpoint
 from stage.model.diffusion import SamplingRule, sample
 from stage.model.masks import latent_mask
 from stage.model.prompts import prompts
 from stage.model.schedule import Branch, Transition, resampling_transitions, timesteps, transitions
-from stage.synthesis.backgrounds import Backgrounds
+from stage.synthesis.masked import MaskedPlanner
 from stage.synthesis.method import Planner, Rendered
 from stage.synthesis.placement import sample_mask
-from stage.synthesis.placer import Placer
-from stage.synthesis.plan import DefectSource, backgrounds_of, defects_of, empty_row, one_of, row_seed
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow
 from stage.synthesis.source import Source
@@ -36,8 +33,7 @@ from stage.synthesis.source import Source
 
 def planner(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Planner:
     """Plans a normal training image with a mask of the type from the generator's third, or with one of noise (IV-A)."""
-    backgrounds = Backgrounds(backgrounds_of(catalog), source, recipe.synthesize)
-    return StagePlanner(recipe, backgrounds, defects_of(catalog), Placer(source, recipe.synthesize)).row
+    return StagePlanner(MaskedPlanner.of(recipe, catalog, source)).row
 
 
 def renderer(recipe: Recipe, device: str) -> "StageRenderer":
@@ -49,31 +45,14 @@ def renderer(recipe: Recipe, device: str) -> "StageRenderer":
 
 
 class StagePlanner(NamedTuple):
-    """Plans the rows of a category."""
+    """Plans the rows of a category: a masked row with the prompt of its type."""
 
-    recipe: Recipe
-    backgrounds: Backgrounds
-    defects: Mapping[str, Sequence[DefectSource]]
-    placer: Placer
+    masked: MaskedPlanner
 
     def row(self, identity: Identity) -> PlanRow:
-        """The plan row; every choice is drawn from its own seed, so it does not depend on other rows."""
-        kind = self.recipe.synthesize.mask_source
-        seed = row_seed(self.recipe.seed, identity)
-        random = np.random.default_rng(seed)
-        real, drawn = one_of(self.defects[identity.defect], random), int(random.integers(TURNS))
-        turned = drawn if kind == "augmented" else 0
-        background = self.backgrounds.draw(real.mask_sha256, turned, random)
-        prompt, _ = prompts(self.recipe.prompts, identity.category, identity.defect)
-        row = empty_row(identity, self.recipe.name, seed, background)._replace(
-            prompt=prompt,
-            mask_path="" if kind == "perlin" else real.mask_path,
-            mask_sha256="" if kind == "perlin" else real.mask_sha256,
-            mask_kind=kind,
-            mask_turn=turned,
-            mask_seed=derived_seed(seed, "mask") if kind == "perlin" else 0,
-        )
-        return self.placer.placed(row, background.foreground_strategy)
+        """The plan row."""
+        prompt, _ = prompts(self.masked.recipe.prompts, identity.category, identity.defect)
+        return self.masked.row(identity)._replace(prompt=prompt)
 
 
 class View(NamedTuple):

@@ -1,0 +1,233 @@
+"""CutPaste (Li, Sohn, Yoon, Pfister, CVPR 2021): a part of a normal photograph, its colours jittered, pasted elsewhere in the same photograph.
+
+Of the paper only the pairs, with the masks that it does not need, and without its augmentation of whole images. Written from the paper.
+H, W image size. Images are (H, W, 3) uint8, masks (H, W) uint8 in {0, 1}, 1 = defect.
+"""
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stage.core.digests import derived_seed, pixel_digest
+from stage.core.synthesis_params import CutPaste, Perlin
+from stage.datasets.blending import paste_back
+from stage.datasets.components import bounding_box
+from stage.datasets.pairs import Pair
+from stage.synthesis.colour_jitter import jittered
+from stage.synthesis.masked import MaskedPlanner
+from stage.synthesis.method import Planner, Rendered
+from stage.synthesis.placement import sample_mask
+from stage.synthesis.plan import Background, backgrounds_of, empty_row, one_of, row_seed
+from stage.synthesis.recipe import Recipe
+from stage.synthesis.rows import Identity, PlanRow
+from stage.synthesis.source import Source
+from stage.synthesis.textured import check_mask
+
+TRIES = 50  # draws of two places; if none is good, the best is taken
+PARTS = 512  # objects that a planner keeps
+THINNEST = 0.75  # px; half the width of the thinnest scar
+SIDE = 256  # px; the size of the paper's images, for which scars are given
+Mask = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
+Random = np.random.Generator
+
+
+class Cut(NamedTuple):
+    """What is cut and where it goes, px: a rectangle and its corner, the corner of the box it is pasted in, and the rotation, degrees."""
+
+    height: int
+    width: int
+    from_y: int
+    from_x: int
+    to_y: int
+    to_x: int
+    rotation: float = 0.0
+
+    @property
+    def shape(self) -> Mask:
+        """The pasted pixels in their box: those whose centres lie inside the turned rectangle. All of it where it is not turned."""
+        sine, cosine = np.sin(np.deg2rad(self.rotation)), np.cos(np.deg2rad(self.rotation))
+        height = int(np.ceil(abs(self.height * cosine) + abs(self.width * sine) - 1e-9))
+        width = int(np.ceil(abs(self.width * cosine) + abs(self.height * sine) - 1e-9))
+        rows, columns = np.arange(height)[:, None] - (height - 1) / 2, np.arange(width) - (width - 1) / 2
+        across, down = columns * cosine - rows * sine, columns * sine + rows * cosine
+        # A turned line of one pixel would otherwise slip between the pixels' centres.
+        return ((np.abs(across) < max(self.width / 2, THINNEST)) & (np.abs(down) < max(self.height / 2, THINNEST))).astype(np.uint8)
+
+    def mask(self, height: int, width: int) -> Mask:
+        """The pasted pixels of an image."""
+        mask, shape = np.zeros((height, width), np.uint8), self.shape
+        mask[self.to_y : self.to_y + shape.shape[0], self.to_x : self.to_x + shape.shape[1]] = shape
+        return mask
+
+    def overlap(self) -> float:
+        """The share of the pasted pixels that lie where they were cut: they would hardly differ, and be labelled as defect."""
+        shape = self.shape
+        top, left = self.from_y - self.to_y, self.from_x - self.to_x
+        inside = shape[max(0, top) : max(0, top + self.height), max(0, left) : max(0, left + self.width)]
+        return float(inside.sum() / shape.sum())
+
+    def moved(self, picture: Pixels) -> Pixels:
+        """The picture, moved and turned as the cut is."""
+        rows, columns = self.shape.shape
+        middle = (self.from_x + (self.width - 1) / 2, self.from_y + (self.height - 1) / 2)
+        matrix = cv2.getRotationMatrix2D(middle, self.rotation, 1)
+        matrix[:, 2] += (self.to_x + (columns - 1) / 2 - middle[0], self.to_y + (rows - 1) / 2 - middle[1])
+        return np.asarray(
+            cv2.warpAffine(picture, matrix, picture.shape[1::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101), np.uint8
+        )
+
+
+def planner(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Planner:
+    """Plans any normal photograph with a cut; with `variant: masks`, masks as STAGE plans them, and what is pasted into them."""
+    if recipe.cutpaste.variant == "masks":
+        return MaskPlanner(MaskedPlanner.of(recipe, catalog, source), recipe.cutpaste).row
+    return CutPlanner(recipe, backgrounds_of(catalog), source).row
+
+
+def renderer(recipe: Recipe, device: str) -> "CutPasteRenderer":  # the signature of every method
+    """The renderer, which has nothing to load."""
+    return CutPasteRenderer(recipe.cutpaste, recipe.synthesize.perlin)
+
+
+class CutPlanner:
+    """Plans patches and scars. The defect type is nominal: no choice depends on it."""
+
+    def __init__(self, recipe: Recipe, normals: Sequence[Background], source: Source) -> None:
+        self.recipe, self.normals = recipe, normals
+        self.part = lru_cache(PARTS)(source.foregrounds.__getitem__)
+
+    def row(self, identity: Identity) -> PlanRow:
+        """The plan row; every choice is drawn from its own seed."""
+        seed, params = row_seed(self.recipe.seed, identity), self.recipe.cutpaste
+        random = np.random.default_rng(seed)
+        background = one_of(self.normals, random)
+        part = self.part(background.image_sha256)
+        variant = one_of(("patch", "scar"), random) if params.variant == "union" else params.variant
+        cut, tries = drawn_cut(variant, part, params, random)
+        mask = cut.mask(*part.shape)
+        return empty_row(identity, self.recipe.name, seed, background)._replace(
+            mask_kind=variant,
+            mask_area=int(mask.sum()),
+            mask_digest=pixel_digest(mask),
+            choices=json.dumps({**cut._asdict(), "tries": tries}),
+        )
+
+
+class MaskPlanner(NamedTuple):
+    """Plans where the pixels come from that are pasted into a given mask."""
+
+    masked: MaskedPlanner
+    params: CutPaste
+
+    def row(self, identity: Identity) -> PlanRow:
+        """The plan row: the mask as STAGE plans it, and a shift that keeps it inside the image."""
+        row = self.masked.row(identity)
+        mask = sample_mask(row, self.masked.placer.source, self.masked.recipe.synthesize.perlin)
+        y, x = drawn_shift(mask, self.params.overlap, np.random.default_rng(derived_seed(row.seed, "shift")))
+        return row._replace(choices=json.dumps({**json.loads(row.choices or "{}"), "shift_y": y, "shift_x": x}))
+
+
+class CutPasteRenderer(NamedTuple):
+    """Cuts, jitters and pastes."""
+
+    params: CutPaste
+    perlin: Perlin
+
+    def render(self, rows: Sequence[PlanRow], source: Source) -> list[Rendered]:
+        """The samples of the rows, each rendered on its own."""
+        return [self._rendered(row, source) for row in rows]
+
+    def _rendered(self, row: PlanRow, source: Source) -> Rendered:
+        background, choices = source.backgrounds[row.background_sha256].image, json.loads(row.choices)
+        if row.mask_kind in ("patch", "scar"):
+            cut = Cut(**{name: choices[name] for name in Cut._fields})
+            mask = cut.mask(*background.shape[:2])
+            check_mask(mask, row)
+            moved = cut.moved(background)
+        else:
+            mask = sample_mask(row, source, self.perlin)
+            moved = np.roll(background, (-choices["shift_y"], -choices["shift_x"]), axis=(0, 1))
+        changed = jittered(moved[bounding_box(mask)], self.params.jitter, np.random.default_rng(derived_seed(row.seed, "jitter")))
+        image = background.copy()
+        image[bounding_box(mask)] = paste_back(changed, background[bounding_box(mask)], mask[bounding_box(mask)])
+        return Rendered(Pair(image, mask), least_contrast=self.params.visible)
+
+
+def drawn_cut(variant: str, part: Mask, params: CutPaste, random: Random) -> tuple[Cut, int]:
+    """A patch or a scar for an image whose object is `part`, and the number of draws of its places.
+
+    The first draw of places at which enough lies on the object and little on the place of the cut; the best of 50 if none is so.
+    """
+    size = (scar_size if variant == "scar" else patch_size)(part.shape, params, random)
+    rotation = float(random.uniform(-params.rotation, params.rotation)) if variant == "scar" else 0.0
+    best, best_fault = Cut(size[0], size[1], 0, 0, 0, 0, rotation), np.inf
+    on_object = np.argwhere(part) if params.on_object else None
+    for tries in range(1, TRIES + 1):
+        cut = _placed(best, part, on_object, random)
+        fault = _fault(cut, part, params)
+        if fault == 0:
+            return cut, tries
+        if fault < best_fault:
+            best, best_fault = cut, fault
+    return best, TRIES
+
+
+def patch_size(shape: tuple[int, ...], params: CutPaste, random: Random) -> tuple[int, int]:
+    """Height and width of a patch, px: by its share of the image's area and its aspect, which is under one half of the time."""
+    height, width = shape
+    area = random.uniform(*params.area) * height * width
+    low, high = params.aspect
+    aspect = random.uniform(low, 1) if random.random() < 0.5 else random.uniform(1, high)
+    tall, wide = int(np.sqrt(area / aspect)), int(np.sqrt(area * aspect))
+    return min(max(tall, 1), height), min(max(wide, 1), width)
+
+
+def scar_size(shape: tuple[int, ...], params: CutPaste, random: Random) -> tuple[int, int]:
+    """Height and width of a scar before it is turned, px; given at 256 px, and scaled with the image."""
+    wide, long = (int(random.integers(*bounds, endpoint=True)) for bounds in (params.scar_width, params.scar_length))
+    scale = min(shape) / SIDE
+    return max(1, round(long * scale)), max(1, round(wide * scale))
+
+
+def drawn_shift(mask: Mask, overlap: float, random: Random) -> tuple[int, int]:
+    """How far below and to the right of a mask its pixels are cut, px: the first of 50 draws that overlaps it little, else the least of them."""
+    rows, columns = bounding_box(mask)
+    own = mask[rows, columns]
+    least: tuple[float, int, int] = (np.inf, 0, 0)
+    for _ in range(TRIES):
+        y = int(random.integers(-rows.start, mask.shape[0] - rows.stop, endpoint=True))
+        x = int(random.integers(-columns.start, mask.shape[1] - columns.stop, endpoint=True))
+        there = mask[rows.start + y : rows.stop + y, columns.start + x : columns.stop + x]
+        least = min(least, (float((own & there).sum() / own.sum()), y, x))
+        if least[0] <= overlap:
+            break
+    return least[1:]
+
+
+def _placed(cut: Cut, part: Mask, on_object: NDArray[np.int64] | None, random: Random) -> Cut:
+    """The cut between two places, both wholly inside the image and any of them equally likely; with `on_object` it is pasted around a pixel of the object."""
+    rows, columns = cut.shape.shape
+    from_y, from_x = (int(random.integers(0, length - side, endpoint=True)) for length, side in zip(part.shape, cut[:2], strict=True))
+    if on_object is None:
+        to = [
+            int(random.integers(0, max(0, length - side), endpoint=True)) for length, side in zip(part.shape, (rows, columns), strict=True)
+        ]
+    else:
+        centre = on_object[random.integers(len(on_object))] - (rows // 2, columns // 2)
+        to = np.clip(centre, 0, np.maximum(0, np.array(part.shape) - (rows, columns))).tolist()
+    return cut._replace(from_y=from_y, from_x=from_x, to_y=to[0], to_x=to[1])
+
+
+def _fault(cut: Cut, part: Mask, params: CutPaste) -> float:
+    """How much of a cut overlaps its own place, or lies off the object, beyond what is allowed."""
+    shape = cut.shape
+    there = part[cut.to_y : cut.to_y + shape.shape[0], cut.to_x : cut.to_x + shape.shape[1]]
+    on_object = float((there & shape).sum() / shape.sum())
+    return max(0.0, cut.overlap() - params.overlap) + max(0.0, params.on_object - on_object)

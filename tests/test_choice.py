@@ -72,6 +72,24 @@ def test_a_fold_is_scored_by_segmenters_that_have_not_seen_it(tmp_path: Path) ->
         assert all(np.array_equal(found.levels, counts(float(number), images=8).levels) for found in fold.counts.values())
 
 
+def test_one_part_a_fold_is_not_enough(tmp_path: Path) -> None:
+    """Any difference would look certain, since nothing varies."""
+    results = {Training(ArmChoice("real_only"), "efficientnet_lite0", 0, fold): tmp_path / str(fold) for fold in (0, 1)}
+    for place in results.values():
+        place.mkdir()
+        counts(1.0, images=2).write(place / "defective.npz")
+
+    assert held_out(results, [EvaluationImage("crack", name) for name in "aabb"], 2) == []
+
+
+def test_one_image_of_each_type_is_not_certain() -> None:
+    """Within its type, an only image is always drawn."""
+    images = [EvaluationImage(name, name) for name in "abcd"]
+    folds = [HeldOut(images, {arm: counts(contrast, images=4) for arm, contrast in {"real_only": 1.0, "real_and_paste": 1.1}.items()})]
+
+    assert Choice.of(folds, np.random.default_rng(0)).gains["real_and_paste"].error > 0
+
+
 def test_without_folds_nothing_is_chosen(tmp_path: Path) -> None:
     """The demo, which holds nothing out, would end in an error, or be told what nobody measured."""
     assert held_out({Training(ArmChoice("real_only"), "efficientnet_lite0", 0): tmp_path}, IMAGES, 0) == []

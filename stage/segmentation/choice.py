@@ -81,11 +81,14 @@ class Choice(NamedTuple):
 
 
 def held_out(results: Mapping[Training, Path], real: Sequence[EvaluationImage], count: int) -> list[HeldOut]:
-    """The folds of the real third, and what the first network's segmenters made of the one that they had not seen; `results` as in `side_by_side`."""
+    """The folds of the real third, and what the first network's segmenters made of the one that they had not seen; `results` as in `side_by_side`.
+
+    None where a fold has one group alone: nothing would say how sure a difference is.
+    """
     numbers = sorted({one.fold for one in results if one.fold >= 0})
     fold_of = folds_of([image.defect for image in real], [image.group for image in real], max(count, 1))
     first = next(iter(results)).model
-    return [
+    found = [
         HeldOut(
             [image for image, fold in zip(real, fold_of, strict=True) if fold == number],
             {
@@ -96,6 +99,7 @@ def held_out(results: Mapping[Training, Path], real: Sequence[EvaluationImage], 
         )
         for number in numbers
     ]
+    return found if all(len({image.group for image in fold.images}) > 1 for fold in found) else []
 
 
 def choices_of(data: Path, categories: Iterable[str]) -> dict[str, Choice]:
@@ -113,6 +117,8 @@ def _gain(folds: Sequence[HeldOut], arm: str, random: np.random.Generator) -> Ga
 def _difference(fold: HeldOut, arm: str, random: np.random.Generator) -> tuple[float, np.ndarray]:
     """The difference in AP, and its resamples."""
     trained = {name: [AtThreshold(fold.counts[name], HALF)] for name in (arm, REAL_ONLY)}
-    [table] = resampled_differences(trained, [(arm, REAL_ONLY)], fold.images, random)
+    # Drawn from all types together: a fold may hold one image of a type, which by itself would always be drawn, and look certain.
+    images = [image._replace(defect="") for image in fold.images]
+    [table] = resampled_differences(trained, [(arm, REAL_ONLY)], images, random)
     ap = table[table.metric == "ap"]
     return float(ap.difference[ap.draw == -1].iloc[0]), ap.difference[ap.draw >= 0].to_numpy()

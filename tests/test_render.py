@@ -150,7 +150,7 @@ def test_windows_keep_a_sample_s_promises(factory: Factory, rows: list[PlanRow])
 
     assert digests(render(factory, [rows[0], rows[5], rows[6], rows[3]], renderer))[::3] == digests(pairs)[::3]
     assert digests(pairs) != digests(render(factory, rows[:4]))
-    for row, (sample, shown, reach) in zip(rows[:4], full, strict=True):
+    for row, (sample, shown, reach, _) in zip(rows[:4], full, strict=True):
         changed = (sample.image != source.backgrounds[row.background_sha256].image).any(axis=-1)
         assert not changed[sample.mask == 0].any()
         assert changed[sample.mask == 1].any()

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from stage.core.code_digest import code_digests
+from stage.core.digests import digest_of
 from stage.core.durable import write_whole
 from stage.core.errors import ConfigError, MachineError, Refusal
 from stage.core.params import Params, load_params
@@ -72,7 +73,9 @@ def textures(params: Params, method: str, photographs: str) -> str:
     source = params.textures.source
     if "textures" not in METHODS[method].parameters or source in ("procedural", "own"):
         return ""
-    return photographs if source == "others" else inventory(Path(source), MEMORY_OF_TEXTURES)
+    if source == "others":  # every prepared photograph: what is prepared, how, and by which code
+        return digest_of([photographs, params.categories, params.prepare.model_dump(mode="json"), *code_digests(*CODE["prepare"])])
+    return inventory(Path(source), MEMORY_OF_TEXTURES)
 
 
 def check_places() -> None:
@@ -90,7 +93,7 @@ def note() -> None:
     """Write packages, base and weights as JSON, the digests of the images, and for each DVC stage a line per definition of its code: name and digest."""
     params = load_params()
     if any("textures" in METHODS[method].parameters for method in params.methods):
-        check_folder(params.textures)
+        check_folder(params.textures, Path(params.prepare.source))
     write_whole(json.dumps(packages(), indent=2) + "\n", OUTPUT / "packages.json")
     write_whole(json.dumps(base_times(params.base.source), indent=2) + "\n", OUTPUT / "base.json")
     write_whole(json.dumps(weights_times(params.segment.weights.values()), indent=2) + "\n", OUTPUT / "weights.json")

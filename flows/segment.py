@@ -83,10 +83,10 @@ def check_inputs(category: str, params: Params) -> None:
 
 
 def samples_of(category: str, training: Training, params: Params) -> dict[Path, float]:
-    """The published folders of the samples that a training sees, if any, and their shares."""
+    """The published folders of the samples that a training sees, if any, and their shares of 1."""
     method = training.choice.method
     shares = params.segment.mixture if method == MIXTURE else {method: 1.0} if method and method != PERFECT else {}
-    return {SAMPLES / category / one: share for one, share in shares.items()}
+    return {SAMPLES / category / one: share / sum(shares.values()) for one, share in sorted(shares.items())}
 
 
 @task(cache_policy=NO_CACHE)

@@ -106,7 +106,9 @@ def test_the_sentence_says_what_to_do_and_why(tmp_path: Path) -> None:
     assert choice.sentence.startswith("Train on real and paste: it helps most (on held-out images")
     assert "which flatters it" in choice.sentence
     assert "flatters" not in chosen(real_only=1.0, real_and_paste=1.5).sentence
-    assert chosen(real_only=1.0, real_and_paste=0.5).sentence.startswith("Train on real defects alone: nothing helps by more than")
+    assert chosen(real_only=1.0, real_and_paste=0.5).sentence.startswith(
+        "Train on real defects alone: nothing helps by more than two standard errors"
+    )
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"arm": "real_only"}', '{"arm": "real_only", "gains": {"a": {"ap": 1}}}'])

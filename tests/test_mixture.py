@@ -28,7 +28,8 @@ def pairs(kind: int, count: int) -> list[Pair]:
         ((12, 4), (2, 1), (8, 4)),
         ((12, 4), (0.2, 0.1), (8, 4)),  # their ratios count
         ((7,), (1,), (7,)),
-        ((5, 0), (1, 1), (0, 0)),  # a mixture without one of its parts would be another one
+        ((5, 0), (1, 1), (5, 0)),  # of a fold that no sample of a method fits
+        ((200, 200), (1, 0.0001), (200, 1)),
     ],
 )
 def test_every_method_has_its_share(sizes: tuple[int, ...], shares: tuple[float, ...], expected: tuple[int, ...]) -> None:

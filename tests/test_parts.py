@@ -15,6 +15,7 @@ from stage.datasets.table import read_catalog
 from stage.datasets.windows import turn
 from stage.synthesis.method import METHODS
 from stage.synthesis.methods.paste import choices_of
+from stage.synthesis.motion import motion, moved_by
 from stage.synthesis.parts import Carry, Parts
 from stage.synthesis.placement import file_mask, row_mask, sample_mask, trimmed
 from stage.synthesis.placer import Placer
@@ -226,3 +227,35 @@ def test_a_turn_of_the_photograph_turns_its_pose() -> None:
     assert turned.direction is not None
 
     assert math.remainder(turned.direction - plain.direction + math.pi / 2, 2 * math.pi) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_mask_whose_pixels_leave_the_image_is_empty_and_not_the_whole_image() -> None:
+    """A photograph would be labelled as defect from edge to edge."""
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    mask[2:8, 2:8] = mask[-8:-2, -8:-2] = 1
+    matrix = np.float64([[1, 0, 2 * SIDE], [0, 1, 0]])
+
+    assert not moved_by(mask, matrix).any()
+
+
+def test_a_turned_scratch_goes_where_it_fits() -> None:
+    """The corners of its box, which hold no defect, would keep it from the edge that the real one lies at."""
+    row = plan_row(0, mask_kind="real", choices=json.dumps({"rotation": 45.0, "scale": 1.0}), mask_shift_y=-30, mask_shift_x=0)
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    for place in range(20, 76):
+        mask[place, place : place + 2] = 1
+    found = moved_by(mask, motion(row, mask))
+
+    assert abs(np.argwhere(found)[:, 0].mean() - (np.argwhere(mask)[:, 0].mean() - 30)) < 2
+
+
+def test_a_mask_that_would_miss_the_part_goes_elsewhere_on_it(params: Synthesize) -> None:
+    """A defect would lie beside its part, where no defect is."""
+    here, ring = drawn(box(-30, -12, 30, 12), 0), drawn(box(-30, -12, 30, 12), 0)
+    mask = drawn(box(-3, -3, 3, 3), 0)
+    ring[drawn(box(-8, -8, 8, 8), 0) > 0] = 0  # where the defect was, this part has a hole
+    source = source_of((here, ring), mask)
+    row = placed_row(source, params)
+
+    assert (row_mask(row, source, params.perlin) * ring).any()
+    assert "beyond" not in row.choices

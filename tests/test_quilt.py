@@ -80,3 +80,15 @@ def test_colours_move_by_the_difference_just_outside() -> None:
 
     assert colour_change(dark, bright, 3).tolist() == [90.0] * 3
     assert colour_change(dark, Pair(bright.image, np.ones_like(bright.mask)), 3).tolist() == [0.0] * 3
+
+
+@pytest.mark.parametrize("colour", [(255, 255, 255), (200, 30, 40)])
+def test_a_defect_of_one_colour_is_quilted(colour: tuple[int, int, int]) -> None:
+    """Every patch fits exactly: errors that rounding made negative would leave none to choose from, and end the run."""
+    rows, columns = np.ogrid[:128, :128]
+    mask = (np.hypot(rows - 64, columns - 64) < 30).astype(np.uint8)
+    image = np.zeros((128, 128, 3), np.uint8)
+    image[mask > 0] = colour
+    params = PARAMS.model_copy(update={"patch": 16, "rim": 4.0})
+    for seed in range(3):
+        assert (quilted(Pair(image, mask), mask, params, np.random.default_rng(seed))[mask > 0] == colour).all()

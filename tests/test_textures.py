@@ -16,6 +16,8 @@ from stage.datasets.table import read_catalog
 from stage.synthesis.procedural import PATTERNS, procedural
 from stage.synthesis.textures import bank_digest, bank_of, centre_crop, check_folder, covering, stretched
 
+PHOTOGRAPHS = ROOT / "stage/datasets/demo"
+
 
 @pytest.fixture(scope="module")
 def factory(tmp_path_factory: pytest.TempPathFactory) -> Factory:
@@ -89,9 +91,27 @@ def test_what_is_no_folder_of_pictures_is_refused_with_the_ways_out(folder: Path
         path.unlink() if path.suffix != ".txt" else None
 
     with pytest.raises(ConfigError, match=r"procedural, own, others, or a folder of pictures, found '.*textures': no picture in it"):
-        check_folder(bank(folder))
+        check_folder(bank(folder), PHOTOGRAPHS)
     with pytest.raises(ConfigError, match="found 'nowhere': no such folder"):
-        check_folder(bank("nowhere"))
+        check_folder(bank("nowhere"), PHOTOGRAPHS)
+
+
+def test_a_folder_that_may_hold_evaluation_images_is_refused(folder: Path, tmp_path: Path) -> None:
+    """A method would be judged on photographs that it has drawn from, and nobody would know."""
+    for photographs in (folder, folder.parent, folder / "wood"):
+        with pytest.raises(ConfigError, match=r"Expected textures\.source apart from the photographs, found .* evaluation images"):
+            check_folder(bank(folder), photographs)
+    check_folder(bank(folder), tmp_path / "photographs")
+    check_folder(bank("own"), folder)
+
+
+def test_files_that_are_no_pictures_are_named_before_the_run(folder: Path) -> None:
+    """A night would end at the first row that draws one of them, and the next night at the second."""
+    (folder / "grey.png").write_bytes(b"")
+    (folder / "wood/text.png").write_text("no picture")
+
+    with pytest.raises(ConfigError, match=r"found 2 that cannot be opened: grey\.png, wood/text\.png\. Remove them"):
+        check_folder(bank(folder), PHOTOGRAPHS)
 
 
 def test_a_damaged_picture_is_named_when_it_is_planned(folder: Path, factory: Factory) -> None:
@@ -151,7 +171,14 @@ def test_the_graph_notices_what_a_bank_holds_and_nothing_else(folder: Path) -> N
     before = noted(chosen, "draem", "photographs")
 
     assert noted(chosen, "paste", "photographs") == noted(params, "draem", "photographs") == ""
-    assert noted(params.model_copy(update={"textures": bank("others")}), "glass", "photographs") == "photographs"
+    others = params.model_copy(update={"textures": bank("others")})
+    changed = {
+        noted(others, "glass", "photographs"),
+        noted(others, "glass", "other photographs"),
+        noted(others.model_copy(update={"categories": ("washer",)}), "glass", "photographs"),
+        noted(others.model_copy(update={"prepare": others.prepare.model_copy(update={"image_size": 64})}), "glass", "photographs"),
+    }
+    assert len(changed) == 4
     assert noted(chosen, "draem", "photographs") == before
     Image.new("L", (30, 20), 91).save(folder / "grey.png")
     assert noted(chosen, "draem", "photographs") != before
@@ -164,3 +191,11 @@ def test_pictures_are_stretched_or_cover() -> None:
     assert stretched(wide, 30, 30).shape == (30, 30, 3)
     assert covering(wide, 30, 30).shape == (30, 90, 3)
     assert centre_crop(covering(wide, 30, 40), 30, 40).shape == (30, 40, 3)
+
+
+def test_a_strip_does_not_fill_the_memory() -> None:
+    """A picture of 1 x 20,000 px, which no limit of megapixels stops, would become one of gigabytes."""
+    strip = np.zeros((1, 20_000, 3), np.uint8)
+
+    assert covering(strip, 256, 256).shape == (256, 1024, 3)
+    assert covering(strip.transpose(1, 0, 2), 256, 512).shape == (4096, 512, 3)

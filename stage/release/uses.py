@@ -1,5 +1,7 @@
 """What published samples and the networks behind them were made from, and the leak guard over it. Reads tables, no picture."""
 
+import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,6 +60,8 @@ def uses_of(published: Published, elsewhere: Mapping[str, Use]) -> Iterator[Use]
         for path, digest, count in _counted(published.plan, f"{name}_path", f"{name}_sha256"):
             told = f"{role} of {count} samples in {published.name}"
             yield Use(path, "", "", masks.get((path, digest), ""), told) if name == "mask" else _image(path, digest, images, told)
+    for (path, digest), count in _textures(published.plan).items():
+        yield elsewhere.get(digest) or _image(path, digest, images, f"a texture of {count} samples in {published.name}")
     files = {digest for _, digest in masks}
     for row in _read(published.checkpoints):
         told = f"a training image of the {row['kind']} behind {published.name}"
@@ -75,6 +79,12 @@ def _counted(plan: Path, *columns: str) -> Iterator[tuple[str, str, int]]:
         path, digest = (row[column] for column in columns)
         if digest:
             yield path, digest, row["count_all"]
+
+
+def _textures(plan: Path) -> Counter[tuple[str, str]]:
+    """The path and the digest of each texture that came from a file, among the choices of a plan, and how many samples have it."""
+    choices = (json.loads(choices) for choices in _table(plan, ["choices"])["choices"].to_pylist() if choices)
+    return Counter((one["texture_path"], one["texture_sha256"]) for one in choices if one.get("texture_sha256"))
 
 
 def _image(path: str, digest: str, images: Sources, role: str) -> Use:

@@ -5,7 +5,7 @@ The samples of a method that is trained come from a network that has seen the he
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from math import hypot
+from math import hypot, sqrt
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple, Self
@@ -22,6 +22,7 @@ from stage.segmentation.metrics import HALF
 from stage.segmentation.tables import DEFECTIVE_FILE
 
 CHOICE = "choice.json"
+ERRORS = 2  # standard errors that a gain must exceed: with one, several arms without effect would be chosen from every third time
 
 
 class HeldOut(NamedTuple):
@@ -46,10 +47,10 @@ class Choice(NamedTuple):
 
     @classmethod
     def of(cls, folds: Sequence[HeldOut], random: np.random.Generator) -> Self:
-        """The arm that gains most, among those that gain more than their standard error; real defects alone where none does."""
+        """The arm with the largest gain, if that is over two standard errors; real defects alone if no gain is."""
         arms = [arm for arm in folds[0].counts if arm not in (REAL_ONLY, arm_name(PERFECT))]
         gains = {arm: _gain(folds, arm, random) for arm in arms}
-        better = [arm for arm, gain in gains.items() if gain.ap > gain.error]
+        better = [arm for arm, gain in gains.items() if gain.ap > ERRORS * gain.error]
         return cls(max(better, key=lambda arm: gains[arm].ap, default=REAL_ONLY), gains)
 
     @property
@@ -59,8 +60,9 @@ class Choice(NamedTuple):
         told = f"on held-out images of the training part, points of AP against real defects alone, with standard errors: {told or 'no other arm'}"
         seen = any(arm == arm_name(method) for arm in self.gains for method in TRAINED)
         flattered = "; a method that is trained has seen those images, which flatters it" if seen else ""
+        told += ", which do not count the chance of a training"
         if self.arm == REAL_ONLY:
-            return f"Train on real defects alone: nothing helps by more than its standard error ({told}{flattered})."
+            return f"Train on real defects alone: nothing helps by more than two standard errors ({told}{flattered})."
         return f"Train on {arm_label(self.arm)}: it helps most ({told}{flattered})."
 
     def write(self, path: Path) -> None:
@@ -110,7 +112,8 @@ def choices_of(data: Path, categories: Iterable[str]) -> dict[str, Choice]:
 
 def _gain(folds: Sequence[HeldOut], arm: str, random: np.random.Generator) -> Gain:
     tables = [_difference(fold, arm, random) for fold in folds]
-    errors = [float(np.std(drawn)) for _, drawn in tables]
+    groups = [len({image.group for image in fold.images}) for fold in folds]
+    errors = [float(np.std(drawn)) * sqrt(count / (count - 1)) for (_, drawn), count in zip(tables, groups, strict=True)]
     return Gain(fmean(difference for difference, _ in tables), hypot(*errors) / len(folds))
 
 

@@ -14,13 +14,10 @@ class Mixture(Sequence[Pair]):
     """
 
     def __init__(self, parts: Sequence[Sequence[Pair]], shares: Sequence[float]) -> None:
-        """`shares` are positive; only their ratios count. Empty if one of the parts is."""
-        most = min(len(part) / share for part, share in zip(parts, shares, strict=True))
-        self.places = [
-            (part, int(index))
-            for part, share in zip(parts, shares, strict=True)
-            for index in _spread(len(part), int(round(most * share, 6)))
-        ]
+        """`shares` are positive; only their ratios count. A part without pairs is left out; any other has one pair at least."""
+        present = [(part, share) for part, share in zip(parts, shares, strict=True) if len(part)]
+        most = min((len(part) / share for part, share in present), default=0.0)
+        self.places = [(part, index) for part, share in present for index in _spread(len(part), max(1, int(round(most * share, 6))))]
 
     def __len__(self) -> int:
         return len(self.places)

@@ -41,9 +41,9 @@ def motion(row: PlanRow, mask: Mask) -> Matrix:
 
 
 def moved_by(mask: Mask, matrix: Matrix) -> Mask:
-    """A mask after a motion: a pixel is defect if at least half of it is covered, or as much as any is. Never empty if it stays inside."""
+    """A mask after a motion: a pixel is defect if at least half of it is covered, or as much as any is. Empty only if it leaves the image."""
     share = cv2.warpAffine(mask.astype(np.float32), matrix, mask.shape[::-1], flags=cv2.INTER_LINEAR)
-    return (share >= min(0.5, float(share.max()))).astype(np.uint8)
+    return ((share >= min(0.5, float(share.max()))) & (share > 0)).astype(np.uint8)
 
 
 def centre_of(mask: Mask) -> NDArray[np.int64]:
@@ -53,9 +53,8 @@ def centre_of(mask: Mask) -> NDArray[np.int64]:
 
 
 def _kept_inside(mask: Mask, matrix: Matrix, y: int, x: int) -> Matrix:
-    """The move (x, y), shortened where the turned and scaled bounding box would leave the image."""
-    rows, columns = bounding_box(mask)
-    corners = np.array([[c, r, 1] for r in (rows.start, rows.stop - 1) for c in (columns.start, columns.stop - 1)])
-    reached = corners @ matrix.T
+    """The move (x, y), shortened where a pixel of the turned and scaled mask would leave the image."""
+    corners = cv2.convexHull(np.argwhere(mask)[:, ::-1].astype(np.int32))[:, 0]
+    reached = np.column_stack([corners, np.ones(len(corners))]) @ matrix.T
     lowest, highest = -reached.min(0), np.array(mask.shape[::-1]) - 1 - reached.max(0)
     return np.clip([x, y], np.minimum(lowest, highest), np.maximum(lowest, highest))

@@ -16,6 +16,7 @@ from stage.synthesis.motion import Turn, centre_of
 from stage.synthesis.source import Source
 
 ALIKE = 1.25  # largest ratio of the sizes of two parts that count as one product; beyond it one of the two was not found whole
+ARRIVED = 0.5  # of a mask's area; what loses more off the part or the image is another defect
 POSES = 2**14  # entries per cache, of some kilobytes each
 
 
@@ -29,6 +30,11 @@ class Carry(NamedTuple):
     centre: NDArray[np.float64]
     beyond: float
     axis: NDArray[np.float64] | None
+
+
+def has_arrived(mask: NDArray[np.uint8], own: NDArray[np.uint8], carry: Carry, part: NDArray[np.uint8]) -> bool:
+    """Whether a mask that was carried lies on the part there, with at least half of its scaled area: `own` is the mask before."""
+    return bool((mask * part).any() and mask.sum() >= ARRIVED * carry.turned.scale**2 * own.sum())
 
 
 class Seen(NamedTuple):

@@ -10,7 +10,7 @@ from stage.core.digests import derived_seed, pixel_digest
 from stage.core.synthesis_params import Synthesize
 from stage.datasets.windows import turn
 from stage.synthesis.motion import centre_of
-from stage.synthesis.parts import Carry, Parts
+from stage.synthesis.parts import Carry, Parts, has_arrived
 from stage.synthesis.placement import Mask, Places, Shift, file_mask, is_on, moved, places_on, row_mask, trimmed
 from stage.synthesis.rows import PlanRow
 from stage.synthesis.source import Source
@@ -39,21 +39,26 @@ class Placer:
     def placed(self, row: PlanRow, strategy: str) -> PlanRow:
         """The row with its mask's place, area and digest filled in; `strategy` is the one that found the background's object.
 
-        `on_part` moves a mask as `on_object` does if it is noise, or if the pose of a part is unknown.
+        `on_part` moves a mask as `on_object` does if it is noise, if the pose of a part is unknown, or if it would
+        miss the part.
         """
         row = row._replace(foreground="none" if self.placement == "as_is" else strategy)
         if self.placement == "on_part" and row.mask_sha256:
             carry = self.parts.carried(row.mask_sha256, row.mask_turn, row.background_sha256)
-            if carry is not None:
-                return self._carried(row, carry)
+            carried = None if carry is None else self._carried(row, carry)
+            if carried is not None:
+                return carried
         return self._on_object(row)
 
-    def _carried(self, row: PlanRow, carry: Carry) -> PlanRow:
+    def _carried(self, row: PlanRow, carry: Carry) -> PlanRow | None:
+        """None if the mask would not lie on the part there."""
         turned = self.mask(_Turned(row.mask_sha256, row.mask_turn))
         y, x = np.rint(carry.centre - centre_of(turned)).astype(int).tolist()
         choices = json.dumps({**carry.turned._asdict(), "beyond": carry.beyond})
         row = row._replace(mask_shift_y=y, mask_shift_x=x, choices=choices)
         mask = file_mask(row, self.source, turned)
+        if not has_arrived(mask, turned, carry, self.part(row.background_sha256)):
+            return None
         return row._replace(mask_area=int(mask.sum()), mask_digest=pixel_digest(mask))
 
     def _on_object(self, row: PlanRow) -> PlanRow:

@@ -55,13 +55,13 @@ class _Errors:
     """The weighted squared differences of all patches from a canvas, by two products with matrices."""
 
     def __init__(self, patches: Patches) -> None:
-        self.flat = patches.values.reshape(len(patches.values), -1)
+        self.flat = patches.values.reshape(len(patches.values), -1).astype(np.float64)
         self.squares = self.flat**2
 
     def to(self, wanted: Values, weights: Values) -> NDArray[np.float64]:
-        """(n,) for a canvas and weights (p, p, 4); less a constant."""
-        flat = weights.ravel()
-        return (self.squares @ flat - 2 * (self.flat @ (flat * wanted.ravel()))).astype(np.float64) + float((weights * wanted**2).sum())
+        """(n,) for a canvas and weights (p, p, 4), at least 0: where a patch fits exactly, rounding would give less."""
+        flat, goal = weights.ravel().astype(np.float64), wanted.ravel().astype(np.float64)
+        return np.maximum(self.squares @ flat - 2 * (self.flat @ (flat * goal)) + flat @ goal**2, 0.0)
 
 
 def quilted(defect: Pair, region: Mask, params: Quilt, random: Random) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from stage.core.digests import digest_of
 from stage.core.errors import ConfigError, CorruptFileError, DataError
@@ -20,7 +21,8 @@ from stage.core.synthesis_params import Textures
 from stage.datasets.examples import CATALOG
 from stage.datasets.images import read_image
 from stage.datasets.inventory import inventory
-from stage.datasets.table import read_catalog
+from stage.datasets.rules import GOOD
+from stage.datasets.table import read_catalog, training_part
 from stage.datasets.walking import is_folder, trouble_of, walk
 from stage.datasets.windows import TURNS, turn
 from stage.synthesis.plan import Background, backgrounds_of, one_of
@@ -31,6 +33,8 @@ MEMORY = Path(".spool/textures.json")  # digests of a folder's files, so that no
 MOST_MEGAPIXELS = 200  # of a picture; larger ones are refused as decompression bombs
 CROP = (0.25, 0.75)  # of the photograph's side; an own texture is so large a part of it
 SEEDS = 2**62
+SHOWN = 5  # files in a message
+ASPECT = 4  # times the sample's aspect; a strip of 1 x 20,000 px would otherwise become one of gigabytes
 Pixels = NDArray[np.uint8]
 
 
@@ -69,14 +73,36 @@ def bank_digest(params: Textures, catalog: Path) -> str:
         return ""
     if params.source in ("own", "others"):
         folders = [catalog] if params.source == "own" else other_categories(catalog)
-        return digest_of([[one.name, *sorted(read_catalog(one / CATALOG).image_digest.dropna())] for one in folders])
+        return digest_of([[one.name, _normals(one)] for one in folders])
     return digest_of(inventory(Path(params.source), MEMORY))
 
 
-def check_folder(params: Textures) -> None:
-    """Raise ConfigError if `source` names a folder without pictures."""
-    if params.source not in ("procedural", "own", "others"):
-        Folder(Path(params.source))
+def _normals(folder: Path) -> list[list[str]]:
+    """The normal training photographs of a prepared category, as all that tells them apart."""
+    training = training_part(read_catalog(folder / CATALOG))
+    return training.loc[training.defect == GOOD, ["image_path", "image_sha256", "image_digest"]].astype(str).values.tolist()
+
+
+def check_folder(params: Textures, photographs: Path) -> None:
+    """Raise ConfigError if `source` names a folder without pictures, with files that are none, or one that may hold evaluation images.
+
+    `photographs`: the folder of the data set.
+    """
+    if params.source in ("procedural", "own", "others"):
+        return
+    folder = Folder(Path(params.source))
+    for other in (photographs, Path("data")):
+        one, two = folder.root.resolve(), other.resolve()
+        if one.is_relative_to(two) or two.is_relative_to(one):
+            raise ConfigError(
+                f"Expected textures.source apart from the photographs, found {params.source!r}, which shares files with {other}: evaluation "
+                "images could become textures. Set it to own or others, which take normal training photographs, or copy the textures elsewhere."
+            )
+    if bad := folder.unreadable():
+        raise ConfigError(
+            f"Expected pictures below textures.source, found {len(bad)} that cannot be opened: {', '.join(bad[:SHOWN])}"
+            f"{', ...' if len(bad) > SHOWN else ''}. Remove them from {params.source}."
+        )
 
 
 def other_categories(catalog: Path) -> list[Path]:
@@ -170,6 +196,17 @@ class Folder:
             )
         self.checked = lru_cache(None)(self._checked)
 
+    def unreadable(self) -> list[str]:
+        """Files whose first bytes are those of no picture, or of one that is too large; what is damaged farther on shows when it is drawn."""
+        return [path for path in self.paths if not self._opens(path)]
+
+    def _opens(self, path: str) -> bool:
+        try:
+            with Image.open(self.root / path) as picture:
+                return picture.width * picture.height <= MOST_MEGAPIXELS * 1_000_000
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            return False
+
     def draw(self, random: np.random.Generator) -> Texture:
         """Any of the pictures; raises ConfigError for one that cannot be decoded."""
         path = one_of(self.paths, random)
@@ -210,7 +247,10 @@ def stretched(picture: Pixels, height: int, width: int) -> Pixels:
 
 
 def covering(picture: Pixels, height: int, width: int) -> Pixels:
-    """A picture in the least size, of its own aspect, that covers this one."""
+    """A picture in the least size, of its own aspect, that covers this one. Of a long strip the middle alone is kept."""
+    most = ASPECT * max(height, width) / min(height, width)
+    longest = max(1, int(most * min(picture.shape[:2])))
+    picture = centre_crop(picture, *(min(side, longest) for side in picture.shape[:2]))
     scale = max(height / picture.shape[0], width / picture.shape[1])
     return stretched(picture, *(max(least, round(scale * side)) for side, least in zip(picture.shape, (height, width), strict=False)))
 

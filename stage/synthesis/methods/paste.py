@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stage.core.digests import pixel_digest
+from stage.core.digests import derived_seed, pixel_digest
 from stage.core.errors import CorruptFileError
 from stage.core.synthesis_params import Paste
 from stage.datasets.blending import blended
@@ -24,7 +24,7 @@ from stage.datasets.windows import turn
 from stage.synthesis.backgrounds import Backgrounds
 from stage.synthesis.method import Planner, Rendered
 from stage.synthesis.motion import centre_of, motion
-from stage.synthesis.parts import Carry, Parts
+from stage.synthesis.parts import Carry, Parts, has_arrived
 from stage.synthesis.placement import file_mask, part_of, source_mask
 from stage.synthesis.plan import DefectSource, backgrounds_of, defects_of, empty_row, one_of, row_seed
 from stage.synthesis.recipe import Recipe
@@ -85,8 +85,16 @@ class PastePlanner:
             choices=json.dumps({name: value for name, value in choices._asdict().items() if name != "beyond"}),
             foreground=background.foreground_strategy if params.where == "object" else "none",
         )
+        return self._on_part(row, background.foreground_strategy) or self._placed(row, None, random)
+
+    def _on_part(self, row: PlanRow, strategy: str) -> PlanRow | None:
+        """The row with its defect carried to the background's part; None if no way is known, or the defect would miss the part."""
         carry = self._carry(row)
-        return self._placed(row if carry is None else _carried(row, carry, background.foreground_strategy), carry, random)
+        if carry is None:
+            return None
+        placed = self._placed(_carried(row, carry, strategy), carry, np.random.default_rng(derived_seed(row.seed, "place")))
+        mask, own = file_mask(placed, self.source), source_mask(row, self.source)
+        return placed if has_arrived(mask, own, carry, self.source.foregrounds[row.background_sha256]) else None
 
     def _carry(self, row: PlanRow) -> Carry | None:
         """The way from the defect's part to the background's; None where `synthesize.placement` asks for none, or none is known."""

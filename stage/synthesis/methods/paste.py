@@ -92,9 +92,13 @@ class PastePlanner:
         carry = self._carry(row)
         if carry is None:
             return None
-        placed = self._placed(_carried(row, carry, strategy), carry, np.random.default_rng(derived_seed(row.seed, "place")))
-        mask, own = file_mask(placed, self.source), source_mask(row, self.source)
-        return placed if has_arrived(mask, own, carry, self.source.foregrounds[row.background_sha256]) else None
+        own, part = source_mask(row, self.source), self.source.foregrounds[row.background_sha256]
+        carried, random = _carried(row, carry, strategy), np.random.default_rng(derived_seed(row.seed, "place"))
+        tries = (
+            self._placed(carried, carry, random),
+            self._at(carried, own, carry.centre),
+        )  # where a shift leads off the part: without one
+        return next((one for one in tries if has_arrived(file_mask(one, self.source), own, carry, part)), None)
 
     def _carry(self, row: PlanRow) -> Carry | None:
         """The way from the defect's part to the background's; None where `synthesize.placement` asks for none, or none is known."""
@@ -105,7 +109,11 @@ class PastePlanner:
     def _placed(self, row: PlanRow, carry: Carry | None, random: np.random.Generator) -> PlanRow:
         """The row with its shift, and with the area and digest of the mask there."""
         own = source_mask(row, self.source)
-        y, x = np.rint(self._target(row, own, carry, random) - centre_of(own)).astype(int).tolist()
+        return self._at(row, own, self._target(row, own, carry, random))
+
+    def _at(self, row: PlanRow, own: Pixels, target: NDArray[Any]) -> PlanRow:
+        """The row with its mask's centre at a row and column."""
+        y, x = np.rint(target - centre_of(own)).astype(int).tolist()
         row = row._replace(mask_shift_y=y, mask_shift_x=x)
         mask = file_mask(row, self.source, own)
         return row._replace(mask_area=int(mask.sum()), mask_digest=pixel_digest(mask))

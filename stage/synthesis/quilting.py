@@ -115,9 +115,11 @@ def _lay(patch: Values, canvas: Values, filled: NDArray[np.bool_], overlap: int)
 
 def _before_cut(costs: Values, width: int) -> NDArray[np.bool_]:
     """The pixels (p, width) before the path of least cost from the first row to the last; `costs` (p, overlap)."""
-    total = costs.astype(np.float64)
+    framed = np.full((len(costs), costs.shape[1] + 2), np.inf)
+    total = framed[:, 1:-1]
+    total[...] = costs
     for row in range(1, len(total)):
-        above = np.pad(total[row - 1], 1, constant_values=np.inf)
+        above = framed[row - 1]
         total[row] += np.minimum(np.minimum(above[:-2], above[1:-1]), above[2:])
     path, column = np.zeros(len(total), np.int64), int(total[-1].argmin())
     for row in range(len(total) - 1, -1, -1):

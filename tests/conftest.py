@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -12,7 +12,8 @@ import pytest
 
 from stage.core.processes import collect_rarely
 
-HOME = Path(tempfile.mkdtemp(prefix="stage-prefect-"))
+OURS = "STAGE_TESTS_HOME" not in os.environ  # not of a process that pytest-xdist started: those inherit the folder
+HOME = Path(os.environ.setdefault("STAGE_TESTS_HOME", tempfile.mkdtemp(prefix="stage-prefect-") if OURS else ""))
 # Before anything imports torch or Prefect, which read them once; the processes that tests start inherit them.
 os.environ["OMP_NUM_THREADS"] = "1"  # torch's threads collapse when something else uses the CPU
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
@@ -31,16 +32,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def prefect_home() -> Iterator[Path]:
-    """A Prefect home whose server lives until the last test; flows that tests start find it, so each costs seconds less."""
+def prefect_home() -> Path:
+    """A Prefect home whose server lives until the last test of all processes; flows that tests start find it, so each costs seconds less."""
     from flows import server
 
     server.find_or_start(HOME)
-    yield HOME
-    process = psutil.Process(json.loads((HOME / "server.json").read_text())["pid"])
-    process.terminate()
-    psutil.wait_procs([process], timeout=30)
+    return HOME
 
 
 def pytest_unconfigure() -> None:
+    """End the server, whose owners have gone, and remove what it wrote."""
+    if not OURS:
+        return
+    with suppress(FileNotFoundError, psutil.NoSuchProcess):
+        process = psutil.Process(json.loads((HOME / "server.json").read_text())["pid"])
+        process.terminate()
+        psutil.wait_procs([process], timeout=30)
     shutil.rmtree(HOME, ignore_errors=True)

@@ -99,7 +99,7 @@ def hold() -> tuple[float, float, int, str | None]:
     return begun, time.time(), os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES")
 
 @flow
-def probe(engine: str) -> None:
+def held(engine: str) -> None:
     execution = Execution(device="auto", threads=1, save_every_s=30, engine=engine, workers=4, max_failures=3, lease_s=60)
     with running_engine(execution, "cuda", 4) as submit:
         held = [future.result() for future in [submit(hold, {}) for _ in range(4)]]
@@ -112,7 +112,7 @@ import ray
 
 if __name__ == "__main__":
     ray.init(num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False)
-    run(probe, ["ray"])  # with one server of Prefect for all, which would otherwise start in every process
+    run(held, ["ray"])  # with one server of Prefect for all, which would otherwise start in every process
 """
 )
 DASK = (
@@ -123,7 +123,7 @@ from distributed import LocalCluster
 if __name__ == "__main__":
     with LocalCluster(n_workers=2, threads_per_worker=4, resources={"GPU": 1}, dashboard_address=None) as cluster:
         os.environ["DASK_SCHEDULER_ADDRESS"] = cluster.scheduler_address
-        run(probe, ["dask"])
+        run(held, ["dask"])
 """
 )
 

@@ -1,5 +1,8 @@
 """params.yaml is checked before anything runs."""
 
+import json
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +15,17 @@ from stage.core.params import load_params
 
 
 def changed(tmp_path: Path, section: str, key: str, value: Any) -> Path:
-    """params.yaml with one value changed."""
-    yaml = YAML()
-    content = yaml.load(ROOT / "params.yaml")
+    """params.yaml with one value changed, as JSON, which is YAML too and quicker to write."""
+    content = deepcopy(defaults())
     content[section][key] = value
-    yaml.dump(content, tmp_path / "params.yaml")
+    text = json.dumps(content).replace("Infinity", ".inf").replace("NaN", ".nan")
+    (tmp_path / "params.yaml").write_text(text)
     return tmp_path / "params.yaml"
+
+
+@cache
+def defaults() -> dict[str, Any]:
+    return YAML(typ="safe").load(ROOT / "params.yaml")
 
 
 @pytest.mark.parametrize(

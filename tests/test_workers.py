@@ -23,7 +23,7 @@ from stage.jobs.planning import make_job
 from stage.jobs.store import BatchStore
 from stage.synthesis.recipe import recipe_of
 
-PROBE = """
+DRAIN = """
 import sys
 from pathlib import Path
 from prefect import flow
@@ -31,12 +31,12 @@ from flows.runtime import run
 from flows.workers import make_all
 from stage.core.params import load_params
 
-@flow(name="probe")
-def probe(job: str) -> None:
+@flow(name="drain")
+def drain(job: str) -> None:
     make_all(Path(job), load_params().execution)
 
 if __name__ == "__main__":
-    run(probe)
+    run(drain)
 """
 PATIENCE_S = 300
 HALT_IN_SECOND_BATCH = f"after_write:1:{int(signal.SIGSTOP)}"
@@ -98,7 +98,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     make_job(recipe_of("paste", "part", params, catalog=made.catalog, base=None, checkpoint=None), BatchStore())
     Path("params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
-    Path("probe.py").write_text(PROBE)
+    Path("drain.py").write_text(DRAIN)
     return tmp_path
 
 
@@ -117,7 +117,7 @@ def start(job: Job, prefect_home: Path) -> Iterator[Start]:
         values["execution"].update(execution)
         Path("params.yaml").write_text(yaml.safe_dump(values))
         process = subprocess.Popen(
-            [sys.executable, "probe.py", str(job.folder)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            [sys.executable, "drain.py", str(job.folder)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
             env={**os.environ, "PYTHONPATH": str(ROOT), "STAGE_FAULT": fault, "CUDA_VISIBLE_DEVICES": ""},
         )  # fmt: skip
         begun.append(process)

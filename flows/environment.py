@@ -99,7 +99,7 @@ def note() -> None:
     write_whole(json.dumps(weights_times(params.segment.weights.values()), indent=2) + "\n", OUTPUT / "weights.json")
     write_whole(photographs := images(params), OUTPUT / "images.txt")
     for name in METHODS:
-        write_whole(textures(params, name, photographs), OUTPUT / "textures" / f"{name}.txt")
+        write_whole(textures(params, name, photographs) or "none\n", OUTPUT / "textures" / f"{name}.txt")
     for name, functions in CODE.items():
         write_whole("\n".join(code_digests(*functions)) + "\n", OUTPUT / "code" / f"{name}.txt")
 

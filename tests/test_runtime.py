@@ -111,7 +111,9 @@ def until(condition: Callable[[], object]) -> None:
 
 def last_run(home: Path) -> tuple[str, str, str]:
     with closing(sqlite3.connect(home / "prefect.db")) as database:
-        return database.execute("select name, state_name, tags from flow_run where name like 'probe %' order by created desc limit 1").fetchone()
+        return database.execute(
+            "select name, state_name, tags from flow_run where name like 'probe %' order by created desc limit 1"
+        ).fetchone()
 
 
 def test_a_completed_flow_is_quiet(prefect_home: Path, start: Start) -> None:

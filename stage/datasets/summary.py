@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from stage.core.data_params import FolderRule
@@ -135,14 +137,17 @@ def _nested(table: pd.DataFrame) -> dict[str, dict[str, dict[str, int | float | 
 
 
 def summary_table(table: pd.DataFrame) -> Table:
-    """The summary as a table for the terminal; `-` stands for files that no rule names."""
-    shown = Table(title="Images read")
-    for name in ("category", "defect"):
+    """The summary as a table for a terminal of 80 columns; `-` stands for files that no rule names. A single category stands in the title."""
+    categories = list(dict.fromkeys(table["category"]))
+    texts = ["category", "defect"] if len(categories) > 1 else ["defect"]
+    shown = Table(
+        title=f"Images read{f' of {escape(categories[0])}' if len(categories) == 1 else ''}", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    for name in texts:
         shown.add_column(name, overflow="fold")
-    for name in COUNTS:
-        shown.add_column(name.replace("_", " "), justify="right")
-    shown.add_column("% defect", justify="right")
+    for name in [*COUNTS, "% defect"]:
+        shown.add_column(name.replace("_", " "), justify="right", no_wrap=True)
     for row in table.to_dict("records"):
         share = "" if pd.isna(row[SHARE]) else f"{row[SHARE]:.2f}"
-        shown.add_row(row["category"], row["defect"] or "-", *(str(row[name]) for name in COUNTS), share)
+        shown.add_row(*(escape(row[name] or "-") for name in texts), *(str(row[name]) for name in COUNTS), share)
     return shown

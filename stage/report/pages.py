@@ -14,7 +14,7 @@ from stage.report import artefacts, comparison, provenance
 from stage.report.candidates import pictured
 from stage.report.cards import slug, templates
 from stage.report.category import CategoryView, draw_losses, view_category
-from stage.report.fidelity import HEADS, targets
+from stage.report.fidelity import HEADS, MASK_HEADS, targets
 from stage.report.worst import FALSE, HIT, MISSED, NORMAL
 from stage.segmentation.arms import arm_label, compared
 from stage.segmentation.bootstrap import RESAMPLES
@@ -45,7 +45,13 @@ def _write_pages(data: Path, root: Path, params: Params) -> None:
     shared = _shared(params, results, categories, rows)
     _render(environment, "index", root / "index.html", shared | _overview(data, params, results))
     for category in categories:
-        own = {"fidelity_heads": HEADS, "targets": targets(), "category": category, "types": comparison.type_rows(results, category.name)}
+        own = {
+            "fidelity_heads": HEADS,
+            "mask_heads": MASK_HEADS,
+            "targets": targets(),
+            "category": category,
+            "types": comparison.type_rows(results, category.name),
+        }
         _render(environment, "category", root / category.page, shared | own)
         if (found := category.candidates).clusters:
             _render(environment, "duplicates", found.page, shared | {"candidates": found, "rows": pictured(found, data)})

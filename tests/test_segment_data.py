@@ -91,7 +91,7 @@ def test_samples_whose_masks_are_mixed_with_a_left_out_one_are_left_out_too(tmp_
 
     found = read_samples(tmp_path / "out", accepted_only=False, sources=known)
 
-    assert 0 < sum(mixed in one for one in used)
+    assert sum(mixed in one for one in used) > 0
     assert len(found) == sum(one <= known for one in used) < len(rows)
 
 

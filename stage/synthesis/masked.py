@@ -18,13 +18,17 @@ from stage.synthesis.source import Source
 
 
 class MaskedPlanner(NamedTuple):
-    """Plans rows with a normal training image and a mask of the type from the generator's third, one of a new shape, or one of noise."""
+    """Plans rows with a normal training image and a mask of the type from the generator's third, one of a new shape, or one of noise.
+
+    `given`: the row of another sample whose photograph and mask every row gets instead.
+    """
 
     recipe: Recipe
     backgrounds: Backgrounds
     defects: Mapping[str, Sequence[DefectSource]]
     placer: Placer
     shapes: ShapePlanner
+    given: PlanRow | None = None
 
     @classmethod
     def of(cls, recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Self:
@@ -35,6 +39,9 @@ class MaskedPlanner(NamedTuple):
     def row(self, identity: Identity) -> PlanRow:
         """The plan row; every choice is drawn from its own seed, so it does not depend on other rows."""
         kind, seed = self.recipe.synthesize.mask_source, row_seed(self.recipe.seed, identity)
+        if self.given is not None:
+            told = {**identity._asdict(), "sample_id": identity.sample_id, "seed": seed}
+            return self.given._replace(**told, prompt="", source_path="", source_sha256="")
         random = np.random.default_rng(seed)
         real, drawn = one_of(self.defects[identity.defect], random), int(random.integers(TURNS))
         turned = drawn if kind == "augmented" else 0

@@ -63,7 +63,9 @@ class Params(Section):
     def _no_word_for_methods(cls, value: Any) -> Any:
         """`auto` cannot stand in the file: the graph has a branch for each method, and DVC reads the list itself."""
         if value == "auto" or value == ["auto"]:
-            raise ValueError("methods are a list of names. Take `auto` out, and run `stage use-methods auto`, which writes the candidates")
+            raise ValueError(
+                "methods are a list of names, since the graph has a branch for each. Write [paste] here, and run `stage use-methods auto`, which writes all candidates"
+            )
         return value
 
     @model_validator(mode="after")

@@ -118,7 +118,7 @@ def _on_photograph(recipe: Recipe, catalog: pd.DataFrame, source: Source, given:
     defects = catalog.defect != GOOD
     if (named := catalog.mask_sha256 == given.mask_sha256).any():
         defects &= named | (catalog.defect != given.defect)
-    return METHODS[recipe.method].planner(recipe, catalog[is_kept | defects], source)(given.identity._replace(method=recipe.method))
+    return METHODS[recipe.method].planner(recipe, catalog.loc[is_kept | defects], source)(given.identity._replace(method=recipe.method))
 
 
 def _row(published: Row, drawn: Drawing, source: Source, methods: Sequence[str], *, root: Path, place: Path) -> InputRow:

@@ -102,7 +102,7 @@ def test_masks_of_any_size_are_reshaped() -> None:
     one, whole = disc(0), np.ones((20, 30), np.uint8)
 
     for mask in (one, whole):
-        assert int(warped(mask, np.random.default_rng(0)).sum()) == pytest.approx(int(mask.sum()), rel=0.25)
+        assert 0.75 * mask.sum() <= warped(mask, np.random.default_rng(0)).sum() <= 2 * mask.sum()
         assert resampled([mask, disc(9)], 50, np.random.default_rng(0)).sum() == 50
 
 

@@ -2,7 +2,7 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -25,10 +25,10 @@ def export_mvtec(data: Path, category: str, method: str, output: Path) -> int:
     Returns the number of samples. Raises Refusal if the folder exists, or if a defect type cannot have a folder of its own; a kill
     leaves no half folder.
     """
-    samples = data / "synthesize" / category / method
+    normal, samples = _normal_images(data, category, output), data / "synthesize" / category / method
     manifest = read_manifest(samples)
     folders = {shard["defect"]: PurePosixPath("test", component(shard["defect"])) for shard in manifest["shards"]}
-    _export(data, category, folders.values(), _accepted(samples, folders), manifest["accepted"], output)
+    _export(normal, _accepted(samples, folders), manifest["accepted"], folders.values(), output / category)
     return manifest["accepted"]
 
 
@@ -45,7 +45,7 @@ def export_chosen(data: Path, category: str, params: Params, output: Path) -> Ch
 
     Where nothing helps, that is the real third alone. Raises Refusal as `export_mvtec`, and where nothing was chosen.
     """
-    choice, arm = _chosen_arm(data, category, params)
+    normal, (choice, arm) = _normal_images(data, category, output), _chosen_arm(data, category, params)
     shares = shares_of(arm, params.segment.mixture)
     homes = [data / "synthesize" / category / method for method in shares]
     sizes = [read_manifest(home)["accepted"] for home in homes]
@@ -55,7 +55,7 @@ def export_chosen(data: Path, category: str, params: Params, output: Path) -> Ch
     folders = {defect: PurePosixPath("test", component(defect)) for defect in sorted(defects)}
     samples = (entry for home, some in zip(homes, kept, strict=True) for entry in _at(_accepted(home, folders), {*some}))
     count, of_samples = (len(real) if arm.is_real else 0), sum(map(len, kept))
-    _export(data, category, folders.values(), chain(_real(real, folders) if count else (), samples), count + of_samples, output)
+    _export(normal, chain(_real(real, folders) if count else (), samples), count + of_samples, folders.values(), output / category)
     return Chosen(count, of_samples, choice.sentence)
 
 
@@ -74,15 +74,19 @@ def _chosen_arm(data: Path, category: str, params: Params) -> tuple[Choice, ArmC
     return choice, known[choice.arm]
 
 
-def _export(data: Path, category: str, folders: Collection[PurePosixPath], defective: Iterable["_Entry"], count: int, output: Path) -> None:
-    """The normal training images in train/good, and these defective ones; a kill leaves no half folder."""
-    target, partial = output / category, output / f".{category}.partial"
-    if target.exists():
+def _normal_images(data: Path, category: str, output: Path) -> list[bytes]:
+    """The prepared normal training images as PNG; raises Refusal if the folder to make exists."""
+    if (target := output / category).exists():
         raise Refusal(f"Expected to make the folder {target}, found it there already. Remove it, or choose another one with --output.")
-    normal = pairs_of(data / "prepare" / category, "train", good=True).table["image"]
+    return [cell["bytes"].as_py() for cell in pairs_of(data / "prepare" / category, "train", good=True).table["image"]]
+
+
+def _export(normal: Sequence[bytes], defective: Iterable["_Entry"], count: int, folders: Collection[PurePosixPath], target: Path) -> None:
+    """Normal images in train/good, and `count` defective ones; a kill leaves no half folder."""
+    partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     _make_folders({folder.name for folder in folders}, partial)
-    _write((_Entry(PurePosixPath("train", GOOD), {"image": cell["bytes"].as_py()}) for cell in normal), len(normal), partial)
+    _write((_Entry(PurePosixPath("train", GOOD), {"image": png}) for png in normal), len(normal), partial)
     _write(defective, count, partial)
     partial.rename(target)
 

@@ -2,10 +2,12 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
+
+import pyarrow as pa
 
 from stage.core.errors import CorruptFileError, Refusal
 from stage.core.params import Params
@@ -74,19 +76,19 @@ def _chosen_arm(data: Path, category: str, params: Params) -> tuple[Choice, ArmC
     return choice, known[choice.arm]
 
 
-def _normal_images(data: Path, category: str, output: Path) -> list[bytes]:
-    """The prepared normal training images as PNG; raises Refusal if the folder to make exists."""
+def _normal_images(data: Path, category: str, output: Path) -> pa.ChunkedArray:
+    """The column of the prepared normal training images; raises Refusal if the folder to make exists."""
     if (target := output / category).exists():
         raise Refusal(f"Expected to make the folder {target}, found it there already. Remove it, or choose another one with --output.")
-    return [cell["bytes"].as_py() for cell in pairs_of(data / "prepare" / category, "train", good=True).table["image"]]
+    return pairs_of(data / "prepare" / category, "train", good=True).table["image"]
 
 
-def _export(normal: Sequence[bytes], defective: Iterable["_Entry"], count: int, folders: Collection[PurePosixPath], target: Path) -> None:
+def _export(normal: pa.ChunkedArray, defective: Iterable["_Entry"], count: int, folders: Collection[PurePosixPath], target: Path) -> None:
     """Normal images in train/good, and `count` defective ones; a kill leaves no half folder."""
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     _make_folders({folder.name for folder in folders}, partial)
-    _write((_Entry(PurePosixPath("train", GOOD), {"image": png}) for png in normal), len(normal), partial)
+    _write((_Entry(PurePosixPath("train", GOOD), {"image": cell["bytes"].as_py()}) for cell in normal), len(normal), partial)
     _write(defective, count, partial)
     partial.rename(target)
 

@@ -556,7 +556,7 @@ def test_a_method_of_another_name_needs_no_change(copy: Path) -> None:
 def test_masks_that_another_was_mixed_with_are_traced_both_ways(copy: Path) -> None:
     """A photograph that must go would stay in the shapes of samples."""
     masks = pd.read_parquet("data/prepare/" + CATEGORY + "/catalog.parquet").query("split == 'train' and defect != 'good'")
-    one, other = masks[["mask_path", "mask_sha256"]].drop_duplicates("mask_sha256").itertuples(index=False)
+    one, other, *_ = masks[["mask_path", "mask_sha256"]].drop_duplicates("mask_sha256").itertuples(index=False)
     mixed = json.dumps({"area": 9, "masks": [{"path": other.mask_path, "sha256": other.mask_sha256}]})
     change = {"mask_kind": "resampled", "mask_path": one.mask_path, "mask_sha256": one.mask_sha256, "choices": mixed}
     rows = republish(copy, "paste", lambda rows: [rows[0] | change, *rows[1:]])

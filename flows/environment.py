@@ -27,7 +27,12 @@ OUTPUT = DATA / "environment"
 MEMORY = Path(".spool/images.json")  # digests of the images, so that no file is read twice
 # The entry points of each DVC stage. A synthesis method is imported by its name, which no digest follows, so its own are listed.
 CODE = {
-    **{name: (f"flows.{name}:{name}",) for name in ("prepare", "pretrain", "train", "segment", "evaluate")},
+    **{name: (f"flows.{name}:{name}",) for name in ("prepare", "pretrain", "train", "segment")},
+    # The report draws with the methods that need no training.
+    "evaluate": (
+        "flows.evaluate:evaluate",
+        *(f"{one.module}:{part}" for one in METHODS.values() if not one.needs_checkpoint for part in ("planner", "renderer")),
+    ),
     **{f"synthesize-{name}": ("flows.synthesize:synthesize", *method.planning, *method.rendering) for name, method in METHODS.items()},
     "ablate": ("flows.ablate:ablate", *METHODS["stage"].planning, *METHODS["stage"].rendering),
 }

@@ -29,7 +29,7 @@ from stage.jobs.heartbeat import present
 from stage.jobs.removal import finish
 from stage.release.reader import accepted_ids, read_manifest, read_samples
 from stage.release.uses import check_samples
-from stage.segmentation.arms import MIXTURE, PERFECT, Training, arm_name, trainings, without_samples
+from stage.segmentation.arms import PERFECT, Training, arm_name, shares_of, trainings, without_samples
 from stage.segmentation.bootstrap import EvaluationImage
 from stage.segmentation.choice import CHOICE, Choice, held_out
 from stage.segmentation.data import TrainingData, training_data
@@ -84,9 +84,7 @@ def check_inputs(category: str, params: Params) -> None:
 
 def samples_of(category: str, training: Training, params: Params) -> dict[Path, float]:
     """The published folders of the samples that a training sees, if any, and their shares of 1."""
-    method = training.choice.method
-    shares = params.segment.mixture if method == MIXTURE else {method: 1.0} if method and method != PERFECT else {}
-    return {SAMPLES / category / one: share / sum(shares.values()) for one, share in sorted(shares.items())}
+    return {SAMPLES / category / method: share for method, share in shares_of(training.choice, params.segment.mixture).items()}
 
 
 @task(cache_policy=NO_CACHE)

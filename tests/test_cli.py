@@ -17,6 +17,7 @@ from stage.segmentation.results import gather_results, write_results
 ROOT = Path(__file__).parents[1]
 VERBS = (
     "use-data",
+    "use-methods",
     "groups",
     "demo-data",
     "export",
@@ -111,6 +112,37 @@ def test_use_data_writes_the_parameters_and_says_so(tmp_path: Path) -> None:
     assert (params.categories, params.prepare.layout, params.prepare.source) == (("part",), "mvtec", str(folder))
     assert params.prepare.licence == "CC BY 4.0"
     assert result.output == f"params.yaml now reads part (mvtec) from {folder}.\n"
+
+
+def test_use_methods_writes_candidates_that_can_be_chosen_from(project: Path) -> None:
+    """A user who does not know which method helps would have to know their names and what `folds` are, or lose a comment of the file."""
+    text = (project / "params.yaml").read_text().replace("mixture: {} ", "mixture: {stage: 1, paste: 2} ")
+    (project / "params.yaml").write_text(text)
+
+    said = run("use-methods", "auto").output
+
+    params = load_params()
+    assert params.methods == ("paste", "cutpaste", "draem", "glass", "quilt")
+    assert (params.segment.folds, params.segment.mixture) == (3, {})
+    assert said.startswith("params.yaml now compares paste, cutpaste, draem, glass, quilt.\nsegment.folds is 3.")
+    changed = {
+        (one, other) for one, other in zip(text.splitlines(), Path("params.yaml").read_text().splitlines(), strict=True) if one != other
+    }
+    assert {one.partition("#")[2] for one, _ in changed} == {other.partition("#")[2] for _, other in changed}
+    assert {one.split(":")[0].strip() for one, _ in changed} == {"methods", "folds", "mixture"}
+    run("use-methods", "auto", "stage")
+    assert load_params().methods == ("paste", "cutpaste", "draem", "glass", "quilt", "stage")
+    run("use-methods", "stage", "quilt")
+    assert (load_params().methods, load_params().segment.folds) == (("stage", "quilt"), 3)
+    assert "methods.0: Input should be" in refused("use-methods", "cutmix")
+    assert load_params().methods == ("stage", "quilt")
+
+
+def test_auto_in_the_file_is_answered_with_what_to_run(project: Path) -> None:
+    """Someone who wrote the one word would be told of a type error."""
+    (project / "params.yaml").write_text((project / "params.yaml").read_text().replace("methods: [stage, paste]", "methods: auto"))
+
+    assert "run `stage use-methods auto`" in refused("plan")
 
 
 def test_use_data_takes_the_categories_asked_for(tmp_path: Path) -> None:

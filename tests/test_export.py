@@ -1,5 +1,6 @@
 """Exports: a folder that other people's training scripts read, and names from data that cannot leave it."""
 
+import shutil
 import subprocess
 import sys
 from contextlib import suppress
@@ -12,13 +13,14 @@ import pytest
 from PIL import Image
 from small_factory import CATEGORY, Factory, build, origin, plan_row, publish_rows
 
-from stage.core.errors import CorruptFileError
+from stage.core.errors import CorruptFileError, Refusal
 from stage.datasets.catalog import prepare
 from stage.datasets.examples import CATALOG, pairs_of
 from stage.datasets.layouts import detect_layout
 from stage.datasets.pairs import Pair
-from stage.release.export import component, export_mvtec
+from stage.release.export import component, export_chosen, export_mvtec
 from stage.release.reader import read_samples, sample_rows
+from stage.segmentation.choice import CHOICE, Choice, Gain
 from stage.synthesis.rows import Verdict
 from stage.synthesis.schema import sample_row, write_samples
 
@@ -75,6 +77,54 @@ def test_the_layout_is_mvtec_ad_s(data: Path, tmp_path: Path) -> None:
         for kind, end in (("test", ""), ("ground_truth", "_mask"))
     }
     assert files(tmp_path / "export") == {f"{CATEGORY}/{name}" for name in samples | {f"train/good/{k:06d}.png" for k in range(5)}}
+
+
+def opened(path: Path) -> tuple[bytes, dict[str, Any]]:
+    """A picture's pixels and text chunks."""
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB")).tobytes(), dict(picture.info)
+
+
+def choose(data: Path, arm: str) -> None:
+    """Say that `segment` chose an arm."""
+    (data / "segment" / CATEGORY).mkdir(parents=True, exist_ok=True)
+    Choice(arm, {"real_and_stage": Gain(0.02, 0.005)}).write(data / "segment" / CATEGORY / CHOICE)
+
+
+@pytest.mark.parametrize(
+    ("arm", "real", "samples"),
+    [("real_and_stage", 3, 4), ("real_only", 3, 0), ("only_stage", 0, 4), ("real_and_mixture", 3, 4 + 2), ("real_augmented", 3, 0)],
+)
+def test_what_was_chosen_is_exported_and_no_more(factory: Factory, data: Path, tmp_path: Path, arm: str, real: int, samples: int) -> None:
+    """A user would train on samples that cost more than they bring, or without the real defects."""
+    segment = factory.params.segment.model_copy(
+        update={"mixture": {"stage": 2.0, "paste": 1.0}, "arms": ("real_augmented", "synthetic_only")}
+    )
+    params = factory.params.model_copy(update={"methods": ("stage", "paste"), "segment": segment})
+    publish_samples(data, ["crack"])
+    shutil.copytree(data / "synthesize" / CATEGORY / "stage", data / "synthesize" / CATEGORY / "paste")
+    choose(data, arm)
+
+    found = export_chosen(data, CATEGORY, params, tmp_path / "export")
+
+    test = {path: opened(path) for path in (tmp_path / "export" / CATEGORY / "test").rglob("*.png")}
+    kept = {path: pixels for path, (pixels, text) in test.items() if "Synthetic" not in text}
+    trained = pairs_of(data / "prepare" / CATEGORY, "train", good=False)
+    assert (found.real, found.samples) == (real, samples) == (len(kept), len(test) - len(kept))
+    assert {*kept.values()} == ({pair.image.tobytes() for pair in trained} if real else set())
+    assert all(path.name.startswith("real-") for path in kept)
+    assert len(files(tmp_path / "export" / CATEGORY / "ground_truth")) == len(test)
+    assert found.sentence.startswith(f"Train on {'real defects alone' if arm == 'real_only' else arm.replace('_', ' ')}: ")
+
+
+def test_without_a_choice_nothing_is_exported(factory: Factory, data: Path, tmp_path: Path) -> None:
+    """Whatever lies there would pass for what was found best."""
+    with pytest.raises(Refusal, match=r"Expected .*choice.json, which says what to train on, found none: .* Set segment.folds to 3"):
+        export_chosen(data, CATEGORY, factory.params, tmp_path / "export")
+    choose(data, "real_and_glass")
+    with pytest.raises(Refusal, match=r"Expected the arm real_and_glass of .* among those of params.yaml, found real_only, "):
+        export_chosen(data, CATEGORY, factory.params, tmp_path / "export")
+    assert not (tmp_path / "export").exists()
 
 
 def test_our_own_reader_reads_it_back(factory: Factory, data: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from stage.release.fidelity import COLUMNS, REAL, Examples, compared, measure_fi
 from stage.report.fidelity import fidelity_rows, fidelity_table, fidelity_verdicts
 from stage.report.pages import write_report
 from stage.synthesis.appearance import ALONE
-from stage.synthesis.fidelity import DISTANCES, MEASURES, measured
+from stage.synthesis.fidelity import DISTANCES, MEASURES, measured, shape_of_mask
 from stage.synthesis.kernel_distance import between_halves, kernel_distance
 
 SIDE = 64
@@ -70,7 +70,7 @@ def test_equal_sets_have_ratio_one_and_no_distance(real: Examples) -> None:
     """Every figure would mean something else than it says."""
     found = list(compared(real, real))
 
-    assert [row["ratio"] for row in found if row["measure"] != "kid"] == pytest.approx([1.0] * 19, nan_ok=True)
+    assert [row["ratio"] for row in found if row["measure"] != "kid"] == pytest.approx([1.0] * 25, nan_ok=True)
     assert found[-1]["value"] == pytest.approx(0, abs=1e-9)
     assert {row["target"] for row in found} == {"", "met"}
 
@@ -156,6 +156,22 @@ def test_other_defects_are_no_surroundings() -> None:
     image = np.where(mask[..., None] > 0, 200, np.full((SIDE, SIDE, 3), GROUND))
 
     assert value(image, mask, "contrast_edge") == value(image, mask, "contrast_core") == 100
+
+
+@pytest.mark.parametrize(
+    ("mask", "expected"),
+    [
+        (square(30, 30, 8), (64 / SIDE**2, 1, 1)),
+        (square(30, 30, 1), (1 / SIDE**2, 1, 1)),
+        (square(30, 30, 8) * (np.indices((SIDE, SIDE))[0] == 31), (8 / SIDE**2, 8, 1)),  # a line of 8 px is 8 times as long as wide
+        (square(0, 0, 2) | square(2, 2, 6) | square(40, 40, 3), (49 / SIDE**2, None, 2)),  # at a corner: one part
+    ],
+)
+def test_statistics_of_masks_by_hand(mask: np.ndarray, expected: tuple[float, float | None, int]) -> None:
+    """Masks would be compared by something else than the table says."""
+    found = shape_of_mask(mask.astype(np.uint8))
+
+    assert all(one == pytest.approx(other) for one, other in zip(found, expected, strict=True) if other is not None)
 
 
 @pytest.mark.parametrize(
@@ -251,17 +267,20 @@ def test_the_report_says_what_is_not_judged_and_shows_each_origin(project: Path)
 
     assert [row[:3] for row in rows if row[0] == "hole"] == [["hole", "real", "2"], ["hole", "stage", "3"], ["hole", "paste", "3"]]
     assert "Not judged, with fewer than 5 real examples:" in page.text
+    assert [row[:3] for row in page.tables["mask-table"]] == [row[:3] for row in rows]
+    assert all(" ± " in cell for row in page.tables["mask-table"] for cell in row[3:])
     pictures = {Path(str(image["src"])).name for image in page.images if "/fidelity/hole/" in str(image["src"])}
     assert pictures == {"profile.svg", *(f"{name}{end}.webp" for name in ("real", "stage", "paste") for end in ("", "-outlined"))}
 
 
 def judged(**missed: float) -> pd.DataFrame:
     """A table of a type with six real examples; the ratios are 1 but for these."""
-    measures = ("contrast_edge", "contrast_core", "texture", "grain", "spread_colour", "spread_contrast", "spread_texture", "kid")
+    measures = ("contrast_edge", "contrast_core", "texture", "grain", "spread_colour", "spread_contrast", "spread_texture")
+    masks = ("area", "elongation", "parts", "spread_area", "spread_elongation", "spread_parts", "kid")
     rows = [
         ("fabric", "hole", made_by, measure, None, 6, 10.0, 0.1, ratio, "missed" if made_by != REAL and measure in missed else "")
         for made_by in (REAL, "paste")
-        for measure in measures
+        for measure in (*measures, *masks)
         for ratio in [missed.get(measure, 1.0) if made_by != REAL else 1.0]
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))

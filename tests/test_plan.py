@@ -17,7 +17,9 @@ from stage.core.synthesis_params import Synthesize
 from stage.datasets.table import read_catalog
 from stage.synthesis.placement import is_on, sample_mask
 from stage.synthesis.rows import PlanRow
+from stage.synthesis.shapes import NEW
 from stage.synthesis.source import Source, read_source
+from stage.synthesis.strokes import DRAWN
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +131,7 @@ def without_mask(row: PlanRow) -> dict[str, object]:
     return {name: value for name, value in row._asdict().items() if not name.startswith("mask_")}
 
 
-@pytest.mark.parametrize("other", ["augmented", "perlin"])
+@pytest.mark.parametrize("other", ["augmented", "perlin", "warped"])
 def test_another_mask_source_changes_nothing_but_masks(factory: Factory, catalog: pd.DataFrame, other: str) -> None:
     """The comparison of the mask sources would compare different backgrounds and seeds too."""
     real, changed = (plan(factory, catalog, mask_source=source, background="random") for source in ("real", other))
@@ -154,7 +156,7 @@ def test_noise_masks_name_no_photograph_and_each_has_its_own_seed(factory: Facto
     assert all(0 < row.mask_seed < 2**63 for row in rows)
 
 
-@pytest.mark.parametrize("kind", ["real", "augmented", "perlin"])
+@pytest.mark.parametrize("kind", ["real", "augmented", "perlin", *NEW])
 @pytest.mark.parametrize("placement", ["as_is", "on_object", "on_part"])
 def test_a_row_gives_the_planned_mask(factory: Factory, catalog: pd.DataFrame, kind: str, placement: str) -> None:
     """A run would stop at its first sample, or the plan would tell another mask than the sample has."""
@@ -172,7 +174,9 @@ def test_a_row_gives_the_planned_mask(factory: Factory, catalog: pd.DataFrame, k
         mask = sample_mask(row, source, factory.params.synthesize.perlin)
         assert mask.sum() == row.mask_area > 0
         assert is_on(mask, OBJECT) or placement == "as_is"
-        assert (mask * OBJECT).sum() == mask.sum() or placement == "as_is" or not (row.mask_shift_y or row.mask_shift_x)
+        is_whole = (mask * OBJECT).sum() == mask.sum()
+        assert is_whole or placement == "as_is" or not (row.mask_shift_y or row.mask_shift_x)
+        assert is_whole or placement == "as_is" or kind not in DRAWN
     assert {row.foreground for row in rows} == {"none" if placement == "as_is" else "files"}
     assert any(row.mask_shift_y or row.mask_shift_x for row in rows) == (placement != "as_is" and kind != "perlin")
 

@@ -45,7 +45,9 @@ def test_every_page_opens_without_complaint_and_without_the_network(report: Path
     pages = sorted(report.glob("*.html"))
     visits = [visit(page, tmp_path / page.stem, "--dump-dom") for page in pages]
 
-    assert len(pages) == 2 + 2 * 2  # overview, how it was made, and of each category one and one of its near-duplicates
+    assert (
+        len(pages) == 3 + 2 * 2
+    )  # overview, methods side by side, how it was made, and of each category one and one of its near-duplicates
     assert [line for seen in visits for line in seen.console] == []
     assert [address for seen in visits for address in seen.requested] == []
     assert all(Page(seen.dom).tags.count("script") == 1 for seen in visits)

@@ -51,6 +51,8 @@ VARIANTS = [
     ("quilt", {"quilt": {"blends": ("hard",)}}),
     ("quilt", {"synthesize": {"mask_source": "perlin"}}),
     ("quilt", {"synthesize": {"placement": "on_part"}}),
+    ("quilt", {"synthesize": {"mask_source": "resampled", "placement": "on_part"}}),
+    ("cutpaste", {"cutpaste": {"variant": "masks"}, "synthesize": {"mask_source": "scratch"}}),
     ("cutpaste", {"cutpaste": {"variant": "masks"}, "synthesize": {"placement": "on_part"}}),
 ]
 

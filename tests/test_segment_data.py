@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from small_factory import CATEGORY, publish
+from small_factory import CATEGORY, build, publish
 from source_tree import ROOT
 
 from stage.core.digests import pixel_digest
 from stage.core.errors import Refusal
 from stage.core.params import Params, load_params
 from stage.datasets.pairs import Pair
+from stage.release.publication import publish_jobs
 from stage.release.reader import read_samples, sample_rows
 from stage.segmentation.arms import PERFECT, ArmChoice, Training, trainings
 from stage.segmentation.bootstrap import EvaluationImage
@@ -20,6 +21,7 @@ from stage.segmentation.counts import Counts
 from stage.segmentation.data import PERFECT_COUNT, training_data
 from stage.segmentation.scores import ALL_TYPES
 from stage.segmentation.tables import means_by_arm, side_by_side
+from stage.synthesis.rows import mixed_masks
 
 TEST = [EvaluationImage(defect, str(number)) for number, defect in enumerate(["dent"] * 4 + ["hole"] * 2)]
 WITH_STAGE = ArmChoice("real_and_stage", "stage")
@@ -74,6 +76,23 @@ def test_samples_made_from_a_defect_that_is_left_out_are_left_out_too(catalog: P
     assert len(whole.arm.synthetic) == len(told)
     assert 0 < len(few.arm.synthetic) == sum(digest in asked[1] for digest in told) < len(told)
     assert len(few.arm.real) < len(whole.arm.real)
+
+
+def test_samples_whose_masks_are_mixed_with_a_left_out_one_are_left_out_too(tmp_path: Path) -> None:
+    """The shape of a held-out defect would be known to the arm that is judged on it."""
+    factory = build(tmp_path)
+    job = factory.job(tmp_path / "spool", method="quilt", mask_source="resampled")
+    factory.fill(job)
+    publish_jobs([job.folder], tmp_path / "out", lease_s=60.0)
+    rows = list(sample_rows(tmp_path / "out", ["source_sha256", "mask_sha256", "choices"]))
+    used = [{row["source_sha256"], row["mask_sha256"], *(one.sha256 for one in mixed_masks(row["choices"]))} for row in rows]
+    mixed = next(mixed_masks(row["choices"])[0].sha256 for row in rows)
+    known = set.union(*used) - {mixed}
+
+    found = read_samples(tmp_path / "out", accepted_only=False, sources=known)
+
+    assert sum(mixed in one for one in used) > 0
+    assert len(found) == sum(one <= known for one in used) < len(rows)
 
 
 def test_few_defects_without_samples_of_their_own_are_trained_alone(catalog: Path, params: Params) -> None:

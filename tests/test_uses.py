@@ -1,5 +1,6 @@
 """The leak guard before `segment` and `evaluate`: what published samples and their networks were made from is not tested."""
 
+import json
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -68,6 +69,15 @@ def photograph(data: Path, *, good: bool = False) -> dict[str, str]:
 def test_what_was_made_from_the_generators_third_passes(data: Path) -> None:
     """No segmenter would ever be trained."""
     check(data)
+
+
+def test_a_sample_whose_mask_is_mixed_with_a_tested_one_is_refused(data: Path) -> None:
+    """The shape of a tested defect would be trained on."""
+    image = photograph(data)
+    change(data / "out/paste/plan.parquet", choices=json.dumps({"masks": [{"path": image["mask_path"], "sha256": image["mask_sha256"]}]}))
+
+    with pytest.raises(DataError, match=rf"{image['mask_path']} .*is part of the mask of 1 samples in .*paste"):
+        check(data)
 
 
 @pytest.mark.parametrize(("column", "role"), [("background", "the background"), ("source", "the defect")])

@@ -1,11 +1,12 @@
-"""Data in, and data out: `use-data`, `groups`, `demo-data`, `export`."""
+"""Data in, and data out: `use-data`, `use-methods`, `groups`, `demo-data`, `export`."""
 
 from pathlib import Path
+from textwrap import fill
 from typing import Annotated
 
 import typer
 
-from stage.cli.terminal import DATA, AsJson, Categories, chosen, say_json, writable
+from stage.cli.terminal import COLUMNS, DATA, AsJson, Categories, chosen, say_json, writable
 from stage.core.errors import Refusal
 from stage.core.params import load_params
 
@@ -32,6 +33,27 @@ def use_data(
         typer.echo(f"Left out is {name}: {reason}.")
     for sentence in found.set_aside:
         typer.echo(sentence)
+
+
+@verbs.command()
+def use_methods(
+    methods: Annotated[
+        list[str], typer.Argument(help="`auto`, every method that needs no training; or names of methods. Both: `auto stage`.")
+    ],
+) -> None:
+    """Write the methods to compare into params.yaml; with `auto` `segment` holds real defects out, and says which method helps, or none."""
+    from stage.core.settings import use_methods as write
+    from stage.synthesis.method import METHODS
+
+    free = [name for name, method in METHODS.items() if not method.needs_checkpoint]
+    is_auto = "auto" in methods
+    names = list(dict.fromkeys(one for name in methods for one in (free if name == "auto" else [name])))
+    folds = write(Path("params.yaml"), names, held_out=is_auto)
+    typer.echo(f"params.yaml now compares {', '.join(names)}.")
+    if is_auto:
+        typer.echo(
+            f"segment.folds is {folds}. After `dvc repro`, `stage results` says which helps, or none, and `stage export --chosen` writes it."
+        )
 
 
 @verbs.command()
@@ -76,12 +98,22 @@ def demo_data(folder: Annotated[Path, typer.Argument(help="Where to draw it.")])
 def export(
     output: Annotated[Path, typer.Option(help="Folder that gets a folder per method, and in it one per category.")] = Path("build/export"),
     categories: Categories = None,
+    *,
+    is_chosen: Annotated[
+        bool,
+        typer.Option("--chosen", help="Only what the last `dvc repro` found best to train on: real defects, and samples if they help."),
+    ] = False,
 ) -> None:
     """Write the published samples as PNG files in MVTec AD's layout."""
-    from stage.release.export import export_mvtec
+    from stage.release.export import export_chosen, export_mvtec
 
     params = load_params()
     for category in chosen(categories, params.categories):
+        if is_chosen:
+            real, samples, sentence = export_chosen(DATA, category, params, writable(output / "chosen"))
+            typer.echo(f"{real} real defects and {samples} samples of {category} in {output / 'chosen' / category}")
+            typer.echo(fill(sentence, COLUMNS, break_long_words=False, break_on_hyphens=False))
+            continue
         for method in params.methods:
             count = export_mvtec(DATA, category, method, writable(output / method))
             typer.echo(f"{count} samples of {category} by {method} in {output / method / category}")

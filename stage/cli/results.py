@@ -41,9 +41,9 @@ def fidelity(
     measure: Annotated[bool, typer.Option("--measure", help="Measure what is published now, also before `evaluate` has run.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show how like real defects the accepted samples are, and which targets they miss."""
+    """Show how like real defects the accepted samples are, which targets they miss, and how like real masks theirs are."""
     from stage.release.fidelity import measure_fidelity, read_fidelity
-    from stage.report.fidelity import fidelity_rows, fidelity_table, fidelity_verdicts
+    from stage.report.fidelity import fidelity_rows, fidelity_table, fidelity_verdicts, mask_table
     from stage.segmentation.results import rows_among
 
     params = load_params()
@@ -54,7 +54,7 @@ def fidelity(
         return
     for name in names:
         rows = fidelity_rows(found, name)
-        console().print(fidelity_table(name, rows))
+        console().print(fidelity_table(name, rows), mask_table(name, rows))
         for sentence in fidelity_verdicts(rows):
             typer.echo(fill(sentence, COLUMNS, break_long_words=False, break_on_hyphens=False))
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from reprlib import Repr
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from stage.core.data_params import Prepare
 from stage.core.errors import ConfigError
@@ -57,6 +57,16 @@ class Params(Section):
     segment: Segment
     evaluate: Evaluate
     execution: Execution
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _no_word_for_methods(cls, value: Any) -> Any:
+        """`auto` cannot stand in the file: the graph has a branch for each method, and DVC reads the list itself."""
+        if value == "auto" or value == ["auto"]:
+            raise ValueError(
+                "methods are a list of names, since the graph has a branch for each. Write [paste] here, and run `stage use-methods auto`, which writes all candidates"
+            )
+        return value
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

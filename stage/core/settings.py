@@ -1,8 +1,9 @@
-"""Point params.yaml at a data set; everything else in the file, comments included, stays as it is."""
+"""Point params.yaml at a data set, or at methods; everything else in the file, comments included, stays as it is."""
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString as Quoted
@@ -12,17 +13,15 @@ from stage.core.errors import ConfigError
 from stage.core.params import load_params
 from stage.core.yaml_files import read_yaml
 
+FOLDS = 3  # parts of the real third, each held out once, so that a method can be chosen
+
 
 def use_data(params_file: Path, source: Path, layout: str, categories: Sequence[str], licence: str) -> None:
     """Write name, categories, source, layout and licence into `params_file`; a ConfigError where it is not valid before and afterwards.
 
     `perfect`, whose samples are drawn, leaves `segment.arms`.
     """
-    load_params(params_file)
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 1000  # never fold a line: the comments stand beside the values
-    values = read_yaml(params_file, "a parameter file", yaml)
+    yaml, values = _read(params_file)
     # Quoted, because YAML 1.1 takes a category called `on` for a truth value; the list in place, so that its comment stays.
     values["categories"][:] = [Quoted(name) for name in categories]
     values["name"] = Quoted(re.sub(r"[^\w.-]+", "-", source.resolve().name).strip("-.") or "data")
@@ -30,6 +29,35 @@ def use_data(params_file: Path, source: Path, layout: str, categories: Sequence[
     # The demo's washer has a coloured background; photographs of parts have no colour, more often than not.
     values["prepare"]["foreground"]["channel"] = "auto"
     values["prepare"] |= {"source": Quoted(source.resolve().as_posix()), "layout": layout, "licence": Quoted(licence)}
+    _write(yaml, values, params_file)
+
+
+def use_methods(params_file: Path, methods: Sequence[str], *, held_out: bool) -> int:
+    """Write `methods` into `params_file`, and return `segment.folds`; a ConfigError where the file is not valid before and afterwards.
+
+    With `held_out` there are at least FOLDS folds. Shares of methods that are not among these leave `segment.mixture`; of one alone there is
+    no mixture.
+    """
+    yaml, values = _read(params_file)
+    segment, mixture = values["segment"], values["segment"]["mixture"]
+    values["methods"][:] = list(methods)
+    segment["folds"] = max(FOLDS, segment["folds"]) if held_out else segment["folds"]
+    kept = {name: share for name, share in mixture.items() if name in methods}
+    for name in [name for name in mixture if name not in kept or len(kept) < 2]:
+        del mixture[name]
+    _write(yaml, values, params_file)
+    return int(segment["folds"])
+
+
+def _read(params_file: Path) -> tuple[YAML, Any]:
+    load_params(params_file)
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 1000  # never fold a line: the comments stand beside the values
+    return yaml, read_yaml(params_file, "a parameter file", yaml)
+
+
+def _write(yaml: YAML, values: Any, params_file: Path) -> None:
     with whole_file(params_file) as partial:
         yaml.dump(values, partial)
         try:

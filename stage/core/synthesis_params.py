@@ -38,7 +38,7 @@ class Synthesize(Section):
     attempts: Annotated[int, Field(gt=0, le=100)]  # what fails so often fails always
     batch: Positive
     shard_rows: SampleCount
-    mask_source: Literal["real", "augmented", "perlin"]
+    mask_source: Literal["real", "augmented", "perlin", "crack", "scratch", "pit", "warped", "resampled"]
     perlin: Perlin
     placement: Literal["as_is", "on_object", "on_part"]
     background: Literal["nearest", "random"]

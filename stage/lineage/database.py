@@ -42,6 +42,15 @@ LOCKS = (
 )
 
 
+# The masks that those of `resampled` samples were mixed with, a row each; a sample's row names one mask alone.
+_MIXED = """
+CREATE VIEW mixed_masks AS SELECT * EXCLUDE (mask), mask.path AS path, mask.sha256 AS sha256 FROM (
+    SELECT version, sample_id, method, category, defect,
+        unnest(from_json(json_extract(choices, '$.masks'), '[{"path": "VARCHAR", "sha256": "VARCHAR"}]')) AS mask
+    FROM samples WHERE mask_kind = 'resampled')
+"""
+
+
 @contextmanager
 def opened(history: History) -> Generator[Database]:
     """The database of what the versions hold: `versions`, `datasets`, `inputs`, and a view per kind of table (docs/lineage.md)."""
@@ -85,6 +94,7 @@ def _fill(database: Database, contents: Sequence[Contents]) -> None:
             f"CREATE VIEW {kind} AS SELECT {before}, s.* EXCLUDE (extract) FROM {kind}_extracts s "
             f"JOIN tables t ON t.kind = '{kind}' AND t.extract = s.extract"
         )
+    database.execute(_MIXED)
 
 
 def _manifests(database: Database, contents: Sequence[Contents]) -> None:

@@ -78,6 +78,8 @@ told AS (
         CASE WHEN background_sha256 IN (SELECT sha256 FROM hit) THEN 'background' END,
         CASE WHEN source_sha256 <> '' AND source_sha256 IN (SELECT sha256 FROM hit) THEN 'defect' END,
         CASE WHEN mask_sha256 <> '' AND (mask_path, mask_sha256) IN (SELECT (path, sha256) FROM hit) THEN 'mask' END,
+        CASE WHEN (version, sample_id) IN (SELECT (version, sample_id) FROM mixed_masks WHERE (path, sha256) IN (SELECT (path, sha256) FROM hit))
+            THEN 'part of the mask' END,
         CASE WHEN checkpoint <> '' AND list_contains($networks::VARCHAR[], checkpoint) THEN 'adapters' END,
         CASE WHEN base <> '' AND list_contains($networks::VARCHAR[], base) THEN 'base' END
     ], lambda one: one IS NOT NULL) AS used_as FROM samples

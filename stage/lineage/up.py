@@ -9,6 +9,7 @@ from typing import NamedTuple
 from stage.core.errors import Refusal
 from stage.lineage.contents import History
 from stage.lineage.database import Answer, Database, Row, rows
+from stage.synthesis.rows import mixed_masks
 
 SAMPLE = re.compile(r".+/.+/.+/\d{6,}/\d+")
 ALL_TYPES = "(all)"  # as in the scores
@@ -82,14 +83,16 @@ def _made_from(database: Database, sample: Row, whose: Row) -> list[Row]:
     """A row for the background, the photograph of the defect, and the mask, as far as the method uses them."""
     known = rows(database, "SELECT * FROM sources WHERE (version, category, method) = ($version, $category, $method)", whose)
     found: list[Row] = []
-    for name in ("background", "source", "mask"):
-        if digest := sample[f"{name}_sha256"]:
-            path = sample[f"{name}_path"]
+    roles = {"background": "background", "source": "defect", "mask": "mask"}
+    used = [(role, sample[f"{name}_path"], sample[f"{name}_sha256"]) for name, role in roles.items()]
+    for role, path, digest in [*used, *(("part of the mask", *mask) for mask in mixed_masks(sample["choices"]))]:
+        if digest:
             source = next((row for row in known if (row["path"], row["sha256"]) == (path, digest)), {})
             told = {part: source.get(part, "not among its sources") for part in ("split", "group")}
-            found.append({"role": "defect" if name == "source" else name, "path": path, **told, "sha256": digest})
+            found.append({"role": role, "path": path, **told, "sha256": digest})
     if not sample["mask_sha256"]:
-        told = f"noise of seed {sample['mask_seed']}" if sample["mask_kind"] == "perlin" else sample["mask_kind"]
+        kind = {"perlin": "noise"}.get(sample["mask_kind"], sample["mask_kind"])
+        told = f"{kind} of seed {sample['mask_seed']}" if sample["mask_seed"] else kind
         found.append({"role": "mask", "path": told, "split": "", "group": "", "sha256": ""})
     return found
 
@@ -156,6 +159,7 @@ used AS (
     SELECT 'background' AS role, background_path AS path, background_sha256 AS sha256, count(*) AS samples FROM made GROUP BY ALL
     UNION ALL SELECT 'defect', source_path, source_sha256, count(*) FROM made WHERE source_sha256 <> '' GROUP BY ALL
     UNION ALL SELECT 'mask', mask_path, mask_sha256, count(*) FROM made WHERE mask_sha256 <> '' GROUP BY ALL
+    UNION ALL SELECT 'part of the mask', m.path, m.sha256, count(*) FROM mixed_masks m JOIN made USING (version, sample_id) GROUP BY ALL
     UNION ALL SELECT 'trained the ' || n.kind, known.path, n.sha256, NULL
         FROM (SELECT kind, unnest(sources) AS sha256 FROM networks) n LEFT JOIN known USING (sha256)
     UNION ALL SELECT CASE WHEN split = 'test' THEN 'tested on' ELSE 'trained the segmenter' END, image_path, image_sha256, NULL FROM catalog

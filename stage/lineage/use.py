@@ -92,6 +92,7 @@ used AS (
     SELECT version, sample_id, method, category, 'background' AS role, background_path AS path, background_sha256 AS sha256 FROM samples
     UNION ALL SELECT version, sample_id, method, category, 'defect', source_path, source_sha256 FROM samples WHERE source_sha256 <> ''
     UNION ALL SELECT version, sample_id, method, category, 'mask', mask_path, mask_sha256 FROM samples WHERE mask_sha256 <> ''
+    UNION ALL SELECT version, sample_id, method, category, 'part of the mask', path, sha256 FROM mixed_masks
 )
 SELECT u.version, u.method, u.category, u.role, u.path, u.sha256, count(*) AS samples, min(sample_id) AS first_sample,
     CASE WHEN EXISTS (FROM known k WHERE (k.category, k.path) = (u.category, u.path)) THEN 'other bytes' ELSE 'not in the catalog' END AS why

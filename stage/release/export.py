@@ -1,16 +1,24 @@
-"""Exports published samples as loose files in MVTec AD's layout, which training scripts of this field read."""
+"""Exports published samples, or the training set that `segment` chose, as loose files in MVTec AD's layout, which many training scripts read."""
 
 import shutil
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+import pyarrow as pa
+
 from stage.core.errors import CorruptFileError, Refusal
+from stage.core.params import Params
 from stage.core.progress import track
-from stage.datasets.examples import pairs_of
+from stage.datasets.examples import column, pairs_of
+from stage.datasets.pairs import Pairs
 from stage.datasets.rules import GOOD
 from stage.release.reader import PIXELS, read_manifest, sample_rows
+from stage.segmentation.arms import ArmChoice, arm_choices, compared, shares_of
+from stage.segmentation.choice import CHOICE, Choice
+from stage.segmentation.mixture import thinned
 
 
 def export_mvtec(data: Path, category: str, method: str, output: Path) -> int:
@@ -19,20 +27,79 @@ def export_mvtec(data: Path, category: str, method: str, output: Path) -> int:
     Returns the number of samples. Raises Refusal if the folder exists, or if a defect type cannot have a folder of its own; a kill
     leaves no half folder.
     """
-    target = output / category
-    if target.exists():
-        raise Refusal(f"Expected to make the folder {target}, found it there already. Remove it, or choose another one with --output.")
-    normal = pairs_of(data / "prepare" / category, "train", good=True).table["image"]
-    samples = data / "synthesize" / category / method
+    normal, samples = _normal_images(data, category, output), data / "synthesize" / category / method
     manifest = read_manifest(samples)
     folders = {shard["defect"]: PurePosixPath("test", component(shard["defect"])) for shard in manifest["shards"]}
-    partial = output / f".{category}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    _make_folders({folder.name for folder in folders.values()}, partial)
-    _write((_Entry(PurePosixPath("train", GOOD), {"image": cell["bytes"].as_py()}) for cell in normal), len(normal), partial)
-    _write(_accepted(samples, folders), manifest["accepted"], partial)
-    partial.rename(target)
+    _export(normal, _accepted(samples, folders), manifest["accepted"], folders.values(), output / category)
     return manifest["accepted"]
+
+
+class Chosen(NamedTuple):
+    """The training set that was chosen on held-out images: its real defects, its samples, and the reason."""
+
+    real: int
+    samples: int
+    sentence: str
+
+
+def export_chosen(data: Path, category: str, params: Params, output: Path) -> Chosen:
+    """Write `output`/<category>: what `segment` found best to train on. Real defects are `real-000000.png` beside the samples.
+
+    Where nothing helps, that is the real third alone. Raises Refusal as `export_mvtec`, and where nothing was chosen.
+    """
+    normal, (choice, arm) = _normal_images(data, category, output), _chosen_arm(data, category, params)
+    shares = shares_of(arm, params.segment.mixture)
+    homes = [data / "synthesize" / category / method for method in shares]
+    sizes = [read_manifest(home)["accepted"] for home in homes]
+    kept = thinned(sizes, [*shares.values()])
+    real = pairs_of(data / "prepare" / category, "train", good=False)
+    defects = {*column(real, "defect")}
+    folders = {defect: PurePosixPath("test", component(defect)) for defect in sorted(defects)}
+    samples = (entry for home, some in zip(homes, kept, strict=True) for entry in _at(_accepted(home, folders), {*some}))
+    count, of_samples = (len(real) if arm.is_real else 0), sum(map(len, kept))
+    _export(normal, chain(_real(real, folders) if count else (), samples), count + of_samples, folders.values(), output / category)
+    return Chosen(count, of_samples, choice.sentence)
+
+
+def _chosen_arm(data: Path, category: str, params: Params) -> tuple[Choice, ArmChoice]:
+    file = data / "segment" / category / CHOICE
+    if (choice := Choice.read(file)) is None:
+        raise Refusal(
+            f"Expected {file}, which says what to train on, found none: nothing was held out to choose by. Set segment.folds to 3 and run "
+            "`dvc repro`, or export every method without --chosen. With one real part of a type in a fold there is no choice."
+        )
+    known = {one.name: one for one in arm_choices(compared(params.methods, params.segment.mixture), params.segment.arms)}
+    if choice.arm not in known:
+        raise Refusal(
+            f"Expected the arm {choice.arm} of {file} among those of params.yaml, found {', '.join(known)}. Run `dvc repro segment`."
+        )
+    return choice, known[choice.arm]
+
+
+def _normal_images(data: Path, category: str, output: Path) -> pa.ChunkedArray:
+    """The column of the prepared normal training images; raises Refusal if the folder to make exists."""
+    if (target := output / category).exists():
+        raise Refusal(f"Expected to make the folder {target}, found it there already. Remove it, or choose another one with --output.")
+    return pairs_of(data / "prepare" / category, "train", good=True).table["image"]
+
+
+def _export(normal: pa.ChunkedArray, defective: Iterable["_Entry"], count: int, folders: Collection[PurePosixPath], target: Path) -> None:
+    """Normal images in train/good, and `count` defective ones; a kill leaves no half folder."""
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    _make_folders({folder.name for folder in folders}, partial)
+    _write((_Entry(PurePosixPath("train", GOOD), {"image": cell["bytes"].as_py()}) for cell in normal), len(normal), partial)
+    _write(defective, count, partial)
+    partial.rename(target)
+
+
+def _real(real: Pairs, folders: Mapping[str, PurePosixPath]) -> Iterator["_Entry"]:
+    for defect, image, mask in zip(column(real, "defect"), real.table["image"], real.table["mask"], strict=True):
+        yield _Entry(folders[defect], {"image": image["bytes"].as_py(), "mask": mask["bytes"].as_py()}, "real-")
+
+
+def _at(entries: Iterable["_Entry"], places: Collection[int]) -> Iterator["_Entry"]:
+    return (entry for place, entry in enumerate(entries) if place in places)
 
 
 def component(name: str) -> str:
@@ -57,10 +124,11 @@ def _make_folders(defects: Collection[str], root: Path) -> None:
 
 
 class _Entry(NamedTuple):
-    """The folder of a picture, and the PNGs of the picture and of its mask, if it has one."""
+    """The folder of a picture, the PNGs of the picture and of its mask, if it has one, and how its file's name begins."""
 
     folder: PurePosixPath
     pngs: dict[str, bytes]
+    prefix: str = ""
 
 
 def _accepted(samples: Path, folders: Mapping[str, PurePosixPath]) -> Iterator[_Entry]:
@@ -76,11 +144,11 @@ def _accepted(samples: Path, folders: Mapping[str, PurePosixPath]) -> Iterator[_
 
 
 def _write(entries: Iterable[_Entry], count: int, root: Path) -> None:
-    numbers: Counter[PurePosixPath] = Counter()
-    for folder, pngs in track(entries, total=count, label=f"export {root.name[1:].removesuffix('.partial')}"):
-        name = f"{numbers[folder]:06d}"
+    numbers: Counter[tuple[PurePosixPath, str]] = Counter()
+    for folder, pngs, prefix in track(entries, total=count, label=f"export {root.name[1:].removesuffix('.partial')}"):
+        name = f"{prefix}{numbers[folder, prefix]:06d}"
         places = {"image": root / folder / f"{name}.png", "mask": root / "ground_truth" / folder.name / f"{name}_mask.png"}
         for kind, png in pngs.items():
             places[kind].parent.mkdir(parents=True, exist_ok=True)
             places[kind].write_bytes(png)
-        numbers[folder] += 1
+        numbers[folder, prefix] += 1

@@ -21,7 +21,7 @@ from stage.datasets.table import read_catalog, training_part
 from stage.release.reader import read_samples, sample_rows
 from stage.segmentation.results import read_table
 from stage.synthesis.appearance import ALONE, described_alone
-from stage.synthesis.fidelity import DISTANCES, MEASURES, measured
+from stage.synthesis.fidelity import DISTANCES, MEASURES, SHAPE, measured, shape_of_mask
 from stage.synthesis.kernel_distance import Distance, between_halves, kernel_distance
 
 FIDELITY = "fidelity.parquet"
@@ -29,8 +29,10 @@ COLUMNS = ("category", "defect", "made_by", "measure", "distance", "count", "val
 REAL = "real"  # no method has this name
 FIRST = 500  # accepted samples of a type and method that are measured; as many as the paper makes
 LEAST_REAL = 5  # examples of a type without which it is not judged
+VALUES = (*MEASURES, *DISTANCES, *SHAPE)  # the columns of what is measured of an example
 MEDIANS = MEASURES[:4]
 SPREADS = {"spread_colour": ("red", "green", "blue"), "spread_contrast": ("contrast_edge",), "spread_texture": ("texture",)}
+SHAPE_SPREADS = {f"spread_{name}": (name,) for name in SHAPE}  # of the masks; no target asks for these
 PROFILE, KID = "profile", "kid"
 LEAST = {"contrast_edge": 0.8, "contrast_core": 0.8} | dict.fromkeys(SPREADS, 0.7)  # of the real defects' value
 MOST = {"grain": 1.3}
@@ -38,7 +40,7 @@ Values = NDArray[np.float64]
 
 
 class Examples(NamedTuple):
-    """Defects of a type: `values` (n, .) as `measured` gives them, `features` (n, F), and the part that each is of."""
+    """Defects of a type: `values` (n, .) as `measured` and `shape_of_mask` give them, `features` (n, F), and the part that each is of."""
 
     values: Values
     features: Values
@@ -47,9 +49,11 @@ class Examples(NamedTuple):
     @classmethod
     def of(cls, pairs: Iterable[tuple[Pair, str]]) -> Self:
         """Pairs and their parts, measured; those without a pixel of defect are left out."""
-        held = [(measured(*pair), described_alone(*pair), part) for pair, part in pairs if pair.mask.any()]
+        held = [
+            (np.append(measured(*pair), shape_of_mask(pair.mask)), described_alone(*pair), part) for pair, part in pairs if pair.mask.any()
+        ]
         values, features, parts = zip(*held, strict=True) if held else ([], [], [])
-        return cls(np.array(values).reshape(-1, len(MEASURES) + len(DISTANCES)), np.array(features).reshape(-1, ALONE), [*parts])
+        return cls(np.array(values).reshape(-1, len(VALUES)), np.array(features).reshape(-1, ALONE), [*parts])
 
 
 def measure_fidelity(data: Path, categories: Sequence[str], methods: Sequence[str], seed: int) -> pd.DataFrame:
@@ -127,10 +131,10 @@ def _parts(catalog: pd.DataFrame) -> dict[str, str]:
 
 def _statistics(values: Values) -> Iterator[dict[str, Any]]:
     """Medians, spreads and the profile of measured examples; NaN where no example, or for a spread only one, has the measure."""
-    of = {name: known[np.isfinite(known)] for name, known in zip((*MEASURES, *DISTANCES), values.T, strict=True)}
-    for name in MEDIANS:
+    of = {name: known[np.isfinite(known)] for name, known in zip(VALUES, values.T, strict=True)}
+    for name in (*MEDIANS, *SHAPE):
         yield _row(name, len(of[name]), float(np.median(of[name])) if len(of[name]) else math.nan)
-    for name, parts in SPREADS.items():
+    for name, parts in (SPREADS | SHAPE_SPREADS).items():
         variances = [of[part].var(ddof=1) if len(of[part]) > 1 else math.nan for part in parts]
         yield _row(name, len(of[parts[0]]), float(np.sqrt(np.mean(variances))))
     for distance in DISTANCES:

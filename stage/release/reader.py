@@ -15,6 +15,7 @@ from stage.core.errors import CorruptFileError
 from stage.datasets.pairs import Pair, decode_image, decode_mask
 from stage.release.manifest import check_manifest
 from stage.release.shards import Described
+from stage.synthesis.rows import mixed_masks
 from stage.synthesis.schema import MANIFEST
 
 OPEN = 16  # files that are kept open
@@ -115,8 +116,9 @@ def read_manifest(folder: Path) -> Described:
 def _places(shard: int, path: Path, *, accepted_only: bool, sources: Collection[str] | None) -> Iterator[tuple[int, int, int]]:
     file = open_shard(path)
     for group in range(file.num_row_groups):
-        for row, told in enumerate(file.read_row_group(group, columns=["verdict", "source_sha256", "mask_sha256"]).to_pylist()):
-            is_from = sources is None or all(told[name] in sources for name in ("source_sha256", "mask_sha256") if told[name])
+        for row, told in enumerate(file.read_row_group(group, columns=["verdict", "source_sha256", "mask_sha256", "choices"]).to_pylist()):
+            used = {told["source_sha256"], told["mask_sha256"], *(mask.sha256 for mask in mixed_masks(told["choices"]))} - {""}
+            is_from = sources is None or used.issubset(sources)
             if is_from and (told["verdict"] == "accepted" or not accepted_only):
                 yield shard, group, row
 

@@ -20,6 +20,7 @@ HEADS = {  # of every measure: short for the terminal, and long for the page
     "spread_contrast": ("contrast", "Spread of contrast"),
     "spread_texture": ("texture", "Spread of texture"),
 }
+MASK_HEADS = {"area": "Area, % of the image", "elongation": "Elongation", "parts": "Parts"}
 
 
 class Cell(NamedTuple):
@@ -40,13 +41,28 @@ class Cell(NamedTuple):
         return DASH if math.isnan(self.value) else f"{self.value:.1f}"
 
 
+class MaskCell(NamedTuple):
+    """Median and standard deviation of a statistic of masks; the latter NaN of fewer than two."""
+
+    median: float
+    spread: float
+
+    @property
+    def shown(self) -> str:
+        """Both with as many decimals as small areas need, or a dash where there is no mask."""
+        if math.isnan(self.median):
+            return DASH
+        return f"{self.median:.2f}" + ("" if math.isnan(self.spread) else f" ± {self.spread:.2f}")
+
+
 class FidelityRow(NamedTuple):
-    """One type's defects of one origin, real or a method: how many, a cell per measure of HEADS, and the kernel distance."""
+    """One type's defects of one origin, real or a method: how many, a cell per measure of HEADS and of MASK_HEADS, and the kernel distance."""
 
     defect: str
     made_by: str
     examples: int
     cells: Mapping[str, Cell]
+    masks: Mapping[str, MaskCell]
     kid: str
     is_judged: bool
 
@@ -61,6 +77,7 @@ def fidelity_rows(table: pd.DataFrame, category: str) -> list[FidelityRow]:
             made_by=kid["made_by"],
             examples=int(kid["count"]),
             cells=_cells(rows_where(own, defect=kid["defect"], made_by=kid["made_by"])),
+            masks=_mask_cells(rows_where(own, defect=kid["defect"], made_by=kid["made_by"])),
             kid=_shown_kid(kid),
             is_judged=real[kid["defect"]] >= LEAST_REAL,
         )
@@ -107,6 +124,16 @@ def fidelity_table(category: str, rows: list[FidelityRow]) -> Table:
     return table
 
 
+def mask_table(category: str, rows: list[FidelityRow]) -> Table:
+    """The masks of real defects and of samples, as medians and standard deviations."""
+    heads = [Column(head, justify="right", no_wrap=True) for head in MASK_HEADS.values()]
+    table = Table("type", "by", Column("n", justify="right"), *heads, title=f"Masks, {category}", caption="median ± spread over examples")
+    for row in rows:
+        name = row.defect if row.made_by == REAL else ""
+        table.add_row(name, row.made_by, str(row.examples), *(cell.shown for cell in row.masks.values()))
+    return table
+
+
 def targets() -> str:
     """The targets in words."""
     spread = LEAST[next(iter(SPREADS))]
@@ -116,6 +143,11 @@ def targets() -> str:
 def _cells(rows: pd.DataFrame) -> dict[str, Cell]:
     found = {row["measure"]: row for row in rows.to_dict("records")}
     return {name: Cell(found[name]["value"], found[name]["ratio"], found[name]["target"]) for name in HEADS}
+
+
+def _mask_cells(rows: pd.DataFrame) -> dict[str, MaskCell]:
+    found = {row["measure"]: 100 * row["value"] if row["measure"].endswith("area") else row["value"] for row in rows.to_dict("records")}
+    return {name: MaskCell(found[name], found[f"spread_{name}"]) for name in MASK_HEADS}
 
 
 def _misses(row: FidelityRow) -> list[str]:

@@ -1,4 +1,4 @@
-"""The report's pages: an overview, one page per category and one of its near-duplicates, and one on how everything was made."""
+"""The report's pages: an overview, one per category and one of its near-duplicates, one of all methods side by side, one on how all was made."""
 
 import base64
 import hashlib
@@ -14,7 +14,8 @@ from stage.report import artefacts, comparison, provenance
 from stage.report.candidates import pictured
 from stage.report.cards import slug, templates
 from stage.report.category import CategoryView, draw_losses, view_category
-from stage.report.fidelity import HEADS, targets
+from stage.report.fidelity import HEADS, MASK_HEADS, targets
+from stage.report.same_inputs import takes_masks, write_same_inputs
 from stage.report.worst import FALSE, HIT, MISSED, NORMAL
 from stage.segmentation.arms import arm_label, compared
 from stage.segmentation.bootstrap import RESAMPLES
@@ -45,10 +46,20 @@ def _write_pages(data: Path, root: Path, params: Params) -> None:
     shared = _shared(params, results, categories, rows)
     _render(environment, "index", root / "index.html", shared | _overview(data, params, results))
     for category in categories:
-        own = {"fidelity_heads": HEADS, "targets": targets(), "category": category, "types": comparison.type_rows(results, category.name)}
+        own = {
+            "fidelity_heads": HEADS,
+            "mask_heads": MASK_HEADS,
+            "targets": targets(),
+            "category": category,
+            "types": comparison.type_rows(results, category.name),
+        }
         _render(environment, "category", root / category.page, shared | own)
         if (found := category.candidates).clusters:
             _render(environment, "duplicates", found.page, shared | {"candidates": found, "rows": pictured(found, data)})
+    places = {name: Path("pictures") / slug(name) / "methods" for name in params.categories}
+    alike = [write_same_inputs(data, name, params, root=root, folder=place) for name, place in places.items()]
+    own_masks = [name for name in params.methods if not takes_masks(name, params)]
+    _render(environment, "methods", root / "methods.html", shared | {"alike": alike, "own_masks": own_masks})
     base = draw_losses(data / "pretrain" / "curve.csv", root, Path("pictures/base.svg"), ["loss"])
     made = {"base_curve": base, "sections": provenance.sections(params.model_dump(mode="json")), "provenance": provenance}
     _render(environment, "made", root / "made.html", shared | made)

@@ -95,6 +95,13 @@ def arm_choices(methods: Sequence[str], more: Sequence[str], few: Sequence[int] 
     return choices + [choice._replace(few=count) for count in few for choice in main]
 
 
+def shares_of(choice: ArmChoice, mixture: Mapping[str, float]) -> dict[str, float]:
+    """The methods whose published samples an arm sees, sorted, and their shares of 1; none of real defects alone or of drawn samples."""
+    method = choice.method
+    shares = mixture if method == MIXTURE else {method: 1.0} if method and method != PERFECT else {}
+    return {one: share / sum(shares.values()) for one, share in sorted(shares.items())}
+
+
 def trainings(methods: Sequence[str], params: Segment, defects: Sequence[str], groups: Sequence[str]) -> list[Training]:
     """Every training of a category, whose real third has these `defects` in these `groups`.
 

@@ -14,10 +14,9 @@ class Mixture(Sequence[Pair]):
     """
 
     def __init__(self, parts: Sequence[Sequence[Pair]], shares: Sequence[float]) -> None:
-        """`shares` are positive; only their ratios count. A part without pairs is left out; any other has one pair at least."""
-        present = [(part, share) for part, share in zip(parts, shares, strict=True) if len(part)]
-        most = min((len(part) / share for part, share in present), default=0.0)
-        self.places = [(part, index) for part, share in present for index in _spread(len(part), max(1, int(round(most * share, 6))))]
+        """`shares` as in `thinned`."""
+        kept = thinned([len(part) for part in parts], shares)
+        self.places = [(part, index) for part, indices in zip(parts, kept, strict=True) for index in indices]
 
     def __len__(self) -> int:
         return len(self.places)
@@ -25,6 +24,15 @@ class Mixture(Sequence[Pair]):
     def __getitem__(self, index: int) -> Pair:  # pyright: ignore[reportIncompatibleMethodOverride]  # nobody takes slices
         part, place = self.places[index]
         return part[place]
+
+
+def thinned(sizes: Sequence[int], shares: Sequence[float]) -> list[Sequence[int]]:
+    """Which of each part's pairs are in a mixture, by their indices in rising order.
+
+    `shares` are positive; only their ratios count. A part without pairs is left out; any other has one pair at least.
+    """
+    most = min((size / share for size, share in zip(sizes, shares, strict=True) if size), default=0.0)
+    return [_spread(size, max(1, int(round(most * share, 6))) if size else 0) for size, share in zip(sizes, shares, strict=True)]
 
 
 def _spread(size: int, count: int) -> Sequence[int]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from stage.datasets.components import components
+from stage.datasets.components import components, largest_component
 from stage.datasets.foreground import LUMA
 
 EDGE = 2  # px; the pixels of a defect that are so near to its border are its edge, the others its core
@@ -17,6 +17,7 @@ RING = 6  # px; the surroundings reach so far
 REACH = 6  # px of the profile on either side of the border
 DISTANCES = (*range(-REACH, 0), *range(1, REACH + 1))  # negative inside
 MEASURES = ("contrast_edge", "contrast_core", "texture", "grain", "red", "green", "blue")
+SHAPE = ("area", "elongation", "parts")
 STEPS = ((0, 1), (1, 0), (1, 1), (1, -1))  # the directions of second differences
 Pixels = NDArray[np.uint8]
 Region = NDArray[np.bool_]
@@ -44,6 +45,17 @@ def measured(image: Pixels, mask: Pixels) -> Values:
     weights = np.isfinite(found) * np.bincount(labels.ravel())[1:, None]
     sums = (np.nan_to_num(found) * weights).sum(0)
     return np.divide(sums, weights.sum(0), out=np.full_like(sums, np.nan), where=weights.any(0))
+
+
+def shape_of_mask(mask: Pixels) -> Values:
+    """SHAPE of a mask that is not empty, (3,): its share of the image, the ratio of the principal axes of its largest part, and its parts.
+
+    The axes are the standard deviations of the part's pixels, taken as squares: one pixel has a ratio of 1, and n in a row one of n.
+    """
+    labels = components(mask)
+    places = np.argwhere(labels == largest_component(labels)).astype(np.float64)
+    smaller, larger = np.linalg.eigvalsh(np.atleast_2d(np.cov(places.T, bias=True)) + np.eye(2) / 12)
+    return np.array([mask.mean(), np.sqrt(larger / smaller), labels.max()])
 
 
 def _of_defect(pixels: Pixels, defect: Region, labelled: Region) -> Values:

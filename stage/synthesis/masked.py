@@ -13,35 +13,46 @@ from stage.synthesis.placer import Placer
 from stage.synthesis.plan import DefectSource, backgrounds_of, defects_of, empty_row, one_of, row_seed
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow
+from stage.synthesis.shapes import NEW, ShapePlanner
 from stage.synthesis.source import Source
 
 
 class MaskedPlanner(NamedTuple):
-    """Plans rows with a normal training image and a mask of the type from the generator's third, or one of noise."""
+    """Plans rows with a normal training image and a mask of the type from the generator's third, one of a new shape, or one of noise.
+
+    `given`: the row of another sample whose photograph and mask every row gets instead.
+    """
 
     recipe: Recipe
     backgrounds: Backgrounds
     defects: Mapping[str, Sequence[DefectSource]]
     placer: Placer
+    shapes: ShapePlanner
+    given: PlanRow | None = None
 
     @classmethod
     def of(cls, recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Self:
         """Of a category."""
         backgrounds = Backgrounds(backgrounds_of(catalog), source, recipe.synthesize)
-        return cls(recipe, backgrounds, defects_of(catalog), Placer(source, recipe.synthesize))
+        return cls(recipe, backgrounds, defects_of(catalog), Placer(source, recipe.synthesize), ShapePlanner(source))
 
     def row(self, identity: Identity) -> PlanRow:
         """The plan row; every choice is drawn from its own seed, so it does not depend on other rows."""
         kind, seed = self.recipe.synthesize.mask_source, row_seed(self.recipe.seed, identity)
+        if self.given is not None:
+            told = {**identity._asdict(), "sample_id": identity.sample_id, "seed": seed}
+            return self.given._replace(**told, prompt="", source_path="", source_sha256="")
         random = np.random.default_rng(seed)
         real, drawn = one_of(self.defects[identity.defect], random), int(random.integers(TURNS))
         turned = drawn if kind == "augmented" else 0
         background = self.backgrounds.draw(real.mask_sha256, turned, random)
-        row = empty_row(identity, self.recipe.name, seed, background)._replace(
-            mask_path="" if kind == "perlin" else real.mask_path,
-            mask_sha256="" if kind == "perlin" else real.mask_sha256,
-            mask_kind=kind,
-            mask_turn=turned,
-            mask_seed=derived_seed(seed, "mask") if kind == "perlin" else 0,
-        )
+        row = self._with_mask(empty_row(identity, self.recipe.name, seed, background), real, turned)
         return self.placer.placed(row, background.foreground_strategy)
+
+    def _with_mask(self, row: PlanRow, real: DefectSource, turned: int) -> PlanRow:
+        kind = self.recipe.synthesize.mask_source
+        if kind in NEW:
+            return self.shapes.row(row, kind, real, self.defects[row.defect])
+        if kind == "perlin":
+            return row._replace(mask_kind=kind, mask_seed=derived_seed(row.seed, "mask"))
+        return row._replace(mask_path=real.mask_path, mask_sha256=real.mask_sha256, mask_kind=kind, mask_turn=turned)

@@ -15,11 +15,12 @@ from stage.core.digests import pixel_digest
 from stage.core.errors import CorruptFileError
 from stage.core.synthesis_params import Perlin
 from stage.datasets.components import bounding_box, components
-from stage.datasets.windows import turn
 from stage.synthesis.motion import motion, moved_by, turn_of
 from stage.synthesis.perlin import perlin_mask
 from stage.synthesis.rows import PlanRow
+from stage.synthesis.shapes import shape_of
 from stage.synthesis.source import Source
+from stage.synthesis.strokes import DRAWN
 
 ON_OBJECT = 0.5  # of a mask's area; with this much on the object it stays where it is: a broken edge reaches beyond the object
 GRID = 512  # px; larger images are searched in steps of several pixels
@@ -54,22 +55,17 @@ def row_mask(row: PlanRow, source: Source, perlin: Perlin) -> Mask:
 
 
 def file_mask(row: PlanRow, source: Source, turned: Mask | None = None) -> Mask:
-    """The mask of a row that names a mask file: turned and scaled by its choices, if it has any, and moved by its shift.
+    """The mask of a row, but for one of noise: turned and scaled by its choices, if these say so, and moved by its shift.
 
-    `turned`: what `source_mask` gives, where it is at hand.
+    `turned`: what `shape_of` gives, where it is at hand.
     """
-    mask = source_mask(row, source) if turned is None else turned
+    mask = shape_of(row, source) if turned is None else turned
     if turn_of(row) is not None:
         label = moved_by(mask, motion(row, mask))
         return label if row.foreground == "none" else trimmed(label, part_of(row, source), beyond_of(row))
-    if row.foreground == "none" or is_on(mask, part := part_of(row, source)):
+    if row.foreground == "none" or stays(row, mask, part := part_of(row, source)):
         return mask
     return trimmed(moved(mask, Shift(row.mask_shift_y, row.mask_shift_x)), part)
-
-
-def source_mask(row: PlanRow, source: Source) -> Mask:
-    """The mask of the row's photograph, before it is moved."""
-    return turn(source.masks[row.mask_sha256].mask, row.mask_turn)
 
 
 def beyond_of(row: PlanRow) -> float:
@@ -170,6 +166,11 @@ def trimmed(mask: Mask, part: Mask, beyond: float = 0.0) -> Mask:
     return result
 
 
+def stays(row: PlanRow, mask: Mask, part: Mask) -> bool:
+    """Whether a row's mask lies on the object well enough to stay where it is: a drawn one wholly, since nothing says that it belongs beyond."""
+    return bool((mask <= part).all()) if row.mask_kind in DRAWN else is_on(mask, part)
+
+
 def is_on(mask: Mask, part: Mask) -> bool:
-    """Whether a mask lies on an object well enough to stay where it is."""
+    """Whether at least half of a mask lies on an object."""
     return bool((mask * part).sum() >= ON_OBJECT * mask.sum())

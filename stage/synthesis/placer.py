@@ -11,8 +11,9 @@ from stage.core.synthesis_params import Synthesize
 from stage.datasets.windows import turn
 from stage.synthesis.motion import centre_of
 from stage.synthesis.parts import Carry, Parts, has_arrived
-from stage.synthesis.placement import Mask, Places, Shift, file_mask, is_on, moved, places_on, row_mask, trimmed
+from stage.synthesis.placement import Mask, Places, Shift, file_mask, is_on, moved, places_on, row_mask, stays, trimmed
 from stage.synthesis.rows import PlanRow
+from stage.synthesis.shapes import NEW, shape_of
 from stage.synthesis.source import Source
 
 PICTURES, PAIRS, MASKS = 512, 2**15, 2**16  # entries per cache: arrays of an image's size, places with a bit per pixel, digests
@@ -52,9 +53,9 @@ class Placer:
 
     def _carried(self, row: PlanRow, carry: Carry) -> PlanRow | None:
         """None if the mask would not lie on the part there."""
-        turned = self.mask(_Turned(row.mask_sha256, row.mask_turn))
+        turned = shape_of(row, self.source) if row.mask_kind in NEW else self.mask(_Turned(row.mask_sha256, row.mask_turn))
         y, x = np.rint(carry.centre - centre_of(turned)).astype(int).tolist()
-        choices = json.dumps({**carry.turned._asdict(), "beyond": carry.beyond})
+        choices = json.dumps({**json.loads(row.choices or "{}"), **carry.turned._asdict(), "beyond": carry.beyond})
         row = row._replace(mask_shift_y=y, mask_shift_x=x, choices=choices)
         mask = file_mask(row, self.source, turned)
         if not has_arrived(mask, turned, carry, self.part(row.background_sha256)):
@@ -62,6 +63,8 @@ class Placer:
         return row._replace(mask_area=int(mask.sum()), mask_digest=pixel_digest(mask))
 
     def _on_object(self, row: PlanRow) -> PlanRow:
+        if row.mask_kind in NEW:
+            return self._new_on_object(row)
         if row.mask_kind == "perlin":
             mask = row_mask(row, self.source, self.perlin)
             return row._replace(mask_area=int(mask.sum()), mask_digest=pixel_digest(mask))
@@ -73,6 +76,14 @@ class Placer:
         shift = places.draw(self.mask(chosen), np.random.default_rng(derived_seed(row.seed, "place")))
         area, digest = self.measures(chosen, shift, row.background_sha256)
         return row._replace(mask_shift_y=shift.y, mask_shift_x=shift.x, mask_area=area, mask_digest=digest)
+
+    def _new_on_object(self, row: PlanRow) -> PlanRow:
+        shape = shape_of(row, self.source)
+        if row.foreground != "none" and not stays(row, shape, part := self.part(row.background_sha256)):
+            shift = places_on(shape, part).draw(shape, np.random.default_rng(derived_seed(row.seed, "place")))
+            row = row._replace(mask_shift_y=shift.y, mask_shift_x=shift.x)
+        mask = file_mask(row, self.source, shape)
+        return row._replace(mask_area=int(mask.sum()), mask_digest=pixel_digest(mask))
 
     def _mask(self, chosen: _Turned) -> Mask:
         return turn(self.source.masks[chosen.sha256].mask, chosen.turn)

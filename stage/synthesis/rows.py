@@ -1,6 +1,19 @@
 """The records of a sample: plan row, verdict and origin, the columns of a shard beside its pixels; and of a defect type."""
 
+import json
 from typing import NamedTuple
+
+
+class NamedMask(NamedTuple):
+    """A real mask by its path below the data folder and the SHA-256 of its bytes."""
+
+    path: str
+    sha256: str
+
+
+def mixed_masks(choices: str) -> list[NamedMask]:
+    """The real masks that a sample's mask is mixed from beside the one that its plan row names; `choices` is the row's column."""
+    return [NamedMask(**one) for one in json.loads(choices).get("masks", ())] if choices else []
 
 
 class Verdict(NamedTuple):

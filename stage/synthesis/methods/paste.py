@@ -25,10 +25,11 @@ from stage.synthesis.backgrounds import Backgrounds
 from stage.synthesis.method import Planner, Rendered
 from stage.synthesis.motion import centre_of, motion
 from stage.synthesis.parts import Carry, Parts, has_arrived
-from stage.synthesis.placement import file_mask, part_of, source_mask
+from stage.synthesis.placement import file_mask, part_of
 from stage.synthesis.plan import DefectSource, backgrounds_of, defects_of, empty_row, one_of, row_seed
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow
+from stage.synthesis.shapes import shape_of
 from stage.synthesis.source import Source
 
 MIRRORED = 4  # of `windows.turn`: mirrored, not turned
@@ -92,7 +93,7 @@ class PastePlanner:
         carry = self._carry(row)
         if carry is None:
             return None
-        own, part = source_mask(row, self.source), self.source.foregrounds[row.background_sha256]
+        own, part = shape_of(row, self.source), self.source.foregrounds[row.background_sha256]
         carried, random = _carried(row, carry, strategy), np.random.default_rng(derived_seed(row.seed, "place"))
         tries = (
             self._placed(carried, carry, random),
@@ -108,7 +109,7 @@ class PastePlanner:
 
     def _placed(self, row: PlanRow, carry: Carry | None, random: np.random.Generator) -> PlanRow:
         """The row with its shift, and with the area and digest of the mask there."""
-        own = source_mask(row, self.source)
+        own = shape_of(row, self.source)
         return self._at(row, own, self._target(row, own, carry, random))
 
     def _at(self, row: PlanRow, own: Pixels, target: NDArray[Any]) -> PlanRow:

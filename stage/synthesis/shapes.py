@@ -1,0 +1,93 @@
+"""Masks of new shapes: which kinds there are, what the plan draws of them, and the mask that a plan row's choices lead to.
+
+H, W image size. Masks are (H, W) uint8 in {0, 1}, 1 = defect.
+"""
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stage.core.digests import derived_seed
+from stage.datasets.windows import turn
+from stage.synthesis.motion import centre_of
+from stage.synthesis.plan import DefectSource
+from stage.synthesis.reshaping import MOST, resampled, warped
+from stage.synthesis.rows import NamedMask, PlanRow, mixed_masks
+from stage.synthesis.source import Source
+from stage.synthesis.strokes import DRAWN
+
+RESHAPED = ("warped", "resampled")  # from real masks
+NEW = (*DRAWN, *RESHAPED)
+LONGEST = 0.9  # of the image's smaller side; the longest line
+Mask = NDArray[np.uint8]
+
+
+class ShapePlanner:
+    """Plans masks of new shapes for the types of a category, in the sizes of their real masks."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.area = lru_cache(None)(self._area)
+
+    def row(self, row: PlanRow, kind: str, real: DefectSource, others: Sequence[DefectSource]) -> PlanRow:
+        """The row with its mask's kind, seed and choices: `area` in px, and `masks`, those that the real one is mixed with, of `others`.
+
+        The area is log-uniform between those of the type's smallest and largest mask. With one real mask of a type there is nothing to mix, and
+        it is warped instead.
+        """
+        random = np.random.default_rng(derived_seed(row.seed, "shape"))
+        mixed = [others[k] for k in random.permutation(len(others)).tolist() if others[k] != real][: MOST - 1]
+        kind = "warped" if kind == "resampled" and not mixed else kind
+        choices: dict[str, Any] = {} if kind == "warped" else {"area": self._drawn_area(others, random)}
+        choices |= {"masks": [NamedMask(one.mask_path, one.mask_sha256)._asdict() for one in mixed]} if kind == "resampled" else {}
+        named = {"mask_path": real.mask_path, "mask_sha256": real.mask_sha256} if kind in RESHAPED else {}
+        told = json.dumps(choices) if choices else ""
+        return row._replace(mask_kind=kind, mask_turn=0, mask_seed=derived_seed(row.seed, "mask"), choices=told, **named)
+
+    def _drawn_area(self, reals: Sequence[DefectSource], random: np.random.Generator) -> int:
+        areas = [self.area(one.mask_sha256) for one in reals]
+        return round(float(np.exp(random.uniform(np.log(min(areas)), np.log(max(areas))))))
+
+    def _area(self, mask_sha256: str) -> int:
+        return int(self.source.masks[mask_sha256].mask.sum())
+
+
+def shape_of(row: PlanRow, source: Source) -> Mask:
+    """The mask of a row before it is moved: turned, from its file; or a new shape, in the place of the real mask or, if drawn, anywhere."""
+    if row.mask_kind not in NEW:
+        return turn(source.masks[row.mask_sha256].mask, row.mask_turn)
+    random = np.random.default_rng(row.mask_seed)
+    if row.mask_kind in DRAWN:
+        height, width = source.foregrounds[row.background_sha256].shape
+        area = json.loads(row.choices)["area"]
+        shape = DRAWN[row.mask_kind](area, LONGEST * min(height, width), random)
+        return _inside(shape, random.integers((0, 0), (height, width)), height, width)
+    real = source.masks[row.mask_sha256].mask
+    return _inside(_reshaped(row, real, source, random), centre_of(real), *real.shape)
+
+
+def _reshaped(row: PlanRow, real: Mask, source: Source, random: np.random.Generator) -> Mask:
+    if row.mask_kind == "warped":
+        return warped(real, random)
+    others = (source.masks[one.sha256].mask for one in mixed_masks(row.choices))
+    return resampled([real, *others], json.loads(row.choices)["area"], random)
+
+
+def _inside(shape: Mask, centre: NDArray[np.int64], height: int, width: int) -> Mask:
+    """A shape with the middle of its box near a pixel of an image (height, width), moved so that none of it is outside; cut if it is larger."""
+    tall, wide = min(shape.shape[0], height), min(shape.shape[1], width)
+    shape = shape[(shape.shape[0] - tall) // 2 :, (shape.shape[1] - wide) // 2 :][:tall, :wide]
+    top, left = np.clip(centre - ((tall - 1) // 2, (wide - 1) // 2), 0, (height - tall, width - wide))
+    mask = np.zeros((height, width), np.uint8)
+    mask[top : top + tall, left : left + wide] = shape
+    return mask if mask.any() else _one_pixel(mask)
+
+
+def _one_pixel(mask: Mask) -> Mask:
+    """A pixel in the middle: of a ring whose hole is larger than the image, nothing is left."""
+    mask[tuple(side // 2 for side in mask.shape)] = 1
+    return mask

@@ -28,6 +28,7 @@ VERBS = (
     "worker",
     "verify",
     "lineage",
+    "recall",
     "gc",
     "chaos",
 )

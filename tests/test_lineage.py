@@ -5,60 +5,30 @@ The oracle is pandas over the published shards themselves, copies of which lie b
 
 import json
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from commands import refused
 from commands import run as run_verb
-from miniatures import small_base
 from PIL import Image
-from small_factory import CATEGORY, Factory, build, small_params
+from small_factory import CATEGORY, build, small_params
+from versions_of_data import METHODS, METRIC, Project, ask, other_checkpoint, publish, shell, start, tag
 
 from stage.chaos.damage import flipped
 from stage.cli.answers import print_answer
 from stage.core.digests import file_digest, folder_digest
 from stage.core.durable import read_sealed, write_sealed
-from stage.core.params import Params
 from stage.datasets.catalog import prepare
-from stage.datasets.examples import defect_images
-from stage.jobs.job import load_job
-from stage.jobs.planning import rounds
-from stage.model.checkpoints import load_checkpoint, save_checkpoint
-from stage.model.generator import Generator
-from stage.model.latents import CachedLatents
-from stage.release.publication import publish_jobs, publish_runs
 from stage.release.reader import read_manifest
 from stage.release.shards import write_manifest, write_shards
-from stage.segmentation.scores import COLUMNS, DIGESTS
 from stage.synthesis.schema import SCHEMA, SCHEMA_VERSION
-
-METHODS = ("stage", "paste")
-FOLDERS = ("prepare", "synthesize", "runs", "segment")
-GRAPH = "stages:\n  made:\n    cmd: 'true'\n    outs:\n" + "".join(f"      - data/{name}\n" for name in FOLDERS)
-METRIC = f"{CATEGORY}/efficientnet_lite0/real_and_stage/0/ap"
-
-
-class Project(NamedTuple):
-    """A repository with the tags v1 to v3, and a copy of the data of each."""
-
-    root: Path
-    kept: Path
-
-    def samples(self, version: str, method: str = "*") -> pd.DataFrame:
-        """The samples of a version without their pictures, read from the shards."""
-        paths = sorted((self.kept / version / "synthesize" / CATEGORY).glob(f"{method}/shards/*.parquet"))
-        tables = [pq.ParquetFile(path).read(columns=[name for name in SCHEMA.names if name not in ("image", "mask")]) for path in paths]
-        return pa.concat_tables(tables).to_pandas()
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +36,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """v1; v2 with another checkpoint and another rotation of `paste`; v3 with one photograph redrawn and two more samples of a type."""
     root = tmp_path_factory.mktemp("lineage")
     factory, made = build(root / "made"), Project(root / "project", root / "kept")
-    made.root.mkdir()
-    (made.root / "dvc.yaml").write_text(GRAPH)
-    (made.root / ".gitignore").write_text("/data/*/\n/.spool/\n")
-    shell(made.root, "git init --quiet && python -m dvc init --quiet")
+    start(made.root)
     tag(made, publish(factory, factory.params), "v1")
     paste = factory.params.paste.model_copy(update={"rotation": 90.0})
     factory = other_checkpoint(factory)._replace(params=factory.params.model_copy(update={"paste": paste}))
@@ -102,64 +69,6 @@ def fresh(copy: Path) -> Path:
     """A copy to spoil, of which nothing was asked yet."""
     shutil.rmtree(copy / ".spool", ignore_errors=True)
     return copy
-
-
-def shell(folder: Path, command: str) -> str:
-    script = f'export PATH="{Path(sys.executable).parent}:$PATH"; {command}'
-    return subprocess.run(["bash", "-c", script], cwd=folder, check=True, capture_output=True, text=True).stdout
-
-
-def publish(factory: Factory, params: Params) -> Factory:
-    """Both methods' samples, who made them, and an evaluation of them, in the folder that stands for `data`."""
-    spool, scores = factory.data.parent / "spool", list[tuple[Any, ...]]()
-    for method in METHODS:
-        factory.fill_rounds(first := factory.job(spool, params, method=method))
-        jobs = rounds(first.folder)
-        folders = [load_job(folder).folder for folder in jobs]
-        output = factory.data / "synthesize" / CATEGORY / method
-        publish_jobs(folders, output, lease_s=60.0)
-        publish_runs(folders, factory.data / "runs" / CATEGORY / method, lease_s=60.0)
-        digest = read_manifest(output)["digest"]
-        scores.append((CATEGORY, "efficientnet_lite0", f"real_and_{method}", 0, 0, "(all)", "ap", 0.5, digest))
-    both = DIGESTS.join(row[-1] for row in scores)
-    scores.append((CATEGORY, "efficientnet_lite0", "real_and_mixture", 0, 0, "(all)", "ap", 0.75, both))
-    scores.append((CATEGORY, "efficientnet_lite0", "real_only", 0, 0, "(all)", "ap", 0.25, ""))
-    folder = factory.data / "segment" / CATEGORY
-    folder.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(scores, columns=list(COLUMNS)).to_parquet(folder / "scores.parquet", index=False)
-    return factory
-
-
-def other_checkpoint(factory: Factory) -> Factory:
-    """Adapters of another seed on the same base."""
-    base_folder, folder = factory.data / "pretrain" / "base", factory.data / "train" / CATEGORY
-    images, base = defect_images(factory.catalog.parent, CATEGORY), small_base()
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        generator = Generator(base, CATEGORY, images.types, 2, (8,), residual=True)
-        for parameter in generator.adapters.parameters():  # new ones change nothing
-            torch.nn.init.normal_(parameter, std=0.3)
-    bounds = CachedLatents.encode(base, images, factory.params.method, augment=False, image_size=factory.params.base.image_size).bounds
-    shutil.rmtree(folder)
-    save_checkpoint(generator, bounds, base_folder, folder, with_unet=False)
-    return factory._replace(checkpoint=load_checkpoint(base_folder, folder))
-
-
-def tag(project: Project, factory: Factory, name: str) -> None:
-    """Commit the folder that stands for `data` as a version, and keep a copy."""
-    for folder in FOLDERS:
-        shutil.rmtree(project.root / "data" / folder, ignore_errors=True)
-        for place in (project.root / "data", project.kept / name):
-            shutil.copytree(factory.data / folder, place / folder)
-    author = "git -c user.name=test -c user.email=test@localhost"
-    shell(project.root, f"python -m dvc commit --quiet --force && git add --all && {author} commit --quiet -m {name} && git tag {name}")
-
-
-def ask(*words: str, status: int = 0) -> dict[str, list[dict[str, Any]]]:
-    """The answer to `stage lineage ... --json`."""
-    done = run_verb("lineage", *words, "--json")
-    assert done.exit_code == status, done.output
-    return json.loads(done.stdout)
 
 
 def test_up_from_a_sample_names_all_that_made_it(here: Project) -> None:

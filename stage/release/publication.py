@@ -7,7 +7,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from filelock import FileLock
 
 from stage.core.durable import replace_folder, write_whole
@@ -18,7 +17,7 @@ from stage.jobs.heartbeat import present
 from stage.jobs.job import Batch, Job, load_job
 from stage.release.card import card
 from stage.release.shards import Described, write_manifest, write_shards
-from stage.release.tables import write_runs, write_tables
+from stage.release.tables import is_published, write_runs, write_tables
 from stage.synthesis.schema import CARD
 
 AT_HAND = 16  # batches of later rounds that are kept in memory
@@ -79,7 +78,7 @@ def samples_of(jobs: Sequence[Job]) -> Iterator[pa.Table]:
         table = first.read(batch)
         samples = zip(table["defect"].to_pylist(), table["ordinal"].to_pylist(), strict=True)
         attempts = [read(job, other).slice(row, 1) for sample in samples for job, other, row in again.get(sample, ())]
-        whole = pa.concat_tables([table, *attempts]).filter(pc.field("ordinal") < first.recipe.synthesize.count)
+        whole = pa.concat_tables([table, *attempts]).filter(is_published(first))
         yield whole.sort_by([("ordinal", "ascending"), ("attempt", "ascending")]) if attempts else whole
 
 

@@ -3,6 +3,7 @@
 The oracle is pandas over the published shards themselves, copies of which lie beside the repository.
 """
 
+import io
 import json
 import shutil
 from collections import Counter
@@ -18,6 +19,7 @@ import pytest
 from commands import refused
 from commands import run as run_verb
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from small_factory import CATEGORY, build, small_params
 from versions_of_data import METHODS, METRIC, Project, ask, other_checkpoint, publish, shell, start, tag
 
@@ -102,6 +104,46 @@ def test_up_says_which_versions_have_the_same_pixels(here: Project) -> None:
 
     assert found["versions"][:2] == ["workspace", "v3"]
     assert {*found["versions_with_other_pixels"]} == {version for version, digest in digests.items() if digest != digests["v3"]} != set()
+
+
+def png_of(project: Project, version: str, sample_id: str, column: str) -> bytes:
+    """A picture of a published sample."""
+    shards = sorted((project.kept / version / "synthesize" / CATEGORY / sample_id.partition("/")[0] / "shards").iterdir())
+    rows = pa.concat_tables(pq.read_table(path, columns=["sample_id", column]) for path in shards).to_pylist()
+    return next(row[column]["bytes"] for row in rows if row["sample_id"] == sample_id)
+
+
+@pytest.mark.parametrize("column", ["image", "mask"])
+def test_up_finds_a_sample_from_its_file_alone(here: Project, tmp_path: Path, column: str) -> None:
+    """A picture that turns up in a mail could not be traced."""
+    sample = here.samples("v1", "stage").iloc[2]
+    (tmp_path / "0815.png").write_bytes(png_of(here, "v1", sample.sample_id, column))
+
+    found = ask("up", str(tmp_path / "0815.png"), "--all")
+
+    assert found["sample"][0]["sample_id"] == found["file"][0]["says"] == sample.sample_id
+    assert found["file"][0]["pixels"] == "as published"
+    if column == "image":  # v1's, where the pixels are these, and not the last version's; its mask is the same in all
+        assert found["networks"][0]["digest"] == sample.checkpoint
+    assert [row["path"] for row in found["made_from"] if row["role"] == "background"] == [sample.background_path]
+
+
+def test_up_finds_a_file_that_has_lost_its_mark_and_says_where_pixels_differ(here: Project, tmp_path: Path) -> None:
+    """A tool that strips metadata would hide a sample; another project's sample of the same id would pass for ours."""
+    sample = here.samples("v3", "paste").iloc[2]
+    with Image.open(io.BytesIO(png_of(here, "v3", sample.sample_id, "image"))) as picture:
+        pixels, text = np.array(picture), PngInfo()
+    text.add_text("Sample", sample.sample_id)
+    Image.fromarray(pixels).save(tmp_path / "stripped.png")
+    Image.fromarray(255 - pixels).save(tmp_path / "other.png", pnginfo=text)
+    Image.fromarray(255 - pixels).save(tmp_path / "stranger.png")
+    (tmp_path / "no.png").write_bytes(b"PNG")
+
+    found = ask("up", str(tmp_path / "stripped.png"))
+    assert (found["sample"][0]["sample_id"], found["file"][0]["says"]) == (sample.sample_id, "nothing")
+    assert "or the sample of another data set" in ask("up", str(tmp_path / "other.png"))["file"][0]["pixels"]
+    assert "no sample has its pixels" in refused("lineage", "up", str(tmp_path / "stranger.png"))
+    assert "which does not decode" in refused("lineage", "up", str(tmp_path / "no.png"))
 
 
 def test_up_from_a_metric_reaches_the_photographs(here: Project) -> None:
@@ -460,6 +502,23 @@ def test_a_method_of_another_name_needs_no_change(copy: Path) -> None:
 
     assert {row["role"] for row in found["made_from"]} == {"background", "defect", "mask"}
     assert {row["method"] for row in ask("diff", "v3", "workspace")["changes"] if row["cause"] == "new data set"} == {"glass"}
+
+
+def test_a_texture_is_a_source(copy: Path) -> None:
+    """A picture without a licence, of which textures were taken, could not be followed into the samples."""
+    texture = {"texture_path": 'bank/a "b".png', "texture_sha256": "7" * 64, "texture_seed": 0}
+
+    def textured(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        renamed = [row | {"method": "draem", "sample_id": f"draem{row['sample_id'].removeprefix('paste')}"} for row in rows]
+        return [row | {"choices": json.dumps(texture if k < 2 else {}), "mask_kind": "perlin"} for k, row in enumerate(renamed)]
+
+    rows = republish(copy, "draem", textured)
+
+    assert ("texture", texture["texture_path"]) in {(row["role"], row["path"]) for row in ask("up", rows[0]["sample_id"])["made_from"]}
+    for source in (texture["texture_path"], "7" * 12):
+        found = ask("down", source)
+        assert [(row["path"], row["kind"]) for row in found["source"]] == [(texture["texture_path"], "texture")]
+        assert {row["sample_id"]: row["used_as"] for row in found["every_sample"]} == {row["sample_id"]: ["texture"] for row in rows[:2]}
 
 
 def test_another_attempt_is_a_cause(copy: Path) -> None:

@@ -123,9 +123,9 @@ def test_up_finds_a_sample_from_its_file_alone(here: Project, tmp_path: Path, co
 
     assert found["sample"][0]["sample_id"] == found["file"][0]["says"] == sample.sample_id
     assert found["file"][0]["pixels"] == "as published"
-    if column == "image":  # v1's, where the pixels are these, and not the last version's; its mask is the same in all
+    if column == "image":  # v1's, where the pixels are these, and not the last version's; the mask is the same in all
         assert found["networks"][0]["digest"] == sample.checkpoint
-    assert [row["path"] for row in found["made_from"] if row["role"] == "background"] == [sample.background_path]
+        assert [row["path"] for row in found["made_from"] if row["role"] == "background"] == [sample.background_path]
 
 
 def test_up_finds_a_file_that_has_lost_its_mark_and_says_where_pixels_differ(here: Project, tmp_path: Path) -> None:

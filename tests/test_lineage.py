@@ -368,6 +368,8 @@ def test_sql_reads_the_views(here: Project) -> None:
         "SELECT * FROM 'data/prepare/part/catalog.parquet'",
         "SELECT * FROM glob('*')",
         "SELECT * FROM history",
+        "SELECT list(r) FROM range(300_000_000) t(r)",
+        "SELECT length(repeat(chr(120), 3_000_000_000))",
         "SELEC 1",
         "",
     ],
@@ -446,6 +448,18 @@ def test_a_damaged_extract_is_named(copy: Path) -> None:
         extract.write_bytes(extract.read_bytes()[:-100])
 
     assert "Delete that folder and ask again." in refused("lineage", "reuse")
+
+
+def test_a_half_finished_run_can_be_asked(copy: Path) -> None:
+    """While a night's run goes on, or after it was killed, nothing could be asked of what is there."""
+    home = copy / "data" / "synthesize" / CATEGORY
+    shutil.copytree(home / "paste" / "shards", home / ".paste.arriving" / "shards")
+    for gone in (home / "paste", copy / "data" / "runs", copy / "data" / "segment"):
+        shutil.rmtree(gone)
+
+    assert {row["method"] for row in ask("reuse")["use"]} == {"stage"}
+    assert "There is no evaluation at all." in refused("lineage", "up", METRIC)
+    assert {row["what"] for row in ask("orphans")["batches_and_runs"]} == {"a batch without a run"}
 
 
 def test_outside_of_git_the_working_tree_can_be_asked(copy: Path) -> None:

@@ -1,6 +1,7 @@
 """How long `stage lineage` takes over many versions of made tables, first and second query, against pandas over all columns of all shards.
 
-Run it with `python -m benchmarks.lineage` from the project's root: 20 versions of 10,000 samples, in each of which a tenth is made again,
+Run it with `python -m benchmarks.lineage` from the project's root: 20 versions of 10,000 samples, or as many as two numbers say, in each of
+which a tenth is made again,
 in a throwaway git and DVC repository. Making them takes some minutes, and 1 GB below the temporary folder.
 """
 
@@ -158,9 +159,12 @@ def main(versions: int, count: int) -> None:
         "reuse": ("reuse", "--rev", last),
         "orphans": ("orphans", "--rev", last),
     }
+    verbs = {"recall --dry-run": ("recall", background, "--dry-run")}
     table = Table("query, process start included", "s")
     for name, words in queries.items():
         table.add_row(name, f"{seconds('stage.cli', 'lineage', *words, '--json')[0]:.1f}")
+    for name, words in verbs.items():
+        table.add_row(name, f"{seconds('stage.cli', *words, '--json')[0]:.1f}")
     table.add_row("`python -m stage.cli --help`", f"{seconds('stage.cli', '--help')[0]:.1f}")
     table.add_row("as down: pandas over every shard", f"{by_pandas():.1f}")
     Console(width=100).print(f"{versions} versions of {count} samples, {os.cpu_count()} cores", table)

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from filelock import FileLock
 
 from stage.core.durable import replace_folder, write_whole
@@ -16,9 +17,10 @@ from stage.jobs.failures import check_complete
 from stage.jobs.heartbeat import present
 from stage.jobs.job import Batch, Job, load_job
 from stage.release.card import card
+from stage.release.croissant import CROISSANT, croissant
 from stage.release.shards import Described, write_manifest, write_shards
 from stage.release.tables import is_published, write_runs, write_tables
-from stage.synthesis.schema import CARD
+from stage.synthesis.schema import CARD, PLAN
 
 AT_HAND = 16  # batches of later rounds that are kept in memory
 
@@ -42,6 +44,7 @@ def publish_jobs(folders: Sequence[Path], output: Path, *, lease_s: float) -> De
         identity = {"method": first.recipe.method, "category": first.recipe.category}
         manifest.update(write_manifest(new, shards, **identity, job=first.folder.name, inputs=first.inputs, tables=tables))
         write_whole(card(manifest), new / CARD)
+        write_whole(croissant(manifest, pq.read_table(new / PLAN, columns=["licence"])["licence"].unique().to_pylist()), new / CROISSANT)
         reached("before_publish")
         check_stop()
 

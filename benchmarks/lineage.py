@@ -1,8 +1,8 @@
 """How long `stage lineage` takes over many versions of made tables, first and second query, against pandas over all columns of all shards.
 
-Run it with `python -m benchmarks.lineage` from the project's root: 20 versions of 10,000 samples, or as many as two numbers say, in each of
-which a tenth is made again,
-in a throwaway git and DVC repository. Making them takes some minutes, and 1 GB below the temporary folder.
+Run it with `python -m benchmarks.lineage` from the project's root: 20 versions of 10,000 samples with pictures of 3,000 bytes, or what three
+numbers say, in each of which a tenth is made again, in a throwaway git and DVC repository. Making them takes some minutes, and 1 GB below the
+temporary folder.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from stage.release.shards import write_manifest, write_shards
 from stage.synthesis.schema import CHECKPOINT_SCHEMA, CHECKPOINTS, PLAN, PLAN_SCHEMA, SCHEMA, SOURCE_SCHEMA, SOURCES
 
 METHOD, CATEGORY, DEFECTS, SHARD_ROWS = "stage", "part", ("crack", "spot"), 500
-BACKGROUNDS, MASKS, PNG_BYTES = 200, 40, 3_000
+BACKGROUNDS, MASKS = 200, 40
 FOLDER = Path("data/synthesize") / CATEGORY / METHOD
 GRAPH = "stages:\n  made:\n    cmd: 'true'\n    outs:\n      - data/synthesize\n      - data/prepare\n"
 
@@ -78,14 +78,14 @@ def sources() -> pa.Table:
     return pa.Table.from_pylist(rows, schema=SOURCE_SCHEMA)
 
 
-def publish(version: int, count: int) -> None:
+def publish(version: int, count: int, png_bytes: int) -> None:
     """Publish a version in the working tree."""
     random = np.random.default_rng(0)
     (FOLDER / "shards").mkdir(parents=True, exist_ok=True)
 
     def tables() -> Iterator[pa.Table]:
         for defect in DEFECTS:
-            rows = [sample(version, defect, k, random.bytes(PNG_BYTES)) for k in range(count // len(DEFECTS))]
+            rows = [sample(version, defect, k, random.bytes(png_bytes)) for k in range(count // len(DEFECTS))]
             yield pa.Table.from_pylist(rows, schema=SCHEMA)
 
     made = list(tables())
@@ -113,7 +113,7 @@ def publish(version: int, count: int) -> None:
     write_manifest(FOLDER, shards, method=METHOD, category=CATEGORY, job="made", inputs={"seed": "0", "train": str(version)}, tables=told)
 
 
-def make(versions: int, count: int) -> None:
+def make(versions: int, count: int, png_bytes: int) -> None:
     """A repository in the working folder, with a tag per version."""
     Path("dvc.yaml").write_text(GRAPH)
     Path(".gitignore").write_text("/data/*/\n/.spool/\n")
@@ -122,7 +122,7 @@ def make(versions: int, count: int) -> None:
     pq.write_table(FEATURES.arrow_schema.empty_table(), catalog)
     subprocess.run("git init --quiet && python -m dvc init --quiet", shell=True, check=True)
     for version in range(versions):
-        publish(version, count)
+        publish(version, count, png_bytes)
         name = "-c user.name=benchmark -c user.email=benchmark@localhost"
         command = f"python -m dvc commit --quiet --force && git add --all && git {name} commit --quiet -m {version} && git tag v{version}"
         subprocess.run(command, shell=True, check=True)
@@ -136,16 +136,16 @@ def seconds(*command: str) -> tuple[float, int]:
     return time.perf_counter() - start, len(done.stdout)
 
 
-def by_pandas() -> float:
+def by_pandas(png_bytes: int) -> float:
     """The seconds to find the samples of one background with pandas, in every shard of DVC's cache, one in memory at a time."""
     start = time.perf_counter()
-    shards = [path for path in Path(".dvc/cache").rglob("*") if path.is_file() and path.stat().st_size > SHARD_ROWS * PNG_BYTES]
+    shards = [path for path in Path(".dvc/cache").rglob("*") if path.is_file() and path.stat().st_size > SHARD_ROWS * png_bytes]
     found = sum((pd.read_parquet(path).background_sha256 == digest("background 7")).sum() for path in shards)
     assert found
     return time.perf_counter() - start
 
 
-def main(versions: int, count: int) -> None:
+def main(versions: int, count: int, png_bytes: int) -> None:
     """Print the table."""
     one, background, last = f"{METHOD}/{CATEGORY}/crack/000019/0", "part/good/7.png", f"v{versions - 1}"
     queries = {
@@ -166,7 +166,7 @@ def main(versions: int, count: int) -> None:
     for name, words in verbs.items():
         table.add_row(name, f"{seconds('stage.cli', *words, '--json')[0]:.1f}")
     table.add_row("`python -m stage.cli --help`", f"{seconds('stage.cli', '--help')[0]:.1f}")
-    table.add_row("as down: pandas over every shard", f"{by_pandas():.1f}")
+    table.add_row("as down: pandas over every shard", f"{by_pandas(png_bytes):.1f}")
     Console(width=100).print(f"{versions} versions of {count} samples, {os.cpu_count()} cores", table)
 
 
@@ -175,7 +175,7 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(home), os.environ.get("PYTHONPATH"))))
         os.chdir(folder)
-        sizes = [int(word) for word in sys.argv[1:3]] or [20, 10_000]
+        sizes = [int(word) for word in sys.argv[1:4]] or [20, 10_000, 3_000]
         make(*sizes)
         main(*sizes)
         os.chdir(home)

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,31 +36,41 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def sample(version: int, defect: str, ordinal: int, png: bytes) -> dict[str, object]:
-    """A sample's row; one in ten is another one in each version, by another checkpoint."""
-    made = version if ordinal % 10 == version % 10 else 0
-    background, mask = ordinal * 7 % BACKGROUNDS, ordinal * 3 % MASKS
-    blank = {field.name: {"string": "", "int64": 0, "double": 0.0}.get(str(field.type)) for field in SCHEMA}
-    return blank | {
-        "sample_id": f"{METHOD}/{CATEGORY}/{defect}/{ordinal:06d}/0",
-        "ordinal": ordinal,
-        "method": METHOD,
-        "category": CATEGORY,
-        "defect": defect,
-        "background_path": f"part/good/{background}.png",
-        "background_sha256": digest(f"background {background}"),
-        "mask_path": f"part/mask/{mask}.png",
-        "mask_sha256": digest(f"mask {mask}"),
-        "mask_digest": digest(f"{defect} {ordinal}"),
-        "verdict": "accepted",
-        "batch_key": digest(f"{defect} {ordinal // 8} {made}")[:32],
-        "checkpoint": digest(f"checkpoint {made}"),
-        "base": digest("base"),
-        "timesteps": [999, 499],
-        "image_digest": digest(f"{defect} {ordinal} {made}"),
-        "image": {"bytes": png, "path": None},
-        "mask": {"bytes": png[:200], "path": None},
+def samples(version: int, defect: str, count: int, pngs: pa.Array) -> pa.Table:
+    """The samples of a type; one in ten is another one in each version, by another checkpoint."""
+    ordinals = range(count)
+    made = [version if k % 10 == version % 10 else 0 for k in ordinals]
+    backgrounds, masks = np.arange(count) * 7 % BACKGROUNDS, np.arange(count) * 3 % MASKS
+    checkpoints = {one: digest(f"checkpoint {one}") for one in {0, version}}
+    told: dict[str, list[object]] = {
+        "sample_id": [f"{METHOD}/{CATEGORY}/{defect}/{k:06d}/0" for k in ordinals],
+        "ordinal": [*ordinals],
+        "background_path": [f"part/good/{one}.png" for one in backgrounds],
+        "background_sha256": _taken([digest(f"background {one}") for one in range(BACKGROUNDS)], backgrounds),
+        "mask_path": [f"part/mask/{one}.png" for one in masks],
+        "mask_sha256": _taken([digest(f"mask {one}") for one in range(MASKS)], masks),
+        "mask_digest": [digest(f"{defect} {k}") for k in ordinals],
+        "batch_key": [digest(f"{defect} {k // 8} {one}")[:32] for k, one in zip(ordinals, made, strict=True)],
+        "checkpoint": [checkpoints[one] for one in made],
+        "image_digest": [digest(f"{defect} {k} {one}") for k, one in zip(ordinals, made, strict=True)],
+        "timesteps": [[999, 499]] * count,
     }
+    same = {"method": METHOD, "category": CATEGORY, "defect": defect, "verdict": "accepted", "base": digest("base")}
+    pictures = pa.StructArray.from_arrays([pngs, pa.nulls(count, pa.string())], ["bytes", "path"])
+    columns = {"image": pictures, "mask": pictures, **{name: pa.array(values) for name, values in told.items()}}
+    columns |= {name: pa.repeat(value, count) for name, value in same.items()}
+    blank = {"string": "", "int64": 0, "double": 0.0}
+    return pa.table({one.name: columns.get(one.name, pa.repeat(blank.get(str(one.type)), count)) for one in SCHEMA}).cast(SCHEMA)
+
+
+def _taken(some: list[str], places: np.ndarray) -> list[str]:
+    return [some[place] for place in places]
+
+
+def pictures_of(count: int, size: int, random: np.random.Generator) -> pa.Array:
+    """Noise in place of PNGs, which no query reads."""
+    kind = pa.binary(size)
+    return pa.FixedSizeBinaryArray.from_buffers(kind, count, [None, pa.py_buffer(random.bytes(count * size))]).cast(pa.binary())
 
 
 def sources() -> pa.Table:
@@ -83,12 +92,8 @@ def publish(version: int, count: int, png_bytes: int) -> None:
     random = np.random.default_rng(0)
     (FOLDER / "shards").mkdir(parents=True, exist_ok=True)
 
-    def tables() -> Iterator[pa.Table]:
-        for defect in DEFECTS:
-            rows = [sample(version, defect, k, random.bytes(png_bytes)) for k in range(count // len(DEFECTS))]
-            yield pa.Table.from_pylist(rows, schema=SCHEMA)
-
-    made = list(tables())
+    each = count // len(DEFECTS)
+    made = [samples(version, defect, each, pictures_of(each, png_bytes, random)) for defect in DEFECTS]
     shards = write_shards(made, SHARD_ROWS, FOLDER)
     known = sources()
     networks = [

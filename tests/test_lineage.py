@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import dvc.api
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -460,6 +461,14 @@ def test_a_half_finished_run_can_be_asked(copy: Path) -> None:
     assert {row["method"] for row in ask("reuse")["use"]} == {"stage"}
     assert "There is no evaluation at all." in refused("lineage", "up", METRIC)
     assert {row["what"] for row in ask("orphans")["batches_and_runs"]} == {"a batch without a run"}
+
+
+def test_dvc_s_own_interface_reads_the_tables(here: Project) -> None:
+    """Whoever has DVC and not this project could read nothing."""
+    for table in ("plan", "sources", "checkpoints", "verdict"):
+        path = f"synthesize/{CATEGORY}/paste/{table}.parquet"
+        with dvc.api.open(f"data/{path}", rev="v1", mode="rb") as file:
+            assert pq.read_table(io.BytesIO(file.read())).equals(pq.read_table(here.kept / "v1" / path))
 
 
 def test_outside_of_git_the_working_tree_can_be_asked(copy: Path) -> None:

@@ -1,7 +1,8 @@
 """Tells other tools what a DVC stage ran on and made: OpenLineage events (https://openlineage.io/spec/2-0-2/OpenLineage.json).
 
 They go to `.spool/openlineage.jsonl`, a line per event, unless OpenLineage is configured by its own means (`OPENLINEAGE_URL`,
-`OPENLINEAGE_CONFIG` or `openlineage.yml`): then where that says. An event that cannot be sent stops no run.
+`OPENLINEAGE_CONFIG` or `openlineage.yml`): then where that says. An event that cannot be sent stops no run, and where the package is not
+installed there is none.
 """
 
 import json
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import reduce
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -51,7 +53,7 @@ class Told(NamedTuple):
 
 def told(verb: str, arguments: Mapping[str, str], params: Params, work: Callable[[], int]) -> int:
     """The exit status of the work, with an event of its start and one of its end: complete, failed, or aborted if interrupted."""
-    run = _quietly(lambda: _begun(verb, arguments))
+    run = _quietly(lambda: _begun(verb, arguments)) if find_spec("openlineage") else None
     _tell(run, "START", params)
     try:
         status = work()

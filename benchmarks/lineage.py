@@ -1,7 +1,8 @@
 """How long `stage lineage` takes over many versions of made tables, first and second query, against pandas over all columns of all shards.
 
-Run it with `python -m benchmarks.lineage` from the project's root: 20 versions of 10,000 samples, in each of which a tenth is made again,
-in a throwaway git and DVC repository. Making them takes some minutes, and 1 GB below the temporary folder.
+Run it with `python -m benchmarks.lineage` from the project's root: 20 versions of 10,000 samples with pictures of 3,000 bytes, or what three
+numbers say, in each of which a tenth is made again, in a throwaway git and DVC repository. Making them takes some minutes, and 1 GB below the
+temporary folder.
 """
 
 import hashlib
@@ -10,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ from stage.release.shards import write_manifest, write_shards
 from stage.synthesis.schema import CHECKPOINT_SCHEMA, CHECKPOINTS, PLAN, PLAN_SCHEMA, SCHEMA, SOURCE_SCHEMA, SOURCES
 
 METHOD, CATEGORY, DEFECTS, SHARD_ROWS = "stage", "part", ("crack", "spot"), 500
-BACKGROUNDS, MASKS, PNG_BYTES = 200, 40, 3_000
+BACKGROUNDS, MASKS = 200, 40
 FOLDER = Path("data/synthesize") / CATEGORY / METHOD
 GRAPH = "stages:\n  made:\n    cmd: 'true'\n    outs:\n      - data/synthesize\n      - data/prepare\n"
 
@@ -36,31 +36,41 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def sample(version: int, defect: str, ordinal: int, png: bytes) -> dict[str, object]:
-    """A sample's row; one in ten is another one in each version, by another checkpoint."""
-    made = version if ordinal % 10 == version % 10 else 0
-    background, mask = ordinal * 7 % BACKGROUNDS, ordinal * 3 % MASKS
-    blank = {field.name: {"string": "", "int64": 0, "double": 0.0}.get(str(field.type)) for field in SCHEMA}
-    return blank | {
-        "sample_id": f"{METHOD}/{CATEGORY}/{defect}/{ordinal:06d}/0",
-        "ordinal": ordinal,
-        "method": METHOD,
-        "category": CATEGORY,
-        "defect": defect,
-        "background_path": f"part/good/{background}.png",
-        "background_sha256": digest(f"background {background}"),
-        "mask_path": f"part/mask/{mask}.png",
-        "mask_sha256": digest(f"mask {mask}"),
-        "mask_digest": digest(f"{defect} {ordinal}"),
-        "verdict": "accepted",
-        "batch_key": digest(f"{defect} {ordinal // 8} {made}")[:32],
-        "checkpoint": digest(f"checkpoint {made}"),
-        "base": digest("base"),
-        "timesteps": [999, 499],
-        "image_digest": digest(f"{defect} {ordinal} {made}"),
-        "image": {"bytes": png, "path": None},
-        "mask": {"bytes": png[:200], "path": None},
+def samples(version: int, defect: str, count: int, pngs: pa.Array) -> pa.Table:
+    """The samples of a type; one in ten is another one in each version, by another checkpoint."""
+    ordinals = range(count)
+    made = [version if k % 10 == version % 10 else 0 for k in ordinals]
+    backgrounds, masks = np.arange(count) * 7 % BACKGROUNDS, np.arange(count) * 3 % MASKS
+    checkpoints = {one: digest(f"checkpoint {one}") for one in {0, version}}
+    told: dict[str, list[object]] = {
+        "sample_id": [f"{METHOD}/{CATEGORY}/{defect}/{k:06d}/0" for k in ordinals],
+        "ordinal": [*ordinals],
+        "background_path": [f"part/good/{one}.png" for one in backgrounds],
+        "background_sha256": _taken([digest(f"background {one}") for one in range(BACKGROUNDS)], backgrounds),
+        "mask_path": [f"part/mask/{one}.png" for one in masks],
+        "mask_sha256": _taken([digest(f"mask {one}") for one in range(MASKS)], masks),
+        "mask_digest": [digest(f"{defect} {k}") for k in ordinals],
+        "batch_key": [digest(f"{defect} {k // 8} {one}")[:32] for k, one in zip(ordinals, made, strict=True)],
+        "checkpoint": [checkpoints[one] for one in made],
+        "image_digest": [digest(f"{defect} {k} {one}") for k, one in zip(ordinals, made, strict=True)],
+        "timesteps": [[999, 499]] * count,
     }
+    same = {"method": METHOD, "category": CATEGORY, "defect": defect, "verdict": "accepted", "base": digest("base")}
+    pictures = pa.StructArray.from_arrays([pngs, pa.nulls(count, pa.string())], ["bytes", "path"])
+    columns = {"image": pictures, "mask": pictures, **{name: pa.array(values) for name, values in told.items()}}
+    columns |= {name: pa.repeat(value, count) for name, value in same.items()}
+    blank = {"string": "", "int64": 0, "double": 0.0}
+    return pa.table({one.name: columns.get(one.name, pa.repeat(blank.get(str(one.type)), count)) for one in SCHEMA}).cast(SCHEMA)
+
+
+def _taken(some: list[str], places: np.ndarray) -> list[str]:
+    return [some[place] for place in places]
+
+
+def pictures_of(count: int, size: int, random: np.random.Generator) -> pa.Array:
+    """Noise in place of PNGs, which no query reads."""
+    kind = pa.binary(size)
+    return pa.FixedSizeBinaryArray.from_buffers(kind, count, [None, pa.py_buffer(random.bytes(count * size))]).cast(pa.binary())
 
 
 def sources() -> pa.Table:
@@ -77,17 +87,13 @@ def sources() -> pa.Table:
     return pa.Table.from_pylist(rows, schema=SOURCE_SCHEMA)
 
 
-def publish(version: int, count: int) -> None:
+def publish(version: int, count: int, png_bytes: int) -> None:
     """Publish a version in the working tree."""
     random = np.random.default_rng(0)
     (FOLDER / "shards").mkdir(parents=True, exist_ok=True)
 
-    def tables() -> Iterator[pa.Table]:
-        for defect in DEFECTS:
-            rows = [sample(version, defect, k, random.bytes(PNG_BYTES)) for k in range(count // len(DEFECTS))]
-            yield pa.Table.from_pylist(rows, schema=SCHEMA)
-
-    made = list(tables())
+    each = count // len(DEFECTS)
+    made = [samples(version, defect, each, pictures_of(each, png_bytes, random)) for defect in DEFECTS]
     shards = write_shards(made, SHARD_ROWS, FOLDER)
     known = sources()
     networks = [
@@ -112,7 +118,7 @@ def publish(version: int, count: int) -> None:
     write_manifest(FOLDER, shards, method=METHOD, category=CATEGORY, job="made", inputs={"seed": "0", "train": str(version)}, tables=told)
 
 
-def make(versions: int, count: int) -> None:
+def make(versions: int, count: int, png_bytes: int) -> None:
     """A repository in the working folder, with a tag per version."""
     Path("dvc.yaml").write_text(GRAPH)
     Path(".gitignore").write_text("/data/*/\n/.spool/\n")
@@ -121,7 +127,7 @@ def make(versions: int, count: int) -> None:
     pq.write_table(FEATURES.arrow_schema.empty_table(), catalog)
     subprocess.run("git init --quiet && python -m dvc init --quiet", shell=True, check=True)
     for version in range(versions):
-        publish(version, count)
+        publish(version, count, png_bytes)
         name = "-c user.name=benchmark -c user.email=benchmark@localhost"
         command = f"python -m dvc commit --quiet --force && git add --all && git {name} commit --quiet -m {version} && git tag v{version}"
         subprocess.run(command, shell=True, check=True)
@@ -135,16 +141,16 @@ def seconds(*command: str) -> tuple[float, int]:
     return time.perf_counter() - start, len(done.stdout)
 
 
-def by_pandas() -> float:
+def by_pandas(png_bytes: int) -> float:
     """The seconds to find the samples of one background with pandas, in every shard of DVC's cache, one in memory at a time."""
     start = time.perf_counter()
-    shards = [path for path in Path(".dvc/cache").rglob("*") if path.is_file() and path.stat().st_size > SHARD_ROWS * PNG_BYTES]
+    shards = [path for path in Path(".dvc/cache").rglob("*") if path.is_file() and path.stat().st_size > SHARD_ROWS * png_bytes]
     found = sum((pd.read_parquet(path).background_sha256 == digest("background 7")).sum() for path in shards)
     assert found
     return time.perf_counter() - start
 
 
-def main(versions: int, count: int) -> None:
+def main(versions: int, count: int, png_bytes: int) -> None:
     """Print the table."""
     one, background, last = f"{METHOD}/{CATEGORY}/crack/000019/0", "part/good/7.png", f"v{versions - 1}"
     queries = {
@@ -158,11 +164,14 @@ def main(versions: int, count: int) -> None:
         "reuse": ("reuse", "--rev", last),
         "orphans": ("orphans", "--rev", last),
     }
+    verbs = {"recall --dry-run": ("recall", background, "--dry-run")}
     table = Table("query, process start included", "s")
     for name, words in queries.items():
         table.add_row(name, f"{seconds('stage.cli', 'lineage', *words, '--json')[0]:.1f}")
+    for name, words in verbs.items():
+        table.add_row(name, f"{seconds('stage.cli', *words, '--json')[0]:.1f}")
     table.add_row("`python -m stage.cli --help`", f"{seconds('stage.cli', '--help')[0]:.1f}")
-    table.add_row("as down: pandas over every shard", f"{by_pandas():.1f}")
+    table.add_row("as down: pandas over every shard", f"{by_pandas(png_bytes):.1f}")
     Console(width=100).print(f"{versions} versions of {count} samples, {os.cpu_count()} cores", table)
 
 
@@ -171,7 +180,7 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(home), os.environ.get("PYTHONPATH"))))
         os.chdir(folder)
-        sizes = [int(word) for word in sys.argv[1:3]] or [20, 10_000]
+        sizes = [int(word) for word in sys.argv[1:4]] or [20, 10_000, 3_000]
         make(*sizes)
         main(*sizes)
         os.chdir(home)

@@ -1,4 +1,4 @@
-"""Record what decides results and is no parameter: the statements of the code, the versions of packages, given weights, the images' digests.
+"""Record what decides results and is no parameter: the code's statements, packages, given weights, the images' digests, and recalls.
 
 Not a Prefect flow: it runs first in every `dvc repro` and takes seconds. Its output changes only when what it records does.
 So it is also where a project that DVC could not keep results of is refused, before any work.
@@ -17,6 +17,7 @@ from stage.core.errors import ConfigError, MachineError, Refusal
 from stage.core.params import Params, load_params
 from stage.core.work import PACKAGES
 from stage.datasets.inventory import inventory
+from stage.datasets.recalled import read_recalls
 from stage.model.files import base_files
 from stage.synthesis.method import METHODS
 from stage.synthesis.textures import MEMORY as MEMORY_OF_TEXTURES
@@ -83,6 +84,11 @@ def textures(params: Params, method: str, photographs: str) -> str:
     return inventory(Path(source), MEMORY_OF_TEXTURES)
 
 
+def recalled() -> str:
+    """What was withdrawn, without the layout of its file."""
+    return json.dumps([one.model_dump(mode="json") for one in read_recalls()], indent=2) + "\n"
+
+
 def check_places() -> None:
     """Raise MachineError if results would leave the project through a link, which DVC refuses once they are made."""
     places = [DATA, *DATA.glob("*"), *DATA.glob("*/*")]
@@ -103,6 +109,7 @@ def note() -> None:
     write_whole(json.dumps(base_times(params.base.source), indent=2) + "\n", OUTPUT / "base.json")
     write_whole(json.dumps(weights_times(params.segment.weights.values()), indent=2) + "\n", OUTPUT / "weights.json")
     write_whole(photographs := images(params), OUTPUT / "images.txt")
+    write_whole(recalled(), OUTPUT / "recalled.json")
     for name in METHODS:
         write_whole(textures(params, name, photographs) or "none\n", OUTPUT / "textures" / f"{name}.txt")
     for name, functions in CODE.items():

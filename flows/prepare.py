@@ -14,6 +14,7 @@ from stage.core.params import load_params
 from stage.datasets.catalog import prepare as read_catalogs
 from stage.datasets.demo.dataset import write_demo
 from stage.datasets.leaks import check_catalogs
+from stage.datasets.recalled import read_recalls
 from stage.datasets.summary import Summary, summary_table, trained_types
 from stage.model.base_pointer import needs_base
 from stage.model.preflight import check_base
@@ -53,7 +54,7 @@ def draw(root: Path, seed: int) -> None:
 @task(cache_policy=NO_CACHE)
 def read(params: Prepare, categories: tuple[str, ...], root: Path) -> Summary:
     """Write catalogs, summary and the list of what was set aside."""
-    return read_catalogs(params, categories, root, OUTPUT)
+    return read_catalogs(params, categories, root, OUTPUT, read_recalls())
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from prefect.settings import (
 from prefect.states import Cancelled, Failed
 
 from flows import finished, server
+from flows.lineage_events import told
 from flows.owner import end_with_owner
 from stage.core.errors import Refusal
 from stage.core.params import Params, load_params
@@ -61,7 +62,7 @@ def run(flow: Flow[..., Any], arguments: Sequence[str] | None = None) -> NoRetur
         params = load_params()
         values = _parse(flow, sys.argv[1:] if arguments is None else arguments, params)
         limit_threads(params.execution.threads)
-        finished.append(_run_once(flow, values))
+        finished.append(told(flow.name, values, params, lambda: _run_once(flow, values)))
         sys.exit(finished[0])
     except (KeyboardInterrupt, TerminationSignal):
         _say(RESUME_NOTE)

@@ -29,6 +29,7 @@ VERBS = (
     "worker",
     "verify",
     "lineage",
+    "recall",
     "gc",
     "chaos",
 )

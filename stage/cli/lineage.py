@@ -1,4 +1,4 @@
-"""What made a sample, what came of a photograph, what changed: `lineage up`, `down`, `diff`, `why`, `reuse`, `leakage`, `orphans`, `sql`."""
+"""What made a sample, what came of a photograph, what changed: `lineage up`, `down`, `diff`, `why`, `reuse`, `leakage`, `orphans`, `recalled`, `sql`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,7 +23,7 @@ After = Annotated[str, typer.Argument(help="The later version, likewise.")]
 
 @verbs.command()
 def up(
-    target: Annotated[str, typer.Argument(help="A sample's id, or a metric: `<category>/<segmenter>/<arm>/<seed>/<metric>`.")],
+    target: Annotated[str, typer.Argument(help="A sample's id or its PNG, or a metric: `<category>/<segmenter>/<arm>/<seed>/<metric>`.")],
     revisions: Revisions = None,
     *,
     every: Every = False,
@@ -137,6 +137,18 @@ def orphans(
     names = [version.name for version in versions]
     more = [version_of(catalog)] if catalog is not None and catalog not in names else []
     _show(ask([*versions, *more], lambda database, history: question(database, history, names, catalog)), as_json=as_json)
+
+
+@verbs.command()
+def recalled(revisions: Revisions = None, *, as_json: AsJson = False) -> None:
+    """Show what was withdrawn, and which versions it taints, of all unless some are named."""
+    from stage.datasets.recalled import read_recalls
+    from stage.lineage.asked import ask
+    from stage.lineage.recall import recalled as question
+    from stage.lineage.versions import versions_of
+
+    versions, recalls = versions_of(revisions, every=not revisions), read_recalls()
+    _show(ask(versions, lambda database, history: question(database, history, recalls)), as_json=as_json)
 
 
 @verbs.command()

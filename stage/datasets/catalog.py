@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from stage.core.data_params import FolderRule, Prepare
+from stage.core.digests import file_digest
 from stage.core.errors import DataError
 from stage.core.progress import track
 from stage.datasets.channels import LOOKED_AT, best_channel
@@ -20,6 +21,7 @@ from stage.datasets.layouts import data_root, rule_of
 from stage.datasets.likeness import unlike_types
 from stage.datasets.near_duplicates import near_duplicates, told
 from stage.datasets.pairs import decode_image, write_table
+from stage.datasets.recalled import Recall, recalled_path, with_places, without_recalled, write_withdrawn
 from stage.datasets.resize import resize_image
 from stage.datasets.rules import GOOD
 from stage.datasets.split import divide
@@ -27,17 +29,18 @@ from stage.datasets.summary import Summary, summarise, unmatched_rows, write_sum
 from stage.datasets.table import FEATURES
 
 
-def prepare(params: Prepare, categories: Sequence[str], root: Path, output: Path) -> Summary:
+def prepare(params: Prepare, categories: Sequence[str], root: Path, output: Path, recalls: Sequence[Recall] = ()) -> Summary:
     """Read the categories in `root`; write `<category>/catalog.parquet`, `summary.json` and `set_aside.csv` to `output`.
 
-    Returns the summary: counts per category and defect type, and what to look at. The same files give the same bytes.
+    `recalls` are left out of everything but the split. Returns the summary: counts per category and defect type, and what to look at.
+    The same files give the same bytes.
     Raises ConfigError for an invalid naming rule, and DataError for a category that cannot be used.
     """
     rule = rule_of(params, categories)
     entries: list[Entry] = []
     warnings: list[str] = []
     for category in categories:
-        found, told = _prepare_category(params, rule, category, root, output)
+        found, told = _prepare_category(params, rule, category, root, output, recalls)
         entries, warnings = entries + found, warnings + told
     unlike = [sentence for category in categories for sentence in unlike_types(output / category, category)]
     summary = summarise(entries, warnings)
@@ -46,19 +49,30 @@ def prepare(params: Prepare, categories: Sequence[str], root: Path, output: Path
     return summary
 
 
-def _prepare_category(params: Prepare, rule: FolderRule, category: str, root: Path, output: Path) -> tuple[list[Entry], list[str]]:
+def _prepare_category(
+    params: Prepare, rule: FolderRule, category: str, root: Path, output: Path, recalls: Sequence[Recall]
+) -> tuple[list[Entry], list[str]]:
     home = data_root(root, params.layout, category)
     found = find(home, category, rule, with_foregrounds=params.foreground.strategy == "files")
     groups = category_groups(home, category, rule, found)
-    grey = _grey_range(params, home, found)
-    params = _with_channel(params, home, found, grey)
+    usable = _not_recalled(found, home, recalls)
+    grey = _grey_range(params, home, usable)
+    params = _with_channel(params, home, usable, grey)
     progress = track(found, total=len(found), label=f"prepare {category}")
     read = [read_entry(each, home, params, category=category, group=groups.of.get(each.path, each.path), grey=grey) for each in progress]
-    entries = _agreed(divide(read), params.image_size)
+    divided = divide(with_places(read, recalls, category))
+    entries = without_recalled(_agreed(divided, params.image_size), recalls)
     _check_usable(entries, category, home)
     rows = ({name: getattr(entry, name) for name in FEATURES} for entry in entries)
     write_table(rows, FEATURES, output / category / "catalog.parquet")
+    write_withdrawn(recalls, category, output / category)
     return entries, [*unmatched_rows(groups, rule, category), *_near_duplicates(entries, groups, category)]
+
+
+def _not_recalled(found: list[Found], home: Path, recalls: Sequence[Recall]) -> list[Found]:
+    """What may decide how all images of the category are read: a recalled one decides nothing."""
+    named = {one.path for one in recalls}
+    return [one for one in found if one.path not in named or not recalled_path(recalls, one.path, file_digest(home / one.path))]
 
 
 def _near_duplicates(entries: list[Entry], groups: Groups, category: str) -> list[str]:
@@ -105,7 +119,7 @@ def _agreed(entries: list[Entry], size: int) -> list[Entry]:
 
 
 def _check_usable(entries: list[Entry], category: str, root: Path) -> None:
-    trained = [entry.defect for entry in entries if entry.split == "train"]
+    trained = [entry.defect for entry in entries if entry.split == "train" and not entry.reason]
     missing = "normal training image" if GOOD not in trained else "defect type with three usable images" if {*trained} == {GOOD} else ""
     if not missing:
         return

@@ -19,6 +19,7 @@ from stage.datasets.resize import resize_image, resize_mask
 from stage.datasets.rules import GOOD
 
 Cell = dict[str, bytes | None]
+RECALLED = "recalled: "  # begins the reason of what was withdrawn
 OF_ACCEPTED = ("image", "mask", "foreground", "foreground_strategy", "foreground_note", "foreground_coverage")
 
 
@@ -54,8 +55,8 @@ class Entry:
 
     @property
     def status(self) -> str:
-        """`accepted` or `set_aside`."""
-        return "set_aside" if self.reason else "accepted"
+        """`accepted`, `set_aside` or `recalled`."""
+        return "accepted" if not self.reason else "recalled" if self.reason.startswith(RECALLED) else "set_aside"
 
     @property
     def path(self) -> str:
@@ -65,6 +66,10 @@ class Entry:
     def set_aside(self, reason: str, detail: str = "") -> "Entry":
         """The same entry without its pixels and its side of the split; `detail` is what differs between files of one reason."""
         return replace(self, reason=reason, detail=detail, split="", **dict.fromkeys(OF_ACCEPTED))
+
+    def recalled(self, reason: str) -> "Entry":
+        """The same entry without its pixels, withdrawn; it keeps its side of the split, as a place that nothing is drawn from."""
+        return replace(self, reason=f"{RECALLED}{reason}", **dict.fromkeys(OF_ACCEPTED))
 
     def with_foreground(self, outline: Outline) -> "Entry":
         """The same entry with its foreground."""

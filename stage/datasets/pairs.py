@@ -23,6 +23,7 @@ from PIL import Image, PngImagePlugin
 from stage.core.durable import whole_file
 from stage.core.errors import CorruptFileError
 
+XMP = "XML:com.adobe.xmp"  # keyword of the chunk that holds XMP, by XMP's specification, part 3
 NO_TEXT: Mapping[str, str] = MappingProxyType({})
 ROW_GROUP = 16  # rows; few, so that reading one sample reads few others
 UNDECODABLE = (  # what Pillow raises on bytes that are no PNG, or one of more pixels than it takes
@@ -40,7 +41,7 @@ class Pair(NamedTuple):
 
 
 def encode_png(pixels: np.ndarray, text: Mapping[str, str] = NO_TEXT) -> bytes:
-    """The PNG of an image (H, W, 3) uint8, or of a mask (H, W) in {0, 1} as 0/255; `text` becomes tEXt chunks.
+    """The PNG of an image (H, W, 3) uint8, or of a mask (H, W) in {0, 1} as 0/255; `text` becomes tEXt chunks, and iTXt for XMP.
 
     The same arguments give the same bytes. Raises ValueError for any other array.
     """
@@ -50,7 +51,7 @@ def encode_png(pixels: np.ndarray, text: Mapping[str, str] = NO_TEXT) -> bytes:
         raise ValueError(f"Expected an image (H, W, 3) of uint8 or a mask (H, W) in {{0, 1}}, found {pixels.shape} of {pixels.dtype}.")
     chunks = PngImagePlugin.PngInfo()
     for key, value in text.items():
-        chunks.add_text(key, value)
+        chunks.add_itxt(key, value) if key == XMP else chunks.add_text(key, value)
     stored = pixels.astype(np.uint8) * np.uint8(255) if is_mask else pixels
     buffer = io.BytesIO()
     Image.fromarray(stored).save(buffer, format="PNG", pnginfo=chunks)

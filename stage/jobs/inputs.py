@@ -13,6 +13,7 @@ from stage.core.digests import digest_of, file_digest
 from stage.core.errors import ConfigError
 from stage.core.work import LIBRARIES, versions
 from stage.datasets.examples import CATALOG
+from stage.datasets.recalled import read_withdrawn
 from stage.datasets.table import read_catalog, training_part
 from stage.model.files import ADAPTERS, base_digest
 from stage.synthesis.method import METHODS
@@ -23,7 +24,7 @@ from stage.synthesis.textures import bank_digest
 PLANNING, ORIGIN = "stage.jobs.planning:write_job", "stage.jobs.inputs:origin_of"
 # What decides which rows are planned. A row holds what comes of it, so it need not decide a second time how the row is rendered.
 PLANNED = (
-    *("name", "seed", "catalog", "planner", "rejected", "base.prompts.normal", "synthesize.precision", "synthesize.attempts"),
+    *("name", "seed", "catalog", "planner", "rejected", "withdrawn", "base.prompts.normal", "synthesize.precision", "synthesize.attempts"),
     *("synthesize.count", "synthesize.shard_rows", "synthesize.mask_source", "synthesize.placement", "synthesize.perlin"),
     *("synthesize.background", "synthesize.neighbours", "textures.source", "textures.licence"),
 )
@@ -55,9 +56,16 @@ def inputs_of(recipe: Recipe, rejected: Iterable[Identity] = ()) -> dict[str, st
             "versions": versions(LIBRARIES),
             "rejected": digest_of(list(rejected)),
         }
+        | _withdrawn(recipe)
         | ({"textures": bank_digest(recipe.textures, recipe.catalog)} if "textures" in method.parameters else {})
         | _network_digests(recipe)
     )
+
+
+def _withdrawn(recipe: Recipe) -> dict[str, str]:
+    """The samples of the method that a recall has withdrawn, by id; nothing where there are none."""
+    own = sorted(one for one in read_withdrawn(recipe.catalog).samples if one.startswith(f"{recipe.method}/"))
+    return {"withdrawn": json.dumps(own)} if own else {}
 
 
 def _network_digests(recipe: Recipe) -> dict[str, str]:

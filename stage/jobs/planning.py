@@ -12,6 +12,7 @@ from stage.core.digests import digest_of, file_digest, pixel_digest
 from stage.core.durable import sync, write_sealed
 from stage.core.errors import CorruptFileError
 from stage.datasets.examples import CATALOG
+from stage.datasets.recalled import read_withdrawn
 from stage.datasets.table import read_catalog
 from stage.jobs.inputs import deciding, inputs_of
 from stage.jobs.job import JUDGE, RECORD, Job, JobRecord, load_job
@@ -44,14 +45,27 @@ def make_job(recipe: Recipe, store: BatchStore, rejected: Sequence[Identity] = (
 
 
 def rounds(first: Path) -> Iterator[Path]:
-    """The jobs of all rounds, each planned when the one before is finished: what its verdicts reject is tried again."""
+    """The jobs of all rounds, each planned when the one before is finished: what its verdicts reject, or a recall withdraws, is tried again."""
     yield (folder := first)
     job = load_job(folder)
-    for _ in range(1, job.recipe.synthesize.attempts):
-        if not (again := rejected_by(job)):
-            return
+    while again := tried_again(job):
         yield (folder := make_job(job.recipe, job.store, again, first))
         job = load_job(folder)
+
+
+def tried_again(job: Job) -> list[Identity]:
+    """The samples of a finished job that the next round plans again. A withdrawn one does not count among `synthesize.attempts`."""
+    withdrawn = read_withdrawn(job.recipe.catalog).samples
+    rejected = rejected_by(job)
+    if withdrawn:
+        rows = (row for batch in job.batches() for row in job.rows(batch.number) if row.ordinal < job.recipe.synthesize.count)
+        rejected = sorted({*rejected, *(row.identity for row in rows if row.sample_id in withdrawn)})
+    return [one for one in rejected if one.attempt + 1 < job.recipe.synthesize.attempts + len(withdrawn & {*tries(one)})]
+
+
+def tries(identity: Identity) -> Iterator[str]:
+    """The ids of a sample's attempts, up to this one."""
+    return (identity._replace(attempt=attempt).sample_id for attempt in range(identity.attempt + 1))
 
 
 def rejected_by(job: Job) -> list[Identity]:

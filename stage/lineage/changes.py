@@ -16,7 +16,7 @@ REGENERATED = "regenerated"
 SOURCES = ("background_path", "background_sha256", "source_path", "source_sha256", "mask_path", "mask_sha256")
 # What else is chosen when a row is planned; its prompt follows from a parameter, its name and licence change no pixel.
 PLANNED = tuple(name for name in PlanRow._fields if name not in {"sample_id", *Identity._fields, *SOURCES, "settings", "prompt", "licence"})
-PIXELS = "a.image_digest <> b.image_digest OR a.mask_digest <> b.mask_digest"
+PIXELS = "a.pixels <> b.pixels"
 
 
 def diff(database: Database, before: Version, after: Version) -> Answer:
@@ -57,35 +57,42 @@ def why(database: Database, sample_id: str, before: Version, after: Version) -> 
 def compare(database: Database, before: Version, after: Version, sample_id: str = "") -> None:
     """Make the table `changes` of two versions, or of one sample in them: `change`, and `cause`, a list, of every sample."""
     columns = [row["column_name"] for row in rows(database, "DESCRIBE samples") if row["column_name"] not in ("version", "sample_id")]
-    differs = " OR ".join(f'a."{name}" IS DISTINCT FROM b."{name}"' for name in columns)
-    database.execute(_CHANGES.format(pixels=PIXELS, differs=differs, causes=_CAUSES), {**_names(before, after), "id": sample_id})
+    everything = ", ".join(f's."{name}"' for name in columns)
+    chosen = {**_names(before, after), "id": sample_id}
+    database.execute(_CHANGES.format(pixels=PIXELS, everything=everything, parts=_PARTS, causes=_CAUSES), chosen)
 
 
 def _names(before: Version, after: Version) -> dict[str, Any]:
     return {"before": before.name, "after": after.name}
 
 
-def _any_of(names: tuple[str, ...]) -> str:
-    return "(" + " OR ".join(f"a.{name} <> b.{name}" for name in names) + ")"
-
-
+# Of what is compared only hashes are joined, of 64 bits: the columns themselves of 100,000 samples would not fit into the database's memory.
+PARTS = {
+    "pixels": ("image_digest", "mask_digest"),
+    "sourced": SOURCES,
+    "planned": PLANNED,
+    **{name: (name,) for name in ("seed", "parameters", "checkpoint", "base", "code", "versions", "device", "batch_key")},
+    "named": ("settings", "licence"),
+}
+_PARTS = ", ".join(f"hash({', '.join(f's.{column}' for column in columns)}) AS {name}" for name, columns in PARTS.items())
 # `planned` and `rendered` stand for the names of the parameters that differ, which the manifests have.
-_CAUSES = f"""list_filter([
-    CASE WHEN {_any_of(SOURCES)} OR a.prepared IS DISTINCT FROM b.prepared THEN 'source' END,
-    CASE WHEN a.seed <> b.seed OR ({_any_of(PLANNED)} AND NOT {_any_of(SOURCES)}) THEN 'planned' END,
+_CAUSES = """list_filter([
+    CASE WHEN a.sourced <> b.sourced OR a.prepared <> b.prepared THEN 'source' END,
+    CASE WHEN a.seed <> b.seed OR (a.planned <> b.planned AND a.sourced = b.sourced) THEN 'planned' END,
     CASE WHEN a.parameters <> b.parameters THEN 'rendered' END,
     CASE WHEN a.checkpoint <> b.checkpoint THEN 'checkpoint' END,
     CASE WHEN a.base <> b.base THEN 'base' END,
     CASE WHEN a.code <> b.code THEN 'code' END,
     CASE WHEN a.versions <> b.versions THEN 'libraries' END,
     CASE WHEN a.device <> b.device THEN 'device' END,
-    CASE WHEN a.settings <> b.settings OR a.licence <> b.licence THEN 'name or licence' END
+    CASE WHEN a.named <> b.named THEN 'name or licence' END
 ], lambda one: one IS NOT NULL)"""
 _CHANGES = """
 CREATE TEMP TABLE changes AS
 WITH pixels AS (SELECT DISTINCT version, method, category, path, sha256, image_digest FROM sources WHERE role IN ('background', 'training')),
 one AS (
-    SELECT s.*, [p.image_digest, q.image_digest] AS prepared FROM samples s
+    SELECT s.version, s.sample_id, s.method, s.category, s.defect, s.ordinal, s.attempt, s.verdict, {parts}, hash({everything}) AS whole,
+        hash(p.image_digest, q.image_digest) AS prepared FROM samples s
     LEFT JOIN pixels p ON (p.version, p.method, p.category, p.path, p.sha256)
         = (s.version, s.method, s.category, s.background_path, s.background_sha256)
     LEFT JOIN pixels q ON (q.version, q.method, q.category, q.path, q.sha256) = (s.version, s.method, s.category, s.source_path, s.source_sha256)
@@ -97,7 +104,7 @@ known AS (SELECT DISTINCT version, method, category, defect FROM samples),
 told AS (SELECT sample_id, coalesce(a.method, b.method) AS method, coalesce(a.category, b.category) AS category, coalesce(a.defect, b.defect) AS defect,
     coalesce(a.ordinal, b.ordinal) AS ordinal, coalesce(a.attempt, b.attempt) AS attempt, coalesce(b.verdict, a.verdict) AS verdict,
     CASE WHEN a.version IS NULL THEN 'added' WHEN b.version IS NULL THEN 'removed' WHEN {pixels} THEN 'regenerated'
-        WHEN {differs} THEN 'only metadata' ELSE 'unchanged' END AS change,
+        WHEN a.whole <> b.whole THEN 'only metadata' ELSE 'unchanged' END AS change,
     CASE
         WHEN a.version IS NULL AND NOT EXISTS (FROM known k WHERE (k.version, k.method, k.category) = ($before, b.method, b.category)) THEN ['new data set']
         WHEN b.version IS NULL AND NOT EXISTS (FROM known k WHERE (k.version, k.method, k.category) = ($after, a.method, a.category)) THEN ['data set removed']
@@ -106,7 +113,7 @@ told AS (SELECT sample_id, coalesce(a.method, b.method) AS method, coalesce(a.ca
             THEN ['source']
         WHEN (a.version IS NULL OR b.version IS NULL) AND coalesce(a.attempt, b.attempt) > 0 THEN ['attempt']
         WHEN a.version IS NULL OR b.version IS NULL THEN ['count']
-        WHEN {pixels} OR {differs} THEN {causes}
+        WHEN {pixels} OR a.whole <> b.whole THEN {causes}
         ELSE [] END AS cause,
     coalesce(a.batch_key <> b.batch_key, false) AS has_other_batch
     FROM a FULL JOIN b USING (sample_id))

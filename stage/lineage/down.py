@@ -1,8 +1,9 @@
 """From a photograph, a mask or a network, down to every sample, network and evaluation that it touched, in every version asked for."""
 
+import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from stage.core.digests import file_digest
 from stage.core.errors import Refusal
@@ -12,31 +13,31 @@ from stage.lineage.database import Answer, Database, Row, rows
 DIGEST = re.compile(r"[0-9a-f]{8,64}")
 
 
-class _Target(NamedTuple):
-    """Values of the columns by which a source, or the mask of a photograph, is known."""
-
-    paths: list[str]
-    digests: list[str]
-    networks: list[str]
-
-
 def down(database: Database, history: History, source: str) -> Answer:
     """Samples, networks and evaluations that a source touched. `source`: a path below the data folder, a file, or a digest or its beginning."""
-    found = _sources(database, source)
-    networks = _networks(database, source, found)
+    found = sources_of(database, source)
+    networks = networks_of(database, source, found)
     if not found and not networks:
         unread = f" Not read: {', '.join(gap.version for gap in history.gaps)}." if history.gaps else ""
         raise Refusal(
             f"Expected a photograph, a mask or a network of {history.names}: a path below the data folder, a file, or a digest, found {source!r}, "
             f"which none of them knows.{unread} `stage lineage sql --all 'SELECT DISTINCT path, sha256 FROM sources'` lists them."
         )
-    target = _Target([row["path"] for row in found], [row["sha256"] for row in found], [row["digest"] for row in networks])
-    database.execute(_TOUCHED, target._asdict())
+    return touched_by(database, found, networks)
+
+
+def touched_by(database: Database, found: list[Row], networks: list[Row]) -> Answer:
+    """What sources and networks, rows of `sources_of` and `networks_of`, touched; makes the table `touched`, a row per sample and version."""
+    known = {"paths": [row["path"] for row in found], "digests": [row["sha256"] for row in found]}
+    database.execute(_TOUCHED, {**known, "networks": [row["digest"] for row in networks]})
+    return {"source": found, "networks": networks, **told_of(database, known)}
+
+
+def told_of(database: Database, known: Mapping[str, list[str]]) -> Answer:
+    """The samples of the table `touched`, and the evaluations of them or of the sources with these `paths` and `digests`."""
     return {
-        "source": found,
-        "networks": networks,
         "samples": rows(database, _COUNTS),
-        "evaluations": rows(database, _EVALUATIONS, {"paths": target.paths, "digests": target.digests}),
+        "evaluations": rows(database, _EVALUATIONS, known),
         "every_sample": rows(database, _SAMPLES),
     }
 
@@ -46,18 +47,24 @@ SELECT path, sha256, kind, role, defect, "group", list(DISTINCT version ORDER BY
 WHERE path = $name OR sha256 IN ($sha256, $name) OR (image_digest = $name AND $is_digest) OR (starts_with(sha256, $name) AND $is_digest)
     OR (path, version) IN (SELECT (mask_path, version) FROM catalog WHERE mask_path IS NOT NULL AND status = 'accepted' AND
         (image_path = $name OR image_sha256 IN ($sha256, $name) OR (starts_with(image_sha256, $name) AND $is_digest)))
+GROUP BY ALL
+UNION ALL SELECT path, sha256, 'texture' AS kind, 'texture' AS role, '' AS defect, '' AS "group", list(DISTINCT version ORDER BY version) FROM (
+    SELECT version, nullif(choices, '') ->> 'texture_path' AS path, nullif(choices, '') ->> 'texture_sha256' AS sha256 FROM samples
+    WHERE contains(choices, '"texture_sha256"') AND (contains(choices, $quoted) OR contains(choices, $sha256) OR ($is_digest AND contains(choices, $name))))
+WHERE (path = $name OR sha256 = $sha256 OR (starts_with(sha256, $name) AND $is_digest)) AND sha256 NOT IN (SELECT sha256 FROM sources)
 GROUP BY ALL ORDER BY kind, path, sha256
 """
 
 
-def _sources(database: Database, source: str) -> list[Row]:
+def sources_of(database: Database, source: str) -> list[Row]:
     """The source in every version that knows it, and the mask of it if it is the photograph of a defect."""
     file = Path(source)
     digest = file_digest(file) if file.is_file() else "no file"
-    return rows(database, _SOURCES, {"name": source, "sha256": digest, "is_digest": bool(DIGEST.fullmatch(source))})
+    known = {"name": source, "sha256": digest, "is_digest": bool(DIGEST.fullmatch(source)), "quoted": json.dumps(source)}
+    return rows(database, _SOURCES, known)
 
 
-def _networks(database: Database, source: str, found: list[Row]) -> list[Row]:
+def networks_of(database: Database, source: str, found: list[Row]) -> list[Row]:
     """The networks that it trained, bases with the adapters on them, or the network that it is itself."""
     query = """
         WITH hit AS (SELECT DISTINCT digest FROM checkpoints
@@ -71,7 +78,7 @@ def _networks(database: Database, source: str, found: list[Row]) -> list[Row]:
 
 # Masks of different photographs may have equal bytes: a mask is known by its path and bytes together.
 _TOUCHED = """
-CREATE TEMP TABLE touched AS
+CREATE OR REPLACE TEMP TABLE touched AS
 WITH hit AS (SELECT unnest($paths::VARCHAR[]) AS path, unnest($digests::VARCHAR[]) AS sha256),
 told AS (
     SELECT version, sample_id, method, category, defect, verdict, list_filter([
@@ -80,6 +87,7 @@ told AS (
         CASE WHEN mask_sha256 <> '' AND (mask_path, mask_sha256) IN (SELECT (path, sha256) FROM hit) THEN 'mask' END,
         CASE WHEN (version, sample_id) IN (SELECT (version, sample_id) FROM mixed_masks WHERE (path, sha256) IN (SELECT (path, sha256) FROM hit))
             THEN 'part of the mask' END,
+        CASE WHEN contains(choices, '"texture_sha256"') AND nullif(choices, '') ->> 'texture_sha256' IN (SELECT sha256 FROM hit) THEN 'texture' END,
         CASE WHEN checkpoint <> '' AND list_contains($networks::VARCHAR[], checkpoint) THEN 'adapters' END,
         CASE WHEN base <> '' AND list_contains($networks::VARCHAR[], base) THEN 'base' END
     ], lambda one: one IS NOT NULL) AS used_as FROM samples

@@ -1,11 +1,17 @@
 """Questions in SQL. A question can only read, and only the views; names and texts from data are values and are never run."""
 
+import resource
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from stage.core.errors import Refusal
 from stage.lineage.database import MEMORY, Answer, Database
+
+ROOM = 2 * 2**30  # bytes
 
 
 def sql(database: Database, query: str, limit: int) -> Answer:
@@ -15,16 +21,35 @@ def sql(database: Database, query: str, limit: int) -> Answer:
         if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
             found = ", ".join(statement.type.name for statement in statements) or "nothing"
             raise Refusal(f"Expected one SELECT, found {found}. The tables can be read and nothing else; docs/lineage.md lists them.")
-        database.execute("BEGIN TRANSACTION READ ONLY")
-        cursor = database.execute(statements[0])
-        names = [str(column[0]) for column in cursor.description or ()]
-        found = cursor.fetchmany(limit + 1)
-    except duckdb.OutOfMemoryException:
+        with _bounded():
+            database.execute("BEGIN TRANSACTION READ ONLY")
+            cursor = database.execute(statements[0])
+            names = [str(column[0]) for column in cursor.description or ()]
+            found = cursor.fetchmany(limit + 1)
+    except (duckdb.OutOfMemoryException, MemoryError):
         raise Refusal(f"Expected a query that needs at most {MEMORY}, found one that needs more. Select fewer columns or rows.") from None
     except duckdb.Error as error:
         raise Refusal(f"Expected a query that DuckDB can run on the views of docs/lineage.md, found: {error}") from None
     more = {"not_shown": [{"rows": f"more than {limit}; --limit shows more"}]} if len(found) > limit else {}
     return {"rows": [dict(zip(_distinct(names), row, strict=True)) for row in found[:limit]], **more}
+
+
+@contextmanager
+def _bounded() -> Generator[None]:
+    """Let this process grow by 2 GiB at most: texts that a query makes, as `repeat` does, are beyond DuckDB's own limit (DuckDB 2.0.0)."""
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = _data_bytes() + ROOM
+    resource.setrlimit(resource.RLIMIT_DATA, (limit if before[1] == resource.RLIM_INFINITY else min(limit, before[1]), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+def _data_bytes() -> int:
+    """What this process has mapped for data, as RLIMIT_DATA counts it."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmData:"))
 
 
 def _distinct(names: list[str]) -> list[str]:

@@ -4,11 +4,13 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from stage.core.errors import Refusal
 from stage.lineage.contents import History
 from stage.lineage.database import Answer, Database, Row, rows
+from stage.lineage.marked import found_in
 from stage.synthesis.rows import mixed_masks
 
 SAMPLE = re.compile(r".+/.+/.+/\d{6,}/\d+")
@@ -17,7 +19,13 @@ NOTATION = "`<category>/<segmenter>/<arm>/<seed>/<metric>`, as fabric/efficientn
 
 
 def up(database: Database, history: History, target: str) -> Answer:
-    """What a sample, by its id, or a metric, by `category/segmenter/arm/seed/metric`, was made from; in the last version that has it."""
+    """What a sample, by its id or its PNG, or a metric, by `category/segmenter/arm/seed/metric`, was made from.
+
+    Of several versions the last one that has it answers; of those with a PNG's pixels, if there are any.
+    """
+    if Path(target).is_file():
+        sample_id, told = found_in(database, history, Path(target))
+        return {"file": [told], **_sample(database, history, sample_id, told["in_versions"])}
     return _sample(database, history, target) if SAMPLE.fullmatch(target) else _metric(database, history, target)
 
 
@@ -32,9 +40,10 @@ class Metric(NamedTuple):
     metric: str
 
 
-def _sample(database: Database, history: History, sample_id: str) -> Answer:
-    query = "SELECT s.*, v.place FROM samples s JOIN versions v USING (version) WHERE sample_id = $id ORDER BY v.place DESC"
-    found = rows(database, query, {"id": sample_id})
+def _sample(database: Database, history: History, sample_id: str, preferred: Sequence[str] = ()) -> Answer:
+    query = """SELECT s.*, v.place FROM samples s JOIN versions v USING (version) WHERE sample_id = $id
+        ORDER BY list_contains($preferred::VARCHAR[], version) DESC, v.place DESC"""
+    found = rows(database, query, {"id": sample_id, "preferred": list(preferred)})
     if not found:
         raise unknown_sample(database, history, sample_id)
     sample = found[0]
@@ -90,6 +99,11 @@ def _made_from(database: Database, sample: Row, whose: Row) -> list[Row]:
             source = next((row for row in known if (row["path"], row["sha256"]) == (path, digest)), {})
             told = {part: source.get(part, "not among its sources") for part in ("split", "group")}
             found.append({"role": role, "path": path, **told, "sha256": digest})
+    if digest := (choices := json.loads(sample["choices"] or "{}")).get("texture_sha256"):
+        source = next((row for row in known if row["sha256"] == digest), {"split": "", "group": ""})
+        found.append(
+            {"role": "texture", "path": choices["texture_path"], "split": source["split"], "group": source["group"], "sha256": digest}
+        )
     if not sample["mask_sha256"]:
         kind = {"perlin": "noise"}.get(sample["mask_kind"], sample["mask_kind"])
         told = f"{kind} of seed {sample['mask_seed']}" if sample["mask_seed"] else kind

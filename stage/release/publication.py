@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from filelock import FileLock
 
 from stage.core.durable import replace_folder, write_whole
@@ -17,9 +17,10 @@ from stage.jobs.failures import check_complete
 from stage.jobs.heartbeat import present
 from stage.jobs.job import Batch, Job, load_job
 from stage.release.card import card
+from stage.release.croissant import CROISSANT, croissant
 from stage.release.shards import Described, write_manifest, write_shards
-from stage.release.tables import write_runs, write_tables
-from stage.synthesis.schema import CARD
+from stage.release.tables import is_published, write_runs, write_tables
+from stage.synthesis.schema import CARD, PLAN
 
 AT_HAND = 16  # batches of later rounds that are kept in memory
 
@@ -43,6 +44,7 @@ def publish_jobs(folders: Sequence[Path], output: Path, *, lease_s: float) -> De
         identity = {"method": first.recipe.method, "category": first.recipe.category}
         manifest.update(write_manifest(new, shards, **identity, job=first.folder.name, inputs=first.inputs, tables=tables))
         write_whole(card(manifest), new / CARD)
+        write_whole(croissant(manifest, pq.read_table(new / PLAN, columns=["licence"])["licence"].unique().to_pylist()), new / CROISSANT)
         reached("before_publish")
         check_stop()
 
@@ -79,7 +81,7 @@ def samples_of(jobs: Sequence[Job]) -> Iterator[pa.Table]:
         table = first.read(batch)
         samples = zip(table["defect"].to_pylist(), table["ordinal"].to_pylist(), strict=True)
         attempts = [read(job, other).slice(row, 1) for sample in samples for job, other, row in again.get(sample, ())]
-        whole = pa.concat_tables([table, *attempts]).filter(pc.field("ordinal") < first.recipe.synthesize.count)
+        whole = pa.concat_tables([table, *attempts]).filter(is_published(first))
         yield whole.sort_by([("ordinal", "ascending"), ("attempt", "ascending")]) if attempts else whole
 
 

@@ -21,6 +21,7 @@ from stage.core.digests import file_digest
 from stage.core.durable import sync, write_sealed
 from stage.core.json_files import read_json
 from stage.datasets.examples import CATALOG
+from stage.datasets.recalled import read_withdrawn
 from stage.datasets.rules import GOOD
 from stage.datasets.table import read_catalog, training_part
 from stage.jobs.job import Job
@@ -132,7 +133,13 @@ def _plan(jobs: Sequence[Job]) -> Iterator[pa.Table]:
 def _planned(job: Job) -> Iterator[dict[str, Any]]:
     plan = pq.ParquetFile(job.folder / PLAN)
     for number in range(plan.num_row_groups):
-        yield from plan.read_row_group(number).filter(pc.field("ordinal") < job.recipe.synthesize.count).to_pylist()
+        yield from plan.read_row_group(number).filter(is_published(job)).to_pylist()
+
+
+def is_published(job: Job) -> pc.Expression:
+    """Whether a row of a plan or of samples is published: neither a filling of its batch nor withdrawn."""
+    withdrawn = pa.array(sorted(read_withdrawn(job.recipe.catalog).samples), pa.string())
+    return (pc.field("ordinal") < job.recipe.synthesize.count) & ~pc.field("sample_id").isin(withdrawn)
 
 
 def _runs(job: Job) -> Iterator[pa.Table]:

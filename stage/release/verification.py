@@ -15,6 +15,7 @@ from stage.core.digests import file_digest
 from stage.core.durable import read_sealed
 from stage.core.errors import CorruptFileError
 from stage.datasets.walking import shown
+from stage.release.croissant import CROISSANT
 from stage.release.reader import read_manifest
 from stage.release.sample_checks import Lineage, plan_problems, sample_problems
 from stage.release.shards import Described, Tally, data_digest
@@ -122,9 +123,9 @@ def _strangers(folder: Path, files: Described) -> Iterator[Problem]:
 
 
 def _unnamed(folder: Path, files: Described) -> list[str]:
-    """Files beside those that the manifest names, itself, and the card."""
+    """Files beside those that the manifest names, itself, and what is derived from it."""
     names = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if not path.is_dir())
-    return [name for name in names if name not in files and name not in (MANIFEST, CARD)]
+    return [name for name in names if name not in files and name not in (MANIFEST, CARD, CROISSANT)]
 
 
 def _is_parquet(path: Path) -> bool:

@@ -7,6 +7,7 @@ import numpy as np
 
 from stage.core.synthesis_params import Synthesize
 from stage.datasets.likeness import Likeness
+from stage.datasets.recalled import place_key
 from stage.datasets.windows import turn
 from stage.synthesis.plan import Background, one_of
 from stage.synthesis.source import Source
@@ -18,14 +19,16 @@ class Backgrounds:
     The paper draws any. A background that does not fit teaches a segmenter to look for misfits (docs/method.md).
     """
 
-    def __init__(self, normals: Sequence[Background], source: Source, params: Synthesize) -> None:
-        self.normals, self.source, self.params = normals, source, params
+    def __init__(self, pool: Sequence[Background | None], source: Source, params: Synthesize) -> None:
+        """`pool` has None in the places of recalled images."""
+        self.pool, self.source, self.params = pool, source, params
+        self.normals = [one for one in pool if one is not None]
         self.nearest = lru_cache(None)(self._nearest)
 
     def draw(self, mask_sha256: str, turned: int, random: np.random.Generator) -> Background:
         """A background for a defect in the place of this mask's, after `turned` of `windows.turn`."""
         if self.params.background == "random":
-            return one_of(self.normals, random)
+            return one_of(self.pool, random)
         return self.normals[one_of(self.nearest(mask_sha256, turned), random)]
 
     @cached_property
@@ -33,6 +36,13 @@ class Backgrounds:
         """The normal images as small pictures, in the order of `normals`."""
         return Likeness(self.source.backgrounds[one.image_sha256].image for one in self.normals)
 
-    def _nearest(self, mask_sha256: str, turned: int) -> list[int]:
+    def _nearest(self, mask_sha256: str, turned: int) -> list[int | None]:
+        """Numbers of `normals`, the most similar first, None in the place that a recalled one had; more only where all were recalled."""
         image, mask = self.source.masks[mask_sha256]
-        return self.likeness.nearest(turn(image, turned), turn(mask, turned), self.params.neighbours)
+        count = self.params.neighbours
+        found: list[int | None] = [*self.likeness.nearest(turn(image, turned), turn(mask, turned), count)]
+        shown = found
+        for place in sorted(self.source.recalled.get(place_key(mask_sha256, turned), ())):
+            shown = [*shown[:place], None, *shown[place:]]
+        shown = shown[:count]
+        return shown if any(one is not None for one in shown) else found

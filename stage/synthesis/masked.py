@@ -10,7 +10,7 @@ from stage.core.digests import derived_seed
 from stage.datasets.windows import TURNS
 from stage.synthesis.backgrounds import Backgrounds
 from stage.synthesis.placer import Placer
-from stage.synthesis.plan import DefectSource, backgrounds_of, defects_of, empty_row, one_of, row_seed
+from stage.synthesis.plan import DefectSource, background_pool, defect_pool, empty_row, one_of, row_seed
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow
 from stage.synthesis.shapes import NEW, ShapePlanner
@@ -25,7 +25,7 @@ class MaskedPlanner(NamedTuple):
 
     recipe: Recipe
     backgrounds: Backgrounds
-    defects: Mapping[str, Sequence[DefectSource]]
+    defects: Mapping[str, Sequence[DefectSource | None]]
     placer: Placer
     shapes: ShapePlanner
     given: PlanRow | None = None
@@ -33,8 +33,8 @@ class MaskedPlanner(NamedTuple):
     @classmethod
     def of(cls, recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Self:
         """Of a category."""
-        backgrounds = Backgrounds(backgrounds_of(catalog), source, recipe.synthesize)
-        return cls(recipe, backgrounds, defects_of(catalog), Placer(source, recipe.synthesize), ShapePlanner(source))
+        backgrounds = Backgrounds(background_pool(catalog), source, recipe.synthesize)
+        return cls(recipe, backgrounds, defect_pool(catalog), Placer(source, recipe.synthesize), ShapePlanner(source))
 
     def row(self, identity: Identity) -> PlanRow:
         """The plan row; every choice is drawn from its own seed, so it does not depend on other rows."""

@@ -61,21 +61,22 @@ class Paster:
     def __init__(self, recipe: Recipe, catalog: pd.DataFrame, source: Source) -> None:
         fitting = recipe.synthesize.model_copy(update={"background": "nearest", "neighbours": NEIGHBOURS, "placement": "as_is"})
         fixed = recipe.model_copy(update={"paste": MOTION, "synthesize": fitting})
-        self.backgrounds = Backgrounds(backgrounds_of(catalog), source, fitting)
-        self.planner = PastePlanner(fixed, self.backgrounds, defects_of(catalog))
+        self.backgrounds = Backgrounds(backgrounds_of(catalog), source._replace(recalled={}), fitting)
+        self.defects = defects_of(catalog)
+        self.planner = PastePlanner(fixed, self.backgrounds, self.defects)
         self.source = source
         self.normals = [one.image_sha256 for one in self.backgrounds.normals]
 
     def count(self, least: int) -> int:
         """How many pastes a draw has."""
-        return (1 + len(NORMAL)) * sum(max(least, len(real)) for real in self.planner.defects.values())
+        return (1 + len(NORMAL)) * sum(max(least, len(real)) for real in self.defects.values())
 
     def pastes(self, draw: int, least: int) -> Iterator[Pasted]:
         """For each defect type as many as it has photographs, and at least `least`: a real defect, and three times nothing.
 
         `draw` numbers them; another draw gives others.
         """
-        for defect, real in self.planner.defects.items():
+        for defect, real in self.defects.items():
             for number in range(max(least, len(real))):
                 identity = Identity("verdict", self.planner.recipe.category, defect, number, draw)
                 yield from self._pastes(self.planner.row(identity, real[number % len(real)]))

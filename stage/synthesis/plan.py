@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from stage.core.digests import derived_seed
+from stage.core.errors import DataError
 from stage.core.synthesis_params import Synthesize
 from stage.datasets.rules import GOOD
-from stage.datasets.table import training_part
+from stage.datasets.table import training_part, training_pool
 from stage.synthesis.rows import Identity, PlanRow
 
 Item = TypeVar("Item")
@@ -74,9 +75,26 @@ def defects_of(catalog: pd.DataFrame) -> Mapping[str, list[DefectSource]]:
     return {str(defect): _rows(group, DefectSource) for defect, group in groups}
 
 
-def one_of(some: Sequence[Item], random: np.random.Generator) -> Item:
-    """One of the items, all equally likely."""
-    return some[int(random.integers(len(some)))]
+def background_pool(catalog: pd.DataFrame) -> list[Background | None]:
+    """The normal training images of a category; None in the place of each that was recalled."""
+    pool = training_pool(catalog)
+    return _places(pool.loc[pool.defect == GOOD], Background)
+
+
+def defect_pool(catalog: pd.DataFrame) -> Mapping[str, list[DefectSource | None]]:
+    """The generator's third of a category, by defect type; None in the place of each that was recalled. A type has one that was not."""
+    pool = training_pool(catalog)
+    groups = {str(defect): _places(group, DefectSource) for defect, group in pool.loc[pool.defect != GOOD].groupby("defect", sort=True)}
+    return {defect: places for defect, places in groups.items() if any(places)}
+
+
+def one_of(some: Sequence[Item | None], random: np.random.Generator) -> Item:
+    """One of the items, all equally likely. Who draws the place of a recalled one, None, draws again, and so nobody else's draw changes."""
+    if all(one is None for one in some):
+        raise DataError(f"Expected something to draw from, found {len(some)} place(s), all recalled. Add photographs and run `dvc repro`.")
+    while (chosen := some[int(random.integers(len(some)))]) is None:
+        pass
+    return chosen
 
 
 def empty_row(identity: Identity, settings: str, seed: int, background: Background) -> PlanRow:
@@ -108,6 +126,11 @@ def empty_row(identity: Identity, settings: str, seed: int, background: Backgrou
         foreground="none",
         licence=background.licence,
     )
+
+
+def _places(table: pd.DataFrame, kind: type[Choice]) -> list[Choice | None]:
+    is_left = (table.status == "accepted").tolist()
+    return [row if left else None for row, left in zip(_rows(table, kind), is_left, strict=True)]
 
 
 def _rows(table: pd.DataFrame, kind: type[Choice]) -> list[Choice]:

@@ -10,6 +10,7 @@ from datasets import Features, List, Value
 
 from stage.core.digests import pixel_digest
 from stage.datasets.pairs import ROW_GROUP, Pair, image_cell, image_features
+from stage.synthesis.marking import mark
 from stage.synthesis.rows import Origin, PlanRow, TypeRecord, Verdict
 
 SCHEMA_VERSION = "3"
@@ -36,11 +37,6 @@ VERDICT_SCHEMA = Features({name: _KINDS[kind] for name, kind in TypeRecord.__ann
 TABLES = {PLAN: PLAN_SCHEMA, SOURCES: SOURCE_SCHEMA, CHECKPOINTS: CHECKPOINT_SCHEMA, VERDICT: VERDICT_SCHEMA}
 _TOLD = [name if name != "timesteps" else "timesteps.list.element" for name in FEATURES if name not in ("image", "mask")]
 _COMPRESSION = dict.fromkeys(_TOLD, "zstd") | {f"{name}.{part}": "none" for name in ("image", "mask") for part in ("bytes", "path")}
-
-
-def mark(sample_id: str) -> dict[str, str]:
-    """The text chunks of a sample's PNGs."""
-    return {"Synthetic": "true", "Sample": sample_id}
 
 
 def sample_row(row: PlanRow, sample: Pair, verdict: Verdict, origin: Origin) -> dict[str, Any]:

@@ -33,14 +33,18 @@ class ShapePlanner:
         self.source = source
         self.area = lru_cache(None)(self._area)
 
-    def row(self, row: PlanRow, kind: str, real: DefectSource, others: Sequence[DefectSource]) -> PlanRow:
-        """The row with its mask's kind, seed and choices: `area` in px, and `masks`, those that the real one is mixed with, of `others`.
+    def row(self, row: PlanRow, kind: str, real: DefectSource, pool: Sequence[DefectSource | None]) -> PlanRow:
+        """The row with its mask's kind, seed and choices: `area` in px, and `masks`, those that the real one is mixed with.
+
+        They are of `pool`, the type's real masks with None in the place of each that was recalled.
 
         The area is log-uniform between those of the type's smallest and largest mask. With one real mask of a type there is nothing to mix, and
         it is warped instead.
         """
         random = np.random.default_rng(derived_seed(row.seed, "shape"))
-        mixed = [others[k] for k in random.permutation(len(others)).tolist() if others[k] != real][: MOST - 1]
+        drawn = [pool[k] for k in random.permutation(len(pool)).tolist()]  # with the recalled: without them every sample would be another
+        mixed = [one for one in drawn if one is not None and one != real][: MOST - 1]
+        others = [one for one in pool if one is not None]
         kind = "warped" if kind == "resampled" and not mixed else kind
         choices: dict[str, Any] = {} if kind == "warped" else {"area": self._drawn_area(others, random)}
         choices |= {"masks": [NamedMask(one.mask_path, one.mask_sha256)._asdict() for one in mixed]} if kind == "resampled" else {}

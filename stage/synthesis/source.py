@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from stage.core.errors import CorruptFileError
 from stage.datasets.examples import CATALOG, column, pairs_of
 from stage.datasets.pairs import Pair, decode_mask
+from stage.datasets.recalled import read_withdrawn
 
 Value = TypeVar("Value", Pair, NDArray[np.uint8])
 
@@ -18,13 +19,14 @@ class Source(NamedTuple):
     """The pairs that samples are made from: normal photographs by `image_sha256`, defective ones by `mask_sha256` and `image_sha256`.
 
     `foregrounds` are the photographs' objects, (H, W) uint8 in {0, 1}, 1 = object: of normal ones by `image_sha256`, of defective ones
-    by `mask_sha256`; these may be missing.
+    by `mask_sha256`; these may be missing. `recalled`: by `place_key`, the places that recalled photographs had among the nearest.
     """
 
     backgrounds: Mapping[str, Pair]
     masks: Mapping[str, Pair]
     photographs: Mapping[str, Pair]
     foregrounds: Mapping[str, NDArray[np.uint8]]
+    recalled: Mapping[str, frozenset[int]] = {}
 
 
 class DecodedByDigest(Mapping[str, Value], Generic[Value]):
@@ -60,4 +62,5 @@ def read_source(folder: Path) -> Source:
         DecodedByDigest(column(defective, "mask_sha256"), defective.__getitem__),
         DecodedByDigest(column(defective, "image_sha256"), defective.__getitem__),
         DecodedByDigest([*cells], lambda place: decode_mask(found[place]["bytes"].as_py())),
+        read_withdrawn(folder).places,
     )

@@ -20,7 +20,7 @@ from stage.datasets.pairs import Pair
 from stage.synthesis.augmenters import drawn
 from stage.synthesis.method import Rendered
 from stage.synthesis.placement import TRIES, spot
-from stage.synthesis.plan import backgrounds_of, empty_row, one_of, row_seed
+from stage.synthesis.plan import background_pool, empty_row, one_of, row_seed
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow
 from stage.synthesis.source import Source
@@ -75,7 +75,7 @@ class TexturePlanner:
     """Plans the rows of a category."""
 
     def __init__(self, recipe: Recipe, catalog: pd.DataFrame, source: Source, rule: Rule) -> None:
-        self.recipe, self.rule, self.normals = recipe, rule, backgrounds_of(catalog)
+        self.recipe, self.rule, self.normals = recipe, rule, background_pool(catalog)
         self.bank = bank_of(recipe.textures, recipe.catalog)
         self.part = lru_cache(PARTS)(source.foregrounds.__getitem__)
 

@@ -21,14 +21,16 @@ from stage.core.synthesis_params import Textures
 from stage.datasets.examples import CATALOG
 from stage.datasets.images import read_image
 from stage.datasets.inventory import inventory
+from stage.datasets.recalled import Withdrawn, read_withdrawn
 from stage.datasets.rules import GOOD
 from stage.datasets.table import read_catalog, training_part
 from stage.datasets.walking import is_folder, trouble_of, walk
 from stage.datasets.windows import TURNS, turn
-from stage.synthesis.plan import Background, backgrounds_of, one_of
+from stage.synthesis.plan import Background, background_pool, one_of
 from stage.synthesis.procedural import procedural
 from stage.synthesis.source import Source, read_source
 
+NOTHING = Withdrawn()
 MEMORY = Path(".spool/textures.json")  # digests of a folder's files, so that no file is read twice
 MOST_MEGAPIXELS = 200  # of a picture; larger ones are refused as decompression bombs
 CROP = (0.25, 0.75)  # of the photograph's side; an own texture is so large a part of it
@@ -64,7 +66,7 @@ def bank_of(params: Textures, catalog: Path) -> Bank:
         return Procedural()
     if params.source == "own":
         return Own(catalog)
-    return Others(catalog) if params.source == "others" else Folder(Path(params.source))
+    return Others(catalog) if params.source == "others" else Folder(Path(params.source), read_withdrawn(catalog))
 
 
 def bank_digest(params: Textures, catalog: Path) -> str:
@@ -129,9 +131,9 @@ class Own:
         self.catalog = catalog
 
     @cached_property
-    def normals(self) -> list[Background]:
-        """What there is to draw from."""
-        return backgrounds_of(read_catalog(self.catalog / CATALOG))
+    def normals(self) -> list[Background | None]:
+        """What there is to draw from, with places for what was recalled."""
+        return background_pool(read_catalog(self.catalog / CATALOG))
 
     @cached_property
     def source(self) -> Source:
@@ -166,9 +168,9 @@ class Others:
         self.source = lru_cache(None)(lambda name: read_source(self.folders[name]))
 
     @cached_property
-    def normals(self) -> Mapping[str, list[Background]]:
-        """What there is to draw from, by category."""
-        return {name: backgrounds_of(read_catalog(folder / CATALOG)) for name, folder in self.folders.items()}
+    def normals(self) -> Mapping[str, list[Background | None]]:
+        """What there is to draw from, by category, with places for what was recalled."""
+        return {name: background_pool(read_catalog(folder / CATALOG)) for name, folder in self.folders.items()}
 
     def draw(self, random: np.random.Generator) -> Texture:
         """A photograph of any category, all equally likely; `seed` numbers the category."""
@@ -182,11 +184,11 @@ class Others:
 
 
 class Folder:
-    """The pictures below a folder, in any subfolders, known by their extensions."""
+    """The pictures below a folder, in any subfolders, known by their extensions. Recalled ones keep their places, and are not drawn."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, recalled: Withdrawn = NOTHING) -> None:
         """Raises ConfigError if there are none."""
-        self.root = root
+        self.root, self.recalled = root, recalled
         found = walk(root) if is_folder(root) else ()
         self.paths = sorted(path.relative_to(root).as_posix() for path in found if not trouble_of(path, root))
         if not self.paths:
@@ -207,9 +209,16 @@ class Folder:
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             return False
 
+    @cached_property
+    def pool(self) -> list[str | None]:
+        """The paths, None in the place of each that was recalled, also of one whose file is gone."""
+        known = self.recalled.digests
+        gone = {path for path in self.paths if known and self._digest(path) in known} | (self.recalled.textures - {*self.paths})
+        return [None if path in gone else path for path in sorted({*self.paths, *gone})]
+
     def draw(self, random: np.random.Generator) -> Texture:
         """Any of the pictures; raises ConfigError for one that cannot be decoded."""
-        path = one_of(self.paths, random)
+        path = one_of(self.pool, random)
         return Texture(path, self.checked(path), 0)
 
     def picture(self, texture: Texture, height: int, width: int) -> Pixels:

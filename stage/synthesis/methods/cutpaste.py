@@ -23,7 +23,7 @@ from stage.synthesis.colour_jitter import jittered
 from stage.synthesis.masked import MaskedPlanner
 from stage.synthesis.method import Planner, Rendered
 from stage.synthesis.placement import sample_mask
-from stage.synthesis.plan import Background, backgrounds_of, empty_row, one_of, row_seed
+from stage.synthesis.plan import Background, background_pool, empty_row, one_of, row_seed
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow
 from stage.synthesis.source import Source
@@ -88,7 +88,7 @@ def planner(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Planner:
     """Plans any normal photograph with a cut; with `variant: masks`, masks as STAGE plans them, and what is pasted into them."""
     if recipe.cutpaste.variant == "masks":
         return MaskPlanner(MaskedPlanner.of(recipe, catalog, source), recipe.cutpaste).row
-    return CutPlanner(recipe, backgrounds_of(catalog), source).row
+    return CutPlanner(recipe, background_pool(catalog), source).row
 
 
 def renderer(recipe: Recipe, device: str) -> "CutPasteRenderer":  # the signature of every method
@@ -99,7 +99,7 @@ def renderer(recipe: Recipe, device: str) -> "CutPasteRenderer":  # the signatur
 class CutPlanner:
     """Plans patches and scars. The defect type is nominal: no choice depends on it."""
 
-    def __init__(self, recipe: Recipe, normals: Sequence[Background], source: Source) -> None:
+    def __init__(self, recipe: Recipe, normals: Sequence[Background | None], source: Source) -> None:
         self.recipe, self.normals = recipe, normals
         self.part = lru_cache(PARTS)(source.foregrounds.__getitem__)
 

@@ -26,7 +26,7 @@ from stage.synthesis.method import Planner, Rendered
 from stage.synthesis.motion import centre_of, motion
 from stage.synthesis.parts import Carry, Parts, has_arrived
 from stage.synthesis.placement import file_mask, part_of
-from stage.synthesis.plan import DefectSource, backgrounds_of, defects_of, empty_row, one_of, row_seed
+from stage.synthesis.plan import DefectSource, background_pool, defect_pool, empty_row, one_of, row_seed
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow
 from stage.synthesis.shapes import shape_of
@@ -47,7 +47,7 @@ class Choices(NamedTuple):
 
 def planner(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Planner:
     """Plans a real defect with a background that resembles its own photograph."""
-    return PastePlanner(recipe, Backgrounds(backgrounds_of(catalog), source, recipe.synthesize), defects_of(catalog)).row
+    return PastePlanner(recipe, Backgrounds(background_pool(catalog), source, recipe.synthesize), defect_pool(catalog)).row
 
 
 def renderer(recipe: Recipe, device: str) -> "PasteRenderer":  # the signature of every method
@@ -58,7 +58,7 @@ def renderer(recipe: Recipe, device: str) -> "PasteRenderer":  # the signature o
 class PastePlanner:
     """Plans the rows of a category; holds its backgrounds and defects."""
 
-    def __init__(self, recipe: Recipe, backgrounds: Backgrounds, defects: Mapping[str, Sequence[DefectSource]]) -> None:
+    def __init__(self, recipe: Recipe, backgrounds: Backgrounds, defects: Mapping[str, Sequence[DefectSource | None]]) -> None:
         self.recipe, self.params = recipe, recipe.paste
         self.backgrounds, self.defects, self.source = backgrounds, defects, backgrounds.source
         self.centre = lru_cache(None)(self._centre)

@@ -1,0 +1,201 @@
+"""Tells other tools what a DVC stage ran on and made: OpenLineage events (https://openlineage.io/spec/2-0-2/OpenLineage.json).
+
+They go to `.spool/openlineage.jsonl`, a line per event, unless OpenLineage is configured by its own means (`OPENLINEAGE_URL`,
+`OPENLINEAGE_CONFIG` or `openlineage.yml`): then where that says. An event that cannot be sent stops no run, and where the package is not
+installed there is none.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from functools import reduce
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from stage.core.params import Params
+from stage.core.work import SPOOL
+from stage.core.yaml_files import read_yaml
+
+Result = TypeVar("Result")
+PARENT = "STAGE_PARENT_FLOW_RUN"  # environment variable; names the flow run that started this process
+FILE = SPOOL / "openlineage.jsonl"
+NAMESPACE = "stage-factory"
+GRAPHS = ("dvc.yaml", "ablation/dvc.yaml")
+MANIFEST = "manifest.json"
+PRODUCER = "urn:stage-factory"  # a URI, as the events ask for; the project has no address of its own
+GUARDED = ("prepare", "segment", "evaluate")  # verbs that end with an error where an evaluation image is among the sources
+
+
+class Told(NamedTuple):
+    """What all events of a run have in common: the verb and its arguments by name, its id and its parent's, and its node of the graph."""
+
+    verb: str
+    arguments: Mapping[str, str]
+    run_id: str
+    parent: str
+    node: Mapping[str, Any]
+
+    @property
+    def job(self) -> str:
+        """As `synthesize.fabric.paste`."""
+        return ".".join([self.verb, *self.arguments.values()])
+
+    def paths(self, key: str) -> list[str]:
+        """The dependencies or outputs of the node, with the arguments filled in."""
+        given = [*self.arguments.values()]
+        filled = {"${item}": given[0] if given else "", **{f"${{item.{name}}}": value for name, value in self.arguments.items()}}
+        return [reduce(lambda text, one: text.replace(*one), filled.items(), path) for path in self.node.get(key, [])]
+
+
+def told(verb: str, arguments: Mapping[str, str], params: Params, work: Callable[[], int]) -> int:
+    """The exit status of the work, with an event of its start and one of its end: complete, failed, or aborted if interrupted."""
+    run = _quietly(lambda: _begun(verb, arguments)) if find_spec("openlineage") else None
+    _tell(run, "START", params)
+    try:
+        status = work()
+    except Exception as error:
+        _tell(run, "FAIL", params, str(error))
+        raise
+    except BaseException:  # Ctrl-C, and Prefect's signal to end
+        _tell(run, "ABORT", params)
+        raise
+    _tell(run, "ABORT" if status else "COMPLETE", params)
+    return status
+
+
+def _tell(run: Told | None, state: str, params: Params, error: str = "") -> None:
+    if run is not None:
+        _quietly(lambda: _send(run, state, params, error))
+
+
+def _quietly(work: Callable[[], Result]) -> Result | None:
+    """What the work gives; None, and a line for people, if it fails: a server of someone else's is no reason to lose a night."""
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001  # each transport raises its own
+        sys.stderr.write(f"OpenLineage: an event was not sent: {error!r}. The run goes on.\n")
+        return None
+
+
+def _begun(verb: str, arguments: Mapping[str, str]) -> Told:
+    from openlineage.client.uuid import generate_new_uuid
+
+    nodes: dict[str, Any] = {}
+    for graph in filter(Path.is_file, map(Path, GRAPHS)):
+        nodes |= read_yaml(graph, "a graph of DVC")["stages"]
+    node = nodes.get(verb, {})
+    return Told(verb, arguments, str(generate_new_uuid()), os.environ.get(PARENT, ""), node.get("do", node))
+
+
+def _send(run: Told, state: str, params: Params, error: str) -> None:
+    from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, RunEvent, RunState
+    from openlineage.client.generated.base import set_producer
+
+    set_producer(PRODUCER)  # of the facets
+    versions, is_made = _versions(), state == "COMPLETE"
+    event = RunEvent(
+        eventTime=datetime.now(UTC).isoformat(),
+        producer=PRODUCER,
+        eventType=RunState[state],
+        run=Run(run.run_id, _run_facets(run, params, state, error)),
+        job=Job(NAMESPACE, run.job, _job_facets(run)),
+        inputs=[InputDataset(NAMESPACE, path, facets=_dataset_facets(path, versions)) for path in run.paths("deps")],
+        outputs=[
+            OutputDataset(NAMESPACE, path, facets=_dataset_facets(path, {}), outputFacets=_statistics(Path(path)))
+            if is_made
+            else OutputDataset(NAMESPACE, path)
+            for path in run.paths("outs")
+        ],
+    )
+    _client().emit(event)
+
+
+def _client() -> Any:
+    from openlineage.client import OpenLineageClient
+    from openlineage.client.transport.file import FileConfig, FileTransport
+
+    is_configured = any(name.startswith("OPENLINEAGE") for name in os.environ) or Path("openlineage.yml").is_file()
+    if is_configured:
+        return OpenLineageClient()
+    FILE.parent.mkdir(exist_ok=True)
+    return OpenLineageClient(transport=FileTransport(FileConfig(log_file_path=str(FILE), append=True)))
+
+
+def _run_facets(run: Told, params: Params, state: str, error: str) -> dict[str, Any]:
+    from openlineage.client.facet_v2 import error_message_run, execution_parameters_run, parent_run, test_run
+
+    read = [name.split(".")[0] for name in run.node.get("params", [])]
+    values = {name: value for name, value in params.model_dump(mode="json").items() if name in read}
+    told = [execution_parameters_run.ExecutionParameter(name, value=json.dumps(value)) for name, value in values.items()]
+    facets: dict[str, Any] = {"executionParameters": execution_parameters_run.ExecutionParametersRunFacet(parameters=told)}
+    if run.parent:
+        facets["parent"] = parent_run.ParentRunFacet(parent_run.Run(run.parent), parent_run.Job(NAMESPACE, "parent flow"))
+    if state == "FAIL":
+        facets["errorMessage"] = error_message_run.ErrorMessageRunFacet(message=error, programmingLanguage="python")
+    if state == "COMPLETE" and run.verb in GUARDED:
+        guard = test_run.TestExecution("no evaluation image among the sources", "pass", severity="error", type="leak_guard")
+        facets["test"] = test_run.TestRunFacet([guard])
+    return facets
+
+
+def _job_facets(run: Told) -> dict[str, Any]:
+    from openlineage.client.facet_v2 import job_type_job, source_code_location_job
+
+    facets: dict[str, Any] = {"jobType": job_type_job.JobTypeJobFacet(processingType="BATCH", integration="DVC", jobType="STAGE")}
+    if commit := _git("rev-parse", "HEAD"):
+        url, path = _git("remote", "get-url", "origin") or Path.cwd().as_uri(), f"flows/{run.verb}.py"
+        facets["sourceCodeLocation"] = source_code_location_job.SourceCodeLocationJobFacet("git", url, path=path, version=commit)
+    return facets
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", *words], capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _versions() -> dict[str, str]:
+    """What DVC calls the content of every output of the last runs, by its path."""
+    found: dict[str, str] = {}
+    for lock in filter(Path.is_file, (Path(graph).with_suffix(".lock") for graph in GRAPHS)):
+        for node in read_yaml(lock, "what DVC noted")["stages"].values():
+            found |= {out["path"]: out["md5"] for out in node.get("outs", []) if "md5" in out}
+    return found
+
+
+def _dataset_facets(path: str, versions: Mapping[str, str]) -> dict[str, Any]:
+    """The version of a data set: the digest of its samples where it has a manifest, else DVC's; and where its manifest lies."""
+    from openlineage.client.facet_v2 import dataset_version_dataset
+    from openlineage.client.generated.base import DatasetFacet
+
+    manifest = _manifest(Path(path))
+    facets: dict[str, Any] = {}
+    if version := manifest.get("digest") or versions.get(path):
+        facets["version"] = dataset_version_dataset.DatasetVersionDatasetFacet(version)
+    if manifest:
+        told = {"path": f"{path}/{MANIFEST}", "seal": manifest["seal"], "sampleDigest": manifest.get("digest", "")}
+        facets["stage_manifest"] = DatasetFacet().with_additional_properties(**told)
+    return facets
+
+
+def _statistics(path: Path) -> dict[str, Any]:
+    from openlineage.client.facet_v2 import output_statistics_output_dataset
+
+    sizes = [file.stat().st_size for file in _files(path)]
+    rows = _manifest(path).get("count")
+    told = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(rowCount=rows, size=sum(sizes), fileCount=len(sizes))
+    return {"outputStatistics": told}
+
+
+def _files(path: Path) -> Iterator[Path]:
+    return (one for one in ([path] if path.is_file() else sorted(path.rglob("*"))) if one.is_file())
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}

@@ -1,0 +1,192 @@
+"""The OpenLineage events of a DVC stage's run: built again by the classes that OpenLineage makes from its schemas, and beside the manifest."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from enum import Enum
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from openlineage.client import facet_v2
+from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, RunEvent, RunState
+from source_tree import ROOT, VERBS
+
+from flows.lineage_events import FILE, told
+from stage.core.errors import Refusal
+from stage.core.params import load_params
+
+WHOSE = {"category": "part", "method": "paste"}
+FACETS = {
+    name: kind
+    for module in vars(facet_v2).values()
+    if hasattr(module, "__file__")
+    for name, kind in vars(module).items()
+    if name.endswith("Facet")
+}
+PARENT = "0198f2a0-0000-7000-8000-000000000000"
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Published tables beside the graph, as the working folder; OpenLineage is not configured."""
+    shutil.copytree(ROOT / "tests" / "schema_3", tmp_path / "project")
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(ROOT / name, tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
+    for name in [name for name in os.environ if name.startswith("OPENLINEAGE")]:
+        monkeypatch.delenv(name)
+    return tmp_path / "project"
+
+
+def run(verb: str = "synthesize", status: int = 0) -> int:
+    return told(verb, WHOSE if verb == "synthesize" else {"category": "part"}, load_params(), lambda: status)
+
+
+def events() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
+
+
+def rebuilt(event: dict[str, Any]) -> RunEvent:
+    """The event through the constructors of OpenLineage's classes, which know every key, and check times, ids and addresses."""
+    inputs, outputs = (
+        [kind(**{name: facets_of(value) for name, value in one.items()}) for one in event[key]]
+        for key, kind in (("inputs", InputDataset), ("outputs", OutputDataset))
+    )
+    told_of = {name: {key: facets_of(value) for key, value in event[name].items()} for name in ("run", "job")}
+    plain = {name: event[name] for name in ("eventTime", "producer")}
+    return RunEvent(
+        **plain,
+        eventType=RunState[event["eventType"]],
+        run=Run(**told_of["run"]),
+        job=Job(**told_of["job"]),
+        inputs=inputs,
+        outputs=outputs,
+    )
+
+
+def facets_of(value: Any) -> Any:
+    """Facets by the class that their `_schemaURL` names; one of ours is a `DatasetFacet` of the base schema, which takes any key."""
+    if not isinstance(value, dict):
+        return value
+    found = {}
+    for name, facet in value.items():
+        kind = FACETS.get(facet["_schemaURL"].rpartition("/")[2])
+        if name != "stage_manifest":
+            assert kind is not None, facet["_schemaURL"]
+            found[name] = kind(**{key: one for key, one in facet.items() if not key.startswith("_")})
+            assert found[name]._schemaURL == facet["_schemaURL"]
+    return found
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_event_is_one_of_openlineage(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Marquez, or whatever else collects them, would refuse them."""
+    monkeypatch.setenv("STAGE_PARENT_FLOW_RUN", PARENT)
+
+    assert run(verb) == 0
+
+    start, end = events()
+    assert [one["eventType"] for one in (start, end)] == ["START", "COMPLETE"]
+    assert start["run"]["runId"] == end["run"]["runId"]
+    for event in (start, end):
+        assert isinstance(rebuilt(event).eventType, Enum)
+        assert event["run"]["facets"]["parent"]["run"]["runId"] == PARENT
+
+
+def test_an_event_says_what_a_run_read_and_made(project: Path) -> None:
+    """Who looks at the runs elsewhere would not find the samples that came of one."""
+    run()
+
+    end = events()[-1]
+    manifest = json.loads((project / "data/synthesize/part/paste/manifest.json").read_text())
+    assert end["job"]["name"] == "synthesize.part.paste"
+    assert {"data/prepare/part", "data/train/part"} <= {one["name"] for one in end["inputs"]}
+    (samples,) = (one for one in end["outputs"] if one["name"] == "data/synthesize/part/paste")
+    assert samples["facets"]["version"]["datasetVersion"] == manifest["digest"]
+    assert samples["facets"]["stage_manifest"]["seal"] == manifest["seal"]
+    statistics = samples["outputFacets"]["outputStatistics"]
+    files = [path for path in (project / "data/synthesize/part/paste").rglob("*") if path.is_file()]
+    assert (statistics["rowCount"], statistics["fileCount"]) == (manifest["count"], len(files))
+    told_of = {one["key"]: json.loads(one["value"]) for one in end["run"]["facets"]["executionParameters"]["parameters"]}
+    assert told_of["paste"]["rotation"] == load_params().paste.rotation
+    assert "execution" not in told_of
+
+
+def test_the_version_of_an_input_is_dvc_s(project: Path) -> None:
+    """Two runs on different data would look alike."""
+    (project / "dvc.lock").write_text(
+        "schema: '2.0'\nstages:\n  train@part:\n    outs:\n    - path: data/train/part\n      md5: 0123.dir\n"
+    )
+
+    run()
+
+    (found,) = (one for one in events()[0]["inputs"] if one["name"] == "data/train/part")
+    assert found["facets"]["version"]["datasetVersion"] == "0123.dir"
+
+
+def test_the_leak_guard_is_a_test_of_the_run() -> None:
+    """Nobody could see that it was checked."""
+    run("segment")
+
+    (guard,) = events()[-1]["run"]["facets"]["test"]["tests"]
+    assert (guard["status"], guard["severity"]) == ("pass", "error")
+
+
+@pytest.mark.parametrize(("error", "state"), [(Refusal("no images"), "FAIL"), (KeyboardInterrupt(), "ABORT")])
+def test_a_run_that_does_not_complete_says_so(error: BaseException, state: str) -> None:
+    """A failed night would look as if it were still running."""
+
+    def fails() -> int:
+        raise error
+
+    with pytest.raises(type(error)):
+        told("synthesize", WHOSE, load_params(), fails)
+    assert [one["eventType"] for one in events()] == ["START", state]
+    assert run(status=130) == 130
+    assert events()[-1]["eventType"] == "ABORT"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+    """A collector on loopback, and what it was sent."""
+    received: list[dict[str, Any]] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(201)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Collector) as collector:
+        Thread(target=collector.serve_forever, daemon=True).start()
+        monkeypatch.setenv("OPENLINEAGE_URL", f"http://127.0.0.1:{collector.server_port}")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        yield received
+        collector.shutdown()
+
+
+def test_openlineage_s_own_configuration_sends_them_elsewhere(server: list[dict[str, Any]]) -> None:
+    """A company's collector would get nothing."""
+    run()
+
+    assert [one["eventType"] for one in server] == ["START", "COMPLETE"]
+    assert not FILE.exists()
+
+
+def test_a_collector_that_is_away_stops_no_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A night would be lost because someone restarts a server."""
+    monkeypatch.setenv("OPENLINEAGE_CONFIG", "nowhere.yml")
+    monkeypatch.setenv(
+        "OPENLINEAGE__TRANSPORT", json.dumps({"type": "http", "url": "http://127.0.0.1:9", "timeout": 0.1, "retry": {"total": 0}})
+    )
+
+    assert run() == 0
+
+    assert "an event was not sent" in capsys.readouterr().err

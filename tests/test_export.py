@@ -82,7 +82,7 @@ def test_the_layout_is_mvtec_ad_s(data: Path, tmp_path: Path) -> None:
 def opened(path: Path) -> tuple[bytes, dict[str, Any]]:
     """A picture's pixels and text chunks."""
     with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB")).tobytes(), dict(picture.info)
+        return np.asarray(picture.convert("RGB")).tobytes(), {str(name): value for name, value in picture.info.items()}
 
 
 def choose(data: Path, arm: str) -> None:

@@ -1,4 +1,4 @@
-"""The night: `nightly`, `status`."""
+"""The night: `nightly`, `status`, `retain`, `doctor`."""
 
 import signal
 from pathlib import Path
@@ -53,6 +53,40 @@ def status(
         print_answer({name: getattr(one, name) for name in ("changes", "set_aside", "waiting") if getattr(one, name)})
         for warning in one.warnings:
             typer.echo(warning)
+
+
+@verbs.command()
+def retain(
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    cloud: Annotated[bool, typer.Option("--cloud", help="Remove from DVC's remote, too, which no other repository may use.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Keep the newest versions, as many as nightly.yaml says, and remove the data that only older ones need."""
+    from stage.nights.retention import retain as retained
+    from stage.nights.settings import Places, load_nightly
+
+    root = Path.cwd()
+    found = retained(Places(root), load_nightly(root), cloud=cloud, dry_run=dry_run)
+    if as_json:
+        say_json(found._asdict())
+        return
+    typer.echo(f"{len(found.kept)} versions stay. {'Would go' if dry_run else 'Gone'}: {', '.join(found.retired) or 'none'}.")
+    typer.echo(found.told)
+
+
+@verbs.command()
+def doctor(*, as_json: AsJson = False) -> None:
+    """Look at what a run or a night needs, and say the next command for each finding; exit status 1 if something will fail."""
+    from stage.nights.doctor import examine
+
+    found = examine(Path.cwd())
+    if as_json:
+        say_json([one._asdict() for one in found])
+    else:
+        print_answer({"findings": [one._asdict() for one in found]}, whole=True)
+    if any(one.level == "fails" for one in found):
+        raise typer.Exit(1)
 
 
 def _night(record: "Record") -> dict[str, Any]:

@@ -24,6 +24,10 @@ KEYS = ("category", "segmenter", "arm")
 Change = dict[str, Any]
 
 
+class NotPublished(Refusal):
+    """A version that must not be tagged; the message has the checks that fail."""
+
+
 class Check(NamedTuple):
     """A check: of what, where, what was found, what is allowed, and whether it holds."""
 
@@ -61,8 +65,11 @@ def metric_checks(changes: Sequence[Change]) -> Iterator[Check]:
 
 def results_of(tag: str) -> Results:
     """The tables of results of a tagged version, from DVC's cache or remote. Raises CorruptFileError if they are in neither."""
-    tree = tree_of(version_of(tag))
-    return Results(*(pd.read_parquet(tree.open(f"evaluate/{name}")) for name in (SCORES, DIFFERENCES)))
+    tree, tables = tree_of(version_of(tag)), list[pd.DataFrame]()
+    for name in (SCORES, DIFFERENCES):
+        with tree.open(f"evaluate/{name}") as file:
+            tables.append(pd.read_parquet(file))
+    return Results(*tables)
 
 
 def results_here(data: Path) -> Results:
@@ -109,10 +116,12 @@ def _half_width(differences: pd.DataFrame, row: dict[str, Any], metric: str) -> 
     return float((own.difference - own.low).max()) if len(own) else 0.0
 
 
-def refusal(checks: Sequence[Check], tag: str) -> Refusal | None:
+def refusal(checks: Sequence[Check], tag: str) -> NotPublished | None:
     """What to say of checks that do not hold; nothing if all do. `tag`: of the version that was compared with, if there is one."""
     failed = [one for one in checks if not one.holds]
     if not failed:
         return None
     told = "".join(f"\n  {one.check}, {one.where}: {one.found} (allowed: {one.allowed})" for one in failed)
-    return Refusal(f"Expected a version that is not worse{f' than {tag}' if tag else ''}, found {len(failed)} check(s) that fail:{told}")
+    return NotPublished(
+        f"Expected a version that is not worse{f' than {tag}' if tag else ''}, found {len(failed)} check(s) that fail:{told}"
+    )

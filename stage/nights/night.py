@@ -14,10 +14,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from stage.core.durable import write_whole
-from stage.core.errors import MachineError, Refusal
+from stage.core.errors import Refusal
 from stage.core.params import Params, load_params
 from stage.core.processes import reached
-from stage.nights.gate import metric_changes, metric_checks, published_checks, refusal, results_here, results_of
+from stage.nights.gate import NotPublished, metric_changes, metric_checks, published_checks, refusal, results_here, results_of
 from stage.nights.intake import take_in
 from stage.nights.programs import DVC, ProgramError, Say, without_secrets, work
 from stage.nights.record import DONE, Outcome, Record, Step, read_records
@@ -63,7 +63,7 @@ class Night:
         `due`: when it should have begun. A night that came to its end since then has done its work.
         """
         self.places.nights.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.places.home / "lock", timeout=0)  # the kernel's: it ends with this process, however that ends
+        lock = FileLock(self.places.lock, timeout=0)
         try:
             with lock:
                 self._refuse_if_superseded(due)
@@ -93,7 +93,7 @@ class Night:
         try:
             self._end(*self._steps())
         except Refusal as error:
-            self._end("failed" if isinstance(error, MachineError | ProgramError) else "refused", str(error))
+            self._end("refused" if isinstance(error, NotPublished) else "failed", str(error))
             raise
         except Exception as error:
             self._end("failed", f"{type(error).__name__}: {error}")
@@ -136,7 +136,7 @@ class Night:
         finally:
             step.seconds = round(time.monotonic() - began, 1)
             self.record.write(self.places.nights)
-        reached(f"night: {name}")
+        reached(f"after {name}")
         return step.told
 
     def _end(self, outcome: Outcome, message: str) -> None:
@@ -154,7 +154,7 @@ class Night:
         except ProgramError as error:
             self.record.warnings.append(f"The git remote could not be reached, so what is known here is used. {error}")
         self.repository.open_worktree()
-        share_cache(self.places)
+        share_cache(self.places.root, self.places.worktree)
         return f"{self.settings.upstream} is {self.repository.upstream()[:12]}"
 
     def take_in_photographs(self) -> str:
@@ -174,8 +174,12 @@ class Night:
     def push_what_is_left(self) -> str:
         """Push the last version where a night was killed before it could."""
         tag = self._last_tag()
-        if tag and self.repository.unpushed(tag):
-            self._dvc("push")
+        try:
+            is_left = bool(tag) and self.repository.unpushed(tag)
+        except ProgramError:  # the warning stands there already
+            is_left = False
+        if is_left:
+            self.push_data()
             self.repository.push_branch()
             self.repository.push_tag(tag)
             return f"{tag} is the last version, and is now pushed"
@@ -216,7 +220,7 @@ class Night:
     def tag(self) -> str:
         """Tag the commit and push the tag."""
         self.record.tag = self.repository.tag(self.day, self._title())
-        reached("night: tagged here")
+        reached("after tagged here")
         self.repository.push_tag(self.record.tag)
         return f"{self.record.tag} is published"
 

@@ -109,13 +109,14 @@ def work(command: Sequence[str], folder: Path, log: Path, *, deadline: float, sa
 
 def _relay(process: "subprocess.Popen[str]", lines: list[str], file: TextIO, say: Say) -> None:
     assert process.stdout is not None
-    for line in process.stdout:
-        told = without_secrets(line.rstrip("\n"))
-        lines.append(told)
-        with suppress(OSError, ValueError):  # a full disk, or a log that is closed: the program must not wait for its reader
-            file.write(f"{told}\n")
-            file.flush()
-        say(told)
+    with process.stdout as output:
+        for line in output:
+            told = without_secrets(line.rstrip("\n"))
+            lines.append(told)
+            with suppress(OSError, ValueError):  # a full disk, or a log that is closed: the program must not wait for its reader
+                file.write(f"{told}\n")
+                file.flush()
+            say(told)
 
 
 def end_group(process: "subprocess.Popen[str]") -> None:

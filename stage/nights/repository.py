@@ -165,16 +165,16 @@ class Repository(NamedTuple):
         )
 
 
-def share_cache(places: Places) -> None:
-    """Let the worktree use DVC's cache and remotes of the project: its configuration, with paths that are no longer relative to it."""
+def share_cache(root: Path, folder: Path) -> None:
+    """Let a worktree or clone in `folder` use DVC's cache and remotes of the project: its configuration, with paths that are no longer relative to it."""
     told = ConfigParser(interpolation=None, strict=False, delimiters=("=",))
-    told.read([places.root / ".dvc" / name for name in ("config", "config.local")], encoding="utf-8")
+    told.read([root / ".dvc" / name for name in ("config", "config.local")], encoding="utf-8")
     for section in told.sections():
         for key in set(told[section]) & PATHS:
             if "://" not in told[section][key]:
-                told[section][key] = str((places.root / ".dvc" / Path(told[section][key]).expanduser()).resolve())
-    told.read_dict({"cache": {"dir": ask([*DVC, "cache", "dir"], places.root).strip()}})
-    with whole_file(places.worktree / ".dvc" / "config.local") as partial:
+                told[section][key] = str((root / ".dvc" / Path(told[section][key]).expanduser()).resolve())
+    told.read_dict({"cache": {"dir": ask([*DVC, "cache", "dir"], root).strip()}})
+    with whole_file(folder / ".dvc" / "config.local") as partial:
         partial.touch(mode=0o600)  # it may hold a password
         with partial.open("w", encoding="utf-8") as file:
             told.write(file)

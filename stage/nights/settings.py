@@ -70,6 +70,11 @@ class Places(NamedTuple):
         return self.home / "nights"
 
     @property
+    def lock(self) -> Path:
+        """The file that a night holds while it runs; the kernel lets go of it when the process ends."""
+        return self.home / "lock"
+
+    @property
     def webhook(self) -> Path:
         """A file with the address that failures are posted to; not in `nightly.yaml`, since an address may hold a secret."""
         return self.home / "webhook"

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +14,8 @@ from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import psutil
@@ -26,8 +29,10 @@ from ruamel.yaml import YAML
 from small_factory import build
 from source_tree import ROOT
 
+from flows.services import Services
 from stage.chaos.miniature import CATEGORY, DEFECTS
 from stage.core.errors import MachineError, Refusal
+from stage.core.processes import is_running
 from stage.nights.night import Action, Night, NightIsRunning, Superseded
 from stage.nights.programs import ProgramError, without_secrets, work
 from stage.nights.record import Record, read_records
@@ -251,10 +256,10 @@ def test_a_person_may_accept_a_worse_metric_and_never_a_leak(town: Town) -> None
         town.night(accept=True).run()
 
 
-STEPS = ("take in code", "take in photographs", "dvc repro", "gate", "dvc push", "commit", "push the branch", "tagged here")
+STEPS = ("take in photographs", "dvc repro", "dvc push", "commit", "push the branch", "tagged here")
 
 
-def test_a_night_that_is_killed_after_any_step_is_finished_by_a_later_one(fresh: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_night_that_is_killed_after_a_step_is_finished_by_a_later_one(fresh: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     """A version would be tagged whose data are nowhere, or be made twice, or never."""
     name = bring(fresh)
     for step in STEPS:
@@ -456,3 +461,64 @@ def test_status_shows_what_the_nights_did(town: Town) -> None:
     assert [(one["outcome"], one["tag"]) for one in told] == [("refused", ""), ("published", TODAY)]
     assert "refused" in shown
     assert TODAY in shown
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+@pytest.fixture
+def services(town: Town, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
+    """The project with its flows and schedule, on a port of its own; nothing of it is left running."""
+    shutil.copytree(ROOT / "flows", town.project / "flows", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "prefect.yaml", town.project)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    one = Services(town.places, free_port())
+    yield one
+    one.down()
+
+
+def api(services: Services, path: str, body: dict[str, Any] | None = None) -> Any:
+    """An answer of the server; by POST where there is a body."""
+    content = None if body is None else json.dumps(body).encode()
+    with urlopen(Request(f"{services.url}/{path}", content, {"Content-Type": "application/json"}), timeout=30) as answer:
+        return json.loads(answer.read())
+
+
+def until(question: Callable[[], Any]) -> Any:
+    """The first answer that holds."""
+    deadline = time.monotonic() + 240
+    while not (answer := question()):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    return answer
+
+
+def test_nightly_up_schedules_a_night_that_the_worker_runs(services: Services, town: Town) -> None:
+    """Nothing would happen at night. With another SQLAlchemy, no schedule makes a run, and only the server's log says so."""
+    town.commit("variant.txt", "worse")
+    services.up()
+    noted = json.loads((town.places.home / "services.json").read_text())
+    deployment = api(services, "deployments/name/nightly/nightly")
+    scheduled = until(lambda: api(services, "flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}))
+
+    assert {datetime.fromisoformat(one["expected_start_time"]).astimezone(ZoneInfo("Europe/Berlin")).hour for one in scheduled} == {2}
+    assert (deployment["global_concurrency_limit"]["limit"], deployment["concurrency_options"]["collision_strategy"]) == (1, "CANCEL_NEW")
+
+    services.up()  # a second time is no second server
+    assert json.loads((town.places.home / "services.json").read_text()) == noted
+
+    run_id = api(services, f"deployments/{deployment['id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})["id"]
+    ended = until(lambda: (found := api(services, f"flow_runs/{run_id}"))["end_time"] and found)
+    assert ended["state_name"] == "Refused"
+    assert "is not worse than" in ended["state"]["message"]
+    kept = api(services, "artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run_id]}}})
+    assert {"nightly-summary", "nightly-metrics", "nightly-gate"} <= {one["key"] for one in kept}
+    lines = api(services, "logs/filter", {"logs": {"flow_run_id": {"any_": [run_id]}}})
+    assert any("dvc repro" in one["message"] for one in lines)
+    assert read_records(town.places.nights)[0].outcome == "refused"
+
+    assert services.down() == ["worker", "server"]
+    assert not any(is_running(one["pid"], one["started"]) for one in noted.values())

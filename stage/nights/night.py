@@ -53,6 +53,7 @@ class Night:
     deadline: float = field(init=False)
 
     def __post_init__(self) -> None:
+        self.remotes: list[str] = []
         self.repository = Repository(self.places, self.settings)
         self.record = Record.here(datetime.now().astimezone())
         self.deadline = time.monotonic() + self.settings.limit_h * 3600
@@ -154,7 +155,7 @@ class Night:
         except ProgramError as error:
             self.record.warnings.append(f"The git remote could not be reached, so what is known here is used. {error}")
         self.repository.open_worktree()
-        share_cache(self.places.root, self.places.worktree)
+        self.remotes = share_cache(self.places.root, self.places.worktree)
         return f"{self.settings.upstream} is {self.repository.upstream()[:12]}"
 
     def take_in_photographs(self) -> str:
@@ -201,7 +202,7 @@ class Night:
 
     def push_data(self) -> str:
         """Push the outputs to DVC's remote, where there is one."""
-        if not self._dvc("remote", "list").strip():
+        if not self.remotes:
             self.record.warnings.append("DVC has no remote, so the data are on this machine alone: `dvc remote add --default ...`.")
             return "no remote"
         self._dvc("push")

@@ -165,8 +165,8 @@ class Repository(NamedTuple):
         )
 
 
-def share_cache(root: Path, folder: Path) -> None:
-    """Let a worktree or clone in `folder` use DVC's cache and remotes of the project: its configuration, with paths that are no longer relative to it."""
+def share_cache(root: Path, folder: Path) -> list[str]:
+    """Let a worktree or clone in `folder` use DVC's cache and remotes of the project, by its configuration with absolute paths; returns the remotes."""
     told = ConfigParser(interpolation=None, strict=False, delimiters=("=",))
     told.read([root / ".dvc" / name for name in ("config", "config.local")], encoding="utf-8")
     for section in told.sections():
@@ -178,6 +178,7 @@ def share_cache(root: Path, folder: Path) -> None:
         partial.touch(mode=0o600)  # it may hold a password
         with partial.open("w", encoding="utf-8") as file:
             told.write(file)
+    return [section for section in told.sections() if section.startswith("'remote ")]
 
 
 def _git(folder: Path, *arguments: str, missing: str | None = None) -> str:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -25,7 +26,7 @@ from stage.nights.programs import ask
 from stage.nights.settings import Places, load_nightly
 
 POOL = "stage-nightly"
-START_S = 180.0  # the first start also makes the database
+START_S = 300.0  # the first start also makes the database
 END_S = 30.0
 PREFECT = (sys.executable, "-m", "prefect")
 ORDER = ("worker", "server")  # in which they are ended
@@ -95,6 +96,7 @@ class Services(NamedTuple):
                 [*PREFECT, *arguments],
                 cwd=self.places.root, env=self.environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
+        threading.Thread(target=process.wait, daemon=True).start()  # it outlives this process, or is reaped by it
         noted = {"pid": process.pid, "started": started_s(psutil.Process(process.pid))}
         write_whole(json.dumps(self._known() | {name: noted}), self.places.home / "services.json")
 

@@ -30,8 +30,7 @@ def test_there_is_one_night_a_day_when_clocks_are_set(changed: date) -> None:
     assert [one.date() for one in found] == [before + timedelta(days=day) for day in range(5)]
     assert {one.hour for one in found if one.date() != changed} == {2}
     assert all(
-        timedelta(hours=22) < later.astimezone(UTC) - earlier.astimezone(UTC) < timedelta(hours=26)
-        for earlier, later in pairwise(found)
+        timedelta(hours=22) < later.astimezone(UTC) - earlier.astimezone(UTC) < timedelta(hours=26) for earlier, later in pairwise(found)
     )
 
 

@@ -36,6 +36,7 @@ from stage.core.processes import is_running
 from stage.nights.night import Action, Night, NightIsRunning, Superseded
 from stage.nights.programs import ProgramError, without_secrets, work
 from stage.nights.record import Record, read_records
+from stage.nights.retention import retain
 from stage.nights.settings import Nightly, Places, load_nightly
 from stage.release.fidelity import measure_fidelity, write_fidelity
 from stage.release.publication import publish_jobs
@@ -463,6 +464,66 @@ def test_status_shows_what_the_nights_did(town: Town) -> None:
     assert TODAY in shown
 
 
+def objects(folder: Path) -> set[str]:
+    """DVC's objects in a cache or remote."""
+    return {path.parent.name + path.name for path in (folder / "files" / "md5").glob("*/*")}
+
+
+def test_versions_that_are_not_kept_lose_their_data_and_no_other_does(town: Town) -> None:
+    """The disk would fill up; or a version that somebody trains on would lose its data."""
+    town.commit("variant.txt", "worse")
+    town.night(accept=True).run()
+    cache = town.project / ".dvc/cache"
+    before = objects(cache), objects(town.store), town.tags()
+    settings = town.settings.model_copy(update={"keep": 1})
+
+    planned = retain(town.places, settings, cloud=True, dry_run=True)
+    assert (planned.kept, planned.retired) == ([f"{TODAY}.2"], [TODAY])
+    assert (objects(cache), objects(town.store), town.tags()) == before
+
+    retain(town.places, settings, cloud=True, dry_run=False)
+    assert town.tags() == [f"{TODAY}.2"]
+    assert shell(town.bare, f"git cat-file -t refs/retired/{TODAY}").strip() == "tag"
+    assert objects(cache) < before[0]
+    assert objects(town.store) < before[1]
+    assert pd.read_parquet(town.fetched(f"{TODAY}.2") / "data/evaluate/scores.parquet").value.max() < 0.5
+    assert town.night().run().outcome == "nothing to do"
+
+
+def test_a_version_on_a_branch_keeps_its_data(town: Town) -> None:
+    """Somebody's work on an older version would lose its photographs."""
+    shell(town.project, f"git push --quiet origin {TODAY}^{{commit}}:refs/heads/theirs")
+    town.commit("variant.txt", "worse")
+    town.night(accept=True).run()
+    shell(town.project, "git fetch --quiet origin")
+    before = objects(town.store)
+    retain(town.places, town.settings.model_copy(update={"keep": 1}), cloud=True, dry_run=False)
+
+    assert town.tags() == [f"{TODAY}.2"]
+    assert objects(town.store) == before
+
+
+def findings(level: str) -> dict[str, str]:
+    return {one["what"]: one["found"] for one in json.loads(run_verb("doctor", "--json").output) if one["level"] == level}
+
+
+def test_the_doctor_says_what_will_fail(town: Town) -> None:
+    """A night would find it out at two in the morning."""
+    assert run_verb("doctor").exit_code == 0
+    assert not findings("fails")
+
+    (town.project / "params.yaml").write_text((town.project / "params.yaml").read_text().replace(str(town.raw), "/nowhere"))
+    town.bare.rename(town.root / "gone.git")
+    told = run_verb("doctor")
+    failing = findings("fails")
+    (town.root / "gone.git").rename(town.bare)
+
+    assert told.exit_code == 1
+    assert failing["photographs"] == "no folder /nowhere"
+    assert "git ls-remote" in failing["git remote"]
+    assert "params.yaml; the night runs what is committed" in findings("look")["git"]
+
+
 def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
@@ -489,7 +550,7 @@ def api(services: Services, path: str, body: dict[str, Any] | None = None) -> An
 
 def until(question: Callable[[], Any]) -> Any:
     """The first answer that holds."""
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 900
     while not (answer := question()):
         assert time.monotonic() < deadline
         time.sleep(0.5)

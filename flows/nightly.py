@@ -18,9 +18,11 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from flows.runtime import API_TROUBLE, PARENT
+from stage.core.errors import Refusal
 from stage.nights.gate import NotPublished
 from stage.nights.night import Action, Night, NightIsRunning, Superseded
 from stage.nights.record import Record
+from stage.nights.repository import Moved
 from stage.nights.settings import Places, load_nightly
 
 REPORT = "data/evaluate/report/index.html"  # in the worktree
@@ -37,8 +39,8 @@ def nightly() -> State[Any]:
         return Completed(message=f"{night.record.outcome}: {night.record.message}")
     except (NightIsRunning, Superseded) as error:
         return Cancelled(message=str(error))
-    except NotPublished as error:
-        return Failed(message=str(error), name="Refused")
+    except Refusal as error:
+        return Failed(message=str(error), name="Refused" if isinstance(error, NotPublished) else "Failed")
     finally:
         if night.record.steps:
             show(night)
@@ -50,9 +52,12 @@ def as_task(name: str, action: Action) -> str:
     raised: list[Exception] = []
 
     @task(name=name, cache_policy=NO_CACHE)
-    def step() -> str:
+    def step() -> str | State[Any]:
         try:
             done.append(action())
+        except (Refusal, Moved) as error:  # no fault of the code: a message, and no traceback in the log
+            raised.append(error)
+            return Failed(message=str(error) or "the remote branch has moved on")
         except Exception as error:
             raised.append(error)
             raise

@@ -30,6 +30,10 @@ VERBS = (
     "lineage",
     "gc",
     "chaos",
+    "nightly",
+    "status",
+    "retain",
+    "doctor",
 )
 
 

@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run ablation test lint format
+.PHONY: help setup demo run ablation nightly-up nightly-down test lint format
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3.11
@@ -13,7 +13,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 
 help:  ## list the verbs
-	@sed -n 's/^\([a-z]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r verb line; do printf 'make %-8s %s\n' "$$verb" "$$line"; done
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r verb line; do printf 'make %-12s %s\n' "$$verb" "$$line"; done
 
 setup: .venv/.installed  ## make .venv with every pinned package (3 GB, a few minutes the first time)
 
@@ -35,6 +35,12 @@ ablation: setup  ## run the six configurations of the paper's Fig. 6, and RePain
 	@stage ablation --check
 	@$(call REPRO,ablation/dvc.yaml)
 	@stage ablation
+
+nightly-up: setup  ## start a local Prefect server and a worker, and schedule the night (docs/nights.md)
+	@python -m flows.services up
+
+nightly-down:  ## end that server and that worker, and no other
+	@python -m flows.services down
 
 test: .venv/.ready-to-test  ## run every test, three files at a time; those that need Chromium or a GPU skip themselves and say so
 	@OMP_NUM_THREADS=1 python -m pytest -rs -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)

@@ -32,6 +32,10 @@ VERBS = (
     "recall",
     "gc",
     "chaos",
+    "nightly",
+    "status",
+    "retain",
+    "doctor",
 )
 
 

@@ -4,12 +4,12 @@ import sys
 
 import typer
 
-from stage.cli import data, lineage, recall, results, work
+from stage.cli import data, lineage, nights, recall, results, work
 from stage.core.errors import Refusal
 from stage.core.processes import collect_rarely
 
 app = typer.Typer(help="STAGE, a data factory for industrial anomaly synthesis.", no_args_is_help=True, pretty_exceptions_enable=False)
-for verbs in (data.verbs, results.verbs, work.verbs, recall.verbs):
+for verbs in (data.verbs, results.verbs, work.verbs, recall.verbs, nights.verbs):
     app.add_typer(verbs)
 app.add_typer(lineage.verbs, name="lineage")
 

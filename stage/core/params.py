@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from reprlib import Repr
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -15,6 +15,8 @@ from stage.core.section import MOST_PROCESSES, Name, Processes, Seconds, Section
 from stage.core.segment_params import Segment
 from stage.core.synthesis_params import CutPaste, Draem, Glass, Paste, Quilt, Synthesize, Textures
 from stage.core.yaml_files import read_yaml
+
+AnySection = TypeVar("AnySection", bound=Section)
 
 
 class Evaluate(Section):
@@ -128,11 +130,16 @@ class Params(Section):
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
     """The values of a parameter file; a ConfigError names every unknown, missing or wrong key at once."""
-    values = read_yaml(path, "a parameter file")
+    return read_section(path, Params, what="a parameter file", example="params/*.yaml are complete examples")
+
+
+def read_section(path: Path, kind: type[AnySection], *, what: str, example: str) -> AnySection:
+    """The values of a YAML file whose keys are the fields of `kind`. Raises ConfigError, which says `what` was expected there."""
+    values = read_yaml(path, what)
     try:
-        return Params.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_explain(path, error)) from None
+        raise ConfigError(_explain(path, error, kind, example)) from None
 
 
 Place = tuple[int | str, ...]
@@ -140,10 +147,11 @@ brief = Repr()  # of a wrong value, which may be a whole section
 brief.maxlevel, brief.maxstring, brief.maxother = 2, 80, 80
 
 
-def _explain(path: Path, error: ValidationError) -> str:
+def _explain(path: Path, error: ValidationError, kind: type[Section], example: str) -> str:
     places = [problem["loc"] for problem in error.errors()]
     problems = [problem for problem in error.errors() if not (problem["type"] == "too_short" and _holds_any(problem["loc"], places))]
-    lines = [f"Expected the keys and types of stage/core/*params.py in {path}, found {len(problems)} problem(s):"]
+    keys = "stage/core/*params.py" if kind is Params else kind.__module__.replace(".", "/") + ".py"
+    lines = [f"Expected the keys and types of {keys} in {path}, found {len(problems)} problem(s):"]
     for problem in problems:
         place = ".".join(str(part) for part in problem["loc"]) or "the file"
         found = (
@@ -151,7 +159,7 @@ def _explain(path: Path, error: ValidationError) -> str:
         )  # those say themselves what they found
         quotes = ", so put it in quotes" * (problem["type"] == "string_type" and isinstance(problem["input"], (int, float, date)))
         lines.append(f"  {place}: {problem['msg'].removeprefix('Value error, ')}{quotes}{found}")
-    return "\n".join([*lines, "Correct these lines; params/*.yaml are complete examples."])
+    return "\n".join([*lines, f"Correct these lines; {example}."])
 
 
 def _holds_any(place: Place, places: Sequence[Place]) -> bool:

@@ -1,0 +1,115 @@
+"""The night as a Prefect flow: each step a task, its lines in the log of the run, tables as artifacts. `stage nightly --once` is the same without.
+
+The server is not needed once a night has begun: without it, the night goes on, and its record is in `.nightly/nights` alone.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Cancelled, Completed, Failed
+
+from flows.runtime import API_TROUBLE, PARENT
+from stage.core.errors import Refusal
+from stage.nights.gate import NotPublished
+from stage.nights.night import Action, Night, NightIsRunning, Superseded
+from stage.nights.record import Record
+from stage.nights.repository import Moved
+from stage.nights.settings import Places, load_nightly
+
+REPORT = "data/evaluate/report/index.html"  # in the worktree
+
+
+@flow(name="nightly", log_prints=False)
+def nightly() -> State[Any]:
+    """One night of the project in the working folder. A late night that another has made needless, or that meets a running one, is cancelled."""
+    root = Path.cwd()
+    os.environ[PARENT] = str(flow_run.id)
+    night = Night(Places(root), load_nightly(root), say=get_run_logger().info, around=as_task)
+    try:
+        night.run(due=_due())
+        return Completed(message=f"{night.record.outcome}: {night.record.message}")
+    except (NightIsRunning, Superseded) as error:
+        return Cancelled(message=str(error))
+    except Refusal as error:
+        return Failed(message=str(error), name="Refused" if isinstance(error, NotPublished) else "Failed")
+    finally:
+        if night.record.steps:
+            show(night)
+
+
+def as_task(name: str, action: Action) -> str:
+    """Run a step as a task of that name. It runs exactly once, whatever becomes of the server."""
+    done: list[str] = []
+    raised: list[Exception] = []
+
+    @task(name=name, cache_policy=NO_CACHE)
+    def step() -> str | State[Any]:
+        try:
+            done.append(action())
+        except (Refusal, Moved) as error:  # no fault of the code: a message, and no traceback in the log
+            raised.append(error)
+            return Failed(message=str(error) or "the remote branch has moved on")
+        except Exception as error:
+            raised.append(error)
+            raise
+        return done[0]
+
+    try:
+        step(return_state=True)
+    except API_TROUBLE as trouble:
+        sys.stderr.write(f"Prefect did not answer and could not record {name}: {trouble!r}\n")
+    if raised:
+        raise raised[0]
+    return done[0] if done else action()
+
+
+def show(night: Night) -> None:
+    """Artifacts of the run: what happened, the metrics beside the last version's, and what changed."""
+    record = night.record
+    try:
+        create_markdown_artifact(summary(record, night.places.worktree / REPORT), key="nightly-summary")
+        for key, rows in (("nightly-metrics", record.metrics), ("nightly-gate", record.gate), ("nightly-changes", record.changes)):
+            if rows:
+                create_table_artifact([*map(_plain, rows)], key=key, description=f"Night {record.id}: {record.outcome}")
+    except API_TROUBLE as trouble:
+        sys.stderr.write(f"Prefect did not answer and could not keep the artifacts: {trouble!r}\n")
+
+
+def summary(record: Record, report: Path) -> str:
+    """A night on a page of Markdown."""
+    counts = f"{len(record.taken_in)} files taken in, {len(record.set_aside)} set aside, {len(record.waiting)} waiting."
+    link = f"The report: file://{report}" if report.is_file() else "There is no report."
+    steps = "\n".join(f"| {step.name} | {'' if step.seconds is None else step.seconds} | {_line(step.told)} |" for step in record.steps)
+    table = f"| step | s | |\n|---|--:|---|\n{steps}"
+    return "\n\n".join([f"# {record.outcome} {record.tag}", record.message, counts, link, table, *_warnings(record.warnings)])
+
+
+def _warnings(warnings: Sequence[str]) -> list[str]:
+    return [f"> {_line(one)}" for one in warnings]
+
+
+def _line(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in row.items()}
+
+
+def _due() -> datetime | None:
+    """When the schedule wanted this run; Prefect gives the time at which it was started for one that somebody asked for."""
+    due = flow_run.scheduled_start_time
+    return datetime.fromisoformat(str(due)) if due else None
+
+
+if __name__ == "__main__":
+    nightly()

@@ -1,0 +1,148 @@
+"""`make nightly-up` and `make nightly-down`: a Prefect server on this machine, a work pool, a worker, and the deployment of `prefect.yaml`.
+
+`.nightly/services.json` says which processes were started; only these are ended.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.error import URLError
+from urllib.request import ProxyHandler, build_opener
+
+import psutil
+from filelock import FileLock
+
+from stage.core.durable import write_whole
+from stage.core.errors import MachineError, Refusal
+from stage.core.processes import is_running, started_s
+from stage.nights.programs import ask
+from stage.nights.settings import Places, load_nightly
+
+POOL = "stage-nightly"
+START_S = 300.0  # the first start also makes the database
+END_S = 30.0
+PREFECT = (sys.executable, "-m", "prefect")
+ORDER = ("worker", "server")  # in which they are ended
+
+
+class Services(NamedTuple):
+    """The server and the worker of a project; `url` is that of the server's API."""
+
+    places: Places
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Of the API."""
+        return f"http://127.0.0.1:{self.port}/api"
+
+    def up(self) -> None:
+        """Start what does not run, and deploy. Raises MachineError if the server does not answer, or another program has its port."""
+        self.places.home.mkdir(exist_ok=True)
+        with FileLock(self.places.home / "services.lock", timeout=START_S):
+            if not self._runs("server"):
+                if self.is_healthy():
+                    raise MachineError(
+                        f"Expected nobody at 127.0.0.1:{self.port}, found another Prefect server there. End it, or set another port in nightly.yaml."
+                    )
+                self._start("server", "server", "start", "--host", "127.0.0.1", "--port", str(self.port))
+            self._wait()
+            self._prefect("work-pool", "create", POOL, "--type", "process", "--overwrite")
+            self._prefect("--no-prompt", "deploy", "--all", "--prefect-file", "prefect.yaml")
+            if not self._runs("worker"):
+                self._start("worker", "worker", "start", "--pool", POOL, "--type", "process")
+
+    def down(self) -> list[str]:
+        """End the worker, with a night that it runs, and then the server; returns the names of those that ran."""
+        ended = [name for name in ORDER if self._end(name)]
+        (self.places.home / "services.json").unlink(missing_ok=True)
+        return ended
+
+    def is_healthy(self) -> bool:
+        """Whether a Prefect server answers at the address."""
+        with suppress(URLError, OSError), build_opener(ProxyHandler({})).open(f"{self.url}/health", timeout=5) as answer:
+            return answer.status == 200
+        return False
+
+    def environment(self) -> dict[str, str]:
+        """Of the server, the worker and the commands. A database of `PREFECT_API_DATABASE_CONNECTION_URL` stays the user's."""
+        own = {
+            "PREFECT_HOME": str(self.places.home / "prefect"),
+            "PREFECT_API_URL": self.url,
+            "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO",
+        }
+        return {**os.environ, **own, "PYTHONPATH": os.pathsep.join(filter(None, [str(self.places.root), os.environ.get("PYTHONPATH", "")]))}
+
+    def _known(self) -> dict[str, Any]:
+        with suppress(OSError, ValueError):
+            return json.loads((self.places.home / "services.json").read_text(encoding="utf-8"))
+        return {}
+
+    def _runs(self, name: str) -> bool:
+        known = self._known().get(name)
+        return bool(known) and is_running(known["pid"], known["started"])
+
+    def _start(self, name: str, *arguments: str) -> None:
+        log = self.places.home / f"{name}.log"
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                [*PREFECT, *arguments],
+                cwd=self.places.root, env=self.environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+            )  # fmt: skip
+        threading.Thread(target=process.wait, daemon=True).start()  # it outlives this process, or is reaped by it
+        noted = {"pid": process.pid, "started": started_s(psutil.Process(process.pid))}
+        write_whole(json.dumps(self._known() | {name: noted}), self.places.home / "services.json")
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + START_S
+        while not self.is_healthy():
+            if time.monotonic() > deadline or not self._runs("server"):
+                raise MachineError(
+                    f"Expected a Prefect server at {self.url}, found none that answers. {self.places.home / 'server.log'} says why."
+                )
+            time.sleep(0.2)
+
+    def _end(self, name: str) -> bool:
+        if not self._runs(name):
+            return False
+        process = psutil.Process(self._known()[name]["pid"])
+        own = [process, *process.children(recursive=True)]
+        for one in own:
+            with suppress(psutil.NoSuchProcess):
+                one.terminate()
+        _, left = psutil.wait_procs(own, timeout=END_S)
+        for one in left:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        psutil.wait_procs(left, timeout=END_S)
+        return True
+
+    def _prefect(self, *arguments: str) -> None:
+        ask([*PREFECT, *arguments], self.places.root, **self.environment())
+
+
+def main(arguments: Sequence[str]) -> None:
+    """`up` or `down`, of the project in the working folder."""
+    root = Path.cwd()
+    services = Services(Places(root), load_nightly(root).port)
+    if [*arguments] == ["down"]:
+        sys.stdout.write(f"Ended: {', '.join(services.down()) or 'nothing, since nothing ran'}.\n")
+    elif [*arguments] == ["up"]:
+        services.up()
+        sys.stdout.write(f"The night is scheduled as prefect.yaml says. Watch it: http://127.0.0.1:{services.port}\n")
+    else:
+        raise Refusal(f"Expected `up` or `down`, found {' '.join(arguments) or 'nothing'}.")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except Refusal as error:
+        sys.exit(str(error))

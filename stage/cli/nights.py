@@ -1,0 +1,99 @@
+"""The night: `nightly`, `status`, `retain`, `doctor`."""
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stage.cli.answers import print_answer
+from stage.cli.terminal import AsJson, say_json
+from stage.core.errors import Refusal
+
+if TYPE_CHECKING:
+    from stage.nights.record import Record
+
+verbs = typer.Typer()
+
+
+@verbs.command()
+def nightly(
+    *,
+    once: Annotated[bool, typer.Option("--once", help="Run one night now.")] = False,
+    accept: Annotated[bool, typer.Option("--accept", help="Publish although a metric is worse than the last version's.")] = False,
+) -> None:
+    """Take in new photographs, make the data again in a worktree, and tag a version if it is not worse; without Prefect."""
+    from stage.nights.night import Night
+    from stage.nights.settings import Places, load_nightly
+
+    if not once:
+        raise Refusal("Expected --once, which runs one night now, found nothing. `make nightly-up` runs one every night (docs/nights.md).")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a systemd unit sends: the record says that it was stopped
+    root = Path.cwd()
+    record = Night(Places(root), load_nightly(root), say=typer.echo, accept=accept).run()
+    typer.echo(f"{record.outcome}: {record.message}")
+
+
+@verbs.command()
+def status(
+    count: Annotated[int, typer.Option(min=1, help="Nights to show.")] = 7,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the last nights did, the newest first."""
+    from stage.nights.record import read_records
+    from stage.nights.settings import Places
+
+    records = read_records(Places(Path.cwd()).nights)[:count]
+    if as_json:
+        say_json([one.model_dump(mode="json") for one in records])
+        return
+    print_answer({"nights": [_night(one) for one in records]}, whole=True)
+    for one in records[:1]:
+        print_answer({name: getattr(one, name) for name in ("changes", "set_aside", "waiting") if getattr(one, name)})
+        for warning in one.warnings:
+            typer.echo(warning)
+
+
+@verbs.command()
+def retain(
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    cloud: Annotated[bool, typer.Option("--cloud", help="Remove from DVC's remote, too, which no other repository may use.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Keep the newest versions, as many as nightly.yaml says, and remove the data that only older ones need."""
+    from stage.nights.retention import retain as retained
+    from stage.nights.settings import Places, load_nightly
+
+    root = Path.cwd()
+    found = retained(Places(root), load_nightly(root), cloud=cloud, dry_run=dry_run)
+    if as_json:
+        say_json(found._asdict())
+        return
+    typer.echo(f"{len(found.kept)} versions stay. {'Would go' if dry_run else 'Gone'}: {', '.join(found.retired) or 'none'}.")
+    typer.echo(found.told)
+
+
+@verbs.command()
+def doctor(*, as_json: AsJson = False) -> None:
+    """Look at what a run or a night needs, and say the next command for each finding; exit status 1 if something will fail."""
+    from stage.nights.doctor import examine
+
+    found = examine(Path.cwd())
+    if as_json:
+        say_json([one._asdict() for one in found])
+    else:
+        print_answer({"findings": [one._asdict() for one in found]}, whole=True)
+    if any(one.level == "fails" for one in found):
+        raise typer.Exit(1)
+
+
+def _night(record: "Record") -> dict[str, Any]:
+    """A night in a row."""
+    minutes = round((record.ended - record.began).total_seconds() / 60, 1) if record.ended else None
+    step = record.steps[-1].name if record.steps and record.outcome == "running" else ""
+    return {
+        "night": record.id, "outcome": record.outcome, "version": record.tag, "minutes": minutes, "photographs": len(record.taken_in),
+        "aside": len(record.set_aside), "what": step or record.message,
+    }  # fmt: skip

@@ -1,0 +1,180 @@
+"""Looks at what a run or a night needs, before it needs it. Each finding says what is wrong and the next command; nothing is changed."""
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from filelock import FileLock, Timeout
+
+from stage.core.errors import Refusal
+from stage.core.params import load_params
+from stage.core.yaml_files import read_yaml
+from stage.nights.programs import DVC, ProgramError, ask, without_secrets
+from stage.nights.record import read_records
+from stage.nights.repository import LOCK, Repository
+from stage.nights.settings import FILE, Nightly, Places, load_nightly
+
+# Other versions of these were seen to break a run or a night, and only a server's log says so (the reasons stand in pyproject.toml).
+BREAKING = ("fastapi", "sqlalchemy", "prefect", "dvc", "torch", "diffusers", "transformers", "numpy")
+PIN = re.compile(r"([\w.-]+)==([\w.]+)")
+LEAST_FREE = 2**30  # bytes, where nothing is known of the size of a version
+Level = Literal["fine", "look", "fails"]
+
+
+class Finding(NamedTuple):
+    """`fails`: a run or a night will fail; `look`: it will not, but somebody should know. `mend` is the next command, or what to do."""
+
+    level: Level
+    what: str
+    found: str
+    mend: str = ""
+
+
+def examine(root: Path) -> list[Finding]:
+    """Every finding about a project, in the order in which it is best mended."""
+    places = Places(root)
+    found = [*_packages(), *_guarded("params.yaml", lambda: _parameters(root)), *_guarded("git", lambda: _code(places))]
+    try:
+        settings = load_nightly(root)
+    except Refusal as error:
+        return [*found, Finding("fails", FILE.name, str(error), f"Run `git checkout {FILE}`.")]
+    night = (_branches, _data_remote, _disk, _locks, _night)
+    return [*found, *(one for look in night for one in _guarded(look.__name__.strip("_"), lambda look=look: look(places, settings)))]
+
+
+def _guarded(what: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
+    """The findings, or the refusal that a look ended in."""
+    try:
+        return [*look()]
+    except Refusal as error:
+        return [Finding("fails", what, str(error), "The message says what to do.")]
+
+
+def _packages() -> Iterator[Finding]:
+    differing = dict[str, str]()
+    for line in requires("stage-factory") or []:
+        pin = PIN.fullmatch(line)  # extras have a marker behind it
+        if pin:
+            name, wanted = pin.groups()
+            try:
+                if version(name).partition("+")[0] != wanted:  # torch tells its build behind a plus
+                    differing[name.lower()] = f"{name} {version(name)} for {wanted}"
+            except PackageNotFoundError:
+                differing[name.lower()] = f"no {name} for {wanted}"
+    breaking = [told for name, told in differing.items() if name in BREAKING or told.startswith("no ")]
+    others = [told for told in differing.values() if told not in breaking]
+    if breaking:
+        yield Finding("fails", "packages", ", ".join(breaking), "Run `rm .venv/.installed; make setup`.")
+    if others:
+        yield Finding("look", "packages", ", ".join(others), "Run `rm .venv/.installed; make setup`.")
+    if not differing:
+        yield Finding("fine", "packages", "as pinned")
+
+
+def _parameters(root: Path) -> Iterator[Finding]:
+    params = load_params(root / "params.yaml")
+    if params.execution.device == "cuda" and not shutil.which("nvidia-smi"):
+        yield Finding(
+            "fails", "GPU", "execution.device is cuda, and no driver is installed", "Set execution.device to auto in params.yaml."
+        )
+    if params.prepare.layout == "demo":
+        yield Finding(
+            "look",
+            "photographs",
+            "the demo's, drawn by code: nothing is taken in",
+            "Run `stage use-data <folder>`, and commit params.yaml.",
+        )
+        return
+    source = Path(params.prepare.source)
+    if not source.is_dir():
+        yield Finding("fails", "photographs", f"no folder {source}", "Run `stage use-data <folder>`, and commit params.yaml.")
+    elif not source.is_absolute():
+        yield Finding(
+            "fails", "photographs", f"{source} is relative; a night works in another folder", f"Run `stage use-data {source.resolve()}`."
+        )
+    elif not os.access(source, os.W_OK):
+        yield Finding("fails", "photographs", f"{source} may not be written, so nothing can be taken in", "Correct its permissions.")
+    if params.prepare.licence == "unknown":
+        yield Finding("look", "licence", "unknown, and so is that of every sample", "Run `stage use-data <folder> --licence <licence>`.")
+
+
+def _code(places: Places) -> Iterator[Finding]:
+    changed = ask(["git", "status", "--porcelain", "--untracked-files=no"], places.root).splitlines()
+    if changed:
+        names = ", ".join(line[3:] for line in changed[:5])
+        yield Finding("look", "git", f"{len(changed)} changed files, {names}; the night runs what is committed", "Run `git commit`.")
+    else:
+        yield Finding("fine", "git", "everything is committed")
+
+
+def _branches(places: Places, settings: Nightly) -> Iterator[Finding]:
+    repository = Repository(places, settings)
+    repository.upstream()
+    if not repository.has_remote():
+        yield Finding(
+            "look", "git remote", f"none called {settings.remote}; versions stay here", f"Run `git remote add {settings.remote} <address>`."
+        )
+        return
+    try:
+        ask(["git", "ls-remote", "--heads", settings.remote], places.root)
+        yield Finding("fine", "git remote", f"{settings.remote} answers")
+    except ProgramError as error:
+        yield Finding("fails", "git remote", str(error), f"Run `git ls-remote {settings.remote}`.")
+
+
+def _data_remote(places: Places, _settings: Nightly) -> Iterator[Finding]:
+    listed = ask([*DVC, "remote", "list"], places.root).split()
+    addresses = listed[1::2]
+    if not addresses:
+        yield Finding("look", "DVC remote", "none; the data stay on this disk", "Run `dvc remote add --default <name> <address>`.")
+    for address in addresses:
+        if "://" in address:
+            yield Finding("look", "DVC remote", f"{without_secrets(address)} was not looked at", "Run `dvc push`.")
+        elif Path(address).exists() and not os.access(address, os.W_OK):
+            yield Finding("fails", "DVC remote", f"{address} may not be written", "Correct its permissions.")
+        else:
+            yield Finding("fine", "DVC remote", address)
+
+
+def _disk(places: Places, _settings: Nightly) -> Iterator[Finding]:
+    """A version is in the worktree, in the spool and in the cache; on a disk without reflinks each is a copy."""
+    lock = places.worktree / LOCK
+    stages = read_yaml(lock, LOCK).get("stages", {}) if lock.is_file() else {}
+    size = sum(one.get("size", 0) for made in stages.values() for one in made.get("outs", ()))
+    free, wanted = shutil.disk_usage(places.root).free, max(LEAST_FREE, 2 * size)
+    level: Level = "fine" if free >= wanted else "fails"
+    mend = "" if level == "fine" else "Run `stage retain --dry-run` and `stage gc --dry-run`, which say what may go."
+    yield Finding(level, "disk", f"{free / 1e9:.1f} GB are free, a night may need {wanted / 1e9:.1f}", mend)
+
+
+def _locks(places: Places, settings: Nightly) -> Iterator[Finding]:
+    index = places.root / ".git" / "index.lock"
+    if index.exists():
+        yield Finding("look", "git lock", f"{index}; another git works, or was killed", f"Where none works: `rm {index}`.")
+    running = next((one for one in read_records(places.nights) if one.outcome == "running"), None)
+    if not places.home.is_dir():
+        return
+    try:
+        with FileLock(places.lock, timeout=0):
+            yield Finding("fine", "night", "none runs")
+    except Timeout:
+        whose = f"{running.id}, process {running.pid}" if running else "one"
+        yield Finding("look", "night", f"{whose} runs; it ends within {settings.limit_h:g} h", "Run `stage status`.")
+
+
+def _night(places: Places, _settings: Nightly) -> Iterator[Finding]:
+    last = next(iter(read_records(places.nights)), None)
+    if last and last.outcome in ("failed", "refused", "killed"):
+        yield Finding("look", "last night", f"{last.id} {last.outcome}: {last.message.splitlines()[0]}", "Run `stage status`.")
+    if not places.webhook.is_file():
+        yield Finding(
+            "look", "webhook", f"no address in {places.webhook}; a failure is told to nobody", "Write one there (docs/nights.md)."
+        )
+    if not (places.home / "services.json").is_file():
+        yield Finding(
+            "look", "schedule", "no server of this project runs", "Run `make nightly-up`, or use cron or systemd (docs/nights.md)."
+        )

@@ -1,0 +1,127 @@
+"""The gate: whether a version of the data may be tagged. Every check is a row that says what was found and what was allowed."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from stage.core.errors import DataError, Refusal
+from stage.core.params import Params
+from stage.datasets.leaks import check_catalogs
+from stage.lineage.trees import tree_of
+from stage.lineage.versions import version_of
+from stage.nights.settings import Gate
+from stage.release.fidelity import read_fidelity
+from stage.release.reader import sample_rows
+from stage.release.uses import check_samples
+from stage.segmentation.arms import REAL_ONLY
+from stage.segmentation.bootstrap import COMPARED
+from stage.segmentation.results import DIFFERENCES, SCORES, Results, mean_over_seeds, read_results, rows_where
+
+KEYS = ("category", "segmenter", "arm")
+Change = dict[str, Any]
+
+
+class NotPublished(Refusal):
+    """A version that must not be tagged; the message has the checks that fail."""
+
+
+class Check(NamedTuple):
+    """A check: of what, where, what was found, what is allowed, and whether it holds."""
+
+    check: str
+    where: str
+    found: str
+    allowed: str
+    holds: bool
+
+
+def published_checks(data: Path, params: Params, gate: Gate) -> list[Check]:
+    """What a version must hold by itself: no leak, enough accepted samples, enough targets met. `data`: its folder."""
+    leaks = [_no_leak(data, category, params) for category in params.categories]
+    return [*leaks, *_accepted(data, params, gate.accepted), *_fidelity(data, params, gate.fidelity)]
+
+
+def metric_changes(now: Results, before: Results) -> list[Change]:
+    """AP and IoU of every arm that both versions have, as fractions: before, now, the largest fall that chance explains, and whether it is `worse`.
+
+    Chance: each version's distance from the difference of an arm to real defects alone to the lower end of its 95 % interval, added as
+    independent errors are. For real defects alone, which have no such difference, the widest of its category's.
+    """
+    values, earlier = (mean_over_seeds(rows_where(one.scores, real_per_type=0)) for one in (now, before))
+    both = values.merge(earlier, on=list(KEYS), suffixes=("", "_before"))
+    return [_change(row, metric, now, before) for row in both.to_dict("records") for metric in COMPARED if not math.isnan(row[metric])]
+
+
+def metric_checks(changes: Sequence[Change]) -> Iterator[Check]:
+    """The changes as checks."""
+    for one in changes:
+        where = " ".join(str(one[name]) for name in KEYS)
+        found = f"{one['before']:.4f} -> {one['now']:.4f}"
+        yield Check(one["metric"], where, found, f"at most {one['allowed']:.4f} lower", not one["worse"])
+
+
+def results_of(tag: str) -> Results:
+    """The tables of results of a tagged version, from DVC's cache or remote. Raises CorruptFileError if they are in neither."""
+    tree, tables = tree_of(version_of(tag)), list[pd.DataFrame]()
+    for name in (SCORES, DIFFERENCES):
+        with tree.open(f"evaluate/{name}") as file:
+            tables.append(pd.read_parquet(file))
+    return Results(*tables)
+
+
+def results_here(data: Path) -> Results:
+    """The same of the version that was just made."""
+    return read_results(data)
+
+
+def _no_leak(data: Path, category: str, params: Params) -> Check:
+    try:
+        check_catalogs(data / "prepare", [category], share_base=False)
+        check_samples(data / "prepare", category, [data / "synthesize" / category / method for method in params.methods])
+    except DataError as error:
+        return Check("leaks", category, str(error), "none", holds=False)
+    return Check("leaks", category, "none", "none", holds=True)
+
+
+def _accepted(data: Path, params: Params, least: float) -> Iterator[Check]:
+    for category in params.categories:
+        for method in params.methods:
+            verdicts = pd.Series([row["verdict"] for row in sample_rows(data / "synthesize" / category / method, ["verdict"])], dtype=str)
+            share = float((verdicts == "accepted").mean()) if len(verdicts) else 0.0
+            yield Check("accepted samples", f"{category} {method}", f"{share:.3f}", f"at least {least:g}", share >= least)
+
+
+def _fidelity(data: Path, params: Params, least: float) -> Iterator[Check]:
+    table = read_fidelity(data)
+    judged = table[table.target.isin(["met", "missed"]) & table.category.isin(list(params.categories))]
+    shares = judged.target.eq("met").groupby(judged.category + " " + judged.made_by).mean()
+    for where, share in shares.items():
+        yield Check("fidelity targets", str(where), f"{share:.3f}", f"at least {least:g}", bool(share >= least))
+
+
+def _change(row: dict[str, Any], metric: str, now: Results, before: Results) -> Change:
+    allowed = math.hypot(*(_half_width(one.differences, row, metric) for one in (now, before)))
+    fall = row[f"{metric}_before"] - row[metric]
+    told = {name: row[name] for name in KEYS} | {"metric": metric, "before": row[f"{metric}_before"], "now": row[metric]}
+    return {**told, "allowed": allowed, "worse": bool(fall > allowed)}
+
+
+def _half_width(differences: pd.DataFrame, row: dict[str, Any], metric: str) -> float:
+    """From the difference to the lower end of its interval; nothing where a version has no interval, since then nothing excuses a fall."""
+    there = rows_where(differences, category=row["category"], segmenter=row["segmenter"], metric=metric, real_per_type=0, against=0)
+    own = there if row["arm"] == REAL_ONLY else rows_where(there, arm=row["arm"])
+    return float((own.difference - own.low).max()) if len(own) else 0.0
+
+
+def refusal(checks: Sequence[Check], tag: str) -> NotPublished | None:
+    """What to say of checks that do not hold; nothing if all do. `tag`: of the version that was compared with, if there is one."""
+    failed = [one for one in checks if not one.holds]
+    if not failed:
+        return None
+    told = "".join(f"\n  {one.check}, {one.where}: {one.found} (allowed: {one.allowed})" for one in failed)
+    return NotPublished(
+        f"Expected a version that is not worse{f' than {tag}' if tag else ''}, found {len(failed)} check(s) that fail:{told}"
+    )

@@ -1,0 +1,141 @@
+"""Runs git and DVC as programs: bounded in time, ended with their parent, asking nobody, and without secrets in what they say."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TextIO
+
+from stage.core.errors import MachineError, Refusal
+
+ASK_S = 600.0  # after which a call of git that should take seconds has hung
+GRACE_S = 20.0  # for a flow to reach a consistent state; it needs ten at most
+TOLD = 12  # last lines of a program that failed
+SECRETS = re.compile(r"(?<=://)[^/@\s]+@|\b(?:token|password|secret|key)=[^\s&\"']+", re.IGNORECASE)
+DVC = (sys.executable, "-m", "dvc")
+# Becomes the program that follows, which the kernel kills when the process of the number given is gone (prctl PR_SET_PDEATHSIG, Linux).
+# In the child and not between fork and exec, where a process with threads, as Prefect's are, may hang.
+ENDS_WITH_PARENT = """
+import ctypes, os, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
+if os.getppid() != int(sys.argv[1]):
+    os._exit(1)
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+Say = Callable[[str], None]
+
+
+class ProgramError(Refusal):
+    """A program that was needed has failed; `output` is what it said."""
+
+    def __init__(self, message: str, output: str = "") -> None:
+        super().__init__(message)
+        self.output = output
+
+
+def without_secrets(text: str) -> str:
+    """A text without the user names and passwords of addresses, and without values that are called a token or the like."""
+    return SECRETS.sub(_hidden, text)
+
+
+def _hidden(found: re.Match[str]) -> str:
+    return "...@" if found[0].endswith("@") else f"{found[0].partition('=')[0]}=..."
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """The variables of programs that work in a folder: its own code comes first, and nothing asks for a password."""
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("GIT_DIR", "GIT_INDEX", "GIT_WORK_TREE", "PREFECT__"))
+    }
+    path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
+    code = os.pathsep.join([str(folder), *filter(None, [kept.get("PYTHONPATH")])])
+    quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": kept.get("GIT_SSH_COMMAND", "ssh -oBatchMode=yes"), "LC_ALL": "C.UTF-8"}
+    return {**kept, **quiet, "DVC_NO_ANALYTICS": "1", "PATH": path, "PYTHONPATH": code}
+
+
+def ask(command: Sequence[str], folder: Path, *, stdin: str = "", **variables: str) -> str:
+    """What a short program prints. Raises ProgramError if it fails or hangs."""
+    try:
+        done = subprocess.run(
+            command, cwd=folder, env={**environment(folder), **variables}, input=stdin, capture_output=True, text=True, check=False, timeout=ASK_S
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise ProgramError(
+            f"Expected `{_name(command)}` to answer within {ASK_S:.0f} s, found it still running. Look at the network."
+        ) from None
+    except FileNotFoundError:
+        raise MachineError(f"Expected the program {command[0]}, found none. Install it.") from None
+    if done.returncode:
+        raise _failed(command, folder, done.returncode, done.stdout + done.stderr)
+    return done.stdout
+
+
+def work(command: Sequence[str], folder: Path, log: Path, *, deadline: float, say: Say) -> str:
+    """Run a long program; its lines go to `log` and to `say` as they come, and are returned.
+
+    `deadline`: of `time.monotonic()`, at which the program and all that it started are ended. Raises ProgramError if it fails,
+    MachineError at the deadline.
+    """
+    lines = list[str]()
+    with log.open("a", encoding="utf-8") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-c", ENDS_WITH_PARENT, str(os.getpid()), *command],
+            cwd=folder, env=environment(folder), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, errors="replace", start_new_session=True,
+        )  # fmt: skip
+        reader = threading.Thread(target=_relay, args=(process, lines, file, say), daemon=True)
+        reader.start()
+        try:
+            status = process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            raise MachineError(
+                f"Expected `{_name(command)}` to end within the night's limit, found it still running. {log} has what it said."
+            ) from None
+        finally:
+            end_group(process)
+            reader.join(GRACE_S)
+    if status:
+        raise _failed(command, folder, status, "\n".join(lines))
+    return "\n".join(lines)
+
+
+def _relay(process: "subprocess.Popen[str]", lines: list[str], file: TextIO, say: Say) -> None:
+    assert process.stdout is not None
+    with process.stdout as output:
+        for line in output:
+            told = without_secrets(line.rstrip("\n"))
+            lines.append(told)
+            with suppress(OSError, ValueError):  # a full disk, or a log that is closed: the program must not wait for its reader
+                file.write(f"{told}\n")
+                file.flush()
+            say(told)
+
+
+def end_group(process: "subprocess.Popen[str]") -> None:
+    """Ask a program and all that it started to end, and kill what does not."""
+    if process.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE_S)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _failed(command: Sequence[str], folder: Path, status: int, output: str) -> ProgramError:
+    told = without_secrets("\n".join(deque(filter(str.strip, output.splitlines()), TOLD)))
+    return ProgramError(f"Expected `{_name(command)}` to work in {folder}, found exit status {status}:\n{told}", without_secrets(output))
+
+
+def _name(command: Sequence[str]) -> str:
+    words = command[2:] if tuple(command[:3]) == DVC else command
+    return without_secrets(" ".join(words))

@@ -1,0 +1,207 @@
+"""The git side of the night: its worktree, and a branch that is always the upstream branch's files and the night's own `dvc.lock`.
+
+No merge can conflict: the tree of every commit is made of these two. Every function may be repeated after a kill.
+"""
+
+from configparser import ConfigParser
+from contextlib import suppress
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+from stage.core.durable import whole_file
+from stage.core.errors import ConfigError, Refusal
+from stage.core.yaml_files import read_yaml
+from stage.nights.programs import DVC, ProgramError, ask
+from stage.nights.settings import Nightly, Places
+
+LOCK = "dvc.lock"
+PREFIX = "data-"  # of the tags of versions
+PATHS = {"url", "dir", "credentialpath", "configpath", "keyfile", "cert_path", "key_path"}  # of DVC's configuration, relative to it
+NOBODY = {"user.name": "STAGE's night", "user.email": "nightly@localhost"}  # where git knows no name
+
+
+class Moved(Exception):
+    """The remote branch has commits that the night's own lacks."""
+
+
+class Repository(NamedTuple):
+    """A project's git repository and the night's worktree in it."""
+
+    places: Places
+    settings: Nightly
+
+    def git(self, *arguments: str, stdin: str = "", **variables: str) -> str:
+        """What git prints in the worktree."""
+        return ask(["git", *arguments], self.places.worktree, stdin=stdin, **variables).strip()
+
+    def has_remote(self) -> bool:
+        """Whether there is a remote of the name in the settings."""
+        return self.settings.remote in _git(self.places.root, "remote").split()
+
+    def fetch(self) -> None:
+        """Learn the remote's branches and versions, where there is a remote. Raises ProgramError if it cannot be reached."""
+        if self.has_remote():
+            remote = self.settings.remote
+            versions = f"refs/tags/{PREFIX}*:refs/tags/{PREFIX}*"
+            _git(self.places.root, "fetch", "--quiet", "--no-tags", remote, f"+refs/heads/*:refs/remotes/{remote}/*", versions)
+
+    def upstream(self) -> str:
+        """The commit of the upstream branch, the remote's where there is one. Raises ConfigError if there is none."""
+        return (
+            self._remote_commit(self.settings.upstream)
+            or _commit(self.places.root, f"refs/heads/{self.settings.upstream}")
+            or self._refuse()
+        )
+
+    def open_worktree(self) -> None:
+        """Make the worktree where it is missing, and lay the upstream's files and the newest `dvc.lock` into it."""
+        root, worktree, branch = self.places.root, self.places.worktree, self.settings.branch
+        upstream = self.upstream()
+        if not self._is_worktree():
+            if worktree.exists() and any(worktree.iterdir()):
+                raise Refusal(
+                    f"Expected the night's git worktree, or nothing, at {worktree}, found other files. Run `git worktree repair {worktree}`, "
+                    "or move them away."
+                )
+            _git(root, "worktree", "prune")
+            start = _commit(root, f"refs/heads/{branch}") or self._remote_commit(branch) or upstream
+            _git(root, "worktree", "add", "--quiet", "--no-checkout", "-B", branch, str(worktree), start)
+        self._unlock()
+        self.git("symbolic-ref", "HEAD", f"refs/heads/{branch}")
+        self.git("read-tree", "--reset", "-u", self._tree(upstream))
+
+    def commit(self, message: str) -> str:
+        """Commit the upstream's files and the night's `dvc.lock`, unless the branch has just that; returns the commit."""
+        head, upstream = self.git("rev-parse", "HEAD"), self.upstream()
+        tree, remote = self._tree(upstream), self._remote_commit(self.settings.branch)
+        parents = self.git("merge-base", "--independent", *filter(None, [head, remote, upstream])).split()
+        if parents == [head] and self.git("rev-parse", f"{head}^{{tree}}") == tree:
+            return head
+        lines = [word for parent in parents for word in ("-p", parent)]
+        commit = self.git(*self._identity(), "commit-tree", tree, *lines, "-F", "-", stdin=message)
+        self.git("update-ref", "-m", "nightly", f"refs/heads/{self.settings.branch}", commit, head)
+        return commit
+
+    def push_branch(self) -> None:
+        """Push the branch, where there is a remote. Raises Moved if the remote has commits that this one lacks."""
+        if not self.has_remote():
+            return
+        try:
+            self.git("push", "--quiet", "--porcelain", self.settings.remote, f"refs/heads/{self.settings.branch}")
+        except ProgramError as error:
+            if "fetch first" in error.output or "non-fast-forward" in error.output:
+                raise Moved from None
+            raise
+
+    def tag(self, day: date, message: str) -> str:
+        """Tag the branch's commit as the day's next version, unless it is one already; returns the tag."""
+        if here := _versions(self.git("tag", "--points-at", "HEAD")):
+            return max(here, key=_number)
+        following = max((number for at, number in map(_number, self.tags()) if at == day.isoformat()), default=0) + 1
+        name = f"{PREFIX}{day.isoformat()}" + (f".{following}" if following > 1 else "")
+        self.git(*self._identity(), "tag", "--annotate", "--file", "-", name, "HEAD", stdin=message)
+        return name
+
+    def push_tag(self, name: str) -> None:
+        """Push a tag, where there is a remote."""
+        if self.has_remote():
+            self.git("push", "--quiet", self.settings.remote, f"refs/tags/{name}")
+
+    def unpushed(self, name: str) -> bool:
+        """Whether the remote lacks a tag of this repository."""
+        return self.has_remote() and not self.git("ls-remote", self.settings.remote, f"refs/tags/{name}")
+
+    def tags(self) -> list[str]:
+        """The versions' tags, the oldest first."""
+        return sorted(_versions(_git(self.places.root, "tag", "--list", f"{PREFIX}*")), key=_number)
+
+    def lock_of(self, revision: str) -> str:
+        """The text of `dvc.lock` in a commit; empty if it has none."""
+        try:
+            return _git(self.places.root, "show", f"{revision}:{LOCK}")
+        except ProgramError:
+            return ""
+
+    def _tree(self, upstream: str) -> str:
+        """The tree of the upstream's files and the newest `dvc.lock` that can be read: the worktree's, else the branch's, else upstream's."""
+        index = Path(self.git("rev-parse", "--git-dir")) / "night.index"
+        self.git("read-tree", upstream, GIT_INDEX_FILE=str(index))
+        lock = self._newest_lock()
+        if lock is not None:
+            blob = self.git("hash-object", "-w", "--stdin", stdin=lock)
+            self.git("update-index", "--add", "--cacheinfo", f"100644,{blob},{LOCK}", GIT_INDEX_FILE=str(index))
+        return self.git("write-tree", GIT_INDEX_FILE=str(index))
+
+    def _newest_lock(self) -> str | None:
+        path = self.places.worktree / LOCK
+        with suppress(ConfigError):  # none yet, or cut off by a kill
+            if isinstance(read_yaml(path, LOCK), dict):
+                return path.read_text(encoding="utf-8")
+        head = self.lock_of(self.git("rev-parse", "HEAD"))
+        return f"{head}\n" if head else None
+
+    def _is_worktree(self) -> bool:
+        listed = _git(self.places.root, "worktree", "list", "--porcelain").splitlines()
+        return f"worktree {self.places.worktree.resolve()}" in listed and (self.places.worktree / ".git").is_file()
+
+    def _unlock(self) -> None:
+        """Remove the locks that a killed git of an earlier night left; nobody else works in the worktree or on its branch."""
+        own, shared = (Path(self.git("rev-parse", "--path-format=absolute", name)) for name in ("--git-dir", "--git-common-dir"))
+        for lock in (own / "index.lock", own / "night.index.lock", own / "HEAD.lock", shared / f"refs/heads/{self.settings.branch}.lock"):
+            lock.unlink(missing_ok=True)
+
+    def _remote_commit(self, branch: str) -> str:
+        return _commit(self.places.root, f"refs/remotes/{self.settings.remote}/{branch}") if self.has_remote() else ""
+
+    def _identity(self) -> list[str]:
+        known = _git(self.places.root, "config", "--name-only", "--get-regexp", r"^user\.(name|email)$", missing="").split()
+        return [word for key, value in NOBODY.items() if key not in known for word in ("-c", f"{key}={value}")]
+
+    def _refuse(self) -> NoReturn:
+        raise ConfigError(
+            f"Expected the branch {self.settings.upstream} of nightly.upstream in {self.places.root} or on its remote, found none. "
+            "Commit to it, or correct nightly.yaml."
+        )
+
+
+def share_cache(root: Path, folder: Path) -> list[str]:
+    """Let a worktree or clone in `folder` use DVC's cache and remotes of the project, by its configuration with absolute paths; returns the remotes."""
+    told = ConfigParser(interpolation=None, strict=False, delimiters=("=",))
+    told.read([root / ".dvc" / name for name in ("config", "config.local")], encoding="utf-8")
+    for section in told.sections():
+        for key in set(told[section]) & PATHS:
+            if "://" not in told[section][key]:
+                told[section][key] = str((root / ".dvc" / Path(told[section][key]).expanduser()).resolve())
+    told.read_dict({"cache": {"dir": ask([*DVC, "cache", "dir"], root).strip()}})
+    with whole_file(folder / ".dvc" / "config.local") as partial:
+        partial.touch(mode=0o600)  # it may hold a password
+        with partial.open("w", encoding="utf-8") as file:
+            told.write(file)
+    return [section for section in told.sections() if section.startswith("'remote ")]
+
+
+def _git(folder: Path, *arguments: str, missing: str | None = None) -> str:
+    try:
+        return ask(["git", *arguments], folder).rstrip("\n")
+    except ProgramError:
+        if missing is None:
+            raise
+        return missing
+
+
+def _commit(folder: Path, name: str) -> str:
+    return _git(folder, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", missing="")
+
+
+def _versions(names: str) -> list[str]:
+    return [name for name in names.split() if _number(name)[0]]
+
+
+def _number(tag: str) -> tuple[str, int]:
+    """Day and number of a version's tag, by which they are ordered; no day for another tag."""
+    day, _, number = tag.removeprefix(PREFIX).partition(".")
+    with suppress(ValueError):
+        if tag.startswith(PREFIX):
+            return date.fromisoformat(day).isoformat(), int(number or 1)
+    return "", 0

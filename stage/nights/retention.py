@@ -1,0 +1,76 @@
+"""Which versions are kept, and what is removed of the others: their data from DVC's cache, and where asked from its remote.
+
+A version that is no longer kept loses its tag; `refs/retired/<tag>` still names its commit, with its parameters and digests.
+DVC decides what is still needed, in a clone that knows every branch, here and of the remote, and no retired tag.
+"""
+
+import shutil
+from typing import NamedTuple
+
+from filelock import FileLock, Timeout
+
+from stage.core.errors import Refusal
+from stage.nights.programs import DVC, ask
+from stage.nights.repository import Repository, share_cache
+from stage.nights.settings import Nightly, Places
+
+RETIRED = "refs/retired"
+
+
+class Retention(NamedTuple):
+    """The tags that stay and those that go, and what DVC said of the objects."""
+
+    kept: list[str]
+    retired: list[str]
+    told: str
+
+
+def retain(places: Places, settings: Nightly, *, cloud: bool, dry_run: bool) -> Retention:
+    """Keep the newest `settings.keep` versions; every branch, every other tag and both working trees keep their data, too.
+
+    `cloud`: also in DVC's remote, which others may use from other repositories. `dry_run`: change nothing. Raises Refusal while a night runs.
+    """
+    try:
+        with FileLock(places.lock, timeout=0):
+            repository = Repository(places, settings)
+            tags = repository.tags()
+            kept, retired = tags[-settings.keep :], tags[: -settings.keep]
+            if not dry_run:
+                for tag in retired:
+                    _retire(repository, tag)
+            told = _collect(places, settings, [tag for tag in _tags(places) if tag not in retired], cloud=cloud, dry_run=dry_run)
+            return Retention(kept, retired, told)
+    except Timeout:
+        raise Refusal("Expected no night at work, found one. Wait for its end; `stage status` shows it.") from None
+
+
+def _retire(repository: Repository, tag: str) -> None:
+    """The commit's new name first, so that a kill loses none."""
+    root = repository.places.root
+    ask(["git", "update-ref", f"{RETIRED}/{tag}", f"refs/tags/{tag}"], root)
+    if repository.has_remote():
+        ask(["git", "push", "--quiet", repository.settings.remote, f"{RETIRED}/{tag}", f":refs/tags/{tag}"], root)
+    ask(["git", "tag", "--delete", tag], root)
+
+
+def _collect(places: Places, settings: Nightly, tags: list[str], *, cloud: bool, dry_run: bool) -> str:
+    clone = places.home / "retention"
+    shutil.rmtree(clone, ignore_errors=True)
+    clone.mkdir(parents=True)
+    try:
+        ask(["git", "init", "--quiet"], clone)
+        heads = ["+refs/heads/*:refs/heads/here/*", "+refs/remotes/*:refs/heads/there/*"]
+        ask(
+            ["git", "fetch", "--quiet", "--no-tags", str(places.root), *heads, *(f"refs/tags/{tag}:refs/tags/{tag}" for tag in tags)], clone
+        )
+        ask(["git", "checkout", "--quiet", "--detach", f"here/{settings.branch}"], clone)
+        share_cache(places.root, clone)
+        trees = [str(tree) for tree in (places.root, places.worktree) if tree.is_dir()]
+        options = ["--cloud"] * cloud + ["--dry"] * dry_run
+        return ask([*DVC, "gc", "--workspace", "--all-branches", "--all-tags", "--force", *options, "--projects", *trees], clone).strip()
+    finally:
+        shutil.rmtree(clone, ignore_errors=True)
+
+
+def _tags(places: Places) -> list[str]:
+    return ask(["git", "tag"], places.root).split()

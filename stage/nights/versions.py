@@ -1,0 +1,25 @@
+"""What a version's `dvc.lock` says: which outputs there are, and which differ between two versions."""
+
+from typing import Any
+
+from ruamel.yaml import YAML
+
+CIRCUMSTANCES = ("data/environment", "data/runs")  # code, packages, who and when: no data, so that they alone make no version
+
+
+def outputs(lock: str) -> dict[str, str]:
+    """The digest of every output that holds data, by path; of the text of a `dvc.lock`, which may be empty."""
+    told: dict[str, Any] = YAML(typ="safe").load(lock) or {}
+    found = (one for made in told.get("stages", {}).values() for one in made.get("outs", ()))
+    return {
+        one["path"]: str(one.get("md5", ""))
+        for one in found
+        if not f"{one['path']}/".startswith(tuple(f"{name}/" for name in CIRCUMSTANCES))
+    }
+
+
+def changed_outputs(before: str, now: str) -> list[dict[str, str]]:
+    """A row for each output that differs between two texts of `dvc.lock`."""
+    old, new = outputs(before), outputs(now)
+    differing = sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))
+    return [{"output": path, "change": "new" if path not in old else "gone" if path not in new else "made again"} for path in differing]

@@ -1,0 +1,65 @@
+"""What a version may lose against the last one, against numbers taken by hand."""
+
+import math
+
+import pandas as pd
+import pytest
+from test_results import differences, scores
+
+from stage.nights.gate import Check, metric_changes, metric_checks, refusal
+from stage.segmentation.results import Results, _with_intervals
+
+
+def results(real: float, paste: float, draws: list[float]) -> Results:
+    """Of one category with two arms; an interval of draws d is from their 2.5th to their 97.5th percentile."""
+    drawn = differences(draws).assign(category="bolt")
+    return Results(scores("bolt", {"real_only": real, "real_and_paste": paste}), _with_intervals(drawn, {0}))
+
+
+BEFORE = results(0.5, 0.75, [0.15, 0.25, 0.35])  # 0.095 from the difference to the lower end
+WIDE = [0.0, 0.25, 0.5]  # 0.2375
+
+
+@pytest.mark.parametrize(("fall", "worse"), [(0.25, False), (0.26, True), (-0.2, False)])
+def test_a_metric_may_fall_by_the_intervals_of_both_versions(fall: float, worse: bool) -> None:
+    """A version would be refused by chance, or be published though it is worse."""
+    changes = metric_changes(results(0.5, 0.75 - fall, WIDE), BEFORE)
+    (found,) = (one for one in changes if (one["arm"], one["metric"]) == ("real_and_paste", "ap"))
+
+    assert found["allowed"] == pytest.approx(math.hypot(0.095, 0.2375))
+    assert found["worse"] is worse
+    assert not [one for one in changes if one["arm"] == "real_only" and one["worse"]]
+
+
+def test_real_defects_alone_may_fall_by_the_widest_interval() -> None:
+    """They have no difference to themselves; without a bound, a segmenter that learns nothing any more would pass."""
+    changes = metric_changes(results(0.1, 0.75, WIDE), BEFORE)
+
+    assert {(one["arm"], one["metric"]) for one in changes if one["worse"]} == {("real_only", "ap"), ("real_only", "iou")}
+
+
+def test_without_intervals_nothing_excuses_a_fall() -> None:
+    """A table that lacks them would let everything pass."""
+    none = pd.DataFrame(columns=BEFORE.differences.columns)
+    changes = metric_changes(results(0.5, 0.74, WIDE)._replace(differences=none), BEFORE._replace(differences=none))
+
+    assert {one["arm"] for one in changes if one["worse"]} == {"real_and_paste"}
+
+
+def test_an_arm_that_only_one_version_has_is_not_compared() -> None:
+    """A new method could never be published."""
+    now = results(0.5, 0.1, WIDE)
+    renamed = now._replace(scores=now.scores.replace({"real_and_paste": "real_and_quilt"}))
+
+    assert {one["arm"] for one in metric_changes(renamed, BEFORE)} == {"real_only"}
+
+
+def test_a_refusal_names_every_check_that_fails() -> None:
+    """Somebody would mend one of two faults, and wait another night."""
+    checks = [*metric_checks(metric_changes(results(0.5, 0.1, WIDE), BEFORE)), Check("leaks", "bolt", "none", "none", holds=True)]
+    told = str(refusal(checks, "data-2026-11-28"))
+
+    assert "not worse than data-2026-11-28, found 2 check(s)" in told
+    assert "ap, bolt segformer real_and_paste: 0.8125 -> 0.1625" in told
+    assert "iou" in told
+    assert refusal([checks[-1]], "") is None

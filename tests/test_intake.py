@@ -1,0 +1,177 @@
+"""New photographs: what is taken in, set aside, or left for a later night. The oracle is the folder that `prepare` reads."""
+
+import csv
+import os
+import shutil
+import signal
+from datetime import date
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from small_factory import small_params
+
+from stage.chaos.miniature import CATEGORY, SIZE, draw
+from stage.core.errors import ConfigError
+from stage.core.params import Params
+from stage.nights.intake import Intake, take_in
+
+DAY = date(2026, 11, 29)
+IMAGE, MASK = f"{CATEGORY}/test/crack/900.png", f"{CATEGORY}/ground_truth/crack/900_mask.png"
+NORMAL = f"{CATEGORY}/train/good/900.png"
+
+
+class Place:
+    """A folder of photographs, and a drop folder with a new normal image and a new defect."""
+
+    def __init__(self, root: Path) -> None:
+        self.source, self.drop = root / "raw", root / "drop"
+        draw(self.source, SIZE)
+        self.before = self.names()
+        defect = next(iter(sorted((self.source / CATEGORY / "test/crack").iterdir())))
+        self.bring(NORMAL, sorted((self.source / CATEGORY / "train/good").iterdir())[0])
+        self.bring(IMAGE, defect)
+        self.bring(MASK, self.source / CATEGORY / "ground_truth/crack" / f"{defect.stem}_mask.png")
+
+    def bring(self, name: str, original: Path) -> None:
+        (self.drop / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(original, self.drop / name)
+
+    def names(self) -> set[str]:
+        return {path.relative_to(self.source).as_posix() for path in self.source.rglob("*") if path.is_file()}
+
+    def gained(self) -> set[str]:
+        return self.names() - self.before
+
+    def left(self) -> set[str]:
+        return {path.relative_to(self.drop).as_posix() for path in self.drop.rglob("*") if path.is_file()}
+
+    @property
+    def params(self) -> Params:
+        params = small_params()
+        return params.model_copy(update={"prepare": params.prepare.model_copy(update={"source": str(self.source)})})
+
+    def take_in(self, settle_s: float = 0.0) -> Intake:
+        return take_in(self.drop, self.params, settle_s, DAY)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def reasons(place: Place) -> dict[str, str]:
+    with (place.drop / "set-aside" / "2026-11-29" / "reasons.csv").open(encoding="utf-8") as file:
+        return {row["file"]: row["reason"] for row in csv.DictReader(file)}
+
+
+def test_new_photographs_are_moved_in(place: Place) -> None:
+    """A day's photographs would wait for ever."""
+    bytes_of = {name: (place.drop / name).read_bytes() for name in (NORMAL, IMAGE, MASK)}
+    found = place.take_in()
+
+    assert set(found.taken_in) == place.gained() == {NORMAL, IMAGE, MASK}
+    assert {name: (place.source / name).read_bytes() for name in bytes_of} == bytes_of
+    assert not place.left()
+    assert place.take_in() == Intake([], [], [])
+
+
+def test_a_file_that_changed_just_now_is_left(place: Place) -> None:
+    """Half a photograph would be taken in. Its own time says nothing: who copies with `cp -p` sets it."""
+    os.utime(place.drop / IMAGE, (0, 0))
+    found = place.take_in(settle_s=60)
+
+    assert not place.gained()
+    assert {row["reason"] for row in found.waiting} == {"still changing"}
+    assert place.left() == {NORMAL, IMAGE, MASK}
+
+
+def test_a_defect_waits_for_its_mask(place: Place) -> None:
+    """It would be set aside because its mask was drawn an hour later."""
+    mask = (place.drop / MASK).rename(place.drop.parent / "mask.png")
+    found = place.take_in()
+
+    assert place.gained() == {NORMAL}
+    assert place.left() == {IMAGE}
+    assert [row["file"] for row in found.waiting] == [IMAGE]
+
+    place.bring(MASK, mask)
+    place.take_in()
+    assert place.gained() == {NORMAL, IMAGE, MASK}
+
+
+def cut(place: Place) -> None:
+    content = (place.drop / IMAGE).read_bytes()
+    (place.drop / IMAGE).write_bytes(content[: len(content) // 2])
+
+
+def resize(place: Place) -> None:
+    Image.new("L", (SIZE + 1, SIZE)).save(place.drop / MASK)
+
+
+def lead_out(place: Place) -> None:
+    (place.drop / IMAGE).unlink()
+    (place.drop / IMAGE).symlink_to("/etc/hostname")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"), [(cut, "truncated or damaged"), (resize, "its mask: another size"), (lead_out, "a link that leaves")]
+)
+def test_bad_files_are_set_aside_with_the_reason(place: Place, spoil: object, reason: str) -> None:
+    """They would reach the data, or vanish without a word."""
+    spoil(place)  # pyright: ignore[reportCallIssue]
+    place.take_in()
+
+    assert IMAGE not in place.gained()
+    assert NORMAL in place.gained()
+    assert IMAGE not in place.left()
+    assert reasons(place)[IMAGE].startswith(reason)
+    assert os.path.lexists(place.drop / "set-aside" / "2026-11-29" / IMAGE)
+
+
+@pytest.mark.parametrize("name", ["000.png", "000.bmp"])
+def test_a_name_that_is_taken_is_never_overwritten(place: Place, name: str) -> None:
+    """A photograph that samples were made from would be another one; or two of one name would both be set aside by `prepare`."""
+    normal = f"{CATEGORY}/train/good"
+    before = (place.source / normal / "000.png").read_bytes()
+    Image.new("RGB", (SIZE, SIZE), (1, 2, 3)).save(place.drop / normal / name)
+    place.take_in()
+
+    assert (place.source / normal / "000.png").read_bytes() == before
+    assert place.gained() == {NORMAL, IMAGE, MASK}
+    assert "is there already" in reasons(place)[f"{normal}/{name}"]
+
+
+def test_a_file_of_no_category_is_set_aside_and_keeps_its_twin(place: Place) -> None:
+    """It would lie there for ever without a word; a second one of its name would replace the first."""
+    for _ in range(2):
+        place.bring("screw/train/good/1.png", place.source / sorted(place.before)[0])
+        place.take_in()
+
+    assert set(reasons(place)) == {"screw/train/good/1.png", "screw/train/good/1.2.png"}
+
+
+@pytest.mark.parametrize("passes", range(6))
+def test_a_kill_between_two_files_is_made_good(place: Place, passes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A defect would stay without its mask, in one folder or the other."""
+    monkeypatch.setenv("STAGE_FAULT", f"a photograph's file:{passes}")
+    child = os.fork()  # a new process would import for seconds
+    if not child:
+        place.take_in()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    monkeypatch.delenv("STAGE_FAULT")
+    (place.source / NORMAL).with_name(".0123456789abcdef.partial").touch()  # as a kill in the middle of a file leaves it
+
+    place.take_in()
+    assert place.gained() == {NORMAL, IMAGE, MASK}
+    assert not place.left()
+
+
+def test_a_source_that_another_folder_would_stand_for_is_refused(place: Place) -> None:
+    """The night's worktree would read another folder, and find nothing in it."""
+    params = place.params
+    params = params.model_copy(update={"prepare": params.prepare.model_copy(update={"source": "raw"})})
+
+    with pytest.raises(ConfigError, match="absolute path of a folder"):
+        take_in(place.drop, params, 0.0, DAY)

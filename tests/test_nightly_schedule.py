@@ -1,0 +1,39 @@
+"""When the night runs: the schedule of prefect.yaml, over the days on which clocks are set."""
+
+import asyncio
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+import pytest
+import yaml
+from prefect.server.schemas.schedules import CronSchedule
+from source_tree import ROOT
+
+DEPLOYMENT = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"][0]
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def nights(cron: str, first: date, count: int) -> list[datetime]:
+    """The next runs from midnight of a day on, in Berlin."""
+    schedule = CronSchedule(cron=cron, timezone=DEPLOYMENT["schedules"][0]["timezone"])
+    start = datetime(first.year, first.month, first.day, tzinfo=BERLIN)
+    return [one.astimezone(BERLIN) for one in asyncio.run(schedule.get_dates(n=count, start=start))]
+
+
+@pytest.mark.parametrize("changed", [date(2027, 3, 28), date(2027, 10, 31)])
+def test_there_is_one_night_a_day_when_clocks_are_set(changed: date) -> None:
+    """A night would be left out, or run twice. In March, 02:00 does not exist."""
+    before = changed - timedelta(days=2)
+    found = nights(DEPLOYMENT["schedules"][0]["cron"], before, 5)
+
+    assert [one.date() for one in found] == [before + timedelta(days=day) for day in range(5)]
+    assert {one.hour for one in found if one.date() != changed} == {2}
+    assert all(
+        timedelta(hours=22) < later.astimezone(UTC) - earlier.astimezone(UTC) < timedelta(hours=26) for earlier, later in pairwise(found)
+    )
+
+
+def test_a_night_that_meets_another_is_cancelled() -> None:
+    """A queue of nights would grow behind one that takes long."""
+    assert DEPLOYMENT["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}

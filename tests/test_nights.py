@@ -1,0 +1,585 @@
+"""A night in a real repository with real remotes of git and DVC, in folders. The graph is small; its stages copy published data."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from commands import run as run_verb
+from filelock import FileLock
+from published import write_scores
+from ruamel.yaml import YAML
+from small_factory import build
+from source_tree import ROOT
+
+from flows.services import Services
+from stage.chaos.miniature import CATEGORY, DEFECTS
+from stage.core.errors import MachineError, Refusal
+from stage.core.processes import is_running
+from stage.nights.night import Action, Night, NightIsRunning, Superseded
+from stage.nights.programs import ProgramError, without_secrets, work
+from stage.nights.record import Record, read_records
+from stage.nights.retention import retain
+from stage.nights.settings import Nightly, Places, load_nightly
+from stage.release.fidelity import measure_fidelity, write_fidelity
+from stage.release.publication import publish_jobs
+from stage.segmentation.results import gather_results, write_results
+
+GRAPH = """
+stages:
+  environment:
+    cmd: mkdir -p data/environment && (cd {raw} && find . -type f | sort) > data/environment/images.txt && sh look.sh
+    always_changed: true
+    outs: [data/environment]
+  make:
+    cmd: mkdir -p data && cp -r {made}/$(cat variant.txt)/. data && cp data/environment/images.txt data/evaluate
+    deps: [data/environment/images.txt, variant.txt]
+    outs: [data/prepare, data/synthesize, data/evaluate]
+"""
+TODAY = f"data-{datetime.now().astimezone().date().isoformat()}"
+pytestmark = pytest.mark.slow
+
+
+class Town:
+    """A project, its bare git remote, its DVC remote, photographs, and a place to put new ones."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.project, self.bare, self.store = root, root / "project", root / "bare.git", root / "store"
+        self.raw, self.made = root / "raw", root / "made"
+        self.places = Places(self.project)
+
+    @property
+    def settings(self) -> Nightly:
+        return load_nightly(self.project).model_copy(update={"settle_s": 0.001})
+
+    def night(self, **changes: Any) -> Night:
+        settings = self.settings.model_copy(update={"limit_h": changes.pop("limit_h", 1.0)})
+        return Night(self.places, settings, say=lambda _line: None, **changes)
+
+    def commit(self, name: str, text: str) -> None:
+        """On main, pushed."""
+        (self.project / name).write_text(text)
+        shell(self.project, f"git add {name} && git commit --quiet -m {name} && git push --quiet origin main")
+
+    def tags(self) -> list[str]:
+        """Of the remote."""
+        return shell(self.bare, "git tag").split()
+
+    def fetched(self, tag: str) -> Path:
+        """The data of a version as another machine gets them, from the remotes alone."""
+        place = self.root / f"fetched-{tag}"
+        shutil.rmtree(place, ignore_errors=True)
+        shell(self.root, f"git clone --quiet --branch {tag} {self.bare} {place}")
+        shell(place, f"python -m dvc remote add --force -d store {self.store} && python -m dvc pull --quiet")
+        return place
+
+
+def shell(folder: Path, command: str) -> str:
+    script = f'export PATH="{Path(sys.executable).parent}:$PATH"; {command}'
+    done = subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stdout + done.stderr
+    return done.stdout
+
+
+def make_data(made: Path, root: Path) -> None:
+    """Three versions of the data: good, with worse metrics, and with an evaluation image's group among the training images."""
+    factory = build(root)
+    params = factory.params.model_copy(update={"methods": ("paste",)})
+    job = factory.job(root / "spool", params, method="paste")
+    factory.fill(job)
+    publish_jobs([job.folder], factory.data / "synthesize" / CATEGORY / "paste", lease_s=60.0)
+    (factory.data / "segment" / CATEGORY).mkdir(parents=True)
+    write_scores(factory.data / "segment" / CATEGORY, CATEGORY, [*DEFECTS], ())
+    (factory.data / "evaluate").mkdir()
+    results = gather_results(factory.data, (CATEGORY,))
+    write_results(results, factory.data / "evaluate")
+    write_fidelity(measure_fidelity(factory.data, (CATEGORY,), ("paste",), 0), factory.data / "evaluate")
+    for name in ("good", "worse", "leaky"):
+        for folder in ("prepare", "synthesize", "evaluate"):
+            shutil.copytree(factory.data / folder, made / name / folder)
+    fallen = results.scores.assign(value=lambda table: (table.value - 0.45).clip(0))
+    write_results(results._replace(scores=fallen), made / "worse" / "evaluate")
+    catalog = made / "leaky" / "prepare" / CATEGORY / "catalog.parquet"
+    table = pq.read_table(catalog)
+    groups = [
+        "one" if status == "accepted" else group
+        for status, group in zip(*(table[name].to_pylist() for name in ("status", "group")), strict=True)
+    ]
+    pq.write_table(table.set_column(table.schema.get_field_index("group"), "group", pa.array(groups)), catalog)
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Town:
+    """A project before its first night; the folder `kept` has a copy of it."""
+    town = Town(tmp_path_factory.mktemp("town"))
+    make_data(town.made, town.root / "factory")
+    shutil.move(town.root / "factory" / "raw", town.raw)
+    town.project.mkdir()
+    yaml = YAML()
+    params = yaml.load(ROOT / "params.yaml")
+    params["categories"], params["methods"] = [CATEGORY], ["paste"]
+    params["prepare"].update({"source": str(town.raw), "layout": "mvtec", "image_size": 64})
+    params["segment"]["arms"].remove("perfect")
+    yaml.dump(params, town.project / "params.yaml")
+    shutil.copy(ROOT / "nightly.yaml", town.project)
+    shutil.copy(ROOT / ".gitignore", town.project)
+    (town.project / "dvc.yaml").write_text(GRAPH.format(raw=town.raw, made=town.made))
+    (town.project / "variant.txt").write_text("good\n")
+    (town.project / "look.sh").write_text("true\n")
+    shell(
+        town.project,
+        f"git init --quiet --initial-branch main && python -m dvc init --quiet && python -m dvc remote add --quiet -d store {town.store}",
+    )
+    shell(town.project, "python -m dvc remote modify store url ../store && git config user.email a@b.c && git config user.name A")
+    shell(town.root, "git init --quiet --bare --initial-branch main bare.git")
+    shell(
+        town.project, f"git add -A && git commit --quiet -m first && git remote add origin {town.bare} && git push --quiet -u origin main"
+    )
+    keep(town, "kept")
+    return town
+
+
+@pytest.fixture(scope="module")
+def after(before: Town) -> Town:
+    """The same after its first night, in a copy too."""
+    with pytest.MonkeyPatch.context() as patch:
+        restored(before, "kept", patch).night().run()
+    keep(before, "published")
+    return before
+
+
+def keep(town: Town, name: str) -> None:
+    for folder in (town.project, town.bare, town.store, town.raw):
+        if folder.exists():
+            shutil.copytree(folder, town.root / name / folder.name, symlinks=True)
+
+
+def restored(town: Town, name: str, patch: pytest.MonkeyPatch) -> Town:
+    """The same paths with the content of that time."""
+    patch.chdir(town.root)
+    for folder in (town.project, town.bare, town.store, town.raw):
+        shutil.rmtree(folder, ignore_errors=True)
+        if (town.root / name / folder.name).exists():
+            shutil.copytree(town.root / name / folder.name, folder, symlinks=True)
+    patch.chdir(town.project)
+    patch.setenv("DVC_SITE_CACHE_DIR", str(town.project / ".dvc/tmp/site"))  # DVC's own is by path, and knows the content of another test
+    return town
+
+
+@pytest.fixture
+def fresh(before: Town, monkeypatch: pytest.MonkeyPatch) -> Town:
+    """A project without a version."""
+    return restored(before, "kept", monkeypatch)
+
+
+@pytest.fixture
+def town(after: Town, monkeypatch: pytest.MonkeyPatch) -> Town:
+    """A project with one version."""
+    return restored(after, "published", monkeypatch)
+
+
+def bring(town: Town) -> str:
+    """A new photograph into the drop folder; its name."""
+    name = f"{CATEGORY}/train/good/900.png"
+    target = town.project / ".nightly" / "drop" / name
+    target.parent.mkdir(parents=True)
+    shutil.copy(sorted((town.raw / CATEGORY / "train/good").iterdir())[0], target)
+    return name
+
+
+def test_a_night_publishes_a_version_that_another_machine_can_get(fresh: Town) -> None:
+    """In the morning there would be no data, or data on one machine alone."""
+    name = bring(fresh)
+    record = fresh.night().run()
+
+    assert (record.outcome, record.tag, record.taken_in) == ("published", TODAY, [name])
+    assert fresh.tags() == [TODAY]
+    got = fresh.fetched(TODAY)
+    assert f"./{name}" in (got / "data/evaluate/images.txt").read_text()
+    assert shell(got, "git cat-file -t " + TODAY).strip() == "tag"
+    assert not shell(fresh.project, "git status --porcelain").strip()
+
+
+def test_a_night_without_change_does_nothing(town: Town) -> None:
+    """Every morning would have a version, and nobody would look at one."""
+    here, there = (shell(folder, "git for-each-ref") for folder in (town.project, town.bare))
+    record = town.night().run()
+
+    assert (record.outcome, record.changes) == ("nothing to do", [])
+    assert (shell(town.project, "git for-each-ref"), shell(town.bare, "git for-each-ref")) == (here, there)
+
+
+def test_new_code_that_changes_no_data_makes_no_version(town: Town) -> None:
+    """A corrected page would be a version of the data."""
+    town.commit("look.sh", "echo page > data/environment/page.txt\n")
+
+    assert town.night().run().outcome == "nothing to do"
+    assert town.tags() == [TODAY]
+
+
+@pytest.mark.parametrize(("variant", "told"), [("worse", "ap, part segformer real_only: 0.5000 -> 0.0500"), ("leaky", "leaks, part: ")])
+def test_a_worse_version_is_refused_with_its_reasons(town: Town, variant: str, told: str) -> None:
+    """It would be trained on, or be measured on what it was trained on."""
+    town.commit("variant.txt", variant)
+    with pytest.raises(Refusal, match=told):
+        town.night().run()
+
+    record = read_records(town.places.nights)[0]
+    assert (record.outcome, record.tag, town.tags()) == ("refused", "", [TODAY])
+    assert json.loads((town.places.nights / record.id / "gate.json").read_text())["gate"] == record.gate
+    assert len(pd.read_csv(town.places.nights / record.id / "scores.csv"))
+
+
+def test_a_person_may_accept_a_worse_metric_and_never_a_leak(town: Town) -> None:
+    """A version that is right and measures worse could not be published at all."""
+    town.commit("variant.txt", "worse")
+    assert town.night(accept=True).run().tag == f"{TODAY}.2"
+
+    town.commit("variant.txt", "leaky")
+    with pytest.raises(Refusal, match="leaks"):
+        town.night(accept=True).run()
+
+
+STEPS = ("take in photographs", "dvc repro", "dvc push", "commit", "push the branch", "tagged here")
+
+
+def test_a_night_that_is_killed_after_a_step_is_finished_by_a_later_one(fresh: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version would be tagged whose data are nowhere, or be made twice, or never."""
+    name = bring(fresh)
+    for step in STEPS:
+        monkeypatch.setenv("STAGE_FAULT", f"after {step}")
+        child = os.fork()  # a new process would import for seconds
+        if not child:
+            fresh.night().run()
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL, step
+        assert not fresh.tags()
+        time.sleep(1)  # the next night has another name
+    monkeypatch.delenv("STAGE_FAULT")
+
+    fresh.night().run()
+    assert fresh.tags() == [TODAY]
+    assert f"./{name}" in (fresh.fetched(TODAY) / "data/evaluate/images.txt").read_text()
+    assert shell(fresh.bare, "git rev-list --count nightly").strip() == "2"
+    assert [one.outcome for one in read_records(fresh.places.nights)[1:]] == ["killed"] * len(STEPS)
+
+
+def during(step: str, deed: Callable[[], object]) -> Callable[[str, Action], str]:
+    """Does something just before a step of that name, the first time."""
+    deeds = [deed]
+
+    def around(name: str, action: Action) -> str:
+        if name == step and deeds:
+            deeds.pop()()
+        return action()
+
+    return around
+
+
+def push_another_commit(town: Town) -> None:
+    other = town.root / "other"
+    shutil.rmtree(other, ignore_errors=True)
+    shell(town.root, f"git clone --quiet --branch nightly {town.bare} other")
+    shell(other, "git config user.email c@d.e && git config user.name C && git commit --quiet --allow-empty -m theirs && git push --quiet")
+
+
+def test_a_branch_that_has_moved_on_is_taken_in(town: Town) -> None:
+    """A night's work would be lost to a push of somebody else's, or theirs to the night's."""
+    town.commit("look.sh", "true # again\n")
+    bring(town)
+    record = town.night(around=during("push the branch", lambda: push_another_commit(town))).run()
+
+    assert (record.outcome, town.tags()) == ("published", [TODAY, f"{TODAY}.2"])
+    assert "theirs" in shell(town.bare, f"git log --format=%s {TODAY}.2")
+    assert shell(town.bare, "git rev-parse nightly").strip() == shell(town.bare, f"git rev-parse {TODAY}.2^{{commit}}").strip()
+
+
+def test_the_upstream_decides_everything_but_the_lock(town: Town) -> None:
+    """A conflict would wait for a person at night; a lock of somebody's own run would name data that are on their machine alone."""
+    town.commit("variant.txt", "good")
+    town.commit("dvc.lock", "schema: '2.0'\nstages: {}\n")
+    bring(town)
+    tag = town.night().run().tag
+
+    assert shell(town.bare, f"git show {tag}:variant.txt") == "good"
+    assert "data/synthesize" in shell(town.bare, f"git show {tag}:dvc.lock")
+    assert not shell(town.bare, f"git diff --name-only main {tag} -- . ':!dvc.lock'")
+
+
+def test_a_remote_that_is_away_costs_a_push_and_no_work(town: Town) -> None:
+    """A network that fails at night would cost the night."""
+    bring(town)
+    town.bare.rename(town.root / "away.git")
+    with pytest.raises(ProgramError, match="push"):
+        town.night().run()
+    (town.root / "away.git").rename(town.bare)
+
+    record = read_records(town.places.nights)[0]
+    assert record.outcome == "failed"
+    assert "could not be reached" in record.warnings[0]
+    time.sleep(1)
+    assert town.night().run().tag == f"{TODAY}.2"
+    assert f"{TODAY}.2" in town.tags()
+
+
+def test_two_nights_do_not_run_at_once(town: Town) -> None:
+    """Both would write into one worktree."""
+    record = Record.here(datetime.now().astimezone())
+    record.write(town.places.nights)
+    with FileLock(town.places.home / "lock"), pytest.raises(NightIsRunning, match=rf"found process {os.getpid()} on .*, since "):
+        town.night().run()
+
+
+def test_a_missed_week_is_made_good_by_one_night(town: Town) -> None:
+    """Six more nights would run in the morning, one after the other."""
+    now = datetime.now().astimezone()
+    with pytest.raises(Superseded, match="came to its end"):
+        town.night().run(due=now - timedelta(days=3))
+    assert len(read_records(town.places.nights)) == 1
+
+    assert town.night().run(due=now).outcome == "nothing to do"
+
+
+def until_gone(pid: int) -> None:
+    deadline = time.monotonic() + 60
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def pid_of_stage(town: Town) -> int:
+    deadline = time.monotonic() + 60
+    while not (town.root / "pid").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return int((town.root / "pid").read_text())
+
+
+def test_a_night_over_its_limit_is_ended(town: Town) -> None:
+    """It would keep every later night from running."""
+    with pytest.raises(MachineError, match="within the night's limit"):
+        town.night(limit_h=1e-9).run()
+
+    assert read_records(town.places.nights)[0].outcome == "failed"
+
+
+def test_a_program_at_its_limit_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+    """What hangs would go on behind a night that has given up."""
+    command = ["sh", "-c", "sleep 600 & echo $! > pid; wait"]
+    with pytest.raises(MachineError, match="within the night's limit"):
+        work(command, tmp_path, tmp_path / "log", deadline=time.monotonic() + 5, say=lambda _line: None)
+
+    until_gone(int((tmp_path / "pid").read_text()))
+
+
+def test_what_a_killed_night_started_ends_with_it(town: Town) -> None:
+    """Its `dvc` would go on, and write into the worktree beside the next night's."""
+    town.commit("look.sh", f"echo $$ > {town.root}/pid; sleep 600\n")
+    child = os.fork()
+    if not child:
+        town.night().run()
+        os._exit(0)
+    pid_of_stage(town)
+    dvc = next(one for one in psutil.Process(child).children(recursive=True) if "repro" in one.cmdline())
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    until_gone(dvc.pid)
+    (town.root / "pid").unlink()
+
+
+class Receiver(BaseHTTPRequestHandler):
+    """Keeps what is posted."""
+
+    got: list[dict[str, Any]]
+
+    def do_POST(self) -> None:
+        self.got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None: ...
+
+
+@pytest.fixture
+def receiver() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """The address of a webhook on this machine, and what it got."""
+    got: list[dict[str, Any]] = []
+    server = HTTPServer(("127.0.0.1", 0), type("Handler", (Receiver,), {"got": got}))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/secret", got
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_refusal_is_told_to_the_webhook(town: Town, receiver: tuple[str, list[dict[str, Any]]]) -> None:
+    """Nobody would know until somebody looks; and the address, which is a password, would stand in a record."""
+    address, got = receiver
+    town.places.webhook.write_text(address)
+    town.commit("variant.txt", "worse")
+    with pytest.raises(Refusal):
+        town.night().run()
+
+    assert [(one["outcome"], "is not worse" in one["message"]) for one in got] == [("refused", True)]
+    assert "secret" not in "".join(path.read_text() for path in town.places.nights.rglob("*") if path.is_file())
+
+
+def test_a_password_in_an_address_is_in_no_record_and_no_log(town: Town) -> None:
+    """Whoever reads the log could push."""
+    shell(town.project, "git remote set-url origin http://user:hunter2@127.0.0.1:9/x.git")
+    town.night().run()
+
+    texts = [path.read_text() for path in town.places.nights.rglob("*") if path.is_file()]
+    assert any("127.0.0.1:9" in text for text in texts)
+    assert not [text for text in texts if "hunter2" in text]
+    assert without_secrets("token=abc https://u:p@h/x secret=q") == "token=... https://...@h/x secret=..."
+
+
+def test_status_shows_what_the_nights_did(town: Town) -> None:
+    """One would have to read the records."""
+    town.commit("variant.txt", "worse")
+    with pytest.raises(Refusal):
+        town.night().run()
+    told = json.loads(run_verb("status", "--json").output)
+    shown = run_verb("status").output
+
+    assert [(one["outcome"], one["tag"]) for one in told] == [("refused", ""), ("published", TODAY)]
+    assert "refused" in shown
+    assert TODAY in shown
+
+
+def objects(folder: Path) -> set[str]:
+    """DVC's objects in a cache or remote."""
+    return {path.parent.name + path.name for path in (folder / "files" / "md5").glob("*/*")}
+
+
+def test_versions_that_are_not_kept_lose_their_data_and_no_other_does(town: Town) -> None:
+    """The disk would fill up; or a version that somebody trains on would lose its data."""
+    town.commit("variant.txt", "worse")
+    town.night(accept=True).run()
+    cache = town.project / ".dvc/cache"
+    before = objects(cache), objects(town.store), town.tags()
+    settings = town.settings.model_copy(update={"keep": 1})
+
+    planned = retain(town.places, settings, cloud=True, dry_run=True)
+    assert (planned.kept, planned.retired) == ([f"{TODAY}.2"], [TODAY])
+    assert (objects(cache), objects(town.store), town.tags()) == before
+
+    retain(town.places, settings, cloud=True, dry_run=False)
+    assert town.tags() == [f"{TODAY}.2"]
+    assert shell(town.bare, f"git cat-file -t refs/retired/{TODAY}").strip() == "tag"
+    assert objects(cache) < before[0]
+    assert objects(town.store) < before[1]
+    assert pd.read_parquet(town.fetched(f"{TODAY}.2") / "data/evaluate/scores.parquet").value.max() < 0.5
+    assert town.night().run().outcome == "nothing to do"
+
+
+def test_a_version_on_a_branch_keeps_its_data(town: Town) -> None:
+    """Somebody's work on an older version would lose its photographs."""
+    shell(town.project, f"git push --quiet origin {TODAY}^{{commit}}:refs/heads/theirs")
+    town.commit("variant.txt", "worse")
+    town.night(accept=True).run()
+    shell(town.project, "git fetch --quiet origin")
+    before = objects(town.store)
+    retain(town.places, town.settings.model_copy(update={"keep": 1}), cloud=True, dry_run=False)
+
+    assert town.tags() == [f"{TODAY}.2"]
+    assert objects(town.store) == before
+
+
+def findings(level: str) -> dict[str, str]:
+    return {one["what"]: one["found"] for one in json.loads(run_verb("doctor", "--json").output) if one["level"] == level}
+
+
+def test_the_doctor_says_what_will_fail(town: Town) -> None:
+    """A night would find it out at two in the morning."""
+    assert run_verb("doctor").exit_code == 0
+    assert not findings("fails")
+
+    (town.project / "params.yaml").write_text((town.project / "params.yaml").read_text().replace(str(town.raw), "/nowhere"))
+    town.bare.rename(town.root / "gone.git")
+    told = run_verb("doctor")
+    failing = findings("fails")
+    (town.root / "gone.git").rename(town.bare)
+
+    assert told.exit_code == 1
+    assert failing["photographs"] == "no folder /nowhere"
+    assert "git ls-remote" in failing["git remote"]
+    assert "params.yaml; the night runs what is committed" in findings("look")["git"]
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+@pytest.fixture
+def services(town: Town, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
+    """The project with its flows and schedule, on a port of its own; nothing of it is left running."""
+    shutil.copytree(ROOT / "flows", town.project / "flows", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "prefect.yaml", town.project)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    one = Services(town.places, free_port())
+    yield one
+    one.down()
+
+
+def api(services: Services, path: str, body: dict[str, Any] | None = None) -> Any:
+    """An answer of the server; by POST where there is a body."""
+    content = None if body is None else json.dumps(body).encode()
+    with urlopen(Request(f"{services.url}/{path}", content, {"Content-Type": "application/json"}), timeout=30) as answer:
+        return json.loads(answer.read())
+
+
+def until(question: Callable[[], Any]) -> Any:
+    """The first answer that holds."""
+    deadline = time.monotonic() + 900
+    while not (answer := question()):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    return answer
+
+
+def test_nightly_up_schedules_a_night_that_the_worker_runs(services: Services, town: Town) -> None:
+    """Nothing would happen at night. With another SQLAlchemy, no schedule makes a run, and only the server's log says so."""
+    town.commit("variant.txt", "worse")
+    services.up()
+    noted = json.loads((town.places.home / "services.json").read_text())
+    deployment = api(services, "deployments/name/nightly/nightly")
+    scheduled = until(lambda: api(services, "flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}))
+
+    assert {datetime.fromisoformat(one["expected_start_time"]).astimezone(ZoneInfo("Europe/Berlin")).hour for one in scheduled} == {2}
+    assert (deployment["global_concurrency_limit"]["limit"], deployment["concurrency_options"]["collision_strategy"]) == (1, "CANCEL_NEW")
+
+    services.up()  # a second time is no second server
+    assert json.loads((town.places.home / "services.json").read_text()) == noted
+
+    run_id = api(services, f"deployments/{deployment['id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})["id"]
+    ended = until(lambda: (found := api(services, f"flow_runs/{run_id}"))["end_time"] and found)
+    assert ended["state_name"] == "Refused"
+    assert "is not worse than" in ended["state"]["message"]
+    kept = api(services, "artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run_id]}}})
+    assert {"nightly-summary", "nightly-metrics", "nightly-gate"} <= {one["key"] for one in kept}
+    lines = api(services, "logs/filter", {"logs": {"flow_run_id": {"any_": [run_id]}}})
+    assert any("dvc repro" in one["message"] for one in lines)
+    assert read_records(town.places.nights)[0].outcome == "refused"
+
+    assert services.down() == ["worker", "server"]
+    assert not any(is_running(one["pid"], one["started"]) for one in noted.values())

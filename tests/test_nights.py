@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 from zoneinfo import ZoneInfo
 
@@ -542,10 +543,17 @@ def services(town: Town, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
 
 
 def api(services: Services, path: str, body: dict[str, Any] | None = None) -> Any:
-    """An answer of the server; by POST where there is a body."""
+    """An answer of the server; by POST where there is a body. SQLite that is busy for long is a 503, which its clients ask again, too."""
     content = None if body is None else json.dumps(body).encode()
-    with urlopen(Request(f"{services.url}/{path}", content, {"Content-Type": "application/json"}), timeout=30) as answer:
-        return json.loads(answer.read())
+    deadline = time.monotonic() + 300
+    while True:
+        try:
+            with urlopen(Request(f"{services.url}/{path}", content, {"Content-Type": "application/json"}), timeout=60) as answer:
+                return json.loads(answer.read())
+        except (HTTPError, TimeoutError) as error:
+            assert getattr(error, "code", 503) == 503, error
+            assert time.monotonic() < deadline
+            time.sleep(1)
 
 
 def until(question: Callable[[], Any]) -> Any:
@@ -571,7 +579,9 @@ def test_nightly_up_schedules_a_night_that_the_worker_runs(services: Services, t
     services.up()  # a second time is no second server
     assert json.loads((town.places.home / "services.json").read_text()) == noted
 
-    run_id = api(services, f"deployments/{deployment['id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})["id"]
+    run_id = api(services, f"deployments/{deployment['id']}/create_flow_run", {"idempotency_key": "one", "state": {"type": "SCHEDULED"}})[
+        "id"
+    ]
     ended = until(lambda: (found := api(services, f"flow_runs/{run_id}"))["end_time"] and found)
     assert ended["state_name"] == "Refused"
     assert "is not worse than" in ended["state"]["message"]

@@ -22,6 +22,7 @@ from prefect.settings import (
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_HOME,
     PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
+    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
     temporary_settings,
 )
 from prefect.states import Cancelled, Failed
@@ -41,6 +42,7 @@ PARENT = "STAGE_PARENT_FLOW_RUN"  # environment variable; names the flow run tha
 NO_CERTIFICATES: dict["SettingKey", Any] = {PREFECT_API_SSL_CERT_FILE: ""}  # Prefect opens the file for every address
 RESUME_NOTE = "Interrupted. Finished work is kept in .spool; run the same command to continue."
 INTERRUPTED = 130  # exit status
+STARTUP_S = 90  # of a temporary server; Prefect's own 20 s are not enough on a machine under load
 API_TROUBLE = (
     httpx.HTTPError,
     httpx.InvalidURL,
@@ -171,7 +173,8 @@ def _certificates(url: str) -> dict["SettingKey", Any]:
 def _ephemeral_api() -> AbstractContextManager[Any]:
     """Prefect's own temporary server, slow to start."""
     drop_proxies()
-    return temporary_settings({**NO_CERTIFICATES, PREFECT_API_URL: None, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True})
+    patient = {PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True, PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: STARTUP_S}
+    return temporary_settings({**NO_CERTIFICATES, PREFECT_API_URL: None, **patient})
 
 
 def is_loopback(url: str) -> bool:

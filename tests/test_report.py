@@ -356,6 +356,7 @@ def test_a_run_without_networks_has_its_report(tmp_path: Path) -> None:
         "made.html",
         "category-fabric.html",
         "candidates-fabric.html",
+        "methods.html",
     }
 
 

@@ -20,7 +20,7 @@ from flows.owner import is_alive, owner
 from flows.runtime import is_loopback, limit_threads
 from stage.core.processes import is_running, started_s
 
-PATIENCE_S = 90.0
+PATIENCE_S = 240.0
 PROBE = """
 import os, signal, sys, time
 from pathlib import Path

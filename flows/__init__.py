@@ -11,6 +11,7 @@ from stage.core.processes import collect_rarely
 from stage.core.proxies import drop_certificates
 
 ROOT = Path(__file__).resolve().parent.parent
+PARENT = "STAGE_PARENT_FLOW_RUN"  # environment variable; names the flow run that started this process
 PROFILES = Path(os.environ.get("HOME", "/")) / ".prefect" / "profiles.toml"
 
 SETTINGS = {

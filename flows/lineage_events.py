@@ -16,12 +16,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from flows import PARENT
 from stage.core.params import Params
 from stage.core.work import SPOOL
 from stage.core.yaml_files import read_yaml
 
 Result = TypeVar("Result")
-PARENT = "STAGE_PARENT_FLOW_RUN"  # environment variable; names the flow run that started this process
 FILE = SPOOL / "openlineage.jsonl"
 NAMESPACE = "stage-factory"
 GRAPHS = ("dvc.yaml", "ablation/dvc.yaml")
@@ -31,13 +31,15 @@ GUARDED = ("prepare", "segment", "evaluate")  # verbs that end with an error whe
 
 
 class Told(NamedTuple):
-    """What all events of a run have in common: the verb and its arguments by name, its id and its parent's, and its node of the graph."""
+    """What all events of a run have in common: the verb and its arguments by name, its id and its parent's, its node of the graph, and what DVC
+    calls the content of every output of the last runs, by path."""
 
     verb: str
     arguments: Mapping[str, str]
     run_id: str
     parent: str
     node: Mapping[str, Any]
+    versions: Mapping[str, str]
 
     @property
     def job(self) -> str:
@@ -88,7 +90,7 @@ def _begun(verb: str, arguments: Mapping[str, str]) -> Told:
     for graph in filter(Path.is_file, map(Path, GRAPHS)):
         nodes |= read_yaml(graph, "a graph of DVC")["stages"]
     node = nodes.get(verb, {})
-    return Told(verb, arguments, str(generate_new_uuid()), os.environ.get(PARENT, ""), node.get("do", node))
+    return Told(verb, arguments, str(generate_new_uuid()), os.environ.get(PARENT, ""), node.get("do", node), _versions())
 
 
 def _send(run: Told, state: str, params: Params, error: str) -> None:
@@ -96,14 +98,14 @@ def _send(run: Told, state: str, params: Params, error: str) -> None:
     from openlineage.client.generated.base import set_producer
 
     set_producer(PRODUCER)  # of the facets
-    versions, is_made = _versions(), state == "COMPLETE"
+    is_made = state == "COMPLETE"
     event = RunEvent(
         eventTime=datetime.now(UTC).isoformat(),
         producer=PRODUCER,
         eventType=RunState[state],
         run=Run(run.run_id, _run_facets(run, params, state, error)),
         job=Job(NAMESPACE, run.job, _job_facets(run)),
-        inputs=[InputDataset(NAMESPACE, path, facets=_dataset_facets(path, versions)) for path in run.paths("deps")],
+        inputs=[InputDataset(NAMESPACE, path, facets=_dataset_facets(path, run.versions)) for path in run.paths("deps")],
         outputs=[
             OutputDataset(NAMESPACE, path, facets=_dataset_facets(path, {}), outputFacets=_statistics(Path(path)))
             if is_made

@@ -17,7 +17,8 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
-from flows.runtime import API_TROUBLE, PARENT
+from flows import PARENT
+from flows.runtime import API_TROUBLE
 from stage.core.errors import Refusal
 from stage.nights.gate import NotPublished
 from stage.nights.night import Action, Night, NightIsRunning, Superseded

@@ -27,7 +27,7 @@ from prefect.settings import (
 )
 from prefect.states import Cancelled, Failed
 
-from flows import finished, server
+from flows import PARENT, finished, server
 from flows.lineage_events import told
 from flows.owner import end_with_owner
 from stage.core.errors import Refusal
@@ -38,7 +38,6 @@ from stage.core.proxies import drop_proxies, users_certificates
 if TYPE_CHECKING:
     from prefect.settings.context import SettingKey
 
-PARENT = "STAGE_PARENT_FLOW_RUN"  # environment variable; names the flow run that started this process
 NO_CERTIFICATES: dict["SettingKey", Any] = {PREFECT_API_SSL_CERT_FILE: ""}  # Prefect opens the file for every address
 RESUME_NOTE = "Interrupted. Finished work is kept in .spool; run the same command to continue."
 INTERRUPTED = 130  # exit status

@@ -36,11 +36,11 @@ def read_catalog(path: Path) -> pd.DataFrame:
     return table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
 
 
-def training_pool(catalog: pd.DataFrame) -> pd.DataFrame:
-    """The same and the recalled rows among them, which hold their places."""
-    return catalog.loc[catalog.status.isin(("accepted", "recalled")) & (catalog.split == "train")]
-
-
 def training_part(catalog: pd.DataFrame) -> pd.DataFrame:
     """The rows of a catalog that anything may be trained on or made from: normal training images, and the generator's third."""
     return catalog.loc[(catalog.status == "accepted") & (catalog.split == "train")]
+
+
+def training_pool(catalog: pd.DataFrame) -> pd.DataFrame:
+    """The same and the recalled rows among them, which hold their places."""
+    return catalog.loc[catalog.status.isin(("accepted", "recalled")) & (catalog.split == "train")]

@@ -10,8 +10,6 @@ from stage.core.errors import Refusal
 from stage.lineage.contents import History
 from stage.lineage.database import Database, Row, rows
 
-SAMPLE_CHUNK = "Sample"
-
 
 class Marked(NamedTuple):
     """The id that a picture says, empty without a mark, and the digests that its pixels would have as an image and as a mask."""
@@ -24,11 +22,12 @@ class Marked(NamedTuple):
 def read_mark(file: Path) -> Marked:
     """What a picture says; raises Refusal if it is none."""
     from stage.datasets.pairs import UNDECODABLE, decode_image, decode_mask  # here, because it loads `datasets`
+    from stage.synthesis.marking import SAMPLE
 
     try:
         content = file.read_bytes()
         with Image.open(file, formats=("PNG",)) as picture:
-            told = str(picture.info.get(SAMPLE_CHUNK, ""))
+            told = str(picture.info.get(SAMPLE, ""))
         return Marked(told, pixel_digest(decode_image(content)), pixel_digest(decode_mask(content)))
     except UNDECODABLE as error:
         raise Refusal(

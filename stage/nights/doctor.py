@@ -14,7 +14,7 @@ from stage.core.errors import Refusal
 from stage.core.params import load_params
 from stage.core.yaml_files import read_yaml
 from stage.nights.programs import DVC, ProgramError, ask, without_secrets
-from stage.nights.record import read_records
+from stage.nights.record import read_records, running_night
 from stage.nights.repository import LOCK, Repository
 from stage.nights.settings import FILE, Nightly, Places, load_nightly
 
@@ -155,13 +155,13 @@ def _locks(places: Places, settings: Nightly) -> Iterator[Finding]:
     index = places.root / ".git" / "index.lock"
     if index.exists():
         yield Finding("look", "git lock", f"{index}; another git works, or was killed", f"Where none works: `rm {index}`.")
-    running = next((one for one in read_records(places.nights) if one.outcome == "running"), None)
     if not places.home.is_dir():
         return
     try:
         with FileLock(places.lock, timeout=0):
             yield Finding("fine", "night", "none runs")
     except Timeout:
+        running = running_night(places.nights)
         whose = f"{running.id}, process {running.pid}" if running else "one"
         yield Finding("look", "night", f"{whose} runs; it ends within {settings.limit_h:g} h", "Run `stage status`.")
 

@@ -20,7 +20,7 @@ from stage.core.processes import reached
 from stage.nights.gate import NotPublished, metric_changes, metric_checks, published_checks, refusal, results_here, results_of
 from stage.nights.intake import take_in
 from stage.nights.programs import DVC, ProgramError, Say, without_secrets, work
-from stage.nights.record import DONE, Outcome, Record, Step, read_records
+from stage.nights.record import DONE, Outcome, Record, Step, read_records, running_night
 from stage.nights.repository import LOCK, Moved, Repository, share_cache
 from stage.nights.settings import Nightly, Places
 from stage.nights.versions import changed_outputs
@@ -263,6 +263,6 @@ class Night:
 
 
 def _who_runs(places: Places) -> str:
-    running = next((one for one in read_records(places.nights) if one.outcome == "running"), None)
+    running = running_night(places.nights)
     whose = f"process {running.pid} on {running.host}, since {running.began:%Y-%m-%d %H:%M}" if running else "another process"
     return f"Expected no other night in {places.root}, found {whose}. Wait for it, or end that process; `stage status` shows it."

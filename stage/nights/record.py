@@ -70,6 +70,11 @@ class Record(BaseModel):
         )
 
 
+def running_night(nights: Path) -> Record | None:
+    """The record of the night that runs now, if one says so."""
+    return next((one for one in read_records(nights) if one.outcome == "running"), None)
+
+
 def read_records(nights: Path) -> list[Record]:
     """Every night's record, the newest first; a file that is none of ours is left out."""
     found: list[Record] = []

@@ -113,12 +113,16 @@ def read_manifest(folder: Path) -> Described:
     return values
 
 
+def _used(told: dict[str, str]) -> set[str]:
+    """The digests of the defect's photograph and of all masks that a sample was made from."""
+    return {told["source_sha256"], told["mask_sha256"], *(mask.sha256 for mask in mixed_masks(told["choices"]))} - {""}
+
+
 def _places(shard: int, path: Path, *, accepted_only: bool, sources: Collection[str] | None) -> Iterator[tuple[int, int, int]]:
     file = open_shard(path)
     for group in range(file.num_row_groups):
         for row, told in enumerate(file.read_row_group(group, columns=["verdict", "source_sha256", "mask_sha256", "choices"]).to_pylist()):
-            used = {told["source_sha256"], told["mask_sha256"], *(mask.sha256 for mask in mixed_masks(told["choices"]))} - {""}
-            is_from = sources is None or used.issubset(sources)
+            is_from = sources is None or _used(told).issubset(sources)
             if is_from and (told["verdict"] == "accepted" or not accepted_only):
                 yield shard, group, row
 

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from stage.core.errors import CorruptFileError
 from stage.datasets.examples import CATALOG
 from stage.datasets.leaks import Leak, Use, leaks, read_digests, refuse, training_images
-from stage.synthesis.rows import NamedMask, mixed_masks
+from stage.synthesis.rows import mixed_masks
 from stage.synthesis.schema import CHECKPOINTS, PLAN, SOURCES
 
 ROLES = {"background": "the background", "source": "the defect", "mask": "the mask"}  # by the columns of a plan
@@ -61,9 +61,10 @@ def uses_of(published: Published, elsewhere: Mapping[str, Use]) -> Iterator[Use]
         for path, digest, count in _counted(published.plan, f"{name}_path", f"{name}_sha256"):
             told = f"{role} of {count} samples in {published.name}"
             yield Use(path, "", "", masks.get((path, digest), ""), told) if name == "mask" else _image(path, digest, images, told)
-    for one, count in _mixed(published.plan).items():
+    choices = [one for one in _table(published.plan, ["choices"])["choices"].to_pylist() if one]
+    for one, count in Counter(mask for told in choices for mask in mixed_masks(told)).items():
         yield Use(one.path, "", "", masks.get(one, ""), f"part of the mask of {count} samples in {published.name}")
-    for (path, digest), count in _textures(published.plan).items():
+    for (path, digest), count in _textures(choices).items():
         yield elsewhere.get(digest) or _image(path, digest, images, f"a texture of {count} samples in {published.name}")
     files = {digest for _, digest in masks}
     for row in _read(published.checkpoints):
@@ -84,15 +85,10 @@ def _counted(plan: Path, *columns: str) -> Iterator[tuple[str, str, int]]:
             yield path, digest, row["count_all"]
 
 
-def _textures(plan: Path) -> Counter[tuple[str, str]]:
-    """The path and the digest of each texture that came from a file, among the choices of a plan, and how many samples have it."""
-    choices = (json.loads(choices) for choices in _table(plan, ["choices"])["choices"].to_pylist() if choices)
-    return Counter((one["texture_path"], one["texture_sha256"]) for one in choices if one.get("texture_sha256"))
-
-
-def _mixed(plan: Path) -> Counter[NamedMask]:
-    """The masks that others were mixed with, and in how many samples."""
-    return Counter(mask for choices in _table(plan, ["choices"])["choices"].to_pylist() for mask in mixed_masks(choices))
+def _textures(choices: Iterable[str]) -> Counter[tuple[str, str]]:
+    """The path and the digest of each texture that came from a file, among the choices of samples, and how many samples have it."""
+    told = map(json.loads, choices)
+    return Counter((one["texture_path"], one["texture_sha256"]) for one in told if one.get("texture_sha256"))
 
 
 def _image(path: str, digest: str, images: Sources, role: str) -> Use:

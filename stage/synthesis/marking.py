@@ -9,6 +9,7 @@ from xml.sax.saxutils import quoteattr
 from stage.datasets.pairs import XMP
 from stage.model.base_pointer import TRAINED
 
+SAMPLE = "Sample"  # keyword of the chunk with the id
 VOCABULARY = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 # By the names of the vocabulary: what a trained model made inside a photograph; parts that are all captures of real life; and where a
 # part may also be computed, as textures may. `compositeSynthetic` would say that generative AI made a part.
@@ -31,4 +32,4 @@ def source_type(method: str) -> str:
 def mark(sample_id: str) -> dict[str, str]:
     """The text chunks of a sample's PNGs, by keyword; the method is the first part of the id."""
     packet = PACKET.format(kind=source_type(sample_id.partition("/")[0]), sample=quoteattr(sample_id))
-    return {"Synthetic": "true", "Sample": sample_id, XMP: packet}
+    return {"Synthetic": "true", SAMPLE: sample_id, XMP: packet}

@@ -14,10 +14,8 @@ from stage.datasets.components import bounding_box
 from stage.datasets.pose import Pose, pose_of
 from stage.synthesis.strokes import lowest
 
-SMOOTHNESS, STRENGTH = (
-    0.2,
-    (0.05, 0.12),
-)  # of the mask's larger side: standard deviation of the smoothing, root mean square of the displacement
+SMOOTHNESS = 0.2  # of the mask's larger side; standard deviation of the smoothing of displacements
+STRENGTH = (0.05, 0.12)  # likewise; root mean square of the displacements
 SMOOTHEST = 2.0  # px; a small mask's displacements are smoothed so much at least
 ROUNDING = 0.25  # px outside the displaced border that still count as defect, so that thin lines are hardly torn
 THIN = 1.5  # px; lines of one or two pixels are nowhere deeper

@@ -3,8 +3,9 @@
 import json
 import os
 import shutil
+import sqlite3
 import tempfile
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import psutil
@@ -23,7 +24,10 @@ os.environ["DVC_NO_ANALYTICS"] = "1"
 os.environ["DO_NOT_TRACK"] = "1"
 collect_rarely()
 
-LONGEST = ("test_graph", "test_workers", "test_runtime", "test_chaos", "test_worker", "test_training", "test_engines")
+LONGEST = (
+    *("test_graph", "test_nights", "test_workers", "test_runtime", "test_chaos", "test_engines", "test_worker", "test_training"),
+    *("test_segmentation", "test_evaluation_benchmark", "test_real_data", "test_demo", "test_report"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,6 +42,16 @@ def prefect_home() -> Path:
 
     server.find_or_start(HOME)
     return HOME
+
+
+@pytest.fixture
+def own_home(prefect_home: Path, tmp_path: Path) -> Path:
+    """A Prefect home without a server, whose database is made already: that takes a server ten seconds."""
+    place = tmp_path / "home"
+    place.mkdir()
+    with closing(sqlite3.connect(prefect_home / "prefect.db")) as source, closing(sqlite3.connect(place / "prefect.db")) as target:
+        source.backup(target)
+    return place
 
 
 def pytest_unconfigure() -> None:

@@ -54,6 +54,7 @@ stages:
     deps: [data/environment/images.txt, variant.txt]
     outs: [data/prepare, data/synthesize, data/evaluate]
 """
+FIRST = f"{CATEGORY}/train/good/900.png"  # the photograph that arrives before the first night
 TODAY = f"data-{datetime.now().astimezone().date().isoformat()}"
 pytestmark = pytest.mark.slow
 
@@ -159,11 +160,61 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Town:
 
 @pytest.fixture(scope="module")
 def after(before: Town) -> Town:
-    """The same after its first night, in a copy too."""
+    """The same after its first night, which took in a photograph; `published` has a copy."""
     with pytest.MonkeyPatch.context() as patch:
-        restored(before, "kept", patch).night().run()
+        bring(restored(before, "kept", patch), FIRST)
+        before.night().run()
     keep(before, "published")
     return before
+
+
+class Receiver(BaseHTTPRequestHandler):
+    """Keeps what is posted."""
+
+    got: list[dict[str, Any]]
+
+    def do_POST(self) -> None:
+        self.got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def told() -> Iterator[list[dict[str, Any]]]:
+    """What a webhook on this machine gets, of which the first entry is its address."""
+    got: list[dict[str, Any]] = []
+    server = HTTPServer(("127.0.0.1", 0), type("Handler", (Receiver,), {"got": got}))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    got.append({"address": f"http://127.0.0.1:{server.server_port}/secret"})
+    yield got
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def refusing(after: Town, told: list[dict[str, Any]]) -> Town:
+    """After a second night, which refused a version with worse metrics, and told the webhook; `refused` has a copy."""
+    with pytest.MonkeyPatch.context() as patch:
+        town = restored(after, "published", patch)
+        town.places.webhook.write_text(told[0]["address"])
+        town.commit("variant.txt", "worse")
+        with pytest.raises(Refusal, match=r"ap, part segformer real_only: 0\.5000 -> 0\.0500"):
+            town.night().run()
+    keep(town, "refused")
+    return town
+
+
+@pytest.fixture(scope="module")
+def accepting(after: Town) -> Town:
+    """After a second night, which published a version with worse metrics because someone accepted them; `accepted` has a copy."""
+    with pytest.MonkeyPatch.context() as patch:
+        town = restored(after, "published", patch)
+        town.commit("variant.txt", "worse")
+        assert town.night(accept=True).run().tag == f"{TODAY}.2"
+    keep(town, "accepted")
+    return town
 
 
 def keep(town: Town, name: str) -> None:
@@ -196,35 +247,36 @@ def town(after: Town, monkeypatch: pytest.MonkeyPatch) -> Town:
     return restored(after, "published", monkeypatch)
 
 
-def bring(town: Town) -> str:
+@pytest.fixture
+def refused(refusing: Town, monkeypatch: pytest.MonkeyPatch) -> Town:
+    """A project with one version, whose last night refused another."""
+    return restored(refusing, "refused", monkeypatch)
+
+
+@pytest.fixture
+def accepted(accepting: Town, monkeypatch: pytest.MonkeyPatch) -> Town:
+    """A project with two versions, the second of which is worse."""
+    return restored(accepting, "accepted", monkeypatch)
+
+
+def bring(town: Town, name: str = f"{CATEGORY}/train/good/901.png") -> str:
     """A new photograph into the drop folder; its name."""
-    name = f"{CATEGORY}/train/good/900.png"
     target = town.project / ".nightly" / "drop" / name
-    target.parent.mkdir(parents=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(sorted((town.raw / CATEGORY / "train/good").iterdir())[0], target)
     return name
 
 
-def test_a_night_publishes_a_version_that_another_machine_can_get(fresh: Town) -> None:
+def test_a_night_publishes_a_version_that_another_machine_can_get(town: Town) -> None:
     """In the morning there would be no data, or data on one machine alone."""
-    name = bring(fresh)
-    record = fresh.night().run()
+    (record,) = read_records(town.places.nights)
 
-    assert (record.outcome, record.tag, record.taken_in) == ("published", TODAY, [name])
-    assert fresh.tags() == [TODAY]
-    got = fresh.fetched(TODAY)
-    assert f"./{name}" in (got / "data/evaluate/images.txt").read_text()
+    assert (record.outcome, record.tag, record.taken_in) == ("published", TODAY, [FIRST])
+    assert town.tags() == [TODAY]
+    got = town.fetched(TODAY)
+    assert f"./{FIRST}" in (got / "data/evaluate/images.txt").read_text()
     assert shell(got, "git cat-file -t " + TODAY).strip() == "tag"
-    assert not shell(fresh.project, "git status --porcelain").strip()
-
-
-def test_a_night_without_change_does_nothing(town: Town) -> None:
-    """Every morning would have a version, and nobody would look at one."""
-    here, there = (shell(folder, "git for-each-ref") for folder in (town.project, town.bare))
-    record = town.night().run()
-
-    assert (record.outcome, record.changes) == ("nothing to do", [])
-    assert (shell(town.project, "git for-each-ref"), shell(town.bare, "git for-each-ref")) == (here, there)
+    assert not shell(town.project, "git status --porcelain").strip()
 
 
 def test_new_code_that_changes_no_data_makes_no_version(town: Town) -> None:
@@ -235,27 +287,38 @@ def test_new_code_that_changes_no_data_makes_no_version(town: Town) -> None:
     assert town.tags() == [TODAY]
 
 
-@pytest.mark.parametrize(("variant", "told"), [("worse", "ap, part segformer real_only: 0.5000 -> 0.0500"), ("leaky", "leaks, part: ")])
-def test_a_worse_version_is_refused_with_its_reasons(town: Town, variant: str, told: str) -> None:
-    """It would be trained on, or be measured on what it was trained on."""
-    town.commit("variant.txt", variant)
-    with pytest.raises(Refusal, match=told):
-        town.night().run()
+def test_a_worse_version_is_refused_with_its_reasons(refused: Town) -> None:
+    """It would be trained on."""
+    record = read_records(refused.places.nights)[0]
 
-    record = read_records(town.places.nights)[0]
-    assert (record.outcome, record.tag, town.tags()) == ("refused", "", [TODAY])
-    assert json.loads((town.places.nights / record.id / "gate.json").read_text())["gate"] == record.gate
-    assert len(pd.read_csv(town.places.nights / record.id / "scores.csv"))
+    assert (record.outcome, record.tag, refused.tags()) == ("refused", "", [TODAY])
+    assert json.loads((refused.places.nights / record.id / "gate.json").read_text())["gate"] == record.gate
+    assert len(pd.read_csv(refused.places.nights / record.id / "scores.csv"))
 
 
-def test_a_person_may_accept_a_worse_metric_and_never_a_leak(town: Town) -> None:
-    """A version that is right and measures worse could not be published at all."""
-    town.commit("variant.txt", "worse")
-    assert town.night(accept=True).run().tag == f"{TODAY}.2"
+def test_a_refusal_is_told_to_the_webhook(refused: Town, told: list[dict[str, Any]]) -> None:
+    """Nobody would know until somebody looks; and the address, which is a password, would stand in a record."""
+    assert [(one["outcome"], "is not worse" in one["message"]) for one in told[1:]] == [("refused", True)]
+    assert "secret" not in "".join(path.read_text() for path in refused.places.nights.rglob("*") if path.is_file())
 
-    town.commit("variant.txt", "leaky")
-    with pytest.raises(Refusal, match="leaks"):
-        town.night(accept=True).run()
+
+def test_status_shows_what_the_nights_did(refused: Town) -> None:
+    """One would have to read the records."""
+    told = json.loads(run_verb("status", "--json").output)
+    shown = run_verb("status").output
+
+    assert [(one["outcome"], one["tag"]) for one in told] == [("refused", ""), ("published", TODAY)]
+    assert "refused" in shown
+    assert TODAY in shown
+
+
+def test_a_person_may_accept_a_worse_metric_and_never_a_leak(accepted: Town) -> None:
+    """A version that is right and measures worse could not be published at all; or one be measured on what it was trained on."""
+    assert accepted.tags() == [TODAY, f"{TODAY}.2"]
+
+    accepted.commit("variant.txt", "leaky")
+    with pytest.raises(Refusal, match="leaks, part: "):
+        accepted.night(accept=True).run()
 
 
 STEPS = ("take in photographs", "dvc repro", "dvc push", "commit", "push the branch", "tagged here")
@@ -272,7 +335,7 @@ def test_a_night_that_is_killed_after_a_step_is_finished_by_a_later_one(fresh: T
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL, step
         assert not fresh.tags()
-        time.sleep(1)  # the next night has another name
+        await_another_name(fresh)
     monkeypatch.delenv("STAGE_FAULT")
 
     fresh.night().run()
@@ -280,6 +343,12 @@ def test_a_night_that_is_killed_after_a_step_is_finished_by_a_later_one(fresh: T
     assert f"./{name}" in (fresh.fetched(TODAY) / "data/evaluate/images.txt").read_text()
     assert shell(fresh.bare, "git rev-list --count nightly").strip() == "2"
     assert [one.outcome for one in read_records(fresh.places.nights)[1:]] == ["killed"] * len(STEPS)
+
+
+def await_another_name(town: Town) -> None:
+    """Nights are named by the second in which they begin."""
+    while Record.here(datetime.now().astimezone()).id == read_records(town.places.nights)[0].id:
+        time.sleep(0.05)
 
 
 def during(step: str, deed: Callable[[], object]) -> Callable[[str, Action], str]:
@@ -335,7 +404,7 @@ def test_a_remote_that_is_away_costs_a_push_and_no_work(town: Town) -> None:
     record = read_records(town.places.nights)[0]
     assert record.outcome == "failed"
     assert "could not be reached" in record.warnings[0]
-    time.sleep(1)
+    await_another_name(town)
     assert town.night().run().tag == f"{TODAY}.2"
     assert f"{TODAY}.2" in town.tags()
 
@@ -348,14 +417,17 @@ def test_two_nights_do_not_run_at_once(town: Town) -> None:
         town.night().run()
 
 
-def test_a_missed_week_is_made_good_by_one_night(town: Town) -> None:
-    """Six more nights would run in the morning, one after the other."""
+def test_a_missed_week_is_made_good_by_one_night_that_finds_nothing_to_do(town: Town) -> None:
+    """Six more nights would run in the morning, one after the other; or every morning have a version, and nobody look at one."""
     now = datetime.now().astimezone()
+    here, there = (shell(folder, "git for-each-ref") for folder in (town.project, town.bare))
     with pytest.raises(Superseded, match="came to its end"):
         town.night().run(due=now - timedelta(days=3))
     assert len(read_records(town.places.nights)) == 1
 
-    assert town.night().run(due=now).outcome == "nothing to do"
+    record = town.night().run(due=now)
+    assert (record.outcome, record.changes) == ("nothing to do", [])
+    assert (shell(town.project, "git for-each-ref"), shell(town.bare, "git for-each-ref")) == (here, there)
 
 
 def until_gone(pid: int) -> None:
@@ -405,42 +477,6 @@ def test_what_a_killed_night_started_ends_with_it(town: Town) -> None:
     (town.root / "pid").unlink()
 
 
-class Receiver(BaseHTTPRequestHandler):
-    """Keeps what is posted."""
-
-    got: list[dict[str, Any]]
-
-    def do_POST(self) -> None:
-        self.got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None: ...
-
-
-@pytest.fixture
-def receiver() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """The address of a webhook on this machine, and what it got."""
-    got: list[dict[str, Any]] = []
-    server = HTTPServer(("127.0.0.1", 0), type("Handler", (Receiver,), {"got": got}))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/secret", got
-    server.shutdown()
-    server.server_close()
-
-
-def test_a_refusal_is_told_to_the_webhook(town: Town, receiver: tuple[str, list[dict[str, Any]]]) -> None:
-    """Nobody would know until somebody looks; and the address, which is a password, would stand in a record."""
-    address, got = receiver
-    town.places.webhook.write_text(address)
-    town.commit("variant.txt", "worse")
-    with pytest.raises(Refusal):
-        town.night().run()
-
-    assert [(one["outcome"], "is not worse" in one["message"]) for one in got] == [("refused", True)]
-    assert "secret" not in "".join(path.read_text() for path in town.places.nights.rglob("*") if path.is_file())
-
-
 def test_a_password_in_an_address_is_in_no_record_and_no_log(town: Town) -> None:
     """Whoever reads the log could push."""
     shell(town.project, "git remote set-url origin http://user:hunter2@127.0.0.1:9/x.git")
@@ -452,28 +488,14 @@ def test_a_password_in_an_address_is_in_no_record_and_no_log(town: Town) -> None
     assert without_secrets("token=abc https://u:p@h/x secret=q") == "token=... https://...@h/x secret=..."
 
 
-def test_status_shows_what_the_nights_did(town: Town) -> None:
-    """One would have to read the records."""
-    town.commit("variant.txt", "worse")
-    with pytest.raises(Refusal):
-        town.night().run()
-    told = json.loads(run_verb("status", "--json").output)
-    shown = run_verb("status").output
-
-    assert [(one["outcome"], one["tag"]) for one in told] == [("refused", ""), ("published", TODAY)]
-    assert "refused" in shown
-    assert TODAY in shown
-
-
 def objects(folder: Path) -> set[str]:
     """DVC's objects in a cache or remote."""
     return {path.parent.name + path.name for path in (folder / "files" / "md5").glob("*/*")}
 
 
-def test_versions_that_are_not_kept_lose_their_data_and_no_other_does(town: Town) -> None:
+def test_versions_that_are_not_kept_lose_their_data_and_no_other_does(accepted: Town) -> None:
     """The disk would fill up; or a version that somebody trains on would lose its data."""
-    town.commit("variant.txt", "worse")
-    town.night(accept=True).run()
+    town = accepted
     cache = town.project / ".dvc/cache"
     before = objects(cache), objects(town.store), town.tags()
     settings = town.settings.model_copy(update={"keep": 1})
@@ -491,11 +513,10 @@ def test_versions_that_are_not_kept_lose_their_data_and_no_other_does(town: Town
     assert town.night().run().outcome == "nothing to do"
 
 
-def test_a_version_on_a_branch_keeps_its_data(town: Town) -> None:
+def test_a_version_on_a_branch_keeps_its_data(accepted: Town) -> None:
     """Somebody's work on an older version would lose its photographs."""
+    town = accepted
     shell(town.project, f"git push --quiet origin {TODAY}^{{commit}}:refs/heads/theirs")
-    town.commit("variant.txt", "worse")
-    town.night(accept=True).run()
     shell(town.project, "git fetch --quiet origin")
     before = objects(town.store)
     retain(town.places, town.settings.model_copy(update={"keep": 1}), cloud=True, dry_run=False)
@@ -532,11 +553,13 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def services(town: Town, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
+def services(town: Town, own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
     """The project with its flows and schedule, on a port of its own; nothing of it is left running."""
     shutil.copytree(ROOT / "flows", town.project / "flows", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "prefect.yaml", town.project)
+    shutil.copytree(own_home, town.places.home / "prefect")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PREFECT_WORKER_QUERY_SECONDS", "1")
     one = Services(town.places, free_port())
     yield one
     one.down()

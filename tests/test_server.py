@@ -2,12 +2,11 @@
 
 import json
 import os
-import sqlite3
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -54,15 +53,13 @@ class Machine:
 
 
 @pytest.fixture
-def home(prefect_home: Path, tmp_path: Path) -> Iterator[Path]:
+def home(own_home: Path) -> Iterator[Path]:
     """A home that machines share, its databases already made; its servers end with the test."""
-    place = tmp_path / "home"
-    for folder in (place, place / "north", place / "south"):
-        folder.mkdir()
-        with closing(sqlite3.connect(prefect_home / "prefect.db")) as source, closing(sqlite3.connect(folder / "prefect.db")) as target:
-            source.backup(target)
-    yield place
-    for noted in place.rglob("server.json"):
+    for name in ("north", "south"):
+        (own_home / name).mkdir()
+        shutil.copy(own_home / "prefect.db", own_home / name)
+    yield own_home
+    for noted in own_home.rglob("server.json"):
         psutil.Process(json.loads(noted.read_text())["pid"]).kill()
 
 

@@ -1,6 +1,7 @@
 """The workers of a flow, as processes of their own: killed, stopped, orphaned; on this machine, and under Ray and Dask."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import yaml
 from source_tree import ROOT
 
 from stage.chaos.miniature import make_miniature
-from stage.core.params import Execution, load_params
+from stage.core.params import Execution, Params, load_params
 from stage.jobs.job import Job, load_job
 from stage.jobs.planning import make_job
 from stage.jobs.store import BatchStore
@@ -89,14 +90,21 @@ def until(look: Callable[[], list[psutil.Process]], is_right: Callable[[list[psu
 Start = Callable[..., Run]
 
 
+@pytest.fixture(scope="module")
+def miniature(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Params]:
+    """A category in a folder, and its parameters, with a job of six batches."""
+    root = tmp_path_factory.mktemp("miniature")
+    params = make_miniature(root, load_params(ROOT / "params.yaml")).params
+    settings = params.synthesize.model_copy(update={"count": 12})
+    return root, params.model_copy(update={"synthesize": settings, "execution": EXECUTION})
+
+
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project in miniature, with params.yaml, and a job of six batches, whose method needs no network: workers begin sooner."""
-    made = make_miniature(tmp_path / "data", load_params(ROOT / "params.yaml"))
-    settings = made.params.synthesize.model_copy(update={"count": 12})
-    params = made.params.model_copy(update={"synthesize": settings, "execution": EXECUTION})
+def folder(miniature: tuple[Path, Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project in miniature, with params.yaml, and a job, whose method needs no network: workers begin sooner."""
+    data, params = shutil.copytree(miniature[0], tmp_path / "data"), miniature[1]
     monkeypatch.chdir(tmp_path)
-    make_job(recipe_of("paste", "part", params, catalog=made.catalog, base=None, checkpoint=None), BatchStore())
+    make_job(recipe_of("paste", "part", params, catalog=data / "prepare" / "part", base=None, checkpoint=None), BatchStore())
     Path("params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
     Path("drain.py").write_text(DRAIN)
     return tmp_path

@@ -1,5 +1,6 @@
 """The chaos kit: what it injects is survived, and it would say so if it were not."""
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from commands import run
 
 from stage.chaos.damage import DISKS, FILES
 from stage.chaos.injections import FULL_DISK, Injection, can_mount, injections
@@ -102,6 +104,19 @@ def test_a_loss_is_told_and_its_files_are_kept(tmp_path: Path) -> None:
     assert sorted(path.parent.name for path in tmp_path.glob(f"*/*/{LOG}")) == ["nothing-nowhere-0", "weights-lost-checkpoint-0"]
     with pytest.raises(ValueError, match=r"found trouble with 2:\nnothing, nowhere: not detected; see .*\nweights lost, .*not recovered"):
         check_outcomes([first, second])
+
+
+@pytest.mark.slow
+def test_the_command_prints_a_table_and_for_machines_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check of a new disk could not be part of a script."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("stage.chaos.kit.injections", lambda **_: [Injection("nothing", "nowhere", lambda _: True)])
+
+    (outcome,) = json.loads(run("chaos", "--times", "1", "--json").stdout)
+
+    assert outcome == {"fault": "nothing", "place": "nowhere", "is_detected": True, "is_recovered": True, "trouble": ""}
+    assert "nowhere" in run("chaos", "--times", "1").stdout
 
 
 def test_the_table_counts(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,8 +3,6 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,6 @@ from commands import refused, run
 from PIL import Image
 from source_tree import ROOT
 
-from stage.chaos.injections import Injection
 from stage.chaos.miniature import make_miniature
 from stage.core.params import load_params
 from stage.jobs.job import load_job
@@ -175,12 +172,10 @@ def test_a_worker_that_cannot_begin_says_so_with_the_status_for_it(spoil: str, m
     job = Path(planned("--no-measure")["stage"]["job"])
     change(count="many") if spoil == "params.yaml" else (job / spoil).unlink()
 
-    worker = [sys.executable, "-m", "stage.cli", "worker", str(job)]
-    ended = subprocess.run(worker, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
+    ended = run("worker", str(job))
 
-    assert (ended.returncode, ended.stdout) == (2, "")
+    assert (ended.exit_code, ended.stdout) == (2, "")
     assert message in ended.stderr
-    assert "Traceback" not in ended.stderr
 
 
 def test_what_is_published_is_verified() -> None:
@@ -274,15 +269,3 @@ def test_garbage_is_collected_with_every_named_setting(settings: str, with_ablat
     shutil.copy(ROOT / settings if settings == "params.yaml" else ROOT / "params" / settings, "params.yaml")
 
     assert run("gc").stdout == "0.0 MB are gone.\n"
-
-
-@pytest.mark.slow
-def test_chaos_for_machines_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A check of a new disk could not be part of a script."""
-    harmless = Injection("nothing", "nowhere", lambda _: True)  # the others are tests/test_chaos.py's
-    monkeypatch.setattr("stage.chaos.kit.injections", lambda **_: [harmless])
-
-    (outcome,) = json.loads(run("chaos", "--times", "1", "--json").stdout)
-
-    assert outcome == {"fault": "nothing", "place": "nowhere", "is_detected": True, "is_recovered": True, "trouble": ""}
-    assert "nowhere" in run("chaos", "--times", "1").stdout

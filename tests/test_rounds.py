@@ -21,8 +21,7 @@ from stage.release.publication import publish_jobs, publish_runs
 from stage.release.verification import verify
 from stage.synthesis.rows import Identity
 
-PROCESSES = get_context("forkserver")  # pays for the imports once
-PROCESSES.set_forkserver_preload(["stage.jobs.worker", "stage.synthesis.methods.stage"])
+PROCESSES = get_context("fork")  # everything is imported here
 ATTEMPTS = 3
 SELECTIVE = {"attempts": ATTEMPTS, "count": 10}  # with a threshold between the margins of the samples
 

@@ -35,8 +35,7 @@ from stage.synthesis.recipe import recipe_of
 
 ELSEWHERE = "another machine"
 COUNT, BATCH = 12, 4  # samples per defect type, of which there are two
-PROCESSES = get_context("forkserver")  # pays for the imports once
-PROCESSES.set_forkserver_preload(["stage.jobs.worker", "stage.synthesis.methods.stage"])
+PROCESSES = get_context("fork")  # everything is imported here
 PATIENCE_S = 120
 
 

@@ -559,7 +559,7 @@ def services(town: Town, own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     shutil.copy(ROOT / "prefect.yaml", town.project)
     shutil.copytree(own_home, town.places.home / "prefect")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("PREFECT_WORKER_QUERY_SECONDS", "1")
+    monkeypatch.setenv("PREFECT_WORKER_QUERY_SECONDS", "2")
     one = Services(town.places, free_port())
     yield one
     one.down()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def ran(output: str) -> list[str]:
 
 def due(copy: Path) -> set[str]:
     """The DVC stages that `dvc repro` would run; without its start, which costs a second."""
-    with Repo(str(copy)) as repo:
+    with chdir(copy), Repo() as repo:
         return {stage.name for stage in repo.reproduce(dry=True)} - {"environment"}
 
 

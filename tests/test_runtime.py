@@ -168,8 +168,8 @@ def test_flows_of_one_dvc_share_a_server_that_is_replaced_if_killed_and_ends_wit
     because its record could not be written, and later flows would look for a dead server.
     """
     stale = {"SSL_CERT_FILE": "/no/such.pem", "PREFECT_API_SSL_CERT_FILE": "/no/such.pem", "SSLKEYLOGFILE": "/no/such/log"}
-    flows = "{ PROBE nothing & PROBE nothing & wait; } 2> of-two; PROBE kill_server && PROBE nothing"
-    status, errors = end(start(f"./dvc bash -c '{flows}'", PREFECT_HOME=own_home, PREFECT_CLIENT_MAX_RETRIES=1, **stale))
+    flows = "{ PROBE nothing & PROBE nothing & wait; } 2> of-two; PREFECT_CLIENT_MAX_RETRIES=1 PROBE kill_server && PROBE nothing"
+    status, errors = end(start(f"./dvc bash -c '{flows}'", PREFECT_HOME=own_home, **stale))
     addresses = (tmp_path / "addresses").read_text().split()
 
     assert status == 0

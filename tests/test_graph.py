@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import chdir
 from pathlib import Path
@@ -85,8 +86,8 @@ def ran(output: str) -> list[str]:
 
 
 def due(copy: Path) -> set[str]:
-    """The DVC stages that `dvc repro` would run; without its start, which costs a second."""
-    with chdir(copy), Repo() as repo:
+    """The DVC stages that `dvc repro` would run; without its start, which costs a second. It warns of what it uses of others."""
+    with chdir(copy), warnings.catch_warnings(action="ignore"), Repo() as repo:
         return {stage.name for stage in repo.reproduce(dry=True)} - {"environment"}
 
 

@@ -205,6 +205,21 @@ def test_perfect_network_gives_its_image_inside_and_the_background_outside(known
     assert torch.equal(found[..., 3:], background[..., 3:])
 
 
+def test_a_start_is_an_image_under_the_noise_of_the_first_timestep():
+    """Started without its noise, or with that of T, it would be nothing that the network has learned to denoise."""
+    start, seen = constant(3), []
+    sample(
+        lambda x, t, _b, _m: seen.append(x) or perfect(start)(x, t, _b, _m),
+        constant(0),
+        half_mask(),
+        moves=transitions([299, 100]),
+        rule=rule(),
+        draw=noise_source(4),
+        start=start,
+    )
+    assert torch.equal(seen[0], q_sample(start, 299, noise_source(4)(), SCHEDULE))
+
+
 def eq_2(x_t, x_0, t, noise):
     """The posterior with the paper's letters, written out from the betas."""
     bar_t, bar_s, beta = (float(v) for v in (THEIRS.alphas_cumprod[t], THEIRS.alphas_cumprod[t - 1], THEIRS.betas[t]))

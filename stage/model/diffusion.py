@@ -5,7 +5,7 @@ Timesteps t and s are 0-based; CLEAN (-1) is free of noise. Deviations from the 
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -122,10 +122,20 @@ def compose(mask: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
 
 
 def sample(
-    predict_noise: PredictNoise, x_back: Tensor, defect_mask: Tensor, *, moves: Iterable[Transition], rule: SamplingRule, draw: Draw
+    predict_noise: PredictNoise,
+    x_back: Tensor,
+    defect_mask: Tensor,
+    *,
+    moves: Sequence[Transition],
+    rule: SamplingRule,
+    draw: Draw,
+    start: Tensor | None = None,
 ) -> Tensor:
-    """x_0 (B, C, h, w) of images that show a defect inside `defect_mask` and `x_back` elsewhere (Algorithm 1)."""
-    x_t = draw()
+    """x_0 (B, C, h, w) of images that show a defect inside `defect_mask` and `x_back` elsewhere (Algorithm 1).
+
+    `start` (B, C, h, w), not in the paper: the first x_t is that image with the noise of the first timestep (SDEdit, Meng et al. 2022).
+    """
+    x_t = draw() if start is None else q_sample(start, moves[0].t, draw(), rule.schedule)
     for move in moves:
         x_t = _moved(predict_noise, x_t, x_back, defect_mask, move=move, rule=rule, draw=draw)
     return x_t

@@ -27,6 +27,7 @@ class PatchCodec(ModelMixin, ConfigMixin):
         self.rotation = nn.Buffer(torch.eye(channels))  # (C, C), rows are components
         self.mean = nn.Buffer(torch.zeros(channels))
         self.scale = nn.Buffer(torch.ones(channels))
+        self.deviation = nn.Buffer(torch.ones(channels))  # of each latent channel over the patches
 
     @classmethod
     def fit(cls, images: Tensor, patch: int) -> "PatchCodec":
@@ -41,6 +42,7 @@ class PatchCodec(ModelMixin, ConfigMixin):
         codec.rotation.copy_(axes.flip(1).T)
         codec.mean.copy_(vectors.mean(0))
         codec.scale.copy_(scale * (deviations / scale).square().mean().sqrt().clamp(min=FLOOR))
+        codec.deviation.copy_((deviations / codec.scale).clamp(min=FLOOR))
         return codec
 
     def encode(self, images: Tensor) -> AutoencoderKLOutput:

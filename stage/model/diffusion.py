@@ -78,16 +78,31 @@ def noise_excess(difference: Tensor, t: Tensor, schedule: NoiseSchedule) -> Tens
     return alpha_bar.sqrt() * difference / (1 - alpha_bar).sqrt()
 
 
-def velocity(x_0: Tensor, t: Tensor, noise: Tensor, schedule: NoiseSchedule) -> Tensor:
-    """V = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0 (Salimans and Ho 2022), with one timestep per row."""
+def velocity(x_0: Tensor, t: Tensor, noise: Tensor, schedule: NoiseSchedule, deviation: Tensor | float = 1.0) -> Tensor:
+    """V = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0 (Salimans and Ho 2022), with one timestep per row.
+
+    `deviation` (C, 1, 1): of each latent channel. With it, V has variance one in every channel at every timestep, as the target of
+    Karras et al. (2022, Table 1) does; at deviation 1 both are the same.
+    """
     alpha_bar = _per_row(schedule, t, x_0)
-    return alpha_bar.sqrt() * noise - (1 - alpha_bar).sqrt() * x_0
+    return (alpha_bar.sqrt() * deviation * noise - (1 - alpha_bar).sqrt() * x_0 / deviation) / _spread(alpha_bar, deviation)
 
 
-def noise_from_velocity(v: Tensor, x_t: Tensor, t: Tensor | int, schedule: NoiseSchedule) -> Tensor:
-    """The noise estimate that equals a velocity estimate: sqrt(alpha_bar) v + sqrt(1 - alpha_bar) x_t."""
+def noise_from_velocity(v: Tensor, x_t: Tensor, t: Tensor | int, schedule: NoiseSchedule, deviation: Tensor | float = 1.0) -> Tensor:
+    """The noise estimate that equals a velocity estimate: sqrt(alpha_bar) v + sqrt(1 - alpha_bar) x_t, if `deviation` is 1."""
     alpha_bar = _per_row(schedule, torch.as_tensor(t), x_t)
-    return alpha_bar.sqrt() * v + (1 - alpha_bar).sqrt() * x_t
+    spread = _spread(alpha_bar, deviation)
+    return alpha_bar.sqrt() * deviation / spread * v + (1 - alpha_bar).sqrt() / spread**2 * x_t
+
+
+def of_unit_variance(x_t: Tensor, t: Tensor | int, schedule: NoiseSchedule, deviation: Tensor | float) -> Tensor:
+    """x_t with variance one in every channel: what a network that predicts `velocity` by `deviation` is shown."""
+    return x_t / _spread(_per_row(schedule, torch.as_tensor(t), x_t), deviation)
+
+
+def _spread(alpha_bar: Tensor, deviation: Tensor | float) -> Tensor:
+    """The deviation of x_t in each channel: sqrt(alpha_bar deviation^2 + 1 - alpha_bar)."""
+    return (alpha_bar * deviation**2 + 1 - alpha_bar).sqrt()
 
 
 def _per_row(schedule: NoiseSchedule, t: Tensor, like: Tensor) -> Tensor:

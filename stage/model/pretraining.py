@@ -63,8 +63,14 @@ def pretrain(
 
 def untrained(examples: Examples, params: Pretrain, timestep_count: int) -> Base:
     """The small base that a training on the examples begins with."""
-    shape = {"patch": params.patch, "widths": params.widths, "text_width": params.text_width}
-    return small_base(examples.images, examples.texts, **shape, timestep_count=timestep_count)
+    return small_base(
+        examples.images,
+        examples.texts,
+        patch=params.patch,
+        widths=params.widths,
+        text_width=params.text_width,
+        timestep_count=timestep_count,
+    )
 
 
 def small_base(

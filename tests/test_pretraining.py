@@ -129,7 +129,7 @@ def test_batches_are_whole_images_and_isolated_defects(share):
     latents = base.encode(torch.from_numpy(examples().images).movedim(-1, 1) / 127.5 - 1)
     outside = np.stack([mask.reshape(CELLS, PATCH, CELLS, PATCH).max((1, 3)) == 0 for mask in examples().masks])
     alone = latents * torch.from_numpy(~outside)[:, None]
-    kinds = [kind(row, latents, alone) for row in seen[0]]
+    kinds = [kind(row, latents, alone) for row in seen[0] * base.deviation]
     assert kinds.count("isolated") == 8 * share / 2
     assert kinds.count("defective") == 8 * share / 2
     assert kinds.count("normal") == 8 * (1 - share)
@@ -232,5 +232,5 @@ def test_batches_show_what_will_be_asked_for(data, crop):
     known = base.encode(
         torch.from_numpy(np.stack([cut(*view, SIZE) for view in zip(data.images[2:], places, strict=True)])).movedim(-1, 1) / 127.5 - 1
     )
-    whole = seen[0][4:6]  # half of a batch are normal ones, a quarter whole defective ones
+    whole = seen[0][4:6] * base.deviation  # half of a batch are normal ones, a quarter whole defective ones
     assert all(any(torch.allclose(row, other, atol=1e-4) for other in known) for row in whole)

@@ -5,6 +5,7 @@ Shapes: N images, B batch, C latent channels, h w latent size, H W image size; m
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,13 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from stage.core.device import device
 from stage.core.digests import derived_seed
+from stage.core.errors import ConfigError
 from stage.core.fitting import Fit, Losses
 from stage.core.model_params import Crop, Pretrain
 from stage.core.params import Execution
 from stage.datasets.examples import Pictures
 from stage.datasets.windows import TURNS, turn
-from stage.model.base import Base, check_image_size, noise_schedule, pixels_to_tensor, scheduler_config
+from stage.model.base import Base, check_image_size, load_base, noise_schedule, pixels_to_tensor, scheduler_config
 from stage.model.codec import PatchCodec
 from stage.model.diffusion import noised, of_unit_variance, velocity
 from stage.model.examples import Examples, through_windows
@@ -50,7 +52,8 @@ def pretrain(
     examples = through_windows(examples, crop, image_size, np.random.default_rng(derived_seed(seed, "windows")))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        base = untrained(examples, params, timestep_count).to(device(execution.device))
+        base = untrained(examples, params, timestep_count)
+    base = (base if params.start == "none" else begun(base, load_base(Path(params.start)), params.start)).to(device(execution.device))
     networks = nn.ModuleDict({"unet": base.unet, "text_encoder": base.text_encoder}).train()
     average = WeightAverage(networks, params.weight_average)
     optimizer = torch.optim.AdamW(networks.parameters(), lr=params.learning_rate)
@@ -71,6 +74,27 @@ def untrained(examples: Examples, params: Pretrain, timestep_count: int) -> Base
         text_width=params.text_width,
         timestep_count=timestep_count,
     )
+
+
+def begun(base: Base, given: Base, place: str) -> Base:
+    """An untrained base with the U-Net and the codec of a given one; raises ConfigError if that is of another form.
+
+    The prompts are those of the data at hand, so tokenizer and text encoder begin anew.
+    """
+    mine, theirs = (
+        {name: one.unet.config[name] for name in ("in_channels", "cross_attention_dim")}
+        | {"block_out_channels": list(one.unet.config["block_out_channels"])}  # a tuple, or from a file a list
+        | {"prediction": one.prediction, "timesteps": one.schedule.timestep_count}
+        for one in (base, given)
+    )
+    if mine != theirs:
+        differing = ", ".join(f"{name} {theirs[name]}, not {mine[name]}" for name in mine if mine[name] != theirs[name])
+        raise ConfigError(
+            f"Expected a base of the form that pretrain and base.timestep_count in params.yaml ask for in {place}, found {differing}. "
+            "Change patch, widths, text_width or timestep_count, or pretrain.start."
+        )
+    given.unet.requires_grad_(True)
+    return replace(base, unet=given.unet, codec=given.codec)
 
 
 def small_base(

@@ -41,7 +41,7 @@ def train_on_textures(windows: TextureWindows, *, state: Path, execution: Execut
     """The base of the windows' recipe, and its loss curve; an unfinished training in `state` is continued."""
     recipe = windows.recipe
     check_image_size(recipe.image_size, recipe.patch * 2 ** (len(recipe.widths) - 1))
-    base = _untrained(windows).to(device(execution.device))
+    base = untrained_on(windows).to(device(execution.device))
     networks = nn.ModuleDict({"unet": base.unet, "text_encoder": base.text_encoder}).train()
     average = WeightAverage(networks, recipe.weight_average)
     optimizer = torch.optim.AdamW(networks.parameters(), lr=recipe.learning_rate)
@@ -52,7 +52,8 @@ def train_on_textures(windows: TextureWindows, *, state: Path, execution: Execut
     return base.to("cpu").freeze(), curve
 
 
-def _untrained(windows: TextureWindows) -> Base:
+def untrained_on(windows: TextureWindows) -> Base:
+    """The base that a training begins with; its codec is fitted to the first windows of the recipe."""
     recipe, random = windows.recipe, np.random.default_rng(derived_seed(windows.recipe.seed, "codec"))
     images = np.stack([windows.draw(random).image for _ in range(recipe.fitted)])
     with torch.random.fork_rng():

@@ -105,6 +105,19 @@ def test_published_weights_are_the_running_average(tmp_path, decay, kept):
     assert same(base, begun) == kept
 
 
+def test_a_preconditioned_base_sees_channels_of_variance_one():
+    """Otherwise the switch would change nothing: the fine components would stay the last to be learned."""
+    seen = {}
+    for switch in (False, True):
+        base = untrained(examples(), settings(batch=64, preconditioned=switch), 1000)
+        base.unet.register_forward_pre_hook(lambda _module, inputs, switch=switch: seen.update({switch: inputs[0]}))
+        silent = NoiseSchedule(torch.full((1000,), 1 - 1e-14, dtype=torch.float64))
+        PretrainingLoss(replace(base, schedule=silent), examples(), settings(batch=64), seed=0)(0)
+
+    assert torch.allclose(seen[True] * base.deviation, seen[False], atol=1e-4)
+    assert not torch.allclose(seen[True], seen[False], atol=0.1)
+
+
 def test_running_average_by_hand():
     """Otherwise the decay would mean something else: 0.9 of the old and 0.1 of the new, twice, from 0 to 1."""
     module = nn.Linear(1, 1, bias=False)
@@ -129,7 +142,7 @@ def test_batches_are_whole_images_and_isolated_defects(share):
     latents = base.encode(torch.from_numpy(examples().images).movedim(-1, 1) / 127.5 - 1)
     outside = np.stack([mask.reshape(CELLS, PATCH, CELLS, PATCH).max((1, 3)) == 0 for mask in examples().masks])
     alone = latents * torch.from_numpy(~outside)[:, None]
-    kinds = [kind(row, latents, alone) for row in seen[0] * base.deviation]
+    kinds = [kind(row, latents, alone) for row in seen[0]]
     assert kinds.count("isolated") == 8 * share / 2
     assert kinds.count("defective") == 8 * share / 2
     assert kinds.count("normal") == 8 * (1 - share)
@@ -232,5 +245,5 @@ def test_batches_show_what_will_be_asked_for(data, crop):
     known = base.encode(
         torch.from_numpy(np.stack([cut(*view, SIZE) for view in zip(data.images[2:], places, strict=True)])).movedim(-1, 1) / 127.5 - 1
     )
-    whole = seen[0][4:6] * base.deviation  # half of a batch are normal ones, a quarter whole defective ones
+    whole = seen[0][4:6]  # half of a batch are normal ones, a quarter whole defective ones
     assert all(any(torch.allclose(row, other, atol=1e-4) for other in known) for row in whole)

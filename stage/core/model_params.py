@@ -52,6 +52,7 @@ class Pretrain(Section):
     defect_share: Share
     balance_limit: Limit
     weight_average: Share
+    preconditioned: bool
     augment: bool
 
 

@@ -90,8 +90,10 @@ class Base:
 
     @property
     def deviation(self) -> Tensor | float:
-        """The deviation of each latent channel (C, 1, 1), by which a base from scratch is preconditioned; 1 of others."""
-        return self.codec.deviation[:, None, None].to(self.unet.device) if isinstance(self.codec, PatchCodec) else 1.0
+        """The deviation of each latent channel (C, 1, 1), by which the network is preconditioned; 1 where it is not."""
+        if not isinstance(self.codec, PatchCodec) or bool((self.codec.deviation == 1).all()):
+            return 1.0
+        return self.codec.deviation[:, None, None].to(self.unet.device)
 
     def embed(self, prompts: Sequence[str]) -> Tensor:
         """Text conditions (B, L, D) of prompts. Raises ConfigError if one has too many tokens."""

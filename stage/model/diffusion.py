@@ -100,8 +100,10 @@ def of_unit_variance(x_t: Tensor, t: Tensor | int, schedule: NoiseSchedule, devi
     return x_t / _spread(_per_row(schedule, torch.as_tensor(t), x_t), deviation)
 
 
-def _spread(alpha_bar: Tensor, deviation: Tensor | float) -> Tensor:
+def _spread(alpha_bar: Tensor, deviation: Tensor | float) -> Tensor | float:
     """The deviation of x_t in each channel: sqrt(alpha_bar deviation^2 + 1 - alpha_bar)."""
+    if isinstance(deviation, float) and deviation == 1.0:
+        return 1.0  # exactly
     return (alpha_bar * deviation**2 + 1 - alpha_bar).sqrt()
 
 

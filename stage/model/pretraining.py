@@ -73,6 +73,7 @@ def untrained(examples: Examples, params: Pretrain, timestep_count: int) -> Base
         widths=params.widths,
         text_width=params.text_width,
         timestep_count=timestep_count,
+        preconditioned=params.preconditioned,
     )
 
 
@@ -98,7 +99,14 @@ def begun(base: Base, given: Base, place: str) -> Base:
 
 
 def small_base(
-    images: Pictures, texts: Sequence[str], *, patch: int, widths: tuple[int, ...], text_width: int, timestep_count: int
+    images: Pictures,
+    texts: Sequence[str],
+    *,
+    patch: int,
+    widths: tuple[int, ...],
+    text_width: int,
+    timestep_count: int,
+    preconditioned: bool,
 ) -> Base:
     """An untrained base of diffusers' and transformers' own classes; its codec and vocabulary are fitted to images and prompts.
 
@@ -129,7 +137,7 @@ def small_base(
         layers_per_block=1,
         norm_num_groups=16,
     )
-    codec = PatchCodec.fit(pixels_to_tensor(images), patch)
+    codec = PatchCodec.fit(pixels_to_tensor(images), patch, preconditioned=preconditioned)
     schedule = noise_schedule(DDPMScheduler(**scheduler_config(timestep_count)))
     return Base(unet, CLIPTextModel(text_config), tokenizer, codec, schedule, "v_prediction")
 
@@ -174,6 +182,8 @@ def velocity_error(base: Base, latents: Tensor, t: Tensor, noise: Tensor, condit
     assert isinstance(base.codec, PatchCodec), "only a base from scratch predicts velocity"
     shown = of_unit_variance(noised(latents, t, noise, base.schedule), t, base.schedule, base.deviation)
     error = base.unet(shown, t.to(latents.device), condition).sample - velocity(latents, t, noise, base.schedule, base.deviation)
+    if isinstance(base.deviation, float):
+        return error**2
     in_pixels = (base.codec.scale * base.codec.deviation)[:, None, None].to(latents.device)
     return in_pixels / in_pixels.mean() * error**2
 

@@ -59,7 +59,13 @@ def untrained_on(windows: TextureWindows) -> Base:
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         return small_base(
-            images, [TEXT], patch=recipe.patch, widths=recipe.widths, text_width=recipe.text_width, timestep_count=recipe.timestep_count
+            images,
+            [TEXT],
+            patch=recipe.patch,
+            widths=recipe.widths,
+            text_width=recipe.text_width,
+            timestep_count=recipe.timestep_count,
+            preconditioned=True,
         )
 
 

@@ -106,7 +106,10 @@ def note() -> None:
     if any("textures" in METHODS[method].parameters for method in params.methods):
         check_folder(params.textures, Path(params.prepare.source))
     write_whole(json.dumps(packages(), indent=2) + "\n", OUTPUT / "packages.json")
-    write_whole(json.dumps(base_times(params.base.source), indent=2) + "\n", OUTPUT / "base.json")
+    write_whole(
+        json.dumps({"source": base_times(params.base.source), "start": base_times(params.pretrain.start)}, indent=2) + "\n",
+        OUTPUT / "base.json",
+    )
     write_whole(json.dumps(weights_times(params.segment.weights.values()), indent=2) + "\n", OUTPUT / "weights.json")
     write_whole(photographs := images(params), OUTPUT / "images.txt")
     write_whole(recalled(), OUTPUT / "recalled.json")

@@ -15,6 +15,7 @@ from stage.datasets.examples import CATALOG
 from stage.jobs.heartbeat import present
 from stage.jobs.removal import finish
 from stage.model.base_pointer import TRAINED_HERE, needs_base, write_pointer
+from stage.model.files import base_digest
 
 CATALOGS = Path("data/prepare")
 OUTPUT = Path("data/pretrain")
@@ -67,7 +68,8 @@ def pretraining_key(catalogs: list[Path], params: Params) -> str:
         CODE,
         seed=params.seed,
         base=params.base,
-        pretrain=params.pretrain,
+        pretrain=params.pretrain.model_dump(exclude={"start"}),
+        start="" if params.pretrain.start == "none" else base_digest(Path(params.pretrain.start)),
         crop=params.method.crop,
         catalogs=[file_digest(folder / CATALOG) for folder in catalogs],
     )

@@ -44,13 +44,18 @@ def fine_tune(category: str, params: Params, users: ExitStack, *, verb: str) -> 
     if not work.is_finished():
         from stage.model.base import load_base  # here, because a finished training needs no networks
         from stage.model.checkpoints import save_checkpoint
+        from stage.model.denoising import denoising_errors
         from stage.model.training import train as train_generator
 
-        state = work.folder / "state.safetensors"
-        result = train_generator(load_base(base), defect_images(catalog, category), params, state=state)
+        state, images, loaded = work.folder / "state.safetensors", defect_images(catalog, category), load_base(base)
+        errors = denoising_errors(
+            loaded, images, params.method.crop, params.base.prompts, image_size=params.base.image_size, seed=params.seed
+        )
+        result = train_generator(loaded, images, params, state=state)
         with_unet, source = params.train.train_base, params.base.source
         save_checkpoint(result.generator, result.bounds, base, work.draft, with_unet=with_unet, source=source)
         result.curve.to_csv(work.draft / "curve.csv", index=False)
+        errors.to_csv(work.draft / "denoising.csv", index=False)
         finish(work, lease_s=params.execution.lease_s)
     return work
 

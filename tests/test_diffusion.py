@@ -14,6 +14,7 @@ from stage.model.diffusion import (
     noise_excess,
     noise_from_velocity,
     noised,
+    of_unit_variance,
     posterior,
     predict_x_0,
     q_sample,
@@ -203,6 +204,36 @@ def test_perfect_network_gives_its_image_inside_and_the_background_outside(known
     )
     assert torch.allclose(found, compose(mask, defect, background), atol=1e-9)
     assert torch.equal(found[..., 3:], background[..., 3:])
+
+
+@pytest.mark.parametrize("t", [0, 100, 500, 999])
+def test_preconditioned_velocity_has_variance_one_and_is_noise_in_other_words(t):
+    """Otherwise channels that vary little would be learned last; of normal latents, the target's variance is known."""
+    deviation = torch.tensor([0.1, 1.0, 3.0], dtype=torch.float64)[:, None, None]
+    generator = torch.Generator().manual_seed(7)
+    x_0, eps = (torch.randn(64, 3, 32, 32, generator=generator, dtype=torch.float64) for _ in range(2))
+    x_0, times = x_0 * deviation, torch.full((64,), t)
+    x_t = noised(x_0, times, eps, SCHEDULE)
+    found = velocity(x_0, times, eps, SCHEDULE, deviation)
+
+    assert found.std((0, 2, 3)).tolist() == pytest.approx([1, 1, 1], abs=0.02)
+    assert of_unit_variance(x_t, times, SCHEDULE, deviation).std((0, 2, 3)).tolist() == pytest.approx([1, 1, 1], abs=0.02)
+    assert torch.allclose(noise_from_velocity(found, x_t, times, SCHEDULE, deviation), eps)
+
+
+def test_a_start_is_an_image_under_the_noise_of_the_first_timestep():
+    """Started without its noise, or with that of T, it would be nothing that the network has learned to denoise."""
+    start, seen = constant(3), []
+    sample(
+        lambda x, t, _b, _m: seen.append(x) or perfect(start)(x, t, _b, _m),
+        constant(0),
+        half_mask(),
+        moves=transitions([299, 100]),
+        rule=rule(),
+        draw=noise_source(4),
+        start=start,
+    )
+    assert torch.equal(seen[0], q_sample(start, 299, noise_source(4)(), SCHEDULE))
 
 
 def eq_2(x_t, x_0, t, noise):

@@ -34,6 +34,7 @@ def defaults() -> dict[str, Any]:
         ("synthesize", "graded_intervals", [[1000, 800]], r"within 0 and 1000, found \[1000, 800\]"),
         ("synthesize", "graded_intervals", [[800, 1001]], r"found \[800, 1001\]"),
         ("synthesize", "steps", 1001, "at most base.timestep_count, found 1001"),
+        ("synthesize", "start_at", 1001, "at most base.timestep_count, found 1001"),
         ("method", "alignment_threshold", 1000, "under base.timestep_count, found 1000"),
         ("segment", "normal", 12, "segment.normal is under segment.batch, found 12 and 12"),
         ("segment", "folds", 1, "segment.folds is 0, or 2 and more"),
@@ -155,7 +156,10 @@ NUMBERS = [
     *(("pretrain", key) for key in ("iterations", "batch", "learning_rate", "patch", "text_width", "balance_limit")),
     *(("method", key) for key in ("alignment_threshold", "token_count")),
     *(("train", key) for key in ("iterations", "batch", "learning_rate", "balance_limit", "accumulate")),
-    *(("synthesize", key) for key in ("count", "attempts", "batch", "shard_rows", "steps", "jump_length", "resamplings", "neighbours")),
+    *(
+        ("synthesize", key)
+        for key in ("count", "attempts", "batch", "shard_rows", "start_at", "steps", "jump_length", "resamplings", "neighbours")
+    ),
     *(("paste", key) for key in ("reach", "ring")),
     *(("cutpaste", key) for key in ("jitter", "visible")),
     *(("draem", key) for key in ("augmenters", "visible")),

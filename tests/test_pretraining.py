@@ -14,7 +14,7 @@ from stage.core.progress import Interrupted
 from stage.datasets.windows import cut, window
 from stage.model.base import load_base
 from stage.model.examples import Examples, through_windows
-from stage.model.pretraining import TEXT_LENGTH, PretrainingLoss, WeightAverage, pick, pretrain, small_base, turned
+from stage.model.pretraining import TEXT_LENGTH, PretrainingLoss, WeightAverage, pick, pretrain, turned, untrained
 from stage.model.schedule import NoiseSchedule
 
 CELLS = SIZE // PATCH
@@ -87,7 +87,7 @@ def test_same_seed_same_base(tmp_path):
 
 def test_every_training_prompt_fits_and_has_its_own_words(tmp_path):
     """Otherwise two defect types would have one condition, or a prompt with eight learned tokens be cut off."""
-    base = small_base(examples(), settings(), 1000)
+    base = untrained(examples(), settings(), 1000)
     texts = examples().texts
     tokens = [tuple(base.tokenizer(text).input_ids) for text in texts]
     assert len(set(tokens)) == len(texts)
@@ -101,8 +101,21 @@ def test_published_weights_are_the_running_average(tmp_path, decay, kept):
     base, _ = run(tmp_path, weight_average=decay)
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        untrained = small_base(examples(), settings(), 1000)
-    assert same(base, untrained) == kept
+        begun = untrained(examples(), settings(), 1000)
+    assert same(base, begun) == kept
+
+
+def test_a_preconditioned_base_sees_channels_of_variance_one():
+    """Otherwise the switch would change nothing: the fine components would stay the last to be learned."""
+    seen = {}
+    for switch in (False, True):
+        base = untrained(examples(), settings(batch=64, preconditioned=switch), 1000)
+        base.unet.register_forward_pre_hook(lambda _module, inputs, switch=switch: seen.update({switch: inputs[0]}))
+        silent = NoiseSchedule(torch.full((1000,), 1 - 1e-14, dtype=torch.float64))
+        PretrainingLoss(replace(base, schedule=silent), examples(), settings(batch=64), seed=0)(0)
+
+    assert torch.allclose(seen[True] * base.deviation, seen[False], atol=1e-4)
+    assert not torch.allclose(seen[True], seen[False], atol=0.1)
 
 
 def test_running_average_by_hand():
@@ -121,7 +134,7 @@ def test_running_average_by_hand():
 def test_batches_are_whole_images_and_isolated_defects(share):
     """Otherwise the base would not have seen what both branches ask of it: half of the defective ones alone, zero elsewhere."""
     params = settings(batch=8, defect_share=share)
-    base = small_base(examples(), params, 1000)
+    base = untrained(examples(), params, 1000)
     silent = NoiseSchedule(torch.full((1000,), 1 - 1e-14, dtype=torch.float64))
     seen = []
     base.unet.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
@@ -146,7 +159,7 @@ def kind(row, latents, alone):
 def test_loss_depends_on_the_iteration_alone():
     """Otherwise a resumed training would draw other batches than an uninterrupted one."""
     params = settings(augment=True)
-    base = small_base(examples(), params, 1000).freeze()
+    base = untrained(examples(), params, 1000).freeze()
     loss = PretrainingLoss(base, examples(), params, seed=2**63 - 1)
     first, other, again = loss(1)["loss"], loss(2)["loss"], loss(1)["loss"]
     assert first == again != other
@@ -222,7 +235,7 @@ def test_batches_show_what_will_be_asked_for(data, crop):
     """Otherwise the base would be asked for defects at a scale that it has never seen."""
     sight = through_windows(data, crop, SIZE, np.random.default_rng(0))
     params = settings(batch=8)
-    base = small_base(sight, params, 1000)
+    base = untrained(sight, params, 1000)
     seen = []
     base.unet.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
     silent = NoiseSchedule(torch.full((1000,), 1 - 1e-14, dtype=torch.float64))

@@ -20,7 +20,7 @@ from stage.model.checkpoints import save_checkpoint
 from stage.model.examples import Examples, pretraining_examples, through_windows
 from stage.model.generator import Generator
 from stage.model.latents import CachedLatents
-from stage.model.pretraining import small_base
+from stage.model.pretraining import untrained
 
 CATEGORY = "part"
 DEFECTS = {"crack": 6, "spot": 3}  # images; a third of each is the generator's
@@ -65,7 +65,7 @@ def make_miniature(root: Path, params: Params, scale: Scale = SMALLEST) -> Minia
     images = defect_images(made.catalog, CATEGORY)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        base = small_base(_examples(made), small.pretrain, small.base.timestep_count).freeze()
+        base = untrained(_examples(made), small.pretrain, small.base.timestep_count).freeze()
         base.save(made.base)
         bounds = CachedLatents.encode(base, images, small.method, augment=False, image_size=small.base.image_size).bounds
         generator = Generator(base, CATEGORY, images.types, small.method.token_count, small.train.adapter_widths, residual=True)

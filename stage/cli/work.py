@@ -151,3 +151,17 @@ def chaos(
     outcomes = injected(folder, load_params(), times=times, seed=seed)
     say_json([outcome._asdict() for outcome in outcomes]) if as_json else Console().print(chaos_table(outcomes))
     check_outcomes(outcomes)
+
+
+@verbs.command()
+def make_base(
+    textures: Annotated[Path, typer.Argument(help="A folder of pictures: textures without defects, of a licence that the base may carry.")],
+    output: Annotated[Path, typer.Option(help="Folder that gets the base, in diffusers' layout.")] = Path("build/base"),
+    recipe: Annotated[Path, typer.Option(help="What it is made by.")] = Path("bases/textures.yaml"),
+) -> None:
+    """Train a small base on textures, once for all data sets; `pretrain.start` begins with it. Run it again to go on after a stop."""
+    from stage.synthesis.texture_base import make_texture_base
+
+    made = make_texture_base(textures, recipe, load_params().execution)
+    made.publish(writable(output))
+    typer.echo(f"The base: {output.resolve()}. Name it as pretrain.start in params.yaml.")

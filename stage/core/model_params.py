@@ -42,6 +42,7 @@ class BaseModelSource(Section):
 class Pretrain(Section):
     """The small base from scratch. `patch`: px; 64 of them would be a latent of 12,288 channels."""
 
+    start: Annotated[str, Field(min_length=1, max_length=4_096), Line]
     iterations: Iterations
     batch: Positive
     learning_rate: Rate
@@ -51,6 +52,7 @@ class Pretrain(Section):
     defect_share: Share
     balance_limit: Limit
     weight_average: Share
+    preconditioned: bool
     augment: bool
 
 

@@ -123,8 +123,21 @@ class Params(Section):
                 "fresh_resample goes back: synthesize.jump_length is under synthesize.steps and synthesize.resamplings over 1, "
                 f"found {walk.jump_length}, {walk.steps} and {walk.resamplings}"
             )
-        if not self.synthesize.steps <= last:
-            raise ValueError(f"synthesize.steps is at most base.timestep_count, found {self.synthesize.steps} and {last}")
+        if not walk.start_at <= last:
+            raise ValueError(f"synthesize.start_at is at most base.timestep_count, found {walk.start_at} and {last}")
+        if not walk.steps <= (first := walk.first_timestep(last)):
+            limit = "synthesize.start_at" if walk.start == "defect" else "base.timestep_count"
+            raise ValueError(f"synthesize.steps is at most {limit}, found {walk.steps} and {first}")
+        return self
+
+    @model_validator(mode="after")
+    def _start_has_a_defect(self) -> Self:
+        walk = self.synthesize
+        if "stage" in self.methods and walk.start == "defect" and walk.mask_source not in ("real", "augmented"):
+            raise ValueError(
+                f"synthesize.start: defect begins with the real defect of a mask, so synthesize.mask_source is real or augmented, found "
+                f"{walk.mask_source}; or synthesize.start is noise"
+            )
         return self
 
 

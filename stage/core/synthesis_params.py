@@ -43,6 +43,8 @@ class Synthesize(Section):
     placement: Literal["as_is", "on_object", "on_part"]
     background: Literal["nearest", "random"]
     neighbours: Positive
+    start: Literal["noise", "defect"]
+    start_at: Timesteps
     steps: Timesteps
     spacing: Literal["uniform", "coarse_to_fine"]
     graded_intervals: Annotated[tuple[tuple[int, int], ...], Field(max_length=100)]
@@ -56,6 +58,10 @@ class Synthesize(Section):
     verdict: VerdictRule
     precision: Precision
     compiled: bool
+
+    def first_timestep(self, timestep_count: int) -> int:
+        """The timestep, counted from 1 as in the paper, that the sampler begins at."""
+        return self.start_at if self.start == "defect" else timestep_count
 
 
 class Paste(Section):

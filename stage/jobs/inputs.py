@@ -102,7 +102,7 @@ def timesteps_of(recipe: Recipe) -> tuple[int, ...]:
         return ()
     from stage.model.schedule import timesteps  # here, because a method without networks need not import them
 
-    return tuple(timesteps(recipe.timestep_count, recipe.synthesize.steps, recipe.synthesize.spacing))
+    return tuple(timesteps(recipe.synthesize.first_timestep(recipe.timestep_count), recipe.synthesize.steps, recipe.synthesize.spacing))
 
 
 def parameters_digest(inputs: Mapping[str, str]) -> str:

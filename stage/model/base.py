@@ -18,7 +18,7 @@ from stage.core.errors import ConfigError
 from stage.core.model_params import BaseModelSource
 from stage.model.base_parts import load_part
 from stage.model.codec import PatchCodec
-from stage.model.diffusion import noise_from_velocity
+from stage.model.diffusion import noise_from_velocity, of_unit_variance
 from stage.model.files import INDEX, read_index
 from stage.model.prompts import token_ids
 from stage.model.schedule import NoiseSchedule
@@ -83,8 +83,17 @@ class Base:
 
     def predict_noise(self, x_t: Tensor, t: Tensor | int, condition: Tensor) -> Tensor:
         """Noise estimate (B, C, h, w) for x_t at t, an int or (B,), under text conditions (B, L, D). One network call."""
-        output = self.unet(x_t, t, condition).sample
-        return output if self.prediction == "epsilon" else noise_from_velocity(output, x_t, t, self.schedule)
+        if self.prediction == "epsilon":
+            return self.unet(x_t, t, condition).sample
+        shown = of_unit_variance(x_t, t, self.schedule, self.deviation)
+        return noise_from_velocity(self.unet(shown, t, condition).sample, x_t, t, self.schedule, self.deviation)
+
+    @property
+    def deviation(self) -> Tensor | float:
+        """The deviation of each latent channel (C, 1, 1), by which the network is preconditioned; 1 where it is not."""
+        if not isinstance(self.codec, PatchCodec) or bool((self.codec.deviation == 1).all()):
+            return 1.0
+        return self.codec.deviation[:, None, None].to(self.unet.device)
 
     def embed(self, prompts: Sequence[str]) -> Tensor:
         """Text conditions (B, L, D) of prompts. Raises ConfigError if one has too many tokens."""

@@ -27,9 +27,10 @@ class PatchCodec(ModelMixin, ConfigMixin):
         self.rotation = nn.Buffer(torch.eye(channels))  # (C, C), rows are components
         self.mean = nn.Buffer(torch.zeros(channels))
         self.scale = nn.Buffer(torch.ones(channels))
+        self.deviation = nn.Buffer(torch.ones(channels))  # of each latent channel, by which the network is preconditioned; 1: it is not
 
     @classmethod
-    def fit(cls, images: Tensor, patch: int) -> "PatchCodec":
+    def fit(cls, images: Tensor, patch: int, *, preconditioned: bool = False) -> "PatchCodec":
         """The codec of the patches of `images` (N, 3, H, W) in [-1, 1]; its latents have variance one on average."""
         codec = cls(patch=patch)
         vectors = pixel_unshuffle(images.double(), patch).movedim(1, -1).flatten(0, -2)
@@ -41,6 +42,8 @@ class PatchCodec(ModelMixin, ConfigMixin):
         codec.rotation.copy_(axes.flip(1).T)
         codec.mean.copy_(vectors.mean(0))
         codec.scale.copy_(scale * (deviations / scale).square().mean().sqrt().clamp(min=FLOOR))
+        if preconditioned:
+            codec.deviation.copy_((deviations / codec.scale).clamp(min=FLOOR))
         return codec
 
     def encode(self, images: Tensor) -> AutoencoderKLOutput:

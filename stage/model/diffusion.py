@@ -5,7 +5,7 @@ Timesteps t and s are 0-based; CLEAN (-1) is free of noise. Deviations from the 
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -78,16 +78,33 @@ def noise_excess(difference: Tensor, t: Tensor, schedule: NoiseSchedule) -> Tens
     return alpha_bar.sqrt() * difference / (1 - alpha_bar).sqrt()
 
 
-def velocity(x_0: Tensor, t: Tensor, noise: Tensor, schedule: NoiseSchedule) -> Tensor:
-    """V = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0 (Salimans and Ho 2022), with one timestep per row."""
+def velocity(x_0: Tensor, t: Tensor, noise: Tensor, schedule: NoiseSchedule, deviation: Tensor | float = 1.0) -> Tensor:
+    """V = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0 (Salimans and Ho 2022), with one timestep per row.
+
+    `deviation` (C, 1, 1): of each latent channel. With it, V has variance one in every channel at every timestep, as the target of
+    Karras et al. (2022, Table 1) does; at deviation 1 both are the same.
+    """
     alpha_bar = _per_row(schedule, t, x_0)
-    return alpha_bar.sqrt() * noise - (1 - alpha_bar).sqrt() * x_0
+    return (alpha_bar.sqrt() * deviation * noise - (1 - alpha_bar).sqrt() * x_0 / deviation) / _spread(alpha_bar, deviation)
 
 
-def noise_from_velocity(v: Tensor, x_t: Tensor, t: Tensor | int, schedule: NoiseSchedule) -> Tensor:
-    """The noise estimate that equals a velocity estimate: sqrt(alpha_bar) v + sqrt(1 - alpha_bar) x_t."""
+def noise_from_velocity(v: Tensor, x_t: Tensor, t: Tensor | int, schedule: NoiseSchedule, deviation: Tensor | float = 1.0) -> Tensor:
+    """The noise estimate that equals a velocity estimate: sqrt(alpha_bar) v + sqrt(1 - alpha_bar) x_t, if `deviation` is 1."""
     alpha_bar = _per_row(schedule, torch.as_tensor(t), x_t)
-    return alpha_bar.sqrt() * v + (1 - alpha_bar).sqrt() * x_t
+    spread = _spread(alpha_bar, deviation)
+    return alpha_bar.sqrt() * deviation / spread * v + (1 - alpha_bar).sqrt() / spread**2 * x_t
+
+
+def of_unit_variance(x_t: Tensor, t: Tensor | int, schedule: NoiseSchedule, deviation: Tensor | float) -> Tensor:
+    """x_t with variance one in every channel: what a network that predicts `velocity` by `deviation` is shown."""
+    return x_t / _spread(_per_row(schedule, torch.as_tensor(t), x_t), deviation)
+
+
+def _spread(alpha_bar: Tensor, deviation: Tensor | float) -> Tensor | float:
+    """The deviation of x_t in each channel: sqrt(alpha_bar deviation^2 + 1 - alpha_bar)."""
+    if isinstance(deviation, float) and deviation == 1.0:
+        return 1.0  # exactly
+    return (alpha_bar * deviation**2 + 1 - alpha_bar).sqrt()
 
 
 def _per_row(schedule: NoiseSchedule, t: Tensor, like: Tensor) -> Tensor:
@@ -122,10 +139,20 @@ def compose(mask: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
 
 
 def sample(
-    predict_noise: PredictNoise, x_back: Tensor, defect_mask: Tensor, *, moves: Iterable[Transition], rule: SamplingRule, draw: Draw
+    predict_noise: PredictNoise,
+    x_back: Tensor,
+    defect_mask: Tensor,
+    *,
+    moves: Sequence[Transition],
+    rule: SamplingRule,
+    draw: Draw,
+    start: Tensor | None = None,
 ) -> Tensor:
-    """x_0 (B, C, h, w) of images that show a defect inside `defect_mask` and `x_back` elsewhere (Algorithm 1)."""
-    x_t = draw()
+    """x_0 (B, C, h, w) of images that show a defect inside `defect_mask` and `x_back` elsewhere (Algorithm 1).
+
+    `start` (B, C, h, w), not in the paper: the first x_t is that image with the noise of the first timestep (SDEdit, Meng et al. 2022).
+    """
+    x_t = draw() if start is None else q_sample(start, moves[0].t, draw(), rule.schedule)
     for move in moves:
         x_t = _moved(predict_noise, x_t, x_back, defect_mask, move=move, rule=rule, draw=draw)
     return x_t

@@ -4,6 +4,8 @@ Shapes: N images, B batch, C latent channels, h w latent size, H W image size; m
 """
 
 import copy
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +18,15 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from stage.core.device import device
 from stage.core.digests import derived_seed
+from stage.core.errors import ConfigError
 from stage.core.fitting import Fit, Losses
 from stage.core.model_params import Crop, Pretrain
 from stage.core.params import Execution
+from stage.datasets.examples import Pictures
 from stage.datasets.windows import TURNS, turn
-from stage.model.base import Base, check_image_size, noise_schedule, pixels_to_tensor, scheduler_config
+from stage.model.base import Base, check_image_size, load_base, noise_schedule, pixels_to_tensor, scheduler_config
 from stage.model.codec import PatchCodec
-from stage.model.diffusion import noised, velocity
+from stage.model.diffusion import noised, of_unit_variance, velocity
 from stage.model.examples import Examples, through_windows
 from stage.model.masks import area_balance, latent_mask
 from stage.model.prompts import TEXT_LENGTH
@@ -48,7 +52,8 @@ def pretrain(
     examples = through_windows(examples, crop, image_size, np.random.default_rng(derived_seed(seed, "windows")))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        base = small_base(examples, params, timestep_count).to(device(execution.device))
+        base = untrained(examples, params, timestep_count)
+    base = (base if params.start == "none" else begun(base, load_base(Path(params.start)), params.start)).to(device(execution.device))
     networks = nn.ModuleDict({"unet": base.unet, "text_encoder": base.text_encoder}).train()
     average = WeightAverage(networks, params.weight_average)
     optimizer = torch.optim.AdamW(networks.parameters(), lr=params.learning_rate)
@@ -59,17 +64,60 @@ def pretrain(
     return base.to("cpu").freeze(), curve
 
 
-def small_base(examples: Examples, params: Pretrain, timestep_count: int) -> Base:
-    """An untrained base of diffusers' and transformers' own classes; its codec and vocabulary are fitted to the examples.
+def untrained(examples: Examples, params: Pretrain, timestep_count: int) -> Base:
+    """The small base that a training on the examples begins with."""
+    return small_base(
+        examples.images,
+        examples.texts,
+        patch=params.patch,
+        widths=params.widths,
+        text_width=params.text_width,
+        timestep_count=timestep_count,
+        preconditioned=params.preconditioned,
+    )
+
+
+def begun(base: Base, given: Base, place: str) -> Base:
+    """An untrained base with the U-Net and the codec of a given one; raises ConfigError if that is of another form.
+
+    The prompts are those of the data at hand, so tokenizer and text encoder begin anew.
+    """
+    mine, theirs = (
+        {name: one.unet.config[name] for name in ("in_channels", "cross_attention_dim")}
+        | {"block_out_channels": list(one.unet.config["block_out_channels"])}  # a tuple, or from a file a list
+        | {"prediction": one.prediction, "timesteps": one.schedule.timestep_count}
+        for one in (base, given)
+    )
+    if mine != theirs:
+        differing = ", ".join(f"{name} {theirs[name]}, not {mine[name]}" for name in mine if mine[name] != theirs[name])
+        raise ConfigError(
+            f"Expected a base of the form that pretrain and base.timestep_count in params.yaml ask for in {place}, found {differing}. "
+            "Change patch, widths, text_width or timestep_count, or pretrain.start."
+        )
+    given.unet.requires_grad_(True)
+    return replace(base, unet=given.unet, codec=given.codec)
+
+
+def small_base(
+    images: Pictures,
+    texts: Sequence[str],
+    *,
+    patch: int,
+    widths: tuple[int, ...],
+    text_width: int,
+    timestep_count: int,
+    preconditioned: bool,
+) -> Base:
+    """An untrained base of diffusers' and transformers' own classes; its codec and vocabulary are fitted to images and prompts.
 
     It predicts velocity. A U-Net has no path that passes 48 channels through unchanged, so as a predictor of noise it
     spends its training on copying its input, and colours come out wrong (docs/decisions/0004).
     """
-    tokenizer = tokenizer_of(examples.texts, TEXT_LENGTH)
+    tokenizer = tokenizer_of(texts, TEXT_LENGTH)
     text_config = CLIPTextConfig(
         vocab_size=len(tokenizer),
-        hidden_size=params.text_width,
-        intermediate_size=2 * params.text_width,
+        hidden_size=text_width,
+        intermediate_size=2 * text_width,
         num_hidden_layers=2,
         num_attention_heads=4,
         max_position_embeddings=TEXT_LENGTH,
@@ -77,19 +125,19 @@ def small_base(examples: Examples, params: Pretrain, timestep_count: int) -> Bas
         eos_token_id=END,
         pad_token_id=END,
     )
-    levels = len(params.widths)  # text attention at the coarsest only: at full size it costs as much as all the rest
+    levels = len(widths)  # text attention at the coarsest only: at full size it costs as much as all the rest
     unet = UNet2DConditionModel(
-        in_channels=3 * params.patch**2,
-        out_channels=3 * params.patch**2,
-        block_out_channels=params.widths,
+        in_channels=3 * patch**2,
+        out_channels=3 * patch**2,
+        block_out_channels=widths,
         down_block_types=("DownBlock2D",) * (levels - 1) + ("CrossAttnDownBlock2D",),
         up_block_types=("CrossAttnUpBlock2D",) + ("UpBlock2D",) * (levels - 1),
-        cross_attention_dim=params.text_width,
+        cross_attention_dim=text_width,
         attention_head_dim=4,
         layers_per_block=1,
         norm_num_groups=16,
     )
-    codec = PatchCodec.fit(pixels_to_tensor(examples.images), params.patch)
+    codec = PatchCodec.fit(pixels_to_tensor(images), patch, preconditioned=preconditioned)
     schedule = noise_schedule(DDPMScheduler(**scheduler_config(timestep_count)))
     return Base(unet, CLIPTextModel(text_config), tokenizer, codec, schedule, "v_prediction")
 
@@ -107,8 +155,7 @@ class PretrainingLoss:
         latents, masks, conditions = self._batch(generator)
         t = torch.randint(self.base.schedule.timestep_count, (len(latents),), generator=generator)
         noise = torch.randn(latents.shape, generator=generator).to(latents.device)
-        v = self.base.unet(noised(latents, t, noise, self.base.schedule), t.to(latents.device), conditions).sample
-        error = (v - velocity(latents, t, noise, self.base.schedule)) ** 2
+        error = velocity_error(self.base, latents, t, noise, conditions)
         return {"loss": (area_balance(masks, self.params.balance_limit) * error).mean()}
 
     def _batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -128,6 +175,17 @@ class PretrainingLoss:
             (self.examples.isolated if alone else self.examples.prompts)[row] for row, alone in zip(rows.tolist(), isolate, strict=True)
         ]
         return latents, cells, self.base.embed(self.examples.texts)[[self.number[text] for text in texts if text]]
+
+
+def velocity_error(base: Base, latents: Tensor, t: Tensor, noise: Tensor, condition: Tensor) -> Tensor:
+    """Squared error (B, C, h, w) of the U-Net's velocity for clean latents at t (B,), weighted by how much a channel counts in pixels."""
+    assert isinstance(base.codec, PatchCodec), "only a base from scratch predicts velocity"
+    shown = of_unit_variance(noised(latents, t, noise, base.schedule), t, base.schedule, base.deviation)
+    error = base.unet(shown, t.to(latents.device), condition).sample - velocity(latents, t, noise, base.schedule, base.deviation)
+    if isinstance(base.deviation, float):
+        return error**2
+    in_pixels = (base.codec.scale * base.codec.deviation)[:, None, None].to(latents.device)
+    return in_pixels / in_pixels.mean() * error**2
 
 
 class WeightAverage:

@@ -13,6 +13,7 @@ from stage.report import artefacts, comparison
 from stage.report.candidates import Candidates, candidates_of
 from stage.report.cards import Card, slug, write_cards
 from stage.report.charts import Series, draw_curves, draw_learning_curve
+from stage.report.denoising import Denoising, denoising, denoising_verdict
 from stage.report.fidelity import FidelityRow, fidelity_rows, fidelity_verdicts
 from stage.report.fidelity_pictures import TypePictures, write_pictures
 from stage.report.gallery import Thumbnail, write_gallery
@@ -64,6 +65,7 @@ class CategoryView:
     gallery: list[Thumbnail]
     learning: str
     curves: dict[str, str]
+    denoising: list[Denoising]
     candidates: Candidates
     unlike: list[str]
 
@@ -71,6 +73,11 @@ class CategoryView:
     def test_images(self) -> int:
         """Test images with a defect."""
         return sum(self.tested.values())
+
+    @property
+    def denoised(self) -> str:
+        """What the table of denoising says, in a sentence."""
+        return denoising_verdict(self.denoising)
 
     @property
     def defects(self) -> list[str]:
@@ -108,6 +115,7 @@ def view_category(data: Path, root: Path, name: str, params: Params, results: Re
         gallery=write_gallery(data, name, params.methods, defects, root=root, folder=folder / "samples", count=params.evaluate.gallery),
         learning=_learning(results, name, root, folder),
         curves=_curves(data, name, params.methods, root, folder),
+        denoising=denoising(data, name),
         candidates=candidates_of(name, data, root / f"candidates-{slug(name)}.html"),
         unlike=unlike_types(data / "prepare" / name, name),
     )

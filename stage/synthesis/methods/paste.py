@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -18,12 +17,10 @@ from stage.core.digests import derived_seed, pixel_digest
 from stage.core.errors import CorruptFileError
 from stage.core.synthesis_params import Paste
 from stage.datasets.blending import blended
-from stage.datasets.components import dilated
 from stage.datasets.pairs import Pair
-from stage.datasets.windows import turn
 from stage.synthesis.backgrounds import Backgrounds
 from stage.synthesis.method import Planner, Rendered
-from stage.synthesis.motion import centre_of, motion
+from stage.synthesis.motion import centre_of
 from stage.synthesis.parts import Carry, Parts, has_arrived
 from stage.synthesis.placement import file_mask, part_of
 from stage.synthesis.plan import DefectSource, background_pool, defect_pool, empty_row, one_of, row_seed
@@ -31,6 +28,7 @@ from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow
 from stage.synthesis.shapes import shape_of
 from stage.synthesis.source import Source
+from stage.synthesis.transplant import colour_matched, moved_photograph
 
 MIRRORED = 4  # of `windows.turn`: mirrored, not turned
 Pixels = NDArray[np.uint8]
@@ -186,24 +184,4 @@ def placed(row: PlanRow, source: Source, other: Pixels | None = None) -> Pair:
 
     `other`: a photograph that takes the defect's place.
     """
-    image, mask = (turn(pixels, row.mask_turn) for pixels in source.masks[row.mask_sha256])
-    moved = cv2.warpAffine(
-        image if other is None else turn(other, row.mask_turn),
-        motion(row, mask),
-        mask.shape[::-1],
-        flags=cv2.INTER_CUBIC,  # a linear one would take a fifth of the defect's grain
-        borderMode=cv2.BORDER_REFLECT_101,
-    )
-    return Pair(moved, file_mask(row, source, mask))
-
-
-def colour_matched(defect: Pair, background: Pixels, ring: int) -> Pixels:
-    """`defect.image` with its colour shifted by the median difference of the photographs in a ring of `ring` px around the mask.
-
-    The median, because an edge of the part that lies a pixel off differs by more than the light does.
-    """
-    around = (dilated(defect.mask, ring) > 0) & (defect.mask == 0)
-    if not around.any():
-        return defect.image
-    difference = np.median(background[around].astype(np.float64) - defect.image[around], axis=0)
-    return np.clip(np.rint(defect.image + difference), 0, 255).astype(np.uint8)
+    return Pair(moved_photograph(row, source, other), file_mask(row, source))

@@ -29,6 +29,7 @@ from stage.synthesis.placement import sample_mask
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow
 from stage.synthesis.source import Source
+from stage.synthesis.transplant import transplanted
 
 
 def planner(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Planner:
@@ -52,7 +53,13 @@ class StagePlanner(NamedTuple):
     def row(self, identity: Identity) -> PlanRow:
         """The plan row."""
         prompt, _ = prompts(self.masked.recipe.prompts, identity.category, identity.defect)
-        return self.masked.row(identity)._replace(prompt=prompt)
+        row = self.masked.row(identity)._replace(prompt=prompt)
+        return self._begun(row) if self.masked.recipe.synthesize.start == "defect" else row
+
+    def _begun(self, row: PlanRow) -> PlanRow:
+        """The row with the photograph that the sampler begins with: its mask's own."""
+        real = next(one for one in self.masked.defects[row.defect] if one is not None and one.mask_sha256 == row.mask_sha256)
+        return row._replace(source_path=real.image_path, source_sha256=real.image_sha256)
 
 
 class View(NamedTuple):
@@ -94,7 +101,9 @@ class StageRenderer:
         x_back = self.generator.base.encode(pixels_to_tensor(np.stack([seen[k] for k in slots])).to(self.device))
         cells = torch.stack([views[k].cells for k in slots]).to(self.device)
         predict = partial(self._predict_noise, number=self.generator.types.index(rows[0].defect))
-        x_0 = sample(predict, x_back, cells, moves=self.moves, rule=self.rule, draw=RowNoise([rows[k] for k in slots], x_back))
+        start = self._start(rows, slots, [view.place for view in views], source)
+        draw = RowNoise([rows[k] for k in slots], x_back)
+        x_0 = sample(predict, x_back, cells, moves=self.moves, rule=self.rule, draw=draw, start=start)
         if not torch.isfinite(x_0).all():  # as pixels they would be black, and pass for a defect
             raise TrainingError(
                 f"Expected finite latents, found nan or inf in the batch of {rows[0].sample_id}. "
@@ -102,6 +111,13 @@ class StageRenderer:
             )
         made = zip(tensor_to_pixels(self.generator.base.decode(x_0)), backgrounds, masks, views, strict=False)
         return [self._rendered(*one) for one in made]
+
+    def _start(self, rows: Sequence[PlanRow], slots: Sequence[int], places: Sequence[Window], source: Source) -> Tensor | None:
+        """Latents of the photographs with their masks' real defects pasted in; None where the sampler begins with noise."""
+        if self.params.start == "noise":
+            return None
+        images = [cut(transplanted(row, source), place, self.image_size) for row, place in zip(rows, places, strict=True)]
+        return self.generator.base.encode(pixels_to_tensor(np.stack([images[k] for k in slots])).to(self.device))
 
     def _rendered(self, synthetic: NDArray[np.uint8], background: NDArray[np.uint8], mask: NDArray[np.uint8], view: View) -> Rendered:
         pair = Pair(paste(synthetic, background, mask, view.place), mask)
@@ -133,7 +149,7 @@ class RowNoise:
 
 def moves(params: Synthesize, timestep_count: int) -> list[Transition]:
     """The sampler's transitions between timesteps."""
-    times = timesteps(timestep_count, params.steps, params.spacing)
+    times = timesteps(params.first_timestep(timestep_count), params.steps, params.spacing)
     if params.known_region == "fresh_resample":
         return resampling_transitions(times, jump_length=params.jump_length, resamplings=params.resamplings)
     return transitions(times)

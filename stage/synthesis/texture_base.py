@@ -1,0 +1,103 @@
+"""Trains a small base on free textures, once for all data sets; `pretrain` then goes on with it on the data at hand. Not in the paper."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from stage.core.device import device
+from stage.core.digests import derived_seed, digest_of
+from stage.core.fitting import Fit, Losses
+from stage.core.params import Execution, read_section
+from stage.core.work import BASE_WORK, Work, work_key
+from stage.datasets.inventory import inventory
+from stage.model.base import Base, check_image_size, pixels_to_tensor
+from stage.model.masks import latent_mask
+from stage.model.pretraining import WeightAverage, small_base, velocity_error
+from stage.synthesis.texture_windows import TextureBase, TextureWindows, read_pictures
+from stage.synthesis.textures import MEMORY
+
+CODE = "stage.synthesis.texture_base:train_on_textures"
+TEXT = "texture"  # the only prompt; the text encoder is replaced by pretraining
+
+
+def make_texture_base(textures: Path, recipe: Path, execution: Execution) -> Work:
+    """The base of a recipe file and a folder of pictures, as a finished work; an unfinished training is continued."""
+    chosen = read_section(recipe, TextureBase, what="a recipe of a base", example="bases/textures.yaml is a complete example")
+    work = Work.of("make-base", BASE_WORK, work_key(CODE, recipe=chosen, textures=digest_of(inventory(textures, MEMORY))))
+    if not work.is_finished():
+        torch.set_num_threads(execution.threads)
+        windows = TextureWindows(read_pictures(textures, chosen.image_size), chosen)
+        base, curve = train_on_textures(windows, state=work.folder / "state.safetensors", execution=execution)
+        base.save(work.draft)
+        curve.to_csv(work.draft / "curve.csv", index=False)
+        work.finish()
+    return work
+
+
+def train_on_textures(windows: TextureWindows, *, state: Path, execution: Execution) -> tuple[Base, pd.DataFrame]:
+    """The base of the windows' recipe, and its loss curve; an unfinished training in `state` is continued."""
+    recipe = windows.recipe
+    check_image_size(recipe.image_size, recipe.patch * 2 ** (len(recipe.widths) - 1))
+    base = untrained_on(windows).to(device(execution.device))
+    networks = nn.ModuleDict({"unet": base.unet, "text_encoder": base.text_encoder}).train()
+    average = WeightAverage(networks, recipe.weight_average)
+    optimizer = torch.optim.AdamW(networks.parameters(), lr=recipe.learning_rate)
+    modules = {"networks": networks, "average": average.average}
+    fit = Fit("make-base", modules, optimizer, recipe.iterations, state, execution.save_every_s, average.update)
+    curve = fit.run(TextureLoss(base, windows))
+    networks.load_state_dict(average.average.state_dict())
+    return base.to("cpu").freeze(), curve
+
+
+def untrained_on(windows: TextureWindows) -> Base:
+    """The base that a training begins with; its codec is fitted to the first windows of the recipe."""
+    recipe, random = windows.recipe, np.random.default_rng(derived_seed(windows.recipe.seed, "codec"))
+    images = np.stack([windows.draw(random).image for _ in range(recipe.fitted)])
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        return small_base(
+            images,
+            [TEXT],
+            patch=recipe.patch,
+            widths=recipe.widths,
+            text_width=recipe.text_width,
+            timestep_count=recipe.timestep_count,
+            preconditioned=True,
+        )
+
+
+class TextureLoss:
+    """The velocity loss of one iteration over fresh windows."""
+
+    def __init__(self, base: Base, windows: TextureWindows) -> None:
+        self.base, self.windows, self.recipe = base, windows, windows.recipe
+
+    def __call__(self, iteration: int) -> Losses:
+        """A pure function of the weights and the iteration."""
+        seed = derived_seed(self.recipe.seed, iteration)
+        generator, random = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
+        latents = self._latents(random)
+        t = self._timesteps(generator)
+        noise = torch.randn(latents.shape, generator=generator).to(latents.device)
+        condition = self.base.embed([TEXT]).expand(len(latents), -1, -1)
+        return {"loss": velocity_error(self.base, latents, t, noise, condition).mean()}
+
+    def _latents(self, random: np.random.Generator) -> Tensor:
+        """Of a batch of windows; those with a defect first lose what is around it, until `isolated` of them have."""
+        drawn = [self.windows.draw(random) for _ in range(self.recipe.batch)]
+        latents = self.base.encode(pixels_to_tensor(np.stack([one.image for one in drawn])).to(self.base.unet.device))
+        left = round(self.recipe.isolated * self.recipe.batch)
+        for row, one in enumerate(drawn):
+            if left and one.mask.any():
+                latents[row] *= latent_mask(one.mask, self.base.factor, "max").to(latents.device)
+                left -= 1
+        return latents
+
+    def _timesteps(self, generator: torch.Generator) -> Tensor:
+        count = self.recipe.batch
+        low = torch.rand(count, generator=generator) < self.recipe.low_noise
+        limits = torch.where(low, min(self.recipe.low_noise_below, self.recipe.timestep_count), self.recipe.timestep_count)
+        return (torch.rand(count, generator=generator) * limits).long()

@@ -1,0 +1,63 @@
+"""A real defect in another photograph: its pixels turned, scaled and moved as its mask is, and its colour matched to the surroundings.
+
+H, W image size. Images are (H, W, 3) uint8, masks (H, W) uint8 in {0, 1}, 1 = defect.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from stage.datasets.blending import paste_back
+from stage.datasets.components import dilated
+from stage.datasets.pairs import Pair
+from stage.datasets.windows import turn
+from stage.synthesis.motion import Matrix, motion, turn_of
+from stage.synthesis.placement import file_mask, part_of, stays
+from stage.synthesis.rows import PlanRow
+from stage.synthesis.source import Source
+
+RING = 3  # px; width of the ring around the mask in which the colour is matched, as `paste.ring`
+Pixels = NDArray[np.uint8]
+
+
+def transplanted(row: PlanRow, source: Source) -> Pixels:
+    """The background of a row with the real defect of its mask, under the mask that was planned."""
+    background, mask = source.backgrounds[row.background_sha256].image, file_mask(row, source)
+    defect = Pair(moved_photograph(row, source), mask)
+    return paste_back(colour_matched(defect, background, RING), background, mask)
+
+
+def moved_photograph(row: PlanRow, source: Source, other: Pixels | None = None) -> Pixels:
+    """The photograph of the row's mask, or another in its place, turned, scaled and moved as the mask is."""
+    image, mask = (turn(pixels, row.mask_turn) for pixels in source.masks[row.mask_sha256])
+    return np.asarray(
+        cv2.warpAffine(
+            image if other is None else turn(other, row.mask_turn),
+            _way(row, mask, source),
+            mask.shape[::-1],
+            flags=cv2.INTER_CUBIC,  # a linear one would take a fifth of the defect's grain
+            borderMode=cv2.BORDER_REFLECT_101,
+        ),
+        np.uint8,
+    )
+
+
+def _way(row: PlanRow, mask: NDArray[np.uint8], source: Source) -> Matrix:
+    """The motion of a mask that is turned already, as `file_mask` moves it."""
+    if turn_of(row) is not None:
+        return motion(row, mask)
+    is_moved = row.foreground != "none" and not stays(row, mask, part_of(row, source))
+    x, y = (row.mask_shift_x, row.mask_shift_y) if is_moved else (0, 0)
+    return np.array([[1, 0, x], [0, 1, y]], np.float64)
+
+
+def colour_matched(defect: Pair, background: Pixels, ring: int) -> Pixels:
+    """`defect.image` with its colour shifted by the median difference of the photographs in a ring of `ring` px around the mask.
+
+    The median, because an edge of the part that lies a pixel off differs by more than the light does.
+    """
+    around = (dilated(defect.mask, ring) > 0) & (defect.mask == 0)
+    if not around.any():
+        return defect.image
+    difference = np.median(background[around].astype(np.float64) - defect.image[around], axis=0)
+    return np.clip(np.rint(defect.image + difference), 0, 255).astype(np.uint8)

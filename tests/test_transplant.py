@@ -1,0 +1,88 @@
+"""A real defect in another photograph, which the sampler may begin with instead of noise."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from small_factory import CATEGORY, Factory, build
+
+from stage.core.params import Params
+from stage.datasets.table import read_catalog
+from stage.synthesis.method import METHODS
+from stage.synthesis.placement import file_mask, trimmed
+from stage.synthesis.rows import Identity, PlanRow
+from stage.synthesis.transplant import moved_photograph, transplanted
+
+
+@pytest.fixture(scope="module")
+def factory(tmp_path_factory: pytest.TempPathFactory) -> Factory:
+    return build(tmp_path_factory.mktemp("factory"))
+
+
+def planned(factory: Factory, count: int, **changes: object) -> list[PlanRow]:
+    """Rows of the method STAGE that begin with a defect."""
+    recipe = factory.recipe(**{"start": "defect", "start_at": 200, **changes})
+    plan = METHODS["stage"].planner(recipe, read_catalog(factory.catalog), factory.source())
+    return [plan(Identity("stage", CATEGORY, "crack", ordinal, 0)) for ordinal in range(count)]
+
+
+def seen(factory: Factory, rows: list[PlanRow]) -> Iterator[tuple[PlanRow, np.ndarray]]:
+    """Each row with its mask moved as a photograph is."""
+    source = factory.source()
+    for row in rows:
+        own = source.masks[row.mask_sha256].mask
+        picture = np.repeat(own[..., None] * np.uint8(255), 3, axis=2)
+        yield row, moved_photograph(row, source, picture)[..., 0] >= 128
+
+
+@pytest.mark.parametrize("placement", ["as_is", "on_object", "on_part"])
+def test_a_photograph_moves_as_its_mask_does(factory: Factory, placement: str) -> None:
+    """The sampler would begin with normal pixels under the label."""
+    source, rows = factory.source(), planned(factory, 12, placement=placement)
+    assert len({row.mask_digest for row in rows}) > 4
+
+    for row, moved in seen(factory, rows):
+        mask = file_mask(row, source)
+        part = source.foregrounds[row.background_sha256]
+        expected = mask if row.foreground == "none" else trimmed(moved.astype(np.uint8), part)
+        assert (expected != mask).mean() < 0.01  # a turned edge is rounded in another way
+
+
+def test_the_background_is_kept_outside_the_mask(factory: Factory) -> None:
+    """Pixels of another photograph would stand around the defect, without a label."""
+    source = factory.source()
+    for row in planned(factory, 4):
+        image, mask = transplanted(row, source), file_mask(row, source)
+        background = source.backgrounds[row.background_sha256].image
+        assert np.array_equal(image[mask == 0], background[mask == 0])
+        assert not np.array_equal(image[mask == 1], background[mask == 1])
+
+
+def test_a_row_names_the_photograph_that_it_begins_with(factory: Factory) -> None:
+    """A recall of that photograph would leave the sample in the data set."""
+    catalog = read_catalog(factory.catalog).set_index("mask_sha256")
+
+    for row in planned(factory, 6):
+        assert row.source_sha256 == catalog.image_sha256[row.mask_sha256]
+    assert {row.source_sha256 for row in planned(factory, 6, start="noise")} == {""}
+
+
+def test_samples_begin_with_the_defect(factory: Factory) -> None:
+    """The setting would be recorded, and noise be drawn all the same."""
+    rows, source = planned(factory, 4), factory.source()
+    by_start = {start: factory.renderer(start=start, start_at=200).render(rows, source) for start in ("noise", "defect")}
+
+    assert factory.renderer(start="defect", start_at=200).moves[0].t == 199
+    for noise, defect in zip(*by_start.values(), strict=True):
+        assert not np.array_equal(noise.pair.image, defect.pair.image)
+        assert np.array_equal(noise.pair.mask, defect.pair.mask)
+
+
+def test_drawn_masks_have_no_defect_to_begin_with(factory: Factory) -> None:
+    """The planner would look for the photograph of a mask that has none."""
+    values = factory.params.model_dump()
+    values["segment"]["arms"] = ()
+    values["synthesize"] |= {"start": "defect", "mask_source": "crack"}
+
+    with pytest.raises(ValueError, match=r"synthesize.mask_source is real or augmented, found crack"):
+        Params.model_validate(values)

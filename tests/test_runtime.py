@@ -108,8 +108,9 @@ def last_run(home: Path) -> tuple[str, str, str]:
 
 def test_a_completed_flow_is_quiet_and_recorded_under_its_parent(prefect_home: Path, start: Start) -> None:
     """Prefect's chatter would hide what the flow has to say; or a nightly run could not be followed down to the flows it caused."""
-    assert end(start("PROBE nothing", STAGE_PARENT_FLOW_RUN="4711")) == (0, "")  # `dvc` between the two forgets it
-    assert last_run(prefect_home) == ("probe nothing", "Completed", '["parent:4711"]')
+    parent = "0193f6a2-7c1e-7d3a-9b60-2f5f1f0a4711"
+    assert end(start("PROBE nothing", STAGE_PARENT_FLOW_RUN=parent)) == (0, "")  # `dvc` between the two forgets it
+    assert last_run(prefect_home) == ("probe nothing", "Completed", f'["parent:{parent}"]')
 
 
 def test_a_refusal_is_one_message(prefect_home: Path, start: Start) -> None:

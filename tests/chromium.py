@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -79,6 +79,15 @@ class Window:
         )
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1)
+
+    def arrive(self, page: str) -> None:
+        """Wait until a page of that file name has loaded, after a click on a link to it."""
+        for _ in range(600):
+            with suppress(RuntimeError):  # between two pages there is nothing to ask
+                if self.value("document.readyState + location.pathname.split('/').pop()") == f"complete{page}":
+                    return
+            time.sleep(0.1)
+        raise RuntimeError(f"Expected {page} to load, found {self.value('location.href')}.")
 
     def press(self, key: str) -> None:
         """Press and release a key, in whatever has the focus."""

@@ -74,7 +74,9 @@ class Window:
     def click(self, selector: str) -> None:
         """Scroll to the first element that matches, and press and release the mouse in its middle."""
         place = self.value(
-            f"(() => {{ const it = document.querySelector({json.dumps(selector)}); it.scrollIntoView({{block: 'center'}});"
+            f"(async () => {{ const it = document.querySelector({json.dumps(selector)});"
+            "for (let turn = 0; turn < 2; turn++) { it.scrollIntoView({block: 'center'});"  # what comes into view is laid out, and moves it
+            "await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done))) }"
             "const box = it.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2] })()"
         )
         for kind in ("mousePressed", "mouseReleased"):

@@ -56,10 +56,11 @@ def why(database: Database, sample_id: str, before: Version, after: Version) -> 
 
 def compare(database: Database, before: Version, after: Version, sample_id: str = "") -> None:
     """Make the table `changes` of two versions, or of one sample in them: `change`, and `cause`, a list, of every sample."""
-    columns = [row["column_name"] for row in rows(database, "DESCRIBE samples") if row["column_name"] not in ("version", "sample_id")]
-    everything = ", ".join(f's."{name}"' for name in columns)
+    parted = {name for columns in PARTS.values() for name in columns}
+    known = [row["column_name"] for row in rows(database, "DESCRIBE samples")]
+    rest = ", ".join(f's."{name}"' for name in known if name not in {"version", "sample_id", *parted})
     chosen = {**_names(before, after), "id": sample_id}
-    database.execute(_CHANGES.format(pixels=PIXELS, everything=everything, parts=_PARTS, causes=_CAUSES), chosen)
+    database.execute(_CHANGES.format(pixels=PIXELS, rest=rest, parts=_PARTS, whole=_WHOLE, causes=_CAUSES), chosen)
 
 
 def _names(before: Version, after: Version) -> dict[str, Any]:
@@ -75,6 +76,7 @@ PARTS = {
     "named": ("settings", "licence"),
 }
 _PARTS = ", ".join(f"hash({', '.join(f's.{column}' for column in columns)}) AS {name}" for name, columns in PARTS.items())
+_WHOLE = " OR ".join(f"a.{name} <> b.{name}" for name in ("rest", *PARTS))
 # `planned` and `rendered` stand for the names of the parameters that differ, which the manifests have.
 _CAUSES = """list_filter([
     CASE WHEN a.sourced <> b.sourced OR a.prepared <> b.prepared THEN 'source' END,
@@ -90,21 +92,22 @@ _CAUSES = """list_filter([
 _CHANGES = """
 CREATE TEMP TABLE changes AS
 WITH pixels AS (SELECT DISTINCT version, method, category, path, sha256, image_digest FROM sources WHERE role IN ('background', 'training')),
-one AS (
-    SELECT s.version, s.sample_id, s.method, s.category, s.defect, s.ordinal, s.attempt, s.verdict, {parts}, hash({everything}) AS whole,
+one AS MATERIALIZED (
+    SELECT s.version, s.sample_id, s.method, s.category, s.defect, s.ordinal, s.attempt, s.verdict, {parts}, hash({rest}) AS rest,
         hash(p.image_digest, q.image_digest) AS prepared FROM samples s
-    LEFT JOIN pixels p ON (p.version, p.method, p.category, p.path, p.sha256)
-        = (s.version, s.method, s.category, s.background_path, s.background_sha256)
-    LEFT JOIN pixels q ON (q.version, q.method, q.category, q.path, q.sha256) = (s.version, s.method, s.category, s.source_path, s.source_sha256)
+    LEFT JOIN pixels p ON p.sha256 = s.background_sha256 AND p.path = s.background_path
+        AND p.version = s.version AND p.method = s.method AND p.category = s.category
+    LEFT JOIN pixels q ON q.sha256 = s.source_sha256 AND q.path = s.source_path
+        AND q.version = s.version AND q.method = s.method AND q.category = s.category
     WHERE s.version IN ($before, $after) AND ($id = '' OR s.sample_id = $id)
 ),
 a AS (FROM one WHERE version = $before),
 b AS (FROM one WHERE version = $after),
-known AS (SELECT DISTINCT version, method, category, defect FROM samples),
+known AS MATERIALIZED (SELECT DISTINCT version, method, category, defect FROM samples WHERE version IN ($before, $after)),
 told AS (SELECT sample_id, coalesce(a.method, b.method) AS method, coalesce(a.category, b.category) AS category, coalesce(a.defect, b.defect) AS defect,
     coalesce(a.ordinal, b.ordinal) AS ordinal, coalesce(a.attempt, b.attempt) AS attempt, coalesce(b.verdict, a.verdict) AS verdict,
     CASE WHEN a.version IS NULL THEN 'added' WHEN b.version IS NULL THEN 'removed' WHEN {pixels} THEN 'regenerated'
-        WHEN a.whole <> b.whole THEN 'only metadata' ELSE 'unchanged' END AS change,
+        WHEN {whole} THEN 'only metadata' ELSE 'unchanged' END AS change,
     CASE
         WHEN a.version IS NULL AND NOT EXISTS (FROM known k WHERE (k.version, k.method, k.category) = ($before, b.method, b.category)) THEN ['new data set']
         WHEN b.version IS NULL AND NOT EXISTS (FROM known k WHERE (k.version, k.method, k.category) = ($after, a.method, a.category)) THEN ['data set removed']
@@ -113,7 +116,7 @@ told AS (SELECT sample_id, coalesce(a.method, b.method) AS method, coalesce(a.ca
             THEN ['source']
         WHEN (a.version IS NULL OR b.version IS NULL) AND coalesce(a.attempt, b.attempt) > 0 THEN ['attempt']
         WHEN a.version IS NULL OR b.version IS NULL THEN ['count']
-        WHEN {pixels} OR a.whole <> b.whole THEN {causes}
+        WHEN {whole} THEN {causes}
         ELSE [] END AS cause,
     coalesce(a.batch_key <> b.batch_key, false) AS has_other_batch
     FROM a FULL JOIN b USING (sample_id))

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from stage.core.digests import file_digest
 from stage.core.errors import Refusal
@@ -31,10 +32,29 @@ def down(database: Database, history: History, source: str, *, whole: bool = Tru
 
 
 def touched_by(database: Database, found: list[Row], networks: list[Row], *, whole: bool = True) -> Answer:
-    """What sources and networks, rows of `sources_of` and `networks_of`, touched; makes the table `touched`, a row per sample and version."""
+    """What sources and networks, rows of `sources_of` and `networks_of`, touched; makes `touched`, which has a row per sample and version."""
     known = {"paths": [row["path"] for row in found], "digests": [row["sha256"] for row in found]}
-    database.execute(_TOUCHED, {**known, "networks": [row["digest"] for row in networks]})
+    is_mixed = "false"
+    if rows(database, "SELECT 1 FROM samples_extracts WHERE mask_kind = 'resampled' LIMIT 1"):
+        database.execute(_MIXED, known)
+        is_mixed = "(extract, sample_id) IN (FROM mixed)"
+    # Masks of different photographs may have equal bytes: a mask is known by its path and bytes together.
+    pairs = {f"{name}_{number}": row[key] for number, row in enumerate(found) for name, key in (("path", "path"), ("digest", "sha256"))}
+    is_mask = " OR ".join(f"(mask_sha256 = $digest_{number} AND mask_path = $path_{number})" for number in range(len(found))) or "false"
+    chosen = {"digests": known["digests"], "networks": [row["digest"] for row in networks], **pairs}
+    touch(database, _USED.format(is_mask=is_mask, is_mixed=is_mixed), chosen, whole=whole)
     return {"source": found, "networks": networks, **told_of(database, known, whole=whole)}
+
+
+def touch(database: Database, used_as: str, chosen: Mapping[str, Any], *, whole: bool) -> None:
+    """Make the view `touched` of all samples for which an expression, with parameters, is not 0; the ids only if `whole`.
+
+    What the versions have in common of an extract, and where it belongs, stands in `places`: of a sample only numbers are kept, which takes a
+    fraction of the time and memory of texts.
+    """
+    database.execute(_PLACES)
+    database.execute(_MARKS.format(used_as=used_as, sample_id="sample_id" if whole else "''"), chosen)
+    database.execute(_VIEW)
 
 
 def told_of(database: Database, known: Mapping[str, list[str]], *, whole: bool = True) -> Answer:
@@ -64,8 +84,8 @@ WHERE path = $name OR sha256 IN ($sha256, $name) OR (image_digest = $name AND $i
         (image_path = $name OR image_sha256 IN ($sha256, $name) OR (starts_with(image_sha256, $name) AND $is_digest)))
 GROUP BY ALL
 UNION ALL SELECT path, sha256, 'texture' AS kind, 'texture' AS role, '' AS defect, '' AS "group", list(DISTINCT version ORDER BY version) FROM (
-    SELECT version, nullif(choices, '') ->> 'texture_path' AS path, nullif(choices, '') ->> 'texture_sha256' AS sha256 FROM samples
-    WHERE contains(choices, '"texture_sha256"'))
+    SELECT version, choices ->> 'texture_path' AS path, choices ->> 'texture_sha256' AS sha256
+    FROM (SELECT DISTINCT version, CASE WHEN contains(choices, '"texture_sha256"') THEN choices END AS choices FROM samples) WHERE choices IS NOT NULL)
 WHERE (path = $name OR sha256 = $sha256 OR (starts_with(sha256, $name) AND $is_digest)) AND sha256 NOT IN (SELECT sha256 FROM sources)
 GROUP BY ALL ORDER BY kind, path, sha256
 """
@@ -91,31 +111,40 @@ def networks_of(database: Database, source: str, found: list[Row]) -> list[Row]:
     return rows(database, query, {"digests": [row["sha256"] for row in found], "name": source, "is_digest": bool(DIGEST.fullmatch(source))})
 
 
-# Masks of different photographs may have equal bytes: a mask is known by its path and bytes together.
-_TOUCHED = """
-CREATE OR REPLACE TEMP TABLE touched AS
-WITH hit AS (SELECT DISTINCT unnest($paths::VARCHAR[]) AS path, unnest($digests::VARCHAR[]) AS sha256),
-mixed AS (SELECT DISTINCT version, sample_id FROM mixed_masks m JOIN hit ON m.path = hit.path AND m.sha256 = hit.sha256),
-told AS (
-    SELECT s.version, v.place, s.sample_id, s.method, s.category, s.defect, s.verdict, (
-        CASE WHEN background_sha256 IN (SELECT sha256 FROM hit) THEN 1 ELSE 0 END
-        + CASE WHEN source_sha256 <> '' AND source_sha256 IN (SELECT sha256 FROM hit) THEN 2 ELSE 0 END
-        + CASE WHEN mask_sha256 <> '' AND hit.path IS NOT NULL THEN 4 ELSE 0 END
-        + CASE WHEN mixed.sample_id IS NOT NULL THEN 8 ELSE 0 END
-        + CASE WHEN contains(choices, '"texture_sha256"') AND nullif(choices, '') ->> 'texture_sha256' IN (SELECT sha256 FROM hit) THEN 16 ELSE 0 END
-        + CASE WHEN checkpoint <> '' AND list_contains($networks::VARCHAR[], checkpoint) THEN 32 ELSE 0 END
-        + CASE WHEN base <> '' AND list_contains($networks::VARCHAR[], base) THEN 64 ELSE 0 END)::UTINYINT AS used_as
-    FROM samples s JOIN versions v USING (version)
-    LEFT JOIN hit ON hit.path = s.mask_path AND hit.sha256 = s.mask_sha256
-    LEFT JOIN mixed ON mixed.version = s.version AND mixed.sample_id = s.sample_id
-)
-FROM told WHERE used_as > 0
+_PLACES = """
+CREATE OR REPLACE TEMP TABLE places AS SELECT dense_rank() OVER (ORDER BY extract) AS number, extract, version, place, method, category
+FROM tables JOIN versions USING (version) WHERE kind = 'samples'
 """
-# Samples are told apart by hashes of 64 bits, and the versions of one are bits, which takes a fraction of the time of texts and lists.
+_MARKS = """
+CREATE OR REPLACE TEMP TABLE marks AS FROM (
+    SELECT list_position((SELECT list(DISTINCT extract ORDER BY extract) FROM places), extract) AS number, hash(sample_id) AS sample,
+        {sample_id} AS sample_id, defect, verdict, ({used_as})::UTINYINT AS used_as FROM samples_extracts
+) WHERE used_as > 0
+"""
+_VIEW = """
+CREATE OR REPLACE TEMP VIEW touched AS SELECT version, place, method, category, sample, sample_id, defect, verdict, used_as
+FROM marks JOIN places USING (number)
+"""
+# A number stands for each use, as in USES. No join and no subquery: those would be done for every sample of every version.
+_USED = """
+CASE WHEN list_contains($digests::VARCHAR[], background_sha256) THEN 1 ELSE 0 END
++ CASE WHEN source_sha256 <> '' AND list_contains($digests::VARCHAR[], source_sha256) THEN 2 ELSE 0 END
++ CASE WHEN mask_sha256 <> '' AND ({is_mask}) THEN 4 ELSE 0 END
++ CASE WHEN {is_mixed} THEN 8 ELSE 0 END
++ CASE WHEN contains(choices, '"texture_sha256"') AND list_contains($digests::VARCHAR[], nullif(choices, '') ->> 'texture_sha256') THEN 16 ELSE 0 END
++ CASE WHEN checkpoint <> '' AND list_contains($networks::VARCHAR[], checkpoint) THEN 32 ELSE 0 END
++ CASE WHEN base <> '' AND list_contains($networks::VARCHAR[], base) THEN 64 ELSE 0 END
+"""
+_MIXED = """
+CREATE OR REPLACE TEMP TABLE mixed AS SELECT DISTINCT t.extract, m.sample_id FROM mixed_masks m JOIN tables t
+    ON t.kind = 'samples' AND t.version = m.version AND t.category = m.category AND t.method = m.method
+WHERE (m.path, m.sha256) IN (SELECT (unnest($paths::VARCHAR[]), unnest($digests::VARCHAR[])))
+"""
+# Samples are told apart by hashes of 64 bits, and the versions of one are bits.
 _ONE = """
 SELECT any_value(sample_id) AS sample_id, any_value(method) AS method, any_value(category) AS category, any_value(defect) AS defect,
     used_as, verdict, bitstring_agg(place, 0, {last}) AS versions
-FROM touched GROUP BY hash(sample_id), used_as, verdict
+FROM touched GROUP BY sample, used_as, verdict
 """
 _COUNTS = f"""
 SELECT method, category, defect, used_as, verdict, count(*) AS samples, versions::VARCHAR AS versions FROM ({_ONE})
@@ -124,7 +153,7 @@ GROUP BY method, category, defect, used_as, verdict, versions
 _SAMPLES = f"SELECT sample_id, used_as, verdict, versions::VARCHAR AS versions FROM ({_ONE}) ORDER BY sample_id, versions DESC"
 _EVALUATIONS = """
 WITH hit AS (SELECT unnest($paths::VARCHAR[]) AS path, unnest($digests::VARCHAR[]) AS sha256),
-made AS (SELECT DISTINCT version, category, method FROM touched WHERE verdict = 'accepted'),
+made AS (SELECT version, category, method FROM places WHERE number IN (SELECT number FROM marks WHERE verdict = 'accepted')),
 data AS (SELECT DISTINCT d.version, d.category, d.digest FROM made JOIN datasets d USING (version, category, method)),
 own AS (
     SELECT version, category, split, defect = 'good' AS is_good FROM catalog

@@ -14,7 +14,7 @@ from stage.core.synthesis_params import Synthesize
 from stage.datasets.recalled import FILE, Recall, place_key, read_recalls
 from stage.lineage.contents import History
 from stage.lineage.database import Answer, Database, Row, rows
-from stage.lineage.down import NETWORKS, USES, down, networks_of, told_of, touched_by
+from stage.lineage.down import NETWORKS, USES, down, networks_of, told_of, touch, touched_by
 from stage.lineage.up import SAMPLE, unknown_sample
 from stage.lineage.versions import WORKSPACE
 
@@ -76,7 +76,7 @@ def _of_sample(database: Database, history: History, sample_id: str) -> Answer:
 
 
 def _touch_sample(database: Database, sample_id: str) -> Answer:
-    database.execute(_TOUCHED_SAMPLE, {"id": sample_id})
+    touch(database, f"CASE WHEN sample_id = $id THEN {1 << USES.index('itself')} ELSE 0 END", {"id": sample_id}, whole=True)
     return told_of(database, {"paths": [], "digests": []})
 
 
@@ -91,10 +91,6 @@ def _tainted(database: Database, evaluations: Iterable[Row]) -> list[Row]:
 _SAMPLE_ROWS = """
 SELECT sample_id AS path, image_digest AS sha256, 'sample' AS kind, verdict AS role, category, defect, list(version ORDER BY version) AS versions
 FROM samples WHERE sample_id = $id GROUP BY ALL ORDER BY ALL
-"""
-_TOUCHED_SAMPLE = f"""
-CREATE OR REPLACE TEMP TABLE touched AS
-SELECT version, sample_id, method, category, defect, verdict, v.place, {1 << USES.index("itself")}::UTINYINT AS used_as FROM samples JOIN versions v USING (version) WHERE sample_id = $id
 """
 # A sample whose network is tainted is made again whatever else it was made from.
 _AGAIN = f"""

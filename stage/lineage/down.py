@@ -34,15 +34,16 @@ def down(database: Database, history: History, source: str, *, whole: bool = Tru
 def touched_by(database: Database, found: list[Row], networks: list[Row], *, whole: bool = True) -> Answer:
     """What sources and networks, rows of `sources_of` and `networks_of`, touched; makes `touched`, which has a row per sample and version."""
     known = {"paths": [row["path"] for row in found], "digests": [row["sha256"] for row in found]}
-    is_mixed = "false"
-    if rows(database, "SELECT 1 FROM samples_extracts WHERE mask_kind = 'resampled' LIMIT 1"):
+    has = _kinds(database)
+    if has["mixed"]:
         database.execute(_MIXED, known)
-        is_mixed = "(extract, sample_id) IN (FROM mixed)"
+    is_mixed = "(extract, sample_id) IN (FROM mixed)" if has["mixed"] else "false"
+    is_texture = _IS_TEXTURE if has["textured"] else "false"
     # Masks of different photographs may have equal bytes: a mask is known by its path and bytes together.
     pairs = {f"{name}_{number}": row[key] for number, row in enumerate(found) for name, key in (("path", "path"), ("digest", "sha256"))}
     is_mask = " OR ".join(f"(mask_sha256 = $digest_{number} AND mask_path = $path_{number})" for number in range(len(found))) or "false"
     chosen = {"digests": known["digests"], "networks": [row["digest"] for row in networks], **pairs}
-    touch(database, _USED.format(is_mask=is_mask, is_mixed=is_mixed), chosen, whole=whole)
+    touch(database, _USED.format(is_mask=is_mask, is_mixed=is_mixed, is_texture=is_texture), chosen, whole=whole)
     return {"source": found, "networks": networks, **told_of(database, known, whole=whole)}
 
 
@@ -53,7 +54,8 @@ def touch(database: Database, used_as: str, chosen: Mapping[str, Any], *, whole:
     fraction of the time and memory of texts.
     """
     database.execute(_PLACES)
-    database.execute(_MARKS.format(used_as=used_as, sample_id="sample_id" if whole else "''"), chosen)
+    extracts = [row["extract"] for row in rows(database, "SELECT DISTINCT number, extract FROM places ORDER BY number")]
+    database.execute(_MARKS.format(used_as=used_as, sample_id="sample_id" if whole else "''"), {**chosen, "extracts": extracts})
     database.execute(_VIEW)
 
 
@@ -83,11 +85,13 @@ WHERE path = $name OR sha256 IN ($sha256, $name) OR (image_digest = $name AND $i
     OR (path, version) IN (SELECT (mask_path, version) FROM catalog WHERE mask_path IS NOT NULL AND status = 'accepted' AND
         (image_path = $name OR image_sha256 IN ($sha256, $name) OR (starts_with(image_sha256, $name) AND $is_digest)))
 GROUP BY ALL
-UNION ALL SELECT path, sha256, 'texture' AS kind, 'texture' AS role, '' AS defect, '' AS "group", list(DISTINCT version ORDER BY version) FROM (
+"""
+_TEXTURES = """
+SELECT path, sha256, 'texture' AS kind, 'texture' AS role, '' AS defect, '' AS "group", list(DISTINCT version ORDER BY version) FROM (
     SELECT version, choices ->> 'texture_path' AS path, choices ->> 'texture_sha256' AS sha256
     FROM (SELECT DISTINCT version, CASE WHEN contains(choices, '"texture_sha256"') THEN choices END AS choices FROM samples) WHERE choices IS NOT NULL)
 WHERE (path = $name OR sha256 = $sha256 OR (starts_with(sha256, $name) AND $is_digest)) AND sha256 NOT IN (SELECT sha256 FROM sources)
-GROUP BY ALL ORDER BY kind, path, sha256
+GROUP BY ALL
 """
 
 
@@ -96,7 +100,16 @@ def sources_of(database: Database, source: str) -> list[Row]:
     file = Path(source)
     digest = file_digest(file) if file.is_file() else "no file"
     known = {"name": source, "sha256": digest, "is_digest": bool(DIGEST.fullmatch(source))}
-    return rows(database, _SOURCES, known)
+    found = rows(database, _SOURCES, known) + (rows(database, _TEXTURES, known) if _kinds(database)["textured"] else [])
+    return sorted(found, key=lambda row: (row["kind"], row["path"], row["sha256"]))
+
+
+def _kinds(database: Database) -> Row:
+    """Whether any sample has a mask that is mixed from several, or a texture: most have neither, and need not be asked for it one by one."""
+    return rows(
+        database,
+        "SELECT bool_or(mask_kind = 'resampled') AS mixed, bool_or(contains(choices, '\"texture_sha256\"')) AS textured FROM samples_extracts",
+    )[0]
 
 
 def networks_of(database: Database, source: str, found: list[Row]) -> list[Row]:
@@ -117,7 +130,7 @@ FROM tables JOIN versions USING (version) WHERE kind = 'samples'
 """
 _MARKS = """
 CREATE OR REPLACE TEMP TABLE marks AS FROM (
-    SELECT list_position((SELECT list(DISTINCT extract ORDER BY extract) FROM places), extract) AS number, hash(sample_id) AS sample,
+    SELECT list_position($extracts::VARCHAR[], extract) AS number, hash(sample_id) AS sample,
         {sample_id} AS sample_id, defect, verdict, ({used_as})::UTINYINT AS used_as FROM samples_extracts
 ) WHERE used_as > 0
 """
@@ -131,10 +144,11 @@ CASE WHEN list_contains($digests::VARCHAR[], background_sha256) THEN 1 ELSE 0 EN
 + CASE WHEN source_sha256 <> '' AND list_contains($digests::VARCHAR[], source_sha256) THEN 2 ELSE 0 END
 + CASE WHEN mask_sha256 <> '' AND ({is_mask}) THEN 4 ELSE 0 END
 + CASE WHEN {is_mixed} THEN 8 ELSE 0 END
-+ CASE WHEN contains(choices, '"texture_sha256"') AND list_contains($digests::VARCHAR[], nullif(choices, '') ->> 'texture_sha256') THEN 16 ELSE 0 END
++ CASE WHEN {is_texture} THEN 16 ELSE 0 END
 + CASE WHEN checkpoint <> '' AND list_contains($networks::VARCHAR[], checkpoint) THEN 32 ELSE 0 END
 + CASE WHEN base <> '' AND list_contains($networks::VARCHAR[], base) THEN 64 ELSE 0 END
 """
+_IS_TEXTURE = """contains(choices, '"texture_sha256"') AND list_contains($digests::VARCHAR[], nullif(choices, '') ->> 'texture_sha256')"""
 _MIXED = """
 CREATE OR REPLACE TEMP TABLE mixed AS SELECT DISTINCT t.extract, m.sample_id FROM mixed_masks m JOIN tables t
     ON t.kind = 'samples' AND t.version = m.version AND t.category = m.category AND t.method = m.method

@@ -47,6 +47,11 @@ LOCKS = (
 )
 
 
+# What the rows of an extract have in common, by its number: where it belongs. An extract may belong to several versions.
+_PLACES = """
+CREATE TABLE places AS SELECT dense_rank() OVER (ORDER BY extract) AS number, extract, version, place, method, category
+FROM tables JOIN versions USING (version) WHERE kind = 'samples'
+"""
 # The masks that those of `resampled` samples were mixed with, a row each; a sample's row names one mask alone.
 _MIXED = """
 CREATE VIEW mixed_masks AS SELECT * EXCLUDE (mask), mask.path AS path, mask.sha256 AS sha256 FROM (
@@ -85,6 +90,11 @@ def rows(database: Database, query: str, parameters: Mapping[str, Any] | None = 
     return [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
 
 
+def extracts(database: Database) -> list[str]:
+    """The extracts of samples by their numbers in `places`, beginning with 1; for queries that join numbers in place of names."""
+    return [row["extract"] for row in rows(database, "SELECT DISTINCT number, extract FROM places ORDER BY number")]
+
+
 def _fill(database: Database, contents: Sequence[Contents]) -> None:
     versions = [(place, *one.version) for place, one in enumerate(contents)]
     _table(database, "versions", {"place": "BIGINT", "version": "VARCHAR", "commit": "VARCHAR", "date": "VARCHAR"}, versions)
@@ -100,6 +110,7 @@ def _fill(database: Database, contents: Sequence[Contents]) -> None:
             f"JOIN tables t ON t.kind = '{kind}' AND t.extract = s.extract"
         )
     database.execute(_MIXED)
+    database.execute(_PLACES)
 
 
 def _dataset(files: Sequence[Path]) -> ds.Dataset:

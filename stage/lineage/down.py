@@ -8,7 +8,7 @@ from typing import Any
 from stage.core.digests import file_digest
 from stage.core.errors import Refusal
 from stage.lineage.contents import History
-from stage.lineage.database import Answer, Database, Row, rows
+from stage.lineage.database import Answer, Database, Row, extracts, rows
 
 DIGEST = re.compile(r"[0-9a-f]{8,64}")
 USES = ("background", "defect", "mask", "part of the mask", "texture", "adapters", "base", "itself")  # bit by bit in the table `touched`
@@ -53,9 +53,7 @@ def touch(database: Database, used_as: str, chosen: Mapping[str, Any], *, whole:
     What the versions have in common of an extract, and where it belongs, stands in `places`: of a sample only numbers are kept, which takes a
     fraction of the time and memory of texts.
     """
-    database.execute(_PLACES)
-    extracts = [row["extract"] for row in rows(database, "SELECT DISTINCT number, extract FROM places ORDER BY number")]
-    database.execute(_MARKS.format(used_as=used_as, sample_id="sample_id" if whole else "''"), {**chosen, "extracts": extracts})
+    database.execute(_MARKS.format(used_as=used_as, sample_id="sample_id" if whole else "''"), {**chosen, "extracts": extracts(database)})
     database.execute(_VIEW)
 
 
@@ -106,10 +104,8 @@ def sources_of(database: Database, source: str) -> list[Row]:
 
 def _kinds(database: Database) -> Row:
     """Whether any sample has a mask that is mixed from several, or a texture: most have neither, and need not be asked for it one by one."""
-    return rows(
-        database,
-        "SELECT bool_or(mask_kind = 'resampled') AS mixed, bool_or(contains(choices, '\"texture_sha256\"')) AS textured FROM samples_extracts",
-    )[0]
+    database.execute(_KINDS)
+    return rows(database, "FROM kinds")[0]
 
 
 def networks_of(database: Database, source: str, found: list[Row]) -> list[Row]:
@@ -124,9 +120,9 @@ def networks_of(database: Database, source: str, found: list[Row]) -> list[Row]:
     return rows(database, query, {"digests": [row["sha256"] for row in found], "name": source, "is_digest": bool(DIGEST.fullmatch(source))})
 
 
-_PLACES = """
-CREATE OR REPLACE TEMP TABLE places AS SELECT dense_rank() OVER (ORDER BY extract) AS number, extract, version, place, method, category
-FROM tables JOIN versions USING (version) WHERE kind = 'samples'
+_KINDS = """
+CREATE TEMP TABLE IF NOT EXISTS kinds AS SELECT bool_or(mask_kind = 'resampled') AS mixed, bool_or(contains(choices, '"texture_sha256"')) AS textured
+FROM samples_extracts
 """
 _MARKS = """
 CREATE OR REPLACE TEMP TABLE marks AS FROM (

@@ -41,12 +41,12 @@ class Metric(NamedTuple):
 
 
 def _sample(database: Database, history: History, sample_id: str, preferred: Sequence[str] = ()) -> Answer:
-    query = """SELECT s.*, v.place FROM samples s JOIN versions v USING (version) WHERE sample_id = $id
-        ORDER BY list_contains($preferred::VARCHAR[], version) DESC, v.place DESC"""
-    found = rows(database, query, {"id": sample_id, "preferred": list(preferred)})
+    found = rows(database, _VERSIONS_WITH, {"id": sample_id, "preferred": list(preferred)})
     if not found:
         raise unknown_sample(database, history, sample_id)
-    sample = found[0]
+    chosen = {"id": sample_id, "extract": found[0]["extract"]}
+    told_of = rows(database, "SELECT * EXCLUDE (extract) FROM samples_extracts WHERE sample_id = $id AND extract = $extract", chosen)[0]
+    sample = {"version": found[0]["version"], **told_of}
     same = [
         row["version"] for row in found if row["image_digest"] == sample["image_digest"] and row["mask_digest"] == sample["mask_digest"]
     ]
@@ -75,6 +75,12 @@ def _sample(database: Database, history: History, sample_id: str, preferred: Seq
     }
 
 
+# Which versions have the sample, and with which pixels; the other columns are read of the one that answers.
+_VERSIONS_WITH = """
+SELECT p.version, s.extract, s.image_digest, s.mask_digest
+FROM (SELECT extract, image_digest, mask_digest FROM samples_extracts WHERE sample_id = $id) s JOIN places p USING (extract)
+ORDER BY list_contains($preferred::VARCHAR[], p.version) DESC, p.place DESC
+"""
 _NETWORKS = """
 SELECT kind, digest, base AS on_base, facts AS origin, len(sources) AS training_files FROM checkpoints
 WHERE version = $version AND of_category = $category AND of_method = $method AND list_contains($names, digest) ORDER BY kind

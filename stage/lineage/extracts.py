@@ -18,7 +18,7 @@ from stage.core.errors import CorruptFileError
 from stage.lineage.trees import Tree
 
 STORE = Path(".spool/lineage/1")  # the number goes up when extracts change
-ROWS = 16_384  # of a row group
+ROWS = 4_096  # of a row group: one sample is read with as many others
 MEND = "Run `dvc checkout --force` for what was published last, or `dvc repro` to make it again."
 
 
@@ -67,6 +67,11 @@ def keep_told(tree: Tree, folder: str, file: str, manifest: dict[str, Any]) -> s
     if not (STORE / name).is_file():
         keep(name, _told(tree, f"{folder}/{file}", told["sha256"]))
     return name
+
+
+def sample_in(name: str, sample_id: str) -> dict[str, Any]:
+    """All columns of a sample that is in an extract; other row groups than its own are not read."""
+    return pq.read_table(STORE / name, filters=[("sample_id", "==", sample_id)]).drop_columns(["extract"]).to_pylist()[0]
 
 
 def read(tree: Tree, path: str, columns: Iterable[str] | None = None) -> pa.Table:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from stage.core.errors import Refusal
 from stage.lineage.contents import History
 from stage.lineage.database import Answer, Database, Row, rows
+from stage.lineage.extracts import sample_in
 from stage.lineage.made_from import made_from
 from stage.lineage.marked import found_in
 
@@ -44,9 +45,7 @@ def _sample(database: Database, history: History, sample_id: str, preferred: Seq
     found = rows(database, _VERSIONS_WITH, {"id": sample_id, "preferred": list(preferred)})
     if not found:
         raise unknown_sample(database, history, sample_id)
-    chosen = {"id": sample_id, "extract": found[0]["extract"]}
-    told_of = rows(database, "SELECT * EXCLUDE (extract) FROM samples_extracts WHERE sample_id = $id AND extract = $extract", chosen)[0]
-    sample = {"version": found[0]["version"], **told_of}
+    sample = {"version": found[0]["version"], **sample_in(found[0]["extract"], sample_id)}
     same = [
         row["version"] for row in found if row["image_digest"] == sample["image_digest"] and row["mask_digest"] == sample["mask_digest"]
     ]

@@ -142,28 +142,36 @@ class Cost(NamedTuple):
 def command(*words: str) -> Cost:
     """What a command costs, process start included."""
     start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "stage.cli", *words], stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = status
-    if status:
-        raise SystemExit(f"Expected `stage {' '.join(words)}` to end well, found status {status}.")
-    return Cost(time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-c", ONCE, *words], check=True, capture_output=True, text=True)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(time.perf_counter() - start, cpu, float(done.stderr.split()[-1]) / 1024)
 
 
 def alone(*words: str) -> Cost:
     """What the same question costs in a process that has asked it once: without the start of Python and its libraries."""
-    done = subprocess.run([sys.executable, "-c", ASKED_TWICE, *words], check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", TWICE, *words], check=True, capture_output=True, text=True)
     return Cost(*map(float, done.stdout.split()))
 
 
-ASKED_TWICE = """
-import sys, time, resource
+# The system's largest memory of a process begins with that of its parent; this is of the program alone.
+ONCE = """
+import atexit, sys
+from stage.cli import main
+def told():
+    sys.stderr.write(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+atexit.register(told)
+main()
+"""
+TWICE = """
+import sys, time
 from typer.testing import CliRunner
 from stage.cli import app
 for _ in range(2):
     wall, cpu = time.perf_counter(), time.process_time()
     done = CliRunner().invoke(app, sys.argv[1:])
-    told = time.perf_counter() - wall, time.process_time() - cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    told = time.perf_counter() - wall, time.process_time() - cpu, 0
     assert done.exit_code == 0, done.output
 print(*told)
 """
@@ -175,7 +183,7 @@ def by_pandas(source: str) -> Cost:
     tables = (pd.read_parquet(path) for path in sorted(STORE.glob("samples-*.parquet")))
     found = sum((table.background_path == source).sum() for table in tables)
     assert found
-    return Cost(time.perf_counter() - wall, time.process_time() - cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return Cost(time.perf_counter() - wall, time.process_time() - cpu, 0)
 
 
 def main(versions: int, count: int) -> None:

@@ -18,7 +18,7 @@ from stage.core.errors import CorruptFileError
 from stage.lineage.trees import Tree
 
 STORE = Path(".spool/lineage/1")  # the number goes up when extracts change
-ROWS = 4_096  # of a row group: one sample is read with as many others
+ROWS = 16_384  # of a row group
 MEND = "Run `dvc checkout --force` for what was published last, or `dvc repro` to make it again."
 
 

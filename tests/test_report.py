@@ -18,8 +18,9 @@ from stage.report.cards import slug
 from stage.report.charts import draw_curves, draw_learning_curve
 from stage.report.comparison import points, shown
 from stage.report.gallery import encoded
-from stage.report.lineage import NAMED, Use
+from stage.report.lineage import NAMED, Use, read_lineage
 from stage.report.pages import write_report
+from stage.report.photographs import write_photographs
 from stage.report.sheets import Panel, Specimen, contact_sheet, defect_box, stacked
 from stage.report.worst import FALSE, HIT, MISSED, NORMAL, difference_picture, read_predictions
 from stage.segmentation.verdicts import WHOLE
@@ -282,16 +283,18 @@ def test_a_photograph_names_its_samples_and_a_network_counts_its_own(report: Pat
     assert "No sample was made from it" in text.partition("fabric/hole/train-1.png")[2][:600]
 
 
-def test_a_photograph_that_the_catalog_has_no_more_is_named_without_a_link(tmp_path: Path) -> None:
-    """A withdrawn photograph would end the report, or a corrected file would stand for the one that a sample was made from."""
+def test_a_source_that_the_catalog_has_no_more_leads_to_no_photograph(tmp_path: Path) -> None:
+    """A corrected file under the same name would stand for the one that a sample was made from."""
     publish(tmp_path / "data", ["fabric"], ["hole"])
     path = tmp_path / "data/prepare/fabric/catalog.parquet"
     catalog = pd.read_parquet(path)
-    gone = catalog.image_path == "fabric/good/train-0.png"
-    catalog.assign(image_sha256=catalog.image_sha256.mask(gone, "f" * 64)).to_parquet(path)
-    write_report(tmp_path / "data", tmp_path / "report", demo_params(["fabric"]))
+    changed = catalog.image_path == "fabric/good/train-0.png"
+    catalog.assign(image_sha256=catalog.image_sha256.mask(changed, "f" * 64)).to_parquet(path)
+    photographs = write_photographs(tmp_path / "data", "fabric", root=tmp_path, folder=Path("pictures"))
+    names = [f"stage/fabric/hole/{number:06d}/0" for number in (0, 1)]
+    found = read_lineage(tmp_path / "data", "fabric", ["stage"], photographs, names)
 
-    assert "which is not among the training photographs of the catalog" in Page(tmp_path / "report/category-fabric.html").text
+    assert [found.samples[name].origins[0].photograph for name in names] == [None, photographs[1]]
 
 
 def test_a_photograph_s_section_stays_small() -> None:

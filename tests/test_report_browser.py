@@ -217,8 +217,8 @@ def test_a_click_leads_from_a_sample_to_its_photographs_and_back(report: Path, t
 def test_the_keyboard_leads_from_a_rejected_sample_to_what_trained_its_network(report: Path, tmp_path: Path) -> None:
     """A reader without a mouse could not follow a sample, or the page would lose a sample that its filters hide."""
     with opened(report / "category-fabric.html", tmp_path / "profile") as window:
-        window.value("location.hash = 'hole-stage-rejected-00000'")
-        window.value("location.reload()")
+        window.call("Page.navigate", url="about:blank")
+        window.call("Page.navigate", url=f"{(report / 'category-fabric.html').as_uri()}#hole-stage-rejected-00000")
         window.arrive("category-fabric.html")
         for _ in range(3):  # from Close over background and mask to the adapters
             window.press("Tab")

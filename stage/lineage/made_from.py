@@ -26,6 +26,6 @@ def made_from(sample: Mapping[str, Any]) -> list[Source]:
     if digest := choices.get("texture_sha256"):
         found.append(Source("texture", choices["texture_path"], digest))
     if not sample["mask_sha256"]:
-        kind = {"perlin": "noise"}.get(sample["mask_kind"], sample["mask_kind"])
+        kind = "noise" if sample["mask_kind"] == "perlin" else str(sample["mask_kind"])
         found.append(Source("mask", f"{kind} of seed {sample['mask_seed']}" if sample["mask_seed"] else kind, ""))
     return found

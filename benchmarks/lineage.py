@@ -1,34 +1,35 @@
-"""How long `stage lineage` takes over many versions of made tables, first and second query, against pandas over all columns of all shards.
+"""How long `stage lineage` takes over many versions of made tables: as a command, the question alone, and pandas over the same tables.
 
-Run it with `python -m benchmarks.lineage` from the project's root: 20 versions of 10,000 samples with pictures of 3,000 bytes, or what three
-numbers say, in each of which a tenth is made again, in a throwaway git and DVC repository. Making them takes some minutes, and 1 GB below the
-temporary folder.
+Run it with `python -m benchmarks.lineage` from the project's root: 10 versions of 100,000 samples, or what two numbers say, in each of which a
+tenth is made again. The tables are made as queries keep them, without pictures, shards and DVC; so the time of the first query over a version,
+which reads these, is not measured here.
 """
 
 import hashlib
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from stage.core.digests import file_digest
-from stage.datasets.table import FEATURES
-from stage.release.shards import write_manifest, write_shards
-from stage.synthesis.schema import CHECKPOINT_SCHEMA, CHECKPOINTS, PLAN, PLAN_SCHEMA, SCHEMA, SOURCE_SCHEMA, SOURCES
+from stage.lineage.contents import Contents, Entry, keep_contents
+from stage.lineage.extracts import STORE, empty_extracts, keep
+from stage.lineage.versions import version_of
+from stage.synthesis.schema import CHECKPOINT_SCHEMA, SCHEMA, SOURCE_SCHEMA
 
-METHOD, CATEGORY, DEFECTS, SHARD_ROWS = "stage", "part", ("crack", "spot"), 500
+METHOD, CATEGORY, DEFECTS = "stage", "part", ("crack", "spot")
 BACKGROUNDS, MASKS = 200, 40
-FOLDER = Path("data/synthesize") / CATEGORY / METHOD
-GRAPH = "stages:\n  made:\n    cmd: 'true'\n    outs:\n      - data/synthesize\n      - data/prepare\n"
+PLAIN = pa.schema([one for one in SCHEMA if one.name not in ("image", "mask")])
 
 
 def digest(text: str) -> str:
@@ -36,41 +37,52 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def samples(version: int, defect: str, count: int, pngs: pa.Array) -> pa.Table:
-    """The samples of a type; one in ten is another one in each version, by another checkpoint."""
-    ordinals = range(count)
-    made = [version if k % 10 == version % 10 else 0 for k in ordinals]
-    backgrounds, masks = np.arange(count) * 7 % BACKGROUNDS, np.arange(count) * 3 % MASKS
-    checkpoints = {one: digest(f"checkpoint {one}") for one in {0, version}}
-    told: dict[str, list[object]] = {
-        "sample_id": [f"{METHOD}/{CATEGORY}/{defect}/{k:06d}/0" for k in ordinals],
-        "ordinal": [*ordinals],
+@cache
+def first(defect: str, count: int) -> dict[str, Any]:
+    """The columns of a type's samples in the first version that are not the same in all of its rows."""
+    random, places = np.random.default_rng(len(defect)), np.arange(count)
+    backgrounds, masks = places * 7 % BACKGROUNDS, places * 3 % MASKS
+    turns = random.integers(0, 360, count)
+    return {
+        "sample_id": [f"{METHOD}/{CATEGORY}/{defect}/{k:06d}/0" for k in places],
+        "ordinal": places,
+        "seed": random.integers(0, 2**63, count),
         "background_path": [f"part/good/{one}.png" for one in backgrounds],
         "background_sha256": _taken([digest(f"background {one}") for one in range(BACKGROUNDS)], backgrounds),
         "mask_path": [f"part/mask/{one}.png" for one in masks],
         "mask_sha256": _taken([digest(f"mask {one}") for one in range(MASKS)], masks),
-        "mask_digest": [digest(f"{defect} {k}") for k in ordinals],
-        "batch_key": [digest(f"{defect} {k // 8} {one}")[:32] for k, one in zip(ordinals, made, strict=True)],
-        "checkpoint": [checkpoints[one] for one in made],
-        "image_digest": [digest(f"{defect} {k} {one}") for k, one in zip(ordinals, made, strict=True)],
+        "mask_area": random.integers(10, 5000, count),
+        "choices": [f'{{"rotation": {one}, "scale": 1.0}}' for one in turns],
+        "contrast": random.random(count),
+        "margin": random.random(count),
+        "mask_digest": [digest(f"{defect} {k}") for k in places],
+        "batch_key": [digest(f"{defect} {k // 8} 0")[:32] for k in places],
+        "checkpoint": [digest("checkpoint 0")] * count,
+        "image_digest": [digest(f"{defect} {k} 0") for k in places],
         "timesteps": [[999, 499]] * count,
     }
-    same = {"method": METHOD, "category": CATEGORY, "defect": defect, "verdict": "accepted", "base": digest("base")}
-    pictures = pa.StructArray.from_arrays([pngs, pa.nulls(count, pa.string())], ["bytes", "path"])
-    columns = {"image": pictures, "mask": pictures, **{name: pa.array(values) for name, values in told.items()}}
-    columns |= {name: pa.repeat(value, count) for name, value in same.items()}
+
+
+def samples(version: int, defect: str, count: int) -> pa.Table:
+    """The samples of a type; one in ten is another one in each version, by another checkpoint."""
+    told = {name: list(values) for name, values in first(defect, count).items()}
+    for k in range(version % 10, count, 10) if version else ():
+        told["batch_key"][k] = digest(f"{defect} {k // 8} {version}")[:32]
+        told["image_digest"][k] = digest(f"{defect} {k} {version}")
+        told["checkpoint"][k] = digest(f"checkpoint {version}")
+    same = {"method": METHOD, "category": CATEGORY, "defect": defect, "verdict": "accepted", "base": digest("base"), "mask_kind": "real"}
+    same |= {"code": digest("code"), "parameters": digest("parameters"), "versions": "torch 2.13.0+cpu, numpy 2.4.6", "device": "cpu"}
     blank = {"string": "", "int64": 0, "double": 0.0}
-    return pa.table({one.name: columns.get(one.name, pa.repeat(blank.get(str(one.type)), count)) for one in SCHEMA}).cast(SCHEMA)
+    columns = [pa.array(told[one.name], one.type) if one.name in told else None for one in PLAIN]
+    filled = [
+        pa.repeat(same.get(one.name, blank.get(str(one.type))), count) if column is None else column
+        for one, column in zip(PLAIN, columns, strict=True)
+    ]
+    return pa.Table.from_arrays(filled, names=PLAIN.names).cast(PLAIN)
 
 
 def _taken(some: list[str], places: np.ndarray) -> list[str]:
     return [some[place] for place in places]
-
-
-def pictures_of(count: int, size: int, random: np.random.Generator) -> pa.Array:
-    """Noise in place of PNGs, which no query reads."""
-    kind = pa.binary(size)
-    return pa.FixedSizeBinaryArray.from_buffers(kind, count, [None, pa.py_buffer(random.bytes(count * size))]).cast(pa.binary())
 
 
 def sources() -> pa.Table:
@@ -87,92 +99,120 @@ def sources() -> pa.Table:
     return pa.Table.from_pylist(rows, schema=SOURCE_SCHEMA)
 
 
-def publish(version: int, count: int, png_bytes: int) -> None:
-    """Publish a version in the working tree."""
-    random = np.random.default_rng(0)
-    (FOLDER / "shards").mkdir(parents=True, exist_ok=True)
+def networks(version: int) -> pa.Table:
+    """The adapters of a version and those of the first, which saw every photograph and mask, on a base from elsewhere."""
+    told = {"kind": "adapters", "category": CATEGORY, "base": digest("base"), "facts": "{}", "sources": sources()["sha256"].to_pylist()}
+    rows = [{"digest": digest(f"checkpoint {one}"), **told} for one in sorted({0, version})]
+    return pa.Table.from_pylist(rows, schema=CHECKPOINT_SCHEMA)
 
-    each = count // len(DEFECTS)
-    made = [samples(version, defect, each, pictures_of(each, png_bytes, random)) for defect in DEFECTS]
-    shards = write_shards(made, SHARD_ROWS, FOLDER)
-    known = sources()
-    networks = [
-        {
-            "digest": digest(f"checkpoint {one}"),
-            "kind": "adapters",
-            "category": CATEGORY,
-            "base": digest("base"),
-            "facts": "{}",
-            "sources": known["sha256"].to_pylist(),
-        }
-        for one in {0, version}
-    ]
-    written = {
-        PLAN: pa.concat_tables(made).select(PLAN_SCHEMA.names).cast(PLAN_SCHEMA),
-        SOURCES: known,
-        CHECKPOINTS: pa.Table.from_pylist(networks, schema=CHECKPOINT_SCHEMA),
+
+def publish(version: int, count: int) -> None:
+    """Keep a version's tables under its tag."""
+    seal, each = digest(f"version {version}"), count // len(DEFECTS)
+    tables = {
+        "samples": pa.concat_tables([samples(version, defect, each) for defect in DEFECTS]),
+        "sources": sources(),
+        "checkpoints": networks(version),
     }
-    for name, table in written.items():
-        pq.write_table(table, FOLDER / name, compression="zstd")
-    told = {name: {"rows": len(table), "sha256": file_digest(FOLDER / name)} for name, table in written.items()}
-    write_manifest(FOLDER, shards, method=METHOD, category=CATEGORY, job="made", inputs={"seed": "0", "train": str(version)}, tables=told)
+    entries = [Entry(kind, CATEGORY, METHOD, keep(f"{kind}-{seal}.parquet", table)) for kind, table in tables.items()]
+    entries.append(Entry("catalog", CATEGORY, "", "catalog-empty.parquet"))
+    manifest = {"category": CATEGORY, "method": METHOD, "digest": seal, "count": count, "accepted": count, "rejected": 0, "job": "made"}
+    manifest |= {"inputs": {"seed": "0", "train": str(version)}, "rendering": [], "published": seal}
+    keep_contents(Contents(version_of(f"v{version}"), entries, [manifest], []))
 
 
-def make(versions: int, count: int, png_bytes: int) -> None:
+def make(versions: int, count: int) -> None:
     """A repository in the working folder, with a tag per version."""
-    Path("dvc.yaml").write_text(GRAPH)
-    Path(".gitignore").write_text("/data/*/\n/.spool/\n")
-    catalog = Path("data/prepare") / CATEGORY / "catalog.parquet"
-    catalog.parent.mkdir(parents=True)
-    pq.write_table(FEATURES.arrow_schema.empty_table(), catalog)
-    subprocess.run("git init --quiet && python -m dvc init --quiet", shell=True, check=True)
+    author = "git -c user.name=benchmark -c user.email=benchmark@localhost"
+    subprocess.run("git init --quiet", shell=True, check=True)
+    empty_extracts()
     for version in range(versions):
-        publish(version, count, png_bytes)
-        name = "-c user.name=benchmark -c user.email=benchmark@localhost"
-        command = f"python -m dvc commit --quiet --force && git add --all && git {name} commit --quiet -m {version} && git tag v{version}"
-        subprocess.run(command, shell=True, check=True)
-        print(f"version {version + 1} of {versions} made", file=sys.stderr)
+        subprocess.run(f"{author} commit --quiet --allow-empty -m {version} && git tag v{version}", shell=True, check=True)
+        publish(version, count)
 
 
-def seconds(*command: str) -> tuple[float, int]:
-    """How long a command takes, process start included, and the length of what it prints."""
+class Cost(NamedTuple):
+    """Seconds on the clock, seconds of processor time, and the largest memory in MiB."""
+
+    wall: float
+    cpu: float
+    peak: float
+
+
+def command(*words: str) -> Cost:
+    """What a command costs, process start included."""
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", *command], check=True, capture_output=True, text=True)
-    return time.perf_counter() - start, len(done.stdout)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-c", ONCE, *words], check=True, capture_output=True, text=True)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(time.perf_counter() - start, cpu, float(done.stderr.split()[-1]) / 1024)
 
 
-def by_pandas(png_bytes: int) -> float:
-    """The seconds to find the samples of one background with pandas, in every shard of DVC's cache, one in memory at a time."""
-    start = time.perf_counter()
-    shards = [path for path in Path(".dvc/cache").rglob("*") if path.is_file() and path.stat().st_size > SHARD_ROWS * png_bytes]
-    found = sum((pd.read_parquet(path).background_sha256 == digest("background 7")).sum() for path in shards)
+def alone(*words: str) -> Cost:
+    """What the same question costs in a process that has asked it once: without the start of Python and its libraries."""
+    done = subprocess.run([sys.executable, "-c", TWICE, *words], check=True, capture_output=True, text=True)
+    return Cost(*map(float, done.stdout.split()))
+
+
+# The system's largest memory of a process begins with that of its parent; this is of the program alone.
+ONCE = """
+import atexit, sys
+from stage.cli import main
+def told():
+    sys.stderr.write(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+atexit.register(told)
+main()
+"""
+TWICE = """
+import sys, time
+from typer.testing import CliRunner
+from stage.cli import app
+for _ in range(2):
+    wall, cpu = time.perf_counter(), time.process_time()
+    done = CliRunner().invoke(app, sys.argv[1:])
+    told = time.perf_counter() - wall, time.process_time() - cpu, 0
+    assert done.exit_code == 0, done.output
+print(*told)
+"""
+
+
+def by_pandas(source: str) -> Cost:
+    """What it costs to find the samples of a background with pandas, in all tables of samples, one in memory at a time."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    tables = (pd.read_parquet(path) for path in sorted(STORE.glob("samples-*.parquet")))
+    found = sum((table.background_path == source).sum() for table in tables)
     assert found
-    return time.perf_counter() - start
+    return Cost(time.perf_counter() - wall, time.process_time() - cpu, 0)
 
 
-def main(versions: int, count: int, png_bytes: int) -> None:
+def main(versions: int, count: int) -> None:
     """Print the table."""
     one, background, last = f"{METHOD}/{CATEGORY}/crack/000019/0", "part/good/7.png", f"v{versions - 1}"
-    queries = {
-        "versions read for the first time: sql --all": ("sql", "--all", "SELECT version, count(*) FROM samples GROUP BY ALL"),
-        "sql --all": ("sql", "--all", "SELECT version, count(*) FROM samples GROUP BY ALL"),
-        "up": ("up", one, "--rev", last),
-        "up --all": ("up", one, "--all"),
-        "down, all versions": ("down", background),
-        "diff": ("diff", "v0", last),
-        "why": ("why", one, "v0", last),
-        "reuse": ("reuse", "--rev", last),
-        "orphans": ("orphans", "--rev", last),
+    every = ("lineage", "sql", "--all", "SELECT version, count(*) FROM samples GROUP BY ALL")
+    questions = {
+        "up": ("lineage", "up", one, "--rev", last),
+        "up --all": ("lineage", "up", one, "--all"),
+        "down, all versions": ("lineage", "down", background),
+        "down, of a mask": ("lineage", "down", "part/mask/7.png"),
+        "recall --dry-run": ("recall", background, "--dry-run"),
+        "diff": ("lineage", "diff", "v0", last),
+        "why": ("lineage", "why", one, "v0", last),
+        "reuse": ("lineage", "reuse", "--rev", last),
+        "orphans": ("lineage", "orphans", "--rev", last),
+        "sql --all": every,
     }
-    verbs = {"recall --dry-run": ("recall", background, "--dry-run")}
-    table = Table("query, process start included", "s")
-    for name, words in queries.items():
-        table.add_row(name, f"{seconds('stage.cli', 'lineage', *words, '--json')[0]:.1f}")
-    for name, words in verbs.items():
-        table.add_row(name, f"{seconds('stage.cli', *words, '--json')[0]:.1f}")
-    table.add_row("`python -m stage.cli --help`", f"{seconds('stage.cli', '--help')[0]:.1f}")
-    table.add_row("as down: pandas over every shard", f"{by_pandas(png_bytes):.1f}")
-    Console(width=100).print(f"{versions} versions of {count} samples, {os.cpu_count()} cores", table)
+    table = Table("seconds (of processor time)", "command, process start included", "the question alone", "MiB")
+    shown = {"`stage --help`": (command("--help"), None)}
+    shown |= {name: (command(*words), alone(*words)) for name, words in questions.items()}
+    for name, (whole, part) in shown.items():
+        table.add_row(name, _told(whole), _told(part) if part else "", f"{whole.peak:.0f}")
+    table.add_row("as down: pandas over all tables", "", _told(by_pandas(background)), "")
+    Console(width=120).print(f"{versions} versions of {count} samples, {os.cpu_count()} cores", table)
+
+
+def _told(cost: Cost) -> str:
+    return f"{cost.wall:.2f} ({cost.cpu:.2f})"
 
 
 if __name__ == "__main__":
@@ -180,7 +220,7 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(home), os.environ.get("PYTHONPATH"))))
         os.chdir(folder)
-        sizes = [int(word) for word in sys.argv[1:4]] or [20, 10_000, 3_000]
+        sizes = [int(word) for word in sys.argv[1:3]] or [10, 100_000]
         make(*sizes)
         main(*sizes)
         os.chdir(home)

@@ -7,6 +7,7 @@ installed there is none.
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,7 @@ NAMESPACE = "stage-factory"
 GRAPHS = ("dvc.yaml", "ablation/dvc.yaml")
 MANIFEST = "manifest.json"
 PRODUCER = "urn:stage-factory"  # a URI, as the events ask for; the project has no address of its own
+FACET = f"{PRODUCER}:flows/facets/1-0-0/StageManifestDatasetFacet.json#/$defs/StageManifestDatasetFacet"  # the schema of our own facet
 GUARDED = ("prepare", "segment", "evaluate")  # verbs that end with an error where an evaluation image is among the sources
 
 
@@ -149,9 +151,17 @@ def _job_facets(run: Told) -> dict[str, Any]:
 
     facets: dict[str, Any] = {"jobType": job_type_job.JobTypeJobFacet(processingType="BATCH", integration="DVC", jobType="STAGE")}
     if commit := _git("rev-parse", "HEAD"):
-        url, path = _git("remote", "get-url", "origin") or Path.cwd().as_uri(), f"flows/{run.verb}.py"
-        facets["sourceCodeLocation"] = source_code_location_job.SourceCodeLocationJobFacet("git", url, path=path, version=commit)
+        remote, path = _git("remote", "get-url", "origin") or ".", f"flows/{run.verb}.py"
+        facets["sourceCodeLocation"] = source_code_location_job.SourceCodeLocationJobFacet("git", _uri(remote), path=path, version=commit)
     return facets
+
+
+def _uri(remote: str) -> str:
+    """The address of a remote of git as the URI that the facet asks for, without a password; neither a path nor `git@host:folder` is one."""
+    if "://" in remote:
+        return re.sub("(?<=://)[^/@]*@", "", remote)
+    host, colon, folder = remote.partition(":")
+    return f"ssh://{host}/{folder.lstrip('/')}" if colon and "/" not in host else Path(remote).resolve().as_uri()
 
 
 def _git(*words: str) -> str:
@@ -178,8 +188,13 @@ def _dataset_facets(path: str, versions: Mapping[str, str]) -> dict[str, Any]:
     if version := manifest.get("digest") or versions.get(path):
         facets["version"] = dataset_version_dataset.DatasetVersionDatasetFacet(version)
     if manifest:
-        told = {"path": f"{path}/{MANIFEST}", "seal": manifest["seal"], "sampleDigest": manifest.get("digest", "")}
-        facets["stage_manifest"] = DatasetFacet().with_additional_properties(**told)
+        told = {
+            "path": f"{path}/{MANIFEST}",
+            "seal": manifest["seal"],
+            **({"sampleDigest": manifest["digest"]} if "digest" in manifest else {}),
+        }
+        facets["stage_manifest"] = facet = DatasetFacet().with_additional_properties(**told)
+        facet._schemaURL = FACET  # pyright: ignore[reportPrivateUsage]  # "_schemaURL" is private, and the class sets it to its own schema
     return facets
 
 

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,11 +74,22 @@ class Window:
     def click(self, selector: str) -> None:
         """Scroll to the first element that matches, and press and release the mouse in its middle."""
         place = self.value(
-            f"(() => {{ const it = document.querySelector({json.dumps(selector)}); it.scrollIntoView({{block: 'center'}});"
+            f"(async () => {{ const it = document.querySelector({json.dumps(selector)});"
+            "for (let turn = 0; turn < 2; turn++) { it.scrollIntoView({block: 'center'});"  # what comes into view is laid out, and moves it
+            "await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done))) }"
             "const box = it.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2] })()"
         )
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1)
+
+    def arrive(self, page: str) -> None:
+        """Wait until a page of that file name has loaded, after a click on a link to it."""
+        for _ in range(600):
+            with suppress(RuntimeError):  # between two pages there is nothing to ask
+                if self.value("document.readyState + location.pathname.split('/').pop()") == f"complete{page}":
+                    return
+            time.sleep(0.1)
+        raise RuntimeError(f"Expected {page} to load, found {self.value('location.href')}.")
 
     def press(self, key: str) -> None:
         """Press and release a key, in whatever has the focus."""

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from datasets import Features, Value
 from small_factory import origin, publish_rows
 
@@ -22,7 +24,7 @@ from stage.segmentation.scores import ALL_TYPES, COLUMNS
 from stage.synthesis.method import Rendered
 from stage.synthesis.quality import verdict_on
 from stage.synthesis.rows import Identity, PlanRow, TypeRecord
-from stage.synthesis.schema import VERDICT, sample_row
+from stage.synthesis.schema import CHECKPOINT_SCHEMA, CHECKPOINTS, VERDICT, sample_row
 
 EDGE = 32
 ARMS = {"real_only": 0.5, "real_and_stage": 0.75, "real_and_paste": 0.25}  # every metric
@@ -77,9 +79,14 @@ def catalog_rows(category: str, defects: list[str]) -> list[dict]:
             path = f"{category}/{defect}/{split}-{number}.png"
             names = {"category": category, "defect": defect, "split": split, "image_path": path, "group": path, "status": "accepted"}
             digests = {"image_sha256": digest(image), "mask_sha256": None if defect == GOOD else digest(mask)}
+            digests["mask_path"] = None if defect == GOOD else mask_path(path)
             part = {"foreground": image_cell(part_mask()), "foreground_strategy": "threshold"}
             rows.append({**names, **digests, **part, "image": image_cell(image), "mask": image_cell(mask)})
     return [*rows, {"category": category, "defect": defects[0], "image_path": "broken.png", "reason": "truncated"}]
+
+
+def mask_path(path: str) -> str:
+    return path.replace(".png", "_mask.png")
 
 
 def sample_rows(category: str, defect: str, method: str) -> list[dict]:
@@ -91,14 +98,31 @@ def sample_rows(category: str, defect: str, method: str) -> list[dict]:
         blank = {name: kind() for name, kind in PlanRow.__annotations__.items()}
         identity = Identity(method, category, defect, number, attempt=0)
         names = {**identity._asdict(), "sample_id": identity.sample_id}
-        row = PlanRow(**(blank | names | {"background_sha256": digest(background)}))
+        sources = {"background_path": f"{category}/{GOOD}/train-{number}.png", "background_sha256": digest(background)}
+        first, own = f"{category}/{defect}/train-0.png", defective_pair(0)
+        if method == "stage":
+            sources |= {"mask_path": mask_path(first), "mask_sha256": digest(own[1])}
+        row = PlanRow(**(blank | names | sources | {"mask_kind": "scratch", "mask_seed": 7 * (method != "stage")}))
         verdict = verdict_on(Rendered(sample), background, defect, None)._replace(
             looks_normal=0.25, nearest_sha256="0" * 64, nearest_distance=9.0
         )
         if number == 3:
             verdict = verdict._replace(verdict="rejected", reason="looks normal: 1 of 1 defects, 0.1 under what nothing reaches")
-        rows.append(sample_row(row, sample, verdict, origin()))
+        networks = {} if method == "stage" else {"checkpoint": "", "base": ""}
+        rows.append(sample_row(row, sample, verdict, origin(**networks)))
     return rows
+
+
+def networks(category: str, defects: list[str], method: str) -> pa.Table:
+    """The networks of `origin`, which stage's samples have: adapters that saw the training part, and a base that saw nothing here."""
+    trained = [row for row in catalog_rows(category, defects) if row.get("split") == "train"]
+    digests = sorted({row[name] for row in trained for name in ("image_sha256", "mask_sha256") if row[name]})
+    made = origin()
+    rows = [
+        {"digest": made.checkpoint, "kind": "adapters", "category": category, "base": made.base, "facts": "{}", "sources": digests},
+        {"digest": made.base, "kind": "base", "category": "", "base": "", "facts": '{"base": "hub"}', "sources": []},
+    ]
+    return pa.Table.from_pylist(rows if method == "stage" else [], schema=CHECKPOINT_SCHEMA)
 
 
 def write_predictions(path: Path, defects: list[str]) -> None:
@@ -151,6 +175,7 @@ def publish(data: Path, categories: list[str], defects: list[str], few: Sequence
             publish_rows(rows, 5, folder)
             records = [TypeRecord(defect, 2, 40, 120, 0.4, 0.04, 0.95, 0.9, 6.0, 0.2, 8.0 + 4 * (method == "paste")) for defect in defects]
             pd.DataFrame(records).to_parquet(folder / VERDICT)
+            pq.write_table(networks(category, defects, method), folder / CHECKPOINTS)
         write_predictions(data / "segment" / category / "predictions.parquet", defects)
         write_scores(data / "segment" / category, category, defects, few)
         write_csv(data / "train" / category / "curve.csv", [{"iteration": i, "loss": 2.0, "aware": 1.0, "only": 1.0} for i in range(50)])

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from enum import Enum
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -11,6 +12,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from source_tree import ROOT, VERBS
 
 from flows.lineage_events import FILE, told
@@ -71,7 +73,7 @@ def rebuilt(event: dict[str, Any]) -> RunEvent:
 
 
 def facets_of(value: Any) -> Any:
-    """Facets by the class that their `_schemaURL` names; one of ours is a `DatasetFacet` of the base schema, which takes any key."""
+    """Facets by the class that their `_schemaURL` names; the one of ours has a schema of its own, and no class."""
     if not isinstance(value, dict):
         return value
     found = {}
@@ -128,6 +130,42 @@ def test_the_version_of_an_input_is_dvc_s(project: Path) -> None:
 
     (found,) = (one for one in events()[0]["inputs"] if one["name"] == "data/train/part")
     assert found["facets"]["version"]["datasetVersion"] == "0123.dir"
+
+
+def test_our_own_facet_is_as_its_schema_says() -> None:
+    """A collector would look in vain for what `stage_manifest` means, or find another facet there."""
+    run()
+
+    (facet,) = (one["facets"]["stage_manifest"] for one in events()[-1]["outputs"] if one["name"] == "data/synthesize/part/paste")
+    address, _, pointer = facet["_schemaURL"].partition("#/$defs/")
+    schema = json.loads((ROOT / address.removeprefix("urn:stage-factory:")).read_text(encoding="utf-8"))
+    Draft202012Validator.check_schema(schema)
+    assert schema["$id"] == address
+    assert pointer in schema["$defs"]
+    validator = Draft202012Validator(schema)
+    assert not list(validator.iter_errors({"stage_manifest": facet}))
+    for name in facet:
+        assert list(validator.iter_errors({"stage_manifest": {**facet, name: 0}})), name
+
+
+@pytest.mark.parametrize(
+    ("remote", "address"),
+    [
+        ("https://me:secret@host.example/team/stage.git", "https://host.example/team/stage.git"),
+        ("git@host.example:team/stage.git", "ssh://git@host.example/team/stage.git"),
+        ("/srv/git/stage", "file:///srv/git/stage"),
+    ],
+)
+def test_where_the_code_lies_is_a_uri_without_a_password(project: Path, remote: str, address: str) -> None:
+    """The schema of the facet asks for a URI, and a collector would keep a password for everybody to read."""
+    author = "-c user.name=test -c user.email=test@localhost"
+    subprocess.run(
+        f"git init --quiet && git remote add origin {remote} && git {author} commit --quiet --allow-empty -m 1", shell=True, check=True
+    )
+
+    run()
+
+    assert events()[0]["job"]["facets"]["sourceCodeLocation"]["url"] == address
 
 
 def test_the_leak_guard_is_a_test_of_the_run() -> None:

@@ -18,7 +18,9 @@ from stage.report.cards import slug
 from stage.report.charts import draw_curves, draw_learning_curve
 from stage.report.comparison import points, shown
 from stage.report.gallery import encoded
+from stage.report.lineage import NAMED, Use, read_lineage
 from stage.report.pages import write_report
+from stage.report.photographs import write_photographs
 from stage.report.sheets import Panel, Specimen, contact_sheet, defect_box, stacked
 from stage.report.worst import FALSE, HIT, MISSED, NORMAL, difference_picture, read_predictions
 from stage.segmentation.verdicts import WHOLE
@@ -270,6 +272,40 @@ def test_a_method_without_training_has_no_curve_of_one(report: Path, tmp_path: P
     assert "Mask Guidance Adapters" not in Page(tmp_path / "report/category-fabric.html").text
 
 
+def test_a_photograph_names_its_samples_and_a_network_counts_its_own(report: Path) -> None:
+    """Nobody could tell what has to go with a photograph: each background has a sample of both types by both methods, a mask those of stage."""
+    text = re.sub(r"\s+", " ", Page(report / "lineage-fabric.html").text)
+    sections = {name: text.partition(f" {name} ")[2][:600] for name in ("fabric/good/train-0.png", "fabric/hole/train-0.png")}
+
+    assert "Background of 4 samples: 2 by stage, 2 by paste" in sections["fabric/good/train-0.png"]
+    assert "Mask of 4 samples" in sections["fabric/hole/train-0.png"]
+    assert "8 samples of fabric" in text
+    assert "No sample was made from it" in text.partition("fabric/hole/train-1.png")[2][:600]
+
+
+def test_a_source_that_the_catalog_has_no_more_leads_to_no_photograph(tmp_path: Path) -> None:
+    """A corrected file under the same name would stand for the one that a sample was made from."""
+    publish(tmp_path / "data", ["fabric"], ["hole"])
+    path = tmp_path / "data/prepare/fabric/catalog.parquet"
+    catalog = pd.read_parquet(path)
+    changed = catalog.image_path == "fabric/good/train-0.png"
+    catalog.assign(image_sha256=catalog.image_sha256.mask(changed, "f" * 64)).to_parquet(path)
+    photographs = write_photographs(tmp_path / "data", "fabric", root=tmp_path, folder=Path("pictures"))
+    names = [f"stage/fabric/hole/{number:06d}/0" for number in (0, 1)]
+    found = read_lineage(tmp_path / "data", "fabric", ["stage"], photographs, names)
+
+    assert [found.samples[name].origins[0].photograph for name in names] == [None, photographs[1]]
+
+
+def test_a_photograph_s_section_stays_small() -> None:
+    """One mask of a million samples would be a page of megabytes."""
+    use = Use()
+    for number in range(1000):
+        use.add("paste", f"paste/fabric/hole/{number:06d}/0", has_picture=number < 10)
+
+    assert (use.by_method.total(), len(use.pictured), len(use.named), use.unnamed) == (1000, 10, NAMED, 990 - NAMED)
+
+
 def test_reasons_are_counted_by_kind(report: Path) -> None:
     """Otherwise the table of a large run has a line for every rejected sample, since each has another margin."""
     assert ["hole", "stage", "4", "3", "1", "90", "0", "1 × looks normal"] in Page(report / "category-fabric.html").tables["made"]
@@ -355,6 +391,7 @@ def test_a_run_without_networks_has_its_report(tmp_path: Path) -> None:
         "index.html",
         "made.html",
         "category-fabric.html",
+        "lineage-fabric.html",
         "candidates-fabric.html",
         "methods.html",
     }

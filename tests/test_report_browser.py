@@ -12,7 +12,9 @@ from PIL import Image
 from published import COLOURS, Page, demo_params, publish
 from test_report import HOSTILE
 
+from stage.report.cards import slug
 from stage.report.pages import write_report
+from stage.synthesis.rows import Identity
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="Chromium is not installed: the report was NOT opened in a browser. `apt-get install chromium`."
@@ -46,8 +48,8 @@ def test_every_page_opens_without_complaint_and_without_the_network(report: Path
     visits = [visit(page, tmp_path / page.stem, "--dump-dom") for page in pages]
 
     assert (
-        len(pages) == 3 + 2 * 2
-    )  # overview, methods side by side, how it was made, and of each category one and one of its near-duplicates
+        len(pages) == 3 + 2 * 3
+    )  # overview, methods side by side, how it was made, and of each category one, one of its lineage and one of its near-duplicates
     assert [line for seen in visits for line in seen.console] == []
     assert [address for seen in visits for address in seen.requested] == []
     assert all(Page(seen.dom).tags.count("script") == 1 for seen in visits)
@@ -174,6 +176,66 @@ def test_the_keyboard_reaches_and_enlarges_every_card(report: Path, tmp_path: Pa
     assert "mask" in dialog[1]
     assert closed == [False, 0]
     assert beyond == -1
+
+
+@pytest.mark.parametrize("category", ["fabric", "<b>&'"])
+def test_a_click_leads_from_a_sample_to_its_photographs_and_back(report: Path, tmp_path: Path, category: str) -> None:
+    """An auditor could not ask the report what a sample was made from, or what came of a photograph; names are hostile here.
+
+    Background 1 has sample 1 of 5 types by both methods; the first photograph of each type gives the masks of stage's 4 samples of that type.
+    """
+    gallery, lineage = f"category-{slug(category)}.html", f"lineage-{slug(category)}.html"
+    target = "document.querySelector('.photograph:target')"
+    with opened(report / gallery, tmp_path / "profile") as window:
+        window.click("[id='hole-stage-accepted-00001'] a")
+        told = window.value("document.querySelector('dialog .facts').innerText")
+        links = window.value("[...document.querySelectorAll('dialog .facts a')].map(it => it.innerText.trim())")
+        window.click("dialog .facts a")
+        window.arrive(lineage)
+        section = window.value(f"{target}.innerText")
+        made = window.value(f"[...{target}.querySelectorAll('.made a')].map(it => it.title)")
+        shown = window.value(f"[...{target}.querySelectorAll('img')].every(it => it.complete && it.naturalWidth)")
+        window.click(".photograph:target .made li:last-child a")
+        window.arrive(gallery)
+        back = window.value("[document.querySelector('dialog').open, document.querySelector('dialog p').innerText]")
+        window.click("dialog tr:first-child .photo")
+        window.arrive(lineage)
+        same = window.value(f"{target}.querySelector('h3').innerText")
+
+    assert links[:2] == [f"{category}/good/train-1.png", f"{category}/hole/train-0.png"]
+    assert links[2:] == ["c" * 12, "b" * 12]
+    assert "stage, seed 0, attempt 0" in told
+    assert "accepted, contrast" in told
+    assert section.startswith(links[0])
+    assert sorted(made) == sorted(Identity(method, category, defect, 1, 0).sample_id for method in COLOURS for defect in ("hole", *HOSTILE))
+    assert shown
+    assert back[0]
+    assert made[-1] in back[1]
+    assert same == links[0]
+
+
+def test_the_keyboard_leads_from_a_rejected_sample_to_what_trained_its_network(report: Path, tmp_path: Path) -> None:
+    """A reader without a mouse could not follow a sample, or the page would lose a sample that its filters hide."""
+    with opened(report / "category-fabric.html", tmp_path / "profile") as window:
+        window.call("Page.navigate", url="about:blank")
+        window.call("Page.navigate", url=f"{(report / 'category-fabric.html').as_uri()}#hole-stage-rejected-00000")
+        window.arrive("category-fabric.html")
+        for _ in range(3):  # from Close over background and mask to the adapters
+            window.press("Tab")
+        told = window.value("document.activeElement.closest('table').innerText")
+        window.press("Enter")
+        window.arrive("lineage-fabric.html")
+        heading = window.value("document.querySelector('section:target h3').innerText")
+        trained = window.value("[...document.querySelectorAll('section:target .trained a')].map(it => it.title)")
+        window.click(f"section:target .trained a[title='{trained[0]}']")
+        section = window.value("document.querySelector('.photograph:target').innerText")
+
+    assert "rejected: looks normal" in told
+    assert heading == "adapters"
+    assert sorted(trained) == sorted(
+        f"fabric/{one}/train-{k}.png" for one, many in [("good", 4), *((name, 2) for name in ("hole", *HOSTILE))] for k in range(many)
+    )
+    assert "Trained the adapters cccccccccccc, which made 20 samples" in section
 
 
 def test_a_gallery_of_5000_opens_and_is_filtered(report: Path, tmp_path: Path) -> None:

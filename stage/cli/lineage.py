@@ -51,7 +51,7 @@ def down(
     from stage.lineage.versions import versions_of
 
     versions = versions_of(revisions, every=every or not revisions)
-    _show(ask(versions, lambda database, history: question(database, history, source)), as_json=as_json)
+    _show(ask(versions, lambda database, history: question(database, history, source, whole=as_json)), as_json=as_json)
 
 
 @verbs.command()

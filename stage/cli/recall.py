@@ -38,7 +38,7 @@ def recall(
     found: list[Recall] = []
 
     def question(database: "Database", history: "History") -> "Answer":
-        answer = impact(database, history, source)
+        answer = impact(database, history, source, whole=as_json)
         if not dry_run:
             found.extend(records(database, answer["source"], reason.strip(), DATA, load_params().synthesize))
         return answer

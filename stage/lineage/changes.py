@@ -3,12 +3,12 @@
 A sample is known by its id. It is regenerated if its pixels differ, and only its metadata changed if another column does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stage.core.errors import Refusal
 from stage.lineage.causes import INPUTS, NOTHING, changed_inputs, in_words
-from stage.lineage.database import Answer, Database, Row, rows
+from stage.lineage.database import Answer, Database, Row, extracts, rows
 from stage.lineage.versions import Version
 from stage.synthesis.rows import Identity, PlanRow
 
@@ -16,7 +16,6 @@ REGENERATED = "regenerated"
 SOURCES = ("background_path", "background_sha256", "source_path", "source_sha256", "mask_path", "mask_sha256")
 # What else is chosen when a row is planned; its prompt follows from a parameter, its name and licence change no pixel.
 PLANNED = tuple(name for name in PlanRow._fields if name not in {"sample_id", *Identity._fields, *SOURCES, "settings", "prompt", "licence"})
-PIXELS = "a.pixels <> b.pixels"
 
 
 def diff(database: Database, before: Version, after: Version) -> Answer:
@@ -56,10 +55,20 @@ def why(database: Database, sample_id: str, before: Version, after: Version) -> 
 
 def compare(database: Database, before: Version, after: Version, sample_id: str = "") -> None:
     """Make the table `changes` of two versions, or of one sample in them: `change`, and `cause`, a list, of every sample."""
-    columns = [row["column_name"] for row in rows(database, "DESCRIBE samples") if row["column_name"] not in ("version", "sample_id")]
-    everything = ", ".join(f's."{name}"' for name in columns)
-    chosen = {**_names(before, after), "id": sample_id}
-    database.execute(_CHANGES.format(pixels=PIXELS, everything=everything, parts=_PARTS, causes=_CAUSES), chosen)
+    parted = {name for columns in PARTS.values() for name in columns}
+    known = [row["column_name"] for row in rows(database, "DESCRIBE samples")]
+    rest = _hash([name for name in known if name not in {"version", "sample_id", *parted}])
+    by_number = {"extracts": extracts(database)}
+    database.execute(_SIDES.format(parts=_PARTS, rest=rest), {"id": sample_id, **by_number})
+    database.execute(_KNOWN, by_number)
+    database.execute(_PREPARED)
+    database.execute(_CHANGES.format(whole=_WHOLE, causes=_CAUSES), _names(before, after))
+
+
+def _hash(columns: Sequence[str]) -> str:
+    """A hash of 64 bits of some columns; hashed one by one, a text that many rows have is hashed once."""
+    each = [f'hash("{name}")' for name in columns]
+    return each[0] if len(each) == 1 else f"hash({', '.join(each)})"
 
 
 def _names(before: Version, after: Version) -> dict[str, Any]:
@@ -74,7 +83,8 @@ PARTS = {
     **{name: (name,) for name in ("seed", "parameters", "checkpoint", "base", "code", "versions", "device", "batch_key")},
     "named": ("settings", "licence"),
 }
-_PARTS = ", ".join(f"hash({', '.join(f's.{column}' for column in columns)}) AS {name}" for name, columns in PARTS.items())
+_PARTS = ", ".join(f"{_hash(columns)} AS {name}" for name, columns in PARTS.items())
+_WHOLE = " OR ".join(f"a.{name} <> b.{name}" for name in ("rest", *PARTS))
 # `planned` and `rendered` stand for the names of the parameters that differ, which the manifests have.
 _CAUSES = """list_filter([
     CASE WHEN a.sourced <> b.sourced OR a.prepared <> b.prepared THEN 'source' END,
@@ -87,24 +97,32 @@ _CAUSES = """list_filter([
     CASE WHEN a.device <> b.device THEN 'device' END,
     CASE WHEN a.named <> b.named THEN 'name or licence' END
 ], lambda one: one IS NOT NULL)"""
+_SIDES = """
+CREATE OR REPLACE TEMP TABLE sides AS SELECT list_position($extracts::VARCHAR[], extract) AS number, sample_id, defect, ordinal, attempt, verdict,
+    {parts}, {rest} AS rest, hash(hash(background_path), hash(background_sha256)) AS background, hash(hash(source_path), hash(source_sha256)) AS source
+FROM samples_extracts WHERE $id = '' OR sample_id = $id
+"""
+_PREPARED = """
+CREATE OR REPLACE TEMP TABLE prepared AS SELECT DISTINCT number, hash(hash(path), hash(sha256)) AS file, hash(image_digest) AS pixels
+FROM sources JOIN places USING (version, method, category) WHERE role IN ('background', 'training')
+"""
+_KNOWN = """
+CREATE OR REPLACE TEMP TABLE known AS SELECT DISTINCT version, method, category, defect
+FROM (SELECT DISTINCT list_position($extracts::VARCHAR[], extract) AS number, defect FROM samples_extracts) JOIN places USING (number)
+"""
 _CHANGES = """
-CREATE TEMP TABLE changes AS
-WITH pixels AS (SELECT DISTINCT version, method, category, path, sha256, image_digest FROM sources WHERE role IN ('background', 'training')),
-one AS (
-    SELECT s.version, s.sample_id, s.method, s.category, s.defect, s.ordinal, s.attempt, s.verdict, {parts}, hash({everything}) AS whole,
-        hash(p.image_digest, q.image_digest) AS prepared FROM samples s
-    LEFT JOIN pixels p ON (p.version, p.method, p.category, p.path, p.sha256)
-        = (s.version, s.method, s.category, s.background_path, s.background_sha256)
-    LEFT JOIN pixels q ON (q.version, q.method, q.category, q.path, q.sha256) = (s.version, s.method, s.category, s.source_path, s.source_sha256)
-    WHERE s.version IN ($before, $after) AND ($id = '' OR s.sample_id = $id)
+CREATE OR REPLACE TEMP TABLE changes AS
+WITH one AS (
+    SELECT s.* EXCLUDE (number, background, source), version, method, category, hash(p.pixels, q.pixels) AS prepared
+    FROM sides s JOIN places USING (number) LEFT JOIN prepared p ON p.number = s.number AND p.file = s.background
+    LEFT JOIN prepared q ON q.number = s.number AND q.file = s.source
 ),
 a AS (FROM one WHERE version = $before),
 b AS (FROM one WHERE version = $after),
-known AS (SELECT DISTINCT version, method, category, defect FROM samples),
 told AS (SELECT sample_id, coalesce(a.method, b.method) AS method, coalesce(a.category, b.category) AS category, coalesce(a.defect, b.defect) AS defect,
     coalesce(a.ordinal, b.ordinal) AS ordinal, coalesce(a.attempt, b.attempt) AS attempt, coalesce(b.verdict, a.verdict) AS verdict,
-    CASE WHEN a.version IS NULL THEN 'added' WHEN b.version IS NULL THEN 'removed' WHEN {pixels} THEN 'regenerated'
-        WHEN a.whole <> b.whole THEN 'only metadata' ELSE 'unchanged' END AS change,
+    CASE WHEN a.version IS NULL THEN 'added' WHEN b.version IS NULL THEN 'removed' WHEN a.pixels <> b.pixels THEN 'regenerated'
+        WHEN {whole} THEN 'only metadata' ELSE 'unchanged' END AS change,
     CASE
         WHEN a.version IS NULL AND NOT EXISTS (FROM known k WHERE (k.version, k.method, k.category) = ($before, b.method, b.category)) THEN ['new data set']
         WHEN b.version IS NULL AND NOT EXISTS (FROM known k WHERE (k.version, k.method, k.category) = ($after, a.method, a.category)) THEN ['data set removed']
@@ -113,7 +131,7 @@ told AS (SELECT sample_id, coalesce(a.method, b.method) AS method, coalesce(a.ca
             THEN ['source']
         WHEN (a.version IS NULL OR b.version IS NULL) AND coalesce(a.attempt, b.attempt) > 0 THEN ['attempt']
         WHEN a.version IS NULL OR b.version IS NULL THEN ['count']
-        WHEN {pixels} OR a.whole <> b.whole THEN {causes}
+        WHEN {whole} THEN {causes}
         ELSE [] END AS cause,
     coalesce(a.batch_key <> b.batch_key, false) AS has_other_batch
     FROM a FULL JOIN b USING (sample_id))

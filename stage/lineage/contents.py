@@ -99,8 +99,13 @@ def _read(version: Version) -> Contents:
         except (CorruptFileError, DataError) as error:
             contents.gaps.append(str(error))
     if version.commit and not contents.gaps:
-        write_sealed({"entries": contents.entries, "manifests": contents.manifests}, _record(version))
+        keep_contents(contents)
     return contents
+
+
+def keep_contents(contents: Contents) -> None:
+    """Note what a commit holds, for later queries."""
+    write_sealed({"entries": contents.entries, "manifests": contents.manifests}, _record(contents.version))
 
 
 def _record(version: Version) -> Path:

@@ -7,11 +7,13 @@ stand in the WITH of a SELECT.
 import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from stage.core.errors import CorruptFileError, MachineError
 from stage.lineage.contents import Contents, History
@@ -31,6 +33,9 @@ BEFORE = {
     "differences": "t.version, t.category",
     "catalog": "t.version",
 }
+# Columns of texts that are another one in nearly every row; all other texts are handed over as dictionaries, so that a query compares and
+# hashes each text once in a row group and not once in a row.
+OWN = {"sample_id", "image_digest", "mask_digest", "choices", "reason"}
 LOCKS = (
     f"SET memory_limit = '{MEMORY}'",
     "SET temp_directory = ''",
@@ -42,6 +47,11 @@ LOCKS = (
 )
 
 
+# What the rows of an extract have in common, by its number: where it belongs. An extract may belong to several versions.
+_PLACES = """
+CREATE TABLE places AS SELECT dense_rank() OVER (ORDER BY extract) AS number, extract, version, place, method, category
+FROM tables JOIN versions USING (version) WHERE kind = 'samples'
+"""
 # The masks that those of `resampled` samples were mixed with, a row each; a sample's row names one mask alone.
 _MIXED = """
 CREATE VIEW mixed_masks AS SELECT * EXCLUDE (mask), mask.path AS path, mask.sha256 AS sha256 FROM (
@@ -80,6 +90,11 @@ def rows(database: Database, query: str, parameters: Mapping[str, Any] | None = 
     return [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
 
 
+def extracts(database: Database) -> list[str]:
+    """The extracts of samples by their numbers in `places`, beginning with 1; for queries that join numbers in place of names."""
+    return [row["extract"] for row in rows(database, "SELECT DISTINCT number, extract FROM places ORDER BY number")]
+
+
 def _fill(database: Database, contents: Sequence[Contents]) -> None:
     versions = [(place, *one.version) for place, one in enumerate(contents)]
     _table(database, "versions", {"place": "BIGINT", "version": "VARCHAR", "commit": "VARCHAR", "date": "VARCHAR"}, versions)
@@ -89,12 +104,19 @@ def _fill(database: Database, contents: Sequence[Contents]) -> None:
     empty = empty_extracts()
     for kind, before in BEFORE.items():
         files = sorted({file for _, of, _, _, file in found if of == kind})
-        database.register(f"{kind}_extracts", ds.dataset([str(STORE / file) for file in [empty[kind], *files]]))
+        database.register(f"{kind}_extracts", _dataset([STORE / file for file in [empty[kind], *files]]))
         database.execute(
             f"CREATE VIEW {kind} AS SELECT {before}, s.* EXCLUDE (extract) FROM {kind}_extracts s "
             f"JOIN tables t ON t.kind = '{kind}' AND t.extract = s.extract"
         )
     database.execute(_MIXED)
+    database.execute(_PLACES)
+
+
+def _dataset(files: Sequence[Path]) -> ds.Dataset:
+    texts = {one.name for one in pq.read_schema(files[0]) if one.type == pa.string()} - OWN
+    form = ds.ParquetFileFormat(read_options=ds.ParquetReadOptions(dictionary_columns=texts))
+    return ds.dataset([str(file) for file in files], format=form)
 
 
 def _manifests(database: Database, contents: Sequence[Contents]) -> None:

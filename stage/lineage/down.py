@@ -1,20 +1,25 @@
 """From a photograph, a mask or a network, down to every sample, network and evaluation that it touched, in every version asked for."""
 
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from stage.core.digests import file_digest
 from stage.core.errors import Refusal
 from stage.lineage.contents import History
-from stage.lineage.database import Answer, Database, Row, rows
+from stage.lineage.database import Answer, Database, Row, extracts, rows
 
 DIGEST = re.compile(r"[0-9a-f]{8,64}")
+USES = ("background", "defect", "mask", "part of the mask", "texture", "adapters", "base", "itself")  # bit by bit in the table `touched`
+NETWORKS = 0b1100000  # of these, adapters and base
 
 
-def down(database: Database, history: History, source: str) -> Answer:
-    """Samples, networks and evaluations that a source touched. `source`: a path below the data folder, a file, or a digest or its beginning."""
+def down(database: Database, history: History, source: str, *, whole: bool = True) -> Answer:
+    """Samples, networks and evaluations that a source touched. `source`: a path below the data folder, a file, or a digest or its beginning.
+
+    Unless `whole`, `every_sample` has as many rows as there are samples, but empty ones.
+    """
     found = sources_of(database, source)
     networks = networks_of(database, source, found)
     if not found and not networks:
@@ -23,23 +28,53 @@ def down(database: Database, history: History, source: str) -> Answer:
             f"Expected a photograph, a mask or a network of {history.names}: a path below the data folder, a file, or a digest, found {source!r}, "
             f"which none of them knows.{unread} `stage lineage sql --all 'SELECT DISTINCT path, sha256 FROM sources'` lists them."
         )
-    return touched_by(database, found, networks)
+    return touched_by(database, found, networks, whole=whole)
 
 
-def touched_by(database: Database, found: list[Row], networks: list[Row]) -> Answer:
-    """What sources and networks, rows of `sources_of` and `networks_of`, touched; makes the table `touched`, a row per sample and version."""
+def touched_by(database: Database, found: list[Row], networks: list[Row], *, whole: bool = True) -> Answer:
+    """What sources and networks, rows of `sources_of` and `networks_of`, touched; makes `touched`, which has a row per sample and version."""
     known = {"paths": [row["path"] for row in found], "digests": [row["sha256"] for row in found]}
-    database.execute(_TOUCHED, {**known, "networks": [row["digest"] for row in networks]})
-    return {"source": found, "networks": networks, **told_of(database, known)}
+    has = _kinds(database)
+    if has["mixed"]:
+        database.execute(_MIXED, known)
+    is_mixed = "(extract, sample_id) IN (FROM mixed)" if has["mixed"] else "false"
+    is_texture = _IS_TEXTURE if has["textured"] else "false"
+    # Masks of different photographs may have equal bytes: a mask is known by its path and bytes together.
+    pairs = {f"{name}_{number}": row[key] for number, row in enumerate(found) for name, key in (("path", "path"), ("digest", "sha256"))}
+    is_mask = " OR ".join(f"(mask_sha256 = $digest_{number} AND mask_path = $path_{number})" for number in range(len(found))) or "false"
+    chosen = {"digests": known["digests"], "networks": [row["digest"] for row in networks], **pairs}
+    touch(database, _USED.format(is_mask=is_mask, is_mixed=is_mixed, is_texture=is_texture), chosen, whole=whole)
+    return {"source": found, "networks": networks, **told_of(database, known, whole=whole)}
 
 
-def told_of(database: Database, known: Mapping[str, list[str]]) -> Answer:
+def touch(database: Database, used_as: str, chosen: Mapping[str, Any], *, whole: bool) -> None:
+    """Make the view `touched` of all samples for which an expression, with parameters, is not 0; the ids only if `whole`.
+
+    What the versions have in common of an extract, and where it belongs, stands in `places`: of a sample only numbers are kept, which takes a
+    fraction of the time and memory of texts.
+    """
+    database.execute(_MARKS.format(used_as=used_as, sample_id="sample_id" if whole else "''"), {**chosen, "extracts": extracts(database)})
+    database.execute(_VIEW)
+
+
+def told_of(database: Database, known: Mapping[str, list[str]], *, whole: bool = True) -> Answer:
     """The samples of the table `touched`, and the evaluations of them or of the sources with these `paths` and `digests`."""
+    last = rows(database, "SELECT max(place) AS place FROM versions")[0]["place"]
+    names = [row["version"] for row in rows(database, "SELECT version FROM versions ORDER BY place")]
+    counts = list(_in_words(rows(database, _COUNTS.format(last=last)), names))
+    every = list(_in_words(rows(database, _SAMPLES.format(last=last)), names)) if whole else [{}] * sum(row["samples"] for row in counts)
     return {
-        "samples": rows(database, _COUNTS),
+        "samples": sorted(counts, key=lambda row: [*row.values()]),
         "evaluations": rows(database, _EVALUATIONS, known),
-        "every_sample": rows(database, _SAMPLES),
+        "every_sample": every,
     }
+
+
+def _in_words(found: list[Row], names: list[str]) -> Iterator[Row]:
+    """Rows with names in place of the bits of uses and versions; equal bits share a list, since there may be a million rows."""
+    uses = {bits: [name for number, name in enumerate(USES) if bits >> number & 1] for bits in {row["used_as"] for row in found}}
+    versions = {bits: [names[place] for place, bit in enumerate(bits) if bit == "1"] for bits in {row["versions"] for row in found}}
+    return ({**row, "used_as": uses[row["used_as"]], "versions": versions[row["versions"]]} for row in found)
 
 
 _SOURCES = """
@@ -48,11 +83,13 @@ WHERE path = $name OR sha256 IN ($sha256, $name) OR (image_digest = $name AND $i
     OR (path, version) IN (SELECT (mask_path, version) FROM catalog WHERE mask_path IS NOT NULL AND status = 'accepted' AND
         (image_path = $name OR image_sha256 IN ($sha256, $name) OR (starts_with(image_sha256, $name) AND $is_digest)))
 GROUP BY ALL
-UNION ALL SELECT path, sha256, 'texture' AS kind, 'texture' AS role, '' AS defect, '' AS "group", list(DISTINCT version ORDER BY version) FROM (
-    SELECT version, nullif(choices, '') ->> 'texture_path' AS path, nullif(choices, '') ->> 'texture_sha256' AS sha256 FROM samples
-    WHERE contains(choices, '"texture_sha256"') AND (contains(choices, $quoted) OR contains(choices, $sha256) OR ($is_digest AND contains(choices, $name))))
+"""
+_TEXTURES = """
+SELECT path, sha256, 'texture' AS kind, 'texture' AS role, '' AS defect, '' AS "group", list(DISTINCT version ORDER BY version) FROM (
+    SELECT version, choices ->> 'texture_path' AS path, choices ->> 'texture_sha256' AS sha256
+    FROM (SELECT DISTINCT version, CASE WHEN contains(choices, '"texture_sha256"') THEN choices END AS choices FROM samples) WHERE choices IS NOT NULL)
 WHERE (path = $name OR sha256 = $sha256 OR (starts_with(sha256, $name) AND $is_digest)) AND sha256 NOT IN (SELECT sha256 FROM sources)
-GROUP BY ALL ORDER BY kind, path, sha256
+GROUP BY ALL
 """
 
 
@@ -60,8 +97,15 @@ def sources_of(database: Database, source: str) -> list[Row]:
     """The source in every version that knows it, and the mask of it if it is the photograph of a defect."""
     file = Path(source)
     digest = file_digest(file) if file.is_file() else "no file"
-    known = {"name": source, "sha256": digest, "is_digest": bool(DIGEST.fullmatch(source)), "quoted": json.dumps(source)}
-    return rows(database, _SOURCES, known)
+    known = {"name": source, "sha256": digest, "is_digest": bool(DIGEST.fullmatch(source))}
+    found = rows(database, _SOURCES, known) + (rows(database, _TEXTURES, known) if _kinds(database)["textured"] else [])
+    return sorted(found, key=lambda row: (row["kind"], row["path"], row["sha256"]))
+
+
+def _kinds(database: Database) -> Row:
+    """Whether any sample has a mask that is mixed from several, or a texture: most have neither, and need not be asked for it one by one."""
+    database.execute(_KINDS)
+    return rows(database, "FROM kinds")[0]
 
 
 def networks_of(database: Database, source: str, found: list[Row]) -> list[Row]:
@@ -76,37 +120,51 @@ def networks_of(database: Database, source: str, found: list[Row]) -> list[Row]:
     return rows(database, query, {"digests": [row["sha256"] for row in found], "name": source, "is_digest": bool(DIGEST.fullmatch(source))})
 
 
-# Masks of different photographs may have equal bytes: a mask is known by its path and bytes together.
-_TOUCHED = """
-CREATE OR REPLACE TEMP TABLE touched AS
-WITH hit AS (SELECT unnest($paths::VARCHAR[]) AS path, unnest($digests::VARCHAR[]) AS sha256),
-told AS (
-    SELECT version, sample_id, method, category, defect, verdict, list_filter([
-        CASE WHEN background_sha256 IN (SELECT sha256 FROM hit) THEN 'background' END,
-        CASE WHEN source_sha256 <> '' AND source_sha256 IN (SELECT sha256 FROM hit) THEN 'defect' END,
-        CASE WHEN mask_sha256 <> '' AND (mask_path, mask_sha256) IN (SELECT (path, sha256) FROM hit) THEN 'mask' END,
-        CASE WHEN (version, sample_id) IN (SELECT (version, sample_id) FROM mixed_masks WHERE (path, sha256) IN (SELECT (path, sha256) FROM hit))
-            THEN 'part of the mask' END,
-        CASE WHEN contains(choices, '"texture_sha256"') AND nullif(choices, '') ->> 'texture_sha256' IN (SELECT sha256 FROM hit) THEN 'texture' END,
-        CASE WHEN checkpoint <> '' AND list_contains($networks::VARCHAR[], checkpoint) THEN 'adapters' END,
-        CASE WHEN base <> '' AND list_contains($networks::VARCHAR[], base) THEN 'base' END
-    ], lambda one: one IS NOT NULL) AS used_as FROM samples
-)
-FROM told WHERE len(used_as) > 0
+_KINDS = """
+CREATE TEMP TABLE IF NOT EXISTS kinds AS SELECT bool_or(mask_kind = 'resampled') AS mixed, bool_or(contains(choices, '"texture_sha256"')) AS textured
+FROM samples_extracts
 """
-_COUNTS = """
-SELECT method, category, defect, used_as, verdict, count(*) AS samples, versions FROM (
-    SELECT sample_id, method, category, defect, used_as, verdict, list(version ORDER BY place) AS versions
-    FROM touched JOIN versions USING (version) GROUP BY ALL
-) GROUP BY ALL ORDER BY ALL
+_MARKS = """
+CREATE OR REPLACE TEMP TABLE marks AS FROM (
+    SELECT list_position($extracts::VARCHAR[], extract) AS number, hash(sample_id) AS sample,
+        {sample_id} AS sample_id, defect, verdict, ({used_as})::UTINYINT AS used_as FROM samples_extracts
+) WHERE used_as > 0
 """
-_SAMPLES = """
-SELECT sample_id, used_as, verdict, list(version ORDER BY place) AS versions FROM touched JOIN versions USING (version)
-GROUP BY ALL ORDER BY sample_id, versions
+_VIEW = """
+CREATE OR REPLACE TEMP VIEW touched AS SELECT version, place, method, category, sample, sample_id, defect, verdict, used_as
+FROM marks JOIN places USING (number)
 """
+# A number stands for each use, as in USES. No join and no subquery: those would be done for every sample of every version.
+_USED = """
+CASE WHEN list_contains($digests::VARCHAR[], background_sha256) THEN 1 ELSE 0 END
++ CASE WHEN source_sha256 <> '' AND list_contains($digests::VARCHAR[], source_sha256) THEN 2 ELSE 0 END
++ CASE WHEN mask_sha256 <> '' AND ({is_mask}) THEN 4 ELSE 0 END
++ CASE WHEN {is_mixed} THEN 8 ELSE 0 END
++ CASE WHEN {is_texture} THEN 16 ELSE 0 END
++ CASE WHEN checkpoint <> '' AND list_contains($networks::VARCHAR[], checkpoint) THEN 32 ELSE 0 END
++ CASE WHEN base <> '' AND list_contains($networks::VARCHAR[], base) THEN 64 ELSE 0 END
+"""
+_IS_TEXTURE = """contains(choices, '"texture_sha256"') AND list_contains($digests::VARCHAR[], nullif(choices, '') ->> 'texture_sha256')"""
+_MIXED = """
+CREATE OR REPLACE TEMP TABLE mixed AS SELECT DISTINCT t.extract, m.sample_id FROM mixed_masks m JOIN tables t
+    ON t.kind = 'samples' AND t.version = m.version AND t.category = m.category AND t.method = m.method
+WHERE (m.path, m.sha256) IN (SELECT (unnest($paths::VARCHAR[]), unnest($digests::VARCHAR[])))
+"""
+# Samples are told apart by hashes of 64 bits, and the versions of one are bits.
+_ONE = """
+SELECT any_value(sample_id) AS sample_id, any_value(method) AS method, any_value(category) AS category, any_value(defect) AS defect,
+    used_as, verdict, bitstring_agg(place, 0, {last}) AS versions
+FROM touched GROUP BY sample, used_as, verdict
+"""
+_COUNTS = f"""
+SELECT method, category, defect, used_as, verdict, count(*) AS samples, versions::VARCHAR AS versions FROM ({_ONE})
+GROUP BY method, category, defect, used_as, verdict, versions
+"""
+_SAMPLES = f"SELECT sample_id, used_as, verdict, versions::VARCHAR AS versions FROM ({_ONE}) ORDER BY sample_id, versions DESC"
 _EVALUATIONS = """
 WITH hit AS (SELECT unnest($paths::VARCHAR[]) AS path, unnest($digests::VARCHAR[]) AS sha256),
-data AS (SELECT DISTINCT d.version, d.category, d.digest FROM touched JOIN datasets d USING (version, category, method) WHERE verdict = 'accepted'),
+made AS (SELECT version, category, method FROM places WHERE number IN (SELECT number FROM marks WHERE verdict = 'accepted')),
+data AS (SELECT DISTINCT d.version, d.category, d.digest FROM made JOIN datasets d USING (version, category, method)),
 own AS (
     SELECT version, category, split, defect = 'good' AS is_good FROM catalog
     WHERE status = 'accepted' AND (image_sha256 IN (SELECT sha256 FROM hit) OR (mask_path, mask_sha256) IN (SELECT (path, sha256) FROM hit))

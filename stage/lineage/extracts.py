@@ -69,6 +69,11 @@ def keep_told(tree: Tree, folder: str, file: str, manifest: dict[str, Any]) -> s
     return name
 
 
+def sample_in(name: str, sample_id: str) -> dict[str, Any]:
+    """All columns of a sample that is in an extract; other row groups than its own are not read."""
+    return pq.read_table(STORE / name, filters=[("sample_id", "==", sample_id)]).drop_columns(["extract"]).to_pylist()[0]
+
+
 def read(tree: Tree, path: str, columns: Iterable[str] | None = None) -> pa.Table:
     """Some columns of a Parquet file of a version; raises CorruptFileError."""
     with tree.open(path) as file:

@@ -14,7 +14,7 @@ from stage.core.synthesis_params import Synthesize
 from stage.datasets.recalled import FILE, Recall, place_key, read_recalls
 from stage.lineage.contents import History
 from stage.lineage.database import Answer, Database, Row, rows
-from stage.lineage.down import down, networks_of, told_of, touched_by
+from stage.lineage.down import NETWORKS, USES, down, networks_of, told_of, touch, touched_by
 from stage.lineage.up import SAMPLE, unknown_sample
 from stage.lineage.versions import WORKSPACE
 
@@ -26,9 +26,12 @@ BASE = (
 UNREAD = "What a version holds that could not be read is not told here: see `not read`."
 
 
-def impact(database: Database, history: History, source: str) -> Answer:
-    """What a withdrawal of a source, as `down` takes it, or of a sample, by its id, touches; raises Refusal for what nobody knows."""
-    told = _of_sample(database, history, source) if SAMPLE.fullmatch(source) else down(database, history, source)
+def impact(database: Database, history: History, source: str, *, whole: bool = True) -> Answer:
+    """What a withdrawal of a source, as `down` takes it, or of a sample, by its id, touches; raises Refusal for what nobody knows.
+
+    Unless `whole`, `every_sample` is as `down` gives it.
+    """
+    told = _of_sample(database, history, source) if SAMPLE.fullmatch(source) else down(database, history, source, whole=whole)
     if not told["source"]:
         raise Refusal(
             f"Expected a photograph, a mask, a texture or a sample to recall, found the network {source}: recall what it should not have "
@@ -53,7 +56,7 @@ def recalled(database: Database, history: History, recalls: Sequence[Recall]) ->
             told = _touch_sample(database, one.path)
         else:
             sources = [{"path": path, "sha256": sha256} for path, sha256 in _files(one)]
-            told = touched_by(database, sources, networks_of(database, one.sha256, sources))
+            told = touched_by(database, sources, networks_of(database, one.sha256, sources), whole=False)
         found += [{"recalled": one.path, **row} for row in _tainted(database, told["evaluations"])]
     listed = [{**{name: getattr(one, name) for name in ("path", "kind", "date", "reason", "sha256")}} for one in recalls]
     return {"recalled": listed, "tainted_versions": found}
@@ -73,7 +76,7 @@ def _of_sample(database: Database, history: History, sample_id: str) -> Answer:
 
 
 def _touch_sample(database: Database, sample_id: str) -> Answer:
-    database.execute(_TOUCHED_SAMPLE, {"id": sample_id})
+    touch(database, f"CASE WHEN sample_id = $id THEN {1 << USES.index('itself')} ELSE 0 END", {"id": sample_id}, whole=True)
     return told_of(database, {"paths": [], "digests": []})
 
 
@@ -89,18 +92,13 @@ _SAMPLE_ROWS = """
 SELECT sample_id AS path, image_digest AS sha256, 'sample' AS kind, verdict AS role, category, defect, list(version ORDER BY version) AS versions
 FROM samples WHERE sample_id = $id GROUP BY ALL ORDER BY ALL
 """
-_TOUCHED_SAMPLE = """
-CREATE OR REPLACE TEMP TABLE touched AS
-SELECT version, sample_id, method, category, defect, verdict, ['itself'] AS used_as FROM samples WHERE sample_id = $id
-"""
 # A sample whose network is tainted is made again whatever else it was made from.
-_AGAIN = """
-SELECT method, category, CASE WHEN list_has_any(used_as, ['adapters', 'base']) THEN 'its network is trained again' ELSE 'planned anew' END AS how,
+_AGAIN = f"""
+SELECT method, category, CASE WHEN used_as & {NETWORKS} > 0 THEN 'its network is trained again' ELSE 'planned anew' END AS how,
     count(*) AS samples FROM touched WHERE version = $version GROUP BY ALL ORDER BY ALL
 """
-_VERSIONS = """
-SELECT v.version, count(*) FILTER (used_as IS NOT NULL AND NOT list_has_all(['adapters', 'base'], used_as)) AS made_from_it,
-    count(*) FILTER (list_has_any(used_as, ['adapters', 'base'])) AS made_by_its_networks
+_VERSIONS = f"""
+SELECT v.version, count(*) FILTER (used_as & ~{NETWORKS}::UTINYINT > 0) AS made_from_it, count(*) FILTER (used_as & {NETWORKS} > 0) AS made_by_its_networks
 FROM versions v LEFT JOIN touched t USING (version) GROUP BY v.place, v.version ORDER BY v.place
 """
 _RECORDS = """

@@ -10,8 +10,9 @@ from typing import NamedTuple
 from stage.core.errors import Refusal
 from stage.lineage.contents import History
 from stage.lineage.database import Answer, Database, Row, rows
+from stage.lineage.extracts import sample_in
+from stage.lineage.made_from import made_from
 from stage.lineage.marked import found_in
-from stage.synthesis.rows import mixed_masks
 
 SAMPLE = re.compile(r".+/.+/.+/\d{6,}/\d+")
 ALL_TYPES = "(all)"  # as in the scores
@@ -41,12 +42,10 @@ class Metric(NamedTuple):
 
 
 def _sample(database: Database, history: History, sample_id: str, preferred: Sequence[str] = ()) -> Answer:
-    query = """SELECT s.*, v.place FROM samples s JOIN versions v USING (version) WHERE sample_id = $id
-        ORDER BY list_contains($preferred::VARCHAR[], version) DESC, v.place DESC"""
-    found = rows(database, query, {"id": sample_id, "preferred": list(preferred)})
+    found = rows(database, _VERSIONS_WITH, {"id": sample_id, "preferred": list(preferred)})
     if not found:
         raise unknown_sample(database, history, sample_id)
-    sample = found[0]
+    sample = {"version": found[0]["version"], **sample_in(found[0]["extract"], sample_id)}
     same = [
         row["version"] for row in found if row["image_digest"] == sample["image_digest"] and row["mask_digest"] == sample["mask_digest"]
     ]
@@ -75,6 +74,12 @@ def _sample(database: Database, history: History, sample_id: str, preferred: Seq
     }
 
 
+# Which versions have the sample, and with which pixels; the other columns are read of the one that answers.
+_VERSIONS_WITH = """
+SELECT p.version, s.extract, s.image_digest, s.mask_digest
+FROM (SELECT extract, image_digest, mask_digest FROM samples_extracts WHERE sample_id = $id) s JOIN places p USING (extract)
+ORDER BY list_contains($preferred::VARCHAR[], p.version) DESC, p.place DESC
+"""
 _NETWORKS = """
 SELECT kind, digest, base AS on_base, facts AS origin, len(sources) AS training_files FROM checkpoints
 WHERE version = $version AND of_category = $category AND of_method = $method AND list_contains($names, digest) ORDER BY kind
@@ -89,25 +94,15 @@ ORDER BY ALL
 
 
 def _made_from(database: Database, sample: Row, whose: Row) -> list[Row]:
-    """A row for the background, the photograph of the defect, and the mask, as far as the method uses them."""
+    """A row per file that the sample was made from, with what its version's sources say of it."""
     known = rows(database, "SELECT * FROM sources WHERE (version, category, method) = ($version, $category, $method)", whose)
     found: list[Row] = []
-    roles = {"background": "background", "source": "defect", "mask": "mask"}
-    used = [(role, sample[f"{name}_path"], sample[f"{name}_sha256"]) for name, role in roles.items()]
-    for role, path, digest in [*used, *(("part of the mask", *mask) for mask in mixed_masks(sample["choices"]))]:
-        if digest:
-            source = next((row for row in known if (row["path"], row["sha256"]) == (path, digest)), {})
-            told = {part: source.get(part, "not among its sources") for part in ("split", "group")}
-            found.append({"role": role, "path": path, **told, "sha256": digest})
-    if digest := (choices := json.loads(sample["choices"] or "{}")).get("texture_sha256"):
-        source = next((row for row in known if row["sha256"] == digest), {"split": "", "group": ""})
-        found.append(
-            {"role": "texture", "path": choices["texture_path"], "split": source["split"], "group": source["group"], "sha256": digest}
-        )
-    if not sample["mask_sha256"]:
-        kind = {"perlin": "noise"}.get(sample["mask_kind"], sample["mask_kind"])
-        told = f"{kind} of seed {sample['mask_seed']}" if sample["mask_seed"] else kind
-        found.append({"role": "mask", "path": told, "split": "", "group": "", "sha256": ""})
+    for one in made_from(sample):
+        is_texture, is_file = one.role == "texture", bool(one.sha256)
+        same = (row for row in known if row["sha256"] == one.sha256 and (is_texture or row["path"] == one.path))
+        source = next(same, {}) if is_file else {}
+        told = {part: source.get(part, "not among its sources" if is_file and not is_texture else "") for part in ("split", "group")}
+        found.append({"role": one.role, "path": one.path, **told, "sha256": one.sha256})
     return found
 
 

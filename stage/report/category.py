@@ -17,6 +17,8 @@ from stage.report.denoising import Denoising, denoising, denoising_verdict
 from stage.report.fidelity import FidelityRow, fidelity_rows, fidelity_verdicts
 from stage.report.fidelity_pictures import TypePictures, write_pictures
 from stage.report.gallery import Thumbnail, write_gallery
+from stage.report.lineage import Lineage, read_lineage
+from stage.report.photographs import write_photographs
 from stage.report.whereabouts import Whereabouts, write_whereabouts
 from stage.report.worst import read_predictions, worst_specimens
 from stage.segmentation.arms import arm_label, compared
@@ -63,6 +65,8 @@ class CategoryView:
     lowest: list[Card]
     lost: list[Card]
     gallery: list[Thumbnail]
+    lineage_page: str
+    lineage: Lineage
     learning: str
     curves: dict[str, str]
     denoising: list[Denoising]
@@ -84,6 +88,11 @@ class CategoryView:
         """The defect types that have anything in the gallery, sorted."""
         return sorted({one.defect for one in self.gallery})
 
+    @property
+    def pictured(self) -> dict[str, Thumbnail]:
+        """The gallery's pictures by sample id, or by path."""
+        return {one.name: one for one in self.gallery}
+
 
 def view_category(data: Path, root: Path, name: str, params: Params, results: Results, rows: list[comparison.ArmRow]) -> CategoryView:
     """Write the category's pictures under `root / pictures`, and say what its page says; `rows` are the arms of all categories."""
@@ -99,6 +108,8 @@ def view_category(data: Path, root: Path, name: str, params: Params, results: Re
         write_cards(worst_specimens(seen, indices, arm), root, folder / kind)
         for kind, indices in (("lowest", seen.lowest(arm, WORST)), ("lost", seen.most_lost(arm, WORST)))
     )
+    gallery = write_gallery(data, name, params.methods, defects, root=root, folder=folder / "samples", count=params.evaluate.gallery)
+    photographs = write_photographs(data, name, root=root, folder=folder / "photographs")
     return CategoryView(
         name=name,
         page=f"category-{slug(name)}.html",
@@ -112,7 +123,9 @@ def view_category(data: Path, root: Path, name: str, params: Params, results: Re
         shown_arm=arm,
         lowest=lowest,
         lost=lost,
-        gallery=write_gallery(data, name, params.methods, defects, root=root, folder=folder / "samples", count=params.evaluate.gallery),
+        gallery=gallery,
+        lineage_page=f"lineage-{slug(name)}.html",
+        lineage=read_lineage(data, name, params.methods, photographs, {one.name for one in gallery}),
         learning=_learning(results, name, root, folder),
         curves=_curves(data, name, params.methods, root, folder),
         denoising=denoising(data, name),

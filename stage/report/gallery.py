@@ -17,11 +17,16 @@ REAL = "real"  # no method has this name
 
 
 class Thumbnail(NamedTuple):
-    """One picture of the gallery: its file relative to the page, its size in px, and what it shows. `made_by` is REAL or a method."""
+    """One picture of the gallery: its file relative to the page, its size in px, and what it shows. `made_by` is REAL or a method.
+
+    `name` is the sample's id, or the path of the real photograph; `anchor` is its place on the page.
+    """
 
     source: str
     width: int
     height: int
+    anchor: str
+    name: str
     defect: str
     made_by: str
     verdict: str
@@ -56,17 +61,22 @@ def encoded(panels: Sequence[Panel]) -> bytes:
     return min(lossy, _webp(picture, lossless=True), key=len) if edge < EDGE else lossy
 
 
+def write_picture(panels: Sequence[Panel], path: Path) -> tuple[int, int]:
+    """Write the panels side by side as a small picture, and return its width and height in px."""
+    content = encoded(panels)
+    path.write_bytes(content)
+    with Image.open(io.BytesIO(content)) as picture:
+        return picture.size
+
+
 def _write(specimens: Iterable[Specimen], root: Path, place: Path, *, defect: str, made_by: str, verdict: str) -> list[Thumbnail]:
     found: list[Thumbnail] = []
     (root / place).mkdir(parents=True, exist_ok=True)
     for number, specimen in enumerate(specimens):
         path = place / f"{number:05}.webp"
-        content = encoded(specimen.panels)
-        (root / path).write_bytes(content)
-        with Image.open(io.BytesIO(content)) as picture:
-            size = picture.size
-        order = ", ".join(panel.label for panel in specimen.panels)
-        found.append(Thumbnail(path.as_posix(), *size, defect, made_by, verdict, specimen.caption, order))
+        size = write_picture(specimen.panels, root / path)
+        anchor, order = f"{slug(defect)}-{place.name}-{number:05}", ", ".join(panel.label for panel in specimen.panels)
+        found.append(Thumbnail(path.as_posix(), *size, anchor, specimen.name, defect, made_by, verdict, specimen.caption, order))
     return found
 
 

@@ -1,4 +1,6 @@
-"""The report's pages: an overview, one per category and one of its near-duplicates, one of all methods side by side, one on how all was made."""
+"""The report's pages: an overview, of each category one, one of its lineage and one of its near-duplicates, one of all methods, and one on how
+all was made.
+"""
 
 import base64
 import hashlib
@@ -15,6 +17,7 @@ from stage.report.candidates import pictured
 from stage.report.cards import slug, templates
 from stage.report.category import CategoryView, draw_losses, view_category
 from stage.report.fidelity import HEADS, MASK_HEADS, targets
+from stage.report.lineage import trained_elsewhere
 from stage.report.same_inputs import takes_masks, write_same_inputs
 from stage.report.worst import FALSE, HIT, MISSED, NORMAL
 from stage.segmentation.arms import arm_label, compared
@@ -54,6 +57,9 @@ def _write_pages(data: Path, root: Path, params: Params) -> None:
             "types": comparison.type_rows(results, category.name),
         }
         _render(environment, "category", root / category.page, shared | own)
+        others = [(one.name, one.lineage) for one in categories if one is not category]
+        elsewhere = {digest: trained_elsewhere(network, others) for digest, network in category.lineage.networks.items()}
+        _render(environment, "lineage", root / category.lineage_page, shared | {"category": category, "elsewhere": elsewhere})
         if (found := category.candidates).clusters:
             _render(environment, "duplicates", found.page, shared | {"candidates": found, "rows": pictured(found, data)})
     places = {name: Path("pictures") / slug(name) / "methods" for name in params.categories}

@@ -24,10 +24,11 @@ class Panel(NamedTuple):
 
 
 class Specimen(NamedTuple):
-    """Panels that are shown together in one row, and their caption."""
+    """Panels that are shown together in one row, and their caption; `name` is the sample's id, or the photograph's path, where it is needed."""
 
     caption: str
     panels: tuple[Panel, ...]
+    name: str = ""
 
 
 def defect_box(mask: Image.Image) -> Box:

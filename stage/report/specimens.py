@@ -36,9 +36,10 @@ def _synthetic(row: Row, background: Cell | None) -> Specimen:
     mask = decoded_picture(row["mask"])
     why = f", {row['reason']}" if row["reason"] else ""
     panels = (*first, Panel("mask", mask), *enlargement("synthetic", decoded_picture(row["image"]), mask))
-    return Specimen(f"contrast {row['contrast']:.0f}{why}, {row['sample_id']}", panels)
+    return Specimen(f"contrast {row['contrast']:.0f}{why}, {row['sample_id']}", panels, row["sample_id"])
 
 
 def _real(row: Row) -> Specimen:
     mask = decoded_picture(row["mask"])
-    return Specimen(row["image_path"], (Panel("mask", mask), *enlargement("real", decoded_picture(row["image"]), mask)))
+    panels = (Panel("mask", mask), *enlargement("real", decoded_picture(row["image"]), mask))
+    return Specimen(row["image_path"], panels, row["image_path"])

@@ -70,20 +70,31 @@ if (gallery) {
   });
 
   const dialog = document.querySelector("#enlarged");
-  gallery.addEventListener("click", (event) => {
-    const sample = event.target.closest("li.sample");
-    if (!sample || event.ctrlKey || event.metaKey || event.shiftKey || !event.target.closest("a")) return;
-    event.preventDefault();
+  const open = (sample) => {
     stopAt(sample);
     const picture = sample.querySelector("img").cloneNode();
     picture.loading = "eager";
     dialog.querySelector("div").replaceChildren(picture);
     dialog.querySelector("p").textContent = picture.alt;
+    dialog.querySelector("section").replaceChildren(sample.querySelector("template").content.cloneNode(true));
+    history.replaceState(null, "", `#${sample.id}`); // Back from a photograph's page opens the sample again
     dialog.showModal();
+  };
+  dialog.addEventListener("close", () => history.replaceState(null, "", "#samples"));
+  gallery.addEventListener("click", (event) => {
+    const sample = event.target.closest("li.sample");
+    if (!sample || event.ctrlKey || event.metaKey || event.shiftKey || !event.target.closest("a")) return;
+    event.preventDefault();
+    open(sample);
   });
 
   for (const link of links.values()) link.tabIndex = -1;
   filters.hidden = false;
   filters.addEventListener("change", filter);
   filter();
+  const named = document.getElementById(location.hash.slice(1));
+  if (named?.matches("li.sample")) {
+    named.hidden = named.closest("section.group").hidden = false; // a filter may hide it
+    open(named);
+  }
 }

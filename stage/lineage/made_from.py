@@ -1,0 +1,31 @@
+"""What a sample's own row says that it was made from; no other table is read."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from stage.synthesis.rows import mixed_masks
+
+ROLES = {"background": "background", "source": "defect", "mask": "mask"}  # columns of a plan row, and the role of the file that they name
+COLUMNS = (*(f"{name}_{part}" for name in ROLES for part in ("path", "sha256")), "mask_kind", "mask_seed", "choices")
+
+
+class Source(NamedTuple):
+    """A file by its path below the data folder and its SHA-256; of a mask that was drawn, how it was, and no digest."""
+
+    role: str
+    path: str
+    sha256: str
+
+
+def made_from(sample: Mapping[str, Any]) -> list[Source]:
+    """Background, photograph of the defect, mask, further masks and texture, as far as the method uses them; `sample` has COLUMNS."""
+    named = [Source(role, sample[f"{name}_path"], sample[f"{name}_sha256"]) for name, role in ROLES.items()]
+    found = [one for one in named if one.sha256] + [Source("part of the mask", *mask) for mask in mixed_masks(sample["choices"])]
+    choices = json.loads(sample["choices"] or "{}")
+    if digest := choices.get("texture_sha256"):
+        found.append(Source("texture", choices["texture_path"], digest))
+    if not sample["mask_sha256"]:
+        kind = "noise" if sample["mask_kind"] == "perlin" else str(sample["mask_kind"])
+        found.append(Source("mask", f"{kind} of seed {sample['mask_seed']}" if sample["mask_seed"] else kind, ""))
+    return found

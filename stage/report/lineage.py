@@ -1,0 +1,144 @@
+"""From the samples in the gallery to what they were made from, and from photographs and networks to all samples: what the pages say of it."""
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from stage.lineage.made_from import COLUMNS, Source, made_from
+from stage.release.reader import shard_paths
+from stage.report.artefacts import Row, query_rows, stream_rows
+from stage.report.photographs import Photograph
+from stage.synthesis.schema import CHECKPOINTS
+
+TOLD = ("sample_id", "method", "seed", "attempt", "verdict", "reason", "contrast", "image_digest", "checkpoint", "base")
+NAMED = 200  # samples without a picture that a photograph's section names, per way of use
+
+
+class Origin(NamedTuple):
+    """A file that a sample was made from, and the photograph to which it belongs, unless the catalog has it no more."""
+
+    source: Source
+    photograph: Photograph | None
+
+
+class SampleLineage(NamedTuple):
+    """A sample's own columns (TOLD), what it was made from, and the digests of its networks."""
+
+    told: Row
+    origins: tuple[Origin, ...]
+
+    @property
+    def networks(self) -> list[str]:
+        """Adapters and base; none of a method without training."""
+        return [digest for digest in (self.told["checkpoint"], self.told["base"]) if digest]
+
+
+@dataclass
+class Use:
+    """The samples that something made: how many by each method, those with a picture, and the first of the others."""
+
+    by_method: Counter[str] = field(default_factory=Counter[str])
+    pictured: list[str] = field(default_factory=list[str])
+    named: list[str] = field(default_factory=list[str])
+
+    def add(self, method: str, sample_id: str, *, has_picture: bool) -> None:
+        """Count a sample."""
+        self.by_method[method] += 1
+        if has_picture:
+            self.pictured.append(sample_id)
+        elif len(self.named) < NAMED:
+            self.named.append(sample_id)
+
+    @property
+    def unnamed(self) -> int:
+        """Samples that are only counted."""
+        return self.by_method.total() - len(self.pictured) - len(self.named)
+
+
+class Network(NamedTuple):
+    """A network that made samples; `trained_on` are photographs of this category, `digests` all files that trained it."""
+
+    anchor: str
+    kind: str
+    digest: str
+    base: str
+    origin: str
+    trained_on: list[Photograph]
+    digests: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Of one category. `samples` are those with a picture; `uses` are by a photograph's anchor and its roles, `made` by a network's digest."""
+
+    photographs: list[Photograph]
+    networks: dict[str, Network]
+    samples: dict[str, SampleLineage]
+    uses: dict[str, dict[str, Use]]
+    made: dict[str, Use]
+
+    @cached_property
+    def by_path(self) -> dict[str, Photograph]:
+        """The photographs by their paths; a real defect in the gallery is known by its path."""
+        return {one.path: one for one in self.photographs}
+
+    def trained_by(self, photograph: Photograph) -> list[Network]:
+        """The networks that were trained on a photograph."""
+        return [one for one in self.networks.values() if photograph.sha256 in one.digests]
+
+
+def read_lineage(data: Path, category: str, methods: Sequence[str], photographs: list[Photograph], pictured: Collection[str]) -> Lineage:
+    """What all published samples of a category were made from, told in full of those whose ids are `pictured`; raises CorruptFileError."""
+    by_file = {file: one for one in photographs for file in one.files}
+    found = Lineage(photographs, _networks(data, category, methods, photographs), {}, {}, {})
+    for row in _rows(data, category, methods):
+        sample, has_picture = _lineage(row, by_file), row["sample_id"] in pictured
+        if has_picture:
+            found.samples[row["sample_id"]] = sample
+        for use in _used(sample, found):
+            use.add(row["method"], row["sample_id"], has_picture=has_picture)
+    return found
+
+
+def trained_elsewhere(network: Network, others: Iterable[tuple[str, Lineage]]) -> list[tuple[str, int]]:
+    """By the names of other categories, how many of their photographs trained a network; a base has seen all of them."""
+    counted = [(name, sum(one.sha256 in network.digests for one in lineage.photographs)) for name, lineage in others]
+    return [(name, count) for name, count in counted if count]
+
+
+def _rows(data: Path, category: str, methods: Sequence[str]) -> Iterator[Row]:
+    for method in methods:
+        yield from stream_rows(shard_paths(data / "synthesize" / category / method), [*TOLD, *COLUMNS])
+
+
+def _lineage(row: Row, by_file: dict[tuple[str, str], Photograph]) -> SampleLineage:
+    origins = tuple(Origin(one, by_file.get((one.path, one.sha256))) for one in made_from(row))
+    return SampleLineage({name: row[name] for name in TOLD}, origins)
+
+
+def _used(sample: SampleLineage, found: Lineage) -> Iterator[Use]:
+    """What counts a sample: each photograph once, in all its roles, and each network."""
+    roles: dict[str, list[str]] = {}
+    for source, photograph in sample.origins:
+        if photograph:
+            roles.setdefault(photograph.anchor, []).append(source.role)
+    for anchor, some in roles.items():
+        yield found.uses.setdefault(anchor, {}).setdefault(", ".join(dict.fromkeys(some)), Use())
+    for digest in sample.networks:
+        yield found.made.setdefault(digest, Use())
+
+
+def _networks(data: Path, category: str, methods: Sequence[str], photographs: list[Photograph]) -> dict[str, Network]:
+    files = [data / "synthesize" / category / method / CHECKPOINTS for method in methods]
+    rows = {row["digest"]: row for row in query_rows(files, ["digest", "kind", "base", "facts", "sources"])}
+    found: dict[str, Network] = {}
+    for number, (digest, row) in enumerate(rows.items()):
+        known = frozenset(row["sources"])
+        own = [one for one in photographs if one.sha256 in known]
+        origin = json.loads(row["facts"]).get("base", "")
+        found[digest] = Network(f"n{number}", row["kind"], digest, row["base"], origin, own, known)
+    return found

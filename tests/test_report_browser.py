@@ -194,7 +194,8 @@ def test_a_click_leads_from_a_sample_to_its_photographs_and_back(report: Path, t
         window.arrive(lineage)
         section = window.value(f"{target}.innerText")
         made = window.value(f"[...{target}.querySelectorAll('.made a')].map(it => it.title)")
-        shown = window.value(f"[...{target}.querySelectorAll('img')].every(it => it.complete && it.naturalWidth)")
+        pictures = f"[...{target}.querySelectorAll('img')].map(it => (it.loading = 'eager', it.decode().then(() => it.naturalWidth)))"
+        widths = window.value(f"Promise.all({pictures})")
         window.click(".photograph:target .made li:last-child a")
         window.arrive(gallery)
         back = window.value("[document.querySelector('dialog').open, document.querySelector('dialog p').innerText]")
@@ -208,7 +209,7 @@ def test_a_click_leads_from_a_sample_to_its_photographs_and_back(report: Path, t
     assert "accepted, contrast" in told
     assert section.startswith(links[0])
     assert sorted(made) == sorted(Identity(method, category, defect, 1, 0).sample_id for method in COLOURS for defect in ("hole", *HOSTILE))
-    assert shown
+    assert min(widths) > 0
     assert back[0]
     assert made[-1] in back[1]
     assert same == links[0]

@@ -95,6 +95,6 @@ if (gallery) {
   const named = document.getElementById(location.hash.slice(1));
   if (named?.matches("li.sample")) {
     named.hidden = named.closest("section.group").hidden = false; // a filter may hide it
-    open(named);
+    addEventListener("load", () => open(named)); // not before the browser has gone to the fragment, which takes the focus away
   }
 }

@@ -23,7 +23,7 @@ from stage.model.checkpoints import Checkpoint
 from stage.model.diffusion import Draw, PredictNoise, sample
 from stage.model.examples import Examples
 from stage.model.generator import Generator
-from stage.model.pretraining import small_base
+from stage.model.pretraining import untrained
 from stage.model.schedule import branch_of
 from stage.synthesis.methods.stage import RowNoise, StageRenderer
 
@@ -142,7 +142,7 @@ def demo_base(params: Params, types: tuple[str, ...]) -> Base:
     images = np.random.default_rng(0).integers(0, 256, (len(types), size, size, 3), dtype=np.uint8)
     texts = [f"{CATEGORY} {kind}" for kind in types]
     examples = Examples(images, np.zeros(images.shape[:3], np.uint8), texts, [None] * len(types))
-    return small_base(examples, params.pretrain, params.base.timestep_count)
+    return untrained(examples, params.pretrain, params.base.timestep_count)
 
 
 def ldm_unet(device: str) -> UNet2DConditionModel:

@@ -87,14 +87,20 @@ def test_dask_on_gpus_wants_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 HOLD = """
 import os, time
+from pathlib import Path
 from prefect import flow, task
 from flows.engines import running_engine
 from flows.runtime import run
 from stage.core.params import Execution
 
+PLACE = Path.cwd()
+
 @task
 def hold() -> tuple[float, float, int, str | None]:
     begun = time.time()
+    (PLACE / f"begun-{begun}").touch()
+    while len(list(PLACE.glob("begun-*"))) < 2 and time.time() < begun + 30:  # a busy machine starts workers one after the other
+        time.sleep(0.1)
     time.sleep(1)
     return begun, time.time(), os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES")
 

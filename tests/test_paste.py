@@ -13,11 +13,11 @@ from stage.datasets.blending import blended
 from stage.datasets.components import dilated
 from stage.datasets.pairs import Pair
 from stage.datasets.table import read_catalog
-from stage.synthesis.methods.paste import PasteRenderer, choices_of, placed, planner
+from stage.synthesis.methods.paste import PasteRenderer, choices_of, planner
 from stage.synthesis.quality import verdict_on
 from stage.synthesis.recipe import Recipe, recipe_of
 from stage.synthesis.rows import Identity, PlanRow
-from stage.synthesis.transplant import colour_matched
+from stage.synthesis.transplant import colour_matched, placed
 
 SIZE = 40
 

@@ -11,7 +11,7 @@ from stage.datasets.table import read_catalog
 from stage.synthesis.method import METHODS
 from stage.synthesis.placement import file_mask, trimmed
 from stage.synthesis.rows import Identity, PlanRow
-from stage.synthesis.transplant import moved_photograph, transplanted
+from stage.synthesis.transplant import placed, transplanted
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def seen(factory: Factory, rows: list[PlanRow]) -> Iterator[tuple[PlanRow, np.nd
     for row in rows:
         own = source.masks[row.mask_sha256].mask
         picture = np.repeat(own[..., None] * np.uint8(255), 3, axis=2)
-        yield row, moved_photograph(row, source, picture)[..., 0] >= 128
+        yield row, placed(row, source, picture).image[..., 0] >= 128
 
 
 @pytest.mark.parametrize("placement", ["as_is", "on_object", "on_part"])
@@ -52,8 +52,8 @@ def test_the_background_is_kept_outside_the_mask(factory: Factory) -> None:
     """Pixels of another photograph would stand around the defect, without a label."""
     source = factory.source()
     for row in planned(factory, 4):
-        image, mask = transplanted(row, source), file_mask(row, source)
         background = source.backgrounds[row.background_sha256].image
+        image, mask = transplanted(row, source, background), file_mask(row, source)
         assert np.array_equal(image[mask == 0], background[mask == 0])
         assert not np.array_equal(image[mask == 1], background[mask == 1])
 

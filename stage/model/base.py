@@ -6,6 +6,7 @@ Shapes: B batch, C latent channels, h w latent size, H W image size, L text leng
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -85,15 +86,19 @@ class Base:
         """Noise estimate (B, C, h, w) for x_t at t, an int or (B,), under text conditions (B, L, D). One network call."""
         if self.prediction == "epsilon":
             return self.unet(x_t, t, condition).sample
-        shown = of_unit_variance(x_t, t, self.schedule, self.deviation)
-        return noise_from_velocity(self.unet(shown, t, condition).sample, x_t, t, self.schedule, self.deviation)
+        deviation = self.deviation
+        shown = of_unit_variance(x_t, t, self.schedule, deviation)
+        return noise_from_velocity(self.unet(shown, t, condition).sample, x_t, t, self.schedule, deviation)
 
     @property
     def deviation(self) -> Tensor | float:
         """The deviation of each latent channel (C, 1, 1), by which the network is preconditioned; 1 where it is not."""
-        if not isinstance(self.codec, PatchCodec) or bool((self.codec.deviation == 1).all()):
-            return 1.0
-        return self.codec.deviation[:, None, None].to(self.unet.device)
+        return self.codec.get_buffer("deviation")[:, None, None].to(self.unet.device) if self.is_preconditioned else 1.0
+
+    @cached_property
+    def is_preconditioned(self) -> bool:
+        """Whether the codec has deviations other than 1; kept, because on a GPU every look would wait for the device."""
+        return isinstance(self.codec, PatchCodec) and bool((self.codec.deviation != 1).any())
 
     def embed(self, prompts: Sequence[str]) -> Tensor:
         """Text conditions (B, L, D) of prompts. Raises ConfigError if one has too many tokens."""

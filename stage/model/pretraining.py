@@ -4,9 +4,10 @@ Shapes: N images, B batch, C latent channels, h w latent size, H W image size; m
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -54,12 +55,28 @@ def pretrain(
         torch.manual_seed(seed)
         base = untrained(examples, params, timestep_count)
     base = (base if params.start == "none" else begun(base, load_base(Path(params.start)), params.start)).to(device(execution.device))
+    fit = Fitting("pretrain", params.iterations, params.learning_rate, params.weight_average, state, execution.save_every_s)
+    return fitted(base, PretrainingLoss(base, examples, params, seed), fit)
+
+
+class Fitting(NamedTuple):
+    """How a small base is trained: `weight_average` is the decay of the average that is kept, `state` the file of an unfinished training."""
+
+    label: str
+    iterations: int
+    learning_rate: float
+    weight_average: float
+    state: Path
+    save_every_s: float
+
+
+def fitted(base: Base, loss: Callable[[int], Losses], how: Fitting) -> tuple[Base, pd.DataFrame]:
+    """A base whose U-Net and text encoder are trained by a loss, frozen and on the CPU, and its loss curve."""
     networks = nn.ModuleDict({"unet": base.unet, "text_encoder": base.text_encoder}).train()
-    average = WeightAverage(networks, params.weight_average)
-    optimizer = torch.optim.AdamW(networks.parameters(), lr=params.learning_rate)
+    average = WeightAverage(networks, how.weight_average)
+    optimizer = torch.optim.AdamW(networks.parameters(), lr=how.learning_rate)
     modules = {"networks": networks, "average": average.average}
-    fit = Fit("pretrain", modules, optimizer, params.iterations, state, execution.save_every_s, average.update)
-    curve = fit.run(PretrainingLoss(base, examples, params, seed))
+    curve = Fit(how.label, modules, optimizer, how.iterations, how.state, how.save_every_s, average.update).run(loss)
     networks.load_state_dict(average.average.state_dict())
     return base.to("cpu").freeze(), curve
 
@@ -180,11 +197,12 @@ class PretrainingLoss:
 def velocity_error(base: Base, latents: Tensor, t: Tensor, noise: Tensor, condition: Tensor) -> Tensor:
     """Squared error (B, C, h, w) of the U-Net's velocity for clean latents at t (B,), weighted by how much a channel counts in pixels."""
     assert isinstance(base.codec, PatchCodec), "only a base from scratch predicts velocity"
-    shown = of_unit_variance(noised(latents, t, noise, base.schedule), t, base.schedule, base.deviation)
-    error = base.unet(shown, t.to(latents.device), condition).sample - velocity(latents, t, noise, base.schedule, base.deviation)
-    if isinstance(base.deviation, float):
+    deviation = base.deviation
+    shown = of_unit_variance(noised(latents, t, noise, base.schedule), t, base.schedule, deviation)
+    error = base.unet(shown, t.to(latents.device), condition).sample - velocity(latents, t, noise, base.schedule, deviation)
+    if isinstance(deviation, float):
         return error**2
-    in_pixels = (base.codec.scale * base.codec.deviation)[:, None, None].to(latents.device)
+    in_pixels = base.codec.scale[:, None, None].to(latents.device) * deviation
     return in_pixels / in_pixels.mean() * error**2
 
 

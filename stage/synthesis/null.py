@@ -14,11 +14,12 @@ from stage.core.synthesis_params import Paste
 from stage.datasets.blending import paste_back
 from stage.datasets.windows import TURNS, turn
 from stage.synthesis.backgrounds import Backgrounds
-from stage.synthesis.methods.paste import PastePlanner, pasted, placed
+from stage.synthesis.methods.paste import PastePlanner, pasted
 from stage.synthesis.plan import backgrounds_of, defects_of, one_of
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow
 from stage.synthesis.source import Source
+from stage.synthesis.transplant import placed
 
 Kind = Literal["real", "other", "like", "turned"]
 NORMAL: tuple[Kind, ...] = ("other", "like", "turned")

@@ -5,17 +5,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stage.core.device import device
 from stage.core.digests import derived_seed, digest_of
-from stage.core.fitting import Fit, Losses
+from stage.core.fitting import Losses
 from stage.core.params import Execution, read_section
 from stage.core.work import BASE_WORK, Work, work_key
 from stage.datasets.inventory import inventory
 from stage.model.base import Base, check_image_size, pixels_to_tensor
 from stage.model.masks import latent_mask
-from stage.model.pretraining import WeightAverage, small_base, velocity_error
+from stage.model.pretraining import Fitting, fitted, small_base, velocity_error
 from stage.synthesis.texture_windows import TextureBase, TextureWindows, read_pictures
 from stage.synthesis.textures import MEMORY
 
@@ -42,14 +42,8 @@ def train_on_textures(windows: TextureWindows, *, state: Path, execution: Execut
     recipe = windows.recipe
     check_image_size(recipe.image_size, recipe.patch * 2 ** (len(recipe.widths) - 1))
     base = untrained_on(windows).to(device(execution.device))
-    networks = nn.ModuleDict({"unet": base.unet, "text_encoder": base.text_encoder}).train()
-    average = WeightAverage(networks, recipe.weight_average)
-    optimizer = torch.optim.AdamW(networks.parameters(), lr=recipe.learning_rate)
-    modules = {"networks": networks, "average": average.average}
-    fit = Fit("make-base", modules, optimizer, recipe.iterations, state, execution.save_every_s, average.update)
-    curve = fit.run(TextureLoss(base, windows))
-    networks.load_state_dict(average.average.state_dict())
-    return base.to("cpu").freeze(), curve
+    fit = Fitting("make-base", recipe.iterations, recipe.learning_rate, recipe.weight_average, state, execution.save_every_s)
+    return fitted(base, TextureLoss(base, windows), fit)
 
 
 def untrained_on(windows: TextureWindows) -> Base:

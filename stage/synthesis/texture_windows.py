@@ -19,12 +19,12 @@ from stage.datasets.images import read_image
 from stage.datasets.walking import walk
 from stage.datasets.windows import TURNS, turn
 from stage.synthesis.procedural import procedural
+from stage.synthesis.shapes import LONGEST
 from stage.synthesis.strokes import DRAWN
+from stage.synthesis.textures import SEEDS
 
 MOST_MEGAPIXELS = 50  # of a picture; all are held at once
 CHANGES = (0.3, 1.6)  # factor on the contrast of a texture inside a defect that has no other texture
-LONGEST = 0.9  # of the window's side; the longest line
-SEEDS = 2**62
 Pixels = NDArray[np.uint8]
 
 

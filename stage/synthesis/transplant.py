@@ -20,26 +20,26 @@ RING = 3  # px; width of the ring around the mask in which the colour is matched
 Pixels = NDArray[np.uint8]
 
 
-def transplanted(row: PlanRow, source: Source) -> Pixels:
-    """The background of a row with the real defect of its mask, under the mask that was planned."""
-    background, mask = source.backgrounds[row.background_sha256].image, file_mask(row, source)
-    defect = Pair(moved_photograph(row, source), mask)
-    return paste_back(colour_matched(defect, background, RING), background, mask)
+def transplanted(row: PlanRow, source: Source, background: Pixels) -> Pixels:
+    """A photograph with the real defect of a row's mask, under the mask that was planned."""
+    defect = placed(row, source)
+    return paste_back(colour_matched(defect, background, RING), background, defect.mask)
 
 
-def moved_photograph(row: PlanRow, source: Source, other: Pixels | None = None) -> Pixels:
-    """The photograph of the row's mask, or another in its place, turned, scaled and moved as the mask is."""
+def placed(row: PlanRow, source: Source, other: Pixels | None = None) -> Pair:
+    """The photograph of the row's mask and the mask, both mirrored or turned, scaled about the defect's centre, and moved.
+
+    `other`: a photograph that takes the defect's place.
+    """
     image, mask = (turn(pixels, row.mask_turn) for pixels in source.masks[row.mask_sha256])
-    return np.asarray(
-        cv2.warpAffine(
-            image if other is None else turn(other, row.mask_turn),
-            _way(row, mask, source),
-            mask.shape[::-1],
-            flags=cv2.INTER_CUBIC,  # a linear one would take a fifth of the defect's grain
-            borderMode=cv2.BORDER_REFLECT_101,
-        ),
-        np.uint8,
+    moved = cv2.warpAffine(
+        image if other is None else turn(other, row.mask_turn),
+        _way(row, mask, source),
+        mask.shape[::-1],
+        flags=cv2.INTER_CUBIC,  # a linear one would take a fifth of the defect's grain
+        borderMode=cv2.BORDER_REFLECT_101,
     )
+    return Pair(np.asarray(moved, np.uint8), file_mask(row, source, mask))
 
 
 def _way(row: PlanRow, mask: NDArray[np.uint8], source: Source) -> Matrix:

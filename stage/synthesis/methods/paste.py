@@ -28,7 +28,7 @@ from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow
 from stage.synthesis.shapes import shape_of
 from stage.synthesis.source import Source
-from stage.synthesis.transplant import colour_matched, moved_photograph
+from stage.synthesis.transplant import colour_matched, placed
 
 MIRRORED = 4  # of `windows.turn`: mirrored, not turned
 Pixels = NDArray[np.uint8]
@@ -177,11 +177,3 @@ def pasted(defect: Pair, background: Pixels, row: PlanRow, params: Paste) -> Pix
     """`background` with the defect that `placed` has moved, matched in colour and blended as the row says."""
     matched = colour_matched(defect, background, params.ring)
     return blended(matched, background, defect.mask, blend=choices_of(row).blend, reach=params.reach)
-
-
-def placed(row: PlanRow, source: Source, other: Pixels | None = None) -> Pair:
-    """The photograph of the row's defect and its mask, mirrored, turned and scaled about the defect's centre, and moved.
-
-    `other`: a photograph that takes the defect's place.
-    """
-    return Pair(moved_photograph(row, source, other), file_mask(row, source))

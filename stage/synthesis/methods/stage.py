@@ -101,7 +101,7 @@ class StageRenderer:
         x_back = self.generator.base.encode(pixels_to_tensor(np.stack([seen[k] for k in slots])).to(self.device))
         cells = torch.stack([views[k].cells for k in slots]).to(self.device)
         predict = partial(self._predict_noise, number=self.generator.types.index(rows[0].defect))
-        start = self._start(rows, slots, [view.place for view in views], source)
+        start = self._start(rows, slots, backgrounds, [view.place for view in views], source)
         draw = RowNoise([rows[k] for k in slots], x_back)
         x_0 = sample(predict, x_back, cells, moves=self.moves, rule=self.rule, draw=draw, start=start)
         if not torch.isfinite(x_0).all():  # as pixels they would be black, and pass for a defect
@@ -112,11 +112,19 @@ class StageRenderer:
         made = zip(tensor_to_pixels(self.generator.base.decode(x_0)), backgrounds, masks, views, strict=False)
         return [self._rendered(*one) for one in made]
 
-    def _start(self, rows: Sequence[PlanRow], slots: Sequence[int], places: Sequence[Window], source: Source) -> Tensor | None:
+    def _start(
+        self,
+        rows: Sequence[PlanRow],
+        slots: Sequence[int],
+        backgrounds: Sequence[NDArray[np.uint8]],
+        places: Sequence[Window],
+        source: Source,
+    ) -> Tensor | None:
         """Latents of the photographs with their masks' real defects pasted in; None where the sampler begins with noise."""
         if self.params.start == "noise":
             return None
-        images = [cut(transplanted(row, source), place, self.image_size) for row, place in zip(rows, places, strict=True)]
+        begun = [transplanted(row, source, background) for row, background in zip(rows, backgrounds, strict=True)]
+        images = [cut(image, place, self.image_size) for image, place in zip(begun, places, strict=True)]
         return self.generator.base.encode(pixels_to_tensor(np.stack([images[k] for k in slots])).to(self.device))
 
     def _rendered(self, synthetic: NDArray[np.uint8], background: NDArray[np.uint8], mask: NDArray[np.uint8], view: View) -> Rendered:

@@ -7,7 +7,9 @@ import pytest
 from small_factory import CATEGORY, Factory, build
 
 from stage.core.params import Params
+from stage.datasets.blending import paste_change
 from stage.datasets.table import read_catalog
+from stage.datasets.windows import Window, cut
 from stage.synthesis.method import METHODS
 from stage.synthesis.placement import file_mask, trimmed
 from stage.synthesis.rows import Identity, PlanRow
@@ -76,6 +78,24 @@ def test_samples_begin_with_the_defect(factory: Factory) -> None:
     for noise, defect in zip(*by_start.values(), strict=True):
         assert not np.array_equal(noise.pair.image, defect.pair.image)
         assert np.array_equal(noise.pair.mask, defect.pair.mask)
+
+
+def test_detail_finer_than_the_network_s_pixels_stays_the_defect_s() -> None:
+    """Glass would become blocks wherever a defect is larger than what the network sees."""
+    random = np.random.default_rng(0)
+    begun, background = (random.integers(60, 200, (128, 128, 3), dtype=np.uint8) for _ in range(2))
+    mask = np.zeros((128, 128), np.uint8)
+    mask[40:90, 20:100] = 1
+    place = Window(0, 0, 128)
+    before = cut(begun, place, 64)
+    after = before + np.uint8(20)
+
+    unchanged = paste_change(before, before, begun, background, mask, place)
+    brighter = paste_change(before, after, begun, background, mask, place)
+
+    assert np.array_equal(unchanged[mask > 0], begun[mask > 0])
+    assert np.array_equal(brighter[mask > 0], begun[mask > 0] + 20)
+    assert np.array_equal(brighter[mask == 0], background[mask == 0])
 
 
 def test_drawn_masks_have_no_defect_to_begin_with(factory: Factory) -> None:

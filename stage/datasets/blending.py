@@ -39,6 +39,25 @@ def paste(synthetic: NDArray[np.uint8], background: NDArray[np.uint8], mask: NDA
     return image
 
 
+def paste_change(
+    before: NDArray[np.uint8],
+    after: NDArray[np.uint8],
+    begun: NDArray[np.uint8],
+    background: NDArray[np.uint8],
+    mask: NDArray[np.uint8],
+    place: Window,
+) -> NDArray[np.uint8]:
+    """As `paste`, of a window of `begun` (H, H, 3) that was reduced to `before` and became `after`, (s, s, 3) each.
+
+    The change from one to the other is enlarged and added, so what is finer than their pixels stays that of `begun`.
+    """
+    change = cv2.resize(after.astype(np.float32) - before, (place.side, place.side), interpolation=cv2.INTER_CUBIC)
+    window = np.clip(np.rint(begun[place.region] + change), 0, 255).astype(np.uint8)
+    image = background.copy()
+    image[place.region] = paste_back(window, background[place.region], mask[place.region])
+    return image
+
+
 def _resized(synthetic: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     if len(synthetic) <= side:
         return synthetic if len(synthetic) == side else resize_image(synthetic, side)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from stage.core.device import autocast, dtype_of
 from stage.core.errors import TrainingError
 from stage.core.model_params import Prompts, StageMethod
 from stage.core.synthesis_params import Synthesize
-from stage.datasets.blending import paste
+from stage.datasets.blending import paste, paste_change
 from stage.datasets.pairs import Pair
 from stage.datasets.windows import Window, cut, shown_pixels, window
 from stage.model.base import pixels_to_tensor, tensor_to_pixels
@@ -30,6 +31,8 @@ from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow
 from stage.synthesis.source import Source
 from stage.synthesis.transplant import transplanted
+
+Pixels = NDArray[np.uint8]
 
 
 def planner(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Planner:
@@ -69,6 +72,13 @@ class View(NamedTuple):
     cells: Tensor
 
 
+class Begun(NamedTuple):
+    """A photograph with a real defect, (H, W, 3), and the window of it that the network is shown, (s, s, 3)."""
+
+    image: Pixels
+    shown: Pixels
+
+
 class StageRenderer:
     """Renders samples of one category; holds the network, the text conditions and the moves, which all batches share.
 
@@ -98,10 +108,11 @@ class StageRenderer:
         views = [self._view(mask) for mask in masks]
         seen = [cut(image, view.place, self.image_size) for image, view in zip(backgrounds, views, strict=True)]
         slots = [min(k, len(rows) - 1) for k in range(self.params.batch)]
-        x_back = self.generator.base.encode(pixels_to_tensor(np.stack([seen[k] for k in slots])).to(self.device))
+        x_back = self._encoded(seen, slots)
         cells = torch.stack([views[k].cells for k in slots]).to(self.device)
         predict = partial(self._predict_noise, number=self.generator.types.index(rows[0].defect))
-        start = self._start(rows, slots, backgrounds, [view.place for view in views], source)
+        begun = self._begun(rows, backgrounds, [view.place for view in views], source)
+        start = self._encoded([one.shown for one in begun], slots) if begun else None
         draw = RowNoise([rows[k] for k in slots], x_back)
         x_0 = sample(predict, x_back, cells, moves=self.moves, rule=self.rule, draw=draw, start=start)
         if not torch.isfinite(x_0).all():  # as pixels they would be black, and pass for a defect
@@ -109,27 +120,26 @@ class StageRenderer:
                 f"Expected finite latents, found nan or inf in the batch of {rows[0].sample_id}. "
                 "Set synthesize.precision to float32, or train again with a lower train.learning_rate."
             )
-        made = zip(tensor_to_pixels(self.generator.base.decode(x_0)), backgrounds, masks, views, strict=False)
+        made = zip(tensor_to_pixels(self.generator.base.decode(x_0)), backgrounds, masks, views, begun or repeat(None), strict=False)
         return [self._rendered(*one) for one in made]
 
-    def _start(
-        self,
-        rows: Sequence[PlanRow],
-        slots: Sequence[int],
-        backgrounds: Sequence[NDArray[np.uint8]],
-        places: Sequence[Window],
-        source: Source,
-    ) -> Tensor | None:
-        """Latents of the photographs with their masks' real defects pasted in; None where the sampler begins with noise."""
-        if self.params.start == "noise":
-            return None
-        begun = [transplanted(row, source, background) for row, background in zip(rows, backgrounds, strict=True)]
-        images = [cut(image, place, self.image_size) for image, place in zip(begun, places, strict=True)]
+    def _encoded(self, images: Sequence[Pixels], slots: Sequence[int]) -> Tensor:
+        """Latents of a whole batch."""
         return self.generator.base.encode(pixels_to_tensor(np.stack([images[k] for k in slots])).to(self.device))
 
-    def _rendered(self, synthetic: NDArray[np.uint8], background: NDArray[np.uint8], mask: NDArray[np.uint8], view: View) -> Rendered:
-        pair = Pair(paste(synthetic, background, mask, view.place), mask)
-        return Rendered(pair, shown_pixels(mask, view.place, view.cells[0].numpy()))
+    def _begun(self, rows: Sequence[PlanRow], backgrounds: Sequence[Pixels], places: Sequence[Window], source: Source) -> list[Begun]:
+        """The photographs with their masks' real defects pasted in; none where the sampler begins with noise."""
+        if self.params.start == "noise":
+            return []
+        images = [transplanted(row, source, background) for row, background in zip(rows, backgrounds, strict=True)]
+        return [Begun(image, cut(image, place, self.image_size)) for image, place in zip(images, places, strict=True)]
+
+    def _rendered(self, synthetic: Pixels, background: Pixels, mask: Pixels, view: View, begun: Begun | None) -> Rendered:
+        if begun and view.place.side > self.image_size:
+            image = paste_change(begun.shown, synthetic, begun.image, background, mask, view.place)
+        else:
+            image = paste(synthetic, background, mask, view.place)
+        return Rendered(Pair(image, mask), shown_pixels(mask, view.place, view.cells[0].numpy()))
 
     def _view(self, mask: NDArray[np.uint8]) -> View:
         place = window(mask, self.method.crop, self.image_size)

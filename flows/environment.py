@@ -18,7 +18,7 @@ from stage.core.params import Params, load_params
 from stage.core.work import PACKAGES
 from stage.datasets.inventory import inventory
 from stage.datasets.recalled import read_recalls
-from stage.model.files import base_files
+from stage.model.files import base_digest, base_files
 from stage.synthesis.method import METHODS
 from stage.synthesis.textures import MEMORY as MEMORY_OF_TEXTURES
 from stage.synthesis.textures import check_folder
@@ -55,6 +55,17 @@ def base_times(source: str) -> dict[str, list[int]]:
     except ConfigError:
         files = []
     return {path.relative_to(folder).as_posix(): _times(path) for path in files}
+
+
+def start_digest(start: str) -> str:
+    """The digest of the base that pretraining begins with; empty where there is none, as in `base_times`.
+
+    Not times of change: it may lie in the repository, and every clone would train again what another has published. It is small.
+    """
+    try:
+        return base_digest(Path(start)) if Path(start).is_dir() else ""
+    except ConfigError:
+        return ""
 
 
 def weights_times(weights: Iterable[str]) -> dict[str, list[int]]:
@@ -107,7 +118,7 @@ def note() -> None:
         check_folder(params.textures, Path(params.prepare.source))
     write_whole(json.dumps(packages(), indent=2) + "\n", OUTPUT / "packages.json")
     write_whole(
-        json.dumps({"source": base_times(params.base.source), "start": base_times(params.pretrain.start)}, indent=2) + "\n",
+        json.dumps({"source": base_times(params.base.source), "start": start_digest(params.pretrain.start)}, indent=2) + "\n",
         OUTPUT / "base.json",
     )
     write_whole(json.dumps(weights_times(params.segment.weights.values()), indent=2) + "\n", OUTPUT / "weights.json")

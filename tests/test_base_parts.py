@@ -10,7 +10,7 @@ import torch
 from miniatures import TEXTS, write_latent_diffusion, write_stable_diffusion
 from safetensors.torch import load_file, save_file
 
-from flows.environment import base_times
+from flows.environment import base_times, start_digest
 from stage.core.digests import folder_digest
 from stage.core.errors import ConfigError
 from stage.model.base import load_base
@@ -372,6 +372,17 @@ def test_a_base_is_what_is_read_of_it(broken):
     assert base_times(str(broken)) == times  # which DVC compares
     (broken / "model_index.json").write_text("{}")
     assert base_times(str(broken)) == {}  # `pretrain` says what is wrong
+
+
+def test_a_base_to_begin_with_is_the_same_in_every_clone(broken, tmp_path):
+    """Git gives files the time of the checkout, and every clone would train again what another has published."""
+    clone = shutil.copytree(broken, tmp_path / "clone")
+    os.utime(weights_of(clone, "unet"), (0, 0))
+
+    assert start_digest(str(clone)) == start_digest(str(broken)) == base_digest(broken)
+    weights_of(clone, "unet").write_bytes(b"other")
+    assert start_digest(str(clone)) != base_digest(broken)
+    assert start_digest("none") == start_digest(str(tmp_path)) == ""
 
 
 @pytest.mark.parametrize("name", ["model_index.json", "vae/config.json", "tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json"])

@@ -9,6 +9,7 @@ import torch
 from miniatures import small_params
 from PIL import Image
 from ruamel.yaml import YAML
+from safetensors.torch import load_file
 from test_pretraining import examples
 
 from stage.core.errors import ConfigError, DataError
@@ -139,4 +140,6 @@ def test_making_again_finds_what_was_made(tmp_path: Path, monkeypatch: pytest.Mo
 
     assert made[0] == made[1]
     assert load_base(tmp_path / "base").prediction == "v_prediction"
+    assert load_base(tmp_path / "base").unet.dtype == torch.float32
+    assert {tensor.dtype for tensor in load_file(next((tmp_path / "base" / "unet").glob("*.safetensors"))).values()} == {torch.float16}
     assert len(list((tmp_path / ".spool" / "make-base").rglob("result.json"))) == 1

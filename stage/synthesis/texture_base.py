@@ -31,6 +31,7 @@ def make_texture_base(textures: Path, recipe: Path, execution: Execution) -> Wor
         torch.set_num_threads(execution.threads)
         windows = TextureWindows(read_pictures(textures, chosen.image_size), chosen)
         base, curve = train_on_textures(windows, state=work.folder / "state.safetensors", execution=execution)
+        base.unet.half()  # half the file; `load_base` reads it as float32, and training goes on from there
         base.save(work.draft)
         curve.to_csv(work.draft / "curve.csv", index=False)
         work.finish()

@@ -119,8 +119,9 @@ def with_values(params: Params, **sections: Mapping[str, object]) -> Params:
 
 
 def default_params() -> Params:
-    """The repository's params.yaml."""
-    return load_params(Path(__file__).parents[1] / "params.yaml")
+    """params.yaml's values, of a base from scratch and samples from noise: the whole way, in 50 steps."""
+    params = load_params(Path(__file__).parents[1] / "params.yaml")
+    return with_values(params, pretrain={"start": "none"}, synthesize={"start": "noise", "steps": 50})
 
 
 def demo_generator(params: Params, types: tuple[str, ...] = TYPES) -> Generator:

@@ -63,11 +63,11 @@ def ablate(category: str) -> None:
 
 
 def made_with(category: str, configuration: Configuration, variant: Params, params: Params, users: ExitStack) -> Made:
-    """One configuration; the one that overrides nothing is the main run, whose results are taken as they are.
+    """One configuration; one that changes nothing is the main run, whose results are taken as they are.
 
     Its works are in use until `users` ends. Raises DataError if an evaluation image went into its samples.
     """
-    is_main = not configuration.overrides
+    is_main = (variant.method, variant.train, variant.synthesize) == (params.method, params.train, params.synthesize)
     checkpoint = CHECKPOINTS / category if is_main else checkpoint_of(category, configuration, variant, params, users)
     samples = SAMPLES / category / METHOD if is_main else configuration_samples(category, checkpoint, variant, users)
     check_samples(CATALOGS, category, [samples])

@@ -234,7 +234,9 @@ def test_a_training_is_kept_until_it_is_published(verb: str, tmp_path: Path, mon
     params = factory.params.model_copy(
         update={
             "train": factory.params.train.model_copy(update={"iterations": 1, "batch": 2}),
-            "pretrain": factory.params.pretrain.model_copy(update={"iterations": 1, "batch": 2, "widths": (16,), "text_width": 16}),
+            "pretrain": factory.params.pretrain.model_copy(
+                update={"start": "none", "iterations": 1, "batch": 2, "widths": (16,), "text_width": 16}
+            ),
         }
     )
     with ExitStack() as users:

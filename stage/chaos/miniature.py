@@ -28,7 +28,7 @@ SIZE = 16  # px
 Scale = Mapping[str, Mapping[str, object]]
 SMALLEST: Scale = {
     "base": {"image_size": SIZE},
-    "pretrain": {"patch": 2, "widths": (16,), "text_width": 16},
+    "pretrain": {"start": "none", "patch": 2, "widths": (16,), "text_width": 16},
     "method": {"token_count": 2},
     "train": {"adapter_widths": (8,)},
     "synthesize": {
@@ -36,6 +36,7 @@ SMALLEST: Scale = {
         "attempts": 1,  # one job; another round would be more of the same
         "batch": 4,
         "shard_rows": 5,
+        "start": "noise",
         "steps": 2,
         "verdict": VerdictRule(normal_pass=1.0, pastes=4),  # the samples of an untrained network look like nothing
         "spacing": "uniform",

@@ -38,9 +38,9 @@ class Order(NamedTuple):
 
 
 def demo_order(params: Params, folder: Path) -> Order:
-    """The first batch of the demo's first category; `folder` is filled with the demo."""
+    """The first batch of the demo's first category; `folder` is filled with it."""
     category = params.categories[0]
-    write_demo(folder / "raw", params.seed)
+    write_demo(folder / "raw", params.seed, (category,))
     prepare(params.prepare, (category,), folder / "raw", folder / "catalogs")
     catalog = folder / "catalogs" / category
     source = read_source(catalog)

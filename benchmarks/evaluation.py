@@ -26,7 +26,7 @@ from rich.table import Table
 
 from stage.core.params import load_params
 from stage.core.segment_params import Segment
-from stage.datasets.pairs import Pair, Pairs, image_cell, image_features, write_table
+from stage.datasets.pairs import Pair, Pairs, image_cell, image_columns, write_table
 from stage.segmentation.arms import Arm
 from stage.segmentation.batches import batch_at
 from stage.segmentation.counts import Counts
@@ -66,7 +66,7 @@ def per_second(batches: Iterable[Any], count: int) -> float:
 def ours(pairs: list[Pair], params: Segment, folder: Path, count: int) -> float:
     """The product's own way from Parquet to tensors."""
     write_table(
-        ({"image": image_cell(pair.image), "mask": image_cell(pair.mask)} for pair in pairs), image_features(), folder / "pairs.parquet"
+        ({"image": image_cell(pair.image), "mask": image_cell(pair.mask)} for pair in pairs), image_columns(), folder / "pairs.parquet"
     )
     read = Pairs.read([folder / "pairs.parquet"])
     arm = Arm("real_only", read, read)

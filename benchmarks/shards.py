@@ -21,7 +21,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import webdataset
-from datasets import Dataset, disable_progress_bars, load_dataset
+from datasets import Dataset, Features, disable_progress_bars, load_dataset
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -32,7 +32,7 @@ from stage.datasets.pairs import Pair
 from stage.release.reader import read_samples
 from stage.release.shards import write_manifest, write_shards
 from stage.synthesis.rows import Origin, PlanRow, Verdict
-from stage.synthesis.schema import FEATURES, SCHEMA, SHARDS, sample_row
+from stage.synthesis.schema import SCHEMA, SHARDS, sample_row
 
 PX, PHOTOGRAPHS, REPEATS = 256, 32, 7
 SAMPLES = 128  # written and read
@@ -133,7 +133,7 @@ def _read_shards(folder: Path) -> None:
 
 def _write_datasets(rows: Rows, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
-    Dataset.from_list(rows, features=FEATURES).to_parquet(folder / "samples.parquet", batch_size=BATCH)
+    Dataset.from_list(rows, features=Features.from_arrow_schema(SCHEMA)).to_parquet(folder / "samples.parquet", batch_size=BATCH)
 
 
 def _read_datasets(folder: Path) -> None:

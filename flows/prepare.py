@@ -12,7 +12,7 @@ from flows.runtime import run
 from stage.core.data_params import Prepare
 from stage.core.params import load_params
 from stage.datasets.catalog import prepare as read_catalogs
-from stage.datasets.demo.dataset import write_demo
+from stage.datasets.demo.dataset import DEFECTS, write_demo
 from stage.datasets.leaks import check_catalogs
 from stage.datasets.recalled import read_recalls
 from stage.datasets.summary import Summary, summary_table, trained_types
@@ -30,7 +30,7 @@ def prepare() -> None:
     check_engine(params.execution)
     if params.prepare.layout == "demo":
         with tempfile.TemporaryDirectory() as folder:
-            draw(Path(folder) / "demo", params.seed)
+            draw(Path(folder) / "demo", params.seed, params.categories)
             summary = read(params.prepare, params.categories, Path(folder) / "demo")
     else:
         summary = read(params.prepare, params.categories, Path(params.prepare.source))
@@ -46,9 +46,9 @@ def prepare() -> None:
 
 
 @task(cache_policy=NO_CACHE)
-def draw(root: Path, seed: int) -> None:
-    """Draw the demo data set into a temporary folder."""
-    write_demo(root, seed)
+def draw(root: Path, seed: int, categories: tuple[str, ...]) -> None:
+    """Draw the demo's categories that are asked for into a temporary folder; all of them, for the refusal to name, if one is unknown."""
+    write_demo(root, seed, categories if set(categories) <= set(DEFECTS) else DEFECTS)
 
 
 @task(cache_policy=NO_CACHE)

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Features, Value
 from small_factory import origin, publish_rows
 
 from stage.core.params import Params, load_params
-from stage.datasets.pairs import Pair, image_cell, image_features, write_table
+from stage.datasets.columns import PICTURE, STRING
+from stage.datasets.pairs import Pair, image_cell, write_table
 from stage.datasets.rules import GOOD
-from stage.datasets.table import FEATURES
+from stage.datasets.table import COLUMNS as CATALOG_COLUMNS
 from stage.release.fidelity import measure_fidelity, write_fidelity
 from stage.segmentation.results import DIFFERENCE_COLUMNS, gather_results, write_results
 from stage.segmentation.scores import ALL_TYPES, COLUMNS
@@ -131,8 +131,7 @@ def write_predictions(path: Path, defects: list[str]) -> None:
     image, mask = defective_pair(0)
     cells = dict(zip(names, map(image_cell, (image, mask, mask * 0, mask, 1 - mask)), strict=True))
     rows = [{"defect": defect, "image_path": "0.png", **cells} for defect in defects]
-    texts = {name: Value("string") for name in ("defect", "image_path")}
-    write_table(rows, Features(texts | dict.fromkeys(names, image_features()["image"])), path)
+    write_table(rows, dict.fromkeys(("defect", "image_path"), STRING) | dict.fromkeys(names, PICTURE), path)
 
 
 def write_scores(folder: Path, category: str, defects: list[str], few: Sequence[int]) -> None:
@@ -168,7 +167,7 @@ def publish(data: Path, categories: list[str], defects: list[str], few: Sequence
     )
     write_csv(data / "pretrain" / "curve.csv", [{"iteration": i, "loss": 1 / (i + 1)} for i in range(300)])
     for category in categories:
-        write_table(catalog_rows(category, defects), FEATURES, data / "prepare" / category / "catalog.parquet")
+        write_table(catalog_rows(category, defects), CATALOG_COLUMNS, data / "prepare" / category / "catalog.parquet")
         for method in COLOURS:
             rows = [row for defect in defects for row in sample_rows(category, defect, method)]
             folder = data / "synthesize" / category / method

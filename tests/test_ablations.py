@@ -18,7 +18,7 @@ from stage.ablation.side_by_side import TILE, side_by_side
 from stage.core.errors import ConfigError
 from stage.core.params import Params, load_params
 from stage.datasets.pairs import write_table
-from stage.datasets.table import FEATURES
+from stage.datasets.table import COLUMNS
 from stage.report.sheets import GAP, LABEL_HEIGHT, MARGIN, TITLE_HEIGHT
 
 ROOT = Path(__file__).parents[1]
@@ -275,7 +275,7 @@ def test_the_svg_carries_its_numbers_as_text_and_names_from_data_as_they_are(tmp
 
 def publish_samples(data: Path, names: list[str]) -> None:
     """Four samples of fabric under every configuration, the fourth of them rejected."""
-    write_table(catalog_rows("fabric", ["hole"]), FEATURES, data / "prepare" / "fabric" / "catalog.parquet")
+    write_table(catalog_rows("fabric", ["hole"]), COLUMNS, data / "prepare" / "fabric" / "catalog.parquet")
     for name in names:
         publish_rows(sample_rows("fabric", "hole", "stage"), 3, data / name)
     write_specimens({name: data / name for name in names}, data / "ablate" / "fabric" / SPECIMENS)

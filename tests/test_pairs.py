@@ -10,13 +10,15 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from datasets import Features, Value
+from datasets import Features, List, Value
+from datasets import Image as ImageFeature
 from PIL import Image
 
 from stage.core.errors import CorruptFileError
-from stage.datasets.pairs import Pairs, decode_image, decode_mask, encode_png, image_cell, image_features, write_table
+from stage.datasets.columns import INTEGER, INTEGERS, NUMBER, PICTURE, STRING, schema
+from stage.datasets.pairs import Pairs, decode_image, decode_mask, encode_png, image_cell, image_columns, write_table
 
-FEATURES = Features({"name": Value("string"), **image_features()})
+COLUMNS = {"name": STRING, **image_columns()}
 
 
 def picture(seed: int, height: int = 9, width: int = 7) -> tuple[np.ndarray, np.ndarray]:
@@ -27,7 +29,7 @@ def picture(seed: int, height: int = 9, width: int = 7) -> tuple[np.ndarray, np.
 def shard(path: Path, seeds: range) -> Path:
     pairs = {seed: picture(seed) for seed in seeds}
     rows = ({"name": str(seed), "image": image_cell(image), "mask": image_cell(mask)} for seed, (image, mask) in pairs.items())
-    write_table(rows, FEATURES, path)
+    write_table(rows, COLUMNS, path)
     return path
 
 
@@ -84,7 +86,7 @@ def test_where_selects_rows_and_rows_without_pixels_are_left_out(tmp_path: Path)
     """A set-aside image would reach training."""
     image, mask = picture(0)
     rows = [{"name": name, "image": image_cell(image), "mask": image_cell(mask)} for name in ("a", "b")]
-    write_table([*rows, {"name": "aside", "image": None, "mask": None}], FEATURES, tmp_path / "t.parquet")
+    write_table([*rows, {"name": "aside", "image": None, "mask": None}], COLUMNS, tmp_path / "t.parquet")
 
     assert Pairs.read([tmp_path / "t.parquet"], None).table["name"].to_pylist() == ["a", "b"]
     assert Pairs.read([tmp_path / "t.parquet"], pc.field("name") != "a").table["name"].to_pylist() == ["b"]
@@ -95,7 +97,7 @@ def test_a_broken_cell_is_met_only_when_it_is_asked_for(tmp_path: Path) -> None:
     image, mask = picture(0)
     whole = {"name": "whole", "image": image_cell(image), "mask": image_cell(mask)}
     broken = {**whole, "image": {"bytes": encode_png(image)[:50], "path": None}}
-    write_table([whole, broken], FEATURES, tmp_path / "t.parquet")
+    write_table([whole, broken], COLUMNS, tmp_path / "t.parquet")
     pairs = Pairs.read([tmp_path / "t.parquet"], None)
 
     assert np.array_equal(pairs[0].image, image)
@@ -156,3 +158,12 @@ def test_hugging_face_datasets_decodes_the_pictures(tmp_path: Path) -> None:
         assert isinstance(row["image"], Image.Image)
         assert np.array_equal(np.asarray(row["image"]), image)
         assert np.array_equal(np.asarray(row["mask"]), mask * 255)
+
+
+def test_the_schema_is_that_of_the_library_which_reads_it() -> None:
+    """Users of `load_dataset` would get other types than were written, or dictionaries of bytes in place of images."""
+    columns = {"a": STRING, "b": INTEGER, "c": NUMBER, "d": INTEGERS, "e": PICTURE}
+    features = Features({"a": Value("string"), "b": Value("int64"), "c": Value("float64"), "d": List(Value("int32")), "e": ImageFeature()})
+
+    assert schema(columns).equals(features.arrow_schema, check_metadata=True)
+    assert Features.from_arrow_schema(schema(columns)) == features

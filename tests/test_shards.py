@@ -18,12 +18,13 @@ from PIL import Image
 from small_factory import DESCRIBED, origin, plan_row, publish_rows
 
 from stage.core.errors import CorruptFileError, DataError
+from stage.datasets.columns import Columns
 from stage.datasets.pairs import Pair
-from stage.datasets.table import FEATURES as CATALOG_FEATURES
+from stage.datasets.table import COLUMNS as CATALOG_COLUMNS
 from stage.release.reader import read_samples, sample_rows
 from stage.release.shards import shard_name, write_manifest, write_shards
 from stage.synthesis.rows import Origin, PlanRow, Verdict
-from stage.synthesis.schema import FEATURES, MANIFEST, SCHEMA, sample_row, write_samples
+from stage.synthesis.schema import COLUMNS, MANIFEST, SCHEMA, sample_row, write_samples
 
 SEEN = (0.25, 0.125, "f" * 64, 7.5)  # margin, share that looks normal, the nearest training defect and its distance
 
@@ -110,14 +111,14 @@ def test_a_picture_says_that_it_is_synthetic_and_which_sample_it_is() -> None:
             assert {"Synthetic": "true", "Sample": "stage/part/crack/000004/0"}.items() <= opened.info.items()
 
 
-@pytest.mark.parametrize(("features", "section"), [(FEATURES, "### A shard's columns"), (CATALOG_FEATURES, "## The catalog")])
-def test_every_column_is_described(features: datasets.Features, section: str) -> None:
+@pytest.mark.parametrize(("columns", "section"), [(COLUMNS, "### A shard's columns"), (CATALOG_COLUMNS, "## The catalog")])
+def test_every_column_is_described(columns: Columns, section: str) -> None:
     """A user would find a column that nobody explains, or read of one that is not there."""
     text = (Path(__file__).parents[1] / "docs/data.md").read_text()
     table = text.split(f"{section}\n")[1].split("\n#")[0]
     described = [name for line in table.splitlines() if line.startswith("| `") for name in re.findall(r"`(\w+)`", line.split("|")[1])]
 
-    assert sorted(set(features) - set(described)) == []
+    assert sorted(set(columns) - set(described)) == []
     assert described.index("image") > 10
 
 
@@ -175,7 +176,7 @@ def test_more_samples_leave_full_shards_as_they_are(tmp_path: Path) -> None:
 
 def test_a_row_has_the_columns_of_the_shard() -> None:
     """A value would be dropped when it is written, without a word."""
-    assert list(sample(0)) == list(FEATURES)
+    assert list(sample(0)) == list(COLUMNS)
 
 
 @pytest.mark.parametrize("size", [1, 3, 4, 5, 6, 11, 12, 50])

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pyarrow.compute as pc
-from datasets import Features, Value
 from pydantic import Field, TypeAdapter, ValidationError
 
 from stage.core.errors import ConfigError
 from stage.core.params import Params
 from stage.core.section import Section
 from stage.core.yaml_files import read_yaml
+from stage.datasets.columns import STRING
 from stage.datasets.pairs import Pairs, write_table
 from stage.release.reader import shard_paths
-from stage.synthesis.schema import FEATURES
+from stage.synthesis.schema import COLUMNS
 
 CONFIGURATIONS = Path("ablation/configurations.yaml")
 RESULTS, SPECIMENS = "ablations.json", "specimens.parquet"  # the files that `ablate` publishes per category
@@ -103,7 +103,7 @@ def write_specimens(samples: Mapping[str, Path], path: Path) -> None:
     """Write the first SHOWN samples per defect type, accepted or not, from every configuration's folder; their plan rows are the same."""
     first = {name: Pairs.read(shard_paths(folder), pc.field("ordinal") < SHOWN).table for name, folder in samples.items()}
     rows = ({**row, "configuration": name} for name, table in first.items() for row in table.to_pylist())
-    write_table(rows, Features({**FEATURES, "configuration": Value("string")}), path)
+    write_table(rows, {**COLUMNS, "configuration": STRING}, path)
 
 
 def _set(values: dict[str, Any], key: str, value: object) -> None:

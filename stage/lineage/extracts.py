@@ -89,7 +89,7 @@ def _unreadable(path: str, error: Exception) -> CorruptFileError:
 
 def _samples(tree: Tree, folder: str, manifest: dict[str, Any]) -> pa.Table:
     """The plan and, beside it row by row, what came of it: the plan has the same columns in large row groups."""
-    from stage.synthesis.schema import PLAN, PLAN_SCHEMA, SCHEMA  # here, because `datasets` takes seconds and a second query needs neither
+    from stage.synthesis.schema import PLAN, PLAN_SCHEMA, SCHEMA  # here, because a second query needs neither
 
     beside = [name for name in SCHEMA.names if name not in (*PLAN_SCHEMA.names, "image", "mask")]
     told = manifest["tables"].get(PLAN, {})
@@ -147,7 +147,9 @@ def _without_pictures(tree: Tree, path: str, schema: pa.Schema) -> pa.Table:
 
 def _schemas() -> dict[str, pa.Schema]:
     """The columns of every kind of table, without pictures."""
-    from stage.datasets.table import FEATURES, PICTURES
+    from stage.datasets.columns import schema
+    from stage.datasets.table import COLUMNS as CATALOG_COLUMNS
+    from stage.datasets.table import PICTURES
     from stage.release.tables import RUN_COLUMNS
     from stage.segmentation.results import DIFFERENCE_COLUMNS
     from stage.segmentation.scores import COLUMNS
@@ -162,7 +164,6 @@ def _schemas() -> dict[str, pa.Schema]:
         "difference": pa.float64(),
     }
     scores, differences = (pa.schema([(name, numbers.get(name, pa.string())) for name in names]) for names in (COLUMNS, DIFFERENCE_COLUMNS))
-    catalog = FEATURES.arrow_schema
     return {
         "samples": _plain(SCHEMA, ("image", "mask")),
         "sources": SOURCE_SCHEMA,
@@ -170,7 +171,7 @@ def _schemas() -> dict[str, pa.Schema]:
         "runs": RUN_COLUMNS,
         "scores": scores,
         "differences": differences,
-        "catalog": _plain(catalog, tuple(PICTURES)),
+        "catalog": _plain(schema(CATALOG_COLUMNS), tuple(PICTURES)),
     }
 
 

@@ -21,7 +21,7 @@ class Marked(NamedTuple):
 
 def read_mark(file: Path) -> Marked:
     """What a picture says; raises Refusal if it is none."""
-    from stage.datasets.pairs import UNDECODABLE, decode_image, decode_mask  # here, because it loads `datasets`
+    from stage.datasets.pairs import UNDECODABLE, decode_image, decode_mask  # here, because it loads pandas
     from stage.synthesis.marking import SAMPLE
 
     try:

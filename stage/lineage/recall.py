@@ -129,7 +129,7 @@ def records(database: Database, sources: Iterable[Row], reason: str, data: Path,
 
 def places_of(folder: Path, sha256: str, params: Synthesize) -> dict[str, int]:
     """The places of a normal photograph among those that are most like each defect's, in a prepared category; none with `background: random`."""
-    from stage.datasets.table import read_catalog  # here, because they load `datasets`, and a dry run need not
+    from stage.datasets.table import read_catalog  # here, because they load pandas, and a dry run need not
     from stage.datasets.windows import TURNS
     from stage.synthesis.backgrounds import Backgrounds
     from stage.synthesis.plan import background_pool

@@ -49,7 +49,7 @@ def reuse(database: Database, count: int) -> Answer:
 
 def leakage(history: History) -> Answer:
     """Evaluation images, and members of their groups, among what samples and networks were made from, in each version."""
-    from stage.release.uses import Published, sample_leaks  # here, because it loads `datasets`
+    from stage.release.uses import Published, sample_leaks  # here, because it loads pandas
 
     found: list[Row] = []
     for contents in history.contents:

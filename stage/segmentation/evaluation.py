@@ -5,14 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from datasets import Features, Value
-from datasets import Image as ImageFeature
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import nn
 
 from stage.core.errors import CorruptFileError
-from stage.datasets.pairs import Pair, Pairs, encode_png, image_features, write_table
+from stage.datasets.columns import PICTURE, STRING, Columns
+from stage.datasets.pairs import Pair, Pairs, encode_png, image_columns, write_table
 from stage.segmentation.counts import Counts
 from stage.segmentation.segmenters import DEFECT, build_segmenter, logits
 from stage.segmentation.training import tensors
@@ -68,11 +67,11 @@ def _load(weights: Path, name: str) -> nn.Module:
 
 def write_predictions(pairs: Pairs, arms: Mapping[str, Sequence[bytes]], path: Path) -> None:
     """Write a row per pair: its names, image, mask, and per arm the defect probability as a `probability_png`."""
-    features = Features({**{name: Value("string") for name in TEXTS}, **image_features(), **{arm: ImageFeature() for arm in arms}})
+    columns: Columns = {**dict.fromkeys(TEXTS, STRING), **image_columns(), **dict.fromkeys(arms, PICTURE)}
     table = pairs.table.select([*TEXTS, "image", "mask"]).to_pylist()
     found = zip(*arms.values(), strict=True)
     rows = (
         {**row, **{arm: {"bytes": picture, "path": None} for arm, picture in zip(arms, pictures, strict=True)}}
         for row, pictures in zip(table, found, strict=True)
     )
-    write_table(rows, features, path)
+    write_table(rows, columns, path)

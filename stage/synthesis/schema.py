@@ -6,10 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Features, List, Value
 
 from stage.core.digests import pixel_digest
-from stage.datasets.pairs import ROW_GROUP, Pair, image_cell, image_features
+from stage.datasets.columns import INTEGER, INTEGERS, NUMBER, STRING, Columns, schema
+from stage.datasets.pairs import ROW_GROUP, Pair, image_cell, image_columns
 from stage.synthesis.marking import mark
 from stage.synthesis.rows import Origin, PlanRow, TypeRecord, Verdict
 
@@ -18,24 +18,24 @@ MANIFEST, SHARDS = "manifest.json", "shards"
 PLAN, SOURCES, CHECKPOINTS, CARD = "plan.parquet", "sources.parquet", "checkpoints.parquet", "README.md"  # beside the shards
 VERDICT = "verdict.parquet"  # likewise
 RUNS = "runs.parquet"  # in a folder of its own
-_KINDS = {str: Value("string"), int: Value("int64"), float: Value("float64"), tuple[int, ...]: List(Value("int32"))}
+_KINDS = {str: STRING, int: INTEGER, float: NUMBER, tuple[int, ...]: INTEGERS}
 _RECORDS = (PlanRow, Verdict, Origin)
-FEATURES = Features(
+COLUMNS: Columns = (
     {name: _KINDS[kind] for record in _RECORDS for name, kind in record.__annotations__.items()}
-    | {"image_digest": Value("string")}
-    | dict(image_features())
+    | {"image_digest": STRING}
+    | image_columns()
 )
 # Its metadata tell `datasets` which columns are pictures, and every reader the version.
-SCHEMA = FEATURES.arrow_schema.with_metadata({**FEATURES.arrow_schema.metadata, b"schema_version": SCHEMA_VERSION.encode()})
-PLAN_SCHEMA = Features({name: _KINDS[kind] for name, kind in PlanRow.__annotations__.items()}).arrow_schema
+SCHEMA = schema(COLUMNS).with_metadata({**(schema(COLUMNS).metadata or {}), b"schema_version": SCHEMA_VERSION.encode()})
+PLAN_SCHEMA = schema({name: _KINDS[kind] for name, kind in PlanRow.__annotations__.items()})
 _TEXTS = ("path", "sha256", "image_digest", "kind", "category", "defect", "split", "group", "licence", "role")
 SOURCE_SCHEMA = pa.schema([(name, pa.string()) for name in _TEXTS])
 CHECKPOINT_SCHEMA = pa.schema(
     [*((name, pa.string()) for name in ("digest", "kind", "category", "base", "facts")), ("sources", pa.list_(pa.string()))]
 )
-VERDICT_SCHEMA = Features({name: _KINDS[kind] for name, kind in TypeRecord.__annotations__.items()}).arrow_schema
+VERDICT_SCHEMA = schema({name: _KINDS[kind] for name, kind in TypeRecord.__annotations__.items()})
 TABLES = {PLAN: PLAN_SCHEMA, SOURCES: SOURCE_SCHEMA, CHECKPOINTS: CHECKPOINT_SCHEMA, VERDICT: VERDICT_SCHEMA}
-_TOLD = [name if name != "timesteps" else "timesteps.list.element" for name in FEATURES if name not in ("image", "mask")]
+_TOLD = [name if name != "timesteps" else "timesteps.list.element" for name in COLUMNS if name not in ("image", "mask")]
 _COMPRESSION = dict.fromkeys(_TOLD, "zstd") | {f"{name}.{part}": "none" for name in ("image", "mask") for part in ("bytes", "path")}
 
 

@@ -1,4 +1,4 @@
-"""Ten thousand inputs that no camera wrote: none ends in a traceback, and none is lost."""
+"""Two thousand inputs that no camera wrote: none ends in a traceback, and none is lost."""
 
 import io
 import os
@@ -34,7 +34,7 @@ FORMATS = {
     "PPM": ("1", "L", "RGB", "I;16"),
     "JPEG2000": ("L", "RGB", "I;16"),
 }
-WHOLE, DAMAGED = 2000, 8000
+WHOLE, DAMAGED = 400, 1600
 TWELVE_BITS = GreyRange(0, 4095, is_named=True)
 
 
@@ -93,15 +93,16 @@ def inputs(random: np.random.Generator) -> Iterator[bytes]:
 
 
 @pytest.mark.slow
-def test_ten_thousand_files_are_read_or_refused(tmp_path: Path) -> None:
+def test_two_thousand_files_are_read_or_refused(tmp_path: Path) -> None:
     """One damaged file among thousands would end a night's run in a traceback."""
     random, file, outcomes = np.random.default_rng(0), tmp_path / "a.png", Counter[str]()
     for number, content in enumerate(inputs(random)):
+        file.unlink(missing_ok=True)  # a file that is written anew waits for the disk
         file.write_bytes(content)
         outcomes[outcome(file, is_mask=bool(number % 2))] += 1
 
     assert outcomes.total() == WHOLE + DAMAGED
-    assert min(outcomes["image"], outcomes["mask"], outcomes["refused"]) > 1000
+    assert min(outcomes["image"], outcomes["mask"], outcomes["refused"]) > 200
 
 
 def outcome(file: Path, *, is_mask: bool) -> str:

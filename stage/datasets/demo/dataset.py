@@ -4,7 +4,7 @@ Pictures are (128, 128, 3) uint8; masks (128, 128) uint8, 255 = defect.
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -54,8 +54,8 @@ class Photograph:
     mask: NDArray[np.uint8]
 
 
-def write_demo(root: Path, seed: int) -> None:
-    """Draw the demo under `root`, replacing an earlier demo as a whole. The same seed gives the same bytes.
+def write_demo(root: Path, seed: int, categories: Iterable[str] = tuple(DEFECTS)) -> None:
+    """Draw some of the demo's categories under `root`, replacing an earlier demo as a whole. The same seed gives the same bytes.
 
     Raises Refusal if `root` is a file or a folder with anything else in it.
     """
@@ -64,7 +64,7 @@ def write_demo(root: Path, seed: int) -> None:
     fresh, old = root.with_name(f".{root.name}.drawing"), root.with_name(f".{root.name}.replaced")
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    for category in DEFECTS:
+    for category in categories:
         _write_category(fresh / category, category, seed)
     (fresh / README).write_text(f"{MARK}, drawn by stage/datasets/demo/dataset.py with seed {seed}.\nLicence: CC0-1.0.\n", encoding="utf-8")
     if root.exists():

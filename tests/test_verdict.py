@@ -16,7 +16,7 @@ from stage.synthesis.calibration import calibrate, threshold_of
 from stage.synthesis.copies import nearest, patch
 from stage.synthesis.judge import Judge, normal_share
 from stage.synthesis.method import Rendered
-from stage.synthesis.null import NORMAL, Paster
+from stage.synthesis.null import MATCHED, NORMAL, Paster, nothing_of
 from stage.synthesis.quality import verdict_on
 
 RULE = VerdictRule(normal_pass=0.1, pastes=10)
@@ -31,6 +31,15 @@ def factory(tmp_path_factory: pytest.TempPathFactory) -> Factory:
 @pytest.fixture(scope="module")
 def judge(factory: Factory) -> Judge:
     return calibrate(factory.recipe(verdict=RULE), read_catalog(factory.catalog), factory.source())
+
+
+@pytest.mark.parametrize(
+    ("method", "start", "expected"),
+    [("paste", "noise", MATCHED), ("stage", "noise", NORMAL), ("stage", "defect", MATCHED), ("draem", "defect", NORMAL)],
+)
+def test_nothing_is_pasted_as_the_method_pastes(factory: Factory, method: str, start: str, expected: tuple[str, ...]) -> None:
+    """Where photographs differ in light, nothing in its own colours is easily seen, and real defects of matched ones would be rejected."""
+    assert nothing_of(factory.recipe(start=start).model_copy(update={"method": method})) == expected
 
 
 def test_nothing_is_rejected_and_real_defects_pass(factory: Factory, judge: Judge) -> None:

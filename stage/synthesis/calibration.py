@@ -63,7 +63,7 @@ def calibrate(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Judge:
     One draw of pastes fits it, and another sets its thresholds, by nothing as the recipe's method would paste it: of pastes that it was
     fitted to, it would think too well.
     """
-    asked, group, kinds = recipe.synthesize.verdict, _groups(catalog), ("real", *nothing_of(recipe.method))
+    asked, group, kinds = recipe.synthesize.verdict, _groups(catalog), ("real", *nothing_of(recipe))
     paster = Paster(recipe, catalog, source)
     known, fresh = (_described(paster, draw, asked.pastes) for draw in (FIT, RANK))
     final = fitted(known.at("real"), known.at("nothing"))

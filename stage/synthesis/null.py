@@ -39,9 +39,10 @@ MOTION = Paste(
 Pixels = NDArray[np.uint8]
 
 
-def nothing_of(method: str) -> tuple[Kind, ...]:
-    """The kinds of nothing that a method's own way of pasting could make; `paste` matches colours, and keeps defects in their places."""
-    return MATCHED if method == "paste" else NORMAL
+def nothing_of(recipe: Recipe) -> tuple[Kind, ...]:
+    """The kinds of nothing that a method's own way of pasting could make; colours are matched by `paste`, and where STAGE begins with a defect."""
+    is_matched = recipe.method == "paste" or (recipe.method == "stage" and recipe.synthesize.start == "defect")
+    return MATCHED if is_matched else NORMAL
 
 
 class Pasted(NamedTuple):

@@ -1,4 +1,4 @@
-"""Record what decides results and is no parameter: the code's statements, packages, given weights, the images' digests, and recalls.
+"""Record what decides results and is no parameter: the code's statements, packages, given weights, images, recalls, and what was missed.
 
 Not a Prefect flow: it runs first in every `dvc repro` and takes seconds. Its output changes only when what it records does.
 So it is also where a project that DVC could not keep results of is refused, before any work.
@@ -16,6 +16,7 @@ from stage.core.durable import write_whole
 from stage.core.errors import ConfigError, MachineError, Refusal
 from stage.core.params import Params, load_params
 from stage.core.work import PACKAGES
+from stage.datasets.found import NOTED, read_errors, write_found
 from stage.datasets.inventory import inventory
 from stage.datasets.recalled import read_recalls
 from stage.model.files import base_files
@@ -101,7 +102,7 @@ def check_places() -> None:
 
 
 def note() -> None:
-    """Write packages, base and weights as JSON, the digests of the images, and for each DVC stage a line per definition of its code: name and digest."""
+    """Write packages, base and weights as JSON, the digests of the images, what was recalled and missed, and for each DVC stage a line per definition of its code: name and digest."""
     params = load_params()
     if any("textures" in METHODS[method].parameters for method in params.methods):
         check_folder(params.textures, Path(params.prepare.source))
@@ -113,6 +114,9 @@ def note() -> None:
     write_whole(json.dumps(weights_times(params.segment.weights.values()), indent=2) + "\n", OUTPUT / "weights.json")
     write_whole(photographs := images(params), OUTPUT / "images.txt")
     write_whole(recalled(), OUTPUT / "recalled.json")
+    errors = read_errors() if params.synthesize.missed_share else {}
+    for category in params.categories:
+        write_found(errors.get(category, ()), DATA / NOTED / f"{category}.json")
     for name in METHODS:
         write_whole(textures(params, name, photographs) or "none\n", OUTPUT / "textures" / f"{name}.txt")
     for name, functions in CODE.items():

@@ -90,6 +90,13 @@ def recalled() -> str:
     return json.dumps([one.model_dump(mode="json") for one in read_recalls()], indent=2) + "\n"
 
 
+def note_found(params: Params) -> None:
+    """Write what segmenters found and missed, a file per category, for the plans that are to know it."""
+    errors = read_errors() if params.synthesize.missed_share else {}
+    for category in params.categories:
+        write_found(errors.get(category, ()), DATA / NOTED / f"{category}.json")
+
+
 def check_places() -> None:
     """Raise MachineError if results would leave the project through a link, which DVC refuses once they are made."""
     places = [DATA, *DATA.glob("*"), *DATA.glob("*/*")]
@@ -114,9 +121,7 @@ def note() -> None:
     write_whole(json.dumps(weights_times(params.segment.weights.values()), indent=2) + "\n", OUTPUT / "weights.json")
     write_whole(photographs := images(params), OUTPUT / "images.txt")
     write_whole(recalled(), OUTPUT / "recalled.json")
-    errors = read_errors() if params.synthesize.missed_share else {}
-    for category in params.categories:
-        write_found(errors.get(category, ()), DATA / NOTED / f"{category}.json")
+    note_found(params)
     for name in METHODS:
         write_whole(textures(params, name, photographs) or "none\n", OUTPUT / "textures" / f"{name}.txt")
     for name, functions in CODE.items():

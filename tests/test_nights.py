@@ -34,6 +34,8 @@ from flows.services import Services
 from stage.chaos.miniature import CATEGORY, DEFECTS
 from stage.core.errors import MachineError, Refusal
 from stage.core.processes import is_running
+from stage.datasets.found import FILE as ERRORS
+from stage.datasets.found import Found, read_errors, write_found
 from stage.nights.night import Action, Night, NightIsRunning, Superseded
 from stage.nights.programs import ProgramError, without_secrets, work
 from stage.nights.record import Record, read_records
@@ -391,6 +393,24 @@ def test_the_upstream_decides_everything_but_the_lock(town: Town) -> None:
     assert shell(town.bare, f"git show {tag}:variant.txt") == "good"
     assert "data/synthesize" in shell(town.bare, f"git show {tag}:dvc.lock")
     assert not shell(town.bare, f"git diff --name-only main {tag} -- . ':!dvc.lock'")
+
+
+def test_what_the_last_night_missed_is_an_input_of_this_one(town: Town) -> None:
+    """Errors would drive nothing; or a version's commit would name other errors than its samples were planned with."""
+    told = Found(defect="crack", image_path=f"{CATEGORY}/test/crack/000.png", mask_sha256="0" * 64, found=0.1)
+    write_found([told], town.places.worktree / "data/segment" / CATEGORY / ERRORS.name)
+    params = (town.project / "params.yaml").read_text()
+    town.commit("params.yaml", params.replace("missed_share: 0.0", "missed_share: 0.5").replace("folds: 0", "folds: 2"))
+    bring(town)
+
+    record = town.night().run()
+
+    assert {step.name: step.told for step in record.steps}["take in errors"] == f"missed defects: 1 of 1 of {CATEGORY}"
+    shell(town.root, f"git clone --quiet --branch {record.tag} {town.bare} fetched")
+    assert read_errors(town.root / "fetched" / ERRORS) == {CATEGORY: [told]}
+    (town.places.worktree / ERRORS).unlink()
+    town.night().take_in_code()
+    assert read_errors(town.places.worktree / ERRORS) == {CATEGORY: [told]}
 
 
 def test_a_remote_that_is_away_costs_a_push_and_no_work(town: Town) -> None:

@@ -153,10 +153,12 @@ class Repository(NamedTuple):
         return f"worktree {self.places.worktree.resolve()}" in listed and (self.places.worktree / ".git").is_file()
 
     def _unlock(self) -> None:
-        """Remove the locks that a killed git of an earlier night left; nobody else works in the worktree or on its branch."""
+        """Remove the locks that a killed git or DVC of an earlier night left; nobody else works in the worktree or on its branch."""
         own, shared = (Path(self.git("rev-parse", "--path-format=absolute", name)) for name in ("--git-dir", "--git-common-dir"))
         for lock in (own / "index.lock", own / "night.index.lock", own / "HEAD.lock", shared / f"refs/heads/{self.settings.branch}.lock"):
             lock.unlink(missing_ok=True)
+        # DVC's: after a full disk it is empty, which DVC refuses; and the number of a killed process may be another's by now.
+        (self.places.worktree / ".dvc" / "tmp" / "rwlock").unlink(missing_ok=True)
 
     def _remote_commit(self, branch: str) -> str:
         return _commit(self.places.root, f"refs/remotes/{self.settings.remote}/{branch}") if self.has_remote() else ""

@@ -41,8 +41,8 @@ def plan(category: str, method: str, checkpoint: Path, params: Params) -> Path:
     networks: dict[str, Path | None] = {"base": None, "checkpoint": None}
     if METHODS[method].needs_checkpoint:
         networks = {"base": follow_pointer(BASE), "checkpoint": checkpoint}
-    missed = missed_here(CATALOGS.parent, category, params.synthesize)
-    return make_job(recipe_of(method, category, params, catalog=CATALOGS / category, missed=missed, **networks), BatchStore())
+    recipe = recipe_of(method, category, params, catalog=CATALOGS / category, **networks)
+    return make_job(recipe.model_copy(update={"missed": missed_here(CATALOGS.parent, category, params.synthesize)}), BatchStore())
 
 
 def make_rounds(first: Path, params: Params, users: ExitStack) -> list[Path]:

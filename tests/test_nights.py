@@ -550,7 +550,7 @@ def test_a_full_disk_ends_a_night_and_the_next_one_goes_on(fresh: Town) -> None:
     """Half a version would be tagged, or every later night would stumble over what the full disk left."""
     small = fresh.root / "small"
     small.mkdir(exist_ok=True)
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(small)], check=False).returncode:
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "none", str(small)], check=False).returncode:
         pytest.skip("A FULL DISK IS NOT TESTED: this user may mount none")
     try:
         shell(fresh.project, f"python -m dvc cache dir --local {small}/cache")
@@ -643,6 +643,7 @@ def end_of(services: Services, run_id: str) -> Any:
 def take_picture(services: Services, run_id: str, folder: Path) -> None:
     """The dashboard's page of a night, as docs/images/dashboard.png shows it."""
     with opened(f"{services.url.removesuffix('/api')}/runs/flow-run/{run_id}", folder / "profile") as window:
+        window.call("Emulation.setDeviceMetricsOverride", width=1280, height=1400, deviceScaleFactor=1, mobile=False)
         window.until_it_says("dvc repro")
         window.picture(folder / "dashboard.png")
     assert (folder / "dashboard.png").stat().st_size > 20_000

@@ -75,8 +75,8 @@ def forecasts(categories: Sequence[str], params: Params, data: Path, *, measure:
     for category in categories:
         for method in params.methods:
             networks = {"base": base, "checkpoint": data / "train" / category} if method in trained else {"base": None, "checkpoint": None}
-            missed = missed_here(data, category, params.synthesize)
-            recipe = recipe_of(method, category, params, catalog=data / "prepare" / category, missed=missed, **networks)
+            recipe = recipe_of(method, category, params, catalog=data / "prepare" / category, **networks)
+            recipe = recipe.model_copy(update={"missed": missed_here(data, category, params.synthesize)})
             job = load_job(make_job(recipe, BatchStore()))
             found.append(forecast(job, data / "synthesize" / category / method, measure_on=on if measure else None))
     return found

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment
+from urllib.request import getproxies_environment, proxy_bypass
 
 from stage.core.params import Params
 from stage.nights.finding import Finding, Level
@@ -38,7 +38,7 @@ def proxies() -> Iterator[Finding]:
     """A proxy between a worker and the server on its own machine, one that Python's clients cannot use, and certificates that are gone."""
     given = {name: address for name, address in getproxies_environment().items() if name != "no"}
     own = [name for name in PROXIES if name in given]
-    if own and not proxy_bypass_environment(HOST):
+    if own and not proxy_bypass(HOST):
         yield Finding(
             "fails", "proxy", f"{' and '.join(f'{name}_proxy' for name in own)} would catch {HOST}, where the night's Prefect server is",
             f"Run `export no_proxy={HOST},localhost NO_PROXY={HOST},localhost` (with what they have now), also where the night is started.",

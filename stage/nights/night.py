@@ -18,6 +18,7 @@ from stage.core.errors import Refusal
 from stage.core.params import Params, load_params
 from stage.core.processes import reached
 from stage.datasets.found import FILE, use_errors
+from stage.nights.completeness import complete_cache
 from stage.nights.gate import NotPublished, metric_changes, metric_checks, published_checks, refusal, results_here, results_of
 from stage.nights.intake import take_in
 from stage.nights.programs import DVC, ProgramError, Say, without_secrets, work
@@ -210,7 +211,8 @@ class Night:
         return f"{len(self.record.gate)} checks hold" + ", metrics were not compared" * self.accept
 
     def push_data(self) -> str:
-        """Push the outputs to DVC's remote, where there is one."""
+        """Push the outputs to DVC's remote, where there is one. Raises ProgramError if not all of them are in the cache."""
+        complete_cache(self.places.worktree, self._dvc)
         if not self.remotes:
             self.record.warnings.append("DVC has no remote, so the data are on this machine alone: `dvc remote add --default ...`.")
             return "no remote"

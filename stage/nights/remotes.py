@@ -21,7 +21,8 @@ OPTIONS = ("access_key_id", "profile", "credentialpath", "allow_anonymous_login"
 
 def data_remotes(places: Places, _settings: Nightly) -> Iterator[Finding]:
     """Each remote of DVC: a folder that can be written, or a package and credentials for the network."""
-    told = dict(line.partition("=")[::2] for line in ask([*DVC, "config", "--list"], places.root).splitlines())
+    lines = ask([*DVC, "config", "--list"], places.root).splitlines()
+    told = {key: value for key, _, value in (line.partition("=") for line in lines)}
     addresses = {found[1]: value for key, value in told.items() if (found := URL.fullmatch(key))}
     if not addresses:
         yield Finding("look", "DVC remote", "none; the data stay on this disk", "Run `dvc remote add --default <name> <address>`.")

@@ -42,16 +42,7 @@ class Recipe(Section):
         return self.synthesize.count + sum(one.extra for one in self.missed if one.defect == defect)
 
 
-def recipe_of(
-    method: str,
-    category: str,
-    params: Params,
-    *,
-    catalog: Path,
-    base: Path | None,
-    checkpoint: Path | None,
-    missed: tuple[Missed, ...] = (),
-) -> Recipe:
+def recipe_of(method: str, category: str, params: Params, *, catalog: Path, base: Path | None, checkpoint: Path | None) -> Recipe:
     """The recipe of a category and method by the parameters, on this machine's device."""
     return Recipe(
         method=method,
@@ -73,5 +64,4 @@ def recipe_of(
         image_size=params.base.image_size,
         timestep_count=params.base.timestep_count,
         device=device(params.execution.device),
-        missed=missed,
     )

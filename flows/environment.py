@@ -1,4 +1,4 @@
-"""Record what decides results and is no parameter: the code's statements, packages, given weights, the images' digests, and recalls.
+"""Record what decides results and is no parameter: the code's statements, packages, given weights, images, recalls, and what was missed.
 
 Not a Prefect flow: it runs first in every `dvc repro` and takes seconds. Its output changes only when what it records does.
 So it is also where a project that DVC could not keep results of is refused, before any work.
@@ -16,6 +16,7 @@ from stage.core.durable import write_whole
 from stage.core.errors import ConfigError, MachineError, Refusal
 from stage.core.params import Params, load_params
 from stage.core.work import PACKAGES
+from stage.datasets.found import NOTED, read_errors, write_found
 from stage.datasets.inventory import inventory
 from stage.datasets.recalled import read_recalls
 from stage.model.files import base_digest, base_files
@@ -100,6 +101,13 @@ def recalled() -> str:
     return json.dumps([one.model_dump(mode="json") for one in read_recalls()], indent=2) + "\n"
 
 
+def note_found(params: Params) -> None:
+    """Write what segmenters found and missed, a file per category, for the plans that are to know it."""
+    errors = read_errors() if params.synthesize.missed_share else {}
+    for category in params.categories:
+        write_found(errors.get(category, ()), DATA / NOTED / f"{category}.json")
+
+
 def check_places() -> None:
     """Raise MachineError if results would leave the project through a link, which DVC refuses once they are made."""
     places = [DATA, *DATA.glob("*"), *DATA.glob("*/*")]
@@ -112,7 +120,7 @@ def check_places() -> None:
 
 
 def note() -> None:
-    """Write packages, base and weights as JSON, the digests of the images, and for each DVC stage a line per definition of its code: name and digest."""
+    """Write packages, base and weights as JSON, the digests of the images, what was recalled and missed, and for each DVC stage a line per definition of its code: name and digest."""
     params = load_params()
     if any("textures" in METHODS[method].parameters for method in params.methods):
         check_folder(params.textures, Path(params.prepare.source))
@@ -124,6 +132,7 @@ def note() -> None:
     write_whole(json.dumps(weights_times(params.segment.weights.values()), indent=2) + "\n", OUTPUT / "weights.json")
     write_whole(photographs := images(params), OUTPUT / "images.txt")
     write_whole(recalled(), OUTPUT / "recalled.json")
+    note_found(params)
     for name in METHODS:
         write_whole(textures(params, name, photographs) or "none\n", OUTPUT / "textures" / f"{name}.txt")
     for name, functions in CODE.items():

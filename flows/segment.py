@@ -24,6 +24,7 @@ from stage.core.params import Params, load_params
 from stage.core.progress import check_stop
 from stage.core.work import SEGMENTERS, Work, versions, work_key
 from stage.datasets.examples import CATALOG, column, pairs_of
+from stage.datasets.found import FILE, Found, write_found
 from stage.datasets.pairs import Pairs
 from stage.jobs.heartbeat import present
 from stage.jobs.removal import finish
@@ -33,6 +34,7 @@ from stage.segmentation.arms import PERFECT, Training, arm_name, shares_of, trai
 from stage.segmentation.bootstrap import EvaluationImage
 from stage.segmentation.choice import CHOICE, Choice, held_out
 from stage.segmentation.data import TrainingData, training_data
+from stage.segmentation.misses import shares_found
 from stage.segmentation.mixture import Mixture
 from stage.segmentation.results import DIFFERENCES, SCORES
 from stage.segmentation.scores import DIGESTS
@@ -44,7 +46,7 @@ OUTPUT = Path("data/segment")
 CODE, TABLES = "flows.segment:score", "flows.segment:all_arms"
 BESIDE = ("models", "weights", "arms", "mixture", "few", "seeds", "folds")  # of `segment`, what decides which trainings there are
 ALL_ARMS = "all-arms"  # in the spool, the folder of all arms together beside those of the trainings
-METRICS, CURVE, PREDICTIONS = "metrics.json", "curve.csv", "predictions.parquet"
+METRICS, CURVE, PREDICTIONS, ERRORS = "metrics.json", "curve.csv", "predictions.parquet", FILE.name
 
 
 class Scored(NamedTuple):
@@ -178,8 +180,19 @@ def all_arms(category: str, scored: Sequence[Scored], params: Params, users: Exi
         real = shown_parts(pairs_of(CATALOGS / category, "train", good=False))
         if folds := held_out(results, real, params.segment.folds):
             Choice.of(folds, np.random.default_rng(derived_seed(params.seed, category))).write(work.draft / CHOICE)
+        write_errors(category, results, params, work.draft)
         finish(work, lease_s=params.execution.lease_s)
     return work
+
+
+def write_errors(category: str, results: Mapping[Training, Path], params: Params, output: Path) -> None:
+    """Write what is found of each real defect of the training part by a training without it; nothing without folds."""
+    real = pairs_of(CATALOGS / category, "train", good=False)
+    names = [column(real, name) for name in Found.model_fields if name != "found"]
+    shares = shares_found(results, column(real, "defect"), column(real, "group"), params.segment.folds)
+    if shares:
+        rows = zip(*names, shares, strict=True)
+        write_found([Found(**dict(zip(Found.model_fields, row, strict=True))) for row in rows], output / ERRORS)
 
 
 def shown_parts(test: Pairs) -> list[EvaluationImage]:

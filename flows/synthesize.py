@@ -15,6 +15,7 @@ from stage.jobs.store import BatchStore
 from stage.model.base_pointer import follow_pointer
 from stage.release.publication import publish_jobs, publish_runs
 from stage.synthesis.method import METHODS
+from stage.synthesis.missed import missed_here
 from stage.synthesis.recipe import recipe_of
 
 CATALOGS = Path("data/prepare")
@@ -40,7 +41,8 @@ def plan(category: str, method: str, checkpoint: Path, params: Params) -> Path:
     networks: dict[str, Path | None] = {"base": None, "checkpoint": None}
     if METHODS[method].needs_checkpoint:
         networks = {"base": follow_pointer(BASE), "checkpoint": checkpoint}
-    return make_job(recipe_of(method, category, params, catalog=CATALOGS / category, **networks), BatchStore())
+    recipe = recipe_of(method, category, params, catalog=CATALOGS / category, **networks)
+    return make_job(recipe.model_copy(update={"missed": missed_here(CATALOGS.parent, category, params.synthesize)}), BatchStore())
 
 
 def make_rounds(first: Path, params: Params, users: ExitStack) -> list[Path]:

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import time
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -91,6 +92,19 @@ class Window:
             time.sleep(0.1)
         raise RuntimeError(f"Expected {page} to load, found {self.value('location.href')}.")
 
+    def until_it_says(self, text: str) -> None:
+        """Wait until the page shows a text."""
+        for _ in range(600):
+            with suppress(RuntimeError):
+                if text in self.value("document.body.innerText"):
+                    return
+            time.sleep(0.1)
+        raise RuntimeError(f"Expected {text!r} on the page, found {self.value('document.body.innerText')!r}.")
+
+    def picture(self, path: Path) -> None:
+        """Write what the window shows as PNG."""
+        path.write_bytes(b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
+
     def press(self, key: str) -> None:
         """Press and release a key, in whatever has the focus."""
         text = {"Enter": "\r", " ": " "}.get(key, "")
@@ -106,9 +120,11 @@ class Window:
 
 
 @contextmanager
-def opened(page: Path, profile: Path) -> Iterator[Window]:
-    """A page in a browser of its own, loaded; the browser ends with the block."""
-    command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", "--remote-debugging-port=0", "--window-size=1280,900"]
+def opened(page: Path | str, profile: Path) -> Iterator[Window]:
+    """A page, by its file or its address on this machine, in a browser of its own, loaded; the browser ends with the block."""
+    address = page if isinstance(page, str) else page.as_uri()
+    near = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+    command = [str(CHROMIUM), *FLAGS, near, f"--user-data-dir={profile}", "--remote-debugging-port=0", "--window-size=1280,900"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         with connect(_address(profile), max_size=None) as connection:
@@ -116,8 +132,8 @@ def opened(page: Path, profile: Path) -> Iterator[Window]:
             target = browser.call("Target.createTarget", url="about:blank")["targetId"]
             with connect(f"{_address(profile).partition('/devtools')[0]}/devtools/page/{target}", max_size=None) as to_page:
                 window = Window(to_page)
-                window.call("Page.navigate", url=page.as_uri())
-                while window.value("document.readyState + location.href") != f"complete{page.as_uri()}":
+                window.call("Page.navigate", url=address)
+                while window.value("document.readyState + location.href") != f"complete{address}":
                     time.sleep(0.05)
                 yield window
     finally:

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 VERBS = (
     "use-data",
     "use-methods",
+    "use-errors",
     "groups",
     "demo-data",
     "export",

@@ -23,6 +23,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from chromium import CHROMIUM, opened
 from commands import run as run_verb
 from filelock import FileLock
 from published import write_scores
@@ -34,9 +35,11 @@ from flows.services import Services
 from stage.chaos.miniature import CATEGORY, DEFECTS
 from stage.core.errors import MachineError, Refusal
 from stage.core.processes import is_running
+from stage.datasets.found import FILE as ERRORS
+from stage.datasets.found import Found, read_errors, write_found
 from stage.nights.night import Action, Night, NightIsRunning, Superseded
 from stage.nights.programs import ProgramError, without_secrets, work
-from stage.nights.record import Record, read_records
+from stage.nights.record import Record, read_records, running_night
 from stage.nights.retention import retain
 from stage.nights.settings import Nightly, Places, load_nightly
 from stage.release.fidelity import measure_fidelity, write_fidelity
@@ -393,6 +396,24 @@ def test_the_upstream_decides_everything_but_the_lock(town: Town) -> None:
     assert not shell(town.bare, f"git diff --name-only main {tag} -- . ':!dvc.lock'")
 
 
+def test_what_the_last_night_missed_is_an_input_of_this_one(town: Town) -> None:
+    """Errors would drive nothing; or a version's commit would name other errors than its samples were planned with."""
+    told = Found(defect="crack", image_path=f"{CATEGORY}/test/crack/000.png", mask_sha256="0" * 64, found=0.1)
+    write_found([told], town.places.worktree / "data/segment" / CATEGORY / ERRORS.name)
+    params = (town.project / "params.yaml").read_text()
+    town.commit("params.yaml", params.replace("missed_share: 0.0", "missed_share: 0.5").replace("folds: 0", "folds: 2"))
+    bring(town)
+
+    record = town.night().run()
+
+    assert {step.name: step.told for step in record.steps}["take in errors"] == f"missed defects: 1 of 1 of {CATEGORY}"
+    shell(town.root, f"git clone --quiet --branch {record.tag} {town.bare} fetched")
+    assert read_errors(town.root / "fetched" / ERRORS) == {CATEGORY: [told]}
+    (town.places.worktree / ERRORS).unlink()
+    town.night().take_in_code()
+    assert read_errors(town.places.worktree / ERRORS) == {CATEGORY: [told]}
+
+
 def test_a_remote_that_is_away_costs_a_push_and_no_work(town: Town) -> None:
     """A network that fails at night would cost the night."""
     bring(town)
@@ -525,6 +546,26 @@ def test_a_version_on_a_branch_keeps_its_data(accepted: Town) -> None:
     assert objects(town.store) == before
 
 
+def test_a_full_disk_ends_a_night_and_the_next_one_goes_on(fresh: Town) -> None:
+    """Half a version would be tagged, or every later night would stumble over what the full disk left."""
+    small = fresh.root / "small"
+    small.mkdir(exist_ok=True)
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "none", str(small)], check=False).returncode:
+        pytest.skip("A FULL DISK IS NOT TESTED: this user may mount none")
+    try:
+        shell(fresh.project, f"python -m dvc cache dir --local {small}/cache")
+        with pytest.raises(ProgramError, match="No space left on device"):
+            fresh.night().run()
+        record = read_records(fresh.places.nights)[0]
+        assert (record.outcome, record.tag, fresh.tags()) == ("failed", "", [])
+
+        subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True)
+        assert fresh.night().run().tag == TODAY
+        assert "./" in (fresh.fetched(TODAY) / "data/evaluate/images.txt").read_text()
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
 def findings(level: str) -> dict[str, str]:
     return {one["what"]: one["found"] for one in json.loads(run_verb("doctor", "--json").output) if one["level"] == level}
 
@@ -588,9 +629,46 @@ def until(question: Callable[[], Any]) -> Any:
     return answer
 
 
-def test_nightly_up_schedules_a_night_that_the_worker_runs(services: Services, town: Town) -> None:
-    """Nothing would happen at night. With another SQLAlchemy, no schedule makes a run, and only the server's log says so."""
+def begun(services: Services, deployment: dict[str, Any], key: str) -> str:
+    """A night that is due now; the id of its run."""
+    due = {"idempotency_key": key, "state": {"type": "SCHEDULED"}}
+    return api(services, f"deployments/{deployment['id']}/create_flow_run", due)["id"]
+
+
+def end_of(services: Services, run_id: str) -> Any:
+    """The run once it has ended."""
+    return until(lambda: (found := api(services, f"flow_runs/{run_id}"))["end_time"] and found)
+
+
+def take_picture(services: Services, run_id: str, folder: Path) -> None:
+    """The dashboard's page of a night, as docs/images/dashboard.png shows it."""
+    with opened(f"{services.url.removesuffix('/api')}/runs/flow-run/{run_id}", folder / "profile") as window:
+        window.call("Emulation.setDeviceMetricsOverride", width=1280, height=1400, deviceScaleFactor=1, mobile=False)
+        window.until_it_says("dvc repro")
+        window.picture(folder / "dashboard.png")
+    assert (folder / "dashboard.png").stat().st_size > 20_000
+
+
+def outlive_the_server(services: Services, town: Town, deployment: dict[str, Any]) -> None:
+    """A night whose server is killed after it has begun comes to its own end, and nothing waits for the server."""
+    for name in ("go", "pid"):
+        (town.root / name).unlink()
+    begun(services, deployment, "three")
+    until((town.root / "pid").exists)
+    os.kill(json.loads((town.places.home / "services.json").read_text())["server"]["pid"], signal.SIGKILL)
+    (town.root / "go").touch()
+    until(lambda: running_night(town.places.nights) is None)
+    last, *before = read_records(town.places.nights)
+    assert (last.outcome, "is not worse than" in last.message, len(before)) == ("refused", True, 2)
+
+
+def test_nightly_up_schedules_a_night_that_the_worker_runs(services: Services, town: Town, tmp_path: Path) -> None:
+    """Nothing would happen at night. With another SQLAlchemy, no schedule makes a run, and only the server's log says so.
+
+    A late one must give way, and one that has begun must not need the server.
+    """
     town.commit("variant.txt", "worse")
+    town.commit("look.sh", f"echo $$ > {town.root}/pid; while [ ! -e {town.root}/go ]; do sleep 0.2; done\n")
     services.up()
     noted = json.loads((town.places.home / "services.json").read_text())
     deployment = api(services, "deployments/name/nightly/nightly")
@@ -602,17 +680,22 @@ def test_nightly_up_schedules_a_night_that_the_worker_runs(services: Services, t
     services.up()  # a second time is no second server
     assert json.loads((town.places.home / "services.json").read_text()) == noted
 
-    run_id = api(services, f"deployments/{deployment['id']}/create_flow_run", {"idempotency_key": "one", "state": {"type": "SCHEDULED"}})[
-        "id"
-    ]
-    ended = until(lambda: (found := api(services, f"flow_runs/{run_id}"))["end_time"] and found)
+    run_id = begun(services, deployment, "one")
+    until((town.root / "pid").exists)
+    late = end_of(services, begun(services, deployment, "two"))
+    assert (late["state_type"], running_night(town.places.nights) is not None) == ("CANCELLED", True)
+    (town.root / "go").touch()
+    ended = end_of(services, run_id)
     assert ended["state_name"] == "Refused"
     assert "is not worse than" in ended["state"]["message"]
     kept = api(services, "artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run_id]}}})
     assert {"nightly-summary", "nightly-metrics", "nightly-gate"} <= {one["key"] for one in kept}
     lines = api(services, "logs/filter", {"logs": {"flow_run_id": {"any_": [run_id]}}})
     assert any("dvc repro" in one["message"] for one in lines)
-    assert read_records(town.places.nights)[0].outcome == "refused"
+    assert [one.outcome for one in read_records(town.places.nights)] == ["refused", "published"]
+    if CHROMIUM:
+        take_picture(services, run_id, tmp_path)
+    outlive_the_server(services, town, deployment)
 
-    assert services.down() == ["worker", "server"]
+    assert services.down() == ["worker"]
     assert not any(is_running(one["pid"], one["started"]) for one in noted.values())

@@ -201,6 +201,7 @@ def test_the_list_of_numbers_is_whole() -> None:
         "overlap",
         "on_object",
         "opacity_mean",
+        "missed_share",
         "opacity_deviation",
     }
 

@@ -1,4 +1,4 @@
-"""Data in, and data out: `use-data`, `use-methods`, `groups`, `demo-data`, `export`."""
+"""Data in, and data out: `use-data`, `use-methods`, `use-errors`, `groups`, `demo-data`, `export`."""
 
 from pathlib import Path
 from textwrap import fill
@@ -54,6 +54,24 @@ def use_methods(
         typer.echo(
             f"segment.folds is {folds}. After `dvc repro`, `stage results` says which helps, or none, and `stage export --chosen` writes it."
         )
+
+
+@verbs.command()
+def use_errors() -> None:
+    """Write into errors.json which real defects the last `segment` missed on folds; with synthesize.missed_share the next plan has more of them."""
+    from stage.datasets.found import FILE
+    from stage.datasets.found import use_errors as use
+
+    params = load_params()
+    errors = use(DATA, params.categories)
+    if not errors:
+        raise Refusal(
+            f"Expected {FILE} in a folder of data/segment, found none. Set segment.folds to 2 or more in params.yaml, and run `dvc repro`."
+        )
+    for category, found in errors.items():
+        typer.echo(f"{category}: {sum(one.is_missed for one in found)} of {len(found)} real defects are missed.")
+    more = "Commit it and run `dvc repro`." if params.synthesize.missed_share else "synthesize.missed_share is 0, so no plan reads it."
+    typer.echo(f"{FILE} has them. {more}")
 
 
 @verbs.command()

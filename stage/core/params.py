@@ -131,6 +131,15 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _missed_are_known(self) -> Self:
+        if self.synthesize.missed_share and not self.segment.folds:
+            raise ValueError(
+                "synthesize.missed_share is for defects that segmenters miss on folds, found segment.folds: 0. Set segment.folds to 2 or more, "
+                "or synthesize.missed_share to 0"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _start_has_a_defect(self) -> Self:
         walk = self.synthesize
         if "stage" in self.methods and walk.start == "defect" and walk.mask_source not in ("real", "augmented"):

@@ -43,6 +43,7 @@ class Synthesize(Section):
     placement: Literal["as_is", "on_object", "on_part"]
     background: Literal["nearest", "random"]
     neighbours: Positive
+    missed_share: Share
     start: Literal["noise", "defect"]
     start_at: Timesteps
     steps: Timesteps

@@ -22,6 +22,7 @@ from stage.model.files import ADAPTERS
 from stage.synthesis.batch import write_batch
 from stage.synthesis.method import METHODS
 from stage.synthesis.methods.stage import moves
+from stage.synthesis.missed import missed_here
 from stage.synthesis.recipe import Recipe, recipe_of
 from stage.synthesis.schema import MANIFEST
 from stage.synthesis.source import read_source
@@ -75,6 +76,7 @@ def forecasts(categories: Sequence[str], params: Params, data: Path, *, measure:
         for method in params.methods:
             networks = {"base": base, "checkpoint": data / "train" / category} if method in trained else {"base": None, "checkpoint": None}
             recipe = recipe_of(method, category, params, catalog=data / "prepare" / category, **networks)
+            recipe = recipe.model_copy(update={"missed": missed_here(data, category, params.synthesize)})
             job = load_job(make_job(recipe, BatchStore()))
             found.append(forecast(job, data / "synthesize" / category / method, measure_on=on if measure else None))
     return found

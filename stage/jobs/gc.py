@@ -16,6 +16,7 @@ from stage.jobs.job import Job, load_job
 from stage.jobs.removal import remove, remove_unused
 from stage.jobs.store import BatchStore, Hidden
 from stage.jobs.unused import Garbage, left_behind, size_of, unused_works
+from stage.synthesis.missed import missed_here
 
 OF_THE_MACHINE = ("device", "precision")  # a job for a GPU is wanted on a machine without one, too
 CHANGED, UNPLANNED = "jobs that could not go on", "jobs that no parameters of today plan"
@@ -78,7 +79,9 @@ def _is_of(job: Job, params: Params) -> bool:
     recipe = job.recipe
     ours = (recipe.name, recipe.seed, recipe.guidance, recipe.synthesize, recipe.paste, recipe.prompts, recipe.image_size)
     theirs = (params.name, params.seed, params.method, params.synthesize, params.paste, params.base.prompts, params.base.image_size)
-    return recipe.category in params.categories and recipe.method in params.methods and ours == theirs
+    if not (recipe.category in params.categories and recipe.method in params.methods and ours == theirs):
+        return False
+    return recipe.missed == missed_here(recipe.catalog.parents[1], recipe.category, params.synthesize)
 
 
 def _keys(folder: Path) -> set[str]:

@@ -26,7 +26,7 @@ PLANNING, ORIGIN = "stage.jobs.planning:write_job", "stage.jobs.inputs:origin_of
 PLANNED = (
     *("name", "seed", "catalog", "planner", "rejected", "withdrawn", "base.prompts.normal", "synthesize.precision", "synthesize.attempts"),
     *("synthesize.count", "synthesize.shard_rows", "synthesize.mask_source", "synthesize.placement", "synthesize.perlin"),
-    *("synthesize.background", "synthesize.neighbours", "textures.source", "textures.licence"),
+    *("synthesize.background", "synthesize.neighbours", "synthesize.missed_share", "missed", "textures.source", "textures.licence"),
 )
 
 
@@ -57,6 +57,7 @@ def inputs_of(recipe: Recipe, rejected: Iterable[Identity] = ()) -> dict[str, st
             "rejected": digest_of(list(rejected)),
         }
         | _withdrawn(recipe)
+        | ({"missed": json.dumps(recipe.missed)} if recipe.missed else {})
         | ({"textures": bank_digest(recipe.textures, recipe.catalog)} if "textures" in method.parameters else {})
         | _network_digests(recipe)
     )

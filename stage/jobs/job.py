@@ -8,11 +8,13 @@ The folder's name ends in the digest of the inputs: with other inputs it is anot
 import io
 import json
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import or_
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stage.core.digests import digest_of, file_digest
@@ -76,6 +78,13 @@ class Job:
     def rows(self, number: int) -> list[PlanRow]:
         """The rows of a batch. A batch of the first round is whole: rows with an ordinal from `synthesize.count` on fill it, unpublished."""
         return read_rows(self._plan, self._entries[number])
+
+    @property
+    def is_counted(self) -> pc.Expression:
+        """Whether a row of a plan or of samples is no filling of its batch."""
+        counts = {one.defect: self.recipe.count_of(one.defect) for one in self.recipe.missed}
+        more = ((pc.field("defect") == defect) & (pc.field("ordinal") < count) for defect, count in counts.items())
+        return reduce(or_, more, pc.field("ordinal") < self.recipe.synthesize.count)
 
     def samples_in(self, number: int) -> int:
         """How many rows of a batch are published."""

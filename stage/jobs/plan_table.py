@@ -1,6 +1,6 @@
 """The plan of a job on disk: rows by the thousand, so that neither its writer nor a worker ever holds all of them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,9 +27,14 @@ class BatchEntry(NamedTuple):
 
 
 def write_plan(
-    batches: Iterable[Sequence[PlanRow]], folder: Path, *, count: int, pixels: Mapping[str, str], inputs: Mapping[str, str]
+    batches: Iterable[Sequence[PlanRow]],
+    folder: Path,
+    *,
+    count_of: Callable[[str], int],
+    pixels: Mapping[str, str],
+    inputs: Mapping[str, str],
 ) -> None:
-    """Write batches of rows, and an entry for each; rows of an ordinal from `count` on are not published.
+    """Write batches of rows, and an entry for each; rows of an ordinal from `count_of` their defect type on are not published.
 
     A batch's key is the digest of its rows, of the pixels they are painted on and with, and of `inputs`. `pixels`: digest of each
     prepared photograph, by the digest of its file.
@@ -40,7 +45,7 @@ def write_plan(
             writer.write_table(plan_table([row for batch in some for row in batch]))
             first = 0
             for batch in some:
-                published = sum(row.ordinal < count for row in batch)
+                published = sum(row.ordinal < count_of(row.defect) for row in batch)
                 entries.append(BatchEntry(batch_key(batch, pixels, inputs), group, first, len(batch), published))
                 first += len(batch)
     columns = zip(*entries, strict=True) if entries else [[]] * len(BatchEntry._fields)

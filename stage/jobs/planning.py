@@ -58,7 +58,8 @@ def tried_again(job: Job) -> list[Identity]:
     withdrawn = read_withdrawn(job.recipe.catalog).samples
     rejected = rejected_by(job)
     if withdrawn:
-        rows = (row for batch in job.batches() for row in job.rows(batch.number) if row.ordinal < job.recipe.synthesize.count)
+        planned = (row for batch in job.batches() for row in job.rows(batch.number))
+        rows = (row for row in planned if row.ordinal < job.recipe.count_of(row.defect))
         rejected = sorted({*rejected, *(row.identity for row in rows if row.sample_id in withdrawn)})
     return [one for one in rejected if one.attempt + 1 < job.recipe.synthesize.attempts + len(withdrawn & {*tries(one)})]
 
@@ -73,7 +74,7 @@ def rejected_by(job: Job) -> list[Identity]:
     found: list[Identity] = []
     for batch in job.batches():
         table = job.read(batch).select(COLUMNS)
-        is_wanted = (pc.field("verdict") != "accepted") & (pc.field("ordinal") < job.recipe.synthesize.count)
+        is_wanted = (pc.field("verdict") != "accepted") & job.is_counted
         found += [Identity(**{name: row[name] for name in Identity._fields}) for row in table.filter(is_wanted).to_pylist()]
     return sorted(found)
 
@@ -95,9 +96,9 @@ def write_job(recipe: Recipe, inputs: dict[str, str], rejected: Sequence[Identit
         pixels = {digest: pixel_digest(pair.image) for digest, pair in source.backgrounds.items()}
         pixels |= {digest: pixel_digest(source.photographs[digest].image) for digest in source.photographs}
         row = METHODS[recipe.method].planner(recipe, catalog, source)
-        planned = first_round(recipe.method, recipe.category, defects_of(catalog), params)
+        planned = first_round(recipe.method, recipe.category, defects_of(catalog), params, {one.defect: one.extra for one in recipe.missed})
         batches = ([row(one) for one in batch] for batch in (next_round(rejected, params.batch) if rejected else planned))
-        write_plan(batches, new, count=params.count, pixels=pixels, inputs=deciding(inputs))
+        write_plan(batches, new, count_of=recipe.count_of, pixels=pixels, inputs=deciding(inputs))
         if recipe.synthesize.verdict.is_on:
             _write_judge(recipe, catalog, source, new / JUDGE, first)
         digests = {path.name: file_digest(path) for path in sorted(new.iterdir())}

@@ -7,9 +7,10 @@ from stage.lineage.database import Database, rows
 
 # Digests among a manifest's inputs: a sample has a column for each that decides it, and those below decide only what is planned.
 DIGESTS = ("base", "catalog", "checkpoint", "code", "device", "planner", "rejected", "synthesis", "versions")
-PLANNERS = {"catalog": "source", "planner": "code"}
+PLANNERS = {"catalog": "source", "planner": "code", "missed": "missed defects"}
 NO_ROW = (
     "synthesize.count",
+    "synthesize.missed_share",
     "synthesize.attempts",
     "synthesize.shard_rows",
     "name",
@@ -57,7 +58,8 @@ def in_words(causes: Sequence[str], changed: Changed) -> str:
 
 def _told(cause: str, changed: Changed) -> str:
     if cause == "count":
-        return _parameter([name for name in changed.planned if name == "synthesize.count"]) or "the plan"
+        names = [name for name in changed.planned if name in NO_ROW[:2]]
+        return _parameter(names) or " + ".join(one for one in changed.planners if one == PLANNERS["missed"]) or "the plan"
     if cause == "rendered":
         return _parameter(changed.rendered) or "a parameter that the manifests do not name"
     if cause == "planned":  # a parameter may decide both: how far a defect is turned stands in its row, and the row is rendered by it

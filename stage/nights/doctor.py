@@ -2,56 +2,52 @@
 
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 from filelock import FileLock, Timeout
 
 from stage.core.errors import Refusal
 from stage.core.params import load_params
+from stage.core.work import SPOOL
 from stage.core.yaml_files import read_yaml
-from stage.nights.programs import DVC, ProgramError, ask, without_secrets
+from stage.nights.finding import Finding
+from stage.nights.leftovers import leftovers
+from stage.nights.machine import disks, gpu, proxies, temporary
+from stage.nights.programs import DVC, ProgramError, ask
 from stage.nights.record import read_records, running_night
+from stage.nights.remotes import data_remotes
 from stage.nights.repository import LOCK, Repository
 from stage.nights.settings import FILE, Nightly, Places, load_nightly
 
 # Other versions of these were seen to break a run or a night, and only a server's log says so (the reasons stand in pyproject.toml).
 BREAKING = ("fastapi", "sqlalchemy", "prefect", "dvc", "torch", "diffusers", "transformers", "numpy")
 PIN = re.compile(r"([\w.-]+)==([\w.]+)")
-LEAST_FREE = 2**30  # bytes, where nothing is known of the size of a version
-Level = Literal["fine", "look", "fails"]
-
-
-class Finding(NamedTuple):
-    """`fails`: a run or a night will fail; `look`: it will not, but somebody should know. `mend` is the next command, or what to do."""
-
-    level: Level
-    what: str
-    found: str
-    mend: str = ""
 
 
 def examine(root: Path) -> list[Finding]:
     """Every finding about a project, in the order in which it is best mended."""
     places = Places(root)
-    found = [*_packages(), *_guarded("params.yaml", lambda: _parameters(root)), *_guarded("git", lambda: _code(places))]
+    first = {"packages": _packages, "proxy": proxies, "params.yaml": lambda: _parameters(root), "git": lambda: _code(places)}
+    found = [one for what, look in first.items() for one in _guarded(what, look)]
     try:
         settings = load_nightly(root)
     except Refusal as error:
         return [*found, Finding("fails", FILE.name, str(error), f"Run `git checkout {FILE}`.")]
-    night = (_branches, _data_remote, _disk, _locks, _night)
+    night = (_branches, data_remotes, _disks, _left, _running, _night)
     return [*found, *(one for look in night for one in _guarded(look.__name__.strip("_"), lambda look=look: look(places, settings)))]
 
 
 def _guarded(what: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
-    """The findings, or the refusal that a look ended in."""
+    """The findings, and the refusal that a look ended in."""
+    found: list[Finding] = []
     try:
-        return [*look()]
+        for one in look():
+            found.append(one)  # noqa: PERF402  # those before a refusal are kept
     except Refusal as error:
-        return [Finding("fails", what, str(error), "The message says what to do.")]
+        found.append(Finding("fails", what, str(error), "The message says what to do."))
+    return found
 
 
 def _packages() -> Iterator[Finding]:
@@ -77,10 +73,7 @@ def _packages() -> Iterator[Finding]:
 
 def _parameters(root: Path) -> Iterator[Finding]:
     params = load_params(root / "params.yaml")
-    if params.execution.device == "cuda" and not shutil.which("nvidia-smi"):
-        yield Finding(
-            "fails", "GPU", "execution.device is cuda, and no driver is installed", "Set execution.device to auto in params.yaml."
-        )
+    yield from gpu(params)
     if params.prepare.layout == "demo":
         yield Finding(
             "look",
@@ -126,35 +119,22 @@ def _branches(places: Places, settings: Nightly) -> Iterator[Finding]:
         yield Finding("fails", "git remote", str(error), f"Run `git ls-remote {settings.remote}`.")
 
 
-def _data_remote(places: Places, _settings: Nightly) -> Iterator[Finding]:
-    listed = ask([*DVC, "remote", "list"], places.root).split()
-    addresses = listed[1::2]
-    if not addresses:
-        yield Finding("look", "DVC remote", "none; the data stay on this disk", "Run `dvc remote add --default <name> <address>`.")
-    for address in addresses:
-        if "://" in address:
-            yield Finding("look", "DVC remote", f"{without_secrets(address)} was not looked at", "Run `dvc push`.")
-        elif Path(address).exists() and not os.access(address, os.W_OK):
-            yield Finding("fails", "DVC remote", f"{address} may not be written", "Correct its permissions.")
-        else:
-            yield Finding("fine", "DVC remote", address)
-
-
-def _disk(places: Places, _settings: Nightly) -> Iterator[Finding]:
+def _disks(places: Places, settings: Nightly) -> Iterator[Finding]:
     """A version is in the worktree, in the spool and in the cache; on a disk without reflinks each is a copy."""
     lock = places.worktree / LOCK
     stages = read_yaml(lock, LOCK).get("stages", {}) if lock.is_file() else {}
     size = sum(one.get("size", 0) for made in stages.values() for one in made.get("outs", ()))
-    free, wanted = shutil.disk_usage(places.root).free, max(LEAST_FREE, 2 * size)
-    level: Level = "fine" if free >= wanted else "fails"
-    mend = "" if level == "fine" else "Run `stage retain --dry-run` and `stage gc --dry-run`, which say what may go."
-    yield Finding(level, "disk", f"{free / 1e9:.1f} GB are free, a night may need {wanted / 1e9:.1f}", mend)
+    cache = Path(ask([*DVC, "cache", "dir"], places.root).strip())
+    source = Path(load_params(places.root / "params.yaml").prepare.source)
+    more = {"spool": places.root / SPOOL, "DVC cache": cache, "photographs": places.root / source, "drop folder": places.drop(settings)}
+    yield from disks({"disk": places.root, **more, "temporary files": temporary()}, 2 * size)
 
 
-def _locks(places: Places, settings: Nightly) -> Iterator[Finding]:
-    index = places.root / ".git" / "index.lock"
-    if index.exists():
-        yield Finding("look", "git lock", f"{index}; another git works, or was killed", f"Where none works: `rm {index}`.")
+def _left(places: Places, _settings: Nightly) -> Iterator[Finding]:
+    return leftovers(places)
+
+
+def _running(places: Places, settings: Nightly) -> Iterator[Finding]:
     if not places.home.is_dir():
         return
     try:

@@ -17,6 +17,8 @@ from stage.core.durable import write_whole
 from stage.core.errors import Refusal
 from stage.core.params import Params, load_params
 from stage.core.processes import reached
+from stage.datasets.found import FILE, use_errors
+from stage.nights.completeness import complete_cache
 from stage.nights.gate import NotPublished, metric_changes, metric_checks, published_checks, refusal, results_here, results_of
 from stage.nights.intake import take_in
 from stage.nights.programs import DVC, ProgramError, Say, without_secrets, work
@@ -107,6 +109,8 @@ class Night:
     def _steps(self) -> tuple[Outcome, str]:
         self._step("take in code", self.take_in_code)
         self._step("take in photographs", self.take_in_photographs)
+        if self._params().synthesize.missed_share:
+            self._step("take in errors", self.take_in_errors)
         for left in reversed(range(1 + AGAIN)):
             self._step("dvc repro", self.repro)
             if not self.record.changes:
@@ -164,6 +168,12 @@ class Night:
         self.record.taken_in, self.record.set_aside, self.record.waiting = found.taken_in, [*found.set_aside], [*found.waiting]
         return f"{len(found.taken_in)} files taken in, {len(found.set_aside)} set aside, {len(found.waiting)} waiting"
 
+    def take_in_errors(self) -> str:
+        """Make what segmenters missed in the last night an input of this one's plan. The data and it are then of one commit."""
+        found = use_errors(self.data, self._params().categories, self.places.worktree / FILE)
+        told = [f"{sum(one.is_missed for one in some)} of {len(some)} of {category}" for category, some in found.items()]
+        return f"missed defects: {', '.join(told) or 'none known'}"
+
     def repro(self) -> str:
         """Make again what is due, and say which outputs differ from the last version's."""
         self._dvc("repro")
@@ -201,7 +211,8 @@ class Night:
         return f"{len(self.record.gate)} checks hold" + ", metrics were not compared" * self.accept
 
     def push_data(self) -> str:
-        """Push the outputs to DVC's remote, where there is one."""
+        """Push the outputs to DVC's remote, where there is one. Raises ProgramError if not all of them are in the cache."""
+        complete_cache(self.places.worktree, self._dvc)
         if not self.remotes:
             self.record.warnings.append("DVC has no remote, so the data are on this machine alone: `dvc remote add --default ...`.")
             return "no remote"
@@ -209,7 +220,7 @@ class Night:
         return "pushed"
 
     def commit(self) -> str:
-        """Commit the upstream's files with the night's `dvc.lock`."""
+        """Commit the upstream's files with the night's own."""
         self.record.commit = self.repository.commit(self._title())
         return self.record.commit[:12]
 

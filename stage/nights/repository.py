@@ -1,4 +1,4 @@
-"""The git side of the night: its worktree, and a branch that is always the upstream branch's files and the night's own `dvc.lock`.
+"""The git side of the night: its worktree, and a branch that is always the upstream branch's files and what the night writes, OWN.
 
 No merge can conflict: the tree of every commit is made of these two. Every function may be repeated after a kill.
 """
@@ -12,10 +12,12 @@ from typing import NamedTuple, NoReturn
 from stage.core.durable import whole_file
 from stage.core.errors import ConfigError, Refusal
 from stage.core.yaml_files import read_yaml
+from stage.datasets.found import FILE
 from stage.nights.programs import DVC, ProgramError, ask
 from stage.nights.settings import Nightly, Places
 
 LOCK = "dvc.lock"
+OWN = (LOCK, FILE.name)  # of the night: what it made, and what segmenters missed, an input of the next plan
 PREFIX = "data-"  # of the tags of versions
 PATHS = {"url", "dir", "credentialpath", "configpath", "keyfile", "cert_path", "key_path"}  # of DVC's configuration, relative to it
 NOBODY = {"user.name": "STAGE's night", "user.email": "nightly@localhost"}  # where git knows no name
@@ -55,7 +57,7 @@ class Repository(NamedTuple):
         )
 
     def open_worktree(self) -> None:
-        """Make the worktree where it is missing, and lay the upstream's files and the newest `dvc.lock` into it."""
+        """Make the worktree where it is missing, and lay the upstream's files and the newest of OWN into it."""
         root, worktree, branch = self.places.root, self.places.worktree, self.settings.branch
         upstream = self.upstream()
         if not self._is_worktree():
@@ -72,7 +74,7 @@ class Repository(NamedTuple):
         self.git("read-tree", "--reset", "-u", self._tree(upstream))
 
     def commit(self, message: str) -> str:
-        """Commit the upstream's files and the night's `dvc.lock`, unless the branch has just that; returns the commit."""
+        """Commit the upstream's files and the night's OWN, unless the branch has just that; returns the commit."""
         head, upstream = self.git("rev-parse", "HEAD"), self.upstream()
         tree, remote = self._tree(upstream), self._remote_commit(self.settings.branch)
         parents = self.git("merge-base", "--independent", *filter(None, [head, remote, upstream])).split()
@@ -118,27 +120,32 @@ class Repository(NamedTuple):
 
     def lock_of(self, revision: str) -> str:
         """The text of `dvc.lock` in a commit; empty if it has none."""
+        return self.text_of(LOCK, revision)
+
+    def text_of(self, name: str, revision: str) -> str:
+        """The text of a file in a commit; empty if it has none of the name."""
         try:
-            return _git(self.places.root, "show", f"{revision}:{LOCK}")
+            return _git(self.places.root, "show", f"{revision}:{name}")
         except ProgramError:
             return ""
 
     def _tree(self, upstream: str) -> str:
-        """The tree of the upstream's files and the newest `dvc.lock` that can be read: the worktree's, else the branch's, else upstream's."""
+        """The tree of the upstream's files, and the newest of OWN that can be read: the worktree's, else the branch's, else upstream's."""
         index = Path(self.git("rev-parse", "--git-dir")) / "night.index"
         self.git("read-tree", upstream, GIT_INDEX_FILE=str(index))
-        lock = self._newest_lock()
-        if lock is not None:
-            blob = self.git("hash-object", "-w", "--stdin", stdin=lock)
-            self.git("update-index", "--add", "--cacheinfo", f"100644,{blob},{LOCK}", GIT_INDEX_FILE=str(index))
+        for name in OWN:
+            text = self._newest(name)
+            if text is not None:
+                blob = self.git("hash-object", "-w", "--stdin", stdin=text)
+                self.git("update-index", "--add", "--cacheinfo", f"100644,{blob},{name}", GIT_INDEX_FILE=str(index))
         return self.git("write-tree", GIT_INDEX_FILE=str(index))
 
-    def _newest_lock(self) -> str | None:
-        path = self.places.worktree / LOCK
+    def _newest(self, name: str) -> str | None:
+        path = self.places.worktree / name
         with suppress(ConfigError):  # none yet, or cut off by a kill
-            if isinstance(read_yaml(path, LOCK), dict):
+            if isinstance(read_yaml(path, name), dict):
                 return path.read_text(encoding="utf-8")
-        head = self.lock_of(self.git("rev-parse", "HEAD"))
+        head = self.text_of(name, self.git("rev-parse", "HEAD"))
         return f"{head}\n" if head else None
 
     def _is_worktree(self) -> bool:
@@ -146,10 +153,12 @@ class Repository(NamedTuple):
         return f"worktree {self.places.worktree.resolve()}" in listed and (self.places.worktree / ".git").is_file()
 
     def _unlock(self) -> None:
-        """Remove the locks that a killed git of an earlier night left; nobody else works in the worktree or on its branch."""
+        """Remove the locks that a killed git or DVC of an earlier night left; nobody else works in the worktree or on its branch."""
         own, shared = (Path(self.git("rev-parse", "--path-format=absolute", name)) for name in ("--git-dir", "--git-common-dir"))
         for lock in (own / "index.lock", own / "night.index.lock", own / "HEAD.lock", shared / f"refs/heads/{self.settings.branch}.lock"):
             lock.unlink(missing_ok=True)
+        # DVC's: after a full disk it is empty, which DVC refuses; and the number of a killed process may be another's by now.
+        (self.places.worktree / ".dvc" / "tmp" / "rwlock").unlink(missing_ok=True)
 
     def _remote_commit(self, branch: str) -> str:
         return _commit(self.places.root, f"refs/remotes/{self.settings.remote}/{branch}") if self.has_remote() else ""

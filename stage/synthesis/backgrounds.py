@@ -9,7 +9,7 @@ from stage.core.synthesis_params import Synthesize
 from stage.datasets.likeness import Likeness
 from stage.datasets.recalled import place_key
 from stage.datasets.windows import turn
-from stage.synthesis.plan import Background, one_of
+from stage.synthesis.plan import Background, DefectSource, one_of
 from stage.synthesis.source import Source
 
 
@@ -25,11 +25,15 @@ class Backgrounds:
         self.normals = [one for one in pool if one is not None]
         self.nearest = lru_cache(None)(self._nearest)
 
-    def draw(self, mask_sha256: str, turned: int, random: np.random.Generator) -> Background:
-        """A background for a defect in the place of this mask's, after `turned` of `windows.turn`."""
-        if self.params.background == "random":
+    def draw(self, mask_sha256: str, turned: int, random: np.random.Generator, *, like: bool = False) -> Background:
+        """A background for a defect in the place of this mask's, after `turned` of `windows.turn`; `like`: whatever the parameters, one like it."""
+        if self.params.background == "random" and not like:
             return one_of(self.pool, random)
         return self.normals[one_of(self.nearest(mask_sha256, turned), random)]
+
+    def any_or_like(self, missed: DefectSource | None, random: np.random.Generator) -> Background:
+        """Any background, all equally likely, or one like the photograph of a missed defect: of methods that know no other real defect."""
+        return one_of(self.pool, random) if missed is None else self.draw(missed.mask_sha256, 0, random, like=True)
 
     @cached_property
     def likeness(self) -> Likeness:

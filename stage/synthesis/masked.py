@@ -9,6 +9,7 @@ import pandas as pd
 from stage.core.digests import derived_seed
 from stage.datasets.windows import TURNS
 from stage.synthesis.backgrounds import Backgrounds
+from stage.synthesis.missed import MissedDefects, with_reason
 from stage.synthesis.placer import Placer
 from stage.synthesis.plan import DefectSource, background_pool, defect_pool, empty_row, one_of, row_seed
 from stage.synthesis.recipe import Recipe
@@ -28,13 +29,16 @@ class MaskedPlanner(NamedTuple):
     defects: Mapping[str, Sequence[DefectSource | None]]
     placer: Placer
     shapes: ShapePlanner
+    missed: MissedDefects
     given: PlanRow | None = None
 
     @classmethod
     def of(cls, recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Self:
         """Of a category."""
         backgrounds = Backgrounds(background_pool(catalog), source, recipe.synthesize)
-        return cls(recipe, backgrounds, defect_pool(catalog), Placer(source, recipe.synthesize), ShapePlanner(source))
+        defects = defect_pool(catalog)
+        missed = MissedDefects(recipe.synthesize.count, recipe.missed, defects)
+        return cls(recipe, backgrounds, defects, Placer(source, recipe.synthesize), ShapePlanner(source), missed)
 
     def row(self, identity: Identity) -> PlanRow:
         """The plan row; every choice is drawn from its own seed, so it does not depend on other rows."""
@@ -43,11 +47,12 @@ class MaskedPlanner(NamedTuple):
             told = {**identity._asdict(), "sample_id": identity.sample_id, "seed": seed}
             return self.given._replace(**told, prompt="", source_path="", source_sha256="")
         random = np.random.default_rng(seed)
-        real, drawn = one_of(self.defects[identity.defect], random), int(random.integers(TURNS))
+        missed = self.missed.drawn(identity, seed)
+        real, drawn = missed or one_of(self.defects[identity.defect], random), int(random.integers(TURNS))
         turned = drawn if kind == "augmented" else 0
-        background = self.backgrounds.draw(real.mask_sha256, turned, random)
+        background = self.backgrounds.draw(real.mask_sha256, turned, random, like=missed is not None)
         row = self._with_mask(empty_row(identity, self.recipe.name, seed, background), real, turned)
-        return self.placer.placed(row, background.foreground_strategy)
+        return with_reason(self.placer.placed(row, background.foreground_strategy), missed)
 
     def _with_mask(self, row: PlanRow, real: DefectSource, turned: int) -> PlanRow:
         kind = self.recipe.synthesize.mask_source

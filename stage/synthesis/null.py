@@ -62,7 +62,7 @@ class Paster:
 
     def __init__(self, recipe: Recipe, catalog: pd.DataFrame, source: Source) -> None:
         fitting = recipe.synthesize.model_copy(update={"background": "nearest", "neighbours": NEIGHBOURS, "placement": "as_is"})
-        fixed = recipe.model_copy(update={"paste": MOTION, "synthesize": fitting})
+        fixed = recipe.model_copy(update={"paste": MOTION, "synthesize": fitting, "missed": ()})
         self.backgrounds = Backgrounds(backgrounds_of(catalog), source._replace(recalled={}), fitting)
         self.defects = defects_of(catalog)
         self.planner = PastePlanner(fixed, self.backgrounds, self.defects)

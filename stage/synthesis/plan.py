@@ -40,13 +40,17 @@ class DefectSource(NamedTuple):
     mask_sha256: str
 
 
-def first_round(method: str, category: str, defects: Iterable[str], params: Synthesize) -> Iterator[list[Identity]]:
+def first_round(
+    method: str, category: str, defects: Iterable[str], params: Synthesize, extra: Mapping[str, int] = {}
+) -> Iterator[list[Identity]]:
     """Batches of `count` identities per defect type (IV-A), sorted by type and ordinal; the last batch of a type is filled up.
+
+    `extra`: how many more a type gets.
 
     A network call renders a whole batch in any case, and the rows of a batch must not depend on `count`.
     """
     for defect in sorted(defects):
-        for start in range(0, params.count, params.batch):
+        for start in range(0, params.count + extra.get(defect, 0), params.batch):
             yield [Identity(method, category, defect, k, FIRST_ATTEMPT) for k in range(start, start + params.batch)]
 
 

@@ -7,12 +7,13 @@ from stage.core.model_params import Prompts, StageMethod
 from stage.core.params import Params
 from stage.core.section import Section
 from stage.core.synthesis_params import CutPaste, Draem, Glass, Paste, Quilt, Synthesize, Textures
+from stage.synthesis.missed import Missed
 
 
 class Recipe(Section):
     """A job's ingredients. `guidance` is the section `method` of params.yaml; `device` is `cpu` or `cuda`.
 
-    `base` and `checkpoint` are None for a method that needs no training.
+    `base` and `checkpoint` are None for a method that needs no training. `missed`: the types that get samples beyond `synthesize.count`.
     """
 
     method: str
@@ -34,6 +35,11 @@ class Recipe(Section):
     image_size: int
     timestep_count: int
     device: str
+    missed: tuple[Missed, ...] = ()
+
+    def count_of(self, defect: str) -> int:
+        """How many samples of a type are published: those of the ordinals below it."""
+        return self.synthesize.count + sum(one.extra for one in self.missed if one.defect == defect)
 
 
 def recipe_of(method: str, category: str, params: Params, *, catalog: Path, base: Path | None, checkpoint: Path | None) -> Recipe:

@@ -18,9 +18,11 @@ from stage.datasets.blending import mixed
 from stage.datasets.components import bounding_box
 from stage.datasets.pairs import Pair
 from stage.synthesis.augmenters import drawn
+from stage.synthesis.backgrounds import Backgrounds
 from stage.synthesis.method import Rendered
+from stage.synthesis.missed import MissedDefects, with_reason
 from stage.synthesis.placement import TRIES, spot
-from stage.synthesis.plan import background_pool, empty_row, one_of, row_seed
+from stage.synthesis.plan import background_pool, defect_pool, empty_row, row_seed
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow
 from stage.synthesis.source import Source
@@ -75,15 +77,18 @@ class TexturePlanner:
     """Plans the rows of a category."""
 
     def __init__(self, recipe: Recipe, catalog: pd.DataFrame, source: Source, rule: Rule) -> None:
-        self.recipe, self.rule, self.normals = recipe, rule, background_pool(catalog)
+        self.recipe, self.rule = recipe, rule
+        self.backgrounds = Backgrounds(background_pool(catalog), source, recipe.synthesize)
+        self.missed = MissedDefects(recipe.synthesize.count, recipe.missed, defect_pool(catalog))
         self.bank = bank_of(recipe.textures, recipe.catalog)
         self.part = lru_cache(PARTS)(source.foregrounds.__getitem__)
 
     def row(self, identity: Identity) -> PlanRow:
-        """The plan row; every choice is drawn from its own seed. The defect type is nominal: no choice depends on it."""
+        """The plan row; every choice is drawn from its own seed. The defect type is nominal: it decides the photograph of a missed defect's row alone."""
         seed = row_seed(self.recipe.seed, identity)
         random = np.random.default_rng(seed)
-        background = one_of(self.normals, random)
+        missed = self.missed.drawn(identity, seed)
+        background = self.backgrounds.any_or_like(missed, random)
         texture, (names, count) = self.bank.draw(random), self.rule.augmenters
         where = background.foreground_strategy if self.rule.on_object else "none"
         part = self.part(background.image_sha256)
@@ -92,7 +97,7 @@ class TexturePlanner:
         choices |= {"mask": made.how, "tries": made.tries}
         choices |= {f"texture_{name}": value for name, value in texture._asdict().items()}
         licence = f"{background.licence} AND {self.recipe.textures.licence}" if texture.path and not self._is_ours() else background.licence
-        return empty_row(identity, self.recipe.name, seed, background)._replace(
+        row = empty_row(identity, self.recipe.name, seed, background)._replace(
             mask_kind="perlin",
             mask_seed=derived_seed(seed, "mask"),
             mask_area=int(made.mask.sum()),
@@ -101,6 +106,7 @@ class TexturePlanner:
             foreground=where,
             licence=licence,
         )
+        return with_reason(row, missed)
 
     def _is_ours(self) -> bool:
         """Whether textures are photographs of the data set, whose licence every row has already."""

@@ -19,11 +19,13 @@ from stage.core.synthesis_params import CutPaste, Perlin
 from stage.datasets.blending import paste_back
 from stage.datasets.components import bounding_box
 from stage.datasets.pairs import Pair
+from stage.synthesis.backgrounds import Backgrounds
 from stage.synthesis.colour_jitter import jittered
 from stage.synthesis.masked import MaskedPlanner
 from stage.synthesis.method import Planner, Rendered
+from stage.synthesis.missed import MissedDefects, with_reason
 from stage.synthesis.placement import sample_mask
-from stage.synthesis.plan import Background, background_pool, empty_row, one_of, row_seed
+from stage.synthesis.plan import background_pool, defect_pool, empty_row, one_of, row_seed
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow
 from stage.synthesis.source import Source
@@ -88,7 +90,7 @@ def planner(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Planner:
     """Plans any normal photograph with a cut; with `variant: masks`, masks as STAGE plans them, and what is pasted into them."""
     if recipe.cutpaste.variant == "masks":
         return MaskPlanner(MaskedPlanner.of(recipe, catalog, source), recipe.cutpaste).row
-    return CutPlanner(recipe, background_pool(catalog), source).row
+    return CutPlanner(recipe, catalog, source).row
 
 
 def renderer(recipe: Recipe, device: str) -> "CutPasteRenderer":  # the signature of every method
@@ -97,27 +99,30 @@ def renderer(recipe: Recipe, device: str) -> "CutPasteRenderer":  # the signatur
 
 
 class CutPlanner:
-    """Plans patches and scars. The defect type is nominal: no choice depends on it."""
+    """Plans patches and scars. The defect type is nominal: no choice depends on it, but for the photograph of a row that a missed defect gave rise to."""
 
-    def __init__(self, recipe: Recipe, normals: Sequence[Background | None], source: Source) -> None:
-        self.recipe, self.normals = recipe, normals
+    def __init__(self, recipe: Recipe, catalog: pd.DataFrame, source: Source) -> None:
+        self.recipe, self.backgrounds = recipe, Backgrounds(background_pool(catalog), source, recipe.synthesize)
+        self.missed = MissedDefects(recipe.synthesize.count, recipe.missed, defect_pool(catalog))
         self.part = lru_cache(PARTS)(source.foregrounds.__getitem__)
 
     def row(self, identity: Identity) -> PlanRow:
         """The plan row; every choice is drawn from its own seed."""
         seed, params = row_seed(self.recipe.seed, identity), self.recipe.cutpaste
         random = np.random.default_rng(seed)
-        background = one_of(self.normals, random)
+        missed = self.missed.drawn(identity, seed)
+        background = self.backgrounds.any_or_like(missed, random)
         part = self.part(background.image_sha256)
         variant = one_of(("patch", "scar"), random) if params.variant == "union" else params.variant
         cut, tries = drawn_cut(variant, part, params, random)
         mask = cut.mask(*part.shape)
-        return empty_row(identity, self.recipe.name, seed, background)._replace(
+        row = empty_row(identity, self.recipe.name, seed, background)._replace(
             mask_kind=variant,
             mask_area=int(mask.sum()),
             mask_digest=pixel_digest(mask),
             choices=json.dumps({**cut._asdict(), "tries": tries}),
         )
+        return with_reason(row, missed)
 
 
 class MaskPlanner(NamedTuple):

@@ -20,6 +20,7 @@ from stage.datasets.blending import blended
 from stage.datasets.pairs import Pair
 from stage.synthesis.backgrounds import Backgrounds
 from stage.synthesis.method import Planner, Rendered
+from stage.synthesis.missed import MissedDefects, with_reason
 from stage.synthesis.motion import centre_of
 from stage.synthesis.parts import Carry, Parts, has_arrived
 from stage.synthesis.placement import file_mask, part_of
@@ -59,6 +60,7 @@ class PastePlanner:
     def __init__(self, recipe: Recipe, backgrounds: Backgrounds, defects: Mapping[str, Sequence[DefectSource | None]]) -> None:
         self.recipe, self.params = recipe, recipe.paste
         self.backgrounds, self.defects, self.source = backgrounds, defects, backgrounds.source
+        self.missed = MissedDefects(recipe.synthesize.count, recipe.missed, defects)
         self.centre = lru_cache(None)(self._centre)
         self.parts = Parts(self.source)
 
@@ -66,9 +68,10 @@ class PastePlanner:
         """The plan row; every choice is drawn from its own seed, but for the defect where it is given."""
         params, seed = self.params, row_seed(self.recipe.seed, identity)
         random = np.random.default_rng(seed)
-        real = chosen or one_of(self.defects[identity.defect], random)
+        missed = self.missed.drawn(identity, seed) if chosen is None else None
+        real = chosen or missed or one_of(self.defects[identity.defect], random)
         mirrored = MIRRORED * int(random.integers(2)) if params.mirror else 0
-        background = self.backgrounds.draw(real.mask_sha256, mirrored, random)
+        background = self.backgrounds.draw(real.mask_sha256, mirrored, random, like=missed is not None)
         choices = Choices(
             rotation=round(float(random.uniform(-params.rotation, params.rotation)), 3),
             scale=round(float(random.uniform(*params.scale)), 4),
@@ -84,7 +87,7 @@ class PastePlanner:
             choices=json.dumps({name: value for name, value in choices._asdict().items() if name != "beyond"}),
             foreground=background.foreground_strategy if params.where == "object" else "none",
         )
-        return self._on_part(row, background.foreground_strategy) or self._placed(row, None, random)
+        return with_reason(self._on_part(row, background.foreground_strategy) or self._placed(row, None, random), missed)
 
     def _on_part(self, row: PlanRow, strategy: str) -> PlanRow | None:
         """The row with its defect carried to the background's part; None if no way is known, or the defect would miss the part."""
@@ -170,7 +173,7 @@ class PasteRenderer(NamedTuple):
 
 def choices_of(row: PlanRow) -> Choices:
     """The planner's choices for a row."""
-    return Choices(**json.loads(row.choices))
+    return Choices(**{name: value for name, value in json.loads(row.choices).items() if name in Choices._fields})
 
 
 def pasted(defect: Pair, background: Pixels, row: PlanRow, params: Paste) -> Pixels:

@@ -48,7 +48,7 @@ class QuiltPlanner(NamedTuple):
         """The plan row; the defect of the appearance is drawn apart from that of the shape."""
         row = self.masked.row(identity)
         random = np.random.default_rng(derived_seed(row.seed, "appearance"))
-        real = one_of(self.masked.defects[identity.defect], random)
+        real = self.masked.missed.drawn(identity, row.seed) or one_of(self.masked.defects[identity.defect], random)
         choices = {**json.loads(row.choices or "{}"), "blend": one_of(self.params.blends, random)}
         return row._replace(source_path=real.image_path, source_sha256=real.image_sha256, choices=json.dumps(choices))
 

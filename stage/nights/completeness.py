@@ -1,0 +1,28 @@
+"""Whether DVC's cache holds every output. DVC 3.67 does not fail where it could not keep one, on a full disk, and pushes the rest."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from stage.nights.programs import DVC, ProgramError, ask
+
+
+def complete_cache(tree: Path, dvc: Callable[..., str]) -> None:
+    """Keep what a run could not keep; `dvc` runs a command of DVC in the working tree `tree`, and returns what it says.
+
+    `dvc repro` would not do it: it finds the outputs in the working tree as they should be, and skips the stage.
+    Raises ProgramError if an output is not whole in the cache after that.
+    """
+    if not _missing(tree):
+        return
+    told = dvc("commit", "--force")
+    if missing := _missing(tree):
+        errors = [line for line in told.splitlines() if line.startswith("ERROR")]
+        raise ProgramError(
+            f"Expected every output in DVC's cache, found {', '.join(missing)} not whole there. {' '.join(errors[:1])}\n"
+            "Make room (`stage doctor` says where); the next night goes on."
+        )
+
+
+def _missing(tree: Path) -> list[str]:
+    return json.loads(ask([*DVC, "data", "status", "--json"], tree)).get("not_in_cache", [])

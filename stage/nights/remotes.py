@@ -1,0 +1,57 @@
+"""Looks at DVC's remotes for `stage doctor`: reached without the network, or not at all."""
+
+import os
+import re
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from stage.nights.finding import Finding
+from stage.nights.programs import DVC, ask, without_secrets
+from stage.nights.settings import Nightly, Places
+
+PACKAGES = {"s3": "dvc_s3", "gs": "dvc_gs", "azure": "dvc_azure", "ssh": "dvc_ssh", "oss": "dvc_oss", "hdfs": "dvc_hdfs"}  # by scheme
+# Where S3's clients look for credentials; an instance's own role can be asked for over the network alone.
+VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+FILES = {"AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials", "AWS_CONFIG_FILE": "~/.aws/config"}
+URL = re.compile(r"remote\.(.+)\.url")
+OPTIONS = ("access_key_id", "profile", "credentialpath", "allow_anonymous_login")  # of a remote in DVC's configuration
+
+
+def data_remotes(places: Places, _settings: Nightly) -> Iterator[Finding]:
+    """Each remote of DVC: a folder that can be written, or a package and credentials for the network."""
+    lines = ask([*DVC, "config", "--list"], places.root).splitlines()
+    told = {key: value for key, _, value in (line.partition("=") for line in lines)}
+    addresses = {found[1]: value for key, value in told.items() if (found := URL.fullmatch(key))}
+    if not addresses:
+        yield Finding("look", "DVC remote", "none; the data stay on this disk", "Run `dvc remote add --default <name> <address>`.")
+    for name, address in addresses.items():
+        if "://" in address:
+            yield _distant(name, address, {*told})
+        elif Path(address).exists() and not os.access(address, os.W_OK):
+            yield Finding("fails", "DVC remote", f"{address} may not be written", "Correct its permissions.")
+        else:
+            yield Finding("fine", "DVC remote", address)
+
+
+def _distant(name: str, address: str, configured: set[str]) -> Finding:
+    kind, told = urlsplit(address).scheme, without_secrets(address)
+    package = PACKAGES.get(kind)
+    if package and find_spec(package) is None:
+        mend = "Run `pip install '.[s3]'`." if kind == "s3" else f"Run `pip install 'dvc[{kind}]'`."
+        return Finding("fails", "DVC remote", f"{told} needs the package {package}, found none", mend)
+    if kind == "s3" and not _has_credentials(name, configured):
+        return Finding(
+            "look", "DVC remote", f"{told}: no credentials in the environment, ~/.aws or DVC's configuration; a role of the machine is not asked for",
+            f"Run `dvc remote modify --local {name} profile <profile>`, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+        )  # fmt: skip
+    return Finding("look", "DVC remote", f"{told} was not reached, since that takes the network", "Run `dvc push`.")
+
+
+def _has_credentials(name: str, configured: set[str]) -> bool:
+    if any(os.environ.get(variable) for variable in VARIABLES):
+        return True
+    if any(Path(os.environ.get(variable, place)).expanduser().is_file() for variable, place in FILES.items()):
+        return True
+    return any(f"remote.{name}.{option}" in configured for option in OPTIONS)

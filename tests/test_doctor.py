@@ -1,0 +1,223 @@
+"""What `stage doctor` finds on a machine and in a project, each with the next command, before a night finds it out."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import psutil
+import pytest
+from commands import run
+from source_tree import ROOT
+
+from stage.core.errors import ConfigError
+from stage.core.params import Params, load_params
+from stage.nights.finding import Finding
+from stage.nights.leftovers import leftovers
+from stage.nights.machine import LEAST_FREE, disks, gpu, proxies
+from stage.nights.remotes import data_remotes
+from stage.nights.settings import Places, load_nightly
+
+LONG_AGO = 1_000_000_000.0  # s
+PROXY_NAMES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of this machine's own settings."""
+    for name in (*PROXY_NAMES, *map(str.upper, PROXY_NAMES), "CUDA_VISIBLE_DEVICES", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def told(found: Iterable[Finding]) -> str:
+    return "\n".join(f"{one.level} {one.what}: {one.found} {one.mend}" for one in found)
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, ""),
+        ({"https_proxy": "http://proxy:3128"}, ""),  # the server speaks http
+        ({"http_proxy": "http://proxy:3128", "no_proxy": "localhost,127.0.0.1"}, ""),
+        ({"HTTP_PROXY": "http://proxy:3128", "NO_PROXY": "localhost"}, "fails proxy: http_proxy would catch 127.0.0.1"),
+        ({"all_proxy": "http://name:word@proxy:3128"}, "fails proxy: all_proxy would catch 127.0.0.1"),
+        ({"https_proxy": "proxy:3128"}, "fails proxy: https_proxy does not begin with http://"),
+        (
+            {"SSL_CERT_FILE": "/nowhere.pem"},
+            "fails certificates: SSL_CERT_FILE is /nowhere.pem, which is not there Run `unset SSL_CERT_FILE`",
+        ),
+    ],
+)
+def test_a_proxy_before_the_nights_own_server_is_found(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: str) -> None:
+    """The worker would wait for a server on its own machine that a proxy cannot reach."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    found = told(proxies())
+
+    assert found.startswith(expected)
+    assert bool(found) == bool(expected)
+    assert "name:word" not in found
+
+
+DRIVERS = {
+    "answers": "echo 'NVIDIA H200, 570.86.15, 143771, 140000'",
+    "is busy": "echo 'NVIDIA H200, 570.86.15, 143771, 1000'",
+    "fails": "echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18",
+}
+
+
+def with_driver(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str) -> None:
+    """A machine whose driver's program says so."""
+    (folder / "nvidia-smi").write_text(f"#!/bin/sh\n{DRIVERS[name]}\n")
+    (folder / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+
+def params(device: str) -> Params:
+    whole = load_params(ROOT / "params.yaml")
+    return whole.model_copy(update={"execution": whole.execution.model_copy(update={"device": device})})
+
+
+@pytest.mark.parametrize(
+    ("device", "driver", "visible", "expected"),
+    [
+        ("cpu", "fails", None, ""),
+        ("auto", "fails", None, ""),
+        ("cuda", "fails", None, "fails GPU: execution.device is cuda, and no driver answers"),
+        ("cuda", "answers", "", "fails GPU: CUDA_VISIBLE_DEVICES is '', which hides every GPU Run `unset CUDA_VISIBLE_DEVICES`"),
+        ("auto", "answers", "-1", "look GPU: CUDA_VISIBLE_DEVICES is '-1', which hides every GPU"),
+        ("cuda", "answers", "0,7", "fails GPU: CUDA_VISIBLE_DEVICES is '0,7', and '7' is none of 1 GPU(s)"),
+        ("cuda", "answers", "all", "fails GPU: CUDA_VISIBLE_DEVICES is 'all', and 'all' is none of 1 GPU(s)"),
+    ],
+)
+def test_a_gpu_that_cannot_be_used_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, driver: str, visible: str | None, expected: str
+) -> None:
+    """A night would refuse at its first training, or take days on the CPU without a word."""
+    with_driver(monkeypatch, tmp_path, driver)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+
+    found = told(gpu(params(device)))
+
+    assert found.startswith(expected)
+    assert bool(found) == bool(expected)
+
+
+def test_a_driver_without_a_gpu_that_torch_sees_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commonest of all: a driver that is older than this torch."""
+    torch = pytest.importorskip("torch")
+    with_driver(monkeypatch, tmp_path, "answers")
+    if torch.cuda.is_available():
+        pytest.skip("torch sees a GPU here")
+
+    assert told(gpu(params("cuda"))).startswith("fails GPU: driver 570.86.15 answers, and torch sees none: ")
+    assert told(gpu(params("auto"))).startswith("look GPU: ")
+
+
+def test_each_disk_is_looked_at_once_and_says_what_may_go(tmp_path: Path) -> None:
+    """A cache on a full disk of its own would end the night at its push."""
+    (one,) = disks({"disk": tmp_path, "spool": tmp_path / "not there", "DVC cache": tmp_path / "cache"}, 10**18)
+    assert told([one]).startswith("fails disk: ")
+    assert "stage gc --dry-run" in one.mend
+
+    (fine,) = disks({"drop folder": tmp_path}, 0)
+    assert (fine.what, fine.level == "fails") == ("drop folder", psutil.disk_usage(str(tmp_path)).free < LEAST_FREE)
+
+
+def test_a_disk_without_room_for_more_files_is_found(tmp_path: Path) -> None:
+    """It has gigabytes, and takes no file: DVC keeps one for each of ours."""
+    if (
+        os.geteuid()
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2g,nr_inodes=64", "none", str(tmp_path)], check=False).returncode
+    ):
+        pytest.skip("A FULL DISK IS NOT TESTED: this user may mount none")
+    try:
+        assert "room for 6" in told(disks({"DVC cache": tmp_path / "cache"}, 0))
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_what_was_left_behind_is_found_and_nothing_that_is_at_work(tmp_path: Path) -> None:
+    """A lock of a killed tool would end every night; and whoever removed a living one's would spoil its work."""
+    project, places = tmp_path, Places(tmp_path)
+    assert told(leftovers(places)) == ""
+
+    (project / ".git").mkdir()
+    (project / ".git/index.lock").touch()
+    (project / ".git/MERGE_HEAD").touch()
+    lock = places.worktree / ".dvc/tmp/rwlock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()  # as a disk that was full left it
+    for name in ("data/segment/part/.0123.partial", "data/prepare/.part.leaving", ".spool/batches/.old"):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).touch()
+        os.utime(project / name, (LONG_AGO, LONG_AGO))
+    (project / "data/segment/part/.4567.partial").touch()
+
+    found = told(leftovers(places))
+
+    assert f"look git lock: {project}/.git/index.lock" in found
+    assert "look git: a merge is unfinished; the night runs what is committed Finish it, or run `git merge --abort`." in found
+    assert f"fails DVC lock: {lock} cannot be read, and DVC refuses to work Where no DVC works: `rm {lock}`." in found
+    assert "look data: 2 files under temporary names" in found
+    assert "look spool: 1 files under temporary names, of killed processes Run `stage gc`." in found
+
+    lock.write_text(json.dumps({"write": {"data/x": {"pid": os.getpid(), "cmd": "dvc repro"}}, "read": {}}))
+    assert f"look DVC lock: process {os.getpid()} works in" in told(leftovers(places))
+    (project / "dvc.lock").write_text("<<<<<<< HEAD\nstages: {}\n=======\nstages: {a: 1}\n>>>>>>> theirs\n")
+    with pytest.raises(ConfigError, match=r"dvc\.lock"):
+        [*leftovers(places)]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of git and DVC with remotes of four kinds."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "nightly.yaml").write_bytes((ROOT / "nightly.yaml").read_bytes())
+    (folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    for command in (["git", "init", "--quiet", "--initial-branch", "main"], [sys.executable, "-m", "dvc", "init", "--quiet"]):
+        subprocess.run(command, cwd=folder, check=True)
+    remotes = {"near": "../store", "cloud": "s3://bucket/samples", "own": "s3://other/samples", "far": "azure://container/samples"}
+    for name, address in remotes.items():
+        with (folder / ".dvc" / "config").open("a") as file:
+            file.write(f"['remote \"{name}\"']\n    url = {address}\n" + "    profile = ours\n" * (name == "own"))
+    return folder
+
+
+def test_a_distant_remote_needs_its_package_and_credentials(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The data would be made all night, and not be pushed."""
+    places = Places(project)
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shown = {one.found.split()[0].rstrip(":"): one for one in data_remotes(places, load_nightly(project))}
+
+    assert shown[str(project / "store")].level == "fine"
+    assert (shown["azure://container/samples"].level, shown["azure://container/samples"].mend) == (
+        "fails",
+        "Run `pip install 'dvc[azure]'`.",
+    )
+    if shown["s3://bucket/samples"].level == "fails":
+        assert shown["s3://bucket/samples"].mend == "Run `pip install '.[s3]'`."
+        return
+    assert "no credentials" in shown["s3://bucket/samples"].found
+    assert "no credentials" not in shown["s3://other/samples"].found
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    assert "no credentials" not in told(data_remotes(places, load_nightly(project)))
+
+
+def test_the_verb_says_all_of_it_as_json_and_ends_with_one(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script could not ask it."""
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("http_proxy", "http://proxy:3128")
+    answer = run("doctor", "--json")
+
+    assert answer.exit_code == 1
+    findings = json.loads(answer.output)
+    assert {"proxy", "DVC remote", "disk", "git"} <= {one["what"] for one in findings}
+    assert all(one["mend"] for one in findings if one["level"] != "fine")

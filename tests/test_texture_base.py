@@ -118,6 +118,15 @@ def test_a_base_of_another_form_is_refused(tmp_path: Path) -> None:
         begun(untrained(examples(), params, 1000), replace(given), "there")
 
 
+def test_a_base_that_is_preconditioned_is_not_taken_for_one_that_is_not() -> None:
+    """`pretrain.preconditioned: false` would be recorded, and be without effect."""
+    params = small_params().pretrain.model_copy(
+        update={"patch": recipe().patch, "widths": (16,), "text_width": 16, "preconditioned": False}
+    )
+    with pytest.raises(ConfigError, match=r"found preconditioned True, not False.*pretrain.start"):
+        begun(untrained(examples(), params, 1000), texture_base(), "there")
+
+
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
     """A training on nothing would end in a traceback."""
     Image.new("RGB", (8, 8)).save(tmp_path / "small.png")

@@ -1,16 +1,20 @@
 """A real defect in another photograph, which the sampler may begin with instead of noise."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
-from small_factory import CATEGORY, Factory, build
+from small_factory import CATEGORY, SIZE, Factory, build
 
 from stage.core.params import Params
 from stage.datasets.blending import paste_change
 from stage.datasets.table import read_catalog
 from stage.datasets.windows import Window, cut
+from stage.model.checkpoints import load_checkpoint
 from stage.synthesis.method import METHODS
+from stage.synthesis.methods.stage import StageRenderer
 from stage.synthesis.placement import file_mask, trimmed
 from stage.synthesis.rows import Identity, PlanRow
 from stage.synthesis.transplant import placed, transplanted
@@ -78,6 +82,29 @@ def test_samples_begin_with_the_defect(factory: Factory) -> None:
     for noise, defect in zip(*by_start.values(), strict=True):
         assert not np.array_equal(noise.pair.image, defect.pair.image)
         assert np.array_equal(noise.pair.mask, defect.pair.mask)
+
+
+def detail(image: np.ndarray) -> np.ndarray:
+    """What is finer than the network's pixels."""
+    return image - cv2.resize(cv2.resize(image.astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_AREA), image.shape[1::-1])
+
+
+def test_a_defect_larger_than_the_network_s_window_keeps_its_detail(tmp_path: Path) -> None:
+    """It would be the network's few pixels, enlarged."""
+    large = build(tmp_path, side=4 * SIZE)
+    rows, source = planned(large, 4, placement="as_is"), large.source()
+    crop = large.params.method.crop.model_copy(update={"defect_share": 0.01})  # the window is the photograph
+    method = large.params.method.model_copy(update={"crop": crop})
+    checkpoint = load_checkpoint(large.data / "pretrain" / "base", large.data / "train" / CATEGORY)
+    params = large.recipe(start="defect", start_at=200).synthesize
+    renderer = StageRenderer(checkpoint, method, params, large.params.base.prompts, image_size=SIZE, device="cpu")
+
+    for row, made in zip(rows, renderer.render(rows, source), strict=False):
+        begun = transplanted(row, source, source.backgrounds[row.background_sha256].image)
+        inside = made.pair.mask > 0
+        kept = np.corrcoef(detail(made.pair.image)[inside].ravel(), detail(begun)[inside].ravel())[0, 1]
+        assert kept > 0.8
+        assert not np.array_equal(made.pair.image[inside], begun[inside])
 
 
 def test_detail_finer_than_the_network_s_pixels_stays_the_defect_s() -> None:

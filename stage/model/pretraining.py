@@ -102,14 +102,14 @@ def begun(base: Base, given: Base, place: str) -> Base:
     mine, theirs = (
         {name: one.unet.config[name] for name in ("in_channels", "cross_attention_dim")}
         | {"block_out_channels": list(one.unet.config["block_out_channels"])}  # a tuple, or from a file a list
-        | {"prediction": one.prediction, "timesteps": one.schedule.timestep_count}
+        | {"prediction": one.prediction, "timesteps": one.schedule.timestep_count, "preconditioned": one.is_preconditioned}
         for one in (base, given)
     )
     if mine != theirs:
         differing = ", ".join(f"{name} {theirs[name]}, not {mine[name]}" for name in mine if mine[name] != theirs[name])
         raise ConfigError(
             f"Expected a base of the form that pretrain and base.timestep_count in params.yaml ask for in {place}, found {differing}. "
-            "Change patch, widths, text_width or timestep_count, or pretrain.start."
+            "Change patch, widths, text_width, preconditioned or timestep_count, or pretrain.start."
         )
     given.unet.requires_grad_(True)
     return replace(base, unet=given.unet, codec=given.codec)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -12,7 +13,6 @@ import pytest
 from commands import run
 from source_tree import ROOT
 
-from stage.core.errors import ConfigError
 from stage.core.params import Params, load_params
 from stage.nights.finding import Finding
 from stage.nights.leftovers import leftovers
@@ -169,8 +169,29 @@ def test_what_was_left_behind_is_found_and_nothing_that_is_at_work(tmp_path: Pat
     lock.write_text(json.dumps({"write": {"data/x": {"pid": os.getpid(), "cmd": "dvc repro"}}, "read": {}}))
     assert f"look DVC lock: process {os.getpid()} works in" in told(leftovers(places))
     (project / "dvc.lock").write_text("<<<<<<< HEAD\nstages: {}\n=======\nstages: {a: 1}\n>>>>>>> theirs\n")
-    with pytest.raises(ConfigError, match=r"dvc\.lock"):
-        [*leftovers(places)]
+    found = told(leftovers(places))
+    assert "fails DVC lock: Expected YAML" in found
+    assert f"Run `git -C {project} checkout HEAD dvc.lock`." in found
+    assert "look data: 2 files" in found  # what comes after it is told as well
+
+
+def test_every_file_left_behind_in_either_tree_is_in_the_command(tmp_path: Path) -> None:
+    """Whoever ran the command would find the rest at the next look; and a space in a path must not make it remove another folder."""
+    places = Places(tmp_path / "my project")
+    few = [places.root / f"data/prepare/.{name}.partial" for name in "ab"]
+    many = [places.worktree / f"data/segment/part/.{name}.leaving" for name in "abcd"]
+    for file in (*few, *many):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+        os.utime(file, (LONG_AGO, LONG_AGO))
+
+    of_root, of_night = (one.mend.split("`")[1::2] for one in leftovers(places))
+
+    assert set(shlex.split(of_root[0])) == {"rm", "-r", *map(str, few)}
+    listed = subprocess.run(of_night[0], shell=True, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert set(listed) == set(map(str, many))
+    subprocess.run(" ".join(of_night), shell=True, check=True)
+    assert not any(file.exists() for file in many)
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,9 @@ from stage.nights.machine import LEAST_FREE, disks, gpu, proxies
 from stage.nights.remotes import data_remotes
 from stage.nights.settings import Places, load_nightly
 
+LONG_AGO = 1_000_000_000.0  # s
+PROXY_NAMES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+
 
 class Usage(NamedTuple):
     """Of a disk, in bytes, as `shutil.disk_usage` tells it."""
@@ -29,10 +32,6 @@ class Usage(NamedTuple):
     total: int
     used: int
     free: int
-
-
-LONG_AGO = 1_000_000_000.0  # s
-PROXY_NAMES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
 @pytest.fixture(autouse=True)

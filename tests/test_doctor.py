@@ -228,6 +228,7 @@ def test_what_was_left_behind_is_found_and_nothing_that_is_at_work(tmp_path: Pat
         (project / name).touch()
         os.utime(project / name, (LONG_AGO, LONG_AGO))
     (project / "data/segment/part/.4567.partial").touch()
+    (project / "data/prepare/.gone.partial").symlink_to("nowhere")  # listed, and gone when it is looked at
 
     found = told(leftovers(places))
 

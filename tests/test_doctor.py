@@ -2,17 +2,19 @@
 
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
 from commands import run
 from source_tree import ROOT
 
-from stage.core.errors import ConfigError
 from stage.core.params import Params, load_params
 from stage.nights.finding import Finding
 from stage.nights.leftovers import leftovers
@@ -22,6 +24,14 @@ from stage.nights.settings import Places, load_nightly
 
 LONG_AGO = 1_000_000_000.0  # s
 PROXY_NAMES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+
+
+class Usage(NamedTuple):
+    """Of a disk, in bytes, as `shutil.disk_usage` tells it."""
+
+    total: int
+    used: int
+    free: int
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +53,9 @@ def told(found: Iterable[Finding]) -> str:
         ({"http_proxy": "http://proxy:3128", "no_proxy": "localhost,127.0.0.1"}, ""),
         ({"HTTP_PROXY": "http://proxy:3128", "NO_PROXY": "localhost"}, "fails proxy: http_proxy would catch 127.0.0.1"),
         ({"all_proxy": "http://name:word@proxy:3128"}, "fails proxy: all_proxy would catch 127.0.0.1"),
-        ({"https_proxy": "proxy:3128"}, "fails proxy: https_proxy does not begin with http://"),
+        ({"https_proxy": "proxy:3128"}, ""),  # httpx takes it for http
+        ({"travis_apt_proxy": "ftp://proxy:3128"}, ""),  # httpx does not read it
+        ({"https_proxy": "socks4://proxy:1080"}, "fails proxy: https_proxy is socks4, none of http, https, socks5, socks5h"),
         (
             {"SSL_CERT_FILE": "/nowhere.pem"},
             "fails certificates: SSL_CERT_FILE is /nowhere.pem, which is not there Run `unset SSL_CERT_FILE`",
@@ -62,9 +74,19 @@ def test_a_proxy_before_the_nights_own_server_is_found(monkeypatch: pytest.Monke
     assert "name:word" not in found
 
 
+@pytest.mark.parametrize("kind", ["socks5", "socks5h"])
+def test_a_socks_proxy_needs_its_package(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Every client would raise ImportError at its first request."""
+    monkeypatch.setenv("https_proxy", f"{kind}://proxy:1080")
+    monkeypatch.setitem(sys.modules, "socksio", None)  # as if it were not installed
+
+    assert told(proxies()) == f"fails proxy: https_proxy is {kind}, which needs a package Run `pip install socksio`, or name an HTTP proxy."
+
+
 DRIVERS = {
     "answers": "echo 'NVIDIA H200, 570.86.15, 143771, 140000'",
     "is busy": "echo 'NVIDIA H200, 570.86.15, 143771, 1000'",
+    "tells no memory": "echo 'NVIDIA GB10, 580.95.05, [N/A], [N/A]'",
     "fails": "echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18",
 }
 
@@ -118,13 +140,44 @@ def test_a_driver_without_a_gpu_that_torch_sees_is_found(tmp_path: Path, monkeyp
     assert told(gpu(params("auto"))).startswith("look GPU: ")
 
 
+def test_a_torch_without_cuda_is_not_blamed_on_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever updated the driver would be no further."""
+    torch = pytest.importorskip("torch")
+    with_driver(monkeypatch, tmp_path, "tells no memory")
+    monkeypatch.setattr(torch.version, "cuda", None)
+
+    found = told(gpu(params("cuda")))
+
+    assert found.startswith("fails GPU: driver 580.95.05 answers, and torch sees none: torch ")
+    assert "built with CUDA" in found
+    assert "Update the driver" not in found
+
+
+@pytest.mark.parametrize(
+    ("driver", "expected"),
+    [
+        ("answers", "fine GPU: NVIDIA H200, driver 570.86.15, 136.7 of 140.4 GiB are free "),
+        ("is busy", "look GPU: NVIDIA H200, driver 570.86.15, 1.0 of 140.4 GiB are free Run `nvidia-smi`, which says who has the rest."),
+        ("tells no memory", "fine GPU: NVIDIA GB10, driver 580.95.05, which does not tell its memory "),
+    ],
+)
+def test_the_memory_of_a_gpu_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, driver: str, expected: str) -> None:
+    """A training beside another program's would run out of memory."""
+    torch = pytest.importorskip("torch")
+    with_driver(monkeypatch, tmp_path, driver)
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    monkeypatch.setattr(torch.cuda, "init", lambda: None)  # as torch does where it sees a GPU
+
+    assert told(gpu(params("cuda"))) == expected
+
+
 def test_each_disk_is_looked_at_once_and_says_what_may_go(tmp_path: Path) -> None:
     """A cache on a full disk of its own would end the night at its push."""
-    (one,) = disks({"disk": tmp_path, "spool": tmp_path / "not there", "DVC cache": tmp_path / "cache"}, 10**18)
+    (one,) = disks({"disk": tmp_path, "spool": tmp_path / "not there", "DVC cache": tmp_path / "cache"}, {"DVC cache": 10**18})
     assert told([one]).startswith("fails disk: ")
     assert "stage gc --dry-run" in one.mend
 
-    (fine,) = disks({"drop folder": tmp_path}, 0)
+    (fine,) = disks({"drop folder": tmp_path}, {})
     assert (fine.what, fine.level == "fails") == ("drop folder", psutil.disk_usage(str(tmp_path)).free < LEAST_FREE)
 
 
@@ -136,9 +189,27 @@ def test_a_disk_without_room_for_more_files_is_found(tmp_path: Path) -> None:
     ):
         pytest.skip("A FULL DISK IS NOT TESTED: this user may mount none")
     try:
-        assert "room for 6" in told(disks({"DVC cache": tmp_path / "cache"}, 0))
+        assert "room for 6" in told(disks({"DVC cache": tmp_path / "cache"}, {}))
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_cache_on_a_disk_of_its_own_needs_room_for_a_version(tmp_path: Path) -> None:
+    """Asked for the least, it would be full in the middle of a night."""
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64g", "none", str(tmp_path)], check=False).returncode:
+        pytest.skip("A DISK OF ITS OWN IS NOT TESTED: this user may mount none")
+    try:
+        places = {"disk": ROOT, "worktree": tmp_path / "worktree", "DVC cache": tmp_path / "cache"}
+        assert "a night may need 80.0 (" in told(disks(places, {"worktree": 4 * 10**10, "DVC cache": 4 * 10**10}))
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_disk_that_is_nearly_full_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has room for this night, and not for many more."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _place: Usage(10**12, 97 * 10**10, 3 * 10**10))
+
+    assert "look DVC cache: 30.0 GB are free, a night may need 1.1, 97 % of it are used" in told(disks({"DVC cache": tmp_path}, {}))
 
 
 def test_what_was_left_behind_is_found_and_nothing_that_is_at_work(tmp_path: Path) -> None:
@@ -157,6 +228,7 @@ def test_what_was_left_behind_is_found_and_nothing_that_is_at_work(tmp_path: Pat
         (project / name).touch()
         os.utime(project / name, (LONG_AGO, LONG_AGO))
     (project / "data/segment/part/.4567.partial").touch()
+    (project / "data/prepare/.gone.partial").symlink_to("nowhere")  # listed, and gone when it is looked at
 
     found = told(leftovers(places))
 
@@ -169,8 +241,29 @@ def test_what_was_left_behind_is_found_and_nothing_that_is_at_work(tmp_path: Pat
     lock.write_text(json.dumps({"write": {"data/x": {"pid": os.getpid(), "cmd": "dvc repro"}}, "read": {}}))
     assert f"look DVC lock: process {os.getpid()} works in" in told(leftovers(places))
     (project / "dvc.lock").write_text("<<<<<<< HEAD\nstages: {}\n=======\nstages: {a: 1}\n>>>>>>> theirs\n")
-    with pytest.raises(ConfigError, match=r"dvc\.lock"):
-        [*leftovers(places)]
+    found = told(leftovers(places))
+    assert "fails DVC lock: Expected YAML" in found
+    assert f"Run `git -C {project} checkout HEAD dvc.lock`." in found
+    assert "look data: 2 files" in found  # what comes after it is told as well
+
+
+def test_every_file_left_behind_in_either_tree_is_in_the_command(tmp_path: Path) -> None:
+    """Whoever ran the command would find the rest at the next look; and a space in a path must not make it remove another folder."""
+    places = Places(tmp_path / "my project")
+    few = [places.root / f"data/prepare/.{name}.partial" for name in "ab"]
+    many = [places.worktree / f"data/segment/part/.{name}.leaving" for name in "abcd"]
+    for file in (*few, *many):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+        os.utime(file, (LONG_AGO, LONG_AGO))
+
+    of_root, of_night = (one.mend.split("`")[1::2] for one in leftovers(places))
+
+    assert set(shlex.split(of_root[0])) == {"rm", "-r", *map(str, few)}
+    listed = subprocess.run(of_night[0], shell=True, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert set(listed) == set(map(str, many))
+    subprocess.run(" ".join(of_night), shell=True, check=True)
+    assert not any(file.exists() for file in many)
 
 
 @pytest.fixture(scope="module")

@@ -126,8 +126,9 @@ def _disks(places: Places, settings: Nightly) -> Iterator[Finding]:
     size = sum(one.get("size", 0) for made in stages.values() for one in made.get("outs", ()))
     cache = Path(ask([*DVC, "cache", "dir"], places.root).strip())
     source = Path(load_params(places.root / "params.yaml").prepare.source)
-    more = {"spool": places.root / SPOOL, "DVC cache": cache, "photographs": places.root / source, "drop folder": places.drop(settings)}
-    yield from disks({"disk": places.root, **more, "temporary files": temporary()}, 2 * size)
+    large = {"worktree": places.worktree, "night's spool": places.worktree / SPOOL, "DVC cache": cache}
+    more = {"spool": places.root / SPOOL, "photographs": places.root / source, "drop folder": places.drop(settings)}
+    yield from disks({"disk": places.root, **large, **more, "temporary files": temporary()}, dict.fromkeys(large, size))
 
 
 def _left(places: Places, _settings: Nightly) -> Iterator[Finding]:

@@ -1,12 +1,15 @@
 """Looks for what killed processes and other tools left in a project, for `stage doctor`. Removes nothing."""
 
 import json
+import shlex
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from time import time
 
 import psutil
 
+from stage.core.errors import ConfigError
 from stage.core.work import SPOOL
 from stage.core.yaml_files import read_yaml
 from stage.jobs.unused import STALE_S, left_behind
@@ -21,14 +24,8 @@ UNFINISHED = {  # by what git leaves in its folder
     "rebase-merge": ("a rebase", "git rebase --abort"),
     "rebase-apply": ("a rebase", "git rebase --abort"),
 }
-OUTPUTS = (
-    "*/.*.partial",
-    "*/*/.*.partial",
-    "*/.*.leaving",
-    "*/*/.*.leaving",
-    "*/.*.arriving",
-    "*/*/.*.arriving",
-)  # temporary names in data
+OUTPUTS = (".*.partial", ".*.leaving", ".*.arriving")  # temporary names in data, two or three folders deep
+NAMED = 3  # files in one command
 
 
 def leftovers(places: Places) -> Iterator[Finding]:
@@ -36,7 +33,7 @@ def leftovers(places: Places) -> Iterator[Finding]:
     yield from _git(places.root / ".git")
     for tree in (places.root, places.worktree):
         yield from _dvc(tree)
-    yield from _partial(places.root)
+        yield from _partial(tree, "stage gc" if tree == places.root else f"cd {shlex.quote(str(tree))} && stage gc")
 
 
 def _git(folder: Path) -> Iterator[Finding]:
@@ -49,8 +46,9 @@ def _git(folder: Path) -> Iterator[Finding]:
 
 
 def _dvc(tree: Path) -> Iterator[Finding]:
-    if (tree / LOCK).is_file() and not isinstance(read_yaml(tree / LOCK, LOCK), dict):  # raises for conflict marks
-        yield Finding("fails", "DVC lock", f"{tree / LOCK} has no mapping", f"Run `git -C {tree} checkout {LOCK}`.")
+    if problem := _lock_problem(tree / LOCK):
+        # HEAD, because git refuses to check out a file from an index in which it is unmerged
+        yield Finding("fails", "DVC lock", problem, f"Run `git -C {shlex.quote(str(tree))} checkout HEAD {LOCK}`.")
     places = tree / ".dvc" / "tmp" / "rwlock"
     try:
         told = json.loads(places.read_text(encoding="utf-8"))
@@ -66,11 +64,35 @@ def _dvc(tree: Path) -> Iterator[Finding]:
         yield Finding("look", "DVC lock", f"process {numbers} works in {tree}, or has the number of one that did", f"Run `ps {numbers}`.")
 
 
-def _partial(root: Path) -> Iterator[Finding]:
-    spool = [one.path for one in left_behind(root / SPOOL)]
+def _lock_problem(lock: Path) -> str:
+    """Why DVC cannot read its lock, such as conflict marks in it; empty if it can, or there is none."""
+    try:
+        return "" if not lock.is_file() or isinstance(read_yaml(lock, LOCK), dict) else f"{lock} has no mapping"
+    except ConfigError as error:
+        return str(error)
+
+
+def _partial(tree: Path, collect: str) -> Iterator[Finding]:
+    spool = [one.path for one in left_behind(tree / SPOOL)]
     if spool:
-        yield Finding("look", "spool", f"{len(spool)} files under temporary names, of killed processes", "Run `stage gc`.")
-    data = root / "data"
-    old = [path for pattern in OUTPUTS for path in data.glob(pattern) if time() - path.stat().st_mtime > STALE_S]
+        yield Finding("look", "spool", f"{len(spool)} files under temporary names, of killed processes", f"Run `{collect}`.")
+    old = _old(tree / "data")
     if old:
-        yield Finding("look", "data", f"{len(old)} files under temporary names, such as {old[0]}", f"Run `rm -r {old[0]}`.")
+        yield Finding("look", "data", f"{len(old)} files under temporary names, such as {old[0]}", _removal(tree / "data", old))
+
+
+def _old(data: Path) -> list[Path]:
+    old: list[Path] = []
+    for path in (path for name in OUTPUTS for folders in ("*", "*/*") for path in data.glob(f"{folders}/{name}")):
+        with suppress(FileNotFoundError):  # a flow at work has given it its name meanwhile
+            if time() - path.stat().st_mtime > STALE_S:
+                old.append(path)
+    return old
+
+
+def _removal(data: Path, old: list[Path]) -> str:
+    if len(old) <= NAMED:
+        return f"Run `{shlex.join(['rm', '-r', *map(str, old)])}`."
+    names = " -o ".join(f"-name {shlex.quote(name)}" for name in OUTPUTS)
+    find = f"find {shlex.quote(str(data))} -mindepth 2 -maxdepth 3 \\( {names} \\) -mmin +{STALE_S / 60:.0f}"
+    return f"Run `{find}`, which lists them, and again with `-prune -exec rm -r {{}} +` behind it."

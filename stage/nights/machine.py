@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -20,23 +20,25 @@ LEAST_FILES = 10_000  # that a disk must have room for; DVC keeps a file per fil
 NEARLY_FULL = 0.95  # of a disk
 HOST = "127.0.0.1"  # of the night's own Prefect server
 PROXIES = ("http", "all")  # that catch an address of HOST
+READ = ("http", "https", "all")  # whose variables httpx reads, in either case; it takes an address without a scheme for http
+TAKEN = ("http", "https", "socks5", "socks5h")  # schemes that httpx takes
 DRIVER = ("nvidia-smi", "--query-gpu=name,driver_version,memory.total,memory.free", "--format=csv,noheader,nounits")
 ASK_S = 60.0
 IDENTITY = re.compile(r"\d+|(?:GPU|MIG)-[\w/-]+")  # of a GPU in CUDA_VISIBLE_DEVICES
 
 
 class Gpu(NamedTuple):
-    """A GPU as its driver tells it; memory in MiB."""
+    """A GPU as its driver tells it; memory in MiB, None where it tells none (a GPU in parts, or one that shares the machine's memory)."""
 
     name: str
     driver: str
-    total: float
-    free: float
+    total: float | None
+    free: float | None
 
 
 def proxies() -> Iterator[Finding]:
     """A proxy between a worker and the server on its own machine, one that Python's clients cannot use, and certificates that are gone."""
-    given = {name: address for name, address in getproxies_environment().items() if name != "no"}
+    given = {name: address for name, address in getproxies_environment().items() if name in READ}
     own = [name for name in PROXIES if name in given]
     if own and not proxy_bypass(HOST):
         yield Finding(
@@ -44,13 +46,13 @@ def proxies() -> Iterator[Finding]:
             f"Run `export no_proxy={HOST},localhost NO_PROXY={HOST},localhost` (with what they have now), also where the night is started.",
         )  # fmt: skip
     for name, address in given.items():
-        kind = urlsplit(address).scheme
-        if kind.startswith("socks") and find_spec("socksio") is None:
+        kind = urlsplit(address).scheme if "://" in address else "http"
+        if kind not in TAKEN:
+            yield Finding("fails", "proxy", f"{name}_proxy is {kind}, none of {', '.join(TAKEN)}", f"Correct {name}_proxy.")
+        elif kind.startswith("socks") and find_spec("socksio") is None:
             yield Finding(
                 "fails", "proxy", f"{name}_proxy is {kind}, which needs a package", "Run `pip install socksio`, or name an HTTP proxy."
             )
-        elif not kind.startswith(("http", "socks")):
-            yield Finding("fails", "proxy", f"{name}_proxy does not begin with http:// or socks5://", f"Correct {name}_proxy.")
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         if (place := os.environ.get(name)) and not Path(place).exists():
             yield Finding("fails", "certificates", f"{name} is {place}, which is not there", f"Run `unset {name}`, or correct it.")
@@ -72,22 +74,33 @@ def gpu(params: Params) -> Iterator[Finding]:
         yield Finding(level, "GPU", f"CUDA_VISIBLE_DEVICES {hidden}", f"Run `unset CUDA_VISIBLE_DEVICES`. {without}")
         return
     if problem := _torch_problem():
-        yield Finding(level, "GPU", f"driver {found[0].driver} answers, and torch sees none: {problem}", f"Update the driver. {without}")
+        told, mend = problem
+        yield Finding(level, "GPU", f"driver {found[0].driver} answers, and torch sees none: {told}", f"{mend} {without}")
         return
-    for one in found:
-        told = f"{one.name}, driver {one.driver}, {one.free / 1024:.1f} of {one.total / 1024:.1f} GiB are free"
-        is_taken = one.free < one.total / 2
-        yield Finding("look" if is_taken else "fine", "GPU", told, "Run `nvidia-smi`, which says who has the rest." * is_taken)
+    yield from map(_memory, found)
 
 
-def disks(places: dict[str, Path], wanted: int) -> Iterator[Finding]:
-    """Room on each disk that one of these folders is on; `wanted` bytes on that of the first, LEAST_FREE on any other."""
-    seen = set[int]()
+def _memory(one: Gpu) -> Finding:
+    if one.total is None or one.free is None:
+        return Finding("fine", "GPU", f"{one.name}, driver {one.driver}, which does not tell its memory")
+    told = f"{one.name}, driver {one.driver}, {one.free / 1024:.1f} of {one.total / 1024:.1f} GiB are free"
+    is_taken = one.free < one.total / 2
+    return Finding("look" if is_taken else "fine", "GPU", told, "Run `nvidia-smi`, which says who has the rest." * is_taken)
+
+
+def disks(places: Mapping[str, Path], wanted: Mapping[str, int]) -> Iterator[Finding]:
+    """Room on each disk that one of these folders is on: the bytes that its folders want together, and at least LEAST_FREE.
+
+    A disk is called by its first folder. `wanted`: bytes by the folder's name; a folder that is not in it wants none.
+    """
+    found = dict[int, tuple[str, Path, int]]()
     for name, place in places.items():
         there = next(one for one in (place.resolve(), *place.resolve().parents) if one.exists())
-        if (number := there.stat().st_dev) not in seen:
-            yield _disk(name, there, LEAST_FREE if seen else max(LEAST_FREE, wanted))
-            seen.add(number)
+        number = there.stat().st_dev
+        first, where, size = found.get(number, (name, there, 0))
+        found[number] = first, where, size + wanted.get(name, 0)
+    for name, place, size in found.values():
+        yield _disk(name, place, max(LEAST_FREE, size))
 
 
 def temporary() -> Path:
@@ -106,7 +119,7 @@ def _disk(name: str, place: Path, wanted: int) -> Finding:
 
 
 def _room(name: str) -> str:
-    if name in ("disk", "spool", "DVC cache"):
+    if name in ("disk", "worktree", "night's spool", "spool", "DVC cache"):
         return "Run `stage retain --dry-run` and `stage gc --dry-run`, which say what may go."
     return "Run `df`, and remove what is not needed there."
 
@@ -117,11 +130,11 @@ def _gpus() -> list[Gpu]:
     except (OSError, subprocess.SubprocessError):
         return []
     rows = [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines()]
-    return [Gpu(row[0], row[1], float(row[2]), float(row[3])) for row in rows if len(row) == 4 and _are_numbers(row[2:])]
+    return [Gpu(row[0], row[1], _mib(row[2]), _mib(row[3])) for row in rows if len(row) == 4]
 
 
-def _are_numbers(cells: Sequence[str]) -> bool:
-    return all(re.fullmatch(r"\d+(\.\d+)?", cell) for cell in cells)
+def _mib(cell: str) -> float | None:
+    return float(cell) if re.fullmatch(r"\d+(\.\d+)?", cell) else None  # [N/A]
 
 
 def _hidden(count: int) -> str:
@@ -136,12 +149,14 @@ def _hidden(count: int) -> str:
     return f"is {named!r}, and {wrong[0]!r} is none of {count} GPU(s); CUDA ignores it and what follows" if wrong else ""
 
 
-def _torch_problem() -> str:
-    """Why torch sees no GPU; empty if it sees one."""
+def _torch_problem() -> tuple[str, str] | None:
+    """Why torch sees no GPU and what to do; None if it sees one."""
     import torch  # here, because it takes seconds, and most machines have no driver
 
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} was built without CUDA", "Install the torch of the same version that is built with CUDA."
     try:
         torch.cuda.init()
-    except (RuntimeError, AssertionError) as error:
-        return str(error).splitlines()[0]
-    return ""
+    except RuntimeError as error:
+        return str(error).splitlines()[0], "Update the driver."
+    return None

@@ -19,6 +19,7 @@ from stage.datasets.windows import turn
 from stage.jobs.job import Job, load_job
 from stage.jobs.planning import make_job
 from stage.jobs.store import BatchStore
+from stage.lineage.recall import places_of
 from stage.release.publication import publish_jobs
 from stage.release.reader import read_samples, sample_rows
 from stage.release.verification import verify
@@ -194,6 +195,27 @@ def test_a_recalled_defect_is_drawn_no_more_and_keeps_its_place(factory: Factory
     assert [row for row in before if row.source_path != gone.image_path] == [
         new for row, new in zip(before, after, strict=True) if row.source_path != gone.image_path
     ]
+
+
+@pytest.mark.parametrize("method", ["paste", "cutpaste"])
+def test_a_recalled_background_changes_no_row_of_a_missed_defect_but_its_own(factory: Factory, catalog: pd.DataFrame, method: str) -> None:
+    """Among the two most similar the next would move up, and rows that never saw the photograph would be made anew."""
+    recipe = recipe_with(factory, found(catalog, crack=0.0), method, background="random", neighbours=2)
+    recipe = recipe.model_copy(update={"missed": (recipe.missed[0]._replace(extra=20),)})
+    before = rows_of(factory, recipe, "crack", 26)
+    gone = before[6].background_sha256
+    less = catalog.assign(status=catalog.status.where(catalog.image_sha256 != gone, "recalled"))
+    places = places_of(factory.catalog.parent, gone, recipe.synthesize)
+    assert places_of(factory.catalog.parent, gone, recipe.synthesize.model_copy(update={"missed_share": 0.0})) == {}
+
+    source = factory.source()._replace(recalled={key: frozenset({place}) for key, place in places.items()})
+    plan = METHODS[method].planner(recipe, less, source)
+    after = [plan(Identity(method, CATEGORY, "crack", k, 0)) for k in range(26)]
+
+    assert gone not in {row.background_sha256 for row in after}
+    kept = [(old, new) for old, new in zip(before, after, strict=True) if old.background_sha256 != gone]
+    assert len(kept) > 10
+    assert all(old == new for old, new in kept)
 
 
 def counts(*shares: float) -> Counts:

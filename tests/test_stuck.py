@@ -1,4 +1,4 @@
-"""A worker that is stuck and sends heartbeats all the same: only a limit of time can tell it from one that works."""
+"""A worker that is stuck and sends heartbeats all the same: its claim never lapses while it lives, and lapses when its process group is ended."""
 
 import subprocess
 import sys
@@ -28,9 +28,7 @@ with beating(claim, lease_s=float(sys.argv[2])):
 """
 
 
-def test_a_worker_that_beats_and_does_nothing_is_ended_with_its_night_and_its_batch_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_batch_of_a_stuck_worker_is_made_once_its_process_group_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every night after it would wait for a batch that looks as if somebody made it."""
     factory = build(tmp_path)
     job = factory.job(tmp_path / "spool", method="paste")
@@ -42,7 +40,7 @@ def test_a_worker_that_beats_and_does_nothing_is_ended_with_its_night_and_its_ba
         time.sleep(3 * LEASE_S)  # a silent one would have been given up
         assert holder_is_alive(job.claim(0), lease_s=LEASE_S)
 
-        end_group(process)  # as the night does at `limit_h`
+        end_group(process)
 
     assert not is_in_use(job.folder, lease_s=LEASE_S)
     drain(job.folder, device="cpu", lease_s=60.0, max_failures=3)

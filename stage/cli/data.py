@@ -59,15 +59,16 @@ def use_methods(
 @verbs.command()
 def use_errors() -> None:
     """Write into errors.json which real defects the last `segment` missed on folds; with synthesize.missed_share the next plan has more of them."""
-    from stage.datasets.found import FILE
+    from stage.datasets.found import FILE, has_new
     from stage.datasets.found import use_errors as use
 
     params = load_params()
-    errors = use(DATA, params.categories)
-    if not errors:
+    if not has_new(DATA, params.categories):
         raise Refusal(
-            f"Expected {FILE} in a folder of data/segment, found none. Set segment.folds to 2 or more in params.yaml, and run `dvc repro`."
+            f"Expected {FILE} with real defects in a folder of data/segment, found none. Set segment.folds to 2 or more in params.yaml, "
+            "and run `dvc repro`."
         )
+    errors = use(DATA, params.categories)
     for category, found in errors.items():
         typer.echo(f"{category}: {sum(one.is_missed for one in found)} of {len(found)} real defects are missed.")
     more = "Commit it and run `dvc repro`." if params.synthesize.missed_share else "synthesize.missed_share is 0, so no plan reads it."

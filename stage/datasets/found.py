@@ -69,12 +69,21 @@ def read_errors(path: Path = FILE) -> dict[str, list[Found]]:
         ) from None
 
 
+def has_new(data: Path, categories: Sequence[str]) -> bool:
+    """Whether the last `segment` judged real defects of any of these categories. Raises CorruptFileError."""
+    return any(_judged(data, category) for category in categories)
+
+
 def use_errors(data: Path, categories: Sequence[str], path: Path = FILE) -> Mapping[str, list[Found]]:
     """Make what the last `segment` found the project's, and return it; a category without folds, or that is not there, keeps what it had."""
-    now = {category: read_found(data / "segment" / category / FILE.name) for category in categories}
+    now = {category: _judged(data, category) for category in categories}
     errors = {**read_errors(path), **{category: found for category, found in now.items() if found}}
     wanted = {category: errors[category] for category in sorted(errors) if category in categories}
     if wanted != read_errors(path):
         told = {category: [one.model_dump() for one in found] for category, found in wanted.items()}
         write_whole(json.dumps(told, indent=1) + "\n", path)
     return wanted
+
+
+def _judged(data: Path, category: str) -> list[Found]:
+    return read_found(data / "segment" / category / FILE.name)

@@ -80,8 +80,8 @@ class Job:
         return read_rows(self._plan, self._entries[number])
 
     @property
-    def is_counted(self) -> pc.Expression:
-        """Whether a row of a plan or of samples is no filling of its batch."""
+    def is_asked_for(self) -> pc.Expression:
+        """Whether a row of a plan or of samples is one that was asked for, and not one that only fills its batch."""
         counts = {one.defect: self.recipe.count_of(one.defect) for one in self.recipe.missed}
         more = ((pc.field("defect") == defect) & (pc.field("ordinal") < count) for defect, count in counts.items())
         return reduce(or_, more, pc.field("ordinal") < self.recipe.synthesize.count)

@@ -74,7 +74,7 @@ def rejected_by(job: Job) -> list[Identity]:
     found: list[Identity] = []
     for batch in job.batches():
         table = job.read(batch).select(COLUMNS)
-        is_wanted = (pc.field("verdict") != "accepted") & job.is_counted
+        is_wanted = (pc.field("verdict") != "accepted") & job.is_asked_for
         found += [Identity(**{name: row[name] for name in Identity._fields}) for row in table.filter(is_wanted).to_pylist()]
     return sorted(found)
 

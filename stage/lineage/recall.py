@@ -128,7 +128,10 @@ def records(database: Database, sources: Iterable[Row], reason: str, data: Path,
 
 
 def places_of(folder: Path, sha256: str, params: Synthesize) -> dict[str, int]:
-    """The places of a normal photograph among those that are most like each defect's, in a prepared category; none with `background: random`."""
+    """The places of a normal photograph among those that are most like each defect's, in a prepared category; none where no plan asks for them.
+
+    Plans ask with `background: nearest`, and with any `missed_share`, since the rows of missed defects are always drawn so.
+    """
     from stage.datasets.table import read_catalog  # here, because they load pandas, and a dry run need not
     from stage.datasets.windows import TURNS
     from stage.synthesis.backgrounds import Backgrounds
@@ -136,7 +139,8 @@ def places_of(folder: Path, sha256: str, params: Synthesize) -> dict[str, int]:
     from stage.synthesis.source import read_source
 
     source = read_source(folder)
-    if params.background != "nearest" or sha256 not in source.backgrounds:
+    has_nearest = params.background == "nearest" or bool(params.missed_share)
+    if not has_nearest or sha256 not in source.backgrounds:
         return {}
     backgrounds = Backgrounds(background_pool(read_catalog(folder / "catalog.parquet")), source, params)
     number = next(number for number, one in enumerate(backgrounds.normals) if one.image_sha256 == sha256)

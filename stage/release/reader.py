@@ -15,7 +15,7 @@ from stage.core.errors import CorruptFileError
 from stage.datasets.pairs import Pair, decode_image, decode_mask
 from stage.release.manifest import check_manifest
 from stage.release.shards import Described
-from stage.synthesis.rows import mixed_masks
+from stage.synthesis.rows import missed_defect, mixed_masks
 from stage.synthesis.schema import MANIFEST
 
 OPEN = 16  # files that are kept open
@@ -64,7 +64,7 @@ class Samples(Sequence[Pair]):
 def read_samples(folder: Path, *, accepted_only: bool, sources: Collection[str] | None = None) -> Samples:
     """The samples of a published folder; raises CorruptFileError if a shard is missing or is no Parquet file.
 
-    Of `sources`, SHA-256 of photographs and masks of real defects: only samples that were made from none but these.
+    Of `sources`, SHA-256 of photographs and masks of real defects: only samples that were made from none but these, and planned for none but these.
     """
     paths = shard_paths(folder)
     places = [place for shard, path in enumerate(paths) for place in _places(shard, path, accepted_only=accepted_only, sources=sources)]
@@ -114,8 +114,10 @@ def read_manifest(folder: Path) -> Described:
 
 
 def _used(told: dict[str, str]) -> set[str]:
-    """The digests of the defect's photograph and of all masks that a sample was made from."""
-    return {told["source_sha256"], told["mask_sha256"], *(mask.sha256 for mask in mixed_masks(told["choices"]))} - {""}
+    """The digests of the defect's photograph and of all masks that a sample was made from, and of the missed defect that it was planned for."""
+    named = {told["source_sha256"], told["mask_sha256"], *(mask.sha256 for mask in mixed_masks(told["choices"]))} - {""}
+    missed = missed_defect(told["choices"])
+    return named | ({missed.image_sha256, missed.mask_sha256} if missed else set())
 
 
 def _places(shard: int, path: Path, *, accepted_only: bool, sources: Collection[str] | None) -> Iterator[tuple[int, int, int]]:

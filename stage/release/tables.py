@@ -139,7 +139,7 @@ def _planned(job: Job) -> Iterator[dict[str, Any]]:
 def is_published(job: Job) -> pc.Expression:
     """Whether a row of a plan or of samples is published: neither a filling of its batch nor withdrawn."""
     withdrawn = pa.array(sorted(read_withdrawn(job.recipe.catalog).samples), pa.string())
-    return job.is_counted & ~pc.field("sample_id").isin(withdrawn)
+    return job.is_asked_for & ~pc.field("sample_id").isin(withdrawn)
 
 
 def _runs(job: Job) -> Iterator[pa.Table]:

@@ -31,7 +31,7 @@ class Backgrounds:
             return one_of(self.pool, random)
         return self.normals[one_of(self.nearest(mask_sha256, turned), random)]
 
-    def any_or_like(self, missed: DefectSource | None, random: np.random.Generator) -> Background:
+    def background_for(self, missed: DefectSource | None, random: np.random.Generator) -> Background:
         """Any background, all equally likely, or one like the photograph of a missed defect: of methods that know no other real defect."""
         return one_of(self.pool, random) if missed is None else self.draw(missed.mask_sha256, 0, random, like=True)
 

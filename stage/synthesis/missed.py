@@ -70,7 +70,7 @@ class MissedDefects:
 
 
 def with_reason(row: PlanRow, missed: DefectSource | None) -> PlanRow:
-    """The row, which says in `choices` which missed defect's photograph it is planned for, if it is."""
+    """The row, which says in `choices` which missed defect it is planned for, if it is."""
     if missed is None:
         return row
-    return row._replace(choices=json.dumps({**json.loads(row.choices or "{}"), "missed": missed.image_path}))
+    return row._replace(choices=json.dumps({**json.loads(row.choices or "{}"), "missed": missed._asdict()}))

@@ -16,6 +16,21 @@ def mixed_masks(choices: str) -> list[NamedMask]:
     return [NamedMask(**one) for one in json.loads(choices).get("masks", ())] if choices else []
 
 
+class MissedDefect(NamedTuple):
+    """Photograph and mask of a missed real defect, by their paths below the data folder and the SHA-256 of their bytes."""
+
+    image_path: str
+    image_sha256: str
+    mask_path: str
+    mask_sha256: str
+
+
+def missed_defect(choices: str) -> MissedDefect | None:
+    """The missed defect that a sample is planned for (docs/decisions/0020); `choices` is the row's column."""
+    told = json.loads(choices).get("missed") if choices else None
+    return MissedDefect(**told) if told else None
+
+
 class Verdict(NamedTuple):
     """`contrast`: mean absolute difference to the background inside the mask; `outside`: largest one outside it; both of 255.
 

@@ -88,7 +88,7 @@ class TexturePlanner:
         seed = row_seed(self.recipe.seed, identity)
         random = np.random.default_rng(seed)
         missed = self.missed.drawn(identity, seed)
-        background = self.backgrounds.any_or_like(missed, random)
+        background = self.backgrounds.background_for(missed, random)
         texture, (names, count) = self.bank.draw(random), self.rule.augmenters
         where = background.foreground_strategy if self.rule.on_object else "none"
         part = self.part(background.image_sha256)

@@ -111,7 +111,7 @@ class CutPlanner:
         seed, params = row_seed(self.recipe.seed, identity), self.recipe.cutpaste
         random = np.random.default_rng(seed)
         missed = self.missed.drawn(identity, seed)
-        background = self.backgrounds.any_or_like(missed, random)
+        background = self.backgrounds.background_for(missed, random)
         part = self.part(background.image_sha256)
         variant = one_of(("patch", "scar"), random) if params.variant == "union" else params.variant
         cut, tries = drawn_cut(variant, part, params, random)

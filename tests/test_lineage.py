@@ -545,7 +545,7 @@ def test_masks_that_another_was_mixed_with_are_traced_both_ways(copy: Path) -> N
 def test_a_missed_defect_is_traced_both_ways(copy: Path) -> None:
     """Who recalls its photograph would not be told of the rows that are planned anew, and took no pixel of it."""
     catalog = pd.read_parquet("data/prepare/" + CATEGORY + "/catalog.parquet").query("split == 'train' and defect != 'good'")
-    missed = {name: catalog.iloc[0][name] for name in ("image_path", "image_sha256", "mask_path", "mask_sha256")}
+    missed = {name: str(catalog[name].iloc[0]) for name in ("image_path", "image_sha256", "mask_path", "mask_sha256")}
     unnamed = {"source_path": "", "source_sha256": "", "mask_kind": "perlin", "mask_path": "", "mask_sha256": ""}
     change = {**unnamed, "choices": json.dumps({"missed": missed})}
     rows = republish(copy, "paste", lambda rows: [rows[0] | change, *(row | unnamed for row in rows[1:])])

@@ -84,7 +84,7 @@ def test_a_sample_whose_mask_is_mixed_with_a_tested_one_is_refused(data: Path) -
 def test_a_sample_planned_for_a_tested_defect_is_refused(data: Path) -> None:
     """The place of a tested defect would be trained on, by a method that takes no pixel of it."""
     image = photograph(data)
-    missed = MissedDefect(*(image[name] for name in MissedDefect._fields))
+    missed = MissedDefect(**{name: image[name] for name in MissedDefect._fields})
     change(data / "out/paste/plan.parquet", choices=json.dumps({"missed": missed._asdict()}))
 
     with pytest.raises(DataError, match=rf"{image['image_path']} .*is the missed defect of 1 samples in .*paste"):

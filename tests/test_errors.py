@@ -203,7 +203,8 @@ def test_a_recalled_background_changes_no_row_of_a_missed_defect_but_its_own(fac
     recipe = recipe_with(factory, found(catalog, crack=0.0), method, background="random", neighbours=2)
     recipe = recipe.model_copy(update={"missed": (recipe.missed[0]._replace(extra=20),)})
     before = rows_of(factory, recipe, "crack", 26)
-    gone = before[6].background_sha256
+    alone = recipe.model_copy(update={"synthesize": recipe.synthesize.model_copy(update={"neighbours": 1})})
+    gone = rows_of(factory, alone, "crack", 26)[6].background_sha256  # the most similar, so that the second would move up
     less = catalog.assign(status=catalog.status.where(catalog.image_sha256 != gone, "recalled"))
     places = places_of(factory.catalog.parent, gone, recipe.synthesize)
     assert places_of(factory.catalog.parent, gone, recipe.synthesize.model_copy(update={"missed_share": 0.0})) == {}

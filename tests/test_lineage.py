@@ -542,6 +542,23 @@ def test_masks_that_another_was_mixed_with_are_traced_both_ways(copy: Path) -> N
     assert ("part of the mask", other.mask_path, "train") in {(row["role"], row["path"], row["split"]) for row in up}
 
 
+def test_a_missed_defect_is_traced_both_ways(copy: Path) -> None:
+    """Who recalls its photograph would not be told of the rows that are planned anew, and took no pixel of it."""
+    catalog = pd.read_parquet("data/prepare/" + CATEGORY + "/catalog.parquet").query("split == 'train' and defect != 'good'")
+    missed = {name: str(catalog[name].iloc[0]) for name in ("image_path", "image_sha256", "mask_path", "mask_sha256")}
+    unnamed = {"source_path": "", "source_sha256": "", "mask_kind": "perlin", "mask_path": "", "mask_sha256": ""}
+    change = {**unnamed, "choices": json.dumps({"missed": missed})}
+    rows = republish(copy, "paste", lambda rows: [rows[0] | change, *(row | unnamed for row in rows[1:])])
+    sample = rows[0]["sample_id"]
+
+    up = {(row["role"], row["path"], row["split"]) for row in ask("up", sample)["made_from"]}
+
+    assert {("missed defect", missed[name], "train") for name in ("image_path", "mask_path")} <= up
+    for name in ("image_path", "mask_path"):
+        touched = {row["sample_id"]: row["used_as"] for row in ask("down", missed[name], "--rev", "workspace")["every_sample"]}
+        assert {one: uses for one, uses in touched.items() if one.startswith("paste/")} == {sample: ["missed defect"]}
+
+
 def test_a_texture_is_a_source(copy: Path) -> None:
     """A picture without a licence, of which textures were taken, could not be followed into the samples."""
     texture = {"texture_path": 'bank/a "b".png', "texture_sha256": "7" * 64, "texture_seed": 0}

@@ -18,6 +18,7 @@ from stage.core.params import load_params
 from stage.datasets.table import read_catalog
 from stage.release.publication import publish_jobs
 from stage.release.uses import check_samples
+from stage.synthesis.rows import MissedDefect
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,16 @@ def test_a_sample_whose_mask_is_mixed_with_a_tested_one_is_refused(data: Path) -
     change(data / "out/paste/plan.parquet", choices=json.dumps({"masks": [{"path": image["mask_path"], "sha256": image["mask_sha256"]}]}))
 
     with pytest.raises(DataError, match=rf"{image['mask_path']} .*is part of the mask of 1 samples in .*paste"):
+        check(data)
+
+
+def test_a_sample_planned_for_a_tested_defect_is_refused(data: Path) -> None:
+    """The place of a tested defect would be trained on, by a method that takes no pixel of it."""
+    image = photograph(data)
+    missed = MissedDefect(**{name: image[name] for name in MissedDefect._fields})
+    change(data / "out/paste/plan.parquet", choices=json.dumps({"missed": missed._asdict()}))
+
+    with pytest.raises(DataError, match=rf"{image['image_path']} .*is the missed defect of 1 samples in .*paste"):
         check(data)
 
 

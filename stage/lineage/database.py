@@ -59,6 +59,13 @@ CREATE VIEW mixed_masks AS SELECT * EXCLUDE (mask), mask.path AS path, mask.sha2
         unnest(from_json(json_extract(choices, '$.masks'), '[{"path": "VARCHAR", "sha256": "VARCHAR"}]')) AS mask
     FROM samples WHERE mask_kind = 'resampled')
 """
+# Photograph and mask of the missed defect that a sample is planned for, a row each.
+_MISSED = """
+CREATE VIEW missed_defects AS SELECT version, sample_id, method, category, defect, unnest([choices ->> '$.missed.image_path', choices ->> '$.missed.mask_path']) AS path,
+    unnest([choices ->> '$.missed.image_sha256', choices ->> '$.missed.mask_sha256']) AS sha256
+FROM (SELECT version, sample_id, method, category, defect, CASE WHEN contains(choices, '"missed"') THEN choices END AS choices FROM samples)
+WHERE choices IS NOT NULL
+"""
 
 
 @contextmanager
@@ -110,6 +117,7 @@ def _fill(database: Database, contents: Sequence[Contents]) -> None:
             f"JOIN tables t ON t.kind = '{kind}' AND t.extract = s.extract"
         )
     database.execute(_MIXED)
+    database.execute(_MISSED)
     database.execute(_PLACES)
 
 

@@ -11,7 +11,17 @@ from stage.lineage.contents import History
 from stage.lineage.database import Answer, Database, Row, extracts, rows
 
 DIGEST = re.compile(r"[0-9a-f]{8,64}")
-USES = ("background", "defect", "mask", "part of the mask", "texture", "adapters", "base", "itself")  # bit by bit in the table `touched`
+USES = (
+    "background",
+    "defect",
+    "mask",
+    "part of the mask",
+    "texture",
+    "adapters",
+    "base",
+    "itself",
+    "missed defect",
+)  # bit by bit in the table `touched`
 NETWORKS = 0b1100000  # of these, adapters and base
 
 
@@ -42,8 +52,9 @@ def touched_by(database: Database, found: list[Row], networks: list[Row], *, who
     # Masks of different photographs may have equal bytes: a mask is known by its path and bytes together.
     pairs = {f"{name}_{number}": row[key] for number, row in enumerate(found) for name, key in (("path", "path"), ("digest", "sha256"))}
     is_mask = " OR ".join(f"(mask_sha256 = $digest_{number} AND mask_path = $path_{number})" for number in range(len(found))) or "false"
+    is_missed = _is_missed(len(found)) if has["missed"] else "false"
     chosen = {"digests": known["digests"], "networks": [row["digest"] for row in networks], **pairs}
-    touch(database, _USED.format(is_mask=is_mask, is_mixed=is_mixed, is_texture=is_texture), chosen, whole=whole)
+    touch(database, _USED.format(is_mask=is_mask, is_mixed=is_mixed, is_texture=is_texture, is_missed=is_missed), chosen, whole=whole)
     return {"source": found, "networks": networks, **told_of(database, known, whole=whole)}
 
 
@@ -103,9 +114,20 @@ def sources_of(database: Database, source: str) -> list[Row]:
 
 
 def _kinds(database: Database) -> Row:
-    """Whether any sample has a mask that is mixed from several, or a texture: most have neither, and need not be asked for it one by one."""
+    """Whether any sample has a mask mixed from several, a texture, or a missed defect: most have none, and need not be asked for it one by one."""
     database.execute(_KINDS)
     return rows(database, "FROM kinds")[0]
+
+
+def _is_missed(count: int) -> str:
+    """The condition that a sample is planned for a missed defect of which photograph or mask is among `count` sources."""
+    told = "nullif(choices, '') ->> '$.missed.{}'"
+    is_file = (
+        f"(({told.format(f'{kind}_sha256')}) = $digest_{number} AND ({told.format(f'{kind}_path')}) = $path_{number})"
+        for number in range(count)
+        for kind in ("image", "mask")
+    )
+    return f"""contains(choices, '"missed"') AND ({" OR ".join(is_file) or "false"})"""
 
 
 def networks_of(database: Database, source: str, found: list[Row]) -> list[Row]:
@@ -121,13 +143,14 @@ def networks_of(database: Database, source: str, found: list[Row]) -> list[Row]:
 
 
 _KINDS = """
-CREATE TEMP TABLE IF NOT EXISTS kinds AS SELECT bool_or(mask_kind = 'resampled') AS mixed, bool_or(contains(choices, '"texture_sha256"')) AS textured
+CREATE TEMP TABLE IF NOT EXISTS kinds AS SELECT bool_or(mask_kind = 'resampled') AS mixed, bool_or(contains(choices, '"texture_sha256"')) AS textured,
+    bool_or(contains(choices, '"missed"')) AS missed
 FROM samples_extracts
 """
 _MARKS = """
 CREATE OR REPLACE TEMP TABLE marks AS FROM (
     SELECT list_position($extracts::VARCHAR[], extract) AS number, hash(sample_id) AS sample,
-        {sample_id} AS sample_id, defect, verdict, ({used_as})::UTINYINT AS used_as FROM samples_extracts
+        {sample_id} AS sample_id, defect, verdict, ({used_as})::USMALLINT AS used_as FROM samples_extracts
 ) WHERE used_as > 0
 """
 _VIEW = """
@@ -143,6 +166,7 @@ CASE WHEN list_contains($digests::VARCHAR[], background_sha256) THEN 1 ELSE 0 EN
 + CASE WHEN {is_texture} THEN 16 ELSE 0 END
 + CASE WHEN checkpoint <> '' AND list_contains($networks::VARCHAR[], checkpoint) THEN 32 ELSE 0 END
 + CASE WHEN base <> '' AND list_contains($networks::VARCHAR[], base) THEN 64 ELSE 0 END
++ CASE WHEN {is_missed} THEN 256 ELSE 0 END
 """
 _IS_TEXTURE = """contains(choices, '"texture_sha256"') AND list_contains($digests::VARCHAR[], nullif(choices, '') ->> 'texture_sha256')"""
 _MIXED = """

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from stage.synthesis.rows import mixed_masks
+from stage.synthesis.rows import missed_defect, mixed_masks
 
 ROLES = {"background": "background", "source": "defect", "mask": "mask"}  # columns of a plan row, and the role of the file that they name
 COLUMNS = (*(f"{name}_{part}" for name in ROLES for part in ("path", "sha256")), "mask_kind", "mask_seed", "choices")
@@ -19,12 +19,17 @@ class Source(NamedTuple):
 
 
 def made_from(sample: Mapping[str, Any]) -> list[Source]:
-    """Background, photograph of the defect, mask, further masks and texture, as far as the method uses them; `sample` has COLUMNS."""
+    """Background, photograph of the defect, mask, further masks, texture, as far as the method uses them, and the missed defect; `sample` has COLUMNS.
+
+    A missed defect decides the background at least, so its photograph and mask are listed where no pixel of them is used.
+    """
     named = [Source(role, sample[f"{name}_path"], sample[f"{name}_sha256"]) for name, role in ROLES.items()]
     found = [one for one in named if one.sha256] + [Source("part of the mask", *mask) for mask in mixed_masks(sample["choices"])]
     choices = json.loads(sample["choices"] or "{}")
     if digest := choices.get("texture_sha256"):
         found.append(Source("texture", choices["texture_path"], digest))
+    if missed := missed_defect(sample["choices"]):
+        found += [Source("missed defect", *missed[:2]), Source("missed defect", *missed[2:])]
     if not sample["mask_sha256"]:
         kind = "noise" if sample["mask_kind"] == "perlin" else str(sample["mask_kind"])
         found.append(Source("mask", f"{kind} of seed {sample['mask_seed']}" if sample["mask_seed"] else kind, ""))

@@ -98,7 +98,7 @@ SELECT method, category, CASE WHEN used_as & {NETWORKS} > 0 THEN 'its network is
     count(*) AS samples FROM touched WHERE version = $version GROUP BY ALL ORDER BY ALL
 """
 _VERSIONS = f"""
-SELECT v.version, count(*) FILTER (used_as & ~{NETWORKS}::UTINYINT > 0) AS made_from_it, count(*) FILTER (used_as & {NETWORKS} > 0) AS made_by_its_networks
+SELECT v.version, count(*) FILTER (used_as & ~{NETWORKS}::USMALLINT > 0) AS made_from_it, count(*) FILTER (used_as & {NETWORKS} > 0) AS made_by_its_networks
 FROM versions v LEFT JOIN touched t USING (version) GROUP BY v.place, v.version ORDER BY v.place
 """
 _RECORDS = """

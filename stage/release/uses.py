@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from stage.core.errors import CorruptFileError
 from stage.datasets.examples import CATALOG
 from stage.datasets.leaks import Leak, Use, leaks, read_digests, refuse, training_images
-from stage.synthesis.rows import mixed_masks
+from stage.synthesis.rows import missed_defect, mixed_masks
 from stage.synthesis.schema import CHECKPOINTS, PLAN, SOURCES
 
 ROLES = {"background": "the background", "source": "the defect", "mask": "the mask"}  # by the columns of a plan
@@ -64,6 +64,8 @@ def uses_of(published: Published, elsewhere: Mapping[str, Use]) -> Iterator[Use]
     choices = [one for one in _table(published.plan, ["choices"])["choices"].to_pylist() if one]
     for one, count in Counter(mask for told in choices for mask in mixed_masks(told)).items():
         yield Use(one.path, "", "", masks.get(one, ""), f"part of the mask of {count} samples in {published.name}")
+    for one, count in Counter(missed for told in choices if (missed := missed_defect(told))).items():
+        yield _image(one.image_path, one.image_sha256, images, f"the missed defect of {count} samples in {published.name}")
     for (path, digest), count in _textures(choices).items():
         yield elsewhere.get(digest) or _image(path, digest, images, f"a texture of {count} samples in {published.name}")
     files = {digest for _, digest in masks}

@@ -36,7 +36,7 @@ def examples():
 
 def settings(**changes):
     small = {"iterations": 4, "batch": 8, "patch": PATCH, "widths": (16,), "text_width": 16, "defect_share": 0.5, "augment": False}
-    return small_params().pretrain.model_copy(update=small | changes)
+    return small_params().pretrain.model_copy(update={"start": "none", "preconditioned": False} | small | changes)
 
 
 def run(folder, *, data=None, image_size=SIZE, crop=WHOLE, **changes):

@@ -6,6 +6,7 @@ object, 5,000 of CutPaste.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -13,8 +14,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from stage.core.params import load_params
 from stage.core.progress import track
-from stage.core.synthesis_params import CutPaste, Glass
 from stage.datasets.components import components
 from stage.synthesis.methods.cutpaste import drawn_cut, patch_size
 from stage.synthesis.methods.draem import PUBLISHED
@@ -22,19 +23,7 @@ from stage.synthesis.methods.glass import GlassRule, combined
 from stage.synthesis.perlin import perlin_mask
 
 SIZE, NOISE, ON_OBJECT, CUTS = 256, 4_000, 1_000, 5_000
-GLASS = Glass(preset="paper", opacity=(0.2, 0.8), opacity_mean=0.5, opacity_deviation=0.1, augmenters=3, smallest=1, visible=0.0)
-CUTPASTE = CutPaste(
-    variant="union",
-    area=(0.02, 0.15),
-    aspect=(0.3, 3.3),
-    scar_width=(2, 16),
-    scar_length=(10, 25),
-    rotation=45.0,
-    jitter=0.1,
-    overlap=0.25,
-    on_object=0.0,
-    visible=0.0,
-)
+PAPER = load_params(Path(__file__).parents[1] / "params" / "paper-mvtec.yaml")
 Mask = NDArray[np.uint8]
 Random = np.random.Generator
 T = TypeVar("T")
@@ -76,7 +65,7 @@ def mixture(random: Random) -> list[Row]:
     masks = [mask for mask, _ in found]
     rows, columns = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
     disc = (np.hypot(rows, columns) <= SIZE * np.sqrt(0.2 / np.pi)).astype(np.uint8)
-    tries = [one.tries for one in drawn(lambda: GlassRule(GLASS, PUBLISHED).mask(disc, random), ON_OBJECT, "masks on a disc")]
+    tries = [one.tries for one in drawn(lambda: GlassRule(PAPER.glass, PUBLISHED).mask(disc, random), ON_OBJECT, "masks on a disc")]
     return [
         Row("GLASS, empty before another try", NOISE, share(masks), "8.3 %"),
         Row("its cover, mean", NOISE, cover(masks), "4.9 %"),
@@ -91,8 +80,8 @@ def mixture(random: Random) -> list[Row]:
 def cuts(random: Random) -> list[Row]:
     """CutPaste's patches and scars."""
     whole = np.ones((SIZE, SIZE), np.uint8)
-    patches = np.array([patch_size((SIZE, SIZE), CUTPASTE, random) for _ in range(CUTS)])
-    scars = drawn(lambda: drawn_cut("scar", whole, CUTPASTE, random)[0], CUTS, "scars")
+    patches = np.array([patch_size((SIZE, SIZE), PAPER.cutpaste, random) for _ in range(CUTS)])
+    scars = drawn(lambda: drawn_cut("scar", whole, PAPER.cutpaste, random)[0], CUTS, "scars")
     areas = [int(one.shape.sum()) for one in scars]
     clipped = np.mean([one.mask(SIZE, SIZE).sum() != area for one, area in zip(scars, areas, strict=True)])
     fifth, median, last = np.percentile(areas, (5, 50, 95))

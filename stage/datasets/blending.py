@@ -34,9 +34,7 @@ def mixed(anomaly: NDArray[np.uint8], image: NDArray[np.uint8], mask: NDArray[np
 
 def paste(synthetic: NDArray[np.uint8], background: NDArray[np.uint8], mask: NDArray[np.uint8], place: Window) -> NDArray[np.uint8]:
     """The photograph (H, H, 3) with `synthetic` (s, s, 3), made for a window, inside the mask; byte for byte `background` outside it."""
-    image = background.copy()
-    image[place.region] = paste_back(_resized(synthetic, place.side), background[place.region], mask[place.region])
-    return image
+    return _put(_resized(synthetic, place.side), background, mask, place)
 
 
 def paste_change(
@@ -52,7 +50,10 @@ def paste_change(
     The change from one to the other is enlarged and added, so what is finer than their pixels stays that of `begun`.
     """
     change = cv2.resize(after.astype(np.float32) - before, (place.side, place.side), interpolation=cv2.INTER_CUBIC)
-    window = np.clip(np.rint(begun[place.region] + change), 0, 255).astype(np.uint8)
+    return _put(np.clip(np.rint(begun[place.region] + change), 0, 255).astype(np.uint8), background, mask, place)
+
+
+def _put(window: NDArray[np.uint8], background: NDArray[np.uint8], mask: NDArray[np.uint8], place: Window) -> NDArray[np.uint8]:
     image = background.copy()
     image[place.region] = paste_back(window, background[place.region], mask[place.region])
     return image

@@ -44,13 +44,33 @@ def test_the_arm_that_helps_most_is_chosen_or_none(contrasts: dict[str, float], 
     assert chosen(**contrasts).arm == expected
 
 
-def test_a_gain_is_the_mean_over_the_folds() -> None:
+def test_a_gain_is_the_mean_over_types_and_folds() -> None:
     """The sentence would state another number than what was measured."""
     gain = chosen(real_only=1.0, real_and_paste=1.5).gains["real_and_paste"]
-    ap = [[pixel_scores(counts(contrast, seed=seed).total())["ap"] for contrast in (1.0, 1.5)] for seed in (0, 1)]
+    ap = [
+        [pixel_scores(counts(contrast, seed=seed).of_images(half).total())["ap"] for contrast in (1.0, 1.5)]
+        for seed in (0, 1)
+        for half in (range(8), range(8, 16))  # cracks, dents
+    ]
 
     assert gain.ap == pytest.approx(np.mean([paste - alone for alone, paste in ap]), abs=1e-6)
     assert 0 < gain.error < gain.ap
+
+
+def test_a_type_of_few_pixels_counts_as_much_as_another() -> None:
+    """One large defect that nothing helps would hide what every small one gains, and the user would be told to leave the samples."""
+    images = [EvaluationImage("stain", f"s{number}") for number in range(4)] + [EvaluationImage("pit", f"p{number}") for number in range(4)]
+    random = np.random.default_rng(0)
+
+    def of(contrast: float) -> Counts:
+        stain, pit = np.zeros((2, 64, 64), np.uint8)
+        stain[4:60, 4:60], pit[30:34, 30:34] = 1, 1
+        return Counts.of((random.normal(size=mask.shape) + seen * mask, mask) for mask, seen in [(stain, 1.0)] * 4 + [(pit, contrast)] * 4)
+
+    choice = Choice.of([HeldOut(images, {"real_only": of(1.0), "real_and_paste": of(5.0)})] * 2, np.random.default_rng(0))
+
+    assert choice.arm == "real_and_paste"
+    assert choice.gains["real_and_paste"].ap > 0.2
 
 
 def test_a_fold_is_scored_by_segmenters_that_have_not_seen_it(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from stage.core.processes import collect_rarely
+from stage.core.processes import collect_rarely, keep_memory
 from stage.core.proxies import drop_certificates
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,6 +36,7 @@ for _name, _value in SETTINGS.items():
     os.environ.setdefault(_name, _value)
 drop_certificates()
 collect_rarely()  # before Prefect's thousand modules
+keep_memory()
 
 finished: list[int] = []  # the exit status of this process's flow, once there is one
 

@@ -6,7 +6,7 @@ import typer
 
 from stage.cli import data, lineage, nights, recall, results, work
 from stage.core.errors import Refusal
-from stage.core.processes import collect_rarely
+from stage.core.processes import collect_rarely, keep_memory
 
 app = typer.Typer(help="STAGE, a data factory for industrial anomaly synthesis.", no_args_is_help=True, pretty_exceptions_enable=False)
 for verbs in (data.verbs, results.verbs, work.verbs, recall.verbs, nights.verbs):
@@ -17,6 +17,7 @@ app.add_typer(lineage.verbs, name="lineage")
 def main() -> None:
     """Run a verb; a Refusal is shown as its message, any other error with its traceback."""
     collect_rarely()
+    keep_memory()
     try:
         app()
     except Refusal as error:

@@ -12,6 +12,7 @@ from collections import Counter
 import psutil
 
 PR_SET_PDEATHSIG = 1  # of prctl(2)
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3)
 
 
 def started_s(process: psutil.Process) -> float:
@@ -34,6 +35,17 @@ def collect_rarely() -> None:
     looking through it again and again takes a fifth of their time. With 50,000, memory would grow with what is worked on.
     """
     gc.set_threshold(5_000)
+
+
+def keep_memory() -> None:
+    """Have this process keep the memory that it frees, for what it needs next; without effect where the C library is not glibc.
+
+    Otherwise every tensor of a few MiB goes back to the kernel, which clears its pages anew for the next one: a sixth of a training's
+    time on the CPU or more (`python -m benchmarks.allocator`). What the process held at its peak, it holds until it ends.
+    """
+    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
+        mallopt(M_MMAP_MAX, 0)  # from the heap, however large
+        mallopt(M_TRIM_THRESHOLD, -1)  # and the heap never shrinks
 
 
 def end_with(parent: int) -> None:

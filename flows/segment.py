@@ -16,7 +16,8 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from rich.console import Console
 
-from flows.runtime import run
+from flows.at_once import threads_of, train_at_once
+from flows.runtime import limit_threads, run
 from stage.core.device import device
 from stage.core.digests import derived_seed, file_digest
 from stage.core.durable import write_whole
@@ -63,14 +64,30 @@ def segment(category: str) -> None:
     params = load_params()
     check_samples(CATALOGS, category, [SAMPLES / category / method for method in params.methods])
     check_inputs(category, params)
-    real = pairs_of(CATALOGS / category, "train", good=False)
-    planned = trainings(params.methods, params.segment, column(real, "defect"), column(real, "group"))
+    planned = planned_trainings(category, params)
+    where = device(params.execution.device)
+    train_at_once(category, unfinished(category, planned, params), params.execution, where)
+    limit_threads(threads_of(params.execution, where))
     scored: list[Scored] = []
     with ExitStack() as users:
         for number, training in enumerate(planned, 1):
             Console(stderr=True).print(f"{category}, training {number} of {len(planned)}: {training.label}", highlight=False, markup=False)
             scored.append(score(category, training, samples_of(category, training, params), params, users))
         all_arms(category, scored, params, users).publish(OUTPUT / category)
+
+
+def planned_trainings(category: str, params: Params) -> list[Training]:
+    """The trainings of a category, in order."""
+    real = pairs_of(CATALOGS / category, "train", good=False)
+    return trainings(params.methods, params.segment, column(real, "defect"), column(real, "group"))
+
+
+def unfinished(category: str, planned: Sequence[Training], params: Params) -> list[int]:
+    """The numbers of the trainings that the spool does not have; none where one is made at a time, and there finds out."""
+    if params.execution.trainings == 1:
+        return []
+    works = [work_of("segment", category, one, samples_of(category, one, params), params) for one in planned]
+    return [number for number, work in enumerate(works) if not work.is_finished()]
 
 
 def check_inputs(category: str, params: Params) -> None:
@@ -94,13 +111,18 @@ def score(
     category: str, training: Training, samples: Mapping[Path, float], params: Params, users: ExitStack, *, verb: str = "segment"
 ) -> Scored:
     """One training, whose work is in use until `users` ends; resumes an unfinished one, or finds a finished one."""
-    work = Work.of(verb, f"{category}/{training.folder}", training_key(category, training, samples, params))
+    work = work_of(verb, category, training, samples, params)
     users.enter_context(present(work.folder, lease_s=params.execution.lease_s))
     if not work.is_finished():
         reader = partial(read_mixture, samples) if samples else None
         data = training_data(CATALOGS / category, training, reader, params)
         train_and_score(data, training, work, params)
     return Scored(training, work, DIGESTS.join(read_manifest(folder)["digest"] for folder in samples))
+
+
+def work_of(verb: str, category: str, training: Training, samples: Mapping[Path, float], params: Params) -> Work:
+    """The work of a training, finished or not."""
+    return Work.of(verb, f"{category}/{training.folder}", training_key(category, training, samples, params))
 
 
 def read_mixture(samples: Mapping[Path, float], *, sources: Collection[str] | None) -> Mixture:

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,7 +33,8 @@ def tend(job_folder: Path, root: Path, place: WorkerSlot, orders: Path, max_fail
     status, in_vain = DONE, 0
     while in_vain < max_failures:
         left, aside = job.left(), len(job.set_aside())
-        pid, status = live(job_folder, root, place, orders, log)
+        command = ["-m", "stage.cli", "worker", str(job_folder), "--parent", str(os.getpid())]
+        pid, status = live(command, root, environment(place), orders, log)
         if status in {DONE, INCOMPLETE, STOPPED} or orders.exists():
             return Completed(message="stopped" if status not in {DONE, INCOMPLETE} else "nothing left")
         if status == REFUSED:
@@ -45,13 +46,12 @@ def tend(job_folder: Path, root: Path, place: WorkerSlot, orders: Path, max_fail
     )
 
 
-def live(job_folder: Path, root: Path, place: WorkerSlot, orders: Path, log: Path) -> tuple[int, int]:
-    """Run one worker to its end; returns its process id and exit status."""
+def live(command: Sequence[str], root: Path, variables: Mapping[str, str], orders: Path, log: Path) -> tuple[int, int]:
+    """Run one process of this Python to its end, passing on the signals that `orders` names; returns its id and exit status."""
     log.parent.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "stage.cli", "worker", str(job_folder), "--parent", str(os.getpid())]
     with log.open("ab") as file:
         process = subprocess.Popen(
-            command, cwd=root, env=environment(place), stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
+            [sys.executable, *command], cwd=root, env=variables, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
         )
     given = None
     while True:

@@ -16,7 +16,7 @@ from flows.engines import check_engine, parse_tokens, places, running_engine
 from stage.core.errors import ConfigError
 from stage.core.params import Execution
 
-EXECUTION = Execution(device="auto", threads=1, save_every_s=30, engine="local", workers=2, max_failures=3, lease_s=60)
+EXECUTION = Execution(device="auto", threads=1, save_every_s=30, engine="local", workers=2, trainings=1, max_failures=3, lease_s=60)
 
 
 LISTED = """\
@@ -106,7 +106,7 @@ def hold() -> tuple[float, float, int, str | None]:
 
 @flow
 def held(engine: str) -> None:
-    execution = Execution(device="auto", threads=1, save_every_s=30, engine=engine, workers=4, max_failures=3, lease_s=60)
+    execution = Execution(device="auto", threads=1, save_every_s=30, engine=engine, workers=4, trainings=1, max_failures=3, lease_s=60)
     with running_engine(execution, "cuda", 4) as submit:
         held = [future.result() for future in [submit(hold, {}) for _ in range(4)]]
     print(*held, sep="\\n")

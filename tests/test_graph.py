@@ -48,7 +48,7 @@ MICRO = {
         "folds": 0,
     },
     "evaluate": {"gallery": 2},
-    "execution": {"threads": 1, "save_every_s": 0.2},
+    "execution": {"threads": 1, "save_every_s": 0.2, "trainings": 1},
 }
 ABLATED = ("baseline", "mga", "mga_aif_ema", "stage", "repaint")  # one of each kind: by its training, its samples, or nothing of its own
 BIN = Path(sys.executable).parent

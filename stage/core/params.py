@@ -33,6 +33,7 @@ class Execution(Section):
     save_every_s: Seconds
     engine: Literal["local", "ray", "dask"]
     workers: Annotated[int, Field(ge=0, le=MOST_PROCESSES)]
+    trainings: Annotated[int, Field(ge=0, le=MOST_PROCESSES)]
     max_failures: Annotated[int, Field(gt=0, le=100)]  # what fails so often fails always
     lease_s: Seconds
 

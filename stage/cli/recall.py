@@ -8,7 +8,6 @@ import typer
 from stage.cli.answers import print_answer
 from stage.cli.terminal import DATA, AsJson, say_json
 from stage.core.errors import Refusal
-from stage.core.params import load_params
 
 if TYPE_CHECKING:
     from stage.datasets.recalled import Recall
@@ -29,6 +28,7 @@ def recall(
     as_json: AsJson = False,
 ) -> None:
     """Withdraw a photograph, mask, texture or sample: show what it touches in every version, and record it for the next `dvc repro`."""
+    from stage.core.params import load_params
     from stage.lineage.asked import ask
     from stage.lineage.recall import add, impact, records
     from stage.lineage.versions import every_version

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from stage.core.digests import pixel_digest
 from stage.core.errors import Refusal
+from stage.datasets.images import pixel_digest
 from stage.lineage.contents import History
 from stage.lineage.database import Database, Row, rows
 

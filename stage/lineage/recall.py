@@ -14,7 +14,7 @@ from stage.core.synthesis_params import Synthesize
 from stage.datasets.recalled import FILE, Recall, place_key, read_recalls
 from stage.lineage.contents import History
 from stage.lineage.database import Answer, Database, Row, rows
-from stage.lineage.down import NETWORKS, USES, down, networks_of, told_of, touch, touched_by
+from stage.lineage.down import NETWORKS, USES, down, networks_of, touch, touched_by
 from stage.lineage.up import SAMPLE, unknown_sample
 from stage.lineage.versions import WORKSPACE
 
@@ -76,8 +76,8 @@ def _of_sample(database: Database, history: History, sample_id: str) -> Answer:
 
 
 def _touch_sample(database: Database, sample_id: str) -> Answer:
-    touch(database, f"CASE WHEN sample_id = $id THEN {1 << USES.index('itself')} ELSE 0 END", {"id": sample_id}, whole=True)
-    return told_of(database, {"paths": [], "digests": []})
+    is_itself = f"CASE WHEN sample_id = $id THEN {1 << USES.index('itself')} ELSE 0 END"
+    return touch(database, is_itself, {"id": sample_id}, {"paths": [], "digests": []}, whole=True)
 
 
 def _tainted(database: Database, evaluations: Iterable[Row]) -> list[Row]:
@@ -95,11 +95,12 @@ FROM samples WHERE sample_id = $id GROUP BY ALL ORDER BY ALL
 # A sample whose network is tainted is made again whatever else it was made from.
 _AGAIN = f"""
 SELECT method, category, CASE WHEN used_as & {NETWORKS} > 0 THEN 'its network is trained again' ELSE 'planned anew' END AS how,
-    count(*) AS samples FROM touched WHERE version = $version GROUP BY ALL ORDER BY ALL
+    sum(samples) AS samples FROM touched_in WHERE version = $version GROUP BY ALL ORDER BY ALL
 """
 _VERSIONS = f"""
-SELECT v.version, count(*) FILTER (used_as & ~{NETWORKS}::USMALLINT > 0) AS made_from_it, count(*) FILTER (used_as & {NETWORKS} > 0) AS made_by_its_networks
-FROM versions v LEFT JOIN touched t USING (version) GROUP BY v.place, v.version ORDER BY v.place
+SELECT version, coalesce(sum(samples) FILTER (used_as & ~{NETWORKS}::USMALLINT > 0), 0) AS made_from_it,
+    coalesce(sum(samples) FILTER (used_as & {NETWORKS} > 0), 0) AS made_by_its_networks
+FROM versions LEFT JOIN touched_in USING (version) GROUP BY place, version ORDER BY place
 """
 _RECORDS = """
 SELECT c.category, c.defect, c.source_split, c."group", c.image_path, c.image_sha256, coalesce(c.mask_path, '') AS mask_path,

@@ -152,7 +152,7 @@ FROM samples_extracts
 _ONE = """
 SELECT {sample_id} AS sample_id, any_value(defect) AS defect, used_as, verdict, bitstring_agg(number, 1, {numbers}) AS numbers FROM (
     SELECT list_position($extracts::VARCHAR[], extract) AS number, ({used_as})::USMALLINT AS used_as, * FROM samples_extracts)
-GROUP BY sample_hash, used_as, verdict HAVING used_as > 0
+GROUP BY sample_hash, used_as, verdict HAVING any_value(used_as) > 0
 """
 _TOUCHED = """
 CREATE OR REPLACE TEMP TABLE touched AS

@@ -19,7 +19,7 @@ from stage.datasets.windows import turn
 from stage.jobs.job import Job, load_job
 from stage.jobs.planning import make_job
 from stage.jobs.store import BatchStore
-from stage.lineage.recall import places_of
+from stage.lineage.withdrawal import places_of
 from stage.release.publication import publish_jobs
 from stage.release.reader import read_samples, sample_rows
 from stage.release.verification import verify

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import dvc.api
 import numpy as np
 import pandas as pd
@@ -29,6 +30,9 @@ from stage.cli.answers import print_answer
 from stage.core.digests import file_digest, folder_digest
 from stage.core.durable import read_sealed, write_sealed
 from stage.datasets.catalog import prepare
+from stage.lineage.contents import history_of
+from stage.lineage.database import opened, rows
+from stage.lineage.versions import version_of
 from stage.release.reader import read_manifest
 from stage.release.shards import write_manifest, write_shards
 from stage.synthesis.schema import SCHEMA, SCHEMA_VERSION
@@ -488,16 +492,44 @@ def test_queries_change_nothing(here: Project) -> None:
     assert (folder_digest(here.root / "data"), shell(here.root, "git rev-parse HEAD && git status --porcelain")) == before
 
 
-def test_a_second_question_loads_neither_torch_nor_dvc(here: Project) -> None:
+QUERY = ["lineage", "sql", "--all", "SELECT count(*) FROM samples"]
+SLOW = ("torch", "dvc", "datasets")
+TABLES = ("pandas", "pyarrow", "numpy", "ruamel")  # which only a query that is not ours needs, and who records a recall
+
+
+@pytest.mark.parametrize(
+    ("words", "unused"),
+    [
+        (QUERY, SLOW),
+        (["lineage", "up", METRIC, "--all"], SLOW + TABLES),
+        (["lineage", "diff", "v1", "v3"], SLOW + TABLES),
+        (["recall", f"{CATEGORY}/train/good/000.png", "--dry-run"], SLOW + TABLES),
+    ],
+)
+def test_a_second_question_loads_only_what_it_needs(here: Project, words: list[str], unused: tuple[str, ...]) -> None:
     """Every question would take seconds, most of them for nothing."""
     ask("sql", "--all", "SELECT 1")
     code = (
         "import sys; from typer.testing import CliRunner; from stage.cli import app; "
-        "done = CliRunner().invoke(app, ['lineage', 'sql', '--all', 'SELECT count(*) FROM samples']); "
-        "print(done.exit_code, *{'torch', 'dvc', 'datasets'} & {*sys.modules})"
+        f"done = CliRunner().invoke(app, {words}); print(done.exit_code, *{{*{unused}}} & {{*sys.modules}})"
     )
 
     assert shell(here.root, f'python -c "{code}"') == "0\n"
+
+
+def test_a_question_of_ours_reaches_its_extracts_and_no_other_file(here: Project) -> None:
+    """What data are called is never part of a query; were it, it could read secrets."""
+    with opened(history_of([version_of("v1")], strict=True)) as database:
+        assert rows(database, "SELECT count(*) AS samples FROM samples") == [{"samples": len(here.samples("v1"))}]
+        for query in (
+            "FROM read_text('params.yaml')",
+            "FROM read_parquet('data/prepare/*/catalog.parquet')",
+            "COPY samples TO 'stolen.csv'",
+        ):
+            with pytest.raises(duckdb.PermissionException):
+                database.execute(query)
+        with pytest.raises(duckdb.InvalidInputException):
+            database.execute("SET allowed_paths = ['params.yaml']")
 
 
 def republish(root: Path, method: str, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -2,14 +2,18 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
 from enum import Enum
+from functools import cache
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -48,6 +52,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run(verb: str = "synthesize", status: int = 0) -> int:
     return told(verb, WHOSE if verb == "synthesize" else {"category": "part"}, load_params(), lambda: status)
+
+
+def fails() -> int:
+    raise Refusal("no images")
 
 
 def events() -> list[dict[str, Any]]:
@@ -99,6 +107,49 @@ def test_every_event_is_one_of_openlineage(verb: str, monkeypatch: pytest.Monkey
     for event in (start, end):
         assert isinstance(rebuilt(event).eventType, Enum)
         assert event["run"]["facets"]["parent"]["run"]["runId"] == PARENT
+
+
+@cache
+def published(address: str) -> str:
+    """A schema from where its address says. Without a network the test is skipped; an address under which nothing is published fails it."""
+    try:
+        with urlopen(address, timeout=10) as answer:
+            return answer.read().decode()
+    except OSError as error:
+        if isinstance(error, HTTPError) and error.code == 404:
+            raise
+        pytest.skip(f"{address} cannot be fetched here: {error}")
+
+
+def schema_at(address: str) -> dict[str, Any]:
+    """The schema of an address, with all that it refers to, so that nothing else is fetched."""
+    found, waiting = dict[str, str](), [address.partition("#")[0]]
+    for one in waiting:  # the list grows as it is read
+        if one not in found:
+            found[one] = published(one)
+            waiting += re.findall(r'"\$ref"\s*:\s*"(https://[^"#]+)', found[one])
+    return {"$ref": address, "$defs": {one: json.loads(text) for one, text in found.items()}}
+
+
+def schemas_named(event: dict[str, Any]) -> Iterator[tuple[Any, str]]:
+    """The event and each of its facets but our own, with the address of the schema that it names."""
+    yield event, event["schemaURL"]
+    for one in (event["run"], event["job"], *event["inputs"], *event["outputs"]):
+        for facets in (value for key, value in one.items() if key.lower().endswith("facets")):
+            yield from ((facet, facet["_schemaURL"]) for name, facet in facets.items() if name != "stage_manifest")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_event_is_as_the_published_schemas_say(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A collector that validates would refuse them, whatever the classes of OpenLineage's client let pass."""
+    monkeypatch.setenv("STAGE_PARENT_FLOW_RUN", PARENT)
+    run(verb)
+    with pytest.raises(Refusal):
+        told("synthesize", WHOSE, load_params(), fails)
+
+    for value, address in (one for event in events() for one in schemas_named(event)):
+        validator = Draft202012Validator(schema_at(address), format_checker=Draft202012Validator.FORMAT_CHECKER)
+        assert [error.message for error in validator.iter_errors(value)] == [], address
 
 
 def test_an_event_says_what_a_run_read_and_made(project: Path) -> None:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from small_factory import plan_row
 
-from stage.core.digests import pixel_digest
 from stage.core.params import load_params
 from stage.core.synthesis_params import Perlin
+from stage.datasets.images import pixel_digest
 from stage.datasets.pairs import Pair
 from stage.synthesis.placement import Shift, is_on, moved, perlin_mask_on, places_on, row_mask, sample_mask, trimmed
 from stage.synthesis.rows import PlanRow

@@ -31,7 +31,7 @@ from stage.datasets.table import read_catalog
 from stage.jobs.job import load_job
 from stage.jobs.planning import make_job
 from stage.jobs.store import BatchStore
-from stage.lineage.recall import add, places_of
+from stage.lineage.withdrawal import add, places_of
 from stage.release.publication import publish_jobs
 from stage.release.verification import verify
 from stage.synthesis.method import METHODS

@@ -10,8 +10,8 @@ import pytest
 import torch
 from small_factory import Factory, build, make_plan, origin
 
-from stage.core.digests import pixel_digest
 from stage.datasets.blending import paste_back
+from stage.datasets.images import pixel_digest
 from stage.datasets.pairs import Pair, decode_image, decode_mask
 from stage.datasets.table import read_catalog
 from stage.model.base import pixels_to_tensor, tensor_to_pixels

@@ -9,9 +9,9 @@ import pytest
 from small_factory import CATEGORY, build, publish
 from source_tree import ROOT
 
-from stage.core.digests import pixel_digest
 from stage.core.errors import Refusal
 from stage.core.params import Params, load_params
+from stage.datasets.images import pixel_digest
 from stage.datasets.pairs import Pair
 from stage.release.publication import publish_jobs
 from stage.release.reader import read_samples, sample_rows

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from small_factory import Factory, build
 
-from stage.core.digests import pixel_digest
 from stage.datasets.components import components
+from stage.datasets.images import pixel_digest
 from stage.datasets.table import read_catalog
 from stage.synthesis.fidelity import shape_of_mask
 from stage.synthesis.masked import MaskedPlanner

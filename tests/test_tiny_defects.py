@@ -13,8 +13,8 @@ from miniatures import small_base, small_params
 from scipy import ndimage
 from torch import Tensor, nn
 
-from stage.core.digests import pixel_digest
 from stage.core.params import Params
+from stage.datasets.images import pixel_digest
 from stage.datasets.pairs import Pair
 from stage.datasets.windows import cut, window
 from stage.model.checkpoints import Checkpoint

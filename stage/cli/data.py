@@ -8,7 +8,6 @@ import typer
 
 from stage.cli.terminal import COLUMNS, DATA, AsJson, Categories, chosen, say_json, writable
 from stage.core.errors import Refusal
-from stage.core.params import load_params
 
 verbs = typer.Typer()
 
@@ -59,6 +58,7 @@ def use_methods(
 @verbs.command()
 def use_errors() -> None:
     """Write into errors.json which real defects the last `segment` missed on folds; with synthesize.missed_share the next plan has more of them."""
+    from stage.core.params import load_params
     from stage.datasets.found import FILE, has_new
     from stage.datasets.found import use_errors as use
 
@@ -87,6 +87,7 @@ def groups(
     as_json: AsJson = False,
 ) -> None:
     """Show photographs that may be of the same part; --accept puts them into the groups file, by which the next `dvc repro` splits."""
+    from stage.core.params import load_params
     from stage.report.candidates import confirm_groups, propose_groups
 
     params = load_params()
@@ -108,6 +109,7 @@ def groups(
 @verbs.command()
 def demo_data(folder: Annotated[Path, typer.Argument(help="Where to draw it.")]) -> None:
     """Draw the demo data set, to look at it or to use it elsewhere."""
+    from stage.core.params import load_params
     from stage.datasets.demo.dataset import write_demo
 
     write_demo(writable(folder), load_params().seed)
@@ -124,6 +126,7 @@ def export(
     ] = False,
 ) -> None:
     """Write the published samples as PNG files in MVTec AD's layout."""
+    from stage.core.params import load_params
     from stage.release.export import export_chosen, export_mvtec
 
     params = load_params()

@@ -165,7 +165,7 @@ def sql(
     from stage.lineage.sql import sql as question
     from stage.lineage.versions import versions_of
 
-    answer = ask(versions_of(revisions, every=every), lambda database, _: question(database, query, limit))
+    answer = ask(versions_of(revisions, every=every), lambda database, _: question(database, query, limit), is_foreign=True)
     _show(answer, as_json=as_json, whole=True)
 
 

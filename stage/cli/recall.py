@@ -8,7 +8,6 @@ import typer
 from stage.cli.answers import print_answer
 from stage.cli.terminal import DATA, AsJson, say_json
 from stage.core.errors import Refusal
-from stage.core.params import load_params
 
 if TYPE_CHECKING:
     from stage.datasets.recalled import Recall
@@ -30,7 +29,7 @@ def recall(
 ) -> None:
     """Withdraw a photograph, mask, texture or sample: show what it touches in every version, and record it for the next `dvc repro`."""
     from stage.lineage.asked import ask
-    from stage.lineage.recall import add, impact, records
+    from stage.lineage.recall import impact
     from stage.lineage.versions import every_version
 
     if not (reason.strip() or dry_run):
@@ -40,11 +39,16 @@ def recall(
     def question(database: "Database", history: "History") -> "Answer":
         answer = impact(database, history, source, whole=as_json)
         if not dry_run:
+            from stage.core.params import load_params
+            from stage.lineage.withdrawal import records
+
             found.extend(records(database, answer["source"], reason.strip(), DATA, load_params().synthesize))
         return answer
 
     answer = ask(every_version(), question)
     if not dry_run:
+        from stage.lineage.withdrawal import add
+
         add(found)
     say_json(answer) if as_json else print_answer(answer)
     if not dry_run:

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from stage.cli.terminal import COLUMNS, DATA, AsJson, chosen, console, say_json, writable
-from stage.core.params import load_params
 
 verbs = typer.Typer()
 
@@ -16,6 +15,7 @@ verbs = typer.Typer()
 @verbs.command()
 def results(*, as_json: AsJson = False) -> None:
     """Show the metrics of the last `dvc repro`."""
+    from stage.core.params import load_params
     from stage.segmentation.arms import compared
     from stage.segmentation.choice import choices_of
     from stage.segmentation.results import AVERAGE, read_results
@@ -42,6 +42,7 @@ def fidelity(
     as_json: AsJson = False,
 ) -> None:
     """Show how like real defects the accepted samples are, which targets they miss, and how like real masks theirs are."""
+    from stage.core.params import load_params
     from stage.release.fidelity import measure_fidelity, read_fidelity
     from stage.report.fidelity import fidelity_rows, fidelity_table, fidelity_verdicts, mask_table
     from stage.segmentation.results import rows_among
@@ -79,6 +80,7 @@ def ablation(
 ) -> None:
     """Show what `make ablation` found, and draw its bars."""
     from stage.ablation.configurations import load_configurations, variants
+    from stage.core.params import load_params
 
     if check:  # before the first of many hours, not after the last
         variants(load_params(), load_configurations())
@@ -98,6 +100,7 @@ def contact_sheet(
     count: Annotated[int, typer.Option(min=1, help="Samples per defect type.")] = 4,
 ) -> None:
     """Draw the first samples of every defect type into one picture."""
+    from stage.core.params import load_params
     from stage.report.overview import overview
 
     writable(output).parent.mkdir(parents=True, exist_ok=True)

@@ -4,13 +4,15 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from stage.core.errors import Refusal
-from stage.core.params import Params
+
+if TYPE_CHECKING:
+    from stage.core.params import Params
 
 DATA = Path("data")
 COLUMNS = 100  # that tables fit
@@ -34,7 +36,7 @@ def writable(path: Path) -> Path:
     return path
 
 
-def published_folders(params: Params, categories: Sequence[str] | None) -> list[Path]:
+def published_folders(params: "Params", categories: Sequence[str] | None) -> list[Path]:
     """Where the samples of these categories, or of all, are published: a folder per category and method."""
     return [DATA / "synthesize" / category / method for category in chosen(categories, params.categories) for method in params.methods]
 

@@ -8,7 +8,6 @@ from rich.console import Console
 
 from stage.cli.terminal import DATA, AsJson, Categories, chosen, published_folders, say_json, writable
 from stage.core.errors import Refusal
-from stage.core.params import load_params
 
 if TYPE_CHECKING:
     from stage.release.verification import Problem
@@ -24,6 +23,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Plan the first round of every category and method and print each job's folder; refuse if the disk cannot hold the samples."""
+    from stage.core.params import load_params
     from stage.jobs.forecast import check_disk, forecasts
 
     params = load_params()
@@ -45,6 +45,7 @@ def preview(
     count: Annotated[int, typer.Option(min=1, max=100, help="Samples per defect type.")] = 6,
 ) -> None:
     """Draw a method's first samples of every defect type into one picture, before a long run; nothing is kept or judged."""
+    from stage.core.params import load_params
     from stage.report.preview import preview as drawn
     from stage.synthesis.method import METHODS
 
@@ -65,6 +66,8 @@ def worker(
     parent: Annotated[int | None, typer.Option(hidden=True, help="Process that this one is not to outlive.")] = None,
 ) -> None:
     """Make the remaining batches of a job, beside any number of other workers: exit status 0 if nothing is left, 130 if stopped."""
+    from stage.core.params import load_params
+
     if parent is not None:
         from stage.core.processes import end_with
 
@@ -85,6 +88,7 @@ def verify(
 
     A file that is not of the data set and that no reader takes for samples is named, and is nothing wrong.
     """
+    from stage.core.params import load_params
     from stage.core.progress import track
     from stage.release.verification import foreign_files, verify_runs
     from stage.release.verification import verify as problems_of
@@ -123,6 +127,7 @@ def gc(
 ) -> None:
     """Remove from .spool the jobs and batches that neither the current parameters nor their ablation use, and replaced trainings."""
     from stage.ablation.configurations import wanted_today
+    from stage.core.params import load_params
     from stage.jobs.gc import remove_garbage, sums
     from stage.jobs.store import BatchStore
 
@@ -147,6 +152,7 @@ def chaos(
     """Inject faults into a small run on this machine (kills, damaged files, full disks), and say whether anything was lost."""
     from stage.chaos.kit import chaos as injected
     from stage.chaos.kit import chaos_table, check_outcomes
+    from stage.core.params import load_params
 
     outcomes = injected(folder, load_params(), times=times, seed=seed)
     say_json([outcome._asdict() for outcome in outcomes]) if as_json else Console().print(chaos_table(outcomes))
@@ -160,6 +166,7 @@ def make_base(
     recipe: Annotated[Path, typer.Option(help="What it is made by.")] = Path("bases/textures.yaml"),
 ) -> None:
     """Train a small base on textures, once for all data sets; `pretrain.start` begins with it. Run it again to go on after a stop."""
+    from stage.core.params import load_params
     from stage.synthesis.texture_base import make_texture_base
 
     made = make_texture_base(textures, recipe, load_params().execution)

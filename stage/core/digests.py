@@ -1,4 +1,4 @@
-"""Content digests of pixels, files and folders."""
+"""Content digests of files, folders and values."""
 
 import hashlib
 import json
@@ -7,16 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 LARGE = 2**26  # bytes; a smaller file may be written twice between two ticks of its clock
-
-
-def pixel_digest(pixels: NDArray[np.uint8]) -> str:
-    """SHA-256 of an array's shape, as `16x16x3`, a `|`, and its bytes."""
-    shape = "x".join(map(str, pixels.shape))
-    return hashlib.sha256(f"{shape}|".encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
 
 
 def folder_digest(folder: Path) -> str:

@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from stage.core.data_params import Prepare
-from stage.core.digests import pixel_digest
 from stage.core.errors import DataError
 from stage.datasets.folder import Found
 from stage.datasets.foreground import Outline
-from stage.datasets.images import WHOLE_RANGE, GreyRange, Raster, read_image
+from stage.datasets.images import WHOLE_RANGE, GreyRange, Raster, pixel_digest, read_image
 from stage.datasets.matching import mask_for
 from stage.datasets.outlines import outline_of
 from stage.datasets.pairs import image_cell

@@ -3,11 +3,13 @@
 H, W image size after EXIF rotation. Images are (H, W, 3) uint8 RGB; masks are (H, W) uint8 in {0, 1}, 1 = defect.
 """
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from stage.core.errors import DataError
@@ -92,3 +94,9 @@ def _without_alpha(image: Image.Image) -> Converted:
     coloured = np.array(image.convert("RGBA"))
     see_through = np.count_nonzero(coloured[..., 3] < 255)
     return coloured[..., :3].copy(), [f"alpha dropped, {see_through} pixels were not opaque"] if see_through else []
+
+
+def pixel_digest(pixels: NDArray[np.uint8]) -> str:
+    """SHA-256 of an array's shape, as `16x16x3`, a `|`, and its bytes."""
+    shape = "x".join(map(str, pixels.shape))
+    return hashlib.sha256(f"{shape}|".encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()

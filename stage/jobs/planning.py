@@ -8,10 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.compute as pc
 
-from stage.core.digests import digest_of, file_digest, pixel_digest
+from stage.core.digests import digest_of, file_digest
 from stage.core.durable import sync, write_sealed
 from stage.core.errors import CorruptFileError
 from stage.datasets.examples import CATALOG
+from stage.datasets.images import pixel_digest
 from stage.datasets.recalled import read_withdrawn
 from stage.datasets.table import read_catalog
 from stage.jobs.inputs import deciding, inputs_of

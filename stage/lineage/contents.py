@@ -1,14 +1,13 @@
 """What each version holds, as names of extracts; of a commit this is read once and then kept, since a commit does not change."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from stage.core.durable import read_sealed, sealed_values, write_sealed
 from stage.core.errors import CorruptFileError, DataError, Refusal
-from stage.core.progress import track
-from stage.lineage.extracts import MEND, STORE, keep_samples, keep_table, keep_told
-from stage.lineage.trees import DATA, Tree, tree_of
+from stage.lineage.extracts import STORE, keep_samples, keep_table, keep_told
+from stage.lineage.trees import DATA, MEND, Tree, tree_of
 from stage.lineage.versions import Version
 
 TABLES = {  # below `data`: the folders that hold a table, how deep it lies, its file, and the kind of table
@@ -64,8 +63,7 @@ def history_of(versions: Sequence[Version], *, strict: bool) -> History:
     """
     known = {version: _kept(version) for version in versions}
     unread = [version for version, contents in known.items() if contents is None]
-    shown = track(unread, total=len(unread), label="read versions") if len(unread) > 1 else unread
-    known |= {version: _read(version) for version in shown}
+    known |= {version: _read(version) for version in _shown(unread)}
     found = [contents for contents in known.values() if contents]
     if strict and (wrong := [why for contents in found for why in contents.gaps]):
         raise CorruptFileError(wrong[0])
@@ -75,6 +73,15 @@ def history_of(versions: Sequence[Version], *, strict: bool) -> History:
         raise Refusal(f"Expected published samples in {', '.join(one.name for one in versions)}, found {told}")
     gaps += [Gap(one.version.name, "no samples were published in it") for one in found if not one.manifests and not one.gaps]
     return History([one for one in found if one.entries], gaps)
+
+
+def _shown(unread: Sequence[Version]) -> Iterable[Version]:
+    """Versions that must be read, with a bar where there are several."""
+    if len(unread) < 2:
+        return unread
+    from stage.core.progress import track
+
+    return track(unread, total=len(unread), label="read versions")
 
 
 def _kept(version: Version) -> Contents | None:

@@ -1,23 +1,22 @@
-"""The tables of some versions as views of a DuckDB database that can reach no file at all.
+"""The tables of some versions as views of a DuckDB database that can reach their extracts and no other file.
 
-Extracts are read by pyarrow, and handed to DuckDB as objects: a file that DuckDB may read it may also write, since a `COPY ... TO` can
-stand in the WITH of a SELECT.
+For questions of somebody else's words it can reach no file at all: extracts are read by pyarrow and handed to DuckDB as objects. A file that
+DuckDB may read it may also write, since a `COPY ... TO` can stand in the WITH of a SELECT.
 """
 
 import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
-import pyarrow as pa
-import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
 from stage.core.errors import CorruptFileError, MachineError
 from stage.lineage.contents import Contents, History
 from stage.lineage.extracts import STORE, empty_extracts
+
+if TYPE_CHECKING:
+    from pyarrow.dataset import Dataset
 
 Row = dict[str, Any]
 Answer = Mapping[str, Sequence[Row]]  # tables by their titles
@@ -33,9 +32,10 @@ BEFORE = {
     "differences": "t.version, t.category",
     "catalog": "t.version",
 }
-# Columns of texts that are another one in nearly every row; all other texts are handed over as dictionaries, so that a query compares and
-# hashes each text once in a row group and not once in a row.
+# Columns of texts that are another one in nearly every row; pyarrow hands over all other texts as dictionaries, so that a query compares and
+# hashes each text once in a row group and not once in a row, as where DuckDB reads the files itself.
 OWN = {"sample_id", "image_digest", "mask_digest", "choices", "reason"}
+OURS = "extract, sample_hash"  # columns of the samples' extracts that no published table has
 LOCKS = (
     f"SET memory_limit = '{MEMORY}'",
     "SET temp_directory = ''",
@@ -69,11 +69,15 @@ WHERE choices IS NOT NULL
 
 
 @contextmanager
-def opened(history: History) -> Generator[Database]:
-    """The database of what the versions hold: `versions`, `datasets`, `inputs`, and a view per kind of table (docs/lineage.md)."""
+def opened(history: History, *, is_foreign: bool = False) -> Generator[Database]:
+    """The database of what the versions hold: `versions`, `datasets`, `inputs`, and a view per kind of table (docs/lineage.md).
+
+    With `is_foreign`, for queries that are not ours, it reaches no file, which is slower by a second.
+    """
     database = duckdb.connect(":memory:", config={"threads": min(4, os.cpu_count() or 1)})
     try:
-        _fill(database, history.contents)
+        read = _fill(database, history.contents, is_foreign=is_foreign)
+        database.execute("SET allowed_paths = $paths", {"paths": [] if is_foreign else read})
         for setting in LOCKS:
             database.execute(setting)
         yield database
@@ -81,13 +85,15 @@ def opened(history: History) -> Generator[Database]:
         raise MachineError(
             f"Expected a question that needs at most {MEMORY}, found one that needs more. Name fewer versions with --rev."
         ) from None
-    except (duckdb.Error, pa.ArrowException) as error:
-        found = str(error).splitlines()[0]
-        raise CorruptFileError(
-            f"Expected the extracts in {STORE} as they were written, found: {found} Delete that folder and ask again."
-        ) from None
+    except duckdb.Error as error:
+        raise _damaged(error) from None
     finally:
         database.close()
+
+
+def _damaged(error: Exception) -> CorruptFileError:
+    found = str(error).splitlines()[0]
+    return CorruptFileError(f"Expected the extracts in {STORE} as they were written, found: {found} Delete that folder and ask again.")
 
 
 def rows(database: Database, query: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
@@ -102,29 +108,41 @@ def extracts(database: Database) -> list[str]:
     return [row["extract"] for row in rows(database, "SELECT DISTINCT number, extract FROM places ORDER BY number")]
 
 
-def _fill(database: Database, contents: Sequence[Contents]) -> None:
+def _fill(database: Database, contents: Sequence[Contents], *, is_foreign: bool) -> list[str]:
+    """Make the tables and views; returns the files that the views read."""
     versions = [(place, *one.version) for place, one in enumerate(contents)]
     _table(database, "versions", {"place": "BIGINT", "version": "VARCHAR", "commit": "VARCHAR", "date": "VARCHAR"}, versions)
     found = [(one.version.name, entry.kind, entry.category, entry.method, entry.file) for one in contents for entry in one.entries]
     _table(database, "tables", dict.fromkeys(("version", "kind", "category", "method", "extract"), "VARCHAR"), found)
     _manifests(database, contents)
-    empty = empty_extracts()
+    empty, read = empty_extracts(), list[str]()
     for kind, before in BEFORE.items():
-        files = sorted({file for _, of, _, _, file in found if of == kind})
-        database.register(f"{kind}_extracts", _dataset([STORE / file for file in [empty[kind], *files]]))
+        files = [str(STORE / file) for file in (empty[kind], *sorted({file for _, of, _, _, file in found if of == kind}))]
+        read += files
+        if is_foreign:
+            database.register(f"{kind}_extracts", _dataset(files))
+        else:
+            database.from_parquet(files).create_view(f"{kind}_extracts")
         database.execute(
-            f"CREATE VIEW {kind} AS SELECT {before}, s.* EXCLUDE (extract) FROM {kind}_extracts s "
+            f"CREATE VIEW {kind} AS SELECT {before}, s.* EXCLUDE ({OURS if kind == 'samples' else 'extract'}) FROM {kind}_extracts s "
             f"JOIN tables t ON t.kind = '{kind}' AND t.extract = s.extract"
         )
     database.execute(_MIXED)
     database.execute(_MISSED)
     database.execute(_PLACES)
+    return read
 
 
-def _dataset(files: Sequence[Path]) -> ds.Dataset:
-    texts = {one.name for one in pq.read_schema(files[0]) if one.type == pa.string()} - OWN
-    form = ds.ParquetFileFormat(read_options=ds.ParquetReadOptions(dictionary_columns=texts))
-    return ds.dataset([str(file) for file in files], format=form)
+def _dataset(files: Sequence[str]) -> "Dataset":
+    import pyarrow as pa  # here, because it loads pandas
+    from pyarrow.dataset import ParquetFileFormat, ParquetReadOptions, dataset
+    from pyarrow.parquet import read_schema
+
+    try:
+        texts = {one.name for one in read_schema(files[0]) if one.type == pa.string()} - OWN
+        return dataset(list(files), format=ParquetFileFormat(read_options=ParquetReadOptions(dictionary_columns=texts)))
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(error) from None
 
 
 def _manifests(database: Database, contents: Sequence[Contents]) -> None:

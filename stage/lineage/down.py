@@ -21,7 +21,7 @@ USES = (
     "base",
     "itself",
     "missed defect",
-)  # bit by bit in the table `touched`
+)  # bit by bit in `used_as` of the table `touched`
 NETWORKS = 0b1100000  # of these, adapters and base
 
 
@@ -42,7 +42,7 @@ def down(database: Database, history: History, source: str, *, whole: bool = Tru
 
 
 def touched_by(database: Database, found: list[Row], networks: list[Row], *, whole: bool = True) -> Answer:
-    """What sources and networks, rows of `sources_of` and `networks_of`, touched; makes `touched`, which has a row per sample and version."""
+    """What sources and networks, rows of `sources_of` and `networks_of`, touched; makes the tables of `touch`."""
     known = {"paths": [row["path"] for row in found], "digests": [row["sha256"] for row in found]}
     has = _kinds(database)
     if has["mixed"]:
@@ -54,26 +54,27 @@ def touched_by(database: Database, found: list[Row], networks: list[Row], *, who
     is_mask = " OR ".join(f"(mask_sha256 = $digest_{number} AND mask_path = $path_{number})" for number in range(len(found))) or "false"
     is_missed = _is_missed(len(found)) if has["missed"] else "false"
     chosen = {"digests": known["digests"], "networks": [row["digest"] for row in networks], **pairs}
-    touch(database, _USED.format(is_mask=is_mask, is_mixed=is_mixed, is_texture=is_texture, is_missed=is_missed), chosen, whole=whole)
-    return {"source": found, "networks": networks, **told_of(database, known, whole=whole)}
+    used_as = _USED.format(is_mask=is_mask, is_mixed=is_mixed, is_texture=is_texture, is_missed=is_missed)
+    return {"source": found, "networks": networks, **touch(database, used_as, chosen, known, whole=whole)}
 
 
-def touch(database: Database, used_as: str, chosen: Mapping[str, Any], *, whole: bool) -> None:
-    """Make the view `touched` of all samples for which an expression, with parameters, is not 0; the ids only if `whole`.
+def touch(database: Database, used_as: str, chosen: Mapping[str, Any], known: Mapping[str, list[str]], *, whole: bool) -> Answer:
+    """All samples for which an expression, with parameters, is not 0, and the evaluations of them or of the sources with the `known` paths and digests.
 
-    What the versions have in common of an extract, and where it belongs, stands in `places`: of a sample only numbers are kept, which takes a
-    fraction of the time and memory of texts.
+    Makes `touched`, a row per kind of sample with their number, and the view `touched_in`, the same with a row per version. What the versions
+    have in common of an extract, and where it belongs, stands in `places`: of a sample only numbers are compared, which takes a fraction of
+    the time and memory of texts.
     """
-    database.execute(_MARKS.format(used_as=used_as, sample_id="sample_id" if whole else "''"), {**chosen, "extracts": extracts(database)})
-    database.execute(_VIEW)
-
-
-def told_of(database: Database, known: Mapping[str, list[str]], *, whole: bool = True) -> Answer:
-    """The samples of the table `touched`, and the evaluations of them or of the sources with these `paths` and `digests`."""
-    last = rows(database, "SELECT max(place) AS place FROM versions")[0]["place"]
+    last = rows(database, "SELECT max(place) AS last FROM versions")[0]["last"]
+    by_number = {**chosen, "extracts": extracts(database)}
+    one = _ONE.format(used_as=used_as, sample_id="any_value(sample_id)" if whole else "''", numbers=len(by_number["extracts"]))
+    if whole:
+        database.execute(f"CREATE OR REPLACE TEMP TABLE one AS {one}", by_number)
+    database.execute(_TOUCHED.format(one="FROM one" if whole else one, last=last), {} if whole else by_number)
+    database.execute(_TOUCHED_IN)
     names = [row["version"] for row in rows(database, "SELECT version FROM versions ORDER BY place")]
-    counts = list(_in_words(rows(database, _COUNTS.format(last=last)), names))
-    every = list(_in_words(rows(database, _SAMPLES.format(last=last)), names)) if whole else [{}] * sum(row["samples"] for row in counts)
+    counts = list(_in_words(rows(database, _COUNTS), names))
+    every = list(_in_words(rows(database, _SAMPLES), names)) if whole else [{}] * sum(row["samples"] for row in counts)
     return {
         "samples": sorted(counts, key=lambda row: [*row.values()]),
         "evaluations": rows(database, _EVALUATIONS, known),
@@ -147,15 +148,24 @@ CREATE TEMP TABLE IF NOT EXISTS kinds AS SELECT bool_or(mask_kind = 'resampled')
     bool_or(contains(choices, '"missed"')) AS missed
 FROM samples_extracts
 """
-_MARKS = """
-CREATE OR REPLACE TEMP TABLE marks AS FROM (
-    SELECT list_position($extracts::VARCHAR[], extract) AS number, hash(sample_id) AS sample,
-        {sample_id} AS sample_id, defect, verdict, ({used_as})::USMALLINT AS used_as FROM samples_extracts
-) WHERE used_as > 0
+# Samples are told apart by hashes of 63 bits; the extracts that have one are bits, and so are the versions.
+_ONE = """
+SELECT {sample_id} AS sample_id, any_value(defect) AS defect, used_as, verdict, bitstring_agg(number, 1, {numbers}) AS numbers FROM (
+    SELECT list_position($extracts::VARCHAR[], extract) AS number, ({used_as})::USMALLINT AS used_as, * FROM samples_extracts)
+GROUP BY sample_hash, used_as, verdict HAVING any_value(used_as) > 0
 """
-_VIEW = """
-CREATE OR REPLACE TEMP VIEW touched AS SELECT version, place, method, category, sample, sample_id, defect, verdict, used_as
-FROM marks JOIN places USING (number)
+_TOUCHED = """
+CREATE OR REPLACE TEMP TABLE touched AS
+WITH counted AS (SELECT defect, used_as, verdict, numbers, count(*) AS samples FROM ({one}) GROUP BY ALL),
+placed AS (
+    SELECT numbers, any_value(method) AS method, any_value(category) AS category, bitstring_agg(place, 0, {last}) AS versions
+    FROM (SELECT DISTINCT numbers FROM counted) JOIN places ON get_bit(numbers, number::INTEGER - 1) = 1 GROUP BY numbers
+)
+SELECT * FROM counted JOIN placed USING (numbers)
+"""
+_TOUCHED_IN = """
+CREATE OR REPLACE TEMP VIEW touched_in AS SELECT version, method, category, defect, used_as, verdict, samples
+FROM touched t JOIN versions v ON get_bit(t.versions, v.place::INTEGER) = 1
 """
 # A number stands for each use, as in USES. No join and no subquery: those would be done for every sample of every version.
 _USED = """
@@ -174,21 +184,14 @@ CREATE OR REPLACE TEMP TABLE mixed AS SELECT DISTINCT t.extract, m.sample_id FRO
     ON t.kind = 'samples' AND t.version = m.version AND t.category = m.category AND t.method = m.method
 WHERE (m.path, m.sha256) IN (SELECT (unnest($paths::VARCHAR[]), unnest($digests::VARCHAR[])))
 """
-# Samples are told apart by hashes of 64 bits, and the versions of one are bits.
-_ONE = """
-SELECT any_value(sample_id) AS sample_id, any_value(method) AS method, any_value(category) AS category, any_value(defect) AS defect,
-    used_as, verdict, bitstring_agg(place, 0, {last}) AS versions
-FROM touched GROUP BY sample, used_as, verdict
+_COUNTS = "SELECT method, category, defect, used_as, verdict, samples, versions::VARCHAR AS versions FROM touched"
+_SAMPLES = """
+SELECT sample_id, used_as, verdict, versions::VARCHAR AS versions FROM one JOIN (SELECT DISTINCT numbers, versions FROM touched) USING (numbers)
+ORDER BY sample_id, versions DESC
 """
-_COUNTS = f"""
-SELECT method, category, defect, used_as, verdict, count(*) AS samples, versions::VARCHAR AS versions FROM ({_ONE})
-GROUP BY method, category, defect, used_as, verdict, versions
-"""
-_SAMPLES = f"SELECT sample_id, used_as, verdict, versions::VARCHAR AS versions FROM ({_ONE}) ORDER BY sample_id, versions DESC"
 _EVALUATIONS = """
 WITH hit AS (SELECT unnest($paths::VARCHAR[]) AS path, unnest($digests::VARCHAR[]) AS sha256),
-made AS (SELECT version, category, method FROM places WHERE number IN (SELECT number FROM marks WHERE verdict = 'accepted')),
-data AS (SELECT DISTINCT d.version, d.category, d.digest FROM made JOIN datasets d USING (version, category, method)),
+data AS (SELECT DISTINCT d.version, d.category, d.digest FROM touched_in t JOIN datasets d USING (version, category, method) WHERE t.verdict = 'accepted'),
 own AS (
     SELECT version, category, split, defect = 'good' AS is_good FROM catalog
     WHERE status = 'accepted' AND (image_sha256 IN (SELECT sha256 FROM hit) OR (mask_path, mask_sha256) IN (SELECT (path, sha256) FROM hit))

@@ -3,9 +3,6 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
-from stage.core.digests import pixel_digest
 from stage.core.errors import Refusal
 from stage.lineage.contents import History
 from stage.lineage.database import Database, Row, rows
@@ -21,7 +18,10 @@ class Marked(NamedTuple):
 
 def read_mark(file: Path) -> Marked:
     """What a picture says; raises Refusal if it is none."""
-    from stage.datasets.pairs import UNDECODABLE, decode_image, decode_mask  # here, because it loads pandas
+    from PIL import Image  # here, because they load numpy and pandas
+
+    from stage.datasets.images import pixel_digest
+    from stage.datasets.pairs import UNDECODABLE, decode_image, decode_mask
     from stage.synthesis.marking import SAMPLE
 
     try:

@@ -11,6 +11,7 @@ from stage.core.errors import CorruptFileError
 from stage.lineage.versions import Version
 
 DATA = "data"
+MEND = "Run `dvc checkout --force` for what was published last, or `dvc repro` to make it again."
 
 
 class Tree(Protocol):

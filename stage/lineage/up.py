@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 from stage.core.errors import Refusal
 from stage.lineage.contents import History
-from stage.lineage.database import Answer, Database, Row, rows
-from stage.lineage.extracts import sample_in
+from stage.lineage.database import OURS, Answer, Database, Row, rows
 from stage.lineage.made_from import made_from
 from stage.lineage.marked import found_in
 
@@ -45,7 +44,8 @@ def _sample(database: Database, history: History, sample_id: str, preferred: Seq
     found = rows(database, _VERSIONS_WITH, {"id": sample_id, "preferred": list(preferred)})
     if not found:
         raise unknown_sample(database, history, sample_id)
-    sample = {"version": found[0]["version"], **sample_in(found[0]["extract"], sample_id)}
+    last = found[0]
+    sample = {"version": last["version"], **rows(database, _SAMPLE, {"extract": last["extract"], "id": sample_id})[0]}
     same = [
         row["version"] for row in found if row["image_digest"] == sample["image_digest"] and row["mask_digest"] == sample["mask_digest"]
     ]
@@ -80,6 +80,7 @@ SELECT p.version, s.extract, s.image_digest, s.mask_digest
 FROM (SELECT extract, image_digest, mask_digest FROM samples_extracts WHERE sample_id = $id) s JOIN places p USING (extract)
 ORDER BY list_contains($preferred::VARCHAR[], p.version) DESC, p.place DESC
 """
+_SAMPLE = f"SELECT * EXCLUDE ({OURS}) FROM samples_extracts WHERE extract = $extract AND sample_id = $id"
 _NETWORKS = """
 SELECT kind, digest, base AS on_base, facts AS origin, len(sources) AS training_files FROM checkpoints
 WHERE version = $version AND of_category = $category AND of_method = $method AND list_contains($names, digest) ORDER BY kind

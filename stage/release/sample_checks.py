@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from stage.core.digests import pixel_digest
 from stage.core.errors import CorruptFileError
+from stage.datasets.images import pixel_digest
 from stage.datasets.pairs import decode_image, decode_mask
 from stage.release.reader import PIXELS
 from stage.release.shards import Described

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import block_reduce
 
-from stage.core.digests import pixel_digest
 from stage.core.errors import CorruptFileError
 from stage.core.synthesis_params import Perlin
 from stage.datasets.components import bounding_box, components
+from stage.datasets.images import pixel_digest
 from stage.synthesis.motion import motion, moved_by, turn_of
 from stage.synthesis.perlin import perlin_mask
 from stage.synthesis.rows import PlanRow

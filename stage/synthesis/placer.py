@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stage.core.digests import derived_seed, pixel_digest
+from stage.core.digests import derived_seed
 from stage.core.synthesis_params import Synthesize
+from stage.datasets.images import pixel_digest
 from stage.datasets.windows import turn
 from stage.synthesis.motion import centre_of
 from stage.synthesis.parts import Carry, Parts, has_arrived

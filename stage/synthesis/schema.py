@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stage.core.digests import pixel_digest
 from stage.datasets.columns import INTEGER, INTEGERS, NUMBER, STRING, Columns, schema
+from stage.datasets.images import pixel_digest
 from stage.datasets.pairs import ROW_GROUP, Pair, image_cell, image_columns
 from stage.synthesis.marking import mark
 from stage.synthesis.rows import Origin, PlanRow, TypeRecord, Verdict

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stage.core.digests import derived_seed, pixel_digest
+from stage.core.digests import derived_seed
 from stage.core.errors import CorruptFileError
 from stage.datasets.blending import mixed
 from stage.datasets.components import bounding_box
+from stage.datasets.images import pixel_digest
 from stage.datasets.pairs import Pair
 from stage.synthesis.augmenters import drawn
 from stage.synthesis.backgrounds import Backgrounds

@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stage.core.digests import derived_seed, pixel_digest
+from stage.core.digests import derived_seed
 from stage.core.synthesis_params import CutPaste, Perlin
 from stage.datasets.blending import paste_back
 from stage.datasets.components import bounding_box
+from stage.datasets.images import pixel_digest
 from stage.datasets.pairs import Pair
 from stage.synthesis.backgrounds import Backgrounds
 from stage.synthesis.colour_jitter import jittered

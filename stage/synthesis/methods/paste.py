@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stage.core.digests import derived_seed, pixel_digest
+from stage.core.digests import derived_seed
 from stage.core.errors import CorruptFileError
 from stage.core.synthesis_params import Paste
 from stage.datasets.blending import blended
+from stage.datasets.images import pixel_digest
 from stage.datasets.pairs import Pair
 from stage.synthesis.backgrounds import Backgrounds
 from stage.synthesis.method import Planner, Rendered

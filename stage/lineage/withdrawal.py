@@ -1,0 +1,81 @@
+"""The record of a withdrawal in `recalled.yaml`.
+
+The next `dvc repro` does the rest: `prepare` leaves out what was withdrawn, and what was made from it is planned anew
+(stage/datasets/recalled.py).
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from stage.core.durable import whole_file
+from stage.core.errors import Refusal
+from stage.core.synthesis_params import Synthesize
+from stage.datasets.recalled import FILE, Recall, place_key, read_recalls
+from stage.datasets.table import read_catalog
+from stage.datasets.windows import TURNS
+from stage.lineage.database import Database, Row, rows
+from stage.synthesis.backgrounds import Backgrounds
+from stage.synthesis.plan import background_pool
+from stage.synthesis.source import read_source
+
+HEADER = "# What was withdrawn. `stage recall` adds to this list, git keeps it, and taking a line out takes it back (docs/lineage.md).\n"
+_RECORDS = """
+SELECT c.category, c.defect, c.source_split, c."group", c.image_path, c.image_sha256, coalesce(c.mask_path, '') AS mask_path,
+    coalesce(c.mask_sha256, '') AS mask_sha256
+FROM catalog c JOIN versions v USING (version) WHERE c.status = 'accepted'
+    AND CASE WHEN $kind = 'image' THEN (c.image_path, c.image_sha256) = ($path, $sha256) ELSE (c.mask_path, c.mask_sha256) = ($path, $sha256) END
+ORDER BY v.place DESC LIMIT 1
+"""
+
+
+def records(database: Database, sources: Iterable[Row], reason: str, data: Path, params: Synthesize) -> list[Recall]:
+    """The records of these rows of `impact`'s sources, each once; the mask of a recalled photograph goes with it, without one of its own."""
+    today = datetime.now(UTC).date().isoformat()
+    found: dict[tuple[str, str, str], Recall] = {}
+    for row in sorted(sources, key=lambda row: row["kind"]):
+        kind, path, sha256 = key = (row["kind"], row["path"], row["sha256"])
+        more: dict[str, Any] = {name: row[name] for name in ("category", "defect")} if kind == "sample" else {}
+        if kind in ("image", "mask"):
+            more = next(iter(rows(database, _RECORDS, {"kind": kind, "path": path, "sha256": sha256})), {})
+        if kind == "mask" and ("image", more.get("image_path"), more.get("image_sha256")) in found:
+            continue
+        if kind == "image" and (folder := data / "prepare" / str(more.get("category"))).is_dir():
+            more["places"] = places_of(folder, sha256, params)
+        found[key] = Recall(kind=kind, path=path, sha256=sha256, reason=reason, date=today, **more)
+    return [*found.values()]
+
+
+def places_of(folder: Path, sha256: str, params: Synthesize) -> dict[str, int]:
+    """The places of a normal photograph among those that are most like each defect's, in a prepared category; none where no plan asks for them.
+
+    Plans ask with `background: nearest`, and with any `missed_share`, since the rows of missed defects are always drawn so.
+    """
+    source = read_source(folder)
+    has_nearest = params.background == "nearest" or bool(params.missed_share)
+    if not has_nearest or sha256 not in source.backgrounds:
+        return {}
+    backgrounds = Backgrounds(background_pool(read_catalog(folder / "catalog.parquet")), source, params)
+    number = next(number for number, one in enumerate(backgrounds.normals) if one.image_sha256 == sha256)
+    near = {place_key(mask, turned): backgrounds.nearest(mask, turned) for mask in sorted(source.masks) for turned in range(TURNS)}
+    return {key: some.index(number) for key, some in near.items() if number in some}
+
+
+def add(new: Sequence[Recall], path: Path = FILE) -> None:
+    """Add withdrawals to the file, comments kept; raises Refusal if all of them are in it."""
+    known = {(one.kind, one.path, one.sha256): one for one in read_recalls(path)}
+    fresh = [one for one in new if (one.kind, one.path, one.sha256) not in known]
+    if not fresh:
+        told = known[new[0].kind, new[0].path, new[0].sha256]
+        raise Refusal(f"Expected something to recall, found {told.path} in {path} already, since {told.date}: {told.reason}")
+    yaml = YAML()
+    yaml.width = 1000
+    listed = (yaml.load(path.read_text(encoding="utf-8")) if path.exists() else None) or []
+    listed += [one.model_dump(exclude_defaults=True) for one in fresh]
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8") as file:
+        if not path.exists():
+            file.write(HEADER)
+        yaml.dump(listed, file)

@@ -36,7 +36,7 @@ def main(*options: str) -> None:
         "timing Algorithm 1": lambda: reference_table(params),
     }
     if torch.cuda.is_available():
-        parts["timing the GPU"] = lambda: accelerator.table(default_params())
+        parts["timing the GPU"] = lambda: accelerator.table(default_params(), accelerator.ldm())
     tables: list[Table] = []
     for label, part in parts.items():
         console.print(f"{label} ...", style="dim")

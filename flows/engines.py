@@ -4,9 +4,6 @@ Ray finds a cluster by RAY_ADDRESS and Dask by DASK_SCHEDULER_ADDRESS, as their 
 """
 
 import os
-import re
-import shutil
-import subprocess
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
@@ -17,6 +14,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from stage.core.errors import ConfigError
 from stage.core.params import Execution
+from stage.jobs.gpus import gpu_tokens
 
 Submit = Callable[..., PrefectFuture[Any]]
 
@@ -53,30 +51,6 @@ def check_engine(execution: Execution) -> None:
     if execution.engine != "local":
         places(execution, "cpu")
         _extra(execution.engine, f"prefect_{execution.engine}")
-
-
-def gpu_tokens() -> list[str]:
-    """The name in CUDA_VISIBLE_DEVICES of each GPU, or part of one, that this process may use: its UUID if that is known."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        return given.split(",")
-    if shutil.which("nvidia-smi"):
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
-        if tokens := parse_tokens(listed):
-            return tokens
-    import torch  # here, because `prepare` asks for the engine alone
-
-    return [str(number) for number in range(torch.cuda.device_count())]
-
-
-def parse_tokens(listed: str) -> list[str]:
-    """The UUIDs in the output of `nvidia-smi -L`; a GPU that is split into MIG devices is replaced by them."""
-    tokens: list[str] = []
-    for token in re.findall(r"UUID: ((?:GPU|MIG)-[\w/-]+)", listed):
-        if token.startswith("MIG") and tokens and tokens[-1].startswith("GPU"):
-            tokens.pop()
-        tokens.append(token)
-    return tokens
 
 
 @contextmanager

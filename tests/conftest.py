@@ -30,6 +30,15 @@ LONGEST = (
 )
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a GPU where torch sees none."""
+    if item.get_closest_marker("requires_gpu"):
+        import torch  # here, because most tests do without it
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a GPU that torch can use")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that none of them is left to one process at the end; `--no-loadscope-reorder` keeps it so."""
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))

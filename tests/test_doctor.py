@@ -16,6 +16,7 @@ from commands import run
 from source_tree import ROOT
 
 from stage.core.params import Params, load_params
+from stage.nights.doctor import examine
 from stage.nights.finding import Finding
 from stage.nights.leftovers import leftovers
 from stage.nights.machine import LEAST_FREE, disks, gpu, proxies
@@ -302,6 +303,28 @@ def test_a_distant_remote_needs_its_package_and_credentials(project: Path, tmp_p
     assert "no credentials" not in shown["s3://other/samples"].found
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     assert "no credentials" not in told(data_remotes(places, load_nightly(project)))
+
+
+@pytest.mark.parametrize("lock", ["<<<<<<< HEAD\n", "", "- a\n", "stages: [a]\n", "stages: {a: [b]}\n", "stages: {a: {outs: 3}}\n"])
+def test_every_damage_of_a_lock_is_a_finding(tmp_path: Path, lock: str) -> None:
+    """The one tool that is to say what is wrong would end in a traceback over it."""
+    (tmp_path / "dvc.lock").write_text(lock)
+
+    assert [one.mend for one in leftovers(Places(tmp_path))] == [f"Run `git -C {tmp_path} checkout HEAD dvc.lock`."]
+
+
+def test_the_disks_are_looked_at_although_the_nights_lock_is_damaged(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk would be hidden by another fault."""
+    monkeypatch.chdir(project)
+    damaged = Places(project).worktree / "dvc.lock"
+    damaged.parent.mkdir(parents=True, exist_ok=True)
+    damaged.write_text("stages: {a: {outs: [{size: large}]}}\n")
+
+    found = examine(project)
+    damaged.unlink()
+
+    assert [one.level for one in found if one.what == "DVC lock"] == ["fails"]
+    assert any(one.what == "disk" for one in found)
 
 
 def test_the_verb_says_all_of_it_as_json_and_ends_with_one(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from source_tree import ROOT
 
-from flows.engines import check_engine, parse_tokens, places, running_engine
+from flows.engines import check_engine, places, running_engine
 from stage.core.errors import ConfigError
 from stage.core.params import Execution
+from stage.jobs.gpus import parse_tokens
 
 EXECUTION = Execution(device="auto", threads=1, save_every_s=30, engine="local", workers=2, trainings=1, max_failures=3, lease_s=60)
 

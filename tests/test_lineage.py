@@ -5,6 +5,7 @@ The oracle is pandas over the published shards themselves, copies of which lie b
 
 import io
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from commands import run as run_verb
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from small_factory import CATEGORY, build, small_params
+from source_tree import ROOT
 from versions_of_data import METHODS, METRIC, Project, ask, other_checkpoint, publish, shell, start, tag
 
 from stage.chaos.damage import flipped
@@ -352,6 +354,17 @@ def test_sql_reads_the_views(here: Project) -> None:
 
     counts = {row["version"]: row["samples"] for row in found}
     assert counts == {version: len(here.samples(version)) for version in ("v1", "v2", "v3")} | {"workspace": len(here.samples("v3"))}
+
+
+def test_the_page_names_every_view(here: Project) -> None:
+    """Whoever asks would not know what there is."""
+    found = ask("sql", "--all", "SELECT table_name FROM information_schema.tables WHERE table_type = 'VIEW'")["rows"]
+    views = {row["table_name"] for row in found if not row["table_name"].endswith("_extracts")}  # those are what the views read
+    page = (ROOT / "docs/lineage.md").read_text(encoding="utf-8")
+    named = {name for line in page.splitlines() if line.startswith("| `") for name in re.findall(r"`(\w+)`", line.split("|")[1])}
+
+    assert {"samples", "missed_defects"} <= views
+    assert views - named == set()
 
 
 @pytest.mark.parametrize(

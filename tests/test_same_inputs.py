@@ -1,14 +1,19 @@
 """The page with all methods side by side: the same photograph and mask for all that are given one, and nothing else changed."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from small_factory import CATEGORY, Factory, build
 
 from stage.core.params import Params
 from stage.release.publication import publish_jobs
+from stage.release.reader import shard_paths
+from stage.report.artefacts import stream_rows
 from stage.report.same_inputs import ROWS, SameInputs, first_method, takes_masks, write_same_inputs
 
 METHODS = ("paste", "draem", "quilt", "stage", "cutpaste", "glass")
@@ -72,3 +77,21 @@ def test_the_method_that_needs_training_is_shown_as_published_and_nothing_is_tra
     assert one == two
     addresses = [cell.picture for row in one.rows for cell in row.cells.values()]
     assert all((tmp_path / "one" / each).read_bytes() == (tmp_path / "two" / each).read_bytes() for each in addresses)
+
+
+@pytest.mark.parametrize("column", ["background_sha256", "mask_sha256"])
+def test_a_sample_whose_image_was_withdrawn_since_is_a_named_gap(factory: Factory, tmp_path: Path, column: str) -> None:
+    """The whole report would end in a KeyError, until the samples are made again."""
+    params, folder = asked(factory, ("quilt", "paste")), factory.data / "synthesize" / CATEGORY / "quilt"
+    first = next(stream_rows(shard_paths(folder), ["sample_id", column], pc.field("verdict") == "accepted"))
+    data = tmp_path / "data"
+    shutil.copytree(factory.data, data)
+    catalog = data / "prepare" / CATEGORY / "catalog.parquet"
+    digest = "image_sha256" if column == "background_sha256" else column
+    pq.write_table(pq.read_table(catalog).filter((pc.field(digest) != first[column]) | pc.field(digest).is_null()), catalog)
+
+    found = write_same_inputs(data, CATEGORY, params, root=tmp_path / "page", folder=Path("methods"))
+
+    what = "photograph" if column == "background_sha256" else "mask"
+    assert f"{first['sample_id']}, whose {what} is no longer a training image" in found.gaps
+    assert len(found.rows) + len(found.gaps) == 2 * ROWS

@@ -3,23 +3,24 @@
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from stage.core.errors import Refusal
+from stage.core.errors import ConfigError, Refusal
 from stage.core.params import load_params
 from stage.core.work import SPOOL
-from stage.core.yaml_files import read_yaml
 from stage.nights.finding import Finding
 from stage.nights.leftovers import leftovers
 from stage.nights.machine import disks, gpu, proxies, temporary
 from stage.nights.programs import DVC, ProgramError, ask
 from stage.nights.record import read_records, running_night
 from stage.nights.remotes import data_remotes
-from stage.nights.repository import LOCK, Repository
+from stage.nights.repository import Repository
 from stage.nights.settings import FILE, Nightly, Places, load_nightly
+from stage.nights.versions import LOCK, made_size
 
 # Other versions of these were seen to break a run or a night, and only a server's log says so (the reasons stand in pyproject.toml).
 BREAKING = ("fastapi", "sqlalchemy", "prefect", "dvc", "torch", "diffusers", "transformers", "numpy")
@@ -121,9 +122,9 @@ def _branches(places: Places, settings: Nightly) -> Iterator[Finding]:
 
 def _disks(places: Places, settings: Nightly) -> Iterator[Finding]:
     """A version is in the worktree, in the spool and in the cache; on a disk without reflinks each is a copy."""
-    lock = places.worktree / LOCK
-    stages = read_yaml(lock, LOCK).get("stages", {}) if lock.is_file() else {}
-    size = sum(one.get("size", 0) for made in stages.values() for one in made.get("outs", ()))
+    size = 0
+    with suppress(ConfigError):  # `leftovers` tells a damaged lock, and how to mend it
+        size = made_size(places.worktree / LOCK)
     cache = Path(ask([*DVC, "cache", "dir"], places.root).strip())
     source = Path(load_params(places.root / "params.yaml").prepare.source)
     large = {"worktree": places.worktree, "night's spool": places.worktree / SPOOL, "DVC cache": cache}

@@ -11,12 +11,11 @@ import psutil
 
 from stage.core.errors import ConfigError
 from stage.core.work import SPOOL
-from stage.core.yaml_files import read_yaml
 from stage.jobs.unused import STALE_S, left_behind
 from stage.nights.finding import Finding
 from stage.nights.settings import Places
+from stage.nights.versions import LOCK, made_size
 
-LOCK = "dvc.lock"
 UNFINISHED = {  # by what git leaves in its folder
     "MERGE_HEAD": ("a merge", "git merge --abort"),
     "CHERRY_PICK_HEAD": ("a cherry-pick", "git cherry-pick --abort"),
@@ -67,9 +66,10 @@ def _dvc(tree: Path) -> Iterator[Finding]:
 def _lock_problem(lock: Path) -> str:
     """Why DVC cannot read its lock, such as conflict marks in it; empty if it can, or there is none."""
     try:
-        return "" if not lock.is_file() or isinstance(read_yaml(lock, LOCK), dict) else f"{lock} has no mapping"
+        made_size(lock)
     except ConfigError as error:
         return str(error)
+    return ""
 
 
 def _partial(tree: Path, collect: str) -> Iterator[Finding]:

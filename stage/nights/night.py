@@ -23,9 +23,9 @@ from stage.nights.gate import NotPublished, metric_changes, metric_checks, publi
 from stage.nights.intake import take_in
 from stage.nights.programs import DVC, ProgramError, Say, without_secrets, work
 from stage.nights.record import DONE, Outcome, Record, Step, read_records, running_night
-from stage.nights.repository import LOCK, Moved, Repository, share_cache
+from stage.nights.repository import Moved, Repository, share_cache
 from stage.nights.settings import Nightly, Places
-from stage.nights.versions import changed_outputs
+from stage.nights.versions import LOCK, changed_outputs
 from stage.nights.webhook import notify
 
 AGAIN = 2  # times that a night is done again because the remote branch has moved on

@@ -15,8 +15,8 @@ from stage.core.yaml_files import read_yaml
 from stage.datasets.found import FILE
 from stage.nights.programs import DVC, ProgramError, ask
 from stage.nights.settings import Nightly, Places
+from stage.nights.versions import LOCK
 
-LOCK = "dvc.lock"
 OWN = (LOCK, FILE.name)  # of the night: what it made, and what segmenters missed, an input of the next plan
 PREFIX = "data-"  # of the tags of versions
 PATHS = {"url", "dir", "credentialpath", "configpath", "keyfile", "cert_path", "key_path"}  # of DVC's configuration, relative to it

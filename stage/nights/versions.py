@@ -1,9 +1,14 @@
 """What a version's `dvc.lock` says: which outputs there are, and which differ between two versions."""
 
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
+from stage.core.errors import ConfigError
+from stage.core.yaml_files import read_yaml
+
+LOCK = "dvc.lock"
 CIRCUMSTANCES = ("data/environment", "data/runs")  # code, packages, who and when: no data, so that they alone make no version
 
 
@@ -23,3 +28,14 @@ def changed_outputs(before: str, now: str) -> list[dict[str, str]]:
     old, new = outputs(before), outputs(now)
     differing = sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))
     return [{"output": path, "change": "new" if path not in old else "gone" if path not in new else "made again"} for path in differing]
+
+
+def made_size(lock: Path) -> int:
+    """Bytes of all outputs that a `dvc.lock` names; 0 where there is none. Raises ConfigError where it is damaged, as by conflict marks."""
+    if not lock.is_file():
+        return 0
+    told = read_yaml(lock, LOCK)
+    try:
+        return sum(int(one.get("size", 0)) for made in told.get("stages", {}).values() for one in made.get("outs", ()))
+    except (AttributeError, TypeError, ValueError):
+        raise ConfigError(f"Expected stages with their outputs, as DVC writes them, found something else in {lock}.") from None

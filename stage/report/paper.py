@@ -99,8 +99,8 @@ class Table(NamedTuple):
     lines: list[Line]
 
 
-Place = tuple[str, str]  # segmenter and category
-Measured = Mapping[Place, Mapping[str, Mapping[str, Ours]]]  # by arm and metric
+SegmenterCategory = tuple[str, str]
+Measured = Mapping[SegmenterCategory, Mapping[str, Mapping[str, Ours]]]  # by arm and metric
 
 
 def read_paper(path: Path = FIGURES) -> Paper:
@@ -111,12 +111,12 @@ def read_paper(path: Path = FIGURES) -> Paper:
 def beside_the_paper(results: Results, paper: Paper) -> list[Table]:
     """Every table of the paper with ours in it, and last, what we measured that the paper has no table for."""
     measured = _measured(results)
-    seen: set[Place] = set()
+    seen: set[SegmenterCategory] = set()
     tables: list[Table] = []
     for table in paper.tables:
         metrics = tuple(metric for name in table.metrics for metric in METRICS[name])
         lines: list[Line] = []
-        for theirs, label, ours in _places(paper, table, measured):
+        for theirs, label, ours in _compared(paper, table, measured):
             seen.add(ours)
             arms = measured.get(ours, {})
             for method, arm in _methods(table, paper.methods, arms).items():
@@ -124,7 +124,7 @@ def beside_the_paper(results: Results, paper: Paper) -> list[Table]:
                 cells = (Cell(table.figure(*theirs, method, metric.paper), values.get(metric.ours)) for metric in metrics)
                 lines.append(Line(label, theirs[1], method, tuple(cells)))
         tables.append(Table(f"Table {table.number}: {table.data}, {', '.join(table.figures)}", table.remarks, metrics, lines))
-    rest = {place: arms for place, arms in measured.items() if place not in seen}
+    rest = {pair: arms for pair, arms in measured.items() if pair not in seen}
     return [*tables, _alone(rest)] if rest else tables
 
 
@@ -133,7 +133,7 @@ def _measured(results: Results) -> Measured:
     shown = rows_where(results.scores, defect=ALL_TYPES, real_per_type=0)
     values = shown.groupby(keys, sort=False).value.agg(["mean", "std", "count"])
     differences = rows_where(results.differences, real_per_type=0).set_index(keys)[["difference", "low", "high"]]
-    found: dict[Place, dict[str, dict[str, Ours]]] = {}
+    found: dict[SegmenterCategory, dict[str, dict[str, Ours]]] = {}
     for row in values.join(differences).dropna(subset=["mean"]).reset_index().to_dict("records"):
         spread, *against = (row[name] if pd.notna(row[name]) else None for name in ("std", "difference", "low", "high"))
         arms = found.setdefault((row["segmenter"], row["category"]), {})
@@ -141,7 +141,7 @@ def _measured(results: Results) -> Measured:
     return found
 
 
-def _places(paper: Paper, table: PaperTable, measured: Measured) -> Iterator[tuple[Place, str, Place]]:
+def _compared(paper: Paper, table: PaperTable, measured: Measured) -> Iterator[tuple[SegmenterCategory, str, SegmenterCategory]]:
     """Segmenter and category as the table has them, the segmenter's label, and both as ours; "" where we have none."""
     categories = {category for _, category in measured} - {AVERAGE}
     for segmenter, figures in table.figures.items():

@@ -28,7 +28,7 @@ from stage.synthesis.methods.cutpaste import MaskPlanner
 from stage.synthesis.methods.quilt import QuiltPlanner
 from stage.synthesis.plan import defects_of
 from stage.synthesis.recipe import Recipe, recipe_of
-from stage.synthesis.rows import PlanRow
+from stage.synthesis.rows import PlanRow, mixed_masks
 from stage.synthesis.source import Source, read_source
 
 ROWS = 2  # photographs of a defect type
@@ -57,11 +57,12 @@ class InputRow(NamedTuple):
 
 
 class SameInputs(NamedTuple):
-    """A category's rows; `first` is the method whose published samples gave photographs and masks."""
+    """A category's rows; `first` is the method whose published samples gave photographs and masks, `gaps` are samples that have no row, and why."""
 
     category: str
     first: str
     rows: list[InputRow]
+    gaps: list[str]
 
 
 def takes_masks(method: str, params: Params) -> bool:
@@ -78,18 +79,30 @@ def write_same_inputs(data: Path, category: str, params: Params, *, root: Path, 
     """Draw the rows of every defect type's first accepted samples; the pictures go under `root / folder`."""
     first = first_method(params)
     source, catalog = read_source(data / "prepare" / category), read_catalog(data / "prepare" / category / CATALOG)
-    rows, drawn = list[InputRow](), _drawing(params, data, catalog, source)
+    rows, gaps, drawn = list[InputRow](), list[str](), _drawing(params, data, catalog, source)
     for defect in sorted(defects_of(catalog)):
         for number, published in enumerate(_published(data / "synthesize" / category / first, defect)):
+            given = PlanRow(**{name: published[name] for name in PlanRow._fields})
+            if gone := _gone(given, source):
+                gaps.append(f"{given.sample_id}, whose {gone} is no longer a training image")
+                continue
             place = folder / f"{slug(defect)}-{number}"
             (root / place).mkdir(parents=True, exist_ok=True)
-            rows.append(_row(published, drawn, source, params.methods, root=root, place=place))
-    return SameInputs(category, first, rows)
+            rows.append(_row(published, given, drawn, source, params.methods, root=root, place=place))
+    return SameInputs(category, first, rows, gaps)
 
 
 def _published(folder: Path, defect: str) -> Iterator[Row]:
     wanted = (pc.field("defect") == defect) & (pc.field("verdict") == "accepted") & pc.field("image").is_valid()
     yield from islice(stream_rows(shard_paths(folder), [*PlanRow._fields, "image", "mask"], wanted), ROWS)
+
+
+def _gone(row: PlanRow, source: Source) -> str:
+    """What of a row's files is missing, since an image was withdrawn after the sample was published; empty if nothing is."""
+    masks = {row.mask_sha256, *(one.sha256 for one in mixed_masks(row.choices))} - {""}
+    if row.background_sha256 not in source.backgrounds:
+        return "photograph"
+    return "mask" if masks - source.masks.keys() else ""
 
 
 Drawing = Callable[[str, PlanRow], tuple[Pair, bool]]
@@ -121,8 +134,7 @@ def _on_photograph(recipe: Recipe, catalog: pd.DataFrame, source: Source, given:
     return METHODS[recipe.method].planner(recipe, catalog.loc[is_kept | defects], source)(given.identity._replace(method=recipe.method))
 
 
-def _row(published: Row, drawn: Drawing, source: Source, methods: Sequence[str], *, root: Path, place: Path) -> InputRow:
-    given = PlanRow(**{name: published[name] for name in PlanRow._fields})
+def _row(published: Row, given: PlanRow, drawn: Drawing, source: Source, methods: Sequence[str], *, root: Path, place: Path) -> InputRow:
     sample = Pair(decode_image(published["image"]["bytes"]), decode_mask(published["mask"]["bytes"]))
     cells: dict[str, Cell] = {}
     photograph = _write(source.backgrounds[given.background_sha256].image, root, place / "photograph.png")

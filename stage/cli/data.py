@@ -100,6 +100,11 @@ def groups(
     if as_json:
         say_json(found.as_json())
         return
+    if not found.clusters:
+        typer.echo(
+            f"No photographs of {name} look alike at a similarity of {found.similarity} or more, beside those of one group; nothing was written."
+        )
+        return
     typer.echo(f"{len(found.clusters)} clusters of photographs that may show the same part, {found.astride} on both sides of the split.")
     typer.echo(f"Look: file://{found.page.resolve()}")
     typer.echo(f"The draft of a groups file: {found.draft}")

@@ -1,7 +1,10 @@
 """`stage ...`: what people type, from the root of the project, and what they are told when it cannot work."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -117,7 +120,32 @@ def test_use_data_writes_the_parameters_and_says_so(tmp_path: Path) -> None:
     params = load_params()
     assert (params.categories, params.prepare.layout, params.prepare.source) == (("part",), "mvtec", str(folder))
     assert params.prepare.licence == "CC BY 4.0"
-    assert result.output == f"params.yaml now reads part (mvtec) from {folder}.\n"
+    assert result.stdout == f"params.yaml now reads part (mvtec) from {folder}.\n"
+
+
+def test_photographs_at_the_scale_of_the_demo_are_warned_of(tmp_path: Path, project: Path) -> None:
+    """Hours of a run on real parts would go into pictures of 128 px, one training each, because a single line had been edited."""
+    draw(tmp_path / "images", SIZE)
+
+    edited = run("use-data", str(tmp_path / "images")).stderr
+    assert edited.startswith("Caution: the scale in params.yaml is still the demo's (image_size 128, seeds 1, folds 0)")
+    assert "`cp params/real-cpu.yaml params.yaml`" in edited
+    shutil.copy(ROOT / "params/real-cpu.yaml", project / "params.yaml")
+    assert run("use-data", str(tmp_path / "images")).stderr == ""
+
+
+def test_make_run_says_what_it_changed_only_if_it_did(project: Path) -> None:
+    """After a typing error in the folder, a user would believe that params.yaml had been replaced."""
+    for name in ("Makefile", "params"):
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, project / name)
+    kept = "git init -q && git add -A && git -c user.name=a -c user.email=a@b commit -qm begin"
+    make = "make -o .venv/.installed run DATA=nowhere"  # as if .venv were there; its programs are this Python's
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", f"{kept} && {make}"], env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+    assert "Expected a folder of images that may be read at nowhere" in done.stderr
+    assert "params/real-cpu.yaml" not in done.stdout
+    assert (project / "params.yaml").read_text() == (ROOT / "params.yaml").read_text()
 
 
 def test_use_methods_writes_candidates_that_can_be_chosen_from(project: Path) -> None:

@@ -8,7 +8,9 @@ import typer
 
 from stage.cli.terminal import COLUMNS, DATA, AsJson, Categories, chosen, say_json, writable
 from stage.core.errors import Refusal
-from stage.core.params import load_params
+from stage.core.params import Params, load_params
+
+DEMO = "demo"  # the name of the demo's parameters, which `use-data` replaces
 
 verbs = typer.Typer()
 
@@ -26,13 +28,24 @@ def use_data(
     found = survey(folder)
     if asked := [f"{name}, {found.left_out[name]}" for name in categories or () if name in found.left_out]:
         raise Refusal(f"Expected categories that can be read in {folder}, found {'; '.join(asked)}. Correct that, or name others.")
-    taken = chosen(categories, found.categories, folder)
+    taken, before = chosen(categories, found.categories, folder), load_params()
     write(Path("params.yaml"), folder, found.layout, taken, licence)
     typer.echo(f"params.yaml now reads {', '.join(taken)} ({found.layout}) from {folder.resolve()}.")
     for name, reason in found.left_out.items():
         typer.echo(f"Left out is {name}: {reason}.")
     for sentence in found.set_aside:
         typer.echo(sentence)
+    if before.name == DEMO:
+        typer.echo(_scale_of_the_demo(before, folder), err=True)
+
+
+def _scale_of_the_demo(params: Params, folder: Path) -> str:
+    """What someone must know who points the demo's parameters at photographs."""
+    scale = f"image_size {params.prepare.image_size}, seeds {params.segment.seeds}, folds {params.segment.folds}"
+    return (
+        f"Caution: the scale in params.yaml is still the demo's ({scale}), which is too small for photographs. For that of photographs run "
+        f"`cp params/real-cpu.yaml params.yaml`, make your own changes there again, and run `stage use-data {folder}`."
+    )
 
 
 @verbs.command()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from commands import refused, run
 from test_results import differences, scores
 
@@ -132,6 +133,39 @@ def test_photographs_at_the_scale_of_the_demo_are_warned_of(tmp_path: Path, proj
     assert "`cp params/real-cpu.yaml params.yaml`" in edited
     shutil.copy(ROOT / "params/real-cpu.yaml", project / "params.yaml")
     assert run("use-data", str(tmp_path / "images")).stderr == ""
+
+
+def test_a_folder_of_another_layout_is_taken_by_its_naming_rule(tmp_path: Path, project: Path) -> None:
+    """A user who did what the refusal asks for would be refused again with the same words."""
+    draw(tmp_path / "images", SIZE)
+    for made, renamed in (("train/good", "fine"), ("test/crack", "bad_crack"), ("test/spot", "bad_spot"), ("ground_truth", "masks")):
+        (tmp_path / "images/part" / made).rename(tmp_path / "images/part" / renamed)
+    shutil.copytree(tmp_path / "images/part", tmp_path / "images/other")
+    (tmp_path / "images/papers").mkdir()
+    told = refused("use-data", str(tmp_path / "images"))
+    assert "set prepare.layout to `folder` and write the patterns of prepare.folder (docs/data.md;" in told
+    assert told.endswith(f"then run `stage use-data {tmp_path}/images` or `make run DATA={tmp_path}/images` again.")
+
+    shutil.copy(ROOT / "params/real-cpu.yaml", project / "params.yaml")
+    write_rule(project, "{category}/fine/{name}.*", "{category}/bad_{defect}/{name}.*", "{category}/masks/{defect}/{name}_mask.*")
+    result = run("use-data", str(tmp_path / "images"))
+    assert "params.yaml now reads other, part (folder) from" in result.stdout
+    assert "Left out is papers" in result.stdout
+    params = load_params()
+    assert (params.categories, params.prepare.layout) == (("other", "part"), "folder")
+    assert params.prepare.source == str(tmp_path / "images")
+
+    write_rule(project, "fine/{name}.*", "bad_{defect}/{name}.*", "masks/{defect}/{name}_mask.*")
+    assert "now reads part (folder)" in run("use-data", str(tmp_path / "images/part")).stdout
+    write_rule(project, "{category}/none/{name}.*", "{category}/bad_{defect}/{name}.*", "{category}/masks/{defect}/{name}_mask.*")
+    assert "Correct prepare.folder.normal, now '{category}/none/{name}.*'" in refused("use-data", str(tmp_path / "images"))
+
+
+def write_rule(project: Path, normal: str, image: str, mask: str) -> None:
+    values = yaml.safe_load((project / "params.yaml").read_text())
+    values["prepare"]["layout"] = "folder"
+    values["prepare"]["folder"] |= {"normal": normal, "test_normal": "", "image": image, "mask": mask}
+    (project / "params.yaml").write_text(yaml.safe_dump(values))
 
 
 def test_make_run_says_what_it_changed_only_if_it_did(project: Path) -> None:

@@ -17,7 +17,10 @@ verbs = typer.Typer()
 
 @verbs.command()
 def use_data(
-    folder: Annotated[Path, typer.Argument(help="The data set: MVTec AD, MVTec LOCO AD or BTAD layout, or a single category of one.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(help="MVTec AD, MVTec LOCO AD or BTAD layout, or one category of it; others by the naming rule in params.yaml."),
+    ],
     categories: Categories = None,
     licence: Annotated[str, typer.Option(help="Licence of the images; it travels with every sample.")] = "unknown",
 ) -> None:
@@ -25,10 +28,11 @@ def use_data(
     from stage.core.settings import use_data as write
     from stage.datasets.survey import survey
 
-    found = survey(folder)
+    before = load_params()
+    found = survey(folder, before.prepare.folder, before.categories) if before.prepare.layout == "folder" else survey(folder)
     if asked := [f"{name}, {found.left_out[name]}" for name in categories or () if name in found.left_out]:
         raise Refusal(f"Expected categories that can be read in {folder}, found {'; '.join(asked)}. Correct that, or name others.")
-    taken, before = chosen(categories, found.categories, folder), load_params()
+    taken = chosen(categories, found.categories, folder)
     write(Path("params.yaml"), folder, found.layout, taken, licence)
     typer.echo(f"params.yaml now reads {', '.join(taken)} ({found.layout}) from {folder.resolve()}.")
     for name, reason in found.left_out.items():

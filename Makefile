@@ -25,8 +25,8 @@ demo: setup  ## run the whole line on the embedded demo data and say where the r
 run: setup  ## run the whole line on your images: make run DATA=<folder>
 	@[ -n "$${DATA:-}" ] || { echo "Expected a folder of images, found no DATA. Run \`make run DATA=<folder>\`; docs/data.md describes the layouts." >&2; exit 1; }
 	@if git diff --quiet HEAD -- params.yaml 2>/dev/null && grep -q '^  layout: demo' params.yaml; then \
-	  cp params/real-cpu.yaml params.yaml; echo "params.yaml was the demo's as committed; it now begins with params/real-cpu.yaml."; \
-	  stage use-data "$$DATA" || { git checkout --quiet params.yaml; exit 1; }; \
+	  cp params/real-cpu.yaml params.yaml; stage use-data "$$DATA" || { git checkout --quiet params.yaml; exit 1; }; \
+	  echo "params.yaml was the demo's as committed; it now begins with params/real-cpu.yaml."; \
 	else stage use-data "$$DATA"; fi
 	@$(call REPRO,)
 	@echo "The report: file://$(CURDIR)/$(REPORT)"

@@ -6,10 +6,13 @@ import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import TracebackType
 
 from stage.core.processes import collect_rarely, keep_memory
 from stage.core.proxies import drop_certificates
 
+RESUME_NOTE = "Interrupted. Finished work is kept in .spool; run the same command to continue."
+INTERRUPTED = 130  # exit status
 ROOT = Path(__file__).resolve().parent.parent
 PARENT = "STAGE_PARENT_FLOW_RUN"  # environment variable; names the flow run that started this process
 PROFILES = Path(os.environ.get("HOME", "/")) / ".prefect" / "profiles.toml"
@@ -25,6 +28,19 @@ SETTINGS = {
     # OpenMP threads that spin become very slow as soon as anything else uses the CPU.
     "OMP_WAIT_POLICY": "PASSIVE",
 }
+
+
+def _end_quietly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Ctrl-C that nobody caught, such as in the seconds in which Prefect is imported, ends as it does later; an error keeps its traceback."""
+    if not issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    sys.stderr.write(f"{RESUME_NOTE}\n")
+    sys.stderr.flush()
+    os._exit(INTERRUPTED)  # Python would end itself by the signal, which is no status
+
+
+sys.excepthook = _end_quietly
 
 if find_spec("prefect") is None:
     sys.exit(

@@ -27,7 +27,7 @@ from prefect.settings import (
 )
 from prefect.states import Cancelled, Failed
 
-from flows import PARENT, finished, server
+from flows import INTERRUPTED, PARENT, RESUME_NOTE, finished, server
 from flows.lineage_events import told
 from flows.owner import end_with_owner
 from stage.core.errors import Refusal
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from prefect.settings.context import SettingKey
 
 NO_CERTIFICATES: dict["SettingKey", Any] = {PREFECT_API_SSL_CERT_FILE: ""}  # Prefect opens the file for every address
-RESUME_NOTE = "Interrupted. Finished work is kept in .spool; run the same command to continue."
-INTERRUPTED = 130  # exit status
 STARTUP_S = 90  # of a temporary server; Prefect's own 20 s are not enough on a machine under load
 API_TROUBLE = (
     httpx.HTTPError,

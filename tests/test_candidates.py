@@ -135,6 +135,18 @@ def test_candidates_for_machines_are_json(folder: Path) -> None:
     assert folder.is_dir()
 
 
+def test_without_candidates_nothing_is_left(folder: Path) -> None:
+    """A user would see a traceback, or accept a draft that no longer holds."""
+    run("groups", "part")
+    for image in ("test/crack/6.png", f"train/good/{HOSTILE}"):
+        (folder / "part" / image).unlink()
+    read()
+
+    assert run("groups", "part").output.startswith("No photographs of part look alike at a similarity of 0.6 or more")
+    assert json.loads(run("groups", "part", "--json").output)["clusters"] == []
+    assert not [path for path in Path("build").rglob("*") if path.is_file()]
+
+
 def test_what_cannot_be_accepted_is_one_message(folder: Path) -> None:
     """A user would see a traceback, or believe that the split had changed."""
     assert refused("groups", "nut").startswith("Expected categories among part, found nut")

@@ -138,6 +138,20 @@ def test_a_plan_without_a_measurement_renders_nothing() -> None:
     ]
 
 
+def test_a_plan_before_the_training_counts_everything_and_costs_what_it_can() -> None:
+    """A user could not ask what the samples will cost before they have paid for the training."""
+    shutil.rmtree("data/train")
+    shutil.rmtree("data/pretrain")
+    result, found = run("plan"), planned("--no-measure")
+
+    assert [one["samples"] for one in found.values()] == [12, 12]
+    assert {name: found["stage"][name] for name in COUNTED["stage"]} == COUNTED["stage"]
+    assert found["stage"]["job"] is None
+    assert result.stdout.splitlines() == [found["paste"]["job"]]
+    assert "by stage, in 4 batches, 8 network calls; how long they take is not known before `dvc repro train@part`" in result.stderr
+    assert "12 samples of part to make by paste, in 4 batches, 0 network calls, about 0.0 min" in result.stderr
+
+
 def test_a_disk_that_holds_each_category_and_not_both_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The night would end half-way through the second category."""
     for verb in ("prepare", "train"):

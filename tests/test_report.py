@@ -467,6 +467,14 @@ def test_contact_sheet_places_every_picture_under_its_label() -> None:
     assert stacked([sheet, sheet]).size == (sheet.width, 2 * sheet.height)
 
 
+def test_titles_have_the_letters_of_the_users_language() -> None:
+    """Every `ä` of a category or defect type would be the box of a missing glyph, and so look like every `ß`."""
+    specimens = [Specimen("", (Panel("", Image.new("RGB", (24, 24))),))]
+    titles = [contact_sheet(specimens, title=letter, tile=96).tobytes() for letter in "äöüßéµ×\uffff"]
+
+    assert len({*titles}) == len(titles)
+
+
 def test_contact_sheet_of_nothing_is_refused() -> None:
     """Otherwise a README shows an empty picture."""
     with pytest.raises(ValueError, match="Expected at least one specimen"):

@@ -2,27 +2,37 @@
 
 from pathlib import Path
 from textwrap import fill
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stage.cli.terminal import COLUMNS, DATA, AsJson, Categories, chosen, say_json, writable
 from stage.core.errors import Refusal
 
+if TYPE_CHECKING:
+    from stage.core.params import Params
+
+DEMO = "demo"  # the name of the demo's parameters, which `use-data` replaces
+
 verbs = typer.Typer()
 
 
 @verbs.command()
 def use_data(
-    folder: Annotated[Path, typer.Argument(help="The data set: MVTec AD, MVTec LOCO AD or BTAD layout, or a single category of one.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(help="MVTec AD, MVTec LOCO AD or BTAD layout, or one category of it; others by the naming rule in params.yaml."),
+    ],
     categories: Categories = None,
     licence: Annotated[str, typer.Option(help="Licence of the images; it travels with every sample.")] = "unknown",
 ) -> None:
     """Point params.yaml at a data set; `git checkout params.yaml` goes back to the demo."""
+    from stage.core.params import load_params
     from stage.core.settings import use_data as write
     from stage.datasets.survey import survey
 
-    found = survey(folder)
+    before = load_params()
+    found = survey(folder, before.prepare.folder, before.categories) if before.prepare.layout == "folder" else survey(folder)
     if asked := [f"{name}, {found.left_out[name]}" for name in categories or () if name in found.left_out]:
         raise Refusal(f"Expected categories that can be read in {folder}, found {'; '.join(asked)}. Correct that, or name others.")
     taken = chosen(categories, found.categories, folder)
@@ -32,6 +42,17 @@ def use_data(
         typer.echo(f"Left out is {name}: {reason}.")
     for sentence in found.set_aside:
         typer.echo(sentence)
+    if before.name == DEMO:
+        typer.echo(_scale_of_the_demo(before, folder), err=True)
+
+
+def _scale_of_the_demo(params: "Params", folder: Path) -> str:
+    """What someone must know who points the demo's parameters at photographs."""
+    scale = f"image_size {params.prepare.image_size}, seeds {params.segment.seeds}, folds {params.segment.folds}"
+    return (
+        f"Caution: the scale in params.yaml is still the demo's ({scale}), which is too small for photographs. For that of photographs run "
+        f"`cp params/real-cpu.yaml params.yaml`, make your own changes there again, and run `stage use-data {folder}`."
+    )
 
 
 @verbs.command()
@@ -100,6 +121,11 @@ def groups(
     found = propose_groups(params.prepare, name, DATA, writable(output / name).parent, similarity)
     if as_json:
         say_json(found.as_json())
+        return
+    if not found.clusters:
+        typer.echo(
+            f"No photographs of {name} look alike at a similarity of {found.similarity} or more, beside those of one group; nothing was written."
+        )
         return
     typer.echo(f"{len(found.clusters)} clusters of photographs that may show the same part, {found.astride} on both sides of the split.")
     typer.echo(f"Look: file://{found.page.resolve()}")

@@ -22,7 +22,7 @@ def plan(
     measure: Annotated[bool, typer.Option(help="Render two batches, to say how long it takes and how much disk it needs.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Plan the first round of every category and method and print each job's folder; refuse if the disk cannot hold the samples."""
+    """Plan the first round of every category and method and print each job's folder, and the cost; refuse if the disk cannot hold the samples."""
     from stage.core.params import load_params
     from stage.jobs.forecast import check_disk, forecasts
 
@@ -32,7 +32,8 @@ def plan(
         say_json([one._asdict() for one in found])
     else:
         for one in found:
-            typer.echo(one.job)
+            if one.job:
+                typer.echo(one.job)
             typer.echo(f"  {one.told()}", err=True)  # so that `$(stage plan)` gets the folders alone
     check_disk(found)
 

@@ -42,8 +42,7 @@ def detect_layout(root: Path) -> tuple[str, list[str]]:
 
     Raises DataError if `root` is no folder, or has neither layout or both; the message lists the expected folders.
     """
-    if not is_folder(root) or not os.access(root, os.R_OK | os.X_OK):
-        raise DataError(f"Expected a folder of images that may be read at {root}, found none. Correct the path or its permissions.")
+    check_folder(root)
     for layout in FOLDERS:
         if _has(root, layout):
             return layout, [root.resolve().name]
@@ -52,6 +51,12 @@ def detect_layout(root: Path) -> tuple[str, list[str]]:
     if len(found) != 1:
         raise DataError(_unknown(root, [path.name for path in folders], found))
     return next(iter(found.items()))
+
+
+def check_folder(root: Path) -> None:
+    """Raise DataError unless `root` is a folder that may be read."""
+    if not is_folder(root) or not os.access(root, os.R_OK | os.X_OK):
+        raise DataError(f"Expected a folder of images that may be read at {root}, found none. Correct the path or its permissions.")
 
 
 def _has(folder: Path, layout: str) -> bool:
@@ -81,7 +86,9 @@ def _unknown(root: Path, names: list[str], found: dict[str, list[str]]) -> str:
     held = f"several at once, {found}" if found else f"the folders {names[:8]}" + f", of which {closed[:8]} cannot be read" * bool(closed)
     return (
         f"Expected the folders of one known layout in {root} ({wanted}), found {held}. "
-        "Correct the path, or set prepare.layout to `folder` and describe the names in prepare.folder (docs/data.md)."
+        "Correct the path, or describe the names in params.yaml: set prepare.layout to `folder` and write the patterns of prepare.folder "
+        f"(docs/data.md; if params.yaml is the demo's, `cp params/real-cpu.yaml params.yaml` first), then run `stage use-data {root}` or "
+        f"`make run DATA={root}` again."
     )
 
 

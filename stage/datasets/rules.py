@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -61,6 +61,13 @@ def compile_rule(rule: FolderRule, category: str | None) -> Expressions:
         {role: _expression(text, category) for role, text in patterns.items()},
         {role: _expression(text, category) for role, text in parents.items()},
     )
+
+
+def categories_in(rule: FolderRule, paths: Iterable[str]) -> list[str]:
+    """What stands in the place of {category} in the paths of normal images (POSIX, relative to the root), sorted; none without it in the pattern."""
+    normal = compile_rule(rule, None).files["normal"]
+    matches = (normal.fullmatch(unicodedata.normalize("NFC", path)) for path in paths)
+    return sorted({found["category"] for found in matches if found and "category" in normal.groupindex})
 
 
 def mask_of_neighbour(rule: FolderRule, path: str) -> str | None:

@@ -1,19 +1,21 @@
 """A look at a folder before it is used: which categories `prepare` can read, and what would be left out, by names alone."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
+from stage.core.data_params import FolderRule
 from stage.core.errors import DataError
 from stage.core.section import Name, one_name
 from stage.datasets.folder import Found, find
 from stage.datasets.groups import category_groups
-from stage.datasets.layouts import RULES, data_root, detect_layout, why_no_category
-from stage.datasets.rules import GOOD
+from stage.datasets.layouts import RULES, check_folder, data_root, detect_layout, why_no_category
+from stage.datasets.rules import GOOD, categories_in, check_rule
 from stage.datasets.split import FEWEST
-from stage.datasets.walking import is_folder, leads_nowhere, shown
+from stage.datasets.walking import is_folder, leads_nowhere, shown, walk
 
 NAMES: TypeAdapter[str] = TypeAdapter(Name)
 SHOWN = 3  # files that are named, of each category and reason
@@ -28,12 +30,16 @@ class Survey(NamedTuple):
     set_aside: list[str]
 
 
-def survey(root: Path) -> Survey:
-    """What `prepare` would read in `root`. Raises DataError if that is no category at all; the message says why for each folder."""
+def survey(root: Path, rule: FolderRule | None = None, named: Sequence[str] = ()) -> Survey:
+    """What `prepare` would read in `root`. Raises DataError if that is no category at all; the message says why for each folder.
+
+    With a naming `rule` the layout is `folder`, and the rule says which categories there are. One without {category} describes a single
+    category, which is called as in `named` if that has one name, and else as the folder.
+    """
     if shown(str(root.resolve())) != str(root.resolve()):
         raise DataError(f"Expected a folder whose path is valid UTF-8, found {shown(str(root.resolve()))}. Rename it.")
-    layout, names = detect_layout(root)
-    found = {name: _files(root, layout, name) for name in names}
+    layout, names = detect_layout(root) if rule is None else ("folder", _by_rule(root, rule, named))
+    found = {name: _files(root, layout, rule or RULES[layout], name) for name in names}
     left_out = {name: reason for name, files in found.items() if (reason := files if isinstance(files, str) else _lack(files))}
     for name in names:
         if alike := [other for other in names if other < name and other not in left_out and one_name(other) == one_name(name)]:
@@ -41,19 +47,31 @@ def survey(root: Path) -> Survey:
     categories = [name for name in names if name not in left_out]
     if not categories:
         told = "".join(f"\n  {_printable(name)}: {reason}" for name, reason in left_out.items())
+        described = f" Correct prepare.folder.normal, now {rule.normal!r}, or prepare.layout." if rule and not names else ""
         raise DataError(
-            f"Expected a category that can be read in {root}, found none (layout {layout}):{told}\nCorrect that, or describe the names in prepare.folder (docs/data.md)."
+            f"Expected a category that can be read in {root}, found none (layout {layout}):{told}\nCorrect that, or describe the names in prepare.folder (docs/data.md).{described}"
         )
-    others = {path.name: why_no_category(path) for path in _others(root, names)}
+    is_by_folder = rule is None or rule.normal.startswith("{category}/")
+    others = {path.name: why_no_category(path) for path in _others(root, names)} if is_by_folder else {}
     aside = [sentence for name in categories for sentence in _set_aside(name, found[name])]
     return Survey(layout, categories, {_printable(name): reason for name, reason in (left_out | others).items()}, aside)
 
 
-def _files(root: Path, layout: str, name: str) -> list[Found] | str:
+def _by_rule(root: Path, rule: FolderRule, named: Sequence[str]) -> list[str]:
+    check_folder(root)
+    has_names = "{category}" in rule.normal
+    names = [named[0] if len(named) == 1 else root.resolve().name]
+    if has_names:
+        names = categories_in(rule, (shown(path.relative_to(root).as_posix()) for path in walk(root)))
+    check_rule(rule, names)
+    return names
+
+
+def _files(root: Path, layout: str, rule: FolderRule, name: str) -> list[Found] | str:
     """The files of a category, or why it cannot be one."""
     if trouble := _trouble_of_name(name):
         return f"{trouble}: rename the folder"
-    home, rule = data_root(root, layout, name), RULES[layout]
+    home = data_root(root, layout, name)
     try:
         found = find(home, name, rule)
         category_groups(home, name, rule, found)

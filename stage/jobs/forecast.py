@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,9 +11,11 @@ import torch
 
 from stage.core.device import device
 from stage.core.durable import read_sealed
-from stage.core.errors import ConfigError, MachineError
+from stage.core.errors import MachineError
 from stage.core.params import Params
 from stage.core.progress import track
+from stage.datasets.examples import CATALOG
+from stage.datasets.table import read_catalog
 from stage.jobs.job import Batch, Job, load_job
 from stage.jobs.planning import make_job
 from stage.jobs.store import BatchStore
@@ -23,6 +25,7 @@ from stage.synthesis.batch import write_batch
 from stage.synthesis.method import METHODS
 from stage.synthesis.methods.stage import moves
 from stage.synthesis.missed import missed_here
+from stage.synthesis.plan import defects_of, first_round
 from stage.synthesis.recipe import Recipe, recipe_of
 from stage.synthesis.schema import MANIFEST
 from stage.synthesis.source import read_source
@@ -34,12 +37,12 @@ class Forecast(NamedTuple):
     """What is left to make of a category's job. Batches and network calls are of whole batches, samples are those that are published.
 
     `seconds` is one worker's time on this machine; `bytes` is what spool, output and DVC's cache grow by, taken to be on one disk.
-    Both are None where nothing was measured.
+    Both are None where nothing was measured. `job` is None where the category is not trained yet: its rows name the checkpoint.
     """
 
     method: str
     category: str
-    job: Path
+    job: Path | None
     samples: int
     batches: int
     network_calls: int
@@ -50,6 +53,8 @@ class Forecast(NamedTuple):
     def told(self) -> str:
         """For people, on one line."""
         counts = f"{self.samples} samples of {self.category} to make by {self.method}, in {self.batches} batches, {self.network_calls} network calls"
+        if self.job is None:
+            return f"{counts}; how long they take is not known before `dvc repro train@{self.category}`"
         if self.seconds is None or self.bytes is None:
             return counts
         cost = f"{self.seconds / 60:.1f} min with one worker here and {self.bytes / 1e9:.3f} GB of disk"
@@ -64,22 +69,52 @@ class Cost(NamedTuple):
 
 
 def forecasts(categories: Sequence[str], params: Params, data: Path, *, measure: bool) -> list[Forecast]:
-    """Plan these categories by every method, as `synthesize` would, and forecast their first rounds; a ConfigError where one is not trained."""
-    trained = [method for method in params.methods if METHODS[method].needs_checkpoint]
-    if trained:
-        _refuse_untrained(categories, data)
+    """Plan these categories by every method, as `synthesize` would, and forecast their first rounds; without a training they are only counted.
+
+    Raises DataError for a category that is not prepared.
+    """
     torch.set_num_threads(params.execution.threads)  # as many as a worker has
     on = device(params.execution.device)
-    base = follow_pointer(data / "pretrain") if trained else None
     found: list[Forecast] = []
     for category in categories:
+        catalog = read_catalog(data / "prepare" / category / CATALOG)
         for method in params.methods:
-            networks = {"base": base, "checkpoint": data / "train" / category} if method in trained else {"base": None, "checkpoint": None}
-            recipe = recipe_of(method, category, params, catalog=data / "prepare" / category, **networks)
-            recipe = recipe.model_copy(update={"missed": missed_here(data, category, params.synthesize)})
+            recipe, is_ready = _recipe(method, category, params, data)
+            if not is_ready:
+                found.append(_uncosted(recipe, defects_of(catalog), data))
+                continue
             job = load_job(make_job(recipe, BatchStore()))
             found.append(forecast(job, data / "synthesize" / category / method, measure_on=on if measure else None))
     return found
+
+
+def _recipe(method: str, category: str, params: Params, data: Path) -> tuple[Recipe, bool]:
+    """The recipe, and whether what it needs is trained; without its networks otherwise."""
+    checkpoint, networks = data / "train" / category, dict[str, Path | None](base=None, checkpoint=None)
+    needs_checkpoint = METHODS[method].needs_checkpoint
+    is_trained = needs_checkpoint and (checkpoint / ADAPTERS).is_file()
+    if is_trained:
+        networks = {"base": follow_pointer(data / "pretrain"), "checkpoint": checkpoint}
+    recipe = recipe_of(method, category, params, catalog=data / "prepare" / category, **networks)
+    missed = missed_here(data, category, params.synthesize)
+    return recipe.model_copy(update={"missed": missed}), is_trained or not needs_checkpoint
+
+
+def _uncosted(recipe: Recipe, defects: Collection[str], data: Path) -> Forecast:
+    """The numbers of a first round that cannot be planned yet."""
+    extra = {one.defect: one.extra for one in recipe.missed}
+    count = sum(1 for _ in first_round(recipe.method, recipe.category, defects, recipe.synthesize, extra))
+    return Forecast(
+        method=recipe.method,
+        category=recipe.category,
+        job=None,
+        samples=sum(map(recipe.count_of, defects)),
+        batches=count,
+        network_calls=count * network_calls(recipe),
+        seconds=None,
+        bytes=None,
+        free_bytes=shutil.disk_usage(data).free,
+    )
 
 
 def forecast(job: Job, output: Path, *, measure_on: str | None) -> Forecast:
@@ -109,7 +144,8 @@ def network_calls(recipe: Recipe) -> int:
 
 
 def check_disk(found: Sequence[Forecast]) -> None:
-    """Raise MachineError where the disk cannot hold all of them."""
+    """Raise MachineError where the disk cannot hold all of them that could be planned."""
+    found = [one for one in found if one.job]
     size, samples = sum(one.bytes or 0 for one in found), sum(one.samples for one in found)
     if found and size > (free := min(one.free_bytes for one in found)):
         raise MachineError(
@@ -117,14 +153,6 @@ def check_disk(found: Sequence[Forecast]) -> None:
             f"{', '.join(dict.fromkeys(one.category for one in found))} in the spool, in data/synthesize and in DVC's cache, found {free / 1e9:.2f} GB. "
             "Make room (`stage gc --dry-run` says what could go), or lower synthesize.count."
         )
-
-
-def _refuse_untrained(categories: Sequence[str], data: Path) -> None:
-    missing = [category for category in categories if not (data / "train" / category / ADAPTERS).is_file()]
-    if missing:
-        places = " and ".join(f"of {category} in {data / 'train' / category}" for category in missing)
-        targets = " ".join(f"train@{category}" for category in missing)
-        raise ConfigError(f"Expected a checkpoint {places}, found none. Run `dvc repro {targets}`.")
 
 
 def _measure(job: Job, batches: Sequence[Batch], on: str) -> Cost:

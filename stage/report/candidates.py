@@ -28,7 +28,10 @@ EDGE = 160  # px; longest side of a picture on the page
 
 
 class Candidates(NamedTuple):
-    """The clusters of a category, the least similarity asked for, the page that shows them, and the draft of a groups file, if there is one."""
+    """The clusters of a category, the least similarity asked for, the page that shows them, and the draft of a groups file.
+
+    `draft` is None where none was written; without clusters the page is not written either.
+    """
 
     category: str
     similarity: float
@@ -50,6 +53,7 @@ class Candidates(NamedTuple):
 def propose_groups(params: Prepare, category: str, data: Path, output: Path, similarity: float | None = None) -> Candidates:
     """Look for near-duplicates in a prepared category; writes page and draft to `output/<category>`. Changes nothing else.
 
+    Where there are none, neither is written, and those of an earlier look are removed: they no longer hold.
     Raises DataError if the category is not prepared, or its groups file cannot be read.
     """
     least = SIMILAR if similarity is None else similarity
@@ -57,11 +61,15 @@ def propose_groups(params: Prepare, category: str, data: Path, output: Path, sim
     root, name = _place(params, category)
     accepted = _accepted(path)
     groups = read_groups(root, name, accepted["image_path"].tolist()).of
-    found, draft = _clusters(path, accepted, groups, least), output / category / DRAFT
+    found, draft, shown = _clusters(path, accepted, groups, least), output / category / DRAFT, output / category / PAGE
+    if not found:
+        draft.unlink(missing_ok=True)
+        shown.unlink(missing_ok=True)
+        return Candidates(category, least, found, shown, None)
     write_draft(found, groups, draft)
-    candidates = Candidates(category, least, found, output / category / PAGE, draft)
+    candidates = Candidates(category, least, found, shown, draft)
     page = templates().get_template("candidates.html.jinja").render(candidates=candidates, rows=pictured(candidates, data))
-    write_whole(page, candidates.page)
+    write_whole(page, shown)
     return candidates
 
 

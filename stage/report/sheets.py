@@ -1,6 +1,7 @@
 """Pictures side by side: labelled panels, the enlarged defect, and contact sheets."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -57,11 +58,11 @@ def contact_sheet(specimens: Sequence[Specimen], *, title: str = "", per_row: in
     size = (2 * MARGIN + per_row * (group_width + GROUP_GAP) - GROUP_GAP, first_y + row_count * (tile + GAP) - GAP + MARGIN)
     sheet = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((MARGIN, MARGIN), title, fill=INK, font=ImageFont.load_default(24))
+    draw.text((MARGIN, MARGIN), title, fill=INK, font=_font(22))
     for column in range(per_row):
         for position, label in enumerate(labels):
             x = MARGIN + column * (group_width + GROUP_GAP) + position * (tile + GAP)
-            draw.text((x, first_y - LABEL_HEIGHT), label, fill=INK, font=ImageFont.load_default(18))
+            draw.text((x, first_y - LABEL_HEIGHT), label, fill=INK, font=_font(16))
     for number, specimen in enumerate(specimens):
         row, column = divmod(number, per_row)
         corner = (MARGIN + column * (group_width + GROUP_GAP), first_y + row * (tile + GAP))
@@ -84,6 +85,14 @@ def stacked(sheets: Sequence[Image.Image]) -> Image.Image:
         whole.paste(sheet, (0, y))
         y += sheet.height
     return whole
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """A font with letters of most languages; Pillow's own has no glyph for `ä`."""
+    from matplotlib import get_data_path  # here, because it takes a quarter of a second
+
+    return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
 
 
 def _paste_row(sheet: Image.Image, panels: Sequence[Panel], corner: tuple[int, int], tile: int) -> None:

@@ -88,7 +88,7 @@ def test_the_report_reads_what_was_measured(tmp_path: Path) -> None:
     """The page would be empty, or tell another category's figures."""
     folder = tmp_path / "train" / "bolt"
     folder.mkdir(parents=True)
-    pd.DataFrame([(50, 3, 5.0, 4.0, 4.6)], columns=list(COLUMNS)).to_csv(folder / "denoising.csv", index=False)
+    pd.DataFrame([(50, 3, 5.0, 4.0, 4.6)], columns=list(COLUMNS)).to_csv(folder / DENOISING, index=False)
 
     assert denoising(tmp_path, "bolt") == [Denoising(50, 5.0, 4.0, 4.6)]
     assert denoising(tmp_path, "nut") == []

@@ -30,6 +30,7 @@ from prefect.states import Cancelled, Failed
 from flows import INTERRUPTED, PARENT, RESUME_NOTE, finished, server
 from flows.lineage_events import told
 from flows.owner import end_with_owner
+from stage.core.device import limit_threads
 from stage.core.errors import Refusal
 from stage.core.params import Params, load_params
 from stage.core.progress import Interrupted, stop_on_signals
@@ -68,13 +69,6 @@ def run(flow: Flow[..., Any], arguments: Sequence[str] | None = None) -> NoRetur
         sys.exit(INTERRUPTED)
     except Refusal as error:
         sys.exit(str(error))
-
-
-def limit_threads(count: int) -> None:
-    """Let torch use `count` threads, here and in processes started from here; does not import torch."""
-    os.environ["OMP_NUM_THREADS"] = str(count)
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(count)
 
 
 def _parse(flow: Flow[..., Any], given: Sequence[str], params: Params) -> dict[str, str]:

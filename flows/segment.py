@@ -17,8 +17,8 @@ from prefect.cache_policies import NO_CACHE
 from rich.console import Console
 
 from flows.at_once import threads_of, train_at_once
-from flows.runtime import limit_threads, run
-from stage.core.device import device
+from flows.runtime import run
+from stage.core.device import device, limit_threads
 from stage.core.digests import derived_seed, file_digest
 from stage.core.durable import write_whole
 from stage.core.params import Params, load_params

@@ -7,7 +7,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.runtime import run
-from stage.core.device import device, dtype_of
+from stage.core.device import device, dtype_name
 from stage.core.digests import file_digest
 from stage.core.durable import write_whole
 from stage.core.params import Params, load_params
@@ -69,7 +69,7 @@ def training_key(catalog: Path, base: Path, params: Params) -> str:
         settings=params.base,
         method=params.method,
         train=params.train,
-        precision=str(dtype_of(params.train.precision, device(params.execution.device))),
+        precision=f"torch.{dtype_name(params.train.precision, device(params.execution.device))}",
         catalog=file_digest(catalog / CATALOG),
     )
 

@@ -14,7 +14,7 @@ from stage.datasets.demo.dataset import perfect_pairs
 from stage.datasets.examples import DefectImages
 from stage.model.base import Base, load_base, pixels_to_tensor
 from stage.model.denoising import COLUMNS, denoising_errors
-from stage.model.files import base_digest
+from stage.model.files import DENOISING, base_digest
 from stage.report.denoising import Denoising, denoising, denoising_verdict
 
 

@@ -7,9 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
-from stage.core.device import device
+from stage.core.device import device, limit_threads
 from stage.core.durable import read_sealed
 from stage.core.errors import MachineError
 from stage.core.params import Params
@@ -23,7 +21,6 @@ from stage.model.base_pointer import follow_pointer
 from stage.model.files import ADAPTERS
 from stage.synthesis.batch import write_batch
 from stage.synthesis.method import METHODS
-from stage.synthesis.methods.stage import moves
 from stage.synthesis.missed import missed_here
 from stage.synthesis.plan import defects_of, first_round
 from stage.synthesis.recipe import Recipe, recipe_of
@@ -73,7 +70,7 @@ def forecasts(categories: Sequence[str], params: Params, data: Path, *, measure:
 
     Raises DataError for a category that is not prepared.
     """
-    torch.set_num_threads(params.execution.threads)  # as many as a worker has
+    limit_threads(params.execution.threads)  # as many as a worker has
     on = device(params.execution.device)
     found: list[Forecast] = []
     for category in categories:
@@ -140,7 +137,11 @@ def forecast(job: Job, output: Path, *, measure_on: str | None) -> Forecast:
 
 def network_calls(recipe: Recipe) -> int:
     """How often the network is called for a batch; never by a method without networks."""
-    return len(moves(recipe.synthesize, recipe.timestep_count)) if METHODS[recipe.method].needs_checkpoint else 0
+    if not METHODS[recipe.method].needs_checkpoint:
+        return 0
+    from stage.synthesis.methods.stage import moves  # here, because it imports the networks
+
+    return len(moves(recipe.synthesize, recipe.timestep_count))
 
 
 def check_disk(found: Sequence[Forecast]) -> None:

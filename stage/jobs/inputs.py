@@ -5,10 +5,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from stage.core.code_digest import code_digest
-from stage.core.device import dtype_of
+from stage.core.device import device_name, dtype_name
 from stage.core.digests import digest_of, file_digest
 from stage.core.errors import ConfigError
 from stage.core.work import LIBRARIES, versions
@@ -51,7 +49,7 @@ def inputs_of(recipe: Recipe, rejected: Iterable[Identity] = ()) -> dict[str, st
             "code": code_digest(*method.rendering, ORIGIN),
             "planner": code_digest(*method.planning, PLANNING),
             "judge": judge_digest(recipe),
-            "precision": str(dtype_of(recipe.synthesize.precision, recipe.device)),
+            "precision": f"torch.{dtype_name(recipe.synthesize.precision, recipe.device)}",
             "device": device_name(recipe.device),
             "versions": versions(LIBRARIES),
             "rejected": digest_of(list(rejected)),
@@ -120,11 +118,6 @@ def refuse_differences(planned: Mapping[str, str], found: Mapping[str, str], fol
             f"Expected the inputs that the job {folder} was planned with, found {len(names)} changed: {told}. "
             "Run `dvc repro synthesize`, which plans anew and keeps every batch that is still right, or put back what was changed."
         )
-
-
-def device_name(device: str) -> str:
-    """`cpu`, or what the GPU calls itself: on another kind of it, the last bits differ."""
-    return "cpu" if torch.device(device).type == "cpu" else torch.cuda.get_device_name(device)
 
 
 def _flat(values: Mapping[str, Any], place: str = "") -> dict[str, str]:

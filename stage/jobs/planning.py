@@ -19,7 +19,6 @@ from stage.jobs.inputs import deciding, inputs_of
 from stage.jobs.job import JUDGE, RECORD, Job, JobRecord, load_job
 from stage.jobs.plan_table import write_plan
 from stage.jobs.store import BatchStore
-from stage.synthesis.calibration import calibrate
 from stage.synthesis.method import METHODS
 from stage.synthesis.plan import defects_of, first_round, next_round
 from stage.synthesis.recipe import Recipe
@@ -112,6 +111,8 @@ def write_job(recipe: Recipe, inputs: dict[str, str], rejected: Sequence[Identit
 def _write_judge(recipe: Recipe, catalog: pd.DataFrame, source: Source, path: Path, first: Path | None) -> None:
     """Calibrate the verdict once for all rounds and workers, which then agree to the last bit."""
     if first is None:
+        from stage.synthesis.calibration import calibrate  # here, because it imports torch, which nothing else of planning needs
+
         calibrate(recipe, catalog, source).write(path)
     else:
         shutil.copyfile(first / JUDGE, path)

@@ -9,8 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from stage.core.errors import MachineError
 from stage.core.progress import check_stop, track
 from stage.jobs.claims import Claim, Owner, take
@@ -168,8 +166,10 @@ def _is_about_the_machine(error: Exception) -> bool:
 
 def _is_lost(device: str) -> bool:
     """Whether a failed kernel has left the GPU unusable for this process."""
-    if torch.device(device).type == "cpu":
+    if device == "cpu":
         return False
+    import torch  # here, because without a GPU not every method needs it
+
     try:
         torch.cuda.synchronize()
     except RuntimeError:

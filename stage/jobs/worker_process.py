@@ -4,9 +4,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from stage.core.device import device as device_of
+from stage.core.device import limit_threads
 from stage.core.errors import IncompleteRunError, Refusal
 from stage.core.params import Execution
 from stage.core.progress import Interrupted, stop_on_signals
@@ -26,7 +25,7 @@ def run_worker(job: Path, execution: Callable[[], Execution]) -> int:
     stop_on_signals()
     try:
         rules = execution()
-        torch.set_num_threads(rules.threads)
+        limit_threads(rules.threads)
         drain(job, device=device_of(rules.device), lease_s=rules.lease_s, max_failures=rules.max_failures)
         check_complete(load_job(job))
     except Interrupted:

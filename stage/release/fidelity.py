@@ -20,7 +20,6 @@ from stage.datasets.rules import GOOD
 from stage.datasets.table import read_catalog, training_part
 from stage.release.reader import read_samples, sample_rows
 from stage.segmentation.results import read_table
-from stage.synthesis.appearance import ALONE, described_alone
 from stage.synthesis.fidelity import DISTANCES, MEASURES, SHAPE, measured, shape_of_mask
 from stage.synthesis.kernel_distance import Distance, between_halves, kernel_distance
 
@@ -49,6 +48,11 @@ class Examples(NamedTuple):
     @classmethod
     def of(cls, pairs: Iterable[tuple[Pair, str]]) -> Self:
         """Pairs and their parts, measured; those without a pixel of defect are left out."""
+        from stage.synthesis.appearance import (  # here, because it imports torch, which reading the table does not need
+            ALONE,
+            described_alone,
+        )
+
         held = [
             (np.append(measured(*pair), shape_of_mask(pair.mask)), described_alone(*pair), part) for pair, part in pairs if pair.mask.any()
         ]

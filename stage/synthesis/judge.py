@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from stage.core.durable import whole_file
 from stage.datasets.pairs import Pair
-from stage.synthesis.appearance import described
 from stage.synthesis.copies import nearest, patch
 from stage.synthesis.rows import TypeRecord
 
@@ -53,6 +52,8 @@ class Judge(NamedTuple):
 
     def looks(self, sample: Pair, background: NDArray[np.uint8], defect: str) -> Seen:
         """What is seen of a sample (H, W) of a defect type; the margin is the score above what nothing reaches."""
+        from stage.synthesis.appearance import described  # here, because it imports torch, which a job that is only looked at does not need
+
         record = next(record for record in self.records if record.defect == defect)
         scores = self.discriminant.scores(described(sample.image, background, sample.mask))
         found = nearest(patch(sample.image, sample.mask), self.patches)

@@ -41,7 +41,7 @@ def keep_memory() -> None:
     """Have this process keep the memory that it frees, for what it needs next; without effect where the C library is not glibc.
 
     Otherwise every tensor of a few MiB goes back to the kernel, which clears its pages anew for the next one: a sixth of a training's
-    time on the CPU or more (`python -m benchmarks.allocator`). What the process held at its peak, it holds until it ends.
+    time on the CPU or more (`python -m benchmarks.segmenter`). What the process held at its peak, it holds until it ends.
     """
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         mallopt(M_MMAP_MAX, 0)  # from the heap, however large

@@ -38,7 +38,9 @@ def prepare() -> None:
     for warning in summary.warnings[:SHOWN]:
         Console().print(warning, markup=False, highlight=False, soft_wrap=True)
     if len(summary.warnings) > SHOWN:
-        Console().print(f"... and {len(summary.warnings) - SHOWN} more; set_aside.csv and the column note of the catalogs have them all.")
+        Console().print(f"... and {len(summary.warnings) - SHOWN} more.")
+    if summary.warnings:
+        Console().print(f"{OUTPUT / 'set_aside.csv'} and the column note of the catalogs name every file.", soft_wrap=True)
     is_trained_here = needs_base(params.methods) and params.base.source == "scratch"
     check_catalogs(OUTPUT, params.categories, share_base=is_trained_here)
     if needs_base(params.methods):

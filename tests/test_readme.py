@@ -1,7 +1,7 @@
 """README.md tells the truth: its tree exists, and its commands work.
 
-A block "```text tree" lists a path per line, then what it is. A command in a block "```sh" is run here, unless the line
-ends with "# not run by the tests"; then only its verb must exist.
+A block "```text tree" lists a path per line, then what it is. The commands in a block "```sh" are run here, unless its first line
+is "# not run by the tests"; then only their verbs must exist.
 """
 
 import re
@@ -18,8 +18,17 @@ PROGRAMS = Path(sys.executable).parent
 
 
 def block_lines(kind: str) -> list[str]:
-    blocks = re.findall(rf"^```{kind}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    return [line.strip() for block in blocks for line in block.splitlines() if line.strip() and not line.strip().startswith("#")]
+    return [line.strip() for block in blocks(kind) for line in block.splitlines() if line.strip()]
+
+
+def blocks(kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def commands(*, are_run: bool) -> list[str]:
+    """The commands of the blocks that are run here, or of the others, without what is said of them."""
+    lines = [line for block in blocks("sh") if block.startswith(NOT_RUN) is not are_run for line in block.splitlines()]
+    return [command for line in lines if (command := line.partition("#")[0].strip())]
 
 
 def shell(command: str) -> subprocess.CompletedProcess[str]:
@@ -43,7 +52,7 @@ def test_every_tracked_top_level_entry_is_in_the_tree() -> None:
     assert not {name for name in tracked - named if not name.startswith(".")}
 
 
-@pytest.mark.parametrize("command", [line for line in block_lines("sh") if not line.endswith(NOT_RUN)])
+@pytest.mark.parametrize("command", commands(are_run=True))
 def test_command_works(command: str) -> None:
     """The first thing that someone types would fail."""
     done = shell(command)
@@ -51,10 +60,10 @@ def test_command_works(command: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", [line for line in block_lines("sh") if line.endswith(NOT_RUN)])
+@pytest.mark.parametrize("command", commands(are_run=False))
 def test_verb_of_a_long_command_exists(command: str) -> None:
     """A command that takes too long for a test would be gone, or spelt otherwise."""
-    program, *words = command.removesuffix(NOT_RUN).split()
+    program, *words = command.split()
     verb = next((word for word in words if not word.startswith("-")), "")
     check = {"make": f"make -n {verb}", "stage": f"stage {verb} --help", "dvc": f"dvc {verb} --help", "cp": f"test -f {verb}"}[program]
     done = shell(check)

@@ -143,9 +143,12 @@ def test_each_segmenter_has_a_table_that_long_names_do_not_break(data: Path) -> 
 @pytest.mark.parametrize(
     ("draws", "expected"),
     [
-        ([0.01, 0.02, 0.03], "Samples of paste help: AP +2.0 (+1.1 to +2.9), IoU +2.0 (+1.1 to +2.9) points against real data alone."),
-        ([-0.03, -0.02, -0.01], "Samples of paste harm, and real data alone is better: AP −2.0 (−2.9 to −1.1)"),
-        ([-0.02, 0.0, 0.02], "These data cannot tell whether samples of paste help: AP 0.0 (−1.9 to +1.9)"),
+        (
+            [0.01, 0.02, 0.03],
+            "Samples of paste help: AP, which decides, +2.0 (+1.1 to +2.9), IoU +2.0 (+1.1 to +2.9) points against real data alone.",
+        ),
+        ([-0.03, -0.02, -0.01], "Samples of paste harm, and real data alone is better: AP, which decides, −2.0 (−2.9 to −1.1)"),
+        ([-0.02, 0.0, 0.02], "These data cannot tell whether samples of paste help: AP, which decides, 0.0 (−1.9 to +1.9)"),
     ],
 )
 def test_the_verdict_follows_the_interval(data: Path, draws: list[float], expected: str) -> None:
@@ -153,7 +156,10 @@ def test_the_verdict_follows_the_interval(data: Path, draws: list[float], expect
     for category in ARMS:
         differences(draws).to_parquet(data / "segment" / category / "differences.parquet")
 
-    assert verdict(gather_results(data, ("bolt", "nut")), "paste").startswith(expected)
+    told = verdict(gather_results(data, ("bolt", "nut")), "paste")
+
+    assert told.startswith(expected)
+    assert told.endswith(".")
 
 
 REAL = {1: 0.4, 2: 0.5, 4: 0.45, 0: 0.75}  # AP of real data alone by real defects per type, 0 for the whole third; a dip at 4

@@ -98,10 +98,19 @@ def _parameters(root: Path) -> Iterator[Finding]:
 
 def _code(places: Places) -> Iterator[Finding]:
     changed = ask(["git", "status", "--porcelain", "--untracked-files=no"], places.root).splitlines()
+    has_lock = LOCK in ask(["git", "ls-files", LOCK], places.root).split()
+    if not has_lock:
+        what = "there is none" if not (places.root / LOCK).exists() else "git does not track it"
+        yield Finding(
+            "look",
+            LOCK,
+            f"{what}; with it a commit is a version of the data",
+            f"Run `dvc repro`, and then `git add {LOCK}` and `git commit`.",
+        )
     if changed:
         names = ", ".join(line[3:] for line in changed[:5])
         yield Finding("look", "git", f"{len(changed)} changed files, {names}; the night runs what is committed", "Run `git commit`.")
-    else:
+    elif has_lock:
         yield Finding("fine", "git", "everything is committed")
 
 

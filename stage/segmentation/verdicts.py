@@ -18,7 +18,8 @@ def verdict(results: Results, method: str, category: str = AVERAGE) -> str:
     """Whether a method's samples help, by how many points of AP and IoU, on average or in a category; judged by the interval of AP."""
     found = rows_where(results.differences, category=category, arm=arm_name(method), real_per_type=0)
     ap, iou = (rows_where(found, metric=metric).iloc[0] for metric in SHOWN)
-    told = f"AP {with_interval(ap)}, IoU {with_interval(iou)} points against real data alone"
+    once = ", each arm trained once" if rows_where(results.scores, category=category, real_per_type=0).seed.nunique() == 1 else ""
+    told = f"AP, which decides, {with_interval(ap)}, IoU {with_interval(iou)} points against real data alone{once}"
     if ap.low > 0:
         return f"Samples of {method} help: {told}."
     if ap.high < 0:

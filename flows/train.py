@@ -16,7 +16,7 @@ from stage.datasets.examples import CATALOG, defect_images
 from stage.jobs.heartbeat import present
 from stage.jobs.removal import finish
 from stage.model.base_pointer import follow_pointer, needs_base
-from stage.model.files import base_digest
+from stage.model.files import DENOISING, base_digest
 
 CATALOGS = Path("data/prepare")
 BASE = Path("data/pretrain")
@@ -55,7 +55,7 @@ def fine_tune(category: str, params: Params, users: ExitStack, *, verb: str) -> 
         with_unet, source = params.train.train_base, params.base.source
         save_checkpoint(result.generator, result.bounds, base, work.draft, with_unet=with_unet, source=source)
         result.curve.to_csv(work.draft / "curve.csv", index=False)
-        errors.to_csv(work.draft / "denoising.csv", index=False)
+        errors.to_csv(work.draft / DENOISING, index=False)
         finish(work, lease_s=params.execution.lease_s)
     return work
 

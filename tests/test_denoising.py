@@ -14,7 +14,7 @@ from stage.datasets.demo.dataset import perfect_pairs
 from stage.datasets.examples import DefectImages
 from stage.model.base import Base, load_base, pixels_to_tensor
 from stage.model.denoising import COLUMNS, denoising_errors
-from stage.model.files import base_digest
+from stage.model.files import DENOISING, base_digest
 from stage.report.denoising import Denoising, denoising, denoising_verdict
 
 
@@ -88,7 +88,7 @@ def test_the_report_reads_what_was_measured(tmp_path: Path) -> None:
     """The page would be empty, or tell another category's figures."""
     folder = tmp_path / "train" / "bolt"
     folder.mkdir(parents=True)
-    pd.DataFrame([(50, 3, 5.0, 4.0, 4.6)], columns=list(COLUMNS)).to_csv(folder / "denoising.csv", index=False)
+    pd.DataFrame([(50, 3, 5.0, 4.0, 4.6)], columns=list(COLUMNS)).to_csv(folder / DENOISING, index=False)
 
     assert denoising(tmp_path, "bolt") == [Denoising(50, 5.0, 4.0, 4.6)]
     assert denoising(tmp_path, "nut") == []

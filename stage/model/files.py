@@ -10,6 +10,7 @@ from stage.core.digests import files_digest
 from stage.core.errors import ConfigError
 
 ADAPTERS, CHECKPOINT = "adapters.safetensors", "checkpoint.json"  # the weights of a checkpoint, and the record of how they were made
+DENOISING = "denoising.csv"  # beside a checkpoint: how well its base denoises real defects
 INDEX = "model_index.json"
 SCHEDULERS = (
     "DDPMScheduler",

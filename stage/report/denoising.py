@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from stage.model.files import DENOISING
 from stage.report import artefacts
 
-DENOISING = "denoising.csv"
 AHEAD = 0.1  # of the classical denoiser's error; with less, what the sampler draws is noise rather than texture
 
 

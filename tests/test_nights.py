@@ -410,7 +410,7 @@ def test_what_the_last_night_missed_is_an_input_of_this_one(town: Town) -> None:
     shell(town.root, f"git clone --quiet --branch {record.tag} {town.bare} fetched")
     assert read_errors(town.root / "fetched" / ERRORS) == {CATEGORY: [told]}
     (town.places.worktree / ERRORS).unlink()
-    town.night().take_in_code()
+    town.night().steps.take_in_code()
     assert read_errors(town.places.worktree / ERRORS) == {CATEGORY: [told]}
 
 

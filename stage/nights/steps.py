@@ -1,0 +1,162 @@
+"""What each step of a night does. A step may be repeated after a kill."""
+
+import json
+import shutil
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+from stage.core.durable import write_whole
+from stage.core.params import Params, load_params
+from stage.core.processes import reached
+from stage.datasets.found import FILE, use_errors
+from stage.nights.completeness import complete_cache
+from stage.nights.gate import metric_changes, metric_checks, published_checks, refusal, results_here, results_of
+from stage.nights.intake import take_in
+from stage.nights.programs import DVC, ProgramError, Say, work
+from stage.nights.record import Record
+from stage.nights.repository import Repository, share_cache
+from stage.nights.settings import Nightly, Places
+from stage.nights.versions import LOCK, changed_outputs
+
+EVIDENCE = ("scores.csv", "differences.csv", "fidelity.csv")  # of `evaluate`, which a refused night keeps
+
+
+@dataclass
+class Steps:
+    """The steps of a night, in their order; each returns what it did in a line.
+
+    `record` gets what they find, `deadline` is a value of `time.monotonic`, `accept`: the gate does not compare metrics.
+    """
+
+    places: Places
+    settings: Nightly
+    say: Say
+    record: Record
+    deadline: float
+    accept: bool
+    remotes: list[str] = field(default_factory=list[str])  # of DVC; known once the code is taken in
+
+    def __post_init__(self) -> None:
+        self.repository = Repository(self.places, self.settings)
+
+    @property
+    def folder(self) -> Path:
+        """Logs and evidence of the night."""
+        return self.places.nights / self.record.id
+
+    @property
+    def day(self) -> date:
+        """The local day on which it began, whose version it is."""
+        return self.record.began.date()
+
+    @property
+    def data(self) -> Path:
+        """What the night has made."""
+        return self.places.worktree / "data"
+
+    def take_in_code(self) -> str:
+        """Fetch, and lay the upstream's code and parameters into the worktree; without the network, those that are known here."""
+        try:
+            self.repository.fetch()
+        except ProgramError as error:
+            self.record.warnings.append(f"The git remote could not be reached, so what is known here is used. {error}")
+        self.repository.open_worktree()
+        self.remotes = share_cache(self.places.root, self.places.worktree)
+        return f"{self.settings.upstream} is {self.repository.upstream()[:12]}"
+
+    def take_in_photographs(self) -> str:
+        """Move what arrived in the drop folder into `prepare.source`."""
+        found = take_in(self.places.drop(self.settings), self.params(), self.settings.settle_s, self.day)
+        self.record.taken_in, self.record.set_aside, self.record.waiting = found.taken_in, [*found.set_aside], [*found.waiting]
+        return f"{len(found.taken_in)} files taken in, {len(found.set_aside)} set aside, {len(found.waiting)} waiting"
+
+    def take_in_errors(self) -> str:
+        """Make what segmenters missed in the last night an input of this one's plan. The data and it are then of one commit."""
+        found = use_errors(self.data, self.params().categories, self.places.worktree / FILE)
+        told = [f"{sum(one.is_missed for one in some)} of {len(some)} of {category}" for category, some in found.items()]
+        return f"missed defects: {', '.join(told) or 'none known'}"
+
+    def repro(self) -> str:
+        """Make again what is due, and say which outputs differ from the last version's."""
+        self._dvc("repro")
+        lock = (self.places.worktree / LOCK).read_text(encoding="utf-8")
+        last = self._last_tag()
+        self.record.changes = [*changed_outputs(self.repository.lock_of(last) if last else "", lock)]
+        return f"{len(self.record.changes)} outputs differ from {last or 'nothing'}"
+
+    def push_what_is_left(self) -> str:
+        """Push the last version where a night was killed before it could."""
+        tag = self._last_tag()
+        try:
+            is_left = bool(tag) and self.repository.unpushed(tag)
+        except ProgramError:  # the warning stands there already
+            is_left = False
+        if is_left:
+            self.push_data()
+            self.repository.push_branch()
+            self.repository.push_tag(tag)
+            return f"{tag} is the last version, and is now pushed"
+        return f"{tag or 'nothing'} is the last version"
+
+    def gate(self) -> str:
+        """Refuse a version with a leak, with too few accepted or too unlike samples, or with a metric worse than the last version's."""
+        params, last = self.params(), self._last_tag()
+        checks = published_checks(self.data, params, self.settings.gate)
+        changes = metric_changes(results_here(self.data), results_of(last)) if last else []
+        compared = [] if self.accept else [*metric_checks(changes)]
+        self.record.metrics = changes
+        self.record.gate = [one._asdict() for one in (*checks, *compared)]
+        error = refusal([*checks, *compared], last)
+        if error:
+            self._keep_evidence()
+            raise error
+        return f"{len(self.record.gate)} checks hold" + ", metrics were not compared" * self.accept
+
+    def push_data(self) -> str:
+        """Push the outputs to DVC's remote, where there is one. Raises ProgramError if not all of them are in the cache."""
+        complete_cache(self.places.worktree, self._dvc)
+        if not self.remotes:
+            self.record.warnings.append("DVC has no remote, so the data are on this machine alone: `dvc remote add --default ...`.")
+            return "no remote"
+        self._dvc("push")
+        return "pushed"
+
+    def commit(self) -> str:
+        """Commit the upstream's files with the night's own."""
+        self.record.commit = self.repository.commit(self._title())
+        return self.record.commit[:12]
+
+    def push_branch(self) -> str:
+        """Push the night's branch. Raises Moved if someone else has pushed to it."""
+        self.repository.push_branch()
+        return self.settings.branch
+
+    def tag(self) -> str:
+        """Tag the commit and push the tag."""
+        self.record.tag = self.repository.tag(self.day, self._title())
+        reached("after tagged here")
+        self.repository.push_tag(self.record.tag)
+        return f"{self.record.tag} is published"
+
+    def _title(self) -> str:
+        lines = [f"{one['output']}: {one['change']}" for one in self.record.changes]
+        photographs = f"{len(self.record.taken_in)} files were taken in.\n" if self.record.taken_in else ""
+        return f"Data of {self.day.isoformat()}\n\n{photographs}" + "\n".join(lines) + f"\n\nNight {self.record.id}, {self.record.host}\n"
+
+    def _dvc(self, *arguments: str) -> str:
+        log = self.folder / f"dvc-{arguments[0]}.log"
+        return work([*DVC, *arguments], self.places.worktree, log, deadline=self.deadline, say=self.say)
+
+    def params(self) -> Params:
+        """The parameters of the code that was taken in."""
+        return load_params(self.places.worktree / "params.yaml")
+
+    def _last_tag(self) -> str:
+        return next(reversed(self.repository.tags()), "")
+
+    def _keep_evidence(self) -> None:
+        write_whole(json.dumps({"gate": self.record.gate, "metrics": self.record.metrics}, indent=2) + "\n", self.folder / "gate.json")
+        for name in EVIDENCE:
+            if (self.data / "evaluate" / name).is_file():
+                shutil.copy(self.data / "evaluate" / name, self.folder / name)

@@ -1,6 +1,6 @@
 """What an update of the default segmenter costs on the CPU: with freed memory kept or returned, and two trainings at once or one by one.
 
-Run it with `python -m benchmarks.segmenter` from the project's root, on a machine with two cores that does nothing else; two minutes.
+Run it with `python -m benchmarks.segmenter` from the project's root, on a machine with two cores that does nothing else; about four minutes.
 """
 
 import resource

@@ -24,6 +24,9 @@ os.environ["PREFECT_HOME"] = str(HOME)
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["DVC_NO_ANALYTICS"] = "1"
 os.environ["DO_NOT_TRACK"] = "1"
+# Tests start hundreds of processes of the same modules, which are compiled once, even where the machine's habit is to keep no bytecode.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 collect_rarely()
 
 LONGEST = (

@@ -12,58 +12,43 @@ from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.engines import WorkerSlot, places, running_engine
+from flows.engines import WorkerSlot, places
 from flows.tending import POLL_S, environment, last_words, live
-from flows.workers import Futures, stop, wait
+from flows.workers import Futures, attended
 from stage.core.params import Execution
 from stage.core.progress import check_stop, track
 from stage.jobs.worker_process import DONE, STOPPED
 
 
-def train_at_once(category: str, numbers: Sequence[int], execution: Execution, where: str) -> None:
-    """Train those of the category's trainings that have these numbers, `execution.trainings` at once; `where` is `cpu` or `cuda`.
+def slots_of(execution: Execution, where: str) -> list[WorkerSlot]:
+    """A slot for each of `execution.trainings` at once, on this machine; `where` is `cpu` or `cuda`."""
+    return places(execution.model_copy(update={"engine": "local", "workers": execution.trainings}), where)
+
+
+def train_at_once(category: str, numbers: Sequence[int], slots: Sequence[WorkerSlot]) -> None:
+    """Train those of the category's trainings that have these numbers, one in each slot at once.
 
     Says why a training failed and goes on: the caller makes it again, alone, where there may be enough memory.
     Raises Interrupted when someone asks to stop; the trainings under way have saved their state by then.
     """
-    slots = slots_of(execution, where)[: len(numbers)]
-    if len(slots) < 2:
-        return
-    local = execution.model_copy(update={"engine": "local"})
-    with tempfile.TemporaryDirectory(prefix="stage-trainings-") as folder, running_engine(local, where, len(slots)) as submit:
-        orders = Path(folder) / "orders"
-        shared = {"category": category, "threads": threads_of(execution, where), "orders": orders}
-        turns = [numbers[slot.number :: len(slots)] for slot in slots]
-        futures = [submit(train_in_turn, {**shared, "place": slot, "numbers": turn}) for slot, turn in zip(slots, turns, strict=True)]
-        try:
-            label = f"segment {category}, {len(slots)} trainings at once"
+    with tempfile.TemporaryDirectory(prefix="stage-trainings-") as folder, ThreadPoolTaskRunner(max_workers=len(slots)) as runner:
+        orders, label = Path(folder) / "orders", f"segment {category}, {len(slots)} trainings at once"
+        shared = {"category": category, "orders": orders}
+        futures = [runner.submit(train_in_turn, {**shared, "place": slot, "numbers": numbers[slot.number :: len(slots)]}) for slot in slots]
+        with attended(futures, orders):
             for _ in track(_ended(Path(folder), len(numbers), futures), total=len(numbers), label=label):
                 pass
-        except BaseException:
-            stop(futures, orders)
-            raise
-        wait(futures)
-
-
-def slots_of(execution: Execution, where: str) -> list[WorkerSlot]:
-    """A slot for each of the trainings at once, on this machine."""
-    return places(execution.model_copy(update={"engine": "local", "workers": execution.trainings}), where)
-
-
-def threads_of(execution: Execution, where: str) -> int:
-    """The threads of a training, also of one that is made alone: their number decides how sums are rounded."""
-    return max(1, execution.threads // len(slots_of(execution, where)))
 
 
 @task(cache_policy=NO_CACHE, task_run_name="trainings on {place.number}")
-def train_in_turn(category: str, numbers: Sequence[int], threads: int, place: WorkerSlot, orders: Path) -> None:
+def train_in_turn(category: str, numbers: Sequence[int], place: WorkerSlot, orders: Path) -> None:
     """Train one after another, each in a process of its own, until `orders` names a signal."""
-    variables = environment(place) | {"OMP_NUM_THREADS": str(threads)}
     for number in numbers:
         log = orders.parent / f"{number}.log"
         command = ["-m", "flows.training", category, str(number), str(os.getpid())]
-        _, status = live(command, Path.cwd(), variables, orders, log)
+        _, status = live(command, Path.cwd(), environment(place), orders, log)
         if orders.exists():
             break
         if status not in {DONE, STOPPED}:

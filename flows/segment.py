@@ -16,7 +16,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from rich.console import Console
 
-from flows.at_once import threads_of, train_at_once
+from flows.at_once import slots_of, train_at_once
 from flows.runtime import run
 from stage.core.device import device, limit_threads
 from stage.core.digests import derived_seed, file_digest
@@ -64,10 +64,10 @@ def segment(category: str) -> None:
     params = load_params()
     check_samples(CATALOGS, category, [SAMPLES / category / method for method in params.methods])
     check_inputs(category, params)
-    planned = planned_trainings(category, params)
-    where = device(params.execution.device)
-    train_at_once(category, unfinished(category, planned, params), params.execution, where)
-    limit_threads(threads_of(params.execution, where))
+    planned, slots = planned_trainings(category, params), slots_of(params.execution, device(params.execution.device))
+    limit_threads(max(1, params.execution.threads // len(slots)))  # of each, also of one that is made alone: their number decides rounding
+    if len(slots) > 1 and len(todo := unfinished(category, planned, params)) > 1:
+        train_at_once(category, todo, slots)
     scored: list[Scored] = []
     with ExitStack() as users:
         for number, training in enumerate(planned, 1):
@@ -83,9 +83,7 @@ def planned_trainings(category: str, params: Params) -> list[Training]:
 
 
 def unfinished(category: str, planned: Sequence[Training], params: Params) -> list[int]:
-    """The numbers of the trainings that the spool does not have; none where one is made at a time, and there finds out."""
-    if params.execution.trainings == 1:
-        return []
+    """The numbers of the trainings that the spool does not have."""
     works = [work_of("segment", category, one, samples_of(category, one, params), params) for one in planned]
     return [number for number, work in enumerate(works) if not work.is_finished()]
 

@@ -8,8 +8,8 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -69,15 +69,22 @@ def drain_elsewhere(job: Job, where: str, execution: Execution) -> None:
     shared = {"job_folder": job.folder, "root": Path.cwd(), "orders": orders, "max_failures": execution.max_failures}
     with running_engine(execution, where, len(for_workers)) as submit:
         futures = [submit(tend, {**shared, "place": place}) for place in for_workers]
-        try:
+        with attended(futures, orders):
             show(job, futures)
-            wait(futures)
-        except BaseException:
-            stop(futures, orders)
-            raise
-        finally:
-            orders.unlink(missing_ok=True)
         report_failures(job, futures)
+
+
+@contextmanager
+def attended(futures: Futures, orders: Path) -> Generator[None]:
+    """Wait for all tasks after the block; what ends it early, such as Ctrl-C, first lets their processes stop, by `orders`."""
+    try:
+        yield
+        wait(futures)
+    except BaseException:
+        stop(futures, orders)
+        raise
+    finally:
+        orders.unlink(missing_ok=True)
 
 
 def show(job: Job, futures: Futures) -> None:
@@ -114,7 +121,7 @@ def wait(futures: Futures) -> None:
 
 
 def stop(futures: Futures, orders: Path) -> None:
-    """Let every worker finish its batch; a second Ctrl-C kills them at once."""
+    """Let every process finish its step; a second Ctrl-C kills them at once."""
     write_whole(signal.SIGTERM.name, orders)
     try:
         wait(futures)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from miniatures import defect_images, small_base, small_params
+from source_tree import ROOT
 
 from benchmarks.networks import default_params, demo_generator, with_values, work
 from stage.chaos.miniature import CATEGORY, make_miniature
@@ -16,8 +17,6 @@ from stage.jobs.store import BatchStore
 from stage.model.training import Trained, train
 from stage.nights.machine import gpu
 from stage.synthesis.recipe import recipe_of
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.requires_gpu)])

@@ -59,10 +59,10 @@ def survey(root: Path, rule: FolderRule | None = None, named: Sequence[str] = ()
 
 def _by_rule(root: Path, rule: FolderRule, named: Sequence[str]) -> list[str]:
     check_folder(root)
-    has_names = "{category}" in rule.normal
-    names = [named[0] if len(named) == 1 else root.resolve().name]
-    if has_names:
+    if "{category}" in rule.normal:
         names = categories_in(rule, (shown(path.relative_to(root).as_posix()) for path in walk(root)))
+    else:
+        names = [named[0] if len(named) == 1 else root.resolve().name]
     check_rule(rule, names)
     return names
 

@@ -22,12 +22,21 @@ def run_worker(job: Path, execution: Callable[[], Execution]) -> int:
     Returns the exit status. DONE: nothing is left; INCOMPLETE: only what was set aside; STOPPED: on request; REFUSED: the job, its
     inputs, the parameters or this machine are unfit, for the reason that it prints.
     """
-    stop_on_signals()
-    try:
+
+    def drained() -> None:
         rules = execution()
         limit_threads(rules.threads)
         drain(job, device=device_of(rules.device), lease_s=rules.lease_s, max_failures=rules.max_failures)
         check_complete(load_job(job))
+
+    return status_of(drained)
+
+
+def status_of(work: Callable[[], None]) -> int:
+    """Do the work of a process; returns its exit status, and prints the reason of a refusal. A signal lets it finish its step."""
+    stop_on_signals()
+    try:
+        work()
     except Interrupted:
         return STOPPED
     except IncompleteRunError as error:

@@ -98,7 +98,7 @@ def test_results_for_people_are_a_table() -> None:
     output = run("results").output
 
     assert "bolt" in output
-    assert "Samples of stage help: AP +25.0" in output
+    assert "Samples of stage help: AP, which decides, +25.0" in output
     assert max(map(len, output.splitlines())) <= 100
     assert "Samples of paste harm" in output
 

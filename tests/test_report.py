@@ -95,7 +95,10 @@ def test_file_names_are_of_our_own_making(hostile_report: Path) -> None:
 def test_the_first_sentences_say_what_each_method_does(report: Path) -> None:
     """Otherwise a reader has to find out from tables, or a method that harms is recommended for what the other one gains."""
     text = Page(report / "index.html").text
-    help, harm = (text.index(f"Samples of {told}") for told in ("stage help: AP +25.0 (+13.1 to +36.9)", "paste harm, and real data alone"))
+    help, harm = (
+        text.index(f"Samples of {told}")
+        for told in ("stage help: AP, which decides, +25.0 (+13.1 to +36.9)", "paste harm, and real data alone")
+    )
 
     assert text.index("Do synthetic defects help?") < help < harm < text.index("Every arm, by category")
 

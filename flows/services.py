@@ -19,6 +19,7 @@ from urllib.request import ProxyHandler, build_opener
 import psutil
 from filelock import FileLock
 
+from stage.core.digests import file_digest
 from stage.core.durable import write_whole
 from stage.core.errors import MachineError, Refusal
 from stage.core.processes import is_running, started_s
@@ -48,28 +49,22 @@ class Services(NamedTuple):
         self.places.home.mkdir(exist_ok=True)
         with FileLock(self.places.home / "services.lock", timeout=START_S):
             if not self._runs("server"):
-                if self.is_healthy():
+                if self._answers("health"):
                     raise MachineError(
                         f"Expected nobody at 127.0.0.1:{self.port}, found another Prefect server there. End it, or set another port in nightly.yaml."
                     )
                 self._start("server", "server", "start", "--host", "127.0.0.1", "--port", str(self.port))
-            self._wait()
-            self._prefect("work-pool", "create", POOL, "--type", "process", "--overwrite")
-            self._prefect("--no-prompt", "deploy", "--all", "--prefect-file", "prefect.yaml")
+            self._wait("server", "health")
             if not self._runs("worker"):
                 self._start("worker", "worker", "start", "--pool", POOL, "--type", "process")
+            self._wait("worker", f"work_pools/{POOL}")  # which the worker creates
+            self._deploy()
 
     def down(self) -> list[str]:
         """End the worker, with a night that it runs, and then the server; returns the names of those that ran."""
         ended = [name for name in ORDER if self._end(name)]
         (self.places.home / "services.json").unlink(missing_ok=True)
         return ended
-
-    def is_healthy(self) -> bool:
-        """Whether a Prefect server answers at the address."""
-        with suppress(URLError, OSError), build_opener(ProxyHandler({})).open(f"{self.url}/health", timeout=5) as answer:
-            return answer.status == 200
-        return False
 
     def environment(self) -> dict[str, str]:
         """Of the server, the worker and the commands. A database of `PREFECT_API_DATABASE_CONNECTION_URL` stays the user's."""
@@ -97,17 +92,34 @@ class Services(NamedTuple):
                 cwd=self.places.root, env=self.environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
         threading.Thread(target=process.wait, daemon=True).start()  # it outlives this process, or is reaped by it
-        noted = {"pid": process.pid, "started": started_s(psutil.Process(process.pid))}
-        write_whole(json.dumps(self._known() | {name: noted}), self.places.home / "services.json")
+        self._note(name, {"pid": process.pid, "started": started_s(psutil.Process(process.pid))})
 
-    def _wait(self) -> None:
+    def _note(self, name: str, what: dict[str, Any] | str) -> None:
+        write_whole(json.dumps(self._known() | {name: what}), self.places.home / "services.json")
+
+    def _answers(self, path: str) -> bool:
+        """Whether a Prefect server is at the address, and has what the path names."""
+        with suppress(URLError, OSError), build_opener(ProxyHandler({})).open(f"{self.url}/{path}", timeout=5) as answer:
+            return answer.status == 200
+        return False
+
+    def _wait(self, name: str, path: str) -> None:
+        """Until the server answers with what this process is to bring about."""
         deadline = time.monotonic() + START_S
-        while not self.is_healthy():
-            if time.monotonic() > deadline or not self._runs("server"):
+        while not self._answers(path):
+            if time.monotonic() > deadline or not self._runs(name):
                 raise MachineError(
-                    f"Expected a Prefect server at {self.url}, found none that answers. {self.places.home / 'server.log'} says why."
+                    f"Expected the {name} to bring about {self.url}/{path}, found no answer. {self.places.home / f'{name}.log'} says why."
                 )
             time.sleep(0.2)
+
+    def _deploy(self) -> None:
+        """Hand prefect.yaml to the server, unless it has it already for this folder."""
+        wanted = f"{self.places.root.absolute()} {file_digest(self.places.root / 'prefect.yaml')}"
+        if self._known().get("deployed") == wanted and self._answers("deployments/name/nightly/nightly"):
+            return
+        ask([*PREFECT, "--no-prompt", "deploy", "--all", "--prefect-file", "prefect.yaml"], self.places.root, **self.environment())
+        self._note("deployed", wanted)
 
     def _end(self, name: str) -> bool:
         if not self._runs(name):
@@ -123,9 +135,6 @@ class Services(NamedTuple):
                 one.kill()
         psutil.wait_procs(left, timeout=END_S)
         return True
-
-    def _prefect(self, *arguments: str) -> None:
-        ask([*PREFECT, *arguments], self.places.root, **self.environment())
 
 
 def main(arguments: Sequence[str]) -> None:

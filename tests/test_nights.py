@@ -685,7 +685,7 @@ def test_nightly_up_schedules_a_night_that_the_worker_runs(services: Services, t
     assert {datetime.fromisoformat(one["expected_start_time"]).astimezone(ZoneInfo("Europe/Berlin")).hour for one in scheduled} == {2}
     assert (deployment["global_concurrency_limit"]["limit"], deployment["concurrency_options"]["collision_strategy"]) == (1, "CANCEL_NEW")
 
-    services.up()  # a second time is no second server
+    services.up()  # a second time is no second server, and no second deployment
     assert json.loads((town.places.home / "services.json").read_text()) == noted
 
     run_id = begun(services, deployment, "one")
@@ -706,4 +706,4 @@ def test_nightly_up_schedules_a_night_that_the_worker_runs(services: Services, t
     outlive_the_server(services, town, deployment)
 
     assert services.down() == ["worker"]
-    assert not any(is_running(one["pid"], one["started"]) for one in noted.values())
+    assert not any(is_running(noted[name]["pid"], noted[name]["started"]) for name in ("server", "worker"))

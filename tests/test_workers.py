@@ -187,7 +187,7 @@ def test_workers_that_cannot_begin_end_the_run_with_their_reason(job: Job, start
     """A run whose catalog was changed under it would start workers for ever."""
     catalog = job.recipe.catalog / "catalog.parquet"
     catalog.write_bytes(catalog.read_bytes()[:-1] + b"\1")
-    status, said = start().end()
+    status, said = start(max_failures=1).end()
 
     assert status == 1
     assert "found 1 changed: catalog: " in said
@@ -199,8 +199,8 @@ def test_under_an_engine_a_killed_worker_and_its_host_are_replaced(job: Job, sta
     """A machine of the cluster that dies would take the run with it."""
     if find_spec("prefect_dask") is None:
         pytest.skip("prefect_dask is not installed: pip install '.[dask]'")
-    run = start(HALT_IN_SECOND_BATCH, engine="dask")
-    victim, _ = run.halted(2)
+    run = start(HALT_IN_SECOND_BATCH, engine="dask", workers=1)
+    [victim] = run.halted(1)
     host = victim.parent()
     assert host is not None
     assert host.pid != run.process.pid

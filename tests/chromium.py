@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import time
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -19,6 +19,7 @@ FLAGS = (
     *("--disable-background-networking", "--disable-component-update", "--disable-extensions", "--disable-default-apps"),
     *("--force-color-profile=srgb", "--hide-scrollbars", "--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr"),
 )
+TOLD = ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Network.requestWillBeSent")
 KEYS = {"Tab": 9, "Enter": 13, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, " ": 32}
 
 
@@ -50,17 +51,18 @@ def visit(page: Path, profile: Path, *flags: str) -> Visit:
 
 
 class Window:
-    """One page in a running browser."""
+    """One page in a running browser; `events` are those of the domains that were enabled."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self.connection, self.numbers = connection, count(1)
+        self.events: list[dict[str, Any]] = []
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         """A command of the DevTools protocol; raises RuntimeError with what the browser refuses."""
         number = next(self.numbers)
         self.connection.send(json.dumps({"id": number, "method": method, "params": params}))
         while (answer := json.loads(self.connection.recv(timeout=60))).get("id") != number:
-            pass
+            self.events.append(answer)
         if "error" in answer:
             raise RuntimeError(f"{method}: {answer['error']}")
         return answer["result"]
@@ -82,6 +84,12 @@ class Window:
         )
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1)
+
+    def go(self, address: str) -> None:
+        """Open a page and wait until it has loaded."""
+        self.call("Page.navigate", url=address)
+        while self.value("document.readyState + location.href") != f"complete{address}":
+            time.sleep(0.05)
 
     def arrive(self, page: str) -> None:
         """Wait until a page of that file name has loaded, after a click on a link to it."""
@@ -119,6 +127,24 @@ class Window:
             )
 
 
+def tour(pages: Sequence[Path], profile: Path) -> list[Visit]:
+    """Open one page after the other in the same window."""
+    with opened("about:blank", profile) as window:
+        for domain in ("Log", "Runtime", "Network"):
+            window.call(f"{domain}.enable")
+        return [_seen(window, page.as_uri()) for page in pages]
+
+
+def _seen(window: Window, address: str) -> Visit:
+    window.events.clear()
+    window.go(address)
+    window.value("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")  # what loads once the page is shown
+    told = {name: [one["params"] for one in window.events if one.get("method") == name] for name in TOLD}
+    console = [json.dumps(one) for name in TOLD[:3] for one in told[name]]
+    requested = [one["request"]["url"] for one in told[TOLD[3]] if not one["request"]["url"].startswith(("file:", "data:"))]
+    return Visit(window.value("document.documentElement.outerHTML"), console, requested)
+
+
 @contextmanager
 def opened(page: Path | str, profile: Path) -> Iterator[Window]:
     """A page, by its file or its address on this machine, in a browser of its own, loaded; the browser ends with the block."""
@@ -132,9 +158,7 @@ def opened(page: Path | str, profile: Path) -> Iterator[Window]:
             target = browser.call("Target.createTarget", url="about:blank")["targetId"]
             with connect(f"{_address(profile).partition('/devtools')[0]}/devtools/page/{target}", max_size=None) as to_page:
                 window = Window(to_page)
-                window.call("Page.navigate", url=address)
-                while window.value("document.readyState + location.href") != f"complete{address}":
-                    time.sleep(0.05)
+                window.go(address)
                 yield window
     finally:
         process.terminate()

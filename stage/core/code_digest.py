@@ -137,7 +137,8 @@ def _nodes(root: ast.AST) -> list[ast.AST]:
     """What `ast.walk` gives, in its order, in a third of the time, which every worker and every flow spends as it begins."""
     found = [root]
     for node in found:  # the list grows as it is read
-        for value in vars(node).values():
+        for name in node._fields:
+            value = getattr(node, name, None)
             if isinstance(value, ast.AST):
                 found.append(value)
             elif isinstance(value, list):

@@ -55,7 +55,7 @@ def near_duplicates(
 
 
 def descriptors(images: Iterable[NDArray[np.uint8]]) -> Vectors:
-    """What makes each image differ from the others, as unit vectors (N, D); zero where nothing does.
+    """What makes each image differ from the others, as unit vectors (N, min(N, D)); zero where nothing does.
 
     Grey thumbnails of zero mean and unit norm, so that exposure and contrast do not count; less their mean, and whitened, so that
     neither does what all images of a category share, nor the light that varies in most of them. The variances are raised by their
@@ -63,11 +63,26 @@ def descriptors(images: Iterable[NDArray[np.uint8]]) -> Vectors:
     """
     thumbnails = _unit(_centred(np.stack([_thumbnail(image) for image in images]), axis=1))
     residuals = _centred(thumbnails, axis=0)
-    variances, directions = np.linalg.eigh(residuals.T @ residuals / len(residuals))
-    floor = np.maximum(variances, 0).sum() / min(residuals.shape)
+    along, variances = _principal(residuals)
+    floor = variances.sum() / min(residuals.shape)
     if floor < np.finfo(np.float32).eps:  # all images are one
-        return np.zeros_like(residuals)
-    return _unit((residuals @ directions) / np.sqrt(np.maximum(variances, 0) + floor))
+        return np.zeros_like(along)
+    return _unit(along / np.sqrt(variances + floor))
+
+
+def _principal(residuals: Vectors) -> tuple[Vectors, Vectors]:
+    """The residuals (N, D) along their principal directions, (N, min(N, D)), and the variances there.
+
+    N images differ in fewer than N directions. Few images therefore need the small N x N matrix alone, and a hundredth of the time.
+    """
+    count, size = residuals.shape
+    if count >= size:
+        variances, directions = np.linalg.eigh(residuals.T @ residuals / count)
+        return residuals @ directions, np.maximum(variances, 0)
+    exact = residuals.astype(np.float64)  # roots of the products' rounding errors would show in float32
+    variances, images = np.linalg.eigh(exact @ exact.T / count)
+    variances = np.maximum(variances, 0)
+    return (images * np.sqrt(count * variances)).astype(np.float32), variances.astype(np.float32)
 
 
 def similar_pairs(vectors: Vectors, threshold: float) -> Pairs:

@@ -31,7 +31,8 @@ collect_rarely()
 
 LONGEST = (
     *("test_graph", "test_nights", "test_workers", "test_runtime", "test_chaos", "test_engines", "test_worker", "test_training"),
-    *("test_segmentation", "test_evaluation_benchmark", "test_real_data", "test_demo", "test_report"),
+    *("test_segmentation", "test_report_browser", "test_at_once", "test_rounds", "test_lineage", "test_storage", "test_real_data"),
+    *("test_evaluation_benchmark", "test_demo", "test_report", "test_memory", "test_recall"),
 )
 
 

@@ -38,7 +38,7 @@ OUTPUT = Path("data/ablate")
 TRAIN, SEGMENT = "ablate-train", "ablate-segment"  # in the spool, beside the main run's
 
 
-class Made(NamedTuple):
+class ConfigurationResult(NamedTuple):
     """A configuration, the folders of its checkpoint and samples, and its metrics; None where no sample was accepted."""
 
     configuration: Configuration
@@ -51,7 +51,7 @@ class Made(NamedTuple):
 def ablate(category: str) -> None:
     """Make every configuration in turn, publish the numbers and some samples of each."""
     params = load_params()
-    made: list[Made] = []
+    made: list[ConfigurationResult] = []
     planned = variants(params, load_configurations())
     with ExitStack() as users:
         for number, (configuration, variant) in enumerate(planned, 1):
@@ -62,7 +62,7 @@ def ablate(category: str) -> None:
         comparison(category, made, params, users).publish(OUTPUT / category)
 
 
-def made_with(category: str, configuration: Configuration, variant: Params, params: Params, users: ExitStack) -> Made:
+def made_with(category: str, configuration: Configuration, variant: Params, params: Params, users: ExitStack) -> ConfigurationResult:
     """One configuration; one that changes nothing is the main run, whose results are taken as they are.
 
     Its works are in use until `users` ends. Raises DataError if an evaluation image went into its samples.
@@ -72,8 +72,8 @@ def made_with(category: str, configuration: Configuration, variant: Params, para
     samples = SAMPLES / category / METHOD if is_main else configuration_samples(category, checkpoint, variant, users)
     check_samples(CATALOGS, category, [samples])
     if is_main:
-        return Made(configuration, checkpoint, samples, metrics(SCORES / category / METRICS)[arm_name(METHOD)])
-    return Made(configuration, checkpoint, samples, scores_of(category, configuration, samples, variant, users))
+        return ConfigurationResult(configuration, checkpoint, samples, metrics(SCORES / category / METRICS)[arm_name(METHOD)])
+    return ConfigurationResult(configuration, checkpoint, samples, scores_of(category, configuration, samples, variant, users))
 
 
 def checkpoint_of(category: str, configuration: Configuration, variant: Params, params: Params, users: ExitStack) -> Path:
@@ -102,7 +102,7 @@ def scores_of(category: str, configuration: Configuration, samples: Path, params
     return mean_metrics([score(category, one, {samples: 1.0}, params, users, verb=verb).work.result for one in planned])
 
 
-def comparison(category: str, made: Sequence[Made], params: Params, users: ExitStack) -> Work:
+def comparison(category: str, made: Sequence[ConfigurationResult], params: Params, users: ExitStack) -> Work:
     """The numbers of all configurations, and some samples of each to look at; in use until `users` ends."""
     real_only = metrics(SCORES / category / METRICS)[REAL_ONLY]
     results = {"category": category, "real_only": real_only, "configurations": [summary(one) for one in made]}
@@ -115,7 +115,7 @@ def comparison(category: str, made: Sequence[Made], params: Params, users: ExitS
     return work
 
 
-def summary(one: Made) -> dict[str, Any]:
+def summary(one: ConfigurationResult) -> dict[str, Any]:
     """A configuration's entry in the results: its overrides, what it was made from, and its metrics."""
     return {
         **one.configuration.model_dump(),

@@ -25,7 +25,7 @@ from stage.core.params import Params, load_params
 from stage.core.progress import check_stop
 from stage.core.work import SEGMENTERS, Work, versions, work_key
 from stage.datasets.examples import CATALOG, column, pairs_of
-from stage.datasets.found import FILE, Found, write_found
+from stage.datasets.found import FILE, FoundDefect, write_found
 from stage.datasets.pairs import Pairs
 from stage.jobs.heartbeat import present
 from stage.jobs.removal import finish
@@ -208,11 +208,11 @@ def all_arms(category: str, scored: Sequence[Scored], params: Params, users: Exi
 def write_errors(category: str, results: Mapping[Training, Path], params: Params, output: Path) -> None:
     """Write what is found of each real defect of the training part by a training without it; nothing without folds."""
     real = pairs_of(CATALOGS / category, "train", good=False)
-    names = [column(real, name) for name in Found.model_fields if name != "found"]
+    names = [column(real, name) for name in FoundDefect.model_fields if name != "found"]
     shares = shares_found(results, column(real, "defect"), column(real, "group"), params.segment.folds)
     if shares:
         rows = zip(*names, shares, strict=True)
-        write_found([Found(**dict(zip(Found.model_fields, row, strict=True))) for row in rows], output / ERRORS)
+        write_found([FoundDefect(**dict(zip(FoundDefect.model_fields, row, strict=True))) for row in rows], output / ERRORS)
 
 
 def shown_parts(test: Pairs) -> list[EvaluationImage]:

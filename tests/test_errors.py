@@ -12,7 +12,7 @@ from small_factory import CATEGORY, Factory, build
 from flows import environment
 from stage.core.errors import ConfigError, CorruptFileError, Refusal
 from stage.core.params import Params, load_params
-from stage.datasets.found import FILE, Found, read_errors, read_found, read_noted, use_errors, write_found
+from stage.datasets.found import FILE, FoundDefect, read_errors, read_found, read_noted, use_errors, write_found
 from stage.datasets.likeness import Likeness
 from stage.datasets.table import read_catalog
 from stage.datasets.windows import turn
@@ -51,16 +51,16 @@ def real(catalog: pd.DataFrame, defect: str, split: str = "train") -> list[tuple
     return list(rows[["image_path", "mask_sha256"]].itertuples(index=False, name=None))
 
 
-def found(catalog: pd.DataFrame, split: str = "train", **shares: float) -> list[Found]:
+def found(catalog: pd.DataFrame, split: str = "train", **shares: float) -> list[FoundDefect]:
     """All defects of these types, found to these shares."""
     return [
-        Found(defect=defect, image_path=path, mask_sha256=mask, found=share)
+        FoundDefect(defect=defect, image_path=path, mask_sha256=mask, found=share)
         for defect, share in shares.items()
         for path, mask in real(catalog, defect, split)
     ]
 
 
-def recipe_with(factory: Factory, told: list[Found], method: str = "paste", **changes: object) -> Recipe:
+def recipe_with(factory: Factory, told: list[FoundDefect], method: str = "paste", **changes: object) -> Recipe:
     recipe = factory.recipe(method, missed_share=SHARE, **changes)
     return recipe.model_copy(update={"missed": missed_types(told, read_catalog(factory.catalog), recipe.synthesize)})
 
@@ -79,7 +79,7 @@ def test_a_missed_type_gets_more_samples_within_the_share_and_no_other(factory: 
     cracks = found(catalog, crack=0.1)
     half = [cracks[0], *(one.model_copy(update={"found": 0.9}) for one in cracks[1:])]
 
-    def extra(told: list[Found]) -> dict[str, int]:
+    def extra(told: list[FoundDefect]) -> dict[str, int]:
         recipe = recipe_with(factory, told)
         return {defect: recipe.count_of(defect) - recipe.synthesize.count for defect in ("crack", "spot")}
 
@@ -94,7 +94,7 @@ def test_a_missed_type_gets_more_samples_within_the_share_and_no_other(factory: 
 def test_more_samples_are_of_the_missed_and_say_so(factory: Factory, catalog: pd.DataFrame, method: str) -> None:
     """Nobody could tell why there are more, or the segmenter would get more of what it finds."""
     (path, mask), *_ = cracks = real(catalog, "crack")
-    told = [Found(defect="crack", image_path=one, mask_sha256=digest, found=0.0 if one == path else 1.0) for one, digest in cracks]
+    told = [FoundDefect(defect="crack", image_path=one, mask_sha256=digest, found=0.0 if one == path else 1.0) for one, digest in cracks]
     recipe = recipe_with(factory, told, method, background="random", neighbours=1, count=4)
     (missed,) = recipe.missed
     assert (missed.extra, missed.photographs) == (1, (path,))
@@ -297,7 +297,7 @@ def test_off_no_plan_reads_the_file(factory: Factory, catalog: pd.DataFrame, tmp
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").symlink_to(factory.data)
     FILE.write_text(json.dumps({CATEGORY: [one.model_dump() for one in found(catalog, crack=0.0)]}))
-    noted = list[list[Found]]()
+    noted = list[list[FoundDefect]]()
     for share in (0.0, SHARE):
         environment.note_found(small(missed_share=share))
         noted.append(read_noted(Path("data"), CATEGORY))

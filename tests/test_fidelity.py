@@ -12,7 +12,7 @@ from scipy import ndimage, stats
 
 from stage.core.errors import CorruptFileError
 from stage.datasets.pairs import Pair
-from stage.release.fidelity import COLUMNS, REAL, Examples, compared, measure_fidelity, read_fidelity, write_fidelity
+from stage.release.fidelity import COLUMNS, REAL, MeasuredDefects, compared, measure_fidelity, read_fidelity, write_fidelity
 from stage.report.fidelity import fidelity_rows, fidelity_table, fidelity_verdicts
 from stage.report.pages import write_report
 from stage.synthesis.appearance import ALONE
@@ -33,20 +33,20 @@ def pair(seed: int, bright: float = 60.0, grain: float = 6.0, colour: float = 12
     return Pair(image.clip(0, 255).astype(np.uint8), mask)
 
 
-def examples(pairs: list[Pair], name: str = "") -> Examples:
+def examples(pairs: list[Pair], name: str = "") -> MeasuredDefects:
     """Each pair is a part; those of one name and number are one part."""
-    return Examples.of((one, f"{name}{number}") for number, one in enumerate(pairs))
+    return MeasuredDefects.of((one, f"{name}{number}") for number, one in enumerate(pairs))
 
 
 REALS = [pair(seed) for seed in range(12)]
 
 
 @pytest.fixture(scope="module")
-def real() -> Examples:
+def real() -> MeasuredDefects:
     return examples(REALS)
 
 
-def ratios(real: Examples, pairs: list[Pair]) -> dict[str, dict]:
+def ratios(real: MeasuredDefects, pairs: list[Pair]) -> dict[str, dict]:
     """The rows of some pairs against the real ones by measure, the profile left out."""
     return {row["measure"]: row for row in compared(real, examples(pairs, "other")) if row["distance"] is None}
 
@@ -66,7 +66,7 @@ def square(top: int, left: int, side: int, shape: tuple[int, int] = (SIDE, SIDE)
     return mask
 
 
-def test_equal_sets_have_ratio_one_and_no_distance(real: Examples) -> None:
+def test_equal_sets_have_ratio_one_and_no_distance(real: MeasuredDefects) -> None:
     """Every figure would mean something else than it says."""
     found = list(compared(real, real))
 
@@ -78,7 +78,7 @@ def test_equal_sets_have_ratio_one_and_no_distance(real: Examples) -> None:
     assert {row["target"] for row in found} == {"", "met"}
 
 
-def test_fresh_defects_of_the_same_kind_are_near_within_their_error(real: Examples) -> None:
+def test_fresh_defects_of_the_same_kind_are_near_within_their_error(real: MeasuredDefects) -> None:
     """Samples that are as good as real ones would be told apart, or the error would excuse anything."""
     found = ratios(real, [pair(seed) for seed in range(100, 140)])
     null = between_halves(real.features, real.parts, np.random.default_rng(0))
@@ -90,7 +90,7 @@ def test_fresh_defects_of_the_same_kind_are_near_within_their_error(real: Exampl
     assert other["kid"]["value"] > 5 * other["kid"]["error"]
 
 
-def test_blurred_copies_have_less_grain(real: Examples) -> None:
+def test_blurred_copies_have_less_grain(real: MeasuredDefects) -> None:
     """A method that smooths would look faithful."""
     found = ratios(real, [changed(one, ndimage.gaussian_filter(one.image.astype(float), (1, 1, 0))) for one in REALS])
 
@@ -98,7 +98,7 @@ def test_blurred_copies_have_less_grain(real: Examples) -> None:
     assert found["grain"]["target"] == "met"  # no target asks for grain
 
 
-def test_faded_copies_have_less_contrast(real: Examples) -> None:
+def test_faded_copies_have_less_contrast(real: MeasuredDefects) -> None:
     """Faint samples, the commonest fault, would pass: half as bright is about half the contrast."""
     found = ratios(real, [changed(one, GROUND + 0.5 * (one.image.astype(float) - GROUND)) for one in REALS])
 
@@ -107,7 +107,7 @@ def test_faded_copies_have_less_contrast(real: Examples) -> None:
         assert found[name]["target"] == "missed"
 
 
-def test_one_repeated_sample_has_no_spread(real: Examples) -> None:
+def test_one_repeated_sample_has_no_spread(real: MeasuredDefects) -> None:
     """A method that makes the same defect again and again would look varied."""
     found = ratios(real, [REALS[0]] * 10)
 
@@ -115,7 +115,7 @@ def test_one_repeated_sample_has_no_spread(real: Examples) -> None:
     assert found["spread_colour"]["target"] == found["spread_contrast"]["target"] == found["spread_texture"]["target"] == "missed"
 
 
-def test_noise_inside_raises_grain(real: Examples) -> None:
+def test_noise_inside_raises_grain(real: MeasuredDefects) -> None:
     """The noise that a network leaves would go unseen. The filter gives white noise its own standard deviation, 6 and here 12."""
     found = ratios(real, [pair(seed, grain=12) for seed in range(100, 112)])
 
@@ -210,7 +210,7 @@ def test_one_real_defect_is_reported_and_not_judged() -> None:
     assert {row["target"] for row in found.values()} == {""}
 
 
-def test_no_accepted_samples_are_nothing_known(real: Examples) -> None:
+def test_no_accepted_samples_are_nothing_known(real: MeasuredDefects) -> None:
     """A type of which the verdict rejected everything would end the run, or meet its targets."""
     found = ratios(real, [])
 
@@ -219,7 +219,7 @@ def test_no_accepted_samples_are_nothing_known(real: Examples) -> None:
     assert {row["target"] for row in found.values()} == {"", "unknown"}
 
 
-def test_copies_of_real_defects_gain_no_distance(real: Examples) -> None:
+def test_copies_of_real_defects_gain_no_distance(real: MeasuredDefects) -> None:
     """Near-copies would look nearer than other real defects are, because each meets its own original."""
     alike = kernel_distance(real.features, real.features, real.parts, [f"other{part}" for part in real.parts])
     known = kernel_distance(real.features, real.features, real.parts, real.parts)
@@ -326,7 +326,7 @@ def test_a_table_of_another_version_is_named(tmp_path: Path) -> None:
         read_fidelity(tmp_path)
 
 
-def test_features_of_a_defect_alone_are_as_many_as_they_say(real: Examples) -> None:
+def test_features_of_a_defect_alone_are_as_many_as_they_say(real: MeasuredDefects) -> None:
     """Sets without an example could not stand beside others."""
     assert real.features.shape == (12, ALONE)
     assert examples([]).features.shape == (0, ALONE)

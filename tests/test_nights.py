@@ -36,7 +36,7 @@ from stage.chaos.miniature import CATEGORY, DEFECTS
 from stage.core.errors import MachineError, Refusal
 from stage.core.processes import is_running
 from stage.datasets.found import FILE as ERRORS
-from stage.datasets.found import Found, read_errors, write_found
+from stage.datasets.found import FoundDefect, read_errors, write_found
 from stage.nights.night import Action, Night, NightIsRunning, Superseded
 from stage.nights.programs import ProgramError, without_secrets, work
 from stage.nights.record import Record, read_records, running_night
@@ -398,7 +398,7 @@ def test_the_upstream_decides_everything_but_the_lock(town: Town) -> None:
 
 def test_what_the_last_night_missed_is_an_input_of_this_one(town: Town) -> None:
     """Errors would drive nothing; or a version's commit would name other errors than its samples were planned with."""
-    told = Found(defect="crack", image_path=f"{CATEGORY}/test/crack/000.png", mask_sha256="0" * 64, found=0.1)
+    told = FoundDefect(defect="crack", image_path=f"{CATEGORY}/test/crack/000.png", mask_sha256="0" * 64, found=0.1)
     write_found([told], town.places.worktree / "data/segment" / CATEGORY / ERRORS.name)
     params = (town.project / "params.yaml").read_text()
     town.commit("params.yaml", params.replace("missed_share: 0.0", "missed_share: 0.5").replace("folds: 0", "folds: 2"))

@@ -18,7 +18,7 @@ from stage.report.cards import slug
 from stage.report.charts import draw_curves, draw_learning_curve
 from stage.report.comparison import points, shown
 from stage.report.gallery import encoded
-from stage.report.lineage import NAMED, Use, read_lineage
+from stage.report.lineage import NAMED, SamplesMade, read_lineage
 from stage.report.pages import write_report
 from stage.report.photographs import write_photographs
 from stage.report.sheets import Panel, Specimen, contact_sheet, defect_box, stacked
@@ -302,7 +302,7 @@ def test_a_source_that_the_catalog_has_no_more_leads_to_no_photograph(tmp_path: 
 
 def test_a_photograph_s_section_stays_small() -> None:
     """One mask of a million samples would be a page of megabytes."""
-    use = Use()
+    use = SamplesMade()
     for number in range(1000):
         use.add("paste", f"paste/fabric/hole/{number:06d}/0", has_picture=number < 10)
 

@@ -13,7 +13,7 @@ from stage.core.errors import DataError
 from stage.core.progress import track
 from stage.datasets.channels import LOOKED_AT, best_channel
 from stage.datasets.entries import Entry, read_entry
-from stage.datasets.folder import Found, find
+from stage.datasets.folder import FoundFile, find
 from stage.datasets.foreground import whole
 from stage.datasets.groups import Groups, category_groups
 from stage.datasets.images import GreyRange, grey_range, read_image
@@ -69,7 +69,7 @@ def _prepare_category(
     return entries, [*unmatched_rows(groups, rule, category), *_near_duplicates(entries, groups, category)]
 
 
-def _not_recalled(found: list[Found], home: Path, recalls: Sequence[Recall]) -> list[Found]:
+def _not_recalled(found: list[FoundFile], home: Path, recalls: Sequence[Recall]) -> list[FoundFile]:
     """What may decide how all images of the category are read: a recalled one decides nothing."""
     named = {one.path for one in recalls}
     return [one for one in found if one.path not in named or not recalled_path(recalls, one.path, file_digest(home / one.path))]
@@ -84,14 +84,14 @@ def _near_duplicates(entries: list[Entry], groups: Groups, category: str) -> lis
     return told(near_duplicates(map(decode_image, pictures), paths, splits, {}), category)
 
 
-def _grey_range(params: Prepare, home: Path, found: list[Found]) -> GreyRange:
+def _grey_range(params: Prepare, home: Path, found: list[FoundFile]) -> GreyRange:
     if params.grey_range != "auto":
         return GreyRange(*params.grey_range, is_named=True)
     usable = (home / each.image for each in found if each.image and not each.reason)
     return grey_range(usable, max_megapixels=params.max_megapixels)
 
 
-def _with_channel(params: Prepare, home: Path, found: list[Found], grey: GreyRange) -> Prepare:
+def _with_channel(params: Prepare, home: Path, found: list[FoundFile], grey: GreyRange) -> Prepare:
     """The parameters with the channel that `auto` stands for in this category."""
     if params.foreground.channel != "auto" or params.foreground.strategy != "threshold":
         return params

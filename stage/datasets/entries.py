@@ -8,7 +8,7 @@ import numpy as np
 
 from stage.core.data_params import Prepare
 from stage.core.errors import DataError
-from stage.datasets.folder import Found
+from stage.datasets.folder import FoundFile
 from stage.datasets.foreground import Outline
 from stage.datasets.images import WHOLE_RANGE, GreyRange, Raster, pixel_digest, read_image
 from stage.datasets.matching import mask_for
@@ -81,7 +81,7 @@ class Entry:
         )
 
 
-def read_entry(found: Found, root: Path, params: Prepare, *, category: str, group: str, grey: GreyRange = WHOLE_RANGE) -> Entry:
+def read_entry(found: FoundFile, root: Path, params: Prepare, *, category: str, group: str, grey: GreyRange = WHOLE_RANGE) -> Entry:
     """The row of one found file, with prepared pixels; a DataError becomes its reason. `grey` is the category's."""
     is_normal = found.defect == GOOD
     mask_path = None if is_normal else found.mask
@@ -116,7 +116,7 @@ def _states(paths: list[Path]) -> list[tuple[int, int, int]]:
         return []
 
 
-def _with_digests(entry: Entry, found: Found, root: Path) -> Entry:
+def _with_digests(entry: Entry, found: FoundFile, root: Path) -> Entry:
     mask_paths = found.masks if entry.mask_path else ()
     return replace(
         entry,

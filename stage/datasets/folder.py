@@ -15,7 +15,7 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundFile:
     """One image file, or a mask without an image. Paths are POSIX and relative to the root; an empty `reason` means usable, `detail` is what differs between files of one reason.
 
     `masks` are several only where the layout has a folder of them for each image; they are then joined. `foregrounds` are the foreground files of a normal training image; at most one is expected.
@@ -41,7 +41,7 @@ class Found:
         return PurePosixPath(self.masks[0]).parent.as_posix() if len(self.masks) > 1 else next(iter(self.masks), None)
 
 
-def find(root: Path, category: str, rule: FolderRule, *, with_foregrounds: bool = False) -> list[Found]:
+def find(root: Path, category: str, rule: FolderRule, *, with_foregrounds: bool = False) -> list[FoundFile]:
     """The files of `category` in `root`, sorted by path. Raises DataError for a missing or unreadable folder.
 
     Only the folder that all patterns share is searched; `with_foregrounds` counts the foreground pattern among them.
@@ -55,7 +55,7 @@ def find(root: Path, category: str, rule: FolderRule, *, with_foregrounds: bool 
         )
     ours, everyones = compile_rule(rule, category), compile_rule(rule, None)
     placed: list[tuple[str, FileRole]] = []
-    strays: list[Found] = []
+    strays: list[FoundFile] = []
     for path in sorted(walk(start)):
         relative = path.relative_to(root).as_posix()
         place, trouble = ours.place(relative), trouble_of(path, root)
@@ -70,10 +70,10 @@ def find(root: Path, category: str, rule: FolderRule, *, with_foregrounds: bool 
     return sorted([*found, *spare], key=lambda each: each.path)
 
 
-def _spare_foregrounds(placed: list[tuple[str, FileRole]], found: list[Found]) -> list[Found]:
+def _spare_foregrounds(placed: list[tuple[str, FileRole]], found: list[FoundFile]) -> list[FoundFile]:
     used = {path for each in found for path in each.foregrounds}
     spare = [path for path, place in placed if place.role == "foreground" and path not in used]
-    return [Found(path, defect=GOOD, reason="a foreground without a normal training image of its name") for path in spare]
+    return [FoundFile(path, defect=GOOD, reason="a foreground without a normal training image of its name") for path in spare]
 
 
 def _common_folder(patterns: list[str], category: str) -> str:
@@ -92,15 +92,15 @@ def _is_stray(path: Path, relative: str, ours: Expressions) -> bool:
     return is_folder(path) or leads_nowhere(path) or path.suffix.lower() in SUFFIXES or is_among_images
 
 
-def _stray(path: str, place: FileRole | None, trouble: str) -> Found:
-    return Found(shown(path), defect=place.defect if place else "", reason=trouble or "no rule of the layout names this file")
+def _stray(path: str, place: FileRole | None, trouble: str) -> FoundFile:
+    return FoundFile(shown(path), defect=place.defect if place else "", reason=trouble or "no rule of the layout names this file")
 
 
-def _assemble(placed: list[tuple[str, FileRole]], ours: Expressions, rule: FolderRule) -> Iterator[Found]:
+def _assemble(placed: list[tuple[str, FileRole]], ours: Expressions, rule: FolderRule) -> Iterator[FoundFile]:
     references = _references(placed, rule)
     masks = _masks(placed, references)
     foregrounds: dict[str, tuple[str, ...]] = defaultdict(tuple)
-    images: dict[Key, list[Found]] = defaultdict(list)
+    images: dict[Key, list[FoundFile]] = defaultdict(list)
     bare = {path for path, place in placed if place.role == "bare_mask"}
     for path, place in placed:
         if place.role == "foreground":
@@ -116,7 +116,7 @@ def _assemble(placed: list[tuple[str, FileRole]], ours: Expressions, rule: Folde
             paths = [path for one in keys for path in masks.get(one, [])]
             yield _with_mask(replace(found, foregrounds=own), same, sorted(paths), rule, bare)
     for (defect, _), paths in ((key, paths) for key, paths in masks.items() if key not in used):
-        yield from (Found(None, (path,), defect, "test", "a mask without an image of its name") for path in paths)
+        yield from (FoundFile(None, (path,), defect, "test", "a mask without an image of its name") for path in paths)
 
 
 def _masks(placed: list[tuple[str, FileRole]], references: dict[str, Key]) -> dict[Key, list[str]]:
@@ -142,17 +142,17 @@ def _key(path: str, place: FileRole) -> Key:
     return (place.defect, place.name) if place.role == "image" else (PurePosixPath(path).parent.as_posix(), place.name)
 
 
-def _image(path: str, place: FileRole) -> Found:
-    return Found(path, defect=place.defect, source_split="train" if place.role == "normal" else "test")
+def _image(path: str, place: FileRole) -> FoundFile:
+    return FoundFile(path, defect=place.defect, source_split="train" if place.role == "normal" else "test")
 
 
-def _mask_key(found: Found, key: Key, ours: Expressions) -> Key:
+def _mask_key(found: FoundFile, key: Key, ours: Expressions) -> Key:
     # Some data sets give normal images an (empty) mask, named by the same pattern.
     as_defect = ours.match("image", found.path) if found.defect == GOOD else None
     return (as_defect.defect, as_defect.name) if as_defect else key
 
 
-def _with_mask(found: Found, same: list[Found], masks: list[str], rule: FolderRule, bare: set[str]) -> Found:
+def _with_mask(found: FoundFile, same: list[FoundFile], masks: list[str], rule: FolderRule, bare: set[str]) -> FoundFile:
     others = [other.path for other in same if other.path != found.path]
     if others:
         return replace(found, reason="shares its name with another image, so which one is meant is open: keep one", detail=others[0])

@@ -19,7 +19,7 @@ NOTED = Path("environment/found")  # below data: what of it plans a category, fo
 MISSED_BELOW = 0.5  # share of its pixels
 
 
-class Found(Section):
+class FoundDefect(Section):
     """A real defect of the training part: its photograph, and the share of its pixels that are marked as defect by a segmenter that did not see it."""
 
     defect: Text
@@ -33,16 +33,16 @@ class Found(Section):
         return self.found < MISSED_BELOW
 
 
-_CATEGORY = TypeAdapter(list[Found])
-_PROJECT = TypeAdapter(dict[str, list[Found]])
+_CATEGORY = TypeAdapter(list[FoundDefect])
+_PROJECT = TypeAdapter(dict[str, list[FoundDefect]])
 
 
-def write_found(found: Iterable[Found], path: Path) -> None:
+def write_found(found: Iterable[FoundDefect], path: Path) -> None:
     """Write those of a category."""
     write_whole(json.dumps([one.model_dump() for one in found], indent=1) + "\n", path)
 
 
-def read_found(path: Path) -> list[Found]:
+def read_found(path: Path) -> list[FoundDefect]:
     """Those of a category; none where there is no file. Raises CorruptFileError."""
     try:
         return _CATEGORY.validate_json(path.read_bytes())
@@ -52,12 +52,12 @@ def read_found(path: Path) -> list[Found]:
         raise CorruptFileError(f"Expected found defects in {path}, found {error}. Run `dvc checkout --force`, or `dvc repro`.") from None
 
 
-def read_noted(data: Path, category: str) -> list[Found]:
+def read_noted(data: Path, category: str) -> list[FoundDefect]:
     """Those that `environment` has noted for the plans of a category. Raises CorruptFileError."""
     return read_found(data / NOTED / f"{category}.json")
 
 
-def read_errors(path: Path = FILE) -> dict[str, list[Found]]:
+def read_errors(path: Path = FILE) -> dict[str, list[FoundDefect]]:
     """Those of all categories of the project; none where there is no file. Raises ConfigError."""
     try:
         return _PROJECT.validate_json(path.read_bytes())
@@ -74,7 +74,7 @@ def has_new(data: Path, categories: Sequence[str]) -> bool:
     return any(_judged(data, category) for category in categories)
 
 
-def use_errors(data: Path, categories: Sequence[str], path: Path = FILE) -> Mapping[str, list[Found]]:
+def use_errors(data: Path, categories: Sequence[str], path: Path = FILE) -> Mapping[str, list[FoundDefect]]:
     """Make what the last `segment` found the project's, and return it; a category without folds, or that is not there, keeps what it had."""
     now = {category: _judged(data, category) for category in categories}
     errors = {**read_errors(path), **{category: found for category, found in now.items() if found}}
@@ -85,5 +85,5 @@ def use_errors(data: Path, categories: Sequence[str], path: Path = FILE) -> Mapp
     return wanted
 
 
-def _judged(data: Path, category: str) -> list[Found]:
+def _judged(data: Path, category: str) -> list[FoundDefect]:
     return read_found(data / "segment" / category / FILE.name)

@@ -17,7 +17,7 @@ import pandas as pd
 from stage.core.data_params import FolderRule
 from stage.core.errors import DataError
 from stage.core.section import one_name
-from stage.datasets.folder import Found
+from stage.datasets.folder import FoundFile
 from stage.datasets.walking import shown
 
 COLUMNS = ("file", "group")
@@ -32,7 +32,7 @@ class Groups(NamedTuple):
     slips: dict[str, str]
 
 
-def category_groups(root: Path, category: str, rule: FolderRule, found: Sequence[Found]) -> Groups:
+def category_groups(root: Path, category: str, rule: FolderRule, found: Sequence[FoundFile]) -> Groups:
     """The groups of a category's images, from the file that its rule names. Raises DataError as `read_groups` does."""
     return read_groups(root, rule.groups.replace("{category}", category), [each.image for each in found if each.image])
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from stage.core.data_params import Prepare
 from stage.core.errors import DataError
-from stage.datasets.folder import Found
+from stage.datasets.folder import FoundFile
 from stage.datasets.images import Raster, check_size
 from stage.datasets.masks import read_mask
 from stage.datasets.rules import GOOD
@@ -29,7 +29,7 @@ LOOK = "look whether it does"  # in notes on what the file does not tell; the su
 LARGE = 0.5  # of the image; a defect on more of it is unusual
 
 
-def mask_for(found: Found, root: Path, params: Prepare, photograph: Raster) -> Raster:
+def mask_for(found: FoundFile, root: Path, params: Prepare, photograph: Raster) -> Raster:
     """The mask of an image, empty if it has none; raises DataError if it cannot be the image's."""
     shape = photograph.pixels.shape[:2]
     if not found.masks:

@@ -29,7 +29,7 @@ class Cluster(NamedTuple):
     straddles: bool
 
 
-class Pairs(NamedTuple):
+class SimilarPairs(NamedTuple):
     """Indices of similar images, `first` below `second`, and their similarity, each (P,)."""
 
     first: NDArray[np.int64]
@@ -85,7 +85,7 @@ def _principal(residuals: Vectors) -> tuple[Vectors, Vectors]:
     return (images * np.sqrt(count * variances)).astype(np.float32), variances.astype(np.float32)
 
 
-def similar_pairs(vectors: Vectors, threshold: float) -> Pairs:
+def similar_pairs(vectors: Vectors, threshold: float) -> SimilarPairs:
     """All pairs of unit vectors whose cosine is at least `threshold`, compared block by block."""
     parts: list[NDArray[np.float64]] = [np.empty((3, 0))]
     for start in range(0, len(vectors), BLOCK):
@@ -93,7 +93,7 @@ def similar_pairs(vectors: Vectors, threshold: float) -> Pairs:
         rows, columns = np.nonzero(cosines >= threshold)
         parts.append(np.stack([rows + start, columns + start, cosines[rows, columns]]).astype(np.float64))
     first, second, similarity = np.concatenate(parts, axis=1)
-    return Pairs(first.astype(np.int64), second.astype(np.int64), similarity.astype(np.float32))
+    return SimilarPairs(first.astype(np.int64), second.astype(np.int64), similarity.astype(np.float32))
 
 
 def clusters(vectors: Vectors, threshold: float) -> list[NDArray[np.int64]]:

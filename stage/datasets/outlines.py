@@ -6,7 +6,7 @@ import numpy as np
 
 from stage.core.data_params import Prepare
 from stage.core.errors import DataError
-from stage.datasets.folder import Found
+from stage.datasets.folder import FoundFile
 from stage.datasets.foreground import Outline, checked, foreground
 from stage.datasets.images import check_size
 from stage.datasets.masks import read_mask
@@ -14,7 +14,7 @@ from stage.datasets.resize import resize_mask
 from stage.datasets.rules import GOOD
 
 
-def outline_of(found: Found, root: Path, params: Prepare, image: np.ndarray, shape: tuple[int, int]) -> Outline | None:
+def outline_of(found: FoundFile, root: Path, params: Prepare, image: np.ndarray, shape: tuple[int, int]) -> Outline | None:
     """The object of a normal training image or of a defective one; None for other images. Raises DataError.
 
     A normal image's is where defects may lie, a defective one's tells where on the part its own defects lie. Users draw the former alone.

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from stage.core.data_params import FolderRule
 from stage.core.errors import DataError
 from stage.core.section import Name, one_name
-from stage.datasets.folder import Found, find
+from stage.datasets.folder import FoundFile, find
 from stage.datasets.groups import category_groups
 from stage.datasets.layouts import RULES, check_folder, data_root, detect_layout, why_no_category
 from stage.datasets.rules import GOOD, categories_in, check_rule
@@ -67,7 +67,7 @@ def _by_rule(root: Path, rule: FolderRule, named: Sequence[str]) -> list[str]:
     return names
 
 
-def _files(root: Path, layout: str, rule: FolderRule, name: str) -> list[Found] | str:
+def _files(root: Path, layout: str, rule: FolderRule, name: str) -> list[FoundFile] | str:
     """The files of a category, or why it cannot be one."""
     if trouble := _trouble_of_name(name):
         return f"{trouble}: rename the folder"
@@ -92,7 +92,7 @@ def _trouble_of_name(name: str) -> str:
     return ""
 
 
-def _lack(files: list[Found]) -> str:
+def _lack(files: list[FoundFile]) -> str:
     usable = Counter(each.defect for each in files if not each.reason and (each.defect != GOOD or each.source_split == "train"))
     if not usable[GOOD]:
         return f"no normal training image is usable{_most_frequent(files)}"
@@ -101,7 +101,7 @@ def _lack(files: list[Found]) -> str:
     return ""
 
 
-def _most_frequent(files: list[Found]) -> str:
+def _most_frequent(files: list[FoundFile]) -> str:
     reasons = Counter(each.reason for each in files if each.reason and each.image).most_common(SHOWN)
     return f" ({'; '.join(f'{count} x {reason}' for reason, count in reasons)})" if reasons else ""
 
@@ -114,11 +114,11 @@ def _others(root: Path, names: list[str]) -> list[Path]:
     return sorted(path for path in others if is_folder(path) or leads_nowhere(path))
 
 
-def _set_aside(category: str, files: list[Found] | str) -> list[str]:
+def _set_aside(category: str, files: list[FoundFile] | str) -> list[str]:
     """By reason, the most frequent first: a Mac's thousand `._` files leave room for the one link to nothing."""
     aside: dict[str, list[str]] = {}
     for each in files:
-        if isinstance(each, Found) and each.reason:
+        if isinstance(each, FoundFile) and each.reason:
             aside.setdefault(each.reason, []).append(each.path + f": {each.detail}" * bool(each.detail))
     told = sorted(aside.items(), key=lambda item: -len(item[1]))
     return [f"{category}: {len(some)} to be set aside: {reason} ({_examples(some)})." for reason, some in told]

@@ -10,7 +10,7 @@ ROLES = {"background": "background", "source": "defect", "mask": "mask"}  # colu
 COLUMNS = (*(f"{name}_{part}" for name in ROLES for part in ("path", "sha256")), "mask_kind", "mask_seed", "choices")
 
 
-class Source(NamedTuple):
+class SourceFile(NamedTuple):
     """A file by its path below the data folder and its SHA-256; of a mask that was drawn, how it was, and no digest."""
 
     role: str
@@ -18,19 +18,19 @@ class Source(NamedTuple):
     sha256: str
 
 
-def made_from(sample: Mapping[str, Any]) -> list[Source]:
+def made_from(sample: Mapping[str, Any]) -> list[SourceFile]:
     """Background, photograph of the defect, mask, further masks, texture, as far as the method uses them, and the missed defect; `sample` has COLUMNS.
 
     A missed defect decides the background at least, so its photograph and mask are listed where no pixel of them is used.
     """
-    named = [Source(role, sample[f"{name}_path"], sample[f"{name}_sha256"]) for name, role in ROLES.items()]
-    found = [one for one in named if one.sha256] + [Source("part of the mask", *mask) for mask in mixed_masks(sample["choices"])]
+    named = [SourceFile(role, sample[f"{name}_path"], sample[f"{name}_sha256"]) for name, role in ROLES.items()]
+    found = [one for one in named if one.sha256] + [SourceFile("part of the mask", *mask) for mask in mixed_masks(sample["choices"])]
     choices = json.loads(sample["choices"] or "{}")
     if digest := choices.get("texture_sha256"):
-        found.append(Source("texture", choices["texture_path"], digest))
+        found.append(SourceFile("texture", choices["texture_path"], digest))
     if missed := missed_defect(sample["choices"]):
-        found += [Source("missed defect", *missed[:2]), Source("missed defect", *missed[2:])]
+        found += [SourceFile("missed defect", *missed[:2]), SourceFile("missed defect", *missed[2:])]
     if not sample["mask_sha256"]:
         kind = "noise" if sample["mask_kind"] == "perlin" else str(sample["mask_kind"])
-        found.append(Source("mask", f"{kind} of seed {sample['mask_seed']}" if sample["mask_seed"] else kind, ""))
+        found.append(SourceFile("mask", f"{kind} of seed {sample['mask_seed']}" if sample["mask_seed"] else kind, ""))
     return found

@@ -29,7 +29,7 @@ def up(database: Database, history: History, target: str) -> Answer:
     return _sample(database, history, target) if SAMPLE.fullmatch(target) else _metric(database, history, target)
 
 
-class Metric(NamedTuple):
+class MetricName(NamedTuple):
     """The name of an evaluation's result; `few` real defects per type, 0 for the whole third."""
 
     category: str
@@ -180,7 +180,7 @@ SELECT * FROM used ORDER BY role, samples DESC, path
 """
 
 
-def _parsed(name: str) -> Metric:
+def _parsed(name: str) -> MetricName:
     parts = name.split("/")
     arm, _, few = parts[2].partition(":") if len(parts) == 5 else ("", "", "")
     if len(parts) != 5 or not parts[3].isdecimal() or not (few or "0").isdecimal():
@@ -188,7 +188,7 @@ def _parsed(name: str) -> Metric:
             f"Expected a sample's id, `<method>/<category>/<defect>/<ordinal>/<attempt>`, or a metric, {NOTATION}; `<arm>:3` is the arm with "
             f"three real defects per type; found {name!r}."
         )
-    return Metric(parts[0], parts[1], arm, int(few or 0), int(parts[3]), parts[4])
+    return MetricName(parts[0], parts[1], arm, int(few or 0), int(parts[3]), parts[4])
 
 
 def _unknown_metric(database: Database, history: History, name: str) -> Refusal:

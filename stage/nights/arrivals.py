@@ -8,7 +8,7 @@ from typing import NamedTuple
 from stage.core.digests import file_digest
 from stage.core.params import Params
 from stage.datasets.entries import read_entry
-from stage.datasets.folder import Found, find
+from stage.datasets.folder import FoundFile, find
 from stage.datasets.images import WHOLE_RANGE, GreyRange
 from stage.datasets.layouts import rule_of
 from stage.datasets.rules import Expressions, compile_rule
@@ -78,7 +78,7 @@ class Drop(NamedTuple):
             else:
                 yield self._read(one, category, files)
 
-    def _read(self, one: Found, category: str, files: tuple[str, ...]) -> Arrival:
+    def _read(self, one: FoundFile, category: str, files: tuple[str, ...]) -> Arrival:
         prepare = self.params.prepare
         grey = WHOLE_RANGE if prepare.grey_range == "auto" else GreyRange(*prepare.grey_range, is_named=True)
         entry = read_entry(one, self.folder, prepare, category=category, group="", grey=grey)

@@ -38,7 +38,7 @@ MOST = {"grain": 1.3}
 Values = NDArray[np.float64]
 
 
-class Examples(NamedTuple):
+class MeasuredDefects(NamedTuple):
     """Defects of a type: `values` (n, .) as `measured` and `shape_of_mask` give them, `features` (n, F), and the part that each is of."""
 
     values: Values
@@ -77,7 +77,7 @@ def read_fidelity(data: Path) -> pd.DataFrame:
     return read_table(data / "evaluate" / FIDELITY, COLUMNS)
 
 
-def compared(real: Examples, other: Examples, random: np.random.Generator | None = None) -> Iterator[dict[str, Any]]:
+def compared(real: MeasuredDefects, other: MeasuredDefects, random: np.random.Generator | None = None) -> Iterator[dict[str, Any]]:
     """The rows of `other` against `real`; of the real defects themselves where `random` splits them into halves."""
     values = {(one["measure"], one["distance"]): one["value"] for one in _statistics(real.values)}
     known = {one["measure"]: one["count"] for one in _statistics(real.values)}
@@ -96,12 +96,12 @@ def _category_rows(data: Path, category: str, methods: Sequence[str], random: np
     pairs = pairs_of(catalog, "train", good=False)
     defects, groups = column(pairs, "defect"), column(pairs, "group")
     chosen = {defect: [k for k, one in enumerate(defects) if one == defect] for defect in sorted(set(defects))}
-    real = {defect: Examples.of((pairs[k], groups[k]) for k in numbers) for defect, numbers in chosen.items()}
+    real = {defect: MeasuredDefects.of((pairs[k], groups[k]) for k in numbers) for defect, numbers in chosen.items()}
     made = {method: _samples(data / "synthesize" / category / method, catalog, method) for method in methods}
     for defect, examples in real.items():
         yield from _told(compared(examples, examples, random), category=category, defect=defect, made_by=REAL)
         for method, samples in made.items():
-            synthetic = Examples.of(samples.get(defect, ()))
+            synthetic = MeasuredDefects.of(samples.get(defect, ()))
             yield from _told(compared(examples, synthetic), category=category, defect=defect, made_by=method)
 
 
@@ -158,10 +158,10 @@ def _target(measure: str, ratio: float) -> str:
     return "met" if LEAST.get(measure, 0) <= round(ratio, 2) <= MOST.get(measure, math.inf) else "missed"
 
 
-def _distance(real: Examples, other: Examples) -> Distance:
+def _distance(real: MeasuredDefects, other: MeasuredDefects) -> Distance:
     return kernel_distance(_scaled(real, real), _scaled(other, real), real.parts, other.parts)
 
 
-def _scaled(examples: Examples, real: Examples) -> Values:
+def _scaled(examples: MeasuredDefects, real: MeasuredDefects) -> Values:
     """Features over the root of the real ones' mean square: the kernel would be their third power alone."""
     return examples.features / max(float(np.sqrt(np.mean(real.features**2))) if real.features.size else 1.0, 1e-9)

@@ -19,7 +19,7 @@ from stage.synthesis.schema import CHECKPOINTS, PLAN, SOURCES
 SHOWN = 200  # characters of a text from the data that a message shows
 
 
-class Lineage(NamedTuple):
+class KnownDigests(NamedTuple):
     """Digests that samples may name: photographs and masks of the training side, and networks."""
 
     backgrounds: frozenset[str]
@@ -28,7 +28,7 @@ class Lineage(NamedTuple):
     checkpoints: frozenset[str]
 
 
-def sample_problems(row: dict[str, Any], shard: Described, lineage: Lineage | None) -> Iterator[str]:
+def sample_problems(row: dict[str, Any], shard: Described, lineage: KnownDigests | None) -> Iterator[str]:
     """The problems of a sample on its own. `shard`: its entry in the manifest, with the manifest's method and category."""
     if empty := [name for name, value in row.items() if _is_null(value, name)]:
         yield f"expected a value in every column, found none in {', '.join(empty)}"
@@ -68,7 +68,7 @@ def _pictures(row: dict[str, Any]) -> Iterator[str]:
         yield f"expected an image and a mask of one size, found {sizes['image']} and {sizes['mask']}"
 
 
-def _sources(row: dict[str, Any], lineage: Lineage) -> Iterator[str]:
+def _sources(row: dict[str, Any], lineage: KnownDigests) -> Iterator[str]:
     if row["background_sha256"] not in lineage.backgrounds:
         yield f"expected a background among the training images of {SOURCES}, found {row['background_path']!r}"
     if row["source_sha256"] and row["source_sha256"] not in lineage.defective:

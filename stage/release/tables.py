@@ -45,7 +45,7 @@ AT_ONCE = 4096  # rows of `plan` and `runs`
 Described = dict[str, dict[str, Any]]
 
 
-class Base(BaseModel):
+class CheckpointFacts(BaseModel):
     """What the tables take from the facts of a checkpoint."""
 
     base: str
@@ -83,7 +83,7 @@ def checkpoints(job: Job, catalog: pd.DataFrame) -> pa.Table:
     recipe, inputs = job.recipe, job.inputs
     if recipe.checkpoint is None:
         return CHECKPOINT_SCHEMA.empty_table()
-    facts = read_json(recipe.checkpoint / CHECKPOINT, Base, what="the facts of a checkpoint", mend="dvc repro train")
+    facts = read_json(recipe.checkpoint / CHECKPOINT, CheckpointFacts, what="the facts of a checkpoint", mend="dvc repro train")
     folders = [file.parent for file in sorted(recipe.catalog.parent.glob(f"*/{CATALOG}"))] if facts["base"] == "scratch" else []
     base = sorted({digest for folder in folders for digest in trained_on(read_catalog(folder / CATALOG))})
     adapters = {"digest": inputs["checkpoint"], "kind": "adapters", "category": recipe.category, "base": inputs["base"]}

@@ -17,7 +17,7 @@ from stage.core.errors import CorruptFileError
 from stage.datasets.walking import shown
 from stage.release.croissant import CROISSANT
 from stage.release.reader import read_manifest
-from stage.release.sample_checks import Lineage, plan_problems, sample_problems
+from stage.release.sample_checks import KnownDigests, plan_problems, sample_problems
 from stage.release.shards import Described, Tally, data_digest
 from stage.synthesis.schema import CARD, CHECKPOINTS, MANIFEST, PLAN, RUNS, SCHEMA, SCHEMA_VERSION, SOURCES, TABLES
 
@@ -158,7 +158,7 @@ def _unreadable(error: Exception) -> str:
 
 
 def _shard(
-    folder: Path, shard: Described, plan: Iterator[dict[str, Any]], lineage: Lineage | None, *, against_plan: bool
+    folder: Path, shard: Described, plan: Iterator[dict[str, Any]], lineage: KnownDigests | None, *, against_plan: bool
 ) -> Iterator[Problem]:
     path = folder / shard["path"]
     found = pq.read_schema(path)
@@ -198,10 +198,10 @@ def _batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
         yield batch
 
 
-def _lineage(folder: Path) -> Lineage:
+def _lineage(folder: Path) -> KnownDigests:
     sources = pq.read_table(folder / SOURCES, columns=["sha256", "role"]).to_pylist()
     checkpoints = pq.read_table(folder / CHECKPOINTS, columns=["digest"])["digest"].to_pylist()
     backgrounds, defective, masks = (
         frozenset(row["sha256"] for row in sources if row["role"] == role) for role in ("background", "training", "mask")
     )
-    return Lineage(backgrounds, defective, masks, frozenset(checkpoints))
+    return KnownDigests(backgrounds, defective, masks, frozenset(checkpoints))

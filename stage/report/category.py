@@ -17,7 +17,7 @@ from stage.report.denoising import Denoising, denoising, denoising_verdict
 from stage.report.fidelity import FidelityRow, fidelity_rows, fidelity_verdicts
 from stage.report.fidelity_pictures import TypePictures, write_pictures
 from stage.report.gallery import Thumbnail, write_gallery
-from stage.report.lineage import Lineage, read_lineage
+from stage.report.lineage import CategoryLineage, read_lineage
 from stage.report.photographs import write_photographs
 from stage.report.whereabouts import Whereabouts, write_whereabouts
 from stage.report.worst import read_predictions, worst_specimens
@@ -31,7 +31,7 @@ WORST = 8  # test images of each list
 
 
 @dataclass(frozen=True)
-class Made:
+class MethodResult:
     """What a method made for a category."""
 
     method: str
@@ -58,7 +58,7 @@ class CategoryView:
     choice: str
     verdicts: list[str]
     worths: list[str]
-    made: list[Made]
+    made: list[MethodResult]
     whereabouts: Whereabouts
     fidelity: Fidelity
     shown_arm: str
@@ -66,7 +66,7 @@ class CategoryView:
     lost: list[Card]
     gallery: list[Thumbnail]
     lineage_page: str
-    lineage: Lineage
+    lineage: CategoryLineage
     learning: str
     curves: dict[str, str]
     denoising: list[Denoising]
@@ -143,9 +143,9 @@ def draw_losses(source: Path, root: Path, path: Path, columns: list[str]) -> str
     return path.as_posix()
 
 
-def _made(data: Path, category: str, method: str) -> Made:
+def _made(data: Path, category: str, method: str) -> MethodResult:
     manifest = read_manifest(data / "synthesize" / category / method)
-    return Made(method, artefacts.outcomes(data, category, method), manifest)
+    return MethodResult(method, artefacts.outcomes(data, category, method), manifest)
 
 
 def _fidelity(data: Path, category: str, methods: tuple[str, ...], root: Path, folder: Path) -> Fidelity:

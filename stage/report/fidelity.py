@@ -23,7 +23,7 @@ HEADS = {  # of every measure: short for the terminal, and long for the page
 MASK_HEADS = {"area": "Area, % of the image", "elongation": "Elongation", "parts": "Parts"}
 
 
-class Cell(NamedTuple):
+class MeasureCell(NamedTuple):
     """A value of 255 grey levels, its ratio to the real defects', both NaN where there is none, and `met`, `missed`, `unknown` or nothing."""
 
     value: float
@@ -61,7 +61,7 @@ class FidelityRow(NamedTuple):
     defect: str
     made_by: str
     examples: int
-    cells: Mapping[str, Cell]
+    cells: Mapping[str, MeasureCell]
     masks: Mapping[str, MaskCell]
     kid: str
     is_judged: bool
@@ -140,9 +140,9 @@ def targets() -> str:
     return f"contrast at least {LEAST['contrast_edge']:g}, every spread at least {spread:g} and grain at most {MOST['grain']:g} times real"
 
 
-def _cells(rows: pd.DataFrame) -> dict[str, Cell]:
+def _cells(rows: pd.DataFrame) -> dict[str, MeasureCell]:
     found = {row["measure"]: row for row in rows.to_dict("records")}
-    return {name: Cell(found[name]["value"], found[name]["ratio"], found[name]["target"]) for name in HEADS}
+    return {name: MeasureCell(found[name]["value"], found[name]["ratio"], found[name]["target"]) for name in HEADS}
 
 
 def _mask_cells(rows: pd.DataFrame) -> dict[str, MaskCell]:

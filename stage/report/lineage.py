@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from stage.lineage.made_from import COLUMNS, Source, made_from
+from stage.lineage.made_from import COLUMNS, SourceFile, made_from
 from stage.release.reader import shard_paths
 from stage.report.artefacts import Row, query_rows, stream_rows
 from stage.report.photographs import Photograph
@@ -18,10 +18,10 @@ TOLD = ("sample_id", "method", "seed", "attempt", "verdict", "reason", "contrast
 NAMED = 200  # samples without a picture that a photograph's section names, per way of use
 
 
-class Origin(NamedTuple):
+class SampleSource(NamedTuple):
     """A file that a sample was made from, and the photograph to which it belongs, unless the catalog has it no more."""
 
-    source: Source
+    source: SourceFile
     photograph: Photograph | None
 
 
@@ -29,7 +29,7 @@ class SampleLineage(NamedTuple):
     """A sample's own columns (TOLD), what it was made from, and the digests of its networks."""
 
     told: Row
-    origins: tuple[Origin, ...]
+    origins: tuple[SampleSource, ...]
 
     @property
     def networks(self) -> list[str]:
@@ -38,7 +38,7 @@ class SampleLineage(NamedTuple):
 
 
 @dataclass
-class Use:
+class SamplesMade:
     """The samples that something made: how many by each method, those with a picture, and the first of the others."""
 
     by_method: Counter[str] = field(default_factory=Counter[str])
@@ -72,14 +72,14 @@ class Network(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Lineage:
+class CategoryLineage:
     """Of one category. `samples` are those with a picture; `uses` are by a photograph's anchor and its roles, `made` by a network's digest."""
 
     photographs: list[Photograph]
     networks: dict[str, Network]
     samples: dict[str, SampleLineage]
-    uses: dict[str, dict[str, Use]]
-    made: dict[str, Use]
+    uses: dict[str, dict[str, SamplesMade]]
+    made: dict[str, SamplesMade]
 
     @cached_property
     def by_path(self) -> dict[str, Photograph]:
@@ -91,10 +91,12 @@ class Lineage:
         return [one for one in self.networks.values() if photograph.sha256 in one.digests]
 
 
-def read_lineage(data: Path, category: str, methods: Sequence[str], photographs: list[Photograph], pictured: Collection[str]) -> Lineage:
+def read_lineage(
+    data: Path, category: str, methods: Sequence[str], photographs: list[Photograph], pictured: Collection[str]
+) -> CategoryLineage:
     """What all published samples of a category were made from, told in full of those whose ids are `pictured`; raises CorruptFileError."""
     by_file = {file: one for one in photographs for file in one.files}
-    found = Lineage(photographs, _networks(data, category, methods, photographs), {}, {}, {})
+    found = CategoryLineage(photographs, _networks(data, category, methods, photographs), {}, {}, {})
     for row in _rows(data, category, methods):
         sample, has_picture = _lineage(row, by_file), row["sample_id"] in pictured
         if has_picture:
@@ -104,7 +106,7 @@ def read_lineage(data: Path, category: str, methods: Sequence[str], photographs:
     return found
 
 
-def trained_elsewhere(network: Network, others: Iterable[tuple[str, Lineage]]) -> list[tuple[str, int]]:
+def trained_elsewhere(network: Network, others: Iterable[tuple[str, CategoryLineage]]) -> list[tuple[str, int]]:
     """By the names of other categories, how many of their photographs trained a network; a base has seen all of them."""
     counted = [(name, sum(one.sha256 in network.digests for one in lineage.photographs)) for name, lineage in others]
     return [(name, count) for name, count in counted if count]
@@ -116,20 +118,20 @@ def _rows(data: Path, category: str, methods: Sequence[str]) -> Iterator[Row]:
 
 
 def _lineage(row: Row, by_file: dict[tuple[str, str], Photograph]) -> SampleLineage:
-    origins = tuple(Origin(one, by_file.get((one.path, one.sha256))) for one in made_from(row))
+    origins = tuple(SampleSource(one, by_file.get((one.path, one.sha256))) for one in made_from(row))
     return SampleLineage({name: row[name] for name in TOLD}, origins)
 
 
-def _used(sample: SampleLineage, found: Lineage) -> Iterator[Use]:
+def _used(sample: SampleLineage, found: CategoryLineage) -> Iterator[SamplesMade]:
     """What counts a sample: each photograph once, in all its roles, and each network."""
     roles: dict[str, list[str]] = {}
     for source, photograph in sample.origins:
         if photograph:
             roles.setdefault(photograph.anchor, []).append(source.role)
     for anchor, some in roles.items():
-        yield found.uses.setdefault(anchor, {}).setdefault(", ".join(dict.fromkeys(some)), Use())
+        yield found.uses.setdefault(anchor, {}).setdefault(", ".join(dict.fromkeys(some)), SamplesMade())
     for digest in sample.networks:
-        yield found.made.setdefault(digest, Use())
+        yield found.made.setdefault(digest, SamplesMade())
 
 
 def _networks(data: Path, category: str, methods: Sequence[str], photographs: list[Photograph]) -> dict[str, Network]:

@@ -81,7 +81,7 @@ class Cell(NamedTuple):
     ours: Ours | None
 
 
-class Line(NamedTuple):
+class PaperRow(NamedTuple):
     """A row of a table: a cell for each of its metrics."""
 
     segmenter: str
@@ -96,7 +96,7 @@ class Table(NamedTuple):
     title: str
     remarks: tuple[str, ...]
     metrics: tuple[Metric, ...]
-    lines: list[Line]
+    lines: list[PaperRow]
 
 
 SegmenterCategory = tuple[str, str]
@@ -115,14 +115,14 @@ def beside_the_paper(results: Results, paper: Paper) -> list[Table]:
     tables: list[Table] = []
     for table in paper.tables:
         metrics = tuple(metric for name in table.metrics for metric in METRICS[name])
-        lines: list[Line] = []
+        lines: list[PaperRow] = []
         for theirs, label, ours in _compared(paper, table, measured):
             seen.add(ours)
             arms = measured.get(ours, {})
             for method, arm in _methods(table, paper.methods, arms).items():
                 values = arms.get(arm, {})
                 cells = (Cell(table.figure(*theirs, method, metric.paper), values.get(metric.ours)) for metric in metrics)
-                lines.append(Line(label, theirs[1], method, tuple(cells)))
+                lines.append(PaperRow(label, theirs[1], method, tuple(cells)))
         tables.append(Table(f"Table {table.number}: {table.data}, {', '.join(table.figures)}", table.remarks, metrics, lines))
     rest = {pair: arms for pair, arms in measured.items() if pair not in seen}
     return [*tables, _alone(rest)] if rest else tables
@@ -164,7 +164,7 @@ def _methods(table: PaperTable, names: Mapping[str, str], arms: Collection[str])
 def _alone(measured: Measured) -> Table:
     metrics = tuple(metric._replace(paper="") for name in METRICS for metric in METRICS[name] if metric.ours)
     lines = [
-        Line(segmenter, category, arm_label(arm), tuple(Cell(None, values.get(metric.ours)) for metric in metrics))
+        PaperRow(segmenter, category, arm_label(arm), tuple(Cell(None, values.get(metric.ours)) for metric in metrics))
         for (segmenter, category), arms in measured.items()
         for arm, values in arms.items()
     ]

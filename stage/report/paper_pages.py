@@ -8,7 +8,7 @@ from typing import Any
 
 from stage.core.durable import write_whole
 from stage.report.cards import templates
-from stage.report.paper import Cell, Line, Metric, Ours, Table, beside_the_paper, read_paper
+from stage.report.paper import Cell, Metric, Ours, PaperRow, Table, beside_the_paper, read_paper
 from stage.segmentation.bootstrap import COMPARED
 from stage.segmentation.results import Results
 from stage.segmentation.verdicts import with_interval
@@ -37,7 +37,7 @@ def heads(table: Table) -> list[str]:
     return [head for metric in table.metrics for head, _ in _columns(metric, Cell(None, None))]
 
 
-def texts(table: Table, line: Line) -> list[str]:
+def texts(table: Table, line: PaperRow) -> list[str]:
     """The cells below the headings, empty where nothing was measured."""
     return [text for metric, cell in zip(table.metrics, line.cells, strict=True) for _, text in _columns(metric, cell)]
 

@@ -40,7 +40,7 @@ IN_GIVEN_MASKS: dict[str, Callable[[MaskedPlanner], Planner]] = {
 Pixels = NDArray[np.uint8]
 
 
-class Cell(NamedTuple):
+class MethodPicture(NamedTuple):
     """The addresses of a method's picture and of the mask that it drew itself; the latter empty where it is the row's."""
 
     picture: str
@@ -53,7 +53,7 @@ class InputRow(NamedTuple):
     defect: str
     photograph: str
     mask: str
-    cells: dict[str, Cell]
+    cells: dict[str, MethodPicture]
 
 
 class SameInputs(NamedTuple):
@@ -136,12 +136,12 @@ def _on_photograph(recipe: Recipe, catalog: pd.DataFrame, source: Source, given:
 
 def _row(published: Row, given: PlanRow, drawn: Drawing, source: Source, methods: Sequence[str], *, root: Path, place: Path) -> InputRow:
     sample = Pair(decode_image(published["image"]["bytes"]), decode_mask(published["mask"]["bytes"]))
-    cells: dict[str, Cell] = {}
+    cells: dict[str, MethodPicture] = {}
     photograph = _write(source.backgrounds[given.background_sha256].image, root, place / "photograph.png")
     for method in methods:
         pair, is_given = (sample, True) if method == given.method else drawn(method, given)
         own = "" if is_given else _write(pair.mask * np.uint8(255), root, place / f"{method}-mask.png")
-        cells[method] = Cell(_write(pair.image, root, place / f"{method}.png"), own)
+        cells[method] = MethodPicture(_write(pair.image, root, place / f"{method}.png"), own)
     return InputRow(given.defect, photograph, _write(sample.mask * np.uint8(255), root, place / "mask.png"), cells)
 
 

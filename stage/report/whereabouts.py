@@ -21,7 +21,7 @@ from stage.release.fidelity import REAL
 from stage.release.reader import shard_paths
 from stage.report.artefacts import catalog, stream_rows
 from stage.report.cards import slug
-from stage.synthesis.parts import Parts, Seen
+from stage.synthesis.parts import Parts, PosedPart
 from stage.synthesis.plan import defects_of
 from stage.synthesis.source import Source, read_source
 
@@ -52,7 +52,7 @@ class Whereabouts(NamedTuple):
     of_part: bool
 
 
-class Drawn(NamedTuple):
+class CoverageMap(NamedTuple):
     """How often (E, E) a defect covers a place and how often the part does, of `masks` examples, and the mean share of a mask on the part."""
 
     defect: Values
@@ -68,7 +68,7 @@ class Frames:
         self.source, self.parts = source, Parts(source)
         self.reference = next((seen for one in islice(source.backgrounds, LOOKED_AT) if (seen := self.parts.normal(one))), None)
 
-    def pose(self, seen: Seen | None, shape: tuple[int, ...]) -> Pose | None:
+    def pose(self, seen: PosedPart | None, shape: tuple[int, ...]) -> Pose | None:
         """The pose of a photograph in these coordinates; None if its part was not found, or lies in no direction where others do."""
         if self.reference is None:
             return Pose((shape[0] - 1) / 2, (shape[1] - 1) / 2, max(shape) / SPAN, None)
@@ -82,7 +82,7 @@ class Frames:
 def write_whereabouts(data: Path, category: str, methods: Sequence[str], *, root: Path, folder: Path) -> Whereabouts:
     """Draw the maps of every type: of all real defects of the training part, and of each method's first accepted samples."""
     frames = Frames(read_source(data / "prepare" / category))
-    drawn = dict[tuple[str, str], Drawn]()
+    drawn = dict[tuple[str, str], CoverageMap]()
     for defect, real in defects_of(read_catalog(catalog(data, category))).items():
         found = {REAL: _summed(_real(frames, [one.mask_sha256 for one in real]))}
         found |= {method: _summed(_made(frames, shard_paths(data / "synthesize" / category / method), defect)) for method in methods}
@@ -98,7 +98,7 @@ def write_whereabouts(data: Path, category: str, methods: Sequence[str], *, root
     return Whereabouts(types, frames.reference is not None)
 
 
-def painted(drawn: Drawn) -> NDArray[np.uint8]:
+def painted(drawn: CoverageMap) -> NDArray[np.uint8]:
     """A map as RGB (E, E, 3): the part in grey, and red over it, the fuller the more defects cover a place; the fullest is the map's most."""
     ground = GROUND + drawn.part[..., None] * (PART - GROUND)
     strength = np.sqrt(drawn.defect / max(drawn.defect.max(), 1e-9))[..., None]
@@ -128,7 +128,7 @@ def _made(frames: Frames, shards: Sequence[Path], defect: str) -> Iterator[_Plac
             yield _Placed(mask, part, frames.pose(frames.parts.normal(background), mask.shape))
 
 
-def _summed(placed: Iterator[_Placed]) -> Drawn | None:
+def _summed(placed: Iterator[_Placed]) -> CoverageMap | None:
     defect, parts, shares = np.zeros((EDGE, EDGE)), np.zeros((EDGE, EDGE)), list[float]()
     for mask, part, pose in placed:
         if pose is None or not mask.any():
@@ -137,10 +137,10 @@ def _summed(placed: Iterator[_Placed]) -> Drawn | None:
         parts += in_part_coordinates(part * np.uint8(255), pose, EDGE)
         shares.append(float((mask * part).sum() / mask.sum()))
     full = 255 * len(shares)
-    return Drawn(defect / full, parts / full, len(shares), float(np.mean(shares))) if shares else None
+    return CoverageMap(defect / full, parts / full, len(shares), float(np.mean(shares))) if shares else None
 
 
-def _region(drawn: Sequence[Drawn]) -> tuple[slice, slice]:
+def _region(drawn: Sequence[CoverageMap]) -> tuple[slice, slice]:
     """The rows and columns in which any map has something, the same for all, so that they can be compared."""
     seen = np.any([(one.part > FAINT) | (one.defect > 0) for one in drawn], axis=0) if drawn else np.ones((EDGE, EDGE), bool)
     rows, columns = bounding_box(seen.astype(np.uint8))

@@ -33,7 +33,7 @@ class Discriminant(NamedTuple):
         return standardised(features, self.mean, self.deviation) @ self.weights + self.offset
 
 
-class Seen(NamedTuple):
+class Judgement(NamedTuple):
     """What the measure says of a sample: a margin per defect, (n,); the share of its label that looks normal; and what it resembles."""
 
     margins: Values
@@ -50,7 +50,7 @@ class Judge(NamedTuple):
     patches: NDArray[np.float32]
     sha256: tuple[str, ...]
 
-    def looks(self, sample: Pair, background: NDArray[np.uint8], defect: str) -> Seen:
+    def looks(self, sample: Pair, background: NDArray[np.uint8], defect: str) -> Judgement:
         """What is seen of a sample (H, W) of a defect type; the margin is the score above what nothing reaches."""
         from stage.synthesis.appearance import described  # here, because it imports torch, which a job that is only looked at does not need
 
@@ -58,7 +58,7 @@ class Judge(NamedTuple):
         scores = self.discriminant.scores(described(sample.image, background, sample.mask))
         found = nearest(patch(sample.image, sample.mask), self.patches)
         share = normal_share(sample, background, record.normal_difference)
-        return Seen(np.round(scores - record.threshold, PLACES), share, self.sha256[found.number], found.distance)
+        return Judgement(np.round(scores - record.threshold, PLACES), share, self.sha256[found.number], found.distance)
 
     def write(self, path: Path) -> None:
         """Write the measure as a whole file of arrays."""

@@ -11,7 +11,7 @@ import pandas as pd
 from stage.core.digests import derived_seed
 from stage.core.synthesis_params import Synthesize
 from stage.datasets.examples import CATALOG
-from stage.datasets.found import Found, read_noted
+from stage.datasets.found import FoundDefect, read_noted
 from stage.datasets.rules import GOOD
 from stage.datasets.table import read_catalog, training_pool
 from stage.synthesis.plan import DefectSource, one_of
@@ -26,7 +26,7 @@ class Missed(NamedTuple):
     photographs: tuple[str, ...]
 
 
-def missed_types(found: Iterable[Found], catalog: pd.DataFrame, params: Synthesize) -> tuple[Missed, ...]:
+def missed_types(found: Iterable[FoundDefect], catalog: pd.DataFrame, params: Synthesize) -> tuple[Missed, ...]:
     """The types of a category that get more samples, sorted.
 
     `missed_share` of the count for a type that is missed wholly, less by the share of its defects that are found. Only defects of the
@@ -47,7 +47,7 @@ def missed_here(data: Path, category: str, params: Synthesize) -> tuple[Missed, 
     return missed_types(found, read_catalog(data / "prepare" / category / CATALOG), params) if found else ()
 
 
-def _of_type(defect: str, judged: Sequence[Found], params: Synthesize) -> Missed:
+def _of_type(defect: str, judged: Sequence[FoundDefect], params: Synthesize) -> Missed:
     missed = tuple(sorted(one.image_path for one in judged if one.is_missed))
     return Missed(defect, round(params.missed_share * params.count * len(missed) / len(judged)), missed)
 

@@ -37,7 +37,7 @@ def has_arrived(mask: NDArray[np.uint8], own: NDArray[np.uint8], carry: Carry, p
     return bool((mask * part).any() and mask.sum() >= ARRIVED * carry.turned.scale**2 * own.sum())
 
 
-class Seen(NamedTuple):
+class PosedPart(NamedTuple):
     """A photograph's pose, and its colours and outline (E, E, 4) in its part's coordinates, with the cells that no defect touches.
 
     `centre` is that of the defect, where there is one.
@@ -77,11 +77,11 @@ class Parts:
         rotation = round(-math.degrees(math.remainder(angle, 2 * math.pi)), 3)  # OpenCV counts counter-clockwise
         return Carry(Turn(rotation, round(scale, 4)), landed, self.beyond(mask_sha256), axis)
 
-    def _normal(self, sha256: str) -> Seen | None:
+    def _normal(self, sha256: str) -> PosedPart | None:
         image = self.source.backgrounds[sha256].image
         return _seen(image, np.zeros(image.shape[:2], np.uint8), self.source.foregrounds.get(sha256))
 
-    def _defective(self, mask_sha256: str, turned: int) -> Seen | None:
+    def _defective(self, mask_sha256: str, turned: int) -> PosedPart | None:
         part = self.source.foregrounds.get(mask_sha256)
         if part is None:
             return None
@@ -93,9 +93,9 @@ class Parts:
         return round(1 - float((mask * self.source.foregrounds[mask_sha256]).sum() / mask.sum()), 4)
 
 
-def _seen(image: NDArray[np.uint8], mask: NDArray[np.uint8], part: NDArray[np.uint8] | None) -> Seen | None:
+def _seen(image: NDArray[np.uint8], mask: NDArray[np.uint8], part: NDArray[np.uint8] | None) -> PosedPart | None:
     pose = None if part is None else pose_of(part)
     if part is None or pose is None:
         return None
     outline, defect = (in_part_coordinates(one * np.uint8(255), pose) for one in (part, mask))
-    return Seen(pose, centre_of(mask), np.dstack([in_part_coordinates(image, pose), outline]), defect == 0)
+    return PosedPart(pose, centre_of(mask), np.dstack([in_part_coordinates(image, pose), outline]), defect == 0)

@@ -104,7 +104,7 @@ def spot(part: Mask, random: np.random.Generator) -> Mask:
     return (labels == labels[y, x]).astype(np.uint8)
 
 
-class Places(NamedTuple):
+class PlacementGrid(NamedTuple):
     """Where a mask may go: the good places on a grid of `step` px, packed as bits, and the place where the mask is now."""
 
     good: NDArray[np.uint8]
@@ -121,7 +121,7 @@ class Places(NamedTuple):
         return _inside(mask, (top - self.here.y) * self.step, (left - self.here.x) * self.step)
 
 
-def places_on(mask: Mask, part: Mask) -> Places:
+def places_on(mask: Mask, part: Mask) -> PlacementGrid:
     """The places at which a mask overlaps an object most."""
     from scipy.signal import fftconvolve  # here, because it takes a second to load, and rendering does without
 
@@ -135,7 +135,7 @@ def places_on(mask: Mask, part: Mask) -> Places:
         coarse_part = block_reduce(part.astype(np.float64), step, np.mean)
         overlaps = fftconvolve(coarse_part, small[::-1, ::-1], mode="valid").round(6)
     good = np.packbits((overlaps == overlaps.max()) & (overlaps > 0))
-    return Places(good, overlaps.shape[1], step, Shift(rows.start, columns.start))
+    return PlacementGrid(good, overlaps.shape[1], step, Shift(rows.start, columns.start))
 
 
 def _inside(mask: Mask, y: int, x: int) -> Shift:

@@ -12,7 +12,7 @@ from stage.datasets.images import pixel_digest
 from stage.datasets.windows import turn
 from stage.synthesis.motion import centre_of
 from stage.synthesis.parts import Carry, Parts, has_arrived
-from stage.synthesis.placement import Mask, Places, Shift, file_mask, is_on, moved, places_on, row_mask, stays, trimmed
+from stage.synthesis.placement import Mask, PlacementGrid, Shift, file_mask, is_on, moved, places_on, row_mask, stays, trimmed
 from stage.synthesis.rows import PlanRow
 from stage.synthesis.shapes import NEW, shape_of
 from stage.synthesis.source import Source
@@ -89,7 +89,7 @@ class Placer:
     def _mask(self, chosen: _Turned) -> Mask:
         return turn(self.source.masks[chosen.sha256].mask, chosen.turn)
 
-    def _places(self, chosen: _Turned, background: str) -> Places | None:
+    def _places(self, chosen: _Turned, background: str) -> PlacementGrid | None:
         """None if the mask already lies on the background's object."""
         mask, part = self.mask(chosen), self.part(background)
         return None if is_on(mask, part) else places_on(mask, part)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from stage.datasets.components import components, dilated
 from stage.datasets.pairs import Pair
-from stage.synthesis.judge import Judge, Seen, difference_sums
+from stage.synthesis.judge import Judge, Judgement, difference_sums
 from stage.synthesis.method import Rendered
 from stage.synthesis.rows import Verdict
 
@@ -20,7 +20,7 @@ def verdict_on(rendered: Rendered, background: NDArray[np.uint8], defect: str, j
     """
     sample = rendered.pair
     are_held = _held(sample.mask, rendered.shown)
-    seen = judge.looks(sample, background, defect) if judge else Seen(np.zeros(len(are_held)), 0.0, "", 0.0)
+    seen = judge.looks(sample, background, defect) if judge else Judgement(np.zeros(len(are_held)), 0.0, "", 0.0)
     contrast, outside = _contrast(sample, background), _largest_change(sample, background, rendered.reach)
     reasons = _reasons(are_held, seen.margins, outside)
     if are_held.size and contrast < rendered.least_contrast:

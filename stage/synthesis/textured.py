@@ -35,7 +35,7 @@ Pixels = NDArray[np.uint8]
 Random = np.random.Generator
 
 
-class Drawn(NamedTuple):
+class DrawnMask(NamedTuple):
     """A mask, how it came about, and the number of draws until one met the object."""
 
     mask: Mask
@@ -61,7 +61,7 @@ class Rule(Protocol):
         """The least mean difference to the photograph inside the mask, of 255."""
         ...
 
-    def mask(self, part: Mask, random: Random) -> Drawn:
+    def mask(self, part: Mask, random: Random) -> DrawnMask:
         """A mask on an object, never empty."""
         ...
 
@@ -146,7 +146,7 @@ def check_mask(mask: Mask, row: PlanRow) -> None:
         )
 
 
-def first_on(part: Mask, draw: Callable[[int, int], tuple[Mask, str]], random: Random, *, fill: bool, least: int = 1) -> Drawn:
+def first_on(part: Mask, draw: Callable[[int, int], tuple[Mask, str]], random: Random, *, fill: bool, least: int = 1) -> DrawnMask:
     """The first of 50 masks of which at least `least` px lie on an object, without the rest; else a round spot on it.
 
     `draw` makes a mask of a height and width. With `fill` the noise fills the object's bounding box, and otherwise the image, as in the
@@ -160,8 +160,8 @@ def first_on(part: Mask, draw: Callable[[int, int], tuple[Mask, str]], random: R
         drawn_mask, how = draw(*part[box].shape)
         mask[box] = drawn_mask * part[box]
         if np.count_nonzero(mask) >= least:
-            return Drawn(mask, how, tries)
-    return Drawn(spot(part, random), "spot", TRIES)
+            return DrawnMask(mask, how, tries)
+    return DrawnMask(spot(part, random), "spot", TRIES)
 
 
 def as_grey_as(background: Pixels, picture: Pixels) -> Pixels:

@@ -12,7 +12,7 @@ from scipy.ndimage import binary_erosion, find_objects
 
 from stage.datasets.components import components
 from stage.datasets.demo.dataset import DEFECTS as DRAWINGS
-from stage.datasets.demo.dataset import NORMAL, Photograph, draw, perfect_pairs, write_demo
+from stage.datasets.demo.dataset import NORMAL, DrawnPhotograph, draw, perfect_pairs, write_demo
 from stage.datasets.demo.washer import draw_washer
 
 SEED = 20261122
@@ -28,7 +28,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @cache
-def drawn(category: str, defect: str, index: int, split: str = "test") -> Photograph:
+def drawn(category: str, defect: str, index: int, split: str = "test") -> DrawnPhotograph:
     return draw(category, split, defect, index, seed=SEED)
 
 

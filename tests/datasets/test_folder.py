@@ -10,7 +10,7 @@ from PIL import Image
 
 from stage.core.data_params import FolderRule
 from stage.core.errors import DataError
-from stage.datasets.folder import Found, find
+from stage.datasets.folder import FoundFile, find
 from stage.datasets.layouts import MVTEC as RULE
 
 
@@ -24,9 +24,11 @@ def test_images_are_found_with_their_masks(mvtec: Path) -> None:
 
     assert len(found) == 4 + 2 + 7 + 4
     assert reasons(mvtec) == {}
-    assert found["part/test/crack/003.png"] == Found("part/test/crack/003.png", ("part/ground_truth/crack/003_mask.png",), "crack", "test")
-    assert found["part/train/good/003.png"] == Found("part/train/good/003.png", (), "good", "train")
-    assert found["part/test/good/001.png"] == Found("part/test/good/001.png", (), "good", "test")
+    assert found["part/test/crack/003.png"] == FoundFile(
+        "part/test/crack/003.png", ("part/ground_truth/crack/003_mask.png",), "crack", "test"
+    )
+    assert found["part/train/good/003.png"] == FoundFile("part/train/good/003.png", (), "good", "train")
+    assert found["part/test/good/001.png"] == FoundFile("part/test/good/001.png", (), "good", "test")
     assert list(found) == sorted(found)
 
 

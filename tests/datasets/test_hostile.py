@@ -16,7 +16,7 @@ from PIL import Image
 from stage.core.data_params import Prepare
 from stage.core.errors import DataError
 from stage.datasets.catalog import prepare
-from stage.datasets.folder import Found, find
+from stage.datasets.folder import FoundFile, find
 from stage.datasets.images import GreyRange, read_image
 from stage.datasets.inventory import inventory
 from stage.datasets.layouts import MVTEC
@@ -181,7 +181,7 @@ def test_every_file_is_found(files: Files) -> None:
         assert len(inventory(root, root / "memory.json").splitlines()) == len(present)
 
 
-def unused(found: list[Found], present: set[str]) -> set[str]:
+def unused(found: list[FoundFile], present: set[str]) -> set[str]:
     """Foregrounds of no image: they are read for the strategy `files` only, and then each image names its own."""
     taken = {path for each in found for path in (each.image, *each.masks, *each.foregrounds)}
     return {path for path in present - taken if path.startswith("part/foreground/") and Path(path).suffix.lower() in SUFFIXES}

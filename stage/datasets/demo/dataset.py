@@ -46,7 +46,7 @@ MIN_DIFFERENCE = 8  # of 255; a pixel that the damage changes less stays clean a
 
 
 @dataclass(frozen=True)
-class Photograph:
+class DrawnPhotograph:
     """An image, the same image without its defect, and the mask of the pixels in which they differ."""
 
     image: NDArray[np.uint8]
@@ -99,14 +99,14 @@ def _save(pixels: NDArray[np.uint8], path: Path) -> None:
     Image.fromarray(pixels).save(path)
 
 
-def draw(category: str, split: str, defect: str, index: int, *, seed: int) -> Photograph:
+def draw(category: str, split: str, defect: str, index: int, *, seed: int) -> DrawnPhotograph:
     """One photograph of the demo; `defect` is "good" for none. It depends on its arguments alone, not on other photographs."""
     identity = f"{seed}|{category}|{split}|{defect}|{index}"
     part, damage = np.random.default_rng(int.from_bytes(blake2b(identity.encode(), digest_size=16).digest())).spawn(2)
     if defect != "good":
         return _photographed(DEFECTS[category][defect](part, damage))
     clean = np.rint(NORMAL[category](part)).astype(np.uint8)
-    return Photograph(clean, clean, np.zeros(clean.shape[:2], np.uint8))
+    return DrawnPhotograph(clean, clean, np.zeros(clean.shape[:2], np.uint8))
 
 
 def perfect_pairs(category: str, count: int, size: int, *, seed: int) -> list[Pair]:
@@ -119,13 +119,13 @@ def perfect_pairs(category: str, count: int, size: int, *, seed: int) -> list[Pa
     return [_pasted(photograph, size) for photograph in drawn]
 
 
-def _pasted(photograph: Photograph, size: int) -> Pair:
+def _pasted(photograph: DrawnPhotograph, size: int) -> Pair:
     mask = resize_mask(photograph.mask // 255, size)
     damaged, clean = (resize_image(picture, size) for picture in (photograph.image, photograph.clean))
     return Pair(paste_back(damaged, clean, mask), mask)
 
 
-def _photographed(drawing: Drawing) -> Photograph:
+def _photographed(drawing: Drawing) -> DrawnPhotograph:
     """Apply the damage to the clean part inside the mask only, so that the mask is exact."""
     clean = np.rint(drawing.clean).astype(np.uint8)
     damaged = np.rint(np.clip(mixed(drawing.clean, drawing.damaged, drawing.coverage), 0, 255)).astype(np.uint8)
@@ -134,4 +134,4 @@ def _photographed(drawing: Drawing) -> Photograph:
     mask = np.asarray(binary_fill_holes(changed), dtype=bool) & covered
     # Pixels inside the damage that look undamaged by chance are darkened: they belong to the mask, so they must differ.
     damaged[mask & ~changed] = np.maximum(clean[mask & ~changed], MIN_DIFFERENCE) - MIN_DIFFERENCE
-    return Photograph(np.where(mask[..., None], damaged, clean), clean, np.where(mask, 255, 0).astype(np.uint8))
+    return DrawnPhotograph(np.where(mask[..., None], damaged, clean), clean, np.where(mask, 255, 0).astype(np.uint8))

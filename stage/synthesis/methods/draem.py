@@ -17,7 +17,7 @@ from stage.synthesis.method import Planner
 from stage.synthesis.perlin import perlin_mask
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.source import Source
-from stage.synthesis.textured import Drawn, TexturePlanner, TextureRenderer, as_grey_as, first_on
+from stage.synthesis.textured import DrawnMask, TexturePlanner, TextureRenderer, as_grey_as, first_on
 from stage.synthesis.textures import stretched
 
 PUBLISHED = Perlin(exponents=(0, 5), threshold=0.5, max_components=10_000)  # as in the released code, which has no limit of components
@@ -58,7 +58,7 @@ class DraemRule(NamedTuple):
         """The paper keeps whatever comes out."""
         return self.params.visible
 
-    def mask(self, part: NDArray[np.uint8], random: np.random.Generator) -> Drawn:
+    def mask(self, part: NDArray[np.uint8], random: np.random.Generator) -> DrawnMask:
         """The first draw that is not empty; the released loader calls the sample normal if its mask is."""
         perlin = self.perlin if self.on_object else PUBLISHED
         return first_on(part, lambda height, width: (perlin_mask(height, width, perlin, random), "single"), random, fill=self.on_object)

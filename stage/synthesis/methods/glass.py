@@ -21,7 +21,7 @@ from stage.synthesis.methods.draem import PUBLISHED
 from stage.synthesis.perlin import perlin_mask
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.source import Source
-from stage.synthesis.textured import Drawn, TexturePlanner, TextureRenderer, as_grey_as, first_on
+from stage.synthesis.textured import DrawnMask, TexturePlanner, TextureRenderer, as_grey_as, first_on
 from stage.synthesis.textures import centre_crop, covering
 
 Pixels = NDArray[np.uint8]
@@ -59,7 +59,7 @@ class GlassRule(NamedTuple):
         """The paper keeps whatever comes out."""
         return self.params.visible
 
-    def mask(self, part: NDArray[np.uint8], random: Random) -> Drawn:
+    def mask(self, part: NDArray[np.uint8], random: Random) -> DrawnMask:
         """The first draw with enough pixels on the object; the released code draws for ever."""
         is_paper = self.params.preset == "paper"
         draw = partial(combined, perlin=PUBLISHED if is_paper else self.perlin, random=random)

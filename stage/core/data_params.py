@@ -41,7 +41,7 @@ class Prepare(Section):
     """What is read, and how; ranges as annotated, sizes in px."""
 
     source: Text
-    layout: Literal["demo", "mvtec", "loco", "btad", "folder"]
+    layout: Literal["demo", "mvtec", "loco", "btad", "plain", "folder"]
     licence: Text
     image_size: Size
     mask_threshold: Annotated[int, Field(ge=1, le=255)]

@@ -29,16 +29,26 @@ BTAD = FolderRule(
     foreground="{category}/foreground/{name}.*",
 )
 """BTAD (Mishra et al., ISIE 2021): one defect type, which the paper calls `damaged`."""
+PLAIN = FolderRule(
+    normal="{category}/normal/{name}.*",
+    test_normal="{category}/test_normal/{name}.*",
+    image="{category}/defects/{defect}/images/{name}.*",
+    mask="{category}/defects/{defect}/masks/{name}.*",
+    groups="{category}/groups.csv",
+    foreground="{category}/foreground/{name}.*",
+)
+"""Of our own, for whoever sorts photographs by hand; the patterns of layout `folder` begin with these."""
 FOLDERS = {
     "mvtec": ("train/good", "test"),
     "loco": ("train/good", "test"),
     "btad": ("train/ok", "test/ko"),
+    "plain": ("normal", "defects"),
 }  # in a category's folder, by which its layout is recognised
-RULES = {"mvtec": MVTEC, "loco": LOCO, "btad": BTAD, "demo": MVTEC}
+RULES = {"mvtec": MVTEC, "loco": LOCO, "btad": BTAD, "plain": PLAIN, "demo": MVTEC}
 
 
 def detect_layout(root: Path) -> tuple[str, list[str]]:
-    """The layout (`mvtec`, `loco` or `btad`) of `root` and its categories, sorted; `root` may be a category's folder itself.
+    """The layout (`mvtec`, `loco`, `btad` or `plain`) of `root` and its categories, sorted; `root` may be a category's folder itself.
 
     Raises DataError if `root` is no folder, or has neither layout or both; the message lists the expected folders.
     """

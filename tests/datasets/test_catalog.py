@@ -375,6 +375,17 @@ def test_btad_is_read(params: Prepare, draw: Callable[..., Path], tmp_path: Path
     assert summary[["defect", "train", "test", "set_aside"]].to_numpy().tolist() == [["damaged", 1, 2, 0], ["good", 3, 3, 0]]
 
 
+def test_photographs_sorted_by_hand_are_read(params: Prepare, draw: Callable[..., Path], tmp_path: Path) -> None:
+    """A user without a data set of the field would have to write patterns first."""
+    for number in range(3):
+        draw(f"nut/normal/{number:04}.png")
+        draw(f"nut/defects/crack/images/{number:04}.png")
+        draw(f"nut/defects/crack/masks/{number:04}.png", is_mask=True)
+    summary, _ = prepare(params.model_copy(update={"layout": "plain"}), ["nut"], tmp_path / "data", tmp_path / "out")
+
+    assert summary[["defect", "train", "test", "set_aside"]].to_numpy().tolist() == [["crack", 1, 2, 0], ["good", 3, 0, 0]]
+
+
 def test_odd_names_are_read(params: Prepare, draw: Callable[..., Path], mvtec: Path, tmp_path: Path) -> None:
     """A user with spaces, umlauts, commas or line breaks in names would lose these images."""
     names = ["a b", "Prüfling,7", "部品", "{name}", "a\nb", "-rf ~", "x.y.z", "%s"]

@@ -26,6 +26,8 @@ def test_layouts_are_recognised_with_their_categories(tmp_path: Path) -> None:
     """A user would have to describe a data set that everybody has."""
     assert detect_layout(folders(tmp_path / "a", *mvtec("washer"), *mvtec("bolt"), "papers")) == ("mvtec", ["bolt", "washer"])
     assert detect_layout(folders(tmp_path / "b", *btad("01"), *btad("03"))) == ("btad", ["01", "03"])
+    assert detect_layout(folders(tmp_path / "c", "nut/normal", "nut/defects/crack/images")) == ("plain", ["nut"])
+    assert detect_layout(tmp_path / "c/nut") == ("plain", ["nut"])
 
 
 def test_the_folder_of_one_category_is_enough(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from stage.lineage.contents import History
 from stage.lineage.database import OURS, Answer, Database, Row, rows
 from stage.lineage.made_from import made_from
 from stage.lineage.marked import found_in
+from stage.model.base_pointer import told_origin
 
 SAMPLE = re.compile(r".+/.+/.+/\d{6,}/\d+")
 ALL_TYPES = "(all)"  # as in the scores
@@ -56,7 +57,7 @@ def _sample(database: Database, history: History, sample_id: str, preferred: Seq
     return {
         "sample": [{**told, "versions": same, "versions_with_other_pixels": other}],
         "made_from": _made_from(database, sample, whose),
-        "networks": [{**row, "origin": json.loads(row["origin"]).get("base", "")} for row in rows(database, _NETWORKS, networks)],
+        "networks": [{**row, "origin": told_origin(json.loads(row["origin"]))} for row in rows(database, _NETWORKS, networks)],
         "trained_on": rows(database, _TRAINED_ON, networks),
         "parameters": rows(
             database,

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from stage.cli.terminal import DATA, AsJson, Categories, chosen, published_folders, say_json, writable
 from stage.core.errors import Refusal
+from stage.core.wording import counted
 
 if TYPE_CHECKING:
     from stage.release.verification import Problem
@@ -115,7 +116,7 @@ def verify(
             if folders
             else "Run `dvc checkout --force synthesize` for what was published last, or `dvc repro synthesize` to make it again."
         )
-        raise Refusal(f"Expected published samples as they were made, found {len(problems)} problem(s). {mend}")
+        raise Refusal(f"Expected published samples as they were made, found {counted(len(problems), 'problem')}. {mend}")
     if not as_json:
         typer.echo("Everything is as it was published.")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stage.core.errors import Refusal
+from stage.core.wording import counted
 from stage.lineage.contents import History
 from stage.lineage.database import OURS, Answer, Database, Row, rows
 from stage.lineage.made_from import made_from
@@ -201,4 +202,5 @@ def _unknown_metric(database: Database, history: History, name: str) -> Refusal:
 
 
 def _unread(history: History) -> str:
-    return f" {len(history.gaps)} version(s) could not be read: {'; '.join(gap.version for gap in history.gaps)}." if history.gaps else ""
+    names = [gap.version for gap in history.gaps]
+    return f" {counted(len(names), 'version')} could not be read: {'; '.join(names)}." if names else ""

@@ -79,7 +79,23 @@ def test_a_preview_shows_samples_of_every_type_and_leaves_nothing_else(project: 
 def test_a_preview_of_what_is_not_there_is_refused() -> None:
     """A misspelt name would end in a traceback."""
     assert "Expected a method among stage, paste" in refused("preview", "dream", "part")
-    assert "Expected categories among part, found bottle" in refused("preview", "draem", "bottle")
+    assert refused("preview", "draem", "bottle") == "Expected categories among part, found bottle. Look into params.yaml."
+
+
+@pytest.mark.parametrize(
+    ("methods", "told"),
+    [
+        (["stage"], "found none. Run `dvc repro train@part`."),
+        # `dvc repro train@part` alone would train nothing, and the preview say the same again.
+        (["paste"], "found none. Add stage to methods in params.yaml, for only then something is trained. Run `dvc repro train@part`."),
+    ],
+)
+def test_a_preview_without_a_training_says_how_to_get_one(methods: list[str], told: str) -> None:
+    """A user of a method that params.yaml does not list would be sent round in a circle."""
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    Path("params.yaml").write_text(yaml.safe_dump({**params, "methods": methods}))
+    Path("data/train/part/adapters.safetensors").unlink()
+    assert refused("preview", "stage", "part").endswith(told)
 
 
 def made() -> dict[str, Path]:

@@ -52,7 +52,7 @@ def preview(
     from stage.synthesis.method import METHODS
 
     if method not in METHODS:
-        raise Refusal(f"Expected a method among {', '.join(METHODS)}, found {method!r}.")
+        raise Refusal(f"Expected a method among {', '.join(METHODS)}, found {method!r}. Name one of them.")
     params = load_params()
     chosen([category], params.categories)
     path = writable(output) / f"{method}-{category}.png"

@@ -20,6 +20,7 @@ from prefect.states import Cancelled, Completed, Failed
 from flows import PARENT
 from flows.runtime import API_TROUBLE
 from stage.core.errors import Refusal
+from stage.core.wording import counted
 from stage.nights.gate import NotPublished
 from stage.nights.night import Action, Night, NightIsRunning, Superseded
 from stage.nights.record import Record
@@ -87,7 +88,7 @@ def show(night: Night) -> None:
 
 def summary(record: Record, report: Path) -> str:
     """A night on a page of Markdown."""
-    counts = f"{len(record.taken_in)} files taken in, {len(record.set_aside)} set aside, {len(record.waiting)} waiting."
+    counts = f"{counted(len(record.taken_in), 'file')} taken in, {len(record.set_aside)} set aside, {len(record.waiting)} waiting."
     link = f"The report: file://{report}" if report.is_file() else "There is no report."
     steps = "\n".join(f"| {step.name} | {'' if step.seconds is None else step.seconds} | {_line(step.told)} |" for step in record.steps)
     table = f"| step | s | |\n|---|--:|---|\n{steps}"

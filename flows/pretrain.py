@@ -14,7 +14,7 @@ from stage.core.work import BASE_WORK, Work, work_key
 from stage.datasets.examples import CATALOG
 from stage.jobs.heartbeat import present
 from stage.jobs.removal import finish
-from stage.model.base_pointer import TRAINED_HERE, needs_base, write_pointer
+from stage.model.base_pointer import TRAINED_HERE, needs_base, note_start, write_pointer
 from stage.model.files import base_digest
 
 CATALOGS = Path("data/prepare")
@@ -31,6 +31,8 @@ def pretrain() -> None:
     elif params.base.source == "scratch":
         with ExitStack() as users:
             train_from_scratch(params, users).publish(OUTPUT)
+        if params.pretrain.start != "none":
+            note_start(OUTPUT, params.pretrain.start)
     else:
         write_pointer(fetch(params.base.source), OUTPUT, params.base.source)
 

@@ -35,6 +35,7 @@ from stage.core.errors import Refusal
 from stage.core.params import Params, load_params
 from stage.core.progress import Interrupted, stop_on_signals
 from stage.core.proxies import drop_proxies, users_certificates
+from stage.core.wording import counted
 
 if TYPE_CHECKING:
     from prefect.settings.context import SettingKey
@@ -77,7 +78,7 @@ def _parse(flow: Flow[..., Any], given: Sequence[str], params: Params) -> dict[s
     values = dict(zip(names, given, strict=False))
     if len(given) != len(names):
         usage = " ".join([f"python -m flows.{flow.name}", *(name.upper() for name in names)])
-        raise Refusal(f"Expected {len(names)} argument(s), found {len(given)} on the command line. Run `{usage}`.")
+        raise Refusal(f"Expected {counted(len(names), 'argument')}, found {len(given)} on the command line. Run `{usage}`.")
     for name, known in (("category", params.categories), ("method", params.methods)):
         if name in values and values[name] not in known:
             told = f"Expected {name.upper()} to be one of {', '.join(known)}, found {values[name]!r} on the command line."

@@ -12,7 +12,7 @@ from small_hub import NAME, serving
 
 from stage.core.errors import ConfigError
 from stage.model.base import load_base
-from stage.model.base_pointer import follow_pointer, write_pointer
+from stage.model.base_pointer import follow_pointer, note_start, start_of, told_origin, write_pointer
 from stage.model.base_source import locate, wanted_weights
 from stage.model.files import base_digest
 
@@ -229,6 +229,23 @@ def test_pointer_leads_to_the_base_made_here(tmp_path, checkpoint):
     assert str(tmp_path) not in (output / "base.json").read_text()
     output.rename(tmp_path / "moved")
     assert follow_pointer(tmp_path / "moved") == tmp_path / "moved" / "base"
+
+
+def test_a_base_says_what_its_training_began_with(tmp_path, checkpoint, monkeypatch):
+    """An auditor would take a base that began with somebody's textures for one that has seen nothing but the photographs at hand."""
+    monkeypatch.chdir(tmp_path)
+    output = tmp_path / "pretrain"
+    shutil.copytree(checkpoint, output / "base")
+    write_pointer(output / "base", output, "scratch")
+    assert told_origin({"base": "scratch"} | start_of(output / "base")) == "scratch"
+
+    note_start(output, "checkpoint")
+
+    digest = base_digest(checkpoint)
+    assert start_of(output / "base") == {"start": "checkpoint", "start_digest": digest}
+    assert told_origin({"base": "scratch"} | start_of(output / "base")) == f"scratch, begun with checkpoint ({digest[:8]})"
+    assert follow_pointer(output) == output / "base"
+    assert start_of(output / "another") == start_of(tmp_path / "nowhere" / "base") == {}
 
 
 def test_pointer_to_a_given_folder_says_nothing_of_this_machine(tmp_path, checkpoint, monkeypatch):

@@ -80,7 +80,7 @@ def test_confirmed_candidates_decide_the_next_split(folder: Path) -> None:
     )
     assert not [one for one in read() if "near-duplicates" in one]
     assert sides()["part/test/crack/0.png"] == sides()["part/test/crack/6.png"] == "train"
-    assert run("groups", "part").output.startswith("1 clusters")
+    assert run("groups", "part").output.startswith("1 cluster of")
 
 
 def test_a_groups_file_is_extended_and_keeps_what_it_says(folder: Path) -> None:
@@ -162,11 +162,17 @@ def test_what_cannot_be_accepted_is_one_message(folder: Path) -> None:
 
 def test_a_layout_without_a_groups_file_says_so(folder: Path) -> None:
     """The file would be written where nothing reads it."""
-    run("groups", "part")
-    text = Path("params.yaml").read_text()
-    Path("params.yaml").write_text(text.replace("layout: mvtec", "layout: folder").replace('groups: "{category}/groups.csv"', 'groups: ""'))
-    assert refused("groups", "part", "--accept", "1").startswith("Expected a path in prepare.folder.groups of params.yaml, found none")
-
-    Path("params.yaml").write_text(text.replace("layout: mvtec", "layout: demo"))
-    assert refused("groups", "part", "--accept", "1").startswith("Expected a folder that keeps a groups file, found the demo")
+    page, text = Path("build/groups/part/candidates.html"), Path("params.yaml").read_text()
+    assert '`stage groups "part" --accept 1,3`' in run("groups", "part").output
+    assert "groups file" not in html.unescape(page.read_text())
+    for change, first in (
+        (('groups: "{category}/groups.csv"', 'groups: ""'), "No groups file is read: first set prepare.folder.groups in params.yaml"),
+        (("layout: folder", "layout: demo"), "The demo is drawn anew each time and keeps no groups file: first draw it once"),
+    ):
+        Path("params.yaml").write_text(text.replace("layout: mvtec", "layout: folder").replace(*change))
+        assert refused("groups", "part", "--accept", "1").startswith(f"Expected a groups file to write into, found none. {first}")
+        told = run("groups", "part").output
+        assert first in told
+        assert "--accept" not in told
+        assert first in html.unescape(page.read_text())
     assert not list(folder.rglob("groups.csv"))

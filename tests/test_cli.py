@@ -234,7 +234,7 @@ def test_what_cannot_work_is_one_message(tmp_path: Path, project: Path) -> None:
     assert refused("use-data", str(project)).startswith("Expected the folders of one known layout in")
     assert refused("use-data", str(tmp_path / "images"), "--category", "nut").startswith("Expected categories among part, found nut")
     for verb in ("export", "plan", "verify"):
-        told = "Expected categories among fabric, washer, found nut after --category. Look into params.yaml."
+        told = "Expected categories among fabric, washer, found nut. Look into params.yaml."
         assert refused(verb, "--category", "nut", "--category", "washer") == told
     assert refused("plan").startswith("Expected a catalog at data/prepare/fabric/catalog.parquet, found none that can be read")
     assert refused("demo-data", str(project)).startswith("Expected an empty place or an earlier demo at")

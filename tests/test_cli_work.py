@@ -79,7 +79,23 @@ def test_a_preview_shows_samples_of_every_type_and_leaves_nothing_else(project: 
 def test_a_preview_of_what_is_not_there_is_refused() -> None:
     """A misspelt name would end in a traceback."""
     assert "Expected a method among stage, paste" in refused("preview", "dream", "part")
-    assert "Expected categories among part, found bottle" in refused("preview", "draem", "bottle")
+    assert refused("preview", "draem", "bottle") == "Expected categories among part, found bottle. Look into params.yaml."
+
+
+@pytest.mark.parametrize(
+    ("methods", "told"),
+    [
+        (["stage"], "found none. Run `dvc repro train@part`."),
+        # `dvc repro train@part` alone would train nothing, and the preview say the same again.
+        (["paste"], "found none. Add stage to methods in params.yaml, for only then something is trained. Run `dvc repro train@part`."),
+    ],
+)
+def test_a_preview_without_a_training_says_how_to_get_one(methods: list[str], told: str) -> None:
+    """A user of a method that params.yaml does not list would be sent round in a circle."""
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    Path("params.yaml").write_text(yaml.safe_dump({**params, "methods": methods}))
+    Path("data/train/part/adapters.safetensors").unlink()
+    assert refused("preview", "stage", "part").endswith(told)
 
 
 def made() -> dict[str, Path]:
@@ -180,7 +196,7 @@ def test_a_worker_makes_what_was_planned_and_then_nothing_is_left() -> None:
     assert {one[name] for one in found.values() for name in ("samples", "batches", "network_calls", "seconds", "bytes")} == {0}
 
 
-@pytest.mark.parametrize(("spoil", "message"), [("params.yaml", "found 1 problem(s)"), ("job.json", "found none")])
+@pytest.mark.parametrize(("spoil", "message"), [("params.yaml", "found 1 problem"), ("job.json", "found none")])
 def test_a_worker_that_cannot_begin_says_so_with_the_status_for_it(spoil: str, message: str) -> None:
     """A typing error would look like a crash, and the scheduler would start the worker again for ever."""
     job = Path(planned("--no-measure")["stage"]["job"])
@@ -202,7 +218,7 @@ def test_what_is_published_is_verified() -> None:
     shard.write_bytes(shard.read_bytes()[:-1])
 
     assert refused("verify") == (
-        "Expected published samples as they were made, found 1 problem(s). Run `dvc checkout --force synthesize` for what was published "
+        "Expected published samples as they were made, found 1 problem. Run `dvc checkout --force synthesize` for what was published "
         "last, or `dvc repro synthesize` to make it again."
     )
 
@@ -216,7 +232,7 @@ def test_a_data_set_from_elsewhere_is_verified(tmp_path: Path) -> None:
 
     assert run("verify", str(OUTPUT)).stdout == "Everything is as it was published.\n"
     told = refused("verify", str(OUTPUT), str(tmp_path / "received"))
-    assert "found 1 problem(s). Get the data set again from where it was published." in told
+    assert "found 1 problem. Get the data set again from where it was published." in told
 
 
 def test_a_file_of_the_finder_is_named_and_is_no_damage(tmp_path: Path) -> None:
@@ -236,7 +252,7 @@ def test_who_made_the_samples_is_verified_too() -> None:
     published()
     (Path("data/runs/part/stage") / "runs.parquet").write_bytes(b"PAR1")
 
-    assert "found 1 problem(s)" in refused("verify")
+    assert "found 1 problem" in refused("verify")
 
 
 def test_problems_for_machines_are_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -247,7 +263,7 @@ def test_problems_for_machines_are_json(capsys: pytest.CaptureFixture[str]) -> N
     problems = json.loads(told.out)
     assert all({*problem} == {"folder", "where", "what"} for problem in problems)
     assert [(one["folder"], one["where"]) for one in problems] == [(str(SAMPLES / method), "manifest.json") for method in COUNTED]
-    assert "found 2 problem(s)" in message
+    assert "found 2 problems" in message
     assert "verify: 2/2" in told.err
 
 

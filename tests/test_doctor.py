@@ -112,8 +112,8 @@ def params(device: str) -> Params:
         ("cuda", "fails", None, "fails GPU: execution.device is cuda, and no driver answers"),
         ("cuda", "answers", "", "fails GPU: CUDA_VISIBLE_DEVICES is '', which hides every GPU Run `unset CUDA_VISIBLE_DEVICES`"),
         ("auto", "answers", "-1", "look GPU: CUDA_VISIBLE_DEVICES is '-1', which hides every GPU"),
-        ("cuda", "answers", "0,7", "fails GPU: CUDA_VISIBLE_DEVICES is '0,7', and '7' is none of 1 GPU(s)"),
-        ("cuda", "answers", "all", "fails GPU: CUDA_VISIBLE_DEVICES is 'all', and 'all' is none of 1 GPU(s)"),
+        ("cuda", "answers", "0,7", "fails GPU: CUDA_VISIBLE_DEVICES is '0,7', and '7' names none of this machine's GPUs (1)"),
+        ("cuda", "answers", "all", "fails GPU: CUDA_VISIBLE_DEVICES is 'all', and 'all' names none of this machine's GPUs (1)"),
     ],
 )
 def test_a_gpu_that_cannot_be_used_is_found(
@@ -237,7 +237,7 @@ def test_what_was_left_behind_is_found_and_nothing_that_is_at_work(tmp_path: Pat
     assert "look git: a merge is unfinished; the night runs what is committed Finish it, or run `git merge --abort`." in found
     assert f"fails DVC lock: {lock} cannot be read, and DVC refuses to work Where no DVC works: `rm {lock}`." in found
     assert "look data: 2 files under temporary names" in found
-    assert "look spool: 1 files under temporary names, of killed processes Run `stage gc`." in found
+    assert "look spool: 1 file under temporary names, of killed processes Run `stage gc`." in found
 
     lock.write_text(json.dumps({"write": {"data/x": {"pid": os.getpid(), "cmd": "dvc repro"}}, "read": {}}))
     assert f"look DVC lock: process {os.getpid()} works in" in told(leftovers(places))

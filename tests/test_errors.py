@@ -270,9 +270,7 @@ def test_a_person_makes_them_the_projects(factory: Factory, catalog: pd.DataFram
         run("use-errors")
     write_found(told, tmp_path / "data/segment" / categories[0] / FILE.name)
 
-    assert (
-        f"{categories[0]}: 2 of 3 real defects are missed.\nerrors.json has them. synthesize.missed_share is 0" in run("use-errors").stdout
-    )
+    assert f"{categories[0]}: 2 of 3 real defects missed.\nerrors.json has them. synthesize.missed_share is 0" in run("use-errors").stdout
     assert read_errors()[categories[0]] == told
     write_found([], tmp_path / "data/segment" / categories[0] / FILE.name)  # as `segment` leaves it without folds
     with pytest.raises(Refusal, match=r"found none\. Set segment.folds to 2 or more"):

@@ -62,13 +62,15 @@ def files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_layout_is_mvtec_ad_s(data: Path, tmp_path: Path) -> None:
+def test_the_layout_is_mvtec_ad_s(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """No training script would find the images and the masks that belong to them."""
     publish_samples(data, ["crack", "rißig"])
 
     count = export_mvtec(data, CATEGORY, "stage", tmp_path / "export")
 
     assert count == 8
+    progress = capsys.readouterr().err.splitlines()
+    assert {line.split(": ")[0] for line in progress} == {f"export stage {CATEGORY}, normal images", f"export stage {CATEGORY}, defects"}
     numbers = [f"{k:06d}" for k in range(4)]
     samples = {
         f"{kind}/{defect}/{k}{end}.png"

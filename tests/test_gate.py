@@ -59,7 +59,7 @@ def test_a_refusal_names_every_check_that_fails() -> None:
     checks = [*metric_checks(metric_changes(results(0.5, 0.1, WIDE), BEFORE)), Check("leaks", "bolt", "none", "none", holds=True)]
     told = str(refusal(checks, "data-2026-11-28"))
 
-    assert "not worse than data-2026-11-28, found 2 check(s)" in told
+    assert "not worse than data-2026-11-28, found 2 failing checks" in told
     assert "ap, bolt segformer real_and_paste: 0.8125 -> 0.1625" in told
     assert "iou" in told
     assert refusal([checks[-1]], "") is None

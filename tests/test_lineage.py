@@ -437,6 +437,7 @@ def test_a_version_that_lies_nowhere_is_named(fresh: Path, project: Project) -> 
 
     assert "Expected data/synthesize of version v1 in DVC's cache or a remote" in refused("lineage", "reuse", "--rev", "v1")
     found = ask("down", project.samples("v3").iloc[0].background_path)
+    assert next(iter(found)) == "not_read"  # it qualifies all that follows
     assert {row["version"] for row in found["not_read"]} == {"v1", "v2", "v3"}
     assert {version for row in found["every_sample"] for version in row["versions"]} == {"workspace"}
 

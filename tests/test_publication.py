@@ -13,8 +13,11 @@ from small_factory import Factory, build
 
 from stage.chaos.damage import flipped
 from stage.core.errors import CorruptFileError, IncompleteRunError
+from stage.datasets.table import read_catalog
 from stage.jobs.job import Job
+from stage.model.base_pointer import note_start, told_origin, write_pointer
 from stage.release.publication import publish_jobs, publish_runs
+from stage.release.tables import checkpoints
 from stage.release.verification import verify, verify_runs
 
 
@@ -178,6 +181,24 @@ def test_the_tables_lead_from_a_sample_to_what_it_was_made_from(factory: Factory
     assert {row[1:] for row in rows} == {("train", "background", "mask", "adapters", True, 5 + 2 * (2 + 1))}
     roles = duckdb.sql(f"SELECT split, role, count(*) FROM '{out}/sources.parquet' GROUP BY ALL ORDER BY ALL").fetchall()
     assert roles == [("test", "test", 2 + 2 * (4 + 2)), ("train", "background", 5), ("train", "mask", 3), ("train", "training", 3)]
+
+
+def test_the_networks_say_what_their_base_began_with(tmp_path: Path) -> None:
+    """Lineage and report would call a base that began with a shipped one a base from scratch."""
+    factory = build(tmp_path)
+    job, output, catalog = factory.job(tmp_path / "spool"), factory.data / "pretrain", read_catalog(factory.catalog)
+    before = checkpoints(job, catalog)
+    start = str(output / "base")
+    write_pointer(output / "base", output, "scratch")
+    note_start(output, start)
+
+    after = checkpoints(job, catalog)
+
+    digest = job.inputs["base"]
+    for old, new in zip(before.to_pylist(), after.to_pylist(), strict=True):
+        assert json.loads(new["facts"]) == json.loads(old["facts"]) | {"start": start, "start_digest": digest}
+        assert told_origin(json.loads(new["facts"])) == f"base, begun with {start} ({digest[:8]})"
+        assert told_origin(json.loads(old["facts"])) == "base"
 
 
 def test_who_made_it_stands_beside_the_samples(factory: Factory, job: Job, tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def test_wrong_arguments_get_the_usage(start: Start) -> None:
     status, errors = end(start("PROBE a b"))
 
     assert status == 1
-    assert errors.startswith("Expected 1 argument(s), found 2")
+    assert errors.startswith("Expected 1 argument, found 2")
     assert "Run `python -m flows.probe DEED`." in errors
 
 

@@ -8,6 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from stage.cli.terminal import console
+from stage.core.wording import counted
 
 SHOWN = 20  # rows of a table, unless all are asked for
 UPRIGHT, WIDE = 4, 12  # columns, above which a single row, or every row, is shown one value a line
@@ -26,7 +27,7 @@ def print_answer(answer: Mapping[str, Sequence[Row]], *, whole: bool = False) ->
     for title, rows in answer.items():
         name = title.replace("_", " ")
         if not rows or name.startswith("every "):
-            terminal.print(f"{name}: {f'{len(rows)} rows, which --json has' if rows else 'none'}", style="dim")
+            terminal.print(f"{name}: {counted(len(rows), 'row') + ', which --json has' if rows else 'none'}", style="dim")
             continue
         shown = rows if whole else rows[:SHOWN]
         is_upright = len(rows[0]) > WIDE or (len(rows) == 1 and len(rows[0]) > UPRIGHT)

@@ -8,6 +8,7 @@ import typer
 
 from stage.cli.terminal import COLUMNS, DATA, AsJson, Categories, chosen, say_json, writable
 from stage.core.errors import Refusal
+from stage.core.wording import counted
 
 if TYPE_CHECKING:
     from stage.core.params import Params
@@ -91,7 +92,7 @@ def use_errors() -> None:
         )
     errors = use(DATA, params.categories)
     for category, found in errors.items():
-        typer.echo(f"{category}: {sum(one.is_missed for one in found)} of {len(found)} real defects are missed.")
+        typer.echo(f"{category}: {sum(one.is_missed for one in found)} of {counted(len(found), 'real defect')} missed.")
     more = "Commit it and run `dvc repro`." if params.synthesize.missed_share else "synthesize.missed_share is 0, so no plan reads it."
     typer.echo(f"{FILE} has them. {more}")
 
@@ -116,7 +117,7 @@ def groups(
     if accept:
         file, gained = confirm_groups(params.prepare, name, DATA, output, accept)
         told = {"groups": file, "lines": gained}
-        say_json(told) if as_json else typer.echo(f"{file} has {gained} more lines. Run `dvc repro`, which splits by it.")
+        say_json(told) if as_json else typer.echo(f"{file} has {counted(gained, 'more line')}. Run `dvc repro`, which splits by it.")
         return
     found = propose_groups(params.prepare, name, DATA, writable(output / name).parent, similarity)
     if as_json:
@@ -127,9 +128,11 @@ def groups(
             f"No photographs of {name} look alike at a similarity of {found.similarity} or more, beside those of one group; nothing was written."
         )
         return
-    typer.echo(f"{len(found.clusters)} clusters of photographs that may show the same part, {found.astride} on both sides of the split.")
+    number = counted(len(found.clusters), "cluster")
+    typer.echo(f"{number} of photographs that may show the same part, {found.astride} on both sides of the split.")
     typer.echo(f"Look: file://{found.page.resolve()}")
     typer.echo(f"The draft of a groups file: {found.draft}")
+    typer.echo(found.before_accepting or f'Then accept those that show one part, by their numbers: `stage groups "{name}" --accept 1,3`.')
 
 
 @verbs.command()
@@ -159,9 +162,9 @@ def export(
     for category in chosen(categories, params.categories):
         if is_chosen:
             real, samples, sentence = export_chosen(DATA, category, params, writable(output / "chosen"))
-            typer.echo(f"{real} real defects and {samples} samples of {category} in {output / 'chosen' / category}")
+            typer.echo(f"{counted(real, 'real defect')} and {counted(samples, 'sample')} of {category} in {output / 'chosen' / category}")
             typer.echo(fill(sentence, COLUMNS, break_long_words=False, break_on_hyphens=False))
             continue
         for method in params.methods:
             count = export_mvtec(DATA, category, method, writable(output / method))
-            typer.echo(f"{count} samples of {category} by {method} in {output / method / category}")
+            typer.echo(f"{counted(count, 'sample')} of {category} by {method} in {output / method / category}")

@@ -9,6 +9,7 @@ import typer
 from stage.cli.answers import print_answer
 from stage.cli.terminal import AsJson, say_json
 from stage.core.errors import Refusal
+from stage.core.wording import counted
 
 if TYPE_CHECKING:
     from stage.nights.record import Record
@@ -71,7 +72,7 @@ def retain(
     if as_json:
         say_json(found._asdict())
         return
-    typer.echo(f"{len(found.kept)} versions stay. {'Would go' if dry_run else 'Gone'}: {', '.join(found.retired) or 'none'}.")
+    typer.echo(f"{counted(len(found.kept), 'version')} kept. {'Would go' if dry_run else 'Gone'}: {', '.join(found.retired) or 'none'}.")
     typer.echo(found.told)
 
 

@@ -23,7 +23,7 @@ Categories = Annotated[list[str] | None, typer.Option("--category", help="Only t
 def chosen(asked: Sequence[str] | None, known: Sequence[str], place: Path = Path("params.yaml")) -> list[str]:
     """The categories asked for, each once, or all known ones; a Refusal that names those of `place` if one is unknown."""
     if unknown := sorted({*(asked or ())} - {*known}):
-        raise Refusal(f"Expected categories among {', '.join(known)}, found {', '.join(unknown)} after --category. Look into {place}.")
+        raise Refusal(f"Expected categories among {', '.join(known)}, found {', '.join(unknown)}. Look into {place}.")
     return list(dict.fromkeys(asked or known))
 
 

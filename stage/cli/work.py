@@ -8,6 +8,7 @@ from rich.console import Console
 
 from stage.cli.terminal import DATA, AsJson, Categories, chosen, published_folders, say_json, writable
 from stage.core.errors import Refusal
+from stage.core.wording import counted
 
 if TYPE_CHECKING:
     from stage.release.verification import Problem
@@ -51,7 +52,7 @@ def preview(
     from stage.synthesis.method import METHODS
 
     if method not in METHODS:
-        raise Refusal(f"Expected a method among {', '.join(METHODS)}, found {method!r}.")
+        raise Refusal(f"Expected a method among {', '.join(METHODS)}, found {method!r}. Name one of them.")
     params = load_params()
     chosen([category], params.categories)
     path = writable(output) / f"{method}-{category}.png"
@@ -115,7 +116,7 @@ def verify(
             if folders
             else "Run `dvc checkout --force synthesize` for what was published last, or `dvc repro synthesize` to make it again."
         )
-        raise Refusal(f"Expected published samples as they were made, found {len(problems)} problem(s). {mend}")
+        raise Refusal(f"Expected published samples as they were made, found {counted(len(problems), 'problem')}. {mend}")
     if not as_json:
         typer.echo("Everything is as it was published.")
 

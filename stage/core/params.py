@@ -14,6 +14,7 @@ from stage.core.model_params import BaseModelSource, Pretrain, StageMethod, Trai
 from stage.core.section import MOST_PROCESSES, Name, Processes, Seconds, Section, one_name
 from stage.core.segment_params import Segment
 from stage.core.synthesis_params import CutPaste, Draem, Glass, Paste, Quilt, Synthesize, Textures
+from stage.core.wording import counted
 from stage.core.yaml_files import read_yaml
 
 AnySection = TypeVar("AnySection", bound=Section)
@@ -174,7 +175,7 @@ def _explain(path: Path, error: ValidationError, kind: type[Section], example: s
     places = [problem["loc"] for problem in error.errors()]
     problems = [problem for problem in error.errors() if not (problem["type"] == "too_short" and _holds_any(problem["loc"], places))]
     keys = "stage/core/*params.py" if kind is Params else kind.__module__.replace(".", "/") + ".py"
-    lines = [f"Expected the keys and types of {keys} in {path}, found {len(problems)} problem(s):"]
+    lines = [f"Expected the keys and types of {keys} in {path}, found {counted(len(problems), 'problem')}:"]
     for problem in problems:
         place = ".".join(str(part) for part in problem["loc"]) or "the file"
         found = (

@@ -15,6 +15,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import squareform
 
+from stage.core.wording import counted
+
 SIDE = 32  # px of a thumbnail
 SIMILAR = 0.6  # docs/data.md has what it finds on photographs whose groups are known
 BLOCK = 1024  # rows that are compared at once
@@ -119,9 +121,8 @@ def told(found: Sequence[Cluster], category: str) -> list[str]:
     if not found:
         return []
     count, astride = sum(len(one.files) for one in found), sum(one.straddles for one in found)
-    number = f"{len(found)} cluster{'' if len(found) == 1 else 's'}"
     return [
-        f"{category}: {count} photographs look like near-duplicates, in {number}, {astride} of them on both sides of the split; no "
+        f"{category}: {count} photographs look like near-duplicates, in {counted(len(found), 'cluster')}, {astride} of them on both sides of the split; no "
         f'groups file says whether they show the same part. Run `stage groups "{category}"` to look at them.'
     ]
 

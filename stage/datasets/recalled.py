@@ -14,6 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from stage.core.durable import write_whole
 from stage.core.errors import ConfigError, CorruptFileError
 from stage.core.section import Line, Section, Text
+from stage.core.wording import counted
 from stage.core.yaml_files import read_yaml
 from stage.datasets.entries import Entry
 from stage.datasets.rules import GOOD
@@ -72,7 +73,7 @@ def read_recalls(path: Path = FILE) -> list[Recall]:
     except ValidationError as error:
         told = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:3])
         raise ConfigError(
-            f"Expected withdrawals as `stage recall` writes them in {path}, found {error.error_count()} problem(s): {told}. "
+            f"Expected withdrawals as `stage recall` writes them in {path}, found {counted(error.error_count(), 'problem')}: {told}. "
             f"`git checkout {path}` brings back the last committed one."
         ) from None
 

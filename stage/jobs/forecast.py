@@ -12,6 +12,7 @@ from stage.core.durable import read_sealed
 from stage.core.errors import MachineError
 from stage.core.params import Params
 from stage.core.progress import track
+from stage.core.wording import counted
 from stage.datasets.examples import CATALOG
 from stage.datasets.table import read_catalog
 from stage.jobs.job import Batch, Job, load_job
@@ -49,7 +50,7 @@ class Forecast(NamedTuple):
 
     def told(self) -> str:
         """For people, on one line."""
-        counts = f"{self.samples} samples of {self.category} to make by {self.method}, in {self.batches} batches, {self.network_calls} network calls"
+        counts = f"{counted(self.samples, 'sample')} of {self.category} to make by {self.method}, in {counted(self.batches, 'batch', 'batches')}, {counted(self.network_calls, 'network call')}"
         if self.job is None:
             return f"{counts}; how long they take is not known before `dvc repro train@{self.category}`"
         if self.seconds is None or self.bytes is None:
@@ -150,7 +151,7 @@ def check_disk(found: Sequence[Forecast]) -> None:
     size, samples = sum(one.bytes or 0 for one in found), sum(one.samples for one in found)
     if found and size > (free := min(one.free_bytes for one in found)):
         raise MachineError(
-            f"Expected {size / 1e9:.2f} GB free on the disk of {found[0].job}, for {samples} samples of "
+            f"Expected {size / 1e9:.2f} GB free on the disk of {found[0].job}, for {counted(samples, 'sample')} of "
             f"{', '.join(dict.fromkeys(one.category for one in found))} in the spool, in data/synthesize and in DVC's cache, found {free / 1e9:.2f} GB. "
             "Make room (`stage gc --dry-run` says what could go), or lower synthesize.count."
         )

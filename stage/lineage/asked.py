@@ -13,13 +13,13 @@ UNREAD = "not_read"
 def ask(
     versions: Sequence[Version], question: Callable[[Database, History], Answer], *, strict: bool = False, is_foreign: bool = False
 ) -> Answer:
-    """The answer to a question about versions. What cannot be read of a single version, or with `strict`, is an error, else a table.
+    """The answer to a question about versions. What cannot be read of a single version, or with `strict`, is an error, else the first table.
 
     `is_foreign`: whether the question runs a query that is not ours.
     """
     history = history_of(list(dict.fromkeys(versions)), strict=strict or len(versions) == 1)
     with opened(history, is_foreign=is_foreign) as database:
-        return {**question(database, history), **unread(history.gaps)}
+        return {**unread(history.gaps), **question(database, history)}
 
 
 def unread(gaps: Sequence[Gap]) -> dict[str, list[dict[str, Any]]]:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stage.core.errors import Refusal
+from stage.core.wording import counted
 from stage.lineage.contents import History
 from stage.lineage.database import OURS, Answer, Database, Row, rows
 from stage.lineage.made_from import made_from
 from stage.lineage.marked import found_in
+from stage.model.base_pointer import told_origin
 
 SAMPLE = re.compile(r".+/.+/.+/\d{6,}/\d+")
 ALL_TYPES = "(all)"  # as in the scores
@@ -56,7 +58,7 @@ def _sample(database: Database, history: History, sample_id: str, preferred: Seq
     return {
         "sample": [{**told, "versions": same, "versions_with_other_pixels": other}],
         "made_from": _made_from(database, sample, whose),
-        "networks": [{**row, "origin": json.loads(row["origin"]).get("base", "")} for row in rows(database, _NETWORKS, networks)],
+        "networks": [{**row, "origin": told_origin(json.loads(row["origin"]))} for row in rows(database, _NETWORKS, networks)],
         "trained_on": rows(database, _TRAINED_ON, networks),
         "parameters": rows(
             database,
@@ -200,4 +202,5 @@ def _unknown_metric(database: Database, history: History, name: str) -> Refusal:
 
 
 def _unread(history: History) -> str:
-    return f" {len(history.gaps)} version(s) could not be read: {'; '.join(gap.version for gap in history.gaps)}." if history.gaps else ""
+    names = [gap.version for gap in history.gaps]
+    return f" {counted(len(names), 'version')} could not be read: {'; '.join(names)}." if names else ""

@@ -1,9 +1,10 @@
 """Which base the later DVC stages use: its source, its digest, and where it lies. Imports no networks."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from stage.core.durable import write_whole
 from stage.core.errors import ConfigError
 from stage.model.files import base_digest
 
@@ -25,6 +26,38 @@ def write_pointer(base: Path, output: Path, source: str) -> None:
     output.mkdir(parents=True, exist_ok=True)
     place = {"folder": base.relative_to(output).as_posix()} if base.is_relative_to(output) else {}
     (output / POINTER).write_text(json.dumps({"source": source, **place, "digest": base_digest(base)}) + "\n", encoding="utf-8")
+
+
+def note_start(output: Path, start: str) -> None:
+    """Add to the record in `output` what its base's training began with: the folder of another base as `pretrain.start` names it, and its digest.
+
+    Done when the base is published and not when it is trained: the folder's name decides no weights, so under another name nothing is trained again.
+    """
+    noted = json.loads((output / POINTER).read_text(encoding="utf-8"))
+    write_whole(json.dumps(noted | {"start": start, "start_digest": base_digest(Path(start))}) + "\n", output / POINTER)
+
+
+def start_of(base: Path) -> dict[str, str]:
+    """`start` and `start_digest` of a base's training, where `note_start` recorded them beside the base; otherwise nothing."""
+    try:
+        noted = json.loads((base.parent / POINTER).read_text(encoding="utf-8"))
+        return {name: str(noted[name]) for name in ("start", "start_digest")} if noted["folder"] == base.name else {}
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+    ):  # trained from nothing, or given; `follow_pointer` says what is wrong with a record
+        return {}
+
+
+def told_origin(facts: Mapping[str, str]) -> str:
+    """Where a base comes from, in words: `scratch, begun with bases/textures (1a2b3c4d)`.
+
+    `facts` as in `checkpoints.parquet`; without a start, as in tables that were published before it was recorded, `base.source` alone.
+    """
+    source = facts.get("base", "")
+    return f"{source}, begun with {facts['start']} ({facts['start_digest'][:8]})" if "start" in facts else source
 
 
 def follow_pointer(output: Path) -> Path:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from stage.core.errors import DataError, Refusal
 from stage.core.params import Params
+from stage.core.wording import counted
 from stage.datasets.leaks import check_catalogs
 from stage.lineage.trees import tree_of
 from stage.lineage.versions import version_of
@@ -123,5 +124,5 @@ def refusal(checks: Sequence[Check], tag: str) -> NotPublished | None:
         return None
     told = "".join(f"\n  {one.check}, {one.where}: {one.found} (allowed: {one.allowed})" for one in failed)
     return NotPublished(
-        f"Expected a version that is not worse{f' than {tag}' if tag else ''}, found {len(failed)} check(s) that fail:{told}"
+        f"Expected a version that is not worse{f' than {tag}' if tag else ''}, found {counted(len(failed), 'failing check')}:{told}"
     )

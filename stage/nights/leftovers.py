@@ -10,6 +10,7 @@ from time import time
 import psutil
 
 from stage.core.errors import ConfigError
+from stage.core.wording import counted
 from stage.core.work import SPOOL
 from stage.jobs.unused import STALE_S, left_behind
 from stage.nights.finding import Finding
@@ -75,10 +76,10 @@ def _lock_problem(lock: Path) -> str:
 def _partial(tree: Path, collect: str) -> Iterator[Finding]:
     spool = [one.path for one in left_behind(tree / SPOOL)]
     if spool:
-        yield Finding("look", "spool", f"{len(spool)} files under temporary names, of killed processes", f"Run `{collect}`.")
+        yield Finding("look", "spool", f"{counted(len(spool), 'file')} under temporary names, of killed processes", f"Run `{collect}`.")
     old = _old(tree / "data")
     if old:
-        yield Finding("look", "data", f"{len(old)} files under temporary names, such as {old[0]}", _removal(tree / "data", old))
+        yield Finding("look", "data", f"{counted(len(old), 'file')} under temporary names, such as {old[0]}", _removal(tree / "data", old))
 
 
 def _old(data: Path) -> list[Path]:

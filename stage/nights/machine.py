@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
 from stage.core.params import Params
+from stage.core.wording import counted
 from stage.nights.finding import Finding, Level
 
 LEAST_FREE = 2**30  # bytes, where nothing is known of the size of a version
@@ -112,7 +113,7 @@ def _disk(name: str, place: Path, wanted: int) -> Finding:
     facts, use = os.statvfs(place), shutil.disk_usage(place)
     told = f"{use.free / 1e9:.1f} GB are free, a night may need {wanted / 1e9:.1f}"
     if use.free >= wanted and facts.f_files and facts.f_favail < LEAST_FILES:
-        return Finding("fails", name, f"{place} has room for {facts.f_favail} more files", _room(name))
+        return Finding("fails", name, f"{place} has room for {counted(facts.f_favail, 'more file')}", _room(name))
     level: Level = "fails" if use.free < wanted else "look" if use.free < (1 - NEARLY_FULL) * use.total else "fine"
     nearly = f", {100 * (1 - use.free / use.total):.0f} % of it are used" * (level == "look")
     return Finding(level, name, f"{told}{nearly}" + f" ({place})" * (name != "disk"), _room(name) * (level != "fine"))
@@ -146,7 +147,7 @@ def _hidden(count: int) -> str:
     if names in ([""], ["-1"]):
         return f"is {named!r}, which hides every GPU"
     wrong = [name for name in names if not IDENTITY.fullmatch(name) or (name.isdecimal() and int(name) >= count)]
-    return f"is {named!r}, and {wrong[0]!r} is none of {count} GPU(s); CUDA ignores it and what follows" if wrong else ""
+    return f"is {named!r}, and {wrong[0]!r} names none of this machine's GPUs ({count}); CUDA ignores it and what follows" if wrong else ""
 
 
 def _torch_problem() -> tuple[str, str] | None:

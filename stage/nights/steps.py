@@ -9,6 +9,7 @@ from pathlib import Path
 from stage.core.durable import write_whole
 from stage.core.params import Params, load_params
 from stage.core.processes import reached
+from stage.core.wording import counted
 from stage.datasets.found import FILE, use_errors
 from stage.nights.completeness import complete_cache
 from stage.nights.gate import metric_changes, metric_checks, published_checks, refusal, results_here, results_of
@@ -69,7 +70,7 @@ class Steps:
         """Move what arrived in the drop folder into `prepare.source`."""
         found = take_in(self.places.drop(self.settings), self.params(), self.settings.settle_s, self.day)
         self.record.taken_in, self.record.set_aside, self.record.waiting = found.taken_in, [*found.set_aside], [*found.waiting]
-        return f"{len(found.taken_in)} files taken in, {len(found.set_aside)} set aside, {len(found.waiting)} waiting"
+        return f"{counted(len(found.taken_in), 'file')} taken in, {len(found.set_aside)} set aside, {len(found.waiting)} waiting"
 
     def take_in_errors(self) -> str:
         """Make what segmenters missed in the last night an input of this one's plan. The data and it are then of one commit."""
@@ -141,7 +142,7 @@ class Steps:
 
     def _title(self) -> str:
         lines = [f"{one['output']}: {one['change']}" for one in self.record.changes]
-        photographs = f"{len(self.record.taken_in)} files were taken in.\n" if self.record.taken_in else ""
+        photographs = f"Taken in: {counted(len(self.record.taken_in), 'file')}.\n" if self.record.taken_in else ""
         return f"Data of {self.day.isoformat()}\n\n{photographs}" + "\n".join(lines) + f"\n\nNight {self.record.id}, {self.record.host}\n"
 
     def _dvc(self, *arguments: str) -> str:

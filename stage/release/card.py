@@ -1,5 +1,6 @@
 """The card of a data set, `README.md`: what is in the folder, for people, and which files are samples, for Hugging Face `datasets`."""
 
+from stage.core.wording import counted
 from stage.release.shards import Described
 from stage.synthesis.schema import SHARDS
 
@@ -12,7 +13,7 @@ configs:
 
 # Synthetic defects
 
-{accepted} samples of synthetic defects, made by the method `{method}`, and {rejected} that were rejected, each with its reason.
+{accepted} of synthetic defects, made by the method `{method}`, and {rejected} that were rejected, each with its reason.
 No image here is a photograph: every PNG says `Synthetic: true`.
 Their backgrounds and masks come from photographs, whose licence is in the column `licence`.
 
@@ -23,4 +24,6 @@ Their backgrounds and masks come from photographs, whose licence is in the colum
 
 def card(manifest: Described) -> str:
     """The text of the card; it has no name that comes from data, which could be taken for Markdown or YAML."""
-    return CARD_TEXT.format(shards=SHARDS, **{name: manifest[name] for name in ("accepted", "rejected", "method")})
+    return CARD_TEXT.format(
+        shards=SHARDS, accepted=counted(manifest["accepted"], "sample"), rejected=manifest["rejected"], method=manifest["method"]
+    )

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from stage.core.wording import counted
 from stage.release.shards import Described
 from stage.synthesis.marking import source_type
 from stage.synthesis.schema import CHECKPOINTS, PLAN, SCHEMA, SCHEMA_VERSION, SHARDS, SOURCES
@@ -72,7 +73,7 @@ def _dataset(manifest: Described, licences: list[str]) -> dict[str, Any]:
         "@context": CONTEXT,
         "@type": "sc:Dataset",
         "name": f"synthetic-defects-{method}-{manifest['digest'][:12]}",
-        "description": f"{manifest['accepted']} samples of synthetic defects by the method {method}, and {manifest['rejected']} that were rejected.",
+        "description": f"{counted(manifest['accepted'], 'sample')} of synthetic defects by the method {method}, and {manifest['rejected']} that were rejected.",
         "conformsTo": "http://mlcommons.org/croissant/1.1",
         "version": f"{SCHEMA_VERSION}.0.0",
         "identifier": manifest["digest"],

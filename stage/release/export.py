@@ -30,7 +30,7 @@ def export_mvtec(data: Path, category: str, method: str, output: Path) -> int:
     normal, samples = _normal_images(data, category, output), data / "synthesize" / category / method
     manifest = read_manifest(samples)
     folders = {shard["defect"]: PurePosixPath("test", component(shard["defect"])) for shard in manifest["shards"]}
-    _export(normal, _accepted(samples, folders), manifest["accepted"], folders.values(), output / category)
+    _export(normal, _accepted(samples, folders), manifest["accepted"], folders.values(), output / category, f"export {method} {category}")
     return manifest["accepted"]
 
 
@@ -57,7 +57,8 @@ def export_chosen(data: Path, category: str, params: Params, output: Path) -> Ch
     folders = {defect: PurePosixPath("test", component(defect)) for defect in sorted(defects)}
     samples = (entry for home, some in zip(homes, kept, strict=True) for entry in _at(_accepted(home, folders), {*some}))
     count, of_samples = (len(real) if arm.is_real else 0), sum(map(len, kept))
-    _export(normal, chain(_real(real, folders) if count else (), samples), count + of_samples, folders.values(), output / category)
+    defective = chain(_real(real, folders) if count else (), samples)
+    _export(normal, defective, count + of_samples, folders.values(), output / category, f"export chosen {category}")
     return Chosen(count, of_samples, choice.sentence)
 
 
@@ -83,13 +84,16 @@ def _normal_images(data: Path, category: str, output: Path) -> pa.ChunkedArray:
     return pairs_of(data / "prepare" / category, "train", good=True).table["image"]
 
 
-def _export(normal: pa.ChunkedArray, defective: Iterable["_Entry"], count: int, folders: Collection[PurePosixPath], target: Path) -> None:
-    """Normal images in train/good, and `count` defective ones; a kill leaves no half folder."""
+def _export(
+    normal: pa.ChunkedArray, defective: Iterable["_Entry"], count: int, folders: Collection[PurePosixPath], target: Path, label: str
+) -> None:
+    """Normal images in train/good, and `count` defective ones; a kill leaves no half folder. `label` is what the labels of both progress bars begin with."""
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     _make_folders({folder.name for folder in folders}, partial)
-    _write((_Entry(PurePosixPath("train", GOOD), {"image": cell["bytes"].as_py()}) for cell in normal), len(normal), partial)
-    _write(defective, count, partial)
+    good = (_Entry(PurePosixPath("train", GOOD), {"image": cell["bytes"].as_py()}) for cell in normal)
+    _write(good, len(normal), partial, f"{label}, normal images")
+    _write(defective, count, partial, f"{label}, defects")
     partial.rename(target)
 
 
@@ -143,9 +147,9 @@ def _accepted(samples: Path, folders: Mapping[str, PurePosixPath]) -> Iterator[_
             yield _Entry(folders[row["defect"]], pngs)
 
 
-def _write(entries: Iterable[_Entry], count: int, root: Path) -> None:
+def _write(entries: Iterable[_Entry], count: int, root: Path, label: str) -> None:
     numbers: Counter[tuple[PurePosixPath, str]] = Counter()
-    for folder, pngs, prefix in track(entries, total=count, label=f"export {root.name[1:].removesuffix('.partial')}"):
+    for folder, pngs, prefix in track(entries, total=count, label=label):
         name = f"{prefix}{numbers[folder, prefix]:06d}"
         places = {"image": root / folder / f"{name}.png", "mask": root / "ground_truth" / folder.name / f"{name}_mask.png"}
         for kind, png in pngs.items():

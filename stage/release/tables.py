@@ -26,6 +26,7 @@ from stage.datasets.rules import GOOD
 from stage.datasets.table import read_catalog, training_part
 from stage.jobs.job import Job
 from stage.jobs.store import Maker
+from stage.model.base_pointer import start_of
 from stage.model.files import CHECKPOINT
 from stage.synthesis.schema import (
     CHECKPOINT_SCHEMA,
@@ -81,16 +82,17 @@ def sources(catalog: pd.DataFrame) -> pa.Table:
 def checkpoints(job: Job, catalog: pd.DataFrame) -> pa.Table:
     """The networks of the samples, with the digests of the images and masks that trained them here; a base from elsewhere has none."""
     recipe, inputs = job.recipe, job.inputs
-    if recipe.checkpoint is None:
+    if recipe.base is None or recipe.checkpoint is None:
         return CHECKPOINT_SCHEMA.empty_table()
     facts = read_json(recipe.checkpoint / CHECKPOINT, CheckpointFacts, what="the facts of a checkpoint", mend="dvc repro train")
     folders = [file.parent for file in sorted(recipe.catalog.parent.glob(f"*/{CATALOG}"))] if facts["base"] == "scratch" else []
     base = sorted({digest for folder in folders for digest in trained_on(read_catalog(folder / CATALOG))})
     adapters = {"digest": inputs["checkpoint"], "kind": "adapters", "category": recipe.category, "base": inputs["base"]}
     beneath = {"digest": inputs["base"], "kind": "base", "category": "", "base": ""}
+    start = start_of(recipe.base)
     rows = [
-        adapters | {"facts": json.dumps(facts, sort_keys=True), "sources": trained_on(catalog)},
-        beneath | {"facts": json.dumps({"base": facts["base"]}), "sources": base},
+        adapters | {"facts": json.dumps(facts | start, sort_keys=True), "sources": trained_on(catalog)},
+        beneath | {"facts": json.dumps({"base": facts["base"]} | start), "sources": base},
     ]
     return pa.Table.from_pylist(rows, schema=CHECKPOINT_SCHEMA)
 

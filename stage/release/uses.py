@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stage.core.errors import CorruptFileError
+from stage.core.wording import counted
 from stage.datasets.examples import CATALOG
 from stage.datasets.leaks import Leak, Use, leaks, read_digests, refuse, training_images
 from stage.synthesis.rows import missed_defect, mixed_masks
@@ -59,15 +60,15 @@ def uses_of(published: Published, elsewhere: Mapping[str, Use]) -> Iterator[Use]
     masks = {(row["path"], row["sha256"]): row["group"] for row in rows if row["kind"] == "mask"}
     for name, role in ROLES.items():
         for path, digest, count in _counted(published.plan, f"{name}_path", f"{name}_sha256"):
-            told = f"{role} of {count} samples in {published.name}"
+            told = f"{role} of {counted(count, 'sample')} in {published.name}"
             yield Use(path, "", "", masks.get((path, digest), ""), told) if name == "mask" else _image(path, digest, images, told)
     choices = [one for one in _table(published.plan, ["choices"])["choices"].to_pylist() if one]
     for one, count in Counter(mask for told in choices for mask in mixed_masks(told)).items():
-        yield Use(one.path, "", "", masks.get(one, ""), f"part of the mask of {count} samples in {published.name}")
+        yield Use(one.path, "", "", masks.get(one, ""), f"part of the mask of {counted(count, 'sample')} in {published.name}")
     for one, count in Counter(missed for told in choices if (missed := missed_defect(told))).items():
-        yield _image(one.image_path, one.image_sha256, images, f"the missed defect of {count} samples in {published.name}")
+        yield _image(one.image_path, one.image_sha256, images, f"the missed defect of {counted(count, 'sample')} in {published.name}")
     for (path, digest), count in _textures(choices).items():
-        yield elsewhere.get(digest) or _image(path, digest, images, f"a texture of {count} samples in {published.name}")
+        yield elsewhere.get(digest) or _image(path, digest, images, f"a texture of {counted(count, 'sample')} in {published.name}")
     files = {digest for _, digest in masks}
     for row in _read(published.checkpoints):
         told = f"a training image of the {row['kind']} behind {published.name}"

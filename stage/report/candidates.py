@@ -30,7 +30,8 @@ EDGE = 160  # px; longest side of a picture on the page
 class Candidates(NamedTuple):
     """The clusters of a category, the least similarity asked for, the page that shows them, and the draft of a groups file.
 
-    `draft` is None where none was written; without clusters the page is not written either.
+    `draft` is None where none was written; without clusters the page is not written either. `before_accepting` says what must be done
+    before a cluster can be accepted, and is empty where nothing must.
     """
 
     category: str
@@ -38,6 +39,7 @@ class Candidates(NamedTuple):
     clusters: list[Cluster]
     page: Path
     draft: Path | None
+    before_accepting: str
 
     @property
     def astride(self) -> int:
@@ -65,20 +67,21 @@ def propose_groups(params: Prepare, category: str, data: Path, output: Path, sim
     if not found:
         draft.unlink(missing_ok=True)
         shown.unlink(missing_ok=True)
-        return Candidates(category, least, found, shown, None)
+        return Candidates(category, least, found, shown, None, "")
     write_draft(found, groups, draft)
-    candidates = Candidates(category, least, found, shown, draft)
+    candidates = Candidates(category, least, found, shown, draft, _before_accepting(params, name))
     page = templates().get_template("candidates.html.jinja").render(candidates=candidates, rows=pictured(candidates, data))
     write_whole(page, shown)
     return candidates
 
 
-def candidates_of(category: str, data: Path, page: Path) -> Candidates:
+def candidates_of(params: Prepare, category: str, data: Path, page: Path) -> Candidates:
     """The near-duplicates of a prepared category beyond the groups that it was split by, for a page to show; writes nothing."""
     path = data / "prepare" / category / CATALOG
     accepted = _accepted(path)
     groups = dict(zip(accepted["image_path"], accepted["group"], strict=True))
-    return Candidates(category, SIMILAR, _clusters(path, accepted, groups, SIMILAR), page, None)
+    found, (_, name) = _clusters(path, accepted, groups, SIMILAR), _place(params, category)
+    return Candidates(category, SIMILAR, found, page, None, _before_accepting(params, name))
 
 
 def pictured(candidates: Candidates, data: Path) -> dict[str, Any]:
@@ -97,14 +100,8 @@ def confirm_groups(params: Prepare, category: str, data: Path, output: Path, acc
     draft = output / category / DRAFT
     root, name = _place(params, category)
     chosen = read_draft(draft, accept)
-    if params.layout == "demo":
-        raise DataError(
-            f"Expected a folder that keeps a groups file, found the demo, which is drawn anew each time. Run `stage demo-data` and `stage use-data`; the draft is {draft}."
-        )
-    if not name:
-        raise DataError(
-            f"Expected a path in prepare.folder.groups of params.yaml, found none, so no groups file is read. Set it, such as to `groups.csv`, and accept again; the draft is {draft}."
-        )
+    if first := _before_accepting(params, name):
+        raise DataError(f"Expected a groups file to write into, found none. {first} Then accept again; the draft is {draft}.")
     images = read_catalog(data / "prepare" / category / CATALOG)["image_path"].dropna().tolist()
     return root / name, accept_groups(chosen, root, name, images)
 
@@ -113,6 +110,18 @@ def _place(params: Prepare, category: str) -> tuple[Path, str]:
     """The data folder, and the groups file below it; empty if the layout has none."""
     root = data_root(Path(params.source), params.layout, category)
     return root, rule_of(params, [category]).groups.replace("{category}", category)
+
+
+def _before_accepting(params: Prepare, name: str) -> str:
+    """What must be done where no groups file, by its `name` below the data folder, would be kept or read."""
+    if params.layout == "demo":
+        return (
+            "The demo is drawn anew each time and keeps no groups file: first draw it once with `stage demo-data FOLDER`, and read it with "
+            "`stage use-data FOLDER`."
+        )
+    if not name:
+        return "No groups file is read: first set prepare.folder.groups in params.yaml to a path in the data folder, such as `groups.csv`."
+    return ""
 
 
 def _accepted(path: Path) -> pd.DataFrame:

@@ -4,11 +4,12 @@ import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
+from stage.core.wording import counted
 from stage.report.sheets import Panel, Specimen
 
 LARGEST_EDGE = 256  # px; larger pictures are reduced
@@ -17,7 +18,10 @@ LARGEST_EDGE = 256  # px; larger pictures are reduced
 def templates() -> Environment:
     """The pages' templates: what comes from data is escaped, and a name that a page does not get is an error."""
     loader = FileSystemLoader(Path(__file__).parent / "templates")
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    filters: dict[str, Any] = {"counted": counted}
+    environment.filters.update(filters)
+    return environment
 
 
 class Mark(NamedTuple):

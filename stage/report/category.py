@@ -129,7 +129,7 @@ def view_category(data: Path, root: Path, name: str, params: Params, results: Re
         learning=_learning(results, name, root, folder),
         curves=_curves(data, name, params.methods, root, folder),
         denoising=denoising(data, name),
-        candidates=candidates_of(name, data, root / f"candidates-{slug(name)}.html"),
+        candidates=candidates_of(params.prepare, name, data, root / f"candidates-{slug(name)}.html"),
         unlike=unlike_types(data / "prepare" / name, name),
     )
 

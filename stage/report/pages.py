@@ -12,6 +12,7 @@ from jinja2 import Environment
 
 from stage.core.durable import replace_folder
 from stage.core.params import Params
+from stage.model.base_pointer import TRAINED_HERE, start_of, told_origin
 from stage.report import artefacts, comparison, provenance
 from stage.report.candidates import pictured
 from stage.report.cards import slug, templates
@@ -67,7 +68,13 @@ def _write_pages(data: Path, root: Path, params: Params) -> None:
     own_masks = [name for name in params.methods if not takes_masks(name, params)]
     _render(environment, "methods", root / "methods.html", shared | {"alike": alike, "own_masks": own_masks})
     base = draw_losses(data / "pretrain" / "curve.csv", root, Path("pictures/base.svg"), ["loss"])
-    made = {"base_curve": base, "sections": provenance.sections(params.model_dump(mode="json")), "provenance": provenance}
+    origin = told_origin({"base": params.base.source} | start_of(data / "pretrain" / TRAINED_HERE))
+    made = {
+        "base_curve": base,
+        "base_origin": origin,
+        "sections": provenance.sections(params.model_dump(mode="json")),
+        "provenance": provenance,
+    }
     _render(environment, "made", root / "made.html", shared | made)
 
 

@@ -89,14 +89,24 @@ class PaperRow(NamedTuple):
     method: str
     cells: tuple[Cell, ...]
 
+    @property
+    def has_ours(self) -> bool:
+        """Whether a cell of it was measured here."""
+        return any(cell.ours for cell in self.cells)
+
 
 class Table(NamedTuple):
-    """A table with both."""
+    """A table with both; its lines are those of `ours_first`."""
 
     title: str
     remarks: tuple[str, ...]
     metrics: tuple[Metric, ...]
     lines: list[PaperRow]
+
+    @property
+    def has_ours(self) -> bool:
+        """Whether anything in it was measured here."""
+        return any(line.has_ours for line in self.lines)
 
 
 SegmenterCategory = tuple[str, str]
@@ -109,7 +119,7 @@ def read_paper(path: Path = FIGURES) -> Paper:
 
 
 def beside_the_paper(results: Results, paper: Paper) -> list[Table]:
-    """Every table of the paper with ours in it, and last, what we measured that the paper has no table for."""
+    """What we measured that the paper has no table for, and every table of the paper with ours in it; those without any of ours come last."""
     measured = _measured(results)
     seen: set[SegmenterCategory] = set()
     tables: list[Table] = []
@@ -123,9 +133,19 @@ def beside_the_paper(results: Results, paper: Paper) -> list[Table]:
                 values = arms.get(arm, {})
                 cells = (Cell(table.figure(*theirs, method, metric.paper), values.get(metric.ours)) for metric in metrics)
                 lines.append(PaperRow(label, theirs[1], method, tuple(cells)))
-        tables.append(Table(f"Table {table.number}: {table.data}, {', '.join(table.figures)}", table.remarks, metrics, lines))
+        tables.append(Table(f"Table {table.number}: {table.data}, {', '.join(table.figures)}", table.remarks, metrics, ours_first(lines)))
     rest = {pair: arms for pair, arms in measured.items() if pair not in seen}
-    return [*tables, _alone(rest)] if rest else tables
+    return sorted([_alone(rest), *tables] if rest else tables, key=lambda table: not table.has_ours)
+
+
+def ours_first(lines: list[PaperRow]) -> list[PaperRow]:
+    """The segmenters and categories of which we measured anything before the others, and in each our lines before the paper's.
+
+    A few of ours among more than a hundred lines of the paper would not be found.
+    """
+    measured = {line[:2] for line in lines if line.has_ours}
+    places = {pair: place for place, pair in enumerate(dict.fromkeys(line[:2] for line in lines))}
+    return sorted(lines, key=lambda line: (line[:2] not in measured, places[line[:2]], not line.has_ours))
 
 
 def _measured(results: Results) -> Measured:

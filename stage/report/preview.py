@@ -8,7 +8,7 @@ from stage.core.errors import ConfigError
 from stage.core.params import Params
 from stage.datasets.examples import CATALOG
 from stage.datasets.table import read_catalog
-from stage.model.base_pointer import follow_pointer
+from stage.model.base_pointer import follow_pointer, needs_base
 from stage.model.files import ADAPTERS
 from stage.report.sheets import Panel, Specimen, contact_sheet, enlargement, stacked
 from stage.synthesis.method import METHODS, Rendered
@@ -44,7 +44,8 @@ def _recipe(method: str, category: str, params: Params, data: Path) -> Recipe:
     if METHODS[method].needs_checkpoint:
         checkpoint = data / "train" / category
         if not (checkpoint / ADAPTERS).is_file():
-            raise ConfigError(f"Expected a checkpoint of {category} in {checkpoint}, found none. Run `dvc repro train@{category}`.")
+            first = "" if needs_base(params.methods) else f"Add {method} to methods in params.yaml, for only then something is trained. "
+            raise ConfigError(f"Expected a checkpoint of {category} in {checkpoint}, found none. {first}Run `dvc repro train@{category}`.")
         networks = {"base": follow_pointer(data / "pretrain"), "checkpoint": checkpoint}
     return recipe_of(method, category, params, catalog=data / "prepare" / category, **networks)
 

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from rich.table import Column, Table
 
+from stage.core.wording import counted
 from stage.segmentation.arms import arm_label, arm_name
 from stage.segmentation.results import AVERAGE, Results, mean_over_seeds, rows_where
 
@@ -60,7 +61,7 @@ def worth(results: Results, category: str, method: str) -> str:
             continue
         many = "all of the third" if reached == WHOLE else str(reached)
         difference, gain = gains[count, reached], gains[count, count]
-        photographs = f"{count} photograph{'' if count == 1 else 's'} of each defect"
+        photographs = f"{counted(count, 'photograph')} of each defect"
         if gain.low > 0:
             told = f"{photographs} do{'es' if count == 1 else ''} what {many} did without"
             return f"With samples of {method}, {told}: the difference in AP is {with_interval(difference)} points."

@@ -88,7 +88,7 @@ def test_a_slip_in_a_name_is_read_as_the_image_that_it_nearly_names(tmp_path: Pa
     assert groups(tmp_path, f"file,group\npart/good/1.png,A\n{name},A\n") == {"part/good/1.png": "A", "part/crack/2.png": "A"}
     found = read_groups(tmp_path, "part/groups.csv", IMAGES)
     assert unmatched_rows(found, MVTEC, "part") == [
-        f"part: 1 lines of part/groups.csv name no image exactly, and were read by likeness: {name!r} as part/crack/2.png."
+        f"part: 1 line of part/groups.csv naming no image exactly, read by likeness: {name!r} as part/crack/2.png."
     ]
 
 
@@ -107,7 +107,7 @@ def test_a_line_that_names_nothing_is_reported(tmp_path: Path) -> None:
 
     assert found.unmatched == ["crack/0005.png", "x" * 300]
     assert unmatched_rows(found, MVTEC, "part") == [
-        f"part: 2 lines of part/groups.csv name no file, and group nothing: crack/0005.png, {'x' * 300}."
+        f"part: 2 lines of part/groups.csv naming no file, without effect: crack/0005.png, {'x' * 300}."
     ]
 
 

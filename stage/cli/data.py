@@ -22,7 +22,9 @@ verbs = typer.Typer()
 def use_data(
     folder: Annotated[
         Path,
-        typer.Argument(help="The layout of MVTec AD, MVTec LOCO AD or BTAD, or normal beside defects; one category or several; others by the rule in params.yaml."),
+        typer.Argument(
+            help="The layout of MVTec AD, MVTec LOCO AD or BTAD, or normal beside defects; one category or several; others by the rule in params.yaml."
+        ),
     ],
     categories: Categories = None,
     licence: Annotated[str, typer.Option(help="Licence of the images; it travels with every sample.")] = "unknown",

@@ -42,12 +42,7 @@ def start_of(base: Path) -> dict[str, str]:
     try:
         noted = json.loads((base.parent / POINTER).read_text(encoding="utf-8"))
         return {name: str(noted[name]) for name in ("start", "start_digest")} if noted["folder"] == base.name else {}
-    except (
-        OSError,
-        ValueError,
-        LookupError,
-        TypeError,
-    ):  # trained from nothing, or given; `follow_pointer` says what is wrong with a record
+    except (OSError, ValueError, LookupError, TypeError):  # nothing is recorded; `follow_pointer` says what is wrong with a record
         return {}
 
 

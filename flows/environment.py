@@ -21,8 +21,8 @@ from stage.datasets.inventory import inventory
 from stage.datasets.recalled import read_recalls
 from stage.model.files import base_digest, base_files
 from stage.synthesis.method import METHODS
-from stage.synthesis.textures import MEMORY as MEMORY_OF_TEXTURES
-from stage.synthesis.textures import check_folder
+from stage.synthesis.texture_folder import MEMORY as MEMORY_OF_TEXTURES
+from stage.synthesis.texture_folder import check_folder
 
 DATA = Path("data")
 OUTPUT = DATA / "environment"

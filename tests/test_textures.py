@@ -14,7 +14,9 @@ from stage.core.params import load_params
 from stage.core.synthesis_params import Textures
 from stage.datasets.table import read_catalog
 from stage.synthesis.procedural import PATTERNS, procedural
-from stage.synthesis.textures import bank_digest, bank_of, centre_crop, check_folder, covering, stretched
+from stage.synthesis.texture_fit import centre_crop, covering, stretched
+from stage.synthesis.texture_folder import check_folder
+from stage.synthesis.textures import bank_digest, bank_of
 
 PHOTOGRAPHS = ROOT / "stage/datasets/demo"
 

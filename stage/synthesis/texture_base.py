@@ -16,8 +16,8 @@ from stage.datasets.inventory import inventory
 from stage.model.base import Base, check_image_size, pixels_to_tensor
 from stage.model.masks import latent_mask
 from stage.model.pretraining import Fitting, fitted, small_base, velocity_error
+from stage.synthesis.texture_folder import MEMORY
 from stage.synthesis.texture_windows import TextureBase, TextureWindows, read_pictures
-from stage.synthesis.textures import MEMORY
 
 CODE = "stage.synthesis.texture_base:train_on_textures"
 TEXT = "texture"  # the only prompt; the text encoder is replaced by pretraining

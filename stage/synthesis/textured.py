@@ -27,7 +27,8 @@ from stage.synthesis.plan import background_pool, defect_pool, empty_row, row_se
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow
 from stage.synthesis.source import Source
-from stage.synthesis.textures import Texture, bank_of
+from stage.synthesis.texture_folder import Texture
+from stage.synthesis.textures import bank_of
 
 PARTS = 512  # objects that a planner keeps
 Mask = NDArray[np.uint8]

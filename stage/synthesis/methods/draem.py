@@ -17,8 +17,8 @@ from stage.synthesis.method import Planner
 from stage.synthesis.perlin import perlin_mask
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.source import Source
+from stage.synthesis.texture_fit import stretched
 from stage.synthesis.textured import DrawnMask, TexturePlanner, TextureRenderer, as_grey_as, first_on
-from stage.synthesis.textures import stretched
 
 PUBLISHED = Perlin(exponents=(0, 5), threshold=0.5, max_components=10_000)  # as in the released code, which has no limit of components
 Pixels = NDArray[np.uint8]

@@ -21,8 +21,8 @@ from stage.synthesis.methods.draem import PUBLISHED
 from stage.synthesis.perlin import perlin_mask
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.source import Source
+from stage.synthesis.texture_fit import centre_crop, covering
 from stage.synthesis.textured import DrawnMask, TexturePlanner, TextureRenderer, as_grey_as, first_on
-from stage.synthesis.textures import centre_crop, covering
 
 Pixels = NDArray[np.uint8]
 Random = np.random.Generator

@@ -1,0 +1,128 @@
+"""The texture bank of a folder of pictures, and what every bank has. H, W size of the sample; pictures are (H, W, 3) uint8 RGB."""
+
+from functools import cached_property, lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from PIL import Image
+
+from stage.core.errors import ConfigError, CorruptFileError, DataError
+from stage.core.synthesis_params import Textures
+from stage.datasets.images import read_image
+from stage.datasets.recalled import Withdrawn
+from stage.datasets.walking import is_folder, trouble_of, walk
+from stage.synthesis.plan import one_of
+from stage.synthesis.texture_fit import Pixels
+
+NOTHING = Withdrawn()
+MEMORY = Path(".spool/textures.json")  # digests of a folder's files, so that no file is read twice
+MOST_MEGAPIXELS = 200  # of a picture; larger ones are refused as decompression bombs
+SHOWN = 5  # files in a message
+
+
+class Texture(NamedTuple):
+    """A texture of the bank: the path and SHA-256 of its file, both of which are empty for a computed one, and the seed of what is random in it."""
+
+    path: str
+    sha256: str
+    seed: int
+
+
+class Bank(Protocol):
+    """Where textures come from."""
+
+    def draw(self, random: np.random.Generator) -> Texture:
+        """Any texture of the bank."""
+        ...
+
+    def picture(self, texture: Texture, height: int, width: int) -> Pixels:
+        """Its pixels, in the file's own size; in this one for a computed texture."""
+        ...
+
+
+class Folder:
+    """The pictures below a folder, in any subfolders, known by their extensions. Recalled ones keep their places, and are not drawn."""
+
+    def __init__(self, root: Path, recalled: Withdrawn = NOTHING) -> None:
+        """Raises ConfigError if there are none."""
+        self.root, self.recalled = root, recalled
+        found = walk(root) if is_folder(root) else ()
+        self.paths = sorted(path.relative_to(root).as_posix() for path in found if not trouble_of(path, root))
+        if not self.paths:
+            raise ConfigError(
+                f"Expected textures.source to be procedural, own, others, or a folder of pictures, found {str(root)!r}: "
+                f"{'no picture in it' if is_folder(root) else 'no such folder'}. Correct the path; procedural needs no files."
+            )
+        self.checked = lru_cache(None)(self._checked)
+
+    def unreadable(self) -> list[str]:
+        """Files whose first bytes are those of no picture, or of one that is too large; what is damaged farther on shows when it is drawn."""
+        return [path for path in self.paths if not self._opens(path)]
+
+    def _opens(self, path: str) -> bool:
+        try:
+            with Image.open(self.root / path) as picture:
+                return picture.width * picture.height <= MOST_MEGAPIXELS * 1_000_000
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            return False
+
+    @cached_property
+    def pool(self) -> list[str | None]:
+        """The paths, None in the place of each that was recalled, also of one whose file is gone."""
+        known = self.recalled.digests
+        gone = {path for path in self.paths if known and self._digest(path) in known} | (self.recalled.textures - {*self.paths})
+        return [None if path in gone else path for path in sorted({*self.paths, *gone})]
+
+    def draw(self, random: np.random.Generator) -> Texture:
+        """Any of the pictures; raises ConfigError for one that cannot be decoded."""
+        path = one_of(self.pool, random)
+        return Texture(path, self.checked(path), 0)
+
+    def picture(self, texture: Texture, height: int, width: int) -> Pixels:
+        """Decoded anew; raises CorruptFileError if it is not the file that was planned."""
+        if (found := self._digest(texture.path)) != texture.sha256:
+            raise CorruptFileError(
+                f"Expected the planned texture {texture.sha256[:12]} at {self.root / texture.path}, found {found[:12] or 'no file'}: it has "
+                "changed since. Run `dvc repro synthesize`."
+            )
+        return self._decoded(texture.path)
+
+    def _checked(self, path: str) -> str:
+        self._decoded(path)
+        return self._digest(path)
+
+    def _digest(self, path: str) -> str:
+        try:
+            return sha256((self.root / path).read_bytes()).hexdigest()
+        except OSError:
+            return ""
+
+    def _decoded(self, path: str) -> Pixels:
+        try:
+            return read_image(self.root / path, max_megapixels=MOST_MEGAPIXELS).pixels
+        except DataError as error:
+            raise ConfigError(f"Expected a picture at {self.root / path}, found: {error}. Remove it from textures.source.") from None
+
+
+def check_folder(params: Textures, photographs: Path) -> None:
+    """Raise ConfigError if `source` names a folder without pictures, with files that are none, or one that may hold evaluation images.
+
+    `photographs`: the folder of the data set.
+    """
+    if params.source in ("procedural", "own", "others"):
+        return
+    folder = Folder(Path(params.source))
+    for other in (photographs, Path("data")):
+        one, two = folder.root.resolve(), other.resolve()
+        if one.is_relative_to(two) or two.is_relative_to(one):
+            raise ConfigError(
+                f"Expected textures.source apart from the photographs, found {params.source!r}, which shares files with {other}: evaluation "
+                "images could become textures. Set it to own or others, which take normal training photographs, or copy the textures elsewhere."
+            )
+    if bad := folder.unreadable():
+        raise ConfigError(
+            f"Expected pictures below textures.source, found {len(bad)} that cannot be opened: {', '.join(bad[:SHOWN])}"
+            f"{', ...' if len(bad) > SHOWN else ''}. Remove them from {params.source}."
+        )

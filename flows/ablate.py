@@ -10,7 +10,7 @@ from prefect import flow
 from rich.console import Console
 
 from flows.runtime import run
-from flows.segment import CATALOGS, METRICS, score
+from flows.segment import CATALOGS, score
 from flows.segment import OUTPUT as SCORES
 from flows.synthesize import OUTPUT as SAMPLES
 from flows.synthesize import make_rounds, plan, publish_samples
@@ -30,6 +30,7 @@ from stage.release.reader import read_manifest
 from stage.release.uses import check_samples
 from stage.release.verification import verify
 from stage.segmentation.arms import REAL_ONLY, ArmChoice, Training, arm_name
+from stage.segmentation.published import METRICS
 from stage.segmentation.tables import mean_metrics
 
 PUBLICATION = "stage.release.publication:publish_jobs"

@@ -1,15 +1,11 @@
 """Train segmenters of one category on each arm, and score all of them on real defects that no earlier step has seen."""
 
-import json
-import shutil
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from prefect import flow, task
@@ -20,26 +16,20 @@ from flows.at_once import slots_of, train_at_once
 from flows.runtime import run
 from stage.core.device import device, limit_threads
 from stage.core.digests import derived_seed, file_digest
-from stage.core.durable import write_whole
 from stage.core.params import Params, load_params
 from stage.core.progress import check_stop
 from stage.core.work import SEGMENTERS, Work, versions, work_key
 from stage.datasets.examples import CATALOG, column, pairs_of
-from stage.datasets.found import FILE, FoundDefect, write_found
-from stage.datasets.pairs import Pairs
 from stage.jobs.heartbeat import present
 from stage.jobs.removal import finish
 from stage.release.reader import accepted_ids, read_manifest, read_samples
 from stage.release.uses import check_samples
 from stage.segmentation.arms import PERFECT, Training, arm_name, shares_of, trainings, without_samples
-from stage.segmentation.bootstrap import EvaluationImage
-from stage.segmentation.choice import CHOICE, Choice, held_out
 from stage.segmentation.data import TrainingData, training_data
-from stage.segmentation.misses import shares_found
 from stage.segmentation.mixture import Mixture
-from stage.segmentation.results import DIFFERENCES, SCORES
+from stage.segmentation.published import CURVE, PREDICTIONS, WEIGHTS, write_category
 from stage.segmentation.scores import DIGESTS
-from stage.segmentation.tables import DEFECTIVE_FILE, GOOD_FILE, means_by_arm, side_by_side
+from stage.segmentation.tables import DEFECTIVE_FILE, GOOD_FILE
 
 CATALOGS = Path("data/prepare")
 SAMPLES = Path("data/synthesize")
@@ -47,7 +37,6 @@ OUTPUT = Path("data/segment")
 CODE, TABLES = "flows.segment:score", "flows.segment:all_arms"
 BESIDE = ("models", "weights", "arms", "mixture", "few", "seeds", "folds")  # of `segment`, what decides which trainings there are
 ALL_ARMS = "all-arms"  # in the spool, the folder of all arms together beside those of the trainings
-METRICS, CURVE, PREDICTIONS, ERRORS = "metrics.json", "curve.csv", "predictions.parquet", FILE.name
 
 
 class Scored(NamedTuple):
@@ -161,7 +150,7 @@ def train_and_score(data: TrainingData, training: Training, work: Work, params: 
     from stage.segmentation.evaluation import Segmenter  # here, because a finished training needs no networks
     from stage.segmentation.training import train_segmenter
 
-    on, weights = device(params.execution.device), work.draft / "weights.safetensors"
+    on, weights = device(params.execution.device), work.draft / WEIGHTS
     curve = train_segmenter(
         data.arm,
         training.model,
@@ -189,46 +178,10 @@ def all_arms(category: str, scored: Sequence[Scored], params: Params, users: Exi
     users.enter_context(present(work.folder, lease_s=params.execution.lease_s))
     if not work.is_finished():
         work.draft.mkdir(exist_ok=True)
-        test = pairs_of(CATALOGS / category, "test", good=False)
         results = {one.training: one.work.result for one in scored}
-        tables = side_by_side(category, results, {one.training: one.samples for one in scored}, shown_parts(test), seed=params.seed)
-        tables.scores.to_parquet(work.draft / SCORES, index=False)
-        tables.differences.to_parquet(work.draft / DIFFERENCES, index=False)
-        write_whole(json.dumps(means_by_arm(tables.scores, scored[0].training.model), indent=2) + "\n", work.draft / METRICS)
-        shown = {one.choice.name: place for one, place in results.items() if one.is_shown and one.model == scored[0].training.model}
-        write_shown(test, shown, work.draft)
-        real = shown_parts(pairs_of(CATALOGS / category, "train", good=False))
-        if folds := held_out(results, real, params.segment.folds):
-            Choice.of(folds, np.random.default_rng(derived_seed(params.seed, category))).write(work.draft / CHOICE)
-        write_errors(category, results, params, work.draft)
+        write_category(CATALOGS / category, results, {one.training: one.samples for one in scored}, params, work.draft)
         finish(work, lease_s=params.execution.lease_s)
     return work
-
-
-def write_errors(category: str, results: Mapping[Training, Path], params: Params, output: Path) -> None:
-    """Write what is found of each real defect of the training part by a training without it; nothing without folds."""
-    real = pairs_of(CATALOGS / category, "train", good=False)
-    names = [column(real, name) for name in FoundDefect.model_fields if name != "found"]
-    shares = shares_found(results, column(real, "defect"), column(real, "group"), params.segment.folds)
-    if shares:
-        rows = zip(*names, shares, strict=True)
-        write_found([FoundDefect(**dict(zip(FoundDefect.model_fields, row, strict=True))) for row in rows], output / ERRORS)
-
-
-def shown_parts(test: Pairs) -> list[EvaluationImage]:
-    """The defect type and the group of each image."""
-    return [EvaluationImage(defect, group) for defect, group in zip(column(test, "defect"), column(test, "group"), strict=True)]
-
-
-def write_shown(test: Pairs, shown: Mapping[str, Path], output: Path) -> None:
-    """Write curves, weights and predictions by arm."""
-    from stage.segmentation.evaluation import write_predictions  # here, because finished trainings need no networks
-
-    pd.concat([pd.read_csv(place / CURVE).assign(arm=arm) for arm, place in shown.items()]).to_csv(output / CURVE, index=False)
-    pictures = {arm: pq.read_table(place / PREDICTIONS)["picture"].to_pylist() for arm, place in shown.items()}
-    write_predictions(test, pictures, output / PREDICTIONS)
-    for arm, place in shown.items():
-        shutil.copy2(place / "weights.safetensors", output / f"{arm}.safetensors")
 
 
 if __name__ == "__main__":

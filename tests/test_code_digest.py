@@ -255,7 +255,7 @@ def test_a_dvc_stage_counts_its_flow_and_what_lies_below() -> None:
         ("train", (TRAINING,), "flows/train.py", "defect_images(catalog, category)", "defect_images(catalog, category)[:1]"),
         ("segment", (segment.CODE,), "flows/segment.py", "accepted_only=True", "accepted_only=False"),
         ("segment", (segment.CODE,), "stage/segmentation/batches.py", "params.batch - params.normal", "params.batch - params.normal - 0"),
-        ("segment", (segment.TABLES,), "flows/segment.py", "pd.concat(", "pd.concat(2 * "),
+        ("segment", (segment.TABLES,), "stage/segmentation/published.py", "pd.concat(", "pd.concat(2 * "),
         ("pretrain", (pretrain.CODE,), "flows/pretrain.py", "seed=params.seed", "seed=1 + params.seed"),
     ],
 )

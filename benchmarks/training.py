@@ -5,7 +5,7 @@ Where there is a GPU, the LDM-size network is measured there at the paper's batc
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
@@ -23,7 +23,7 @@ from benchmarks import memory
 from benchmarks.accelerator import seconds
 from benchmarks.networks import LDM_UNET, default_params, demo_generator, ldm_generator, ldm_unet, with_values
 from stage.core.device import autocast, dtype_of
-from stage.core.fitting import Fit, Losses
+from stage.core.fitting import Fit, Part
 from stage.core.params import Params
 from stage.model.generator import BRANCHES, Generator
 from stage.model.latents import CachedLatents
@@ -62,14 +62,14 @@ class Work:
         """One update without U-Net and adapters: what is left is the loop's own."""
         self.update(self._without_networks())
 
-    def update(self, parts: Iterable[Losses]) -> None:
+    def update(self, parts: Iterable[Sequence[Part]]) -> None:
         """The product's update from these losses."""
         self.fit._update(0, [1e-3, 1e-3], parts)
 
-    def _without_networks(self) -> Iterator[Losses]:
+    def _without_networks(self) -> Iterator[list[Part]]:
         conditions = self.loss.conditions(self.loss._draw(0).types)
         learning = [p for group in self.fit.optimizer.param_groups for p in group["params"]]
-        yield {"loss": 1e-3 * torch.stack([conditions.table.mean(), *(p.mean() for p in learning)]).sum()}
+        yield [lambda: {"loss": 1e-3 * torch.stack([conditions.table.mean(), *(p.mean() for p in learning)]).sum()}]
 
 
 def main() -> None:

@@ -2,9 +2,12 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import pandas as pd
 import torch
@@ -16,7 +19,16 @@ from stage.core.errors import TrainingError
 from stage.core.progress import Interrupted, track
 
 Losses = dict[str, Tensor]
+Part = Callable[[], Losses]
 GRADIENT_NORM = 1.0  # clipped to; keeps a small network stable at these learning rates
+
+
+class Each(Protocol):
+    """How the parts of a group are computed: one after the other, as `map` does, or at once."""
+
+    def __call__(self, function: Callable[[Part], Losses], parts: Sequence[Part], /) -> Iterator[Losses]:
+        """The results, in the order of the parts."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -24,6 +36,7 @@ class Fit:
     """What a training updates, for how long, and where its unfinished state lies.
 
     `modules` are saved and restored, `optimizer` updates some of their parameters, `state` is a safetensors file.
+    `at_once`: compute two parts of a loss at once, each with half of torch's threads. Small networks gain nothing from a second thread.
     """
 
     label: str
@@ -34,20 +47,28 @@ class Fit:
     save_every_s: float
     after_update: Callable[[], None] = lambda: None
     scaler: torch.amp.GradScaler = field(default_factory=lambda: torch.amp.GradScaler(enabled=False))
+    at_once: bool = False
 
     def run(self, losses_at: Callable[[int], Losses]) -> pd.DataFrame:
         """Minimise `losses_at(iteration)["loss"]`, a pure function of the iteration and the weights; returns the curve, a row an iteration."""
-        return self.run_in_parts(lambda iteration: [losses_at(iteration)])
+        return self.run_in_parts(lambda iteration: [[lambda: losses_at(iteration)]])
 
-    def run_in_parts(self, parts_at: Callable[[int], Iterable[Losses]]) -> pd.DataFrame:
-        """As `run`, of losses that are sums: each part goes back through its network before the next one is asked for."""
+    def run_in_parts(self, parts_at: Callable[[int], Iterable[Sequence[Part]]]) -> pd.DataFrame:
+        """As `run`, of losses that are sums: each group of parts goes back through its network before the next one is asked for.
+
+        With `at_once` there is one group, of two parts at most: two gradients have the same sum in either order, to the bit, and three have not.
+        """
+        with two_at_once() if self.at_once else nullcontext(map) as each:
+            return self._run(parts_at, each)
+
+    def _run(self, parts_at: Callable[[int], Iterable[Sequence[Part]]], each: Each) -> pd.DataFrame:
         curve = self._resume()
         saved = time.monotonic()
         rates = [group.setdefault("initial_lr", group["lr"]) for group in self.optimizer.param_groups]
         todo = range(len(curve), self.iterations)
         try:
             for iteration in track(todo, total=self.iterations, label=self.label, done=len(curve)):
-                curve.append(self._update(iteration, rates, parts_at(iteration)))
+                curve.append(self._update(iteration, rates, parts_at(iteration), each))
                 if time.monotonic() - saved > self.save_every_s:
                     self._save(curve)
                     saved = time.monotonic()
@@ -58,11 +79,11 @@ class Fit:
         # Names sorted: a resumed curve comes back in the file's order, and must not differ in its columns.
         return pd.DataFrame([{"iteration": i, **dict(sorted(row.items()))} for i, row in enumerate(curve)])
 
-    def _update(self, iteration: int, rates: list[float], parts: Iterable[Losses]) -> dict[str, float]:
+    def _update(self, iteration: int, rates: list[float], groups: Iterable[Sequence[Part]], each: Each = map) -> dict[str, float]:
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * learning_rate_factor(iteration, self.iterations)
         self.optimizer.zero_grad()
-        totals = self._backward(parts)
+        totals = self._backward(groups, each)
         self.scaler.unscale_(self.optimizer)
         learning = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
         total_norm = nn.utils.get_total_norm([p.grad for p in learning])
@@ -76,13 +97,17 @@ class Fit:
         self.after_update()
         return row
 
-    def _backward(self, parts: Iterable[Losses]) -> Losses:
+    def _backward(self, groups: Iterable[Sequence[Part]], each: Each) -> Losses:
         totals: Losses = {}
-        for losses in parts:
-            self.scaler.scale(losses["loss"]).backward()
+        for losses in (losses for group in groups for losses in each(self._part_backward, group)):
             for name, loss in losses.items():
-                totals[name] = totals[name] + loss.detach() if name in totals else loss.detach()
+                totals[name] = totals[name] + loss if name in totals else loss
         return totals
+
+    def _part_backward(self, part: Part) -> Losses:
+        losses = part()
+        self.scaler.scale(losses["loss"]).backward()
+        return {name: loss.detach() for name, loss in losses.items()}
 
     def _check(self, iteration: int, loss: float, norm: float) -> None:
         place = f"in {self.label} at iteration {iteration}. Lower its learning_rate"
@@ -119,6 +144,19 @@ class Fit:
         self.scaler.load_state_dict({key: type(value)(saved[key].item()) for key, value in self.scaler.state_dict().items()})
         columns = {name: values.tolist() for name, values in below(tensors, "curve").items()}
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+@contextmanager
+def two_at_once() -> Generator[Each]:
+    """A `map` that computes two values at once, each with half of torch's threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // 2))
+    try:
+        # Each thread has a number of its own, which is else that of the machine's cores.
+        with ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(max(1, threads // 2),)) as pool:
+            yield pool.map
+    finally:
+        torch.set_num_threads(threads)
 
 
 def learning_rate_factor(iteration: int, iterations: int) -> float:

@@ -4,6 +4,7 @@ Shapes: B batch, C latent channels, h w latent size, K distinct prompts, L text 
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from stage.core.device import autocast, dtype_of
 from stage.core.digests import derived_seed
-from stage.core.fitting import Losses
+from stage.core.fitting import Losses, Part
 from stage.core.model_params import Prompts, StageMethod, Train
 from stage.model.diffusion import compose, noise_excess, noised
 from stage.model.generator import BRANCHES, Generator
@@ -54,10 +55,10 @@ class StageLoss:
         with autocast(self.device, self.dtype):
             self.conditions = TextConditions(generator.base, generator.texts(templates), generator.placeholders)
 
-    def __call__(self, iteration: int) -> Iterator[Losses]:
-        """Yield the iteration's loss in summands, one per branch and part of the batch; back-propagate each before taking the next.
+    def __call__(self, iteration: int) -> Iterator[list[Part]]:
+        """Yield the iteration's loss in summands, both branches of one part of the batch together; back-propagate them before taking the next.
 
-        So only the activations of one branch and part are held at a time. A pure function of the weights and the iteration.
+        So only the activations of what is computed at a time are held. A pure function of the weights and the iteration.
         """
         batch = self._draw(iteration)
         with autocast(self.device, self.dtype):
@@ -67,8 +68,7 @@ class StageLoss:
         rows = {branch: numbers.chunk(self.train.accumulate) for branch, numbers in conditions.rows.items()}
         # Batch normalisation sees each part alone, so the adapters' statistics are those of the smaller batch.
         for k, part in enumerate(batch.split(self.train.accumulate)):
-            for branch in BRANCHES:
-                yield self._summand(branch, part, table[rows[branch][k]])
+            yield [partial(self._summand, branch, part, table, rows[branch][k]) for branch in BRANCHES]
         if table.grad is not None:
             conditions.table.backward(table.grad)
 
@@ -91,8 +91,9 @@ class StageLoss:
         hidden = (torch.rand(len(x_0), generator=random) < self.train.hidden_share) & (paper_timestep(t) > self.method.alignment_threshold)
         return torch.where(hidden.to(x_0.device)[:, None, None, None], compose(mask, normal, x_0), x_0)
 
-    def _summand(self, branch: Branch, part: Draws, condition: Tensor) -> Losses:
-        """One branch's and part's share of the mean over the batch."""
+    def _summand(self, branch: Branch, part: Draws, table: Tensor, rows: Tensor) -> Losses:
+        """One branch's and part's share of the mean over the batch; its conditions are these rows of the table."""
+        condition = table[rows]
         weights = area_balance(part.mask, self.train.balance_limit)
         if branch == "anomaly_aware":
             aligned = training_alignment_masks(part.mask, part.t, threshold=self._threshold(), timestep_count=self.timestep_count)

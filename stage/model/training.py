@@ -53,7 +53,10 @@ def train(base: Base, data: DefectImages, params: Params, *, state: Path) -> Tra
     loss = StageLoss(generator, cached, params.method, settings, templates=params.base.prompts, seed=params.seed)
     # Only float16's range is so small that gradients vanish without scaling.
     scaler = torch.amp.GradScaler(where, enabled=dtype == torch.float16)
-    fit = Fit(f"train {data.category}", modules, optimizer, settings.iterations, state, params.execution.save_every_s, scaler=scaler)
+    # Both branches; a GPU is full with one, and a third gradient would have a sum that depends on the order.
+    at_once = where == "cpu" and torch.get_num_threads() > 1 and settings.accumulate == 1
+    label, save_every_s = f"train {data.category}", params.execution.save_every_s
+    fit = Fit(label, modules, optimizer, settings.iterations, state, save_every_s, scaler=scaler, at_once=at_once)
     curve = fit.run_in_parts(loss)
     return Trained(generator.to("cpu"), cached.bounds, curve)
 

@@ -165,6 +165,24 @@ def test_loss_depends_on_the_iteration_alone():
     assert first == again != other
 
 
+@pytest.mark.parametrize("batch", [8, 5])
+def test_halves_have_the_gradients_of_the_whole(batch):
+    """Otherwise the two halves of a batch would weigh more or less than the batch itself."""
+    base = untrained(examples(), settings(batch=batch), 1000)
+    loss = PretrainingLoss(base, examples(), settings(batch=batch), seed=0)
+    parameters = [*base.unet.parameters(), *base.text_encoder.parameters()]
+    loss(0)["loss"].backward()
+    whole = [one.grad for one in parameters]
+    for one in parameters:
+        one.grad = None
+    for half in loss.halves(0)[0]:
+        half()["loss"].backward()
+
+    largest = max(one.abs().max() for one in whole)  # some are nothing but rounding errors
+    for one, expected in zip(parameters, whole, strict=True):
+        assert torch.allclose(one.grad, expected, rtol=1e-3, atol=1e-5 * largest)
+
+
 def test_picked_rows_are_of_those_given():
     """Otherwise normal images would be taught as defects."""
     generator = torch.Generator().manual_seed(0)

@@ -6,6 +6,7 @@ Shapes: N images, B batch, C latent channels, h w latent size, H W image size; m
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from stage.core.device import device
 from stage.core.digests import derived_seed
 from stage.core.errors import ConfigError
-from stage.core.fitting import Fit, Losses
+from stage.core.fitting import Fit, Losses, Part
 from stage.core.model_params import Crop, Pretrain
 from stage.core.params import Execution
 from stage.datasets.examples import Pictures
@@ -56,7 +57,7 @@ def pretrain(
         base = untrained(examples, params, timestep_count)
     base = (base if params.start == "none" else begun(base, load_base(Path(params.start)), params.start)).to(device(execution.device))
     fit = Fitting("pretrain", params.iterations, params.learning_rate, params.weight_average, state, execution.save_every_s)
-    return fitted(base, PretrainingLoss(base, examples, params, seed), fit)
+    return fitted(base, PretrainingLoss(base, examples, params, seed).halves, fit)
 
 
 class Fitting(NamedTuple):
@@ -70,13 +71,18 @@ class Fitting(NamedTuple):
     save_every_s: float
 
 
-def fitted(base: Base, loss: Callable[[int], Losses], how: Fitting) -> tuple[Base, pd.DataFrame]:
-    """A base whose U-Net and text encoder are trained by a loss, frozen and on the CPU, and its loss curve."""
+def fitted(base: Base, parts: Callable[[int], Sequence[Sequence[Part]]], how: Fitting) -> tuple[Base, pd.DataFrame]:
+    """A base whose U-Net and text encoder are trained by a loss, frozen and on the CPU, and its loss curve.
+
+    The loss of an iteration is one group of parts, as `Fit.run_in_parts` has it.
+    """
     networks = nn.ModuleDict({"unet": base.unet, "text_encoder": base.text_encoder}).train()
     average = WeightAverage(networks, how.weight_average)
     optimizer = torch.optim.AdamW(networks.parameters(), lr=how.learning_rate)
     modules = {"networks": networks, "average": average.average}
-    curve = Fit(how.label, modules, optimizer, how.iterations, how.state, how.save_every_s, average.update).run(loss)
+    at_once = base.unet.device.type == "cpu" and torch.get_num_threads() > 1
+    fit = Fit(how.label, modules, optimizer, how.iterations, how.state, how.save_every_s, average.update, at_once=at_once)
+    curve = fit.run_in_parts(parts)
     networks.load_state_dict(average.average.state_dict())
     return base.to("cpu").freeze(), curve
 
@@ -159,6 +165,16 @@ def small_base(
     return Base(unet, CLIPTextModel(text_config), tokenizer, codec, schedule, "v_prediction")
 
 
+class Batch(NamedTuple):
+    """Rows of an iteration: clean latents, masks on their grid, timesteps, noise, and the numbers of the prompts."""
+
+    latents: Tensor
+    masks: Tensor
+    t: Tensor
+    noise: Tensor
+    texts: Tensor
+
+
 class PretrainingLoss:
     """The velocity loss of one iteration over whole images and isolated defects, weighted by `area_balance`."""
 
@@ -168,14 +184,27 @@ class PretrainingLoss:
 
     def __call__(self, iteration: int) -> Losses:
         """A pure function of the weights and the iteration."""
-        generator = torch.Generator().manual_seed(derived_seed(self.seed, iteration))
-        latents, masks, conditions = self._batch(generator)
-        t = torch.randint(self.base.schedule.timestep_count, (len(latents),), generator=generator)
-        noise = torch.randn(latents.shape, generator=generator).to(latents.device)
-        error = velocity_error(self.base, latents, t, noise, conditions)
-        return {"loss": (area_balance(masks, self.params.balance_limit) * error).mean()}
+        return self._share(self._draw(iteration))
 
-    def _batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def halves(self, iteration: int) -> list[list[Part]]:
+        """The same as a sum over the halves of the batch, which may be computed at once."""
+        halves = zip(*(field.chunk(2) for field in self._draw(iteration)), strict=True)
+        return [[partial(self._share, Batch(*half)) for half in halves]]
+
+    def _share(self, rows: Batch) -> Losses:
+        """What some rows of a batch add to its mean."""
+        conditions = self.base.embed(self.examples.texts)[rows.texts]
+        error = velocity_error(self.base, rows.latents, rows.t, rows.noise, conditions)
+        mean = (area_balance(rows.masks, self.params.balance_limit) * error).mean()
+        return {"loss": mean * len(rows.t) / self.params.batch}
+
+    def _draw(self, iteration: int) -> Batch:
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, iteration))
+        latents, masks, texts = self._rows(generator)
+        t = torch.randint(self.base.schedule.timestep_count, (len(latents),), generator=generator)
+        return Batch(latents, masks, t, torch.randn(latents.shape, generator=generator).to(latents.device), texts)
+
+    def _rows(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         defective = round(self.params.batch * self.params.defect_share)
         rows = torch.cat(
             [
@@ -191,7 +220,7 @@ class PretrainingLoss:
         texts = [
             (self.examples.isolated if alone else self.examples.prompts)[row] for row, alone in zip(rows.tolist(), isolate, strict=True)
         ]
-        return latents, cells, self.base.embed(self.examples.texts)[[self.number[text] for text in texts if text]]
+        return latents, cells, torch.tensor([self.number[text] for text in texts if text], device=latents.device)
 
 
 def velocity_error(base: Base, latents: Tensor, t: Tensor, noise: Tensor, condition: Tensor) -> Tensor:

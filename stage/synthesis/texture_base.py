@@ -1,5 +1,6 @@
 """Trains a small base on free textures, once for all data sets; `pretrain` then goes on with it on the data at hand. Not in the paper."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,8 @@ def train_on_textures(windows: TextureWindows, *, state: Path, execution: Execut
     check_image_size(recipe.image_size, recipe.patch * 2 ** (len(recipe.widths) - 1))
     base = untrained_on(windows).to(device(execution.device))
     fit = Fitting("make-base", recipe.iterations, recipe.learning_rate, recipe.weight_average, state, execution.save_every_s)
-    return fitted(base, TextureLoss(base, windows), fit)
+    loss = TextureLoss(base, windows)
+    return fitted(base, lambda iteration: [[partial(loss, iteration)]], fit)
 
 
 def untrained_on(windows: TextureWindows) -> Base:

@@ -23,7 +23,7 @@ from benchmarks import memory
 from benchmarks.accelerator import seconds
 from benchmarks.networks import LDM_UNET, default_params, demo_generator, ldm_generator, ldm_unet, with_values
 from stage.core.device import autocast, dtype_of
-from stage.core.fitting import Fit, Part
+from stage.core.fitting import Each, Fit, Part, two_at_once
 from stage.core.params import Params
 from stage.model.generator import BRANCHES, Generator
 from stage.model.latents import CachedLatents
@@ -47,6 +47,11 @@ class Work:
         """One update of the product's."""
         self.update(self.loss(0))
 
+    def at_once(self) -> None:
+        """The same with both branches at once, each on half of the threads."""
+        with two_at_once() as each:
+            self.update(self.loss(0), each)
+
     def bare(self) -> None:
         """A batch through U-Net and adapters and back, and nothing else: no text, noise, loss or optimiser."""
         x_t, mask, t, conditions = self.inputs
@@ -62,9 +67,9 @@ class Work:
         """One update without U-Net and adapters: what is left is the loop's own."""
         self.update(self._without_networks())
 
-    def update(self, parts: Iterable[Sequence[Part]]) -> None:
+    def update(self, parts: Iterable[Sequence[Part]], each: Each = map) -> None:
         """The product's update from these losses."""
-        self.fit._update(0, [1e-3, 1e-3], parts)
+        self.fit._update(0, [1e-3, 1e-3], parts, each)
 
     def _without_networks(self) -> Iterator[list[Part]]:
         conditions = self.loss.conditions(self.loss._draw(0).types)
@@ -75,7 +80,7 @@ class Work:
 def main() -> None:
     """Measure, and print the tables."""
     console, params = Console(width=110), default_params()
-    console.print(overhead(params))
+    console.print(overhead(params), branches_at_once(params), sep="\n")
     console.print(memory.table(params))
 
 
@@ -93,6 +98,18 @@ def overhead(params: Params) -> Table:
     else:
         add_bound(found, "LDM, batch 1", ldm_work(params, batch=1, device="cpu"), LARGE_LIMIT)
         found.caption = "Without a GPU: the loop alone over one row's networks, where it weighs most"
+    return found
+
+
+def branches_at_once(params: Params) -> Table:
+    """An update of the demo's network with its branches at once over one with them in turn, on the same threads."""
+    found = Table("threads", "in turn, s", "at once, s", "at once / in turn", "quartiles", title="Both branches of an update at once")
+    job = demo_work(params)
+    job.ours()
+    rounds = [(seconds(job.ours), seconds(job.at_once)) for _ in range(ROUNDS)]
+    in_turn, at_once = (median(times) for times in zip(*rounds, strict=True))
+    low, middle, high = quantiles([new / old for old, new in rounds], n=4, method="inclusive")
+    found.add_row(str(torch.get_num_threads()), f"{in_turn:.3f}", f"{at_once:.3f}", f"{middle:.2f}", f"{low:.2f} to {high:.2f}")
     return found
 
 

@@ -14,7 +14,8 @@ from stage.core.progress import Interrupted
 from stage.datasets.windows import cut, window
 from stage.model.base import load_base
 from stage.model.examples import Examples, through_windows
-from stage.model.pretraining import TEXT_LENGTH, PretrainingLoss, WeightAverage, pick, pretrain, turned, untrained
+from stage.model.pretraining import TEXT_LENGTH, WeightAverage, pretrain, untrained
+from stage.model.pretraining_loss import PretrainingLoss, pick, turned
 from stage.model.schedule import NoiseSchedule
 
 CELLS = SIZE // PATCH

@@ -16,7 +16,8 @@ from stage.core.work import BASE_WORK, Work, work_key
 from stage.datasets.inventory import inventory
 from stage.model.base import Base, check_image_size, pixels_to_tensor
 from stage.model.masks import latent_mask
-from stage.model.pretraining import Fitting, fitted, small_base, velocity_error
+from stage.model.pretraining import Fitting, fitted, small_base
+from stage.model.pretraining_loss import velocity_error
 from stage.synthesis.texture_folder import MEMORY
 from stage.synthesis.texture_windows import TextureBase, TextureWindows, read_pictures
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -51,7 +52,7 @@ class Fit:
 
     def run(self, losses_at: Callable[[int], Losses]) -> pd.DataFrame:
         """Minimise `losses_at(iteration)["loss"]`, a pure function of the iteration and the weights; returns the curve, a row an iteration."""
-        return self.run_in_parts(lambda iteration: [[lambda: losses_at(iteration)]])
+        return self.run_in_parts(whole(losses_at))
 
     def run_in_parts(self, parts_at: Callable[[int], Iterable[Sequence[Part]]]) -> pd.DataFrame:
         """As `run`, of losses that are sums: each group of parts goes back through its network before the next one is asked for.
@@ -144,6 +145,16 @@ class Fit:
         self.scaler.load_state_dict({key: type(value)(saved[key].item()) for key, value in self.scaler.state_dict().items()})
         columns = {name: values.tolist() for name, values in below(tensors, "curve").items()}
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def whole(losses_at: Callable[[int], Losses]) -> Callable[[int], list[list[Part]]]:
+    """A loss as a single part."""
+    return lambda iteration: [[partial(losses_at, iteration)]]
+
+
+def has_spare_threads(device: str) -> bool:
+    """Whether two parts of a loss are worth computing at once: on a CPU with two threads or more; a GPU is full with one."""
+    return device == "cpu" and torch.get_num_threads() > 1
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from stage.core.device import device
 from stage.core.digests import derived_seed
 from stage.core.errors import ConfigError
-from stage.core.fitting import Fit, Part
+from stage.core.fitting import Fit, Part, has_spare_threads
 from stage.core.model_params import Crop, Pretrain
 from stage.core.params import Execution
 from stage.datasets.examples import Pictures
@@ -52,12 +52,16 @@ def pretrain(
         torch.manual_seed(seed)
         base = untrained(examples, params, timestep_count)
     base = (base if params.start == "none" else begun(base, load_base(Path(params.start)), params.start)).to(device(execution.device))
-    fit = Fitting("pretrain", params.iterations, params.learning_rate, params.weight_average, state, execution.save_every_s)
+    at_once = has_spare_threads(base.unet.device.type)
+    fit = Fitting("pretrain", params.iterations, params.learning_rate, params.weight_average, state, execution.save_every_s, at_once)
     return fitted(base, PretrainingLoss(base, examples, params, seed).halves, fit)
 
 
 class Fitting(NamedTuple):
-    """How a small base is trained: `weight_average` is the decay of the average that is kept, `state` the file of an unfinished training."""
+    """How a small base is trained: `weight_average` is the decay of the average that is kept, `state` the file of an unfinished training.
+
+    `at_once` as in `Fit`: the loss has two parts.
+    """
 
     label: str
     iterations: int
@@ -65,6 +69,7 @@ class Fitting(NamedTuple):
     weight_average: float
     state: Path
     save_every_s: float
+    at_once: bool = False
 
 
 def fitted(base: Base, parts: Callable[[int], Sequence[Sequence[Part]]], how: Fitting) -> tuple[Base, pd.DataFrame]:
@@ -76,8 +81,7 @@ def fitted(base: Base, parts: Callable[[int], Sequence[Sequence[Part]]], how: Fi
     average = WeightAverage(networks, how.weight_average)
     optimizer = torch.optim.AdamW(networks.parameters(), lr=how.learning_rate)
     modules = {"networks": networks, "average": average.average}
-    at_once = base.unet.device.type == "cpu" and torch.get_num_threads() > 1
-    fit = Fit(how.label, modules, optimizer, how.iterations, how.state, how.save_every_s, average.update, at_once=at_once)
+    fit = Fit(how.label, modules, optimizer, how.iterations, how.state, how.save_every_s, average.update, at_once=how.at_once)
     curve = fit.run_in_parts(parts)
     networks.load_state_dict(average.average.state_dict())
     return base.to("cpu").freeze(), curve

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from stage.core.device import device, dtype_of
 from stage.core.errors import ConfigError
-from stage.core.fitting import Fit
+from stage.core.fitting import Fit, has_spare_threads
 from stage.core.model_params import Train
 from stage.core.params import Params
 from stage.datasets.examples import DefectImages
@@ -53,8 +53,7 @@ def train(base: Base, data: DefectImages, params: Params, *, state: Path) -> Tra
     loss = StageLoss(generator, cached, params.method, settings, templates=params.base.prompts, seed=params.seed)
     # Only float16's range is so small that gradients vanish without scaling.
     scaler = torch.amp.GradScaler(where, enabled=dtype == torch.float16)
-    # Both branches; a GPU is full with one, and a third gradient would have a sum that depends on the order.
-    at_once = where == "cpu" and torch.get_num_threads() > 1 and settings.accumulate == 1
+    at_once = has_spare_threads(where) and settings.accumulate == 1  # a third gradient would have a sum that depends on the order
     label, save_every_s = f"train {data.category}", params.execution.save_every_s
     fit = Fit(label, modules, optimizer, settings.iterations, state, save_every_s, scaler=scaler, at_once=at_once)
     curve = fit.run_in_parts(loss)

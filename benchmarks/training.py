@@ -22,8 +22,9 @@ from torch import Tensor
 from benchmarks import memory
 from benchmarks.accelerator import seconds
 from benchmarks.networks import LDM_UNET, default_params, demo_generator, ldm_generator, ldm_unet, with_values
+from stage.core.at_once import Each, two_at_once
 from stage.core.device import autocast, dtype_of
-from stage.core.fitting import Each, Fit, Part, two_at_once
+from stage.core.fitting import Fit, Part
 from stage.core.params import Params
 from stage.model.generator import BRANCHES, Generator
 from stage.model.latents import CachedLatents

@@ -66,8 +66,9 @@ def measure(params: Params, data: Path, method: str, category: str) -> Table:
     recipe = recipe_of(method, category, params, catalog=folder, base=None, checkpoint=None)
     catalog, source = read_catalog(folder / "catalog.parquet"), read_source(folder)
     judge = calibrate(recipe, catalog, source)
-    pastes = Paster(recipe, catalog, source).pastes(FRESH, params.synthesize.verdict.pastes)
-    kinds = ("real", *nothing_of(method))
+    paster = Paster(recipe, catalog, source)
+    pastes = (one for drawn in paster.drawn(FRESH, params.synthesize.verdict.pastes) for one in paster.pastes(drawn))
+    kinds = ("real", *nothing_of(recipe))
     found = [judged(judge, one.kind, one.defect, Pair(one.image, one.mask), one.background) for one in pastes if one.kind in kinds]
     found += published(data / "synthesize" / category / method, judge, source)
     table = Table(

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy import ndimage
 from small_factory import Factory, build, verdict
 
@@ -12,6 +13,7 @@ from stage.core.synthesis_params import VerdictRule
 from stage.datasets.pairs import Pair
 from stage.datasets.table import read_catalog
 from stage.datasets.windows import turn
+from stage.jobs.job import JUDGE
 from stage.synthesis.calibration import calibrate, threshold_of
 from stage.synthesis.copies import nearest, patch
 from stage.synthesis.judge import Judge, normal_share
@@ -45,7 +47,8 @@ def test_nothing_is_pasted_as_the_method_pastes(factory: Factory, method: str, s
 def test_nothing_is_rejected_and_real_defects_pass(factory: Factory, judge: Judge) -> None:
     """Labels over normal texture would teach a segmenter that normal pixels are defects. Fresh pastes, which calibration has not seen."""
     passed: dict[str, list[bool]] = {"real": [], "normal": []}
-    for one in Paster(factory.recipe(), read_catalog(factory.catalog), factory.source()).pastes(DRAW, 10):
+    paster = Paster(factory.recipe(), read_catalog(factory.catalog), factory.source())
+    for one in (one for drawn in paster.drawn(DRAW, 10) for one in paster.pastes(drawn)):
         is_normal = one.kind in NORMAL
         found = verdict_on(Rendered(Pair(one.image, one.mask), reach=2), one.background, one.defect, judge)
         passed["normal" if is_normal else "real"].append(found.verdict == "accepted")
@@ -86,6 +89,30 @@ def test_a_job_has_the_same_measure_again_and_its_batches_know_it(factory: Facto
     assert on.judge.records == judge.records
     assert np.array_equal(on.judge.discriminant.weights, judge.discriminant.weights)
     assert np.array_equal(on.judge.patches, judge.patches)
+
+
+def test_two_threads_measure_what_one_does(factory: Factory, judge: Judge) -> None:
+    """A machine with one core would reject other samples."""
+    torch.set_num_threads(2)
+
+    two = calibrate(factory.recipe(verdict=RULE), read_catalog(factory.catalog), factory.source())
+
+    assert torch.get_num_threads() == 2
+    assert two.records == judge.records
+    assert all(np.array_equal(one, other) for one, other in zip(two.discriminant, judge.discriminant, strict=True))
+
+
+def test_methods_that_paste_alike_share_a_measure(factory: Factory, tmp_path: Path) -> None:
+    """Every method more would cost another calibration, which takes longer than its samples."""
+    params, spool = factory.params, tmp_path / "spool"
+    paste, draem, quilt = (factory.job(spool, params, method=method, verdict=RULE) for method in ("paste", "draem", "quilt"))
+    jobs = (paste, draem, quilt)
+
+    assert paste.inputs["judge"] != draem.inputs["judge"] == quilt.inputs["judge"]
+    assert len({one.digests[JUDGE] for one in jobs}) == 2
+    (draem.folder / JUDGE).unlink()  # a spoiled job has none to give
+    again = factory.job(spool, params, method="quilt", verdict=RULE, count=3)
+    assert again.digests[JUDGE] == quilt.digests[JUDGE]
 
 
 def test_a_turned_copy_is_found_by_name_and_another_defect_is_farther() -> None:

@@ -2,19 +2,18 @@
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from stage.core.at_once import Each, two_at_once
 from stage.core.durable import whole_file
 from stage.core.errors import TrainingError
 from stage.core.progress import Interrupted, track
@@ -22,14 +21,6 @@ from stage.core.progress import Interrupted, track
 Losses = dict[str, Tensor]
 Part = Callable[[], Losses]
 GRADIENT_NORM = 1.0  # clipped to; keeps a small network stable at these learning rates
-
-
-class Each(Protocol):
-    """How the parts of a group are computed: one after the other, as `map` does, or at once."""
-
-    def __call__(self, function: Callable[[Part], Losses], parts: Sequence[Part], /) -> Iterator[Losses]:
-        """The results, in the order of the parts."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -150,24 +141,6 @@ class Fit:
 def whole(losses_at: Callable[[int], Losses]) -> Callable[[int], list[list[Part]]]:
     """A loss as a single part."""
     return lambda iteration: [[partial(losses_at, iteration)]]
-
-
-def has_spare_threads(device: str) -> bool:
-    """Whether two parts of a loss are worth computing at once: on a CPU with two threads or more; a GPU is full with one."""
-    return device == "cpu" and torch.get_num_threads() > 1
-
-
-@contextmanager
-def two_at_once() -> Generator[Each]:
-    """A `map` that computes two values at once, each with half of torch's threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, threads // 2))
-    try:
-        # Each thread has a number of its own, which is else that of the machine's cores.
-        with ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(max(1, threads // 2),)) as pool:
-            yield pool.map
-    finally:
-        torch.set_num_threads(threads)
 
 
 def learning_rate_factor(iteration: int, iterations: int) -> float:

@@ -14,7 +14,8 @@ from stage.datasets.examples import CATALOG
 from stage.datasets.recalled import read_withdrawn
 from stage.datasets.table import read_catalog, training_part
 from stage.model.files import ADAPTERS, base_digest
-from stage.synthesis.method import METHODS
+from stage.synthesis.method import CALIBRATE, METHODS
+from stage.synthesis.null import nothing_of
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, Origin
 from stage.synthesis.textures import bank_digest
@@ -75,13 +76,13 @@ def _network_digests(recipe: Recipe) -> dict[str, str]:
 
 
 def judge_digest(recipe: Recipe) -> str:
-    """What the verdict is calibrated on: the training part and the root seed; nothing where it keeps every sample."""
+    """All that decides the verdict's measure, the same for methods that paste alike; nothing where it keeps every sample."""
     if not recipe.synthesize.verdict.is_on:
         return ""
-    catalog = read_catalog(recipe.catalog / CATALOG)
-    training = training_part(catalog)
+    training = training_part(read_catalog(recipe.catalog / CATALOG))
     told = training[["defect", "group", "image_sha256", "image_digest", "mask_sha256"]].fillna("")
-    return digest_of([recipe.seed, *sorted(told.astype(str).values.tolist())])
+    rule = [recipe.seed, recipe.category, recipe.synthesize.verdict.model_dump(mode="json"), *nothing_of(recipe)]
+    return digest_of([*rule, code_digest(CALIBRATE), versions(LIBRARIES), *sorted(told.astype(str).values.tolist())])
 
 
 def deciding(inputs: Mapping[str, str]) -> dict[str, str]:

@@ -2,7 +2,9 @@
 
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from glob import escape
 from pathlib import Path
 
 import pandas as pd
@@ -35,8 +37,7 @@ def make_job(recipe: Recipe, store: BatchStore, rejected: Sequence[Identity] = (
     `rejected`: what the round before made in vain; none for the first round. `first`: the job of the first round, whose judge is taken over.
     """
     inputs = inputs_of(recipe, rejected)
-    told = recipe.category.encode()[:TOLD].decode(errors="ignore")  # the digest tells categories apart, by their catalogs
-    folder = store.root / "jobs" / f"{recipe.method}-{told}-{digest_of(inputs)}"
+    folder = store.root / "jobs" / f"{recipe.method}-{_told(recipe)}-{digest_of(inputs)}"
     if (job := _whole(folder)) is None:
         write_job(recipe, inputs, rejected, folder, first)
     elif job.recipe != recipe:  # the same inputs, in other folders by now
@@ -79,6 +80,11 @@ def rejected_by(job: Job) -> list[Identity]:
     return sorted(found)
 
 
+def _told(recipe: Recipe) -> str:
+    """The category in the name of its jobs; the digest tells categories apart, by their catalogs."""
+    return recipe.category.encode()[:TOLD].decode(errors="ignore")
+
+
 def _whole(folder: Path) -> Job | None:
     """The job that is there; None where a disk or a killed removal has spoiled it, which then is planned again."""
     try:
@@ -100,7 +106,7 @@ def write_job(recipe: Recipe, inputs: dict[str, str], rejected: Sequence[Identit
         batches = ([row(one) for one in batch] for batch in (next_round(rejected, params.batch) if rejected else planned))
         write_plan(batches, new, count_of=recipe.count_of, pixels=pixels, inputs=deciding(inputs))
         if recipe.synthesize.verdict.is_on:
-            _write_judge(recipe, catalog, source, new / JUDGE, first)
+            _write_judge(recipe, catalog, source, new / JUDGE, _same_judges(recipe, inputs["judge"], folder.parent, first))
         digests = {path.name: file_digest(path) for path in sorted(new.iterdir())}
         _write_record(JobRecord(recipe=recipe, inputs=inputs, rejected=tuple(rejected), digests=digests), new)
         _arrive(new, folder)
@@ -108,14 +114,21 @@ def write_job(recipe: Recipe, inputs: dict[str, str], rejected: Sequence[Identit
         shutil.rmtree(new, ignore_errors=True)
 
 
-def _write_judge(recipe: Recipe, catalog: pd.DataFrame, source: Source, path: Path, first: Path | None) -> None:
-    """Calibrate the verdict once for all rounds and workers, which then agree to the last bit."""
-    if first is None:
-        from stage.synthesis.calibration import calibrate  # here, because it imports torch, which nothing else of planning needs
+def _write_judge(recipe: Recipe, catalog: pd.DataFrame, source: Source, path: Path, same: Iterable[Path]) -> None:
+    """Calibrate the verdict once for all rounds, workers, and methods that paste alike, which then agree to the last bit."""
+    for judge in same:
+        with suppress(FileNotFoundError):  # removed by another process
+            shutil.copyfile(judge, path)
+            return
+    from stage.synthesis.calibration import calibrate  # here, because it imports torch, which nothing else of planning needs
 
-        calibrate(recipe, catalog, source).write(path)
-    else:
-        shutil.copyfile(first / JUDGE, path)
+    calibrate(recipe, catalog, source).write(path)
+
+
+def _same_judges(recipe: Recipe, digest: str, jobs: Path, first: Path | None) -> Iterator[Path]:
+    """The measures of that digest in the jobs of the category; that of the first round alone, where there is one."""
+    others = [first] if first else sorted(jobs.glob(f"[!.]*-{escape(_told(recipe))}-*"))
+    return (folder / JUDGE for folder in others if (job := _whole(folder)) and job.inputs["judge"] == digest)
 
 
 def _arrive(new: Path, folder: Path) -> None:

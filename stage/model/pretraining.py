@@ -16,10 +16,11 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from stage.core.at_once import has_spare_threads
 from stage.core.device import device
 from stage.core.digests import derived_seed
 from stage.core.errors import ConfigError
-from stage.core.fitting import Fit, Part, has_spare_threads
+from stage.core.fitting import Fit, Part
 from stage.core.model_params import Crop, Pretrain
 from stage.core.params import Execution
 from stage.datasets.examples import Pictures

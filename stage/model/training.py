@@ -7,9 +7,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from stage.core.at_once import has_spare_threads
 from stage.core.device import device, dtype_of
 from stage.core.errors import ConfigError
-from stage.core.fitting import Fit, has_spare_threads
+from stage.core.fitting import Fit
 from stage.core.model_params import Train
 from stage.core.params import Params
 from stage.datasets.examples import DefectImages

@@ -3,22 +3,25 @@
 m pastes, n defects in all of them, F features, N training defects. No test image is read.
 """
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing, nullcontext
+from itertools import chain, islice
 from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from stage.core.at_once import Each, has_spare_threads, two_at_once
 from stage.core.progress import track
 from stage.datasets.pairs import Pair
 from stage.datasets.table import training_part
-from stage.synthesis.appearance import described
+from stage.synthesis.appearance import described, encoder
 from stage.synthesis.copies import Patches, nearest, patch
 from stage.synthesis.judge import PLACES, Discriminant, Judge, Values, difference_sums, standardised
 from stage.synthesis.null import MATCHED, Pasted, Paster, nothing_of
 from stage.synthesis.recipe import Recipe
-from stage.synthesis.rows import TypeRecord
+from stage.synthesis.rows import Identity, TypeRecord
 from stage.synthesis.source import Source
 
 FIT, RANK = 0, 1  # draws of pastes
@@ -64,8 +67,7 @@ def calibrate(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Judge:
     fitted to, it would think too well.
     """
     asked, group, kinds = recipe.synthesize.verdict, _groups(catalog), ("real", *nothing_of(recipe))
-    paster = Paster(recipe, catalog, source)
-    known, fresh = (_described(paster, draw, asked.pastes) for draw in (FIT, RANK))
+    known, fresh = _described(Paster(recipe, catalog, source), asked.pastes)
     final = fitted(known.at("real"), known.at("nothing"))
     facts = fresh.facts.assign(
         score=fresh.faintest(final.scores(fresh.features)), fold=pd.factorize(fresh.facts.onto, sort=True)[0] % FOLDS
@@ -84,10 +86,19 @@ def calibrate(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Judge:
     return Judge(final, tuple(records), patches, tuple(photographs))
 
 
-def _described(paster: Paster, draw: int, least: int) -> Described:
-    recipe = paster.planner.recipe
-    label = f"calibrate {recipe.method} {recipe.category}, {draw + 1} of 2"
-    return describe(track(paster.pastes(draw, least), total=paster.count(least), label=label))
+def _described(paster: Paster, least: int) -> list[Described]:
+    """The pastes of both draws; two at once where there are threads for it."""
+    draws = [paster.drawn(draw, least) for draw in (FIT, RANK)]
+    encoder()  # read once, before two threads would
+    pool = two_at_once() if has_spare_threads("cpu") else nullcontext(map)
+    with pool as each, closing(_describe_each(each, paster, [*chain(*draws)])) as made:
+        parts = track(made, total=sum(map(len, draws)), label=f"calibrate the verdict of {paster.planner.recipe.category}")
+        return [_joined([*islice(parts, len(draw))]) for draw in draws]
+
+
+def _describe_each(each: Each, paster: Paster, drawn: Sequence[Identity]) -> Generator[Described]:
+    """A generator, so that closing it drops what is not begun."""
+    yield from each(lambda one: describe(paster.pastes(one)), drawn)
 
 
 def describe(pastes: Iterable[Pasted]) -> Described:
@@ -102,6 +113,14 @@ def describe(pastes: Iterable[Pasted]) -> Described:
         sums.append(counts / counts.sum())
     columns = ["kind", "defect", "photograph", "onto"]
     return Described(pd.DataFrame(facts, columns=columns), np.concatenate(features), np.array(owner), np.stack(sums))
+
+
+def _joined(parts: Sequence[Described]) -> Described:
+    """Descriptions as one, in their order."""
+    before = np.cumsum([0, *(len(part.facts) for part in parts)])
+    facts, features, owner, sums = zip(*parts, strict=True)
+    numbered = [own + first for own, first in zip(owner, before, strict=False)]
+    return Described(pd.concat(facts, ignore_index=True), np.concatenate(features), np.concatenate(numbered), np.concatenate(sums))
 
 
 def fitted(real: Values, nothing: Values) -> Discriminant:

@@ -17,6 +17,7 @@ from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow
 from stage.synthesis.source import Source
 
+CALIBRATE = "stage.synthesis.calibration:calibrate"
 Planner = Callable[[Identity], PlanRow]
 
 
@@ -64,7 +65,7 @@ class Method(NamedTuple):
     @property
     def rendering(self) -> tuple[str, ...]:
         """The entry points of the code that renders and judges its samples."""
-        judging = ("stage.synthesis.batch:write_batch", "stage.synthesis.calibration:calibrate")
+        judging = ("stage.synthesis.batch:write_batch", CALIBRATE)
         return f"{self.module}:renderer", "stage.synthesis.source:read_source", *judging
 
     def _imported(self) -> Any:

@@ -69,19 +69,15 @@ class Paster:
         self.source = source
         self.normals = [one.image_sha256 for one in self.backgrounds.normals]
 
-    def count(self, least: int) -> int:
-        """How many pastes a draw has."""
-        return (1 + len(NORMAL)) * sum(max(least, len(real)) for real in self.defects.values())
+    def drawn(self, draw: int, least: int) -> list[Identity]:
+        """The real defects of a draw: of each type as many as it has photographs, and at least `least`. Another draw has others."""
+        named = ((defect, number) for defect, real in self.defects.items() for number in range(max(least, len(real))))
+        return [Identity("verdict", self.planner.recipe.category, defect, number, draw) for defect, number in named]
 
-    def pastes(self, draw: int, least: int) -> Iterator[Pasted]:
-        """For each defect type as many as it has photographs, and at least `least`: a real defect, and three times nothing.
-
-        `draw` numbers them; another draw gives others.
-        """
-        for defect, real in self.defects.items():
-            for number in range(max(least, len(real))):
-                identity = Identity("verdict", self.planner.recipe.category, defect, number, draw)
-                yield from self._pastes(self.planner.row(identity, real[number % len(real)]))
+    def pastes(self, identity: Identity) -> Iterator[Pasted]:
+        """One of `drawn`: a real defect, and three times nothing under its mask."""
+        real = self.defects[identity.defect]
+        return self._pastes(self.planner.row(identity, real[identity.ordinal % len(real)]))
 
     def _pastes(self, row: PlanRow) -> Iterator[Pasted]:
         """A real defect; under its mask another normal photograph, any or one that is like; and one pasted as a network's samples are."""

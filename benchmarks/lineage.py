@@ -23,7 +23,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from stage.lineage.contents import Contents, TableEntry, keep_contents
+from stage.lineage.contents import Contents, PublishedTable, keep_contents
 from stage.lineage.extracts import STORE, empty_extracts, keep
 from stage.lineage.versions import version_of
 from stage.synthesis.schema import CHECKPOINT_SCHEMA, SCHEMA, SOURCE_SCHEMA
@@ -115,8 +115,8 @@ def publish(version: int, count: int) -> None:
         "sources": sources(),
         "checkpoints": networks(version),
     }
-    entries = [TableEntry(kind, CATEGORY, METHOD, keep(f"{kind}-{seal}.parquet", table)) for kind, table in tables.items()]
-    entries.append(TableEntry("catalog", CATEGORY, "", "catalog-empty.parquet"))
+    entries = [PublishedTable(kind, CATEGORY, METHOD, keep(f"{kind}-{seal}.parquet", table)) for kind, table in tables.items()]
+    entries.append(PublishedTable("catalog", CATEGORY, "", "catalog-empty.parquet"))
     manifest = {"category": CATEGORY, "method": METHOD, "digest": seal, "count": count, "accepted": count, "rejected": 0, "job": "made"}
     manifest |= {"inputs": {"seed": "0", "train": str(version)}, "rendering": [], "published": seal}
     keep_contents(Contents(version_of(f"v{version}"), entries, [manifest], []))

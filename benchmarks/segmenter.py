@@ -25,11 +25,11 @@ def measure(threads: int) -> tuple[float, float, int, int]:
     import torch  # in the measured processes alone
 
     from stage.core.params import load_params
-    from stage.segmentation.training import start
+    from stage.segmentation.training import initial_network
 
     torch.set_num_threads(threads)
     params = load_params(Path("params/real-cpu.yaml")).segment
-    network = start("efficientnet_lite0", params).train()
+    network = initial_network("efficientnet_lite0", params).train()
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
     random = torch.Generator().manual_seed(0)
     images = torch.rand(params.batch, 3, params.crop, params.crop, generator=random)

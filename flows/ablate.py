@@ -106,7 +106,7 @@ def scores_of(category: str, configuration: Configuration, samples: Path, params
 def comparison(category: str, made: Sequence[ConfigurationResult], params: Params, users: ExitStack) -> Work:
     """The numbers of all configurations, and some samples of each to look at; in use until `users` ends."""
     real_only = metrics(SCORES / category / METRICS)[REAL_ONLY]
-    results = {"category": category, "real_only": real_only, "configurations": [summary(one) for one in made]}
+    results = {"category": category, "real_only": real_only, "configurations": [configuration_summary(one) for one in made]}
     work = Work.of("ablate", category, work_key("flows.ablate:comparison", results=results))
     users.enter_context(present(work.folder, lease_s=params.execution.lease_s))
     if not work.is_finished():
@@ -116,7 +116,7 @@ def comparison(category: str, made: Sequence[ConfigurationResult], params: Param
     return work
 
 
-def summary(one: ConfigurationResult) -> dict[str, Any]:
+def configuration_summary(one: ConfigurationResult) -> dict[str, Any]:
     """A configuration's entry in the results: its overrides, what it was made from, and its metrics."""
     return {
         **one.configuration.model_dump(),

@@ -15,7 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.engines import WorkerSlot, places
-from flows.tending import POLL_S, environment, last_words, live
+from flows.tending import POLL_S, last_words, live, worker_variables
 from flows.workers import Futures, attended
 from stage.core.params import Execution
 from stage.core.progress import check_stop, track
@@ -48,7 +48,7 @@ def train_in_turn(category: str, numbers: Sequence[int], place: WorkerSlot, orde
     for number in numbers:
         log = orders.parent / f"{number}.log"
         command = ["-m", "flows.training", category, str(number), str(os.getpid())]
-        _, status = live(command, Path.cwd(), environment(place), orders, log)
+        _, status = live(command, Path.cwd(), worker_variables(place), orders, log)
         if orders.exists():
             break
         if status not in {DONE, STOPPED}:

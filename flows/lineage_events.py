@@ -55,7 +55,7 @@ class Told(NamedTuple):
         return [reduce(lambda text, one: text.replace(*one), filled.items(), path) for path in self.node.get(key, [])]
 
 
-def told(verb: str, arguments: Mapping[str, str], params: Params, work: Callable[[], int]) -> int:
+def with_events(verb: str, arguments: Mapping[str, str], params: Params, work: Callable[[], int]) -> int:
     """The exit status of the work, with an event of its start and one of its end: complete, failed, or aborted if interrupted."""
     run = _quietly(lambda: _begun(verb, arguments)) if find_spec("openlineage") else None
     _tell(run, "START", params)

@@ -45,7 +45,7 @@ def nightly() -> State[Any]:
         return Failed(message=str(error), name="Refused" if isinstance(error, NotPublished) else "Failed")
     finally:
         if night.record.steps:
-            show(night)
+            show_night(night)
 
 
 def as_task(name: str, action: Action) -> str:
@@ -74,7 +74,7 @@ def as_task(name: str, action: Action) -> str:
     return done[0] if done else action()
 
 
-def show(night: Night) -> None:
+def show_night(night: Night) -> None:
     """Artifacts of the run: what happened, the metrics beside the last version's, and what changed."""
     record = night.record
     try:

@@ -34,7 +34,7 @@ def pretrain() -> None:
         if params.pretrain.start != "none":
             note_start(OUTPUT, params.pretrain.start)
     else:
-        write_pointer(fetch(params.base.source), OUTPUT, params.base.source)
+        write_pointer(fetch_base(params.base.source), OUTPUT, params.base.source)
 
 
 @task(cache_policy=NO_CACHE)
@@ -78,7 +78,7 @@ def pretraining_key(catalogs: list[Path], params: Params) -> str:
 
 
 @task(cache_policy=NO_CACHE)
-def fetch(source: str) -> Path:
+def fetch_base(source: str) -> Path:
     """The folder of a given base; the hub's client retries by itself."""
     from stage.model.base_source import locate  # here, because a finished base needs no networks
 

@@ -28,7 +28,7 @@ from prefect.settings import (
 from prefect.states import Cancelled, Failed
 
 from flows import INTERRUPTED, PARENT, RESUME_NOTE, finished, server
-from flows.lineage_events import told
+from flows.lineage_events import with_events
 from flows.owner import end_with_owner
 from stage.core.device import limit_threads
 from stage.core.errors import Refusal
@@ -63,7 +63,7 @@ def run(flow: Flow[..., Any], arguments: Sequence[str] | None = None) -> NoRetur
         params = load_params()
         values = _parse(flow, sys.argv[1:] if arguments is None else arguments, params)
         limit_threads(params.execution.threads)
-        finished.append(told(flow.name, values, params, lambda: _run_once(flow, values)))
+        finished.append(with_events(flow.name, values, params, lambda: _run_once(flow, values)))
         sys.exit(finished[0])
     except (KeyboardInterrupt, TerminationSignal):
         _say(RESUME_NOTE)

@@ -61,7 +61,7 @@ def segment(category: str) -> None:
     with ExitStack() as users:
         for number, training in enumerate(planned, 1):
             Console(stderr=True).print(f"{category}, training {number} of {len(planned)}: {training.label}", highlight=False, markup=False)
-            scored.append(score(category, training, samples_of(category, training, params), params, users))
+            scored.append(score(category, training, training_samples(category, training, params), params, users))
         all_arms(category, scored, params, users).publish(OUTPUT / category)
 
 
@@ -73,7 +73,7 @@ def planned_trainings(category: str, params: Params) -> list[Training]:
 
 def unfinished(category: str, planned: Sequence[Training], params: Params) -> list[int]:
     """The numbers of the trainings that the spool does not have."""
-    works = [work_of("segment", category, one, samples_of(category, one, params), params) for one in planned]
+    works = [work_of("segment", category, one, training_samples(category, one, params), params) for one in planned]
     return [number for number, work in enumerate(works) if not work.is_finished()]
 
 
@@ -88,7 +88,7 @@ def check_inputs(category: str, params: Params) -> None:
         read_weights(weights)
 
 
-def samples_of(category: str, training: Training, params: Params) -> dict[Path, float]:
+def training_samples(category: str, training: Training, params: Params) -> dict[Path, float]:
     """The published folders of the samples that a training sees, if any, and their shares of 1."""
     return {SAMPLES / category / method: share for method, share in shares_of(training.choice, params.segment.mixture).items()}
 
@@ -140,9 +140,9 @@ def weights_digest(weights: str) -> str:
     """The digest of the checkpoint that a training begins with; empty without one."""
     if not weights:
         return ""
-    from stage.segmentation.pretrained import fetch  # here, because most have none, and torch takes seconds
+    from stage.segmentation.pretrained import fetch_weights  # here, because most have none, and torch takes seconds
 
-    return file_digest(fetch(weights))
+    return file_digest(fetch_weights(weights))
 
 
 def train_and_score(data: TrainingData, training: Training, work: Work, params: Params) -> None:

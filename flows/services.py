@@ -23,7 +23,7 @@ from stage.core.digests import file_digest
 from stage.core.durable import write_whole
 from stage.core.errors import MachineError, Refusal
 from stage.core.processes import is_running, started_s
-from stage.nights.programs import ask
+from stage.nights.programs import output_of
 from stage.nights.settings import Places, load_nightly
 
 POOL = "stage-nightly"
@@ -118,7 +118,7 @@ class Services(NamedTuple):
         wanted = f"{self.places.root.absolute()} {file_digest(self.places.root / 'prefect.yaml')}"
         if self._known().get("deployed") == wanted and self._answers("deployments/name/nightly/nightly"):
             return
-        ask([*PREFECT, "--no-prompt", "deploy", "--all", "--prefect-file", "prefect.yaml"], self.places.root, **self.environment())
+        output_of([*PREFECT, "--no-prompt", "deploy", "--all", "--prefect-file", "prefect.yaml"], self.places.root, **self.environment())
         self._note("deployed", wanted)
 
     def _end(self, name: str) -> bool:

@@ -34,7 +34,7 @@ def tend(job_folder: Path, root: Path, place: WorkerSlot, orders: Path, max_fail
     while in_vain < max_failures:
         left, aside = job.left(), len(job.set_aside())
         command = ["-m", "stage.cli", "worker", str(job_folder), "--parent", str(os.getpid())]
-        pid, status = live(command, root, environment(place), orders, log)
+        pid, status = live(command, root, worker_variables(place), orders, log)
         if status in {DONE, INCOMPLETE, STOPPED} or orders.exists():
             return Completed(message="stopped" if status not in {DONE, INCOMPLETE} else "nothing left")
         if status == REFUSED:
@@ -62,7 +62,7 @@ def live(command: Sequence[str], root: Path, variables: Mapping[str, str], order
             given = order
 
 
-def environment(place: WorkerSlot) -> dict[str, str]:
+def worker_variables(place: WorkerSlot) -> dict[str, str]:
     """The environment variables of this process, with the worker's GPU and the id of the flow run that it works for."""
     own = {PARENT: str(flow_run.id)} | ({} if place.gpus is None else {"CUDA_VISIBLE_DEVICES": place.gpus})
     return {**os.environ, **own}

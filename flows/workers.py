@@ -70,7 +70,7 @@ def drain_elsewhere(job: Job, where: str, execution: Execution) -> None:
     with running_engine(execution, where, len(for_workers)) as submit:
         futures = [submit(tend, {**shared, "place": place}) for place in for_workers]
         with attended(futures, orders):
-            show(job, futures)
+            show_progress(job, futures)
         report_failures(job, futures)
 
 
@@ -87,7 +87,7 @@ def attended(futures: Futures, orders: Path) -> Generator[None]:
         orders.unlink(missing_ok=True)
 
 
-def show(job: Job, futures: Futures) -> None:
+def show_progress(job: Job, futures: Futures) -> None:
     """Progress of the whole job, until every worker has ended."""
     batches = job.batches()
     left = deque(job.left())

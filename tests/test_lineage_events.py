@@ -19,7 +19,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from source_tree import ROOT, VERBS
 
-from flows.lineage_events import FILE, told
+from flows.lineage_events import FILE, with_events
 from stage.core.errors import Refusal
 from stage.core.params import load_params
 
@@ -51,7 +51,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(verb: str = "synthesize", status: int = 0) -> int:
-    return told(verb, WHOSE if verb == "synthesize" else {"category": "part"}, load_params(), lambda: status)
+    return with_events(verb, WHOSE if verb == "synthesize" else {"category": "part"}, load_params(), lambda: status)
 
 
 def fails() -> int:
@@ -145,7 +145,7 @@ def test_every_event_is_as_the_published_schemas_say(verb: str, monkeypatch: pyt
     monkeypatch.setenv("STAGE_PARENT_FLOW_RUN", PARENT)
     run(verb)
     with pytest.raises(Refusal):
-        told("synthesize", WHOSE, load_params(), fails)
+        with_events("synthesize", WHOSE, load_params(), fails)
 
     for value, address in (one for event in events() for one in schemas_named(event)):
         validator = Draft202012Validator(schema_at(address), format_checker=Draft202012Validator.FORMAT_CHECKER)
@@ -235,7 +235,7 @@ def test_a_run_that_does_not_complete_says_so(error: BaseException, state: str) 
         raise error
 
     with pytest.raises(type(error)):
-        told("synthesize", WHOSE, load_params(), fails)
+        with_events("synthesize", WHOSE, load_params(), fails)
     assert [one["eventType"] for one in events()] == ["START", state]
     assert run(status=130) == 130
     assert events()[-1]["eventType"] == "ABORT"

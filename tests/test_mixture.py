@@ -9,7 +9,7 @@ import yaml
 from stage.core.errors import ConfigError
 from stage.core.params import load_params
 from stage.datasets.pairs import Pair
-from stage.segmentation.arms import arm_choices, compared
+from stage.segmentation.arms import arm_choices, compared_arms
 from stage.segmentation.mixture import Mixture
 
 ROOT = Path(__file__).parents[1]
@@ -50,10 +50,10 @@ def test_a_share_is_spread_over_all_types() -> None:
 
 def test_a_mixture_is_one_more_arm() -> None:
     """It would be asked for and not be trained, or take the place of a method."""
-    methods = compared(["stage", "paste"], {"stage": 1, "paste": 2})
+    methods = compared_arms(["stage", "paste"], {"stage": 1, "paste": 2})
 
     assert [choice.name for choice in arm_choices(methods, [])] == ["real_only", "real_and_stage", "real_and_paste", "real_and_mixture"]
-    assert compared(["stage", "paste"], {}) == ("stage", "paste")
+    assert compared_arms(["stage", "paste"], {}) == ("stage", "paste")
 
 
 @pytest.mark.parametrize("mixture", [{"stage": 1}, {"stage": 1, "cut": 1}, {"stage": 1, "paste": 0}, {"stage": 1, "paste": -2}])

@@ -16,7 +16,7 @@ from stage.core.errors import CorruptFileError, Refusal
 from stage.report import charts
 from stage.report.cards import slug
 from stage.report.charts import draw_curves, draw_learning_curve
-from stage.report.comparison import points, shown
+from stage.report.comparison import metric_text, points
 from stage.report.gallery import encoded
 from stage.report.lineage import NAMED, SamplesMade, read_lineage
 from stage.report.pages import write_report
@@ -413,7 +413,12 @@ def test_made_page_names_digests_versions_and_every_parameter(report: Path) -> N
 
 def test_numbers_read_as_percent_and_signed_points() -> None:
     """Otherwise a loss looks like a gain, or nothing looks like something."""
-    assert [shown(0.1234, "ap"), shown(None, "ap"), shown(0.1234, "threshold"), shown(12.34, "false_alarm_pixels")] == [
+    assert [
+        metric_text(0.1234, "ap"),
+        metric_text(None, "ap"),
+        metric_text(0.1234, "threshold"),
+        metric_text(12.34, "false_alarm_pixels"),
+    ] == [
         "12.3",
         "–",
         "0.12",

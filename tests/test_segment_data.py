@@ -20,7 +20,7 @@ from stage.segmentation.bootstrap import EvaluationImage
 from stage.segmentation.counts import Counts
 from stage.segmentation.data import PERFECT_COUNT, training_data
 from stage.segmentation.scores import ALL_TYPES
-from stage.segmentation.tables import means_by_arm, side_by_side
+from stage.segmentation.tables import means_by_arm, side_by_side_table
 from stage.synthesis.rows import mixed_masks
 
 TEST = [EvaluationImage(defect, str(number)) for number, defect in enumerate(["dent"] * 4 + ["hole"] * 2)]
@@ -140,7 +140,7 @@ def test_the_tables_have_every_training_and_thresholds_of_the_folds(tmp_path: Pa
         scores = rng.normal(size=masks.shape) + 3.0 * (2.0 * masks - 1) + shift
         Counts.of(zip(scores, masks, strict=True)).write(results[one] / "defective.npz")
         Counts.of(zip(scores - 6, 0 * masks, strict=True)).write(results[one] / "good.npz")
-    tables = side_by_side("part", results, dict.fromkeys(results, "digest"), TEST, seed=0)
+    tables = side_by_side_table("part", results, dict.fromkeys(results, "digest"), TEST, seed=0)
     kept = [one for one in results if one.fold < 0]
 
     assert len(tables.scores.drop_duplicates(["segmenter", "arm", "real_per_type", "seed"])) == len(kept) == 8
@@ -158,8 +158,8 @@ def test_the_tables_have_every_training_and_thresholds_of_the_folds(tmp_path: Pa
         found = found[(found.real_per_type == few) & (found.against == against)].difference.item()
         assert found == pytest.approx(metric["real_and_stage", few] - metric["real_only", against], abs=1e-6)
     assert set(means_by_arm(tables.scores, "efficientnet_lite0")) == {"real_only", "real_and_stage"}
-    other = side_by_side("nut", results, dict.fromkeys(results, "digest"), TEST, seed=0).differences
+    other = side_by_side_table("nut", results, dict.fromkeys(results, "digest"), TEST, seed=0).differences
     assert not other.difference.equals(tables.differences.difference)  # categories draw independently, as their average takes for granted
     pd.testing.assert_frame_equal(
-        tables.differences, side_by_side("part", results, dict.fromkeys(results, "digest"), TEST, seed=0).differences
+        tables.differences, side_by_side_table("part", results, dict.fromkeys(results, "digest"), TEST, seed=0).differences
     )

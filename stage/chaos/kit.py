@@ -19,7 +19,7 @@ from rich.table import Table
 from stage.chaos.injections import FULL_DISK, Injection, can_mount, injections
 from stage.chaos.miniature import Miniature, make_miniature
 from stage.chaos.processes import HangError, end_all
-from stage.chaos.trials import Trial, finish, plan
+from stage.chaos.trials import Trial, finish_trial, plan
 from stage.core.digests import derived_seed
 from stage.core.errors import Refusal
 from stage.core.params import Params
@@ -92,7 +92,7 @@ def _prepare(folder: Path, params: Params) -> Miniature:
     """Make the category, a planned job, and one that was made and published undisturbed."""
     source = make_miniature(folder / "source", params)
     plan(folder / "planned", source)
-    finish(plan(folder / "finished", source), folder / "finished")
+    finish_trial(plan(folder / "finished", source), folder / "finished")
     return source
 
 

@@ -87,7 +87,7 @@ def plan(root: Path, source: Miniature) -> Path:
     return make_job(recipe_of("stage", CATEGORY, source.params, **made), BatchStore(root / "spool"))
 
 
-def finish(folder: Path, root: Path) -> None:
+def finish_trial(folder: Path, root: Path) -> None:
     """Make what is left, and publish."""
     drain(folder, device="cpu", lease_s=LEASE_S, max_failures=MAX_FAILURES)
     check_complete(load_job(folder))
@@ -103,11 +103,11 @@ def _work(trial: Trial, fault: str, limit: Callable[[], None] | None) -> None:
     if limit is not None:
         limit()
     os.environ[FAULT] = fault
-    finish(trial.job.folder, trial.root)
+    finish_trial(trial.job.folder, trial.root)
 
 
 def _run(trial: Trial) -> None:
     job = load_job(plan(trial.root, trial.source))  # planned again where it is damaged
     job.delete_damaged()
     reset_failures(job, lease_s=LEASE_S)
-    finish(job.folder, trial.root)
+    finish_trial(job.folder, trial.root)

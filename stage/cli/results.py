@@ -16,8 +16,8 @@ verbs = typer.Typer()
 def results(*, as_json: AsJson = False) -> None:
     """Show the metrics of the last `dvc repro`."""
     from stage.core.params import load_params
-    from stage.segmentation.arms import compared
-    from stage.segmentation.choice import choices_of
+    from stage.segmentation.arms import compared_arms
+    from stage.segmentation.choice import read_choices
     from stage.segmentation.results import AVERAGE, read_results
     from stage.segmentation.verdicts import results_tables, verdict, worth
 
@@ -28,8 +28,8 @@ def results(*, as_json: AsJson = False) -> None:
     for table in results_tables(found):
         console().print(table)
     params = load_params()
-    told = [f"{verdict(found, method)} {worth(found, AVERAGE, method)}" for method in compared(params.methods, params.segment.mixture)]
-    told += [f"{category}: {choice.sentence}" for category, choice in choices_of(DATA, params.categories).items()]
+    told = [f"{verdict(found, method)} {worth(found, AVERAGE, method)}" for method in compared_arms(params.methods, params.segment.mixture)]
+    told += [f"{category}: {choice.sentence}" for category, choice in read_choices(DATA, params.categories).items()]
     for sentence in told:
         typer.echo(fill(sentence, COLUMNS, break_long_words=False, break_on_hyphens=False))
 

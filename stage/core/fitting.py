@@ -43,7 +43,7 @@ class Fit:
 
     def run(self, losses_at: Callable[[int], Losses]) -> pd.DataFrame:
         """Minimise `losses_at(iteration)["loss"]`, a pure function of the iteration and the weights; returns the curve, a row an iteration."""
-        return self.run_in_parts(whole(losses_at))
+        return self.run_in_parts(in_one_part(losses_at))
 
     def run_in_parts(self, parts_at: Callable[[int], Iterable[Sequence[Part]]]) -> pd.DataFrame:
         """As `run`, of losses that are sums: each group of parts goes back through its network before the next one is asked for.
@@ -138,7 +138,7 @@ class Fit:
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def whole(losses_at: Callable[[int], Losses]) -> Callable[[int], list[list[Part]]]:
+def in_one_part(losses_at: Callable[[int], Losses]) -> Callable[[int], list[list[Part]]]:
     """A loss as a single part."""
     return lambda iteration: [[partial(losses_at, iteration)]]
 

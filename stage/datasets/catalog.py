@@ -14,12 +14,12 @@ from stage.core.progress import track
 from stage.datasets.channels import LOOKED_AT, best_channel
 from stage.datasets.entries import Entry, read_entry
 from stage.datasets.folder import FoundFile, find
-from stage.datasets.foreground import whole
+from stage.datasets.foreground import whole_image
 from stage.datasets.groups import Groups, category_groups
 from stage.datasets.images import GreyRange, grey_range, read_image
 from stage.datasets.layouts import data_root, rule_of
 from stage.datasets.likeness import unlike_types
-from stage.datasets.near_duplicates import near_duplicates, told
+from stage.datasets.near_duplicates import near_duplicate_lines, near_duplicates
 from stage.datasets.pairs import decode_image, write_table
 from stage.datasets.recalled import Recall, recalled_path, with_places, without_recalled, write_withdrawn
 from stage.datasets.resize import resize_image
@@ -81,7 +81,7 @@ def _near_duplicates(entries: list[Entry], groups: Groups, category: str) -> lis
         return []
     accepted = [(entry.path, entry.split, entry.image["bytes"]) for entry in entries if entry.image]
     paths, splits, pictures = zip(*accepted, strict=True)
-    return told(near_duplicates(map(decode_image, pictures), paths, splits, {}), category)
+    return near_duplicate_lines(near_duplicates(map(decode_image, pictures), paths, splits, {}), category)
 
 
 def _grey_range(params: Prepare, home: Path, found: list[FoundFile]) -> GreyRange:
@@ -114,7 +114,7 @@ def _agreed(entries: list[Entry], size: int) -> list[Entry]:
     found = strategies.count("threshold")
     if 2 * found >= len(strategies):
         return entries
-    outline = whole((size, size), f"{found} of {len(strategies)} images show an object, so it is taken for a texture")
+    outline = whole_image((size, size), f"{found} of {len(strategies)} images show an object, so it is taken for a texture")
     return [entry.with_foreground(outline) if entry.foreground_strategy == "threshold" else entry for entry in entries]
 
 

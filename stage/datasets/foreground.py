@@ -37,10 +37,10 @@ class Outline(NamedTuple):
 def foreground(image: NDArray[np.uint8], params: Foreground) -> Outline:
     """The object of a prepared image, by threshold unless the strategy is `none`; the channel is not `auto`, which `channels` resolves."""
     if params.strategy == "none":
-        return whole(image.shape[:2])
+        return whole_image(image.shape[:2])
     values = channel(image, params.channel)
     if values.min() == values.max():
-        return whole(values.shape, f"its {params.channel} is {values.min()} everywhere")
+        return whole_image(values.shape, f"its {params.channel} is {values.min()} everywhere")
     bright = values > (THRESHOLDS[params.threshold](values) if isinstance(params.threshold, str) else params.threshold)
     frame = _border(values.shape)
     is_bright = bright[frame].mean() < 0.5 if params.object_is == "auto" else params.object_is == "bright"
@@ -48,18 +48,22 @@ def foreground(image: NDArray[np.uint8], params: Foreground) -> Outline:
     mask = cleaned(raw, params)
     # Raw pixels reveal a texture whose grains split evenly at the threshold; cleaned pixels, one whose grains have merged.
     background = 1 - max(raw[frame].mean(), mask[frame].mean())
-    return checked(mask, "threshold") if background >= BORDER_SHARE else whole(mask.shape, f"{background:.0%} of its border is background")
+    return (
+        checked(mask, "threshold")
+        if background >= BORDER_SHARE
+        else whole_image(mask.shape, f"{background:.0%} of its border is background")
+    )
 
 
 def checked(mask: NDArray[np.bool_] | Mask, strategy: str) -> Outline:
     """`mask` as the object, or the whole image if the mask covers under 1 % or over 98 % of it."""
     low, high = COVERAGE
     if not low <= mask.mean() <= high:
-        return whole(mask.shape, f"an object would cover {mask.mean():.1%} of it")
+        return whole_image(mask.shape, f"an object would cover {mask.mean():.1%} of it")
     return Outline(mask.astype(np.uint8), strategy)
 
 
-def whole(shape: tuple[int, ...], reason: str = "") -> Outline:
+def whole_image(shape: tuple[int, ...], reason: str = "") -> Outline:
     """The whole image as the object; the note gives the `reason`."""
     return Outline(np.ones(shape, np.uint8), "none", f"whole image: {reason}" if reason else "")
 

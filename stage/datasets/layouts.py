@@ -52,7 +52,7 @@ def detect_layout(root: Path) -> tuple[str, list[str]]:
 
     Raises DataError if `root` is no folder, or has neither layout or both; the message lists the expected folders.
     """
-    check_folder(root)
+    check_root(root)
     for layout in FOLDERS:
         if _has(root, layout):
             return layout, [root.resolve().name]
@@ -63,7 +63,7 @@ def detect_layout(root: Path) -> tuple[str, list[str]]:
     return next(iter(found.items()))
 
 
-def check_folder(root: Path) -> None:
+def check_root(root: Path) -> None:
     """Raise DataError unless `root` is a folder that may be read."""
     if not is_folder(root) or not os.access(root, os.R_OK | os.X_OK):
         raise DataError(f"Expected a folder of images that may be read at {root}, found none. Correct the path or its permissions.")

@@ -76,7 +76,7 @@ def check_catalogs(folder: Path, categories: Sequence[str], *, share_base: bool)
     trained = {category: training_images(catalog) for category, catalog in catalogs.items()}
     for category, catalog in catalogs.items():
         others = [use._replace(group="") for other in trained if share_base and other != category for use in trained[other]]
-        refuse(leaks(catalog, [*trained[category], *others]), category)
+        refuse_leaks(leaks(catalog, [*trained[category], *others]), category)
 
 
 def read_digests(path: Path) -> pd.DataFrame:
@@ -87,7 +87,7 @@ def read_digests(path: Path) -> pd.DataFrame:
     return catalog
 
 
-def refuse(found: Sequence[Leak], category: str) -> None:
+def refuse_leaks(found: Sequence[Leak], category: str) -> None:
     """Raise DataError if there are leaks; it names some of them, and says what to do."""
     if not found:
         return

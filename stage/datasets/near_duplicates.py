@@ -116,7 +116,7 @@ def clusters(vectors: Vectors, threshold: float) -> list[NDArray[np.int64]]:
     return found
 
 
-def told(found: Sequence[Cluster], category: str) -> list[str]:
+def near_duplicate_lines(found: Sequence[Cluster], category: str) -> list[str]:
     """A sentence on the near-duplicates of a category without a groups file, if there are any."""
     if not found:
         return []

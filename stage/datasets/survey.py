@@ -12,7 +12,7 @@ from stage.core.errors import DataError
 from stage.core.section import Name, one_name
 from stage.datasets.folder import FoundFile, find
 from stage.datasets.groups import category_groups
-from stage.datasets.layouts import RULES, check_folder, data_root, detect_layout, why_no_category
+from stage.datasets.layouts import RULES, check_root, data_root, detect_layout, why_no_category
 from stage.datasets.rules import GOOD, categories_in, check_rule
 from stage.datasets.split import FEWEST
 from stage.datasets.walking import is_folder, leads_nowhere, shown, walk
@@ -58,7 +58,7 @@ def survey(root: Path, rule: FolderRule | None = None, named: Sequence[str] = ()
 
 
 def _by_rule(root: Path, rule: FolderRule, named: Sequence[str]) -> list[str]:
-    check_folder(root)
+    check_root(root)
     if "{category}" in rule.normal:
         names = categories_in(rule, (shown(path.relative_to(root).as_posix()) for path in walk(root)))
     else:

@@ -38,7 +38,7 @@ def window(mask: NDArray[np.uint8], crop: Crop, base_size: int) -> Window:
     extent = max(rows.stop - rows.start, columns.stop - columns.start)
     lowest = crop.smallest if extent < crop.below else base_size
     side = min(max(lowest, math.ceil(extent / crop.defect_share)), len(mask))
-    return Window(start(rows.start, rows.stop, side, len(mask)), start(columns.start, columns.stop, side, len(mask)), side)
+    return Window(first_pixel(rows.start, rows.stop, side, len(mask)), first_pixel(columns.start, columns.stop, side, len(mask)), side)
 
 
 def random_window(side: int, image_side: int, random: np.random.Generator) -> Window:
@@ -68,7 +68,7 @@ def shown_pixels(mask: NDArray[np.uint8], place: Window, cells: NDArray[np.float
     return shown
 
 
-def start(first: int, end: int, side: int, length: int) -> int:
+def first_pixel(first: int, end: int, side: int, length: int) -> int:
     """Where `side` px along an image's `length` begin that have a box, from `first` to before `end`, in their middle, moved into the image."""
     return min(max((first + end - side) // 2, 0), length - side)
 

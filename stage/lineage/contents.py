@@ -19,7 +19,7 @@ DIFFERENCES = "differences.parquet"  # beside the scores
 Record = dict[str, Any]
 
 
-class TableEntry(NamedTuple):
+class PublishedTable(NamedTuple):
     """A table of a version: its kind, whose it is (`method` may be empty), and its extract."""
 
     kind: str
@@ -32,7 +32,7 @@ class Contents(NamedTuple):
     """The tables of a version, its manifests in short, and what could not be read of it, as sentences."""
 
     version: Version
-    entries: list[TableEntry]
+    entries: list[PublishedTable]
     manifests: list[Record]
     gaps: list[str]
 
@@ -90,7 +90,7 @@ def _kept(version: Version) -> Contents | None:
         told = read_sealed(_record(version))
     except (OSError, ValueError):
         return None
-    entries = [TableEntry(*entry) for entry in told["entries"]]
+    entries = [PublishedTable(*entry) for entry in told["entries"]]
     return Contents(version, entries, told["manifests"], []) if all((STORE / entry.file).is_file() for entry in entries) else None
 
 
@@ -119,7 +119,7 @@ def _record(version: Version) -> Path:
     return STORE / f"commit-{version.commit or 'none'}.json"
 
 
-def _samples(tree: Tree, files: dict[str, str], manifests: list[Record]) -> Iterator[TableEntry]:
+def _samples(tree: Tree, files: dict[str, str], manifests: list[Record]) -> Iterator[PublishedTable]:
     """The tables of every published folder; its manifest is added to `manifests`."""
     for path in files:
         parts = PurePosixPath(path).parts
@@ -130,7 +130,7 @@ def _samples(tree: Tree, files: dict[str, str], manifests: list[Record]) -> Iter
         manifest = _manifest(tree, folder)
         found = [("samples", keep_samples(tree, folder, manifest))]
         found += [(kind, keep_told(tree, folder, f"{kind}.parquet", manifest)) for kind in ("sources", "checkpoints")]
-        yield from (TableEntry(kind, category, method, name) for kind, name in found)
+        yield from (PublishedTable(kind, category, method, name) for kind, name in found)
         manifests.append({"category": category, "method": method, **_in_short(manifest)})
 
 
@@ -167,7 +167,7 @@ def _short(manifest: Record) -> Path:
     return STORE / f"manifest-{manifest['seal']}.json"
 
 
-def _tables(tree: Tree, folder: str, files: dict[str, str]) -> Iterator[TableEntry]:
+def _tables(tree: Tree, folder: str, files: dict[str, str]) -> Iterator[PublishedTable]:
     depth, file, kind = TABLES[folder]
     for path, content in files.items():
         _, *whose, name = PurePosixPath(path).parts
@@ -175,4 +175,4 @@ def _tables(tree: Tree, folder: str, files: dict[str, str]) -> Iterator[TableEnt
             continue
         category, method = (*whose, "")[:2]
         of = kind if name == file else "differences"
-        yield TableEntry(of, category, method, keep_table(tree, path, of, content))
+        yield PublishedTable(of, category, method, keep_table(tree, path, of, content))

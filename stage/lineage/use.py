@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stage.core.errors import Refusal
-from stage.lineage.contents import Contents, History, TableEntry
+from stage.lineage.contents import Contents, History, PublishedTable
 from stage.lineage.database import Answer, Database, Row, rows
 from stage.lineage.extracts import STORE
 from stage.lineage.versions import Version
@@ -69,11 +69,11 @@ def _tables(contents: Contents, category: str) -> Mapping[str, list[Path]]:
     return {method: [_file(own, kind, method) for kind in ("samples", "sources", "checkpoints")] for method in _methods(own)}
 
 
-def _methods(entries: list[TableEntry]) -> list[str]:
+def _methods(entries: list[PublishedTable]) -> list[str]:
     return sorted({entry.method for entry in entries if entry.kind == "samples"})
 
 
-def _file(entries: list[TableEntry], kind: str, method: str) -> Path:
+def _file(entries: list[PublishedTable], kind: str, method: str) -> Path:
     return next(STORE / entry.file for entry in entries if (entry.kind, entry.method) == (kind, method))
 
 

@@ -22,7 +22,7 @@ from stage.model.examples import Examples
 from stage.model.masks import area_balance, latent_mask
 
 
-class Batch(NamedTuple):
+class NoisyBatch(NamedTuple):
     """Rows of an iteration: clean latents, masks on their grid, timesteps, noise, and the numbers of the prompts."""
 
     latents: Tensor
@@ -46,20 +46,20 @@ class PretrainingLoss:
     def halves(self, iteration: int) -> list[list[Part]]:
         """The same as a sum over the halves of the batch, which may be computed at once."""
         halves = zip(*(field.chunk(2) for field in self._draw(iteration)), strict=True)
-        return [[partial(self._share, Batch(*half)) for half in halves]]
+        return [[partial(self._share, NoisyBatch(*half)) for half in halves]]
 
-    def _share(self, rows: Batch) -> Losses:
+    def _share(self, rows: NoisyBatch) -> Losses:
         """What some rows of a batch add to its mean."""
         conditions = self.base.embed(self.examples.texts)[rows.texts]
         error = velocity_error(self.base, rows.latents, rows.t, rows.noise, conditions)
         mean = (area_balance(rows.masks, self.params.balance_limit) * error).mean()
         return {"loss": mean * len(rows.t) / self.params.batch}
 
-    def _draw(self, iteration: int) -> Batch:
+    def _draw(self, iteration: int) -> NoisyBatch:
         generator = torch.Generator().manual_seed(derived_seed(self.seed, iteration))
         latents, masks, texts = self._rows(generator)
         t = torch.randint(self.base.schedule.timestep_count, (len(latents),), generator=generator)
-        return Batch(latents, masks, t, torch.randn(latents.shape, generator=generator).to(latents.device), texts)
+        return NoisyBatch(latents, masks, t, torch.randn(latents.shape, generator=generator).to(latents.device), texts)
 
     def _rows(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         defective = round(self.params.batch * self.params.defect_share)

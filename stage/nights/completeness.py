@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from stage.nights.programs import DVC, ProgramError, ask
+from stage.nights.programs import DVC, ProgramError, output_of
 
 
 def complete_cache(tree: Path, dvc: Callable[..., str]) -> None:
@@ -25,4 +25,4 @@ def complete_cache(tree: Path, dvc: Callable[..., str]) -> None:
 
 
 def _missing(tree: Path) -> list[str]:
-    return json.loads(ask([*DVC, "data", "status", "--json"], tree)).get("not_in_cache", [])
+    return json.loads(output_of([*DVC, "data", "status", "--json"], tree)).get("not_in_cache", [])

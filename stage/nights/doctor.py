@@ -15,7 +15,7 @@ from stage.core.work import SPOOL
 from stage.nights.finding import Finding
 from stage.nights.leftovers import leftovers
 from stage.nights.machine import disks, gpu, proxies, temporary
-from stage.nights.programs import DVC, ProgramError, ask
+from stage.nights.programs import DVC, ProgramError, output_of
 from stage.nights.record import read_records, running_night
 from stage.nights.remotes import data_remotes
 from stage.nights.repository import Repository
@@ -97,8 +97,8 @@ def _parameters(root: Path) -> Iterator[Finding]:
 
 
 def _code(places: Places) -> Iterator[Finding]:
-    changed = ask(["git", "status", "--porcelain", "--untracked-files=no"], places.root).splitlines()
-    has_lock = LOCK in ask(["git", "ls-files", LOCK], places.root).split()
+    changed = output_of(["git", "status", "--porcelain", "--untracked-files=no"], places.root).splitlines()
+    has_lock = LOCK in output_of(["git", "ls-files", LOCK], places.root).split()
     if not has_lock:
         what = "there is none" if not (places.root / LOCK).exists() else "git does not track it"
         yield Finding(
@@ -123,7 +123,7 @@ def _branches(places: Places, settings: Nightly) -> Iterator[Finding]:
         )
         return
     try:
-        ask(["git", "ls-remote", "--heads", settings.remote], places.root)
+        output_of(["git", "ls-remote", "--heads", settings.remote], places.root)
         yield Finding("fine", "git remote", f"{settings.remote} answers")
     except ProgramError as error:
         yield Finding("fails", "git remote", str(error), f"Run `git ls-remote {settings.remote}`.")
@@ -134,7 +134,7 @@ def _disks(places: Places, settings: Nightly) -> Iterator[Finding]:
     size = 0
     with suppress(ConfigError):  # `leftovers` tells a damaged lock, and how to mend it
         size = made_size(places.worktree / LOCK)
-    cache = Path(ask([*DVC, "cache", "dir"], places.root).strip())
+    cache = Path(output_of([*DVC, "cache", "dir"], places.root).strip())
     source = Path(load_params(places.root / "params.yaml").prepare.source)
     large = {"worktree": places.worktree, "night's spool": places.worktree / SPOOL, "DVC cache": cache}
     more = {"spool": places.root / SPOOL, "photographs": places.root / source, "drop folder": places.drop(settings)}

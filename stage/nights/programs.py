@@ -50,7 +50,7 @@ def _hidden(found: re.Match[str]) -> str:
     return "...@" if found[0].endswith("@") else f"{found[0].partition('=')[0]}=..."
 
 
-def environment(folder: Path) -> dict[str, str]:
+def program_variables(folder: Path) -> dict[str, str]:
     """The variables of programs that work in a folder: its own code comes first, and nothing asks for a password."""
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("GIT_DIR", "GIT_INDEX", "GIT_WORK_TREE", "PREFECT__"))
@@ -61,11 +61,11 @@ def environment(folder: Path) -> dict[str, str]:
     return {**kept, **quiet, "DVC_NO_ANALYTICS": "1", "PATH": path, "PYTHONPATH": code}
 
 
-def ask(command: Sequence[str], folder: Path, *, stdin: str = "", **variables: str) -> str:
+def output_of(command: Sequence[str], folder: Path, *, stdin: str = "", **variables: str) -> str:
     """What a short program prints. Raises ProgramError if it fails or hangs."""
     try:
         done = subprocess.run(
-            command, cwd=folder, env={**environment(folder), **variables}, input=stdin, capture_output=True, text=True, check=False, timeout=ASK_S
+            command, cwd=folder, env={**program_variables(folder), **variables}, input=stdin, capture_output=True, text=True, check=False, timeout=ASK_S
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise ProgramError(
@@ -88,7 +88,7 @@ def work(command: Sequence[str], folder: Path, log: Path, *, deadline: float, sa
     with log.open("a", encoding="utf-8") as file:
         process = subprocess.Popen(
             [sys.executable, "-I", "-c", ENDS_WITH_PARENT, str(os.getpid()), *command],
-            cwd=folder, env=environment(folder), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            cwd=folder, env=program_variables(folder), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, errors="replace", start_new_session=True,
         )  # fmt: skip
         reader = threading.Thread(target=_relay, args=(process, lines, file, say), daemon=True)

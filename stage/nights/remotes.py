@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from stage.nights.finding import Finding
-from stage.nights.programs import DVC, ask, without_secrets
+from stage.nights.programs import DVC, output_of, without_secrets
 from stage.nights.settings import Nightly, Places
 
 PACKAGES = {"s3": "dvc_s3", "gs": "dvc_gs", "azure": "dvc_azure", "ssh": "dvc_ssh", "oss": "dvc_oss", "hdfs": "dvc_hdfs"}  # by scheme
@@ -21,7 +21,7 @@ OPTIONS = ("access_key_id", "profile", "credentialpath", "allow_anonymous_login"
 
 def data_remotes(places: Places, _settings: Nightly) -> Iterator[Finding]:
     """Each remote of DVC: a folder that can be written, or a package and credentials for the network."""
-    lines = ask([*DVC, "config", "--list"], places.root).splitlines()
+    lines = output_of([*DVC, "config", "--list"], places.root).splitlines()
     told = {key: value for key, _, value in (line.partition("=") for line in lines)}
     addresses = {found[1]: value for key, value in told.items() if (found := URL.fullmatch(key))}
     if not addresses:

@@ -13,7 +13,7 @@ from stage.core.durable import whole_file
 from stage.core.errors import ConfigError, Refusal
 from stage.core.yaml_files import read_yaml
 from stage.datasets.found import FILE
-from stage.nights.programs import DVC, ProgramError, ask
+from stage.nights.programs import DVC, ProgramError, output_of
 from stage.nights.settings import Nightly, Places
 from stage.nights.versions import LOCK
 
@@ -35,7 +35,7 @@ class Repository(NamedTuple):
 
     def git(self, *arguments: str, stdin: str = "", **variables: str) -> str:
         """What git prints in the worktree."""
-        return ask(["git", *arguments], self.places.worktree, stdin=stdin, **variables).strip()
+        return output_of(["git", *arguments], self.places.worktree, stdin=stdin, **variables).strip()
 
     def has_remote(self) -> bool:
         """Whether there is a remote of the name in the settings."""
@@ -182,7 +182,7 @@ def share_cache(root: Path, folder: Path) -> list[str]:
         for key in set(told[section]) & PATHS:
             if "://" not in told[section][key]:
                 told[section][key] = str((root / ".dvc" / Path(told[section][key]).expanduser()).resolve())
-    told.read_dict({"cache": {"dir": ask([*DVC, "cache", "dir"], root).strip()}})
+    told.read_dict({"cache": {"dir": output_of([*DVC, "cache", "dir"], root).strip()}})
     with whole_file(folder / ".dvc" / "config.local") as partial:
         partial.touch(mode=0o600)  # it may hold a password
         with partial.open("w", encoding="utf-8") as file:
@@ -192,7 +192,7 @@ def share_cache(root: Path, folder: Path) -> list[str]:
 
 def _git(folder: Path, *arguments: str, missing: str | None = None) -> str:
     try:
-        return ask(["git", *arguments], folder).rstrip("\n")
+        return output_of(["git", *arguments], folder).rstrip("\n")
     except ProgramError:
         if missing is None:
             raise

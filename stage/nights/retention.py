@@ -10,7 +10,7 @@ from typing import NamedTuple
 from filelock import FileLock, Timeout
 
 from stage.core.errors import Refusal
-from stage.nights.programs import DVC, ask
+from stage.nights.programs import DVC, output_of
 from stage.nights.repository import Repository, share_cache
 from stage.nights.settings import Nightly, Places
 
@@ -47,10 +47,10 @@ def retain(places: Places, settings: Nightly, *, cloud: bool, dry_run: bool) -> 
 def _retire(repository: Repository, tag: str) -> None:
     """The commit's new name first, so that a kill loses none."""
     root = repository.places.root
-    ask(["git", "update-ref", f"{RETIRED}/{tag}", f"refs/tags/{tag}"], root)
+    output_of(["git", "update-ref", f"{RETIRED}/{tag}", f"refs/tags/{tag}"], root)
     if repository.has_remote():
-        ask(["git", "push", "--quiet", repository.settings.remote, f"{RETIRED}/{tag}", f":refs/tags/{tag}"], root)
-    ask(["git", "tag", "--delete", tag], root)
+        output_of(["git", "push", "--quiet", repository.settings.remote, f"{RETIRED}/{tag}", f":refs/tags/{tag}"], root)
+    output_of(["git", "tag", "--delete", tag], root)
 
 
 def _collect(places: Places, settings: Nightly, tags: list[str], *, cloud: bool, dry_run: bool) -> str:
@@ -58,19 +58,21 @@ def _collect(places: Places, settings: Nightly, tags: list[str], *, cloud: bool,
     shutil.rmtree(clone, ignore_errors=True)
     clone.mkdir(parents=True)
     try:
-        ask(["git", "init", "--quiet"], clone)
+        output_of(["git", "init", "--quiet"], clone)
         heads = ["+refs/heads/*:refs/heads/here/*", "+refs/remotes/*:refs/heads/there/*"]
-        ask(
+        output_of(
             ["git", "fetch", "--quiet", "--no-tags", str(places.root), *heads, *(f"refs/tags/{tag}:refs/tags/{tag}" for tag in tags)], clone
         )
-        ask(["git", "checkout", "--quiet", "--detach", f"here/{settings.branch}"], clone)
+        output_of(["git", "checkout", "--quiet", "--detach", f"here/{settings.branch}"], clone)
         share_cache(places.root, clone)
         trees = [str(tree) for tree in (places.root, places.worktree) if tree.is_dir()]
         options = ["--cloud"] * cloud + ["--dry"] * dry_run
-        return ask([*DVC, "gc", "--workspace", "--all-branches", "--all-tags", "--force", *options, "--projects", *trees], clone).strip()
+        return output_of(
+            [*DVC, "gc", "--workspace", "--all-branches", "--all-tags", "--force", *options, "--projects", *trees], clone
+        ).strip()
     finally:
         shutil.rmtree(clone, ignore_errors=True)
 
 
 def _tags(places: Places) -> list[str]:
-    return ask(["git", "tag"], places.root).split()
+    return output_of(["git", "tag"], places.root).split()

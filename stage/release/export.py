@@ -16,7 +16,7 @@ from stage.datasets.examples import column, pairs_of
 from stage.datasets.pairs import Pairs
 from stage.datasets.rules import GOOD
 from stage.release.reader import PIXELS, read_manifest, sample_rows
-from stage.segmentation.arms import ArmChoice, arm_choices, compared, shares_of
+from stage.segmentation.arms import ArmChoice, arm_choices, compared_arms, shares_of
 from stage.segmentation.choice import CHOICE, Choice
 from stage.segmentation.mixture import thinned
 
@@ -69,7 +69,7 @@ def _chosen_arm(data: Path, category: str, params: Params) -> tuple[Choice, ArmC
             f"Expected {file}, which says what to train on, found none: nothing was held out to choose by. Set segment.folds to 3 and run "
             "`dvc repro`, or export every method without --chosen. With one real part of a type in a fold there is no choice."
         )
-    known = {one.name: one for one in arm_choices(compared(params.methods, params.segment.mixture), params.segment.arms)}
+    known = {one.name: one for one in arm_choices(compared_arms(params.methods, params.segment.mixture), params.segment.arms)}
     if choice.arm not in known:
         raise Refusal(
             f"Expected the arm {choice.arm} of {file} among those of params.yaml, found {', '.join(known)}. Run `dvc repro segment`."

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from stage.core.errors import CorruptFileError
 from stage.core.wording import counted
 from stage.datasets.examples import CATALOG
-from stage.datasets.leaks import Leak, Use, leaks, read_digests, refuse, training_images
+from stage.datasets.leaks import Leak, Use, leaks, read_digests, refuse_leaks, training_images
 from stage.synthesis.rows import missed_defect, mixed_masks
 from stage.synthesis.schema import CHECKPOINTS, PLAN, SOURCES
 
@@ -37,7 +37,7 @@ def check_samples(catalogs: Path, category: str, folders: Sequence[Path]) -> Non
     """
     files = {file.parent.name: file for file in sorted(catalogs.glob(f"*/{CATALOG}"))} | {category: catalogs / category / CATALOG}
     published = [Published(str(folder), folder / PLAN, folder / SOURCES, folder / CHECKPOINTS) for folder in folders]
-    refuse(sample_leaks(files, category, published), category)
+    refuse_leaks(sample_leaks(files, category, published), category)
 
 
 def sample_leaks(catalogs: Mapping[str, Path], category: str, published: Sequence[Published]) -> list[Leak]:

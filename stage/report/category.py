@@ -21,7 +21,7 @@ from stage.report.lineage import CategoryLineage, read_lineage
 from stage.report.photographs import write_photographs
 from stage.report.whereabouts import Whereabouts, write_whereabouts
 from stage.report.worst import read_predictions, worst_specimens
-from stage.segmentation.arms import arm_label, compared
+from stage.segmentation.arms import arm_label, compared_arms
 from stage.segmentation.choice import CHOICE, Choice
 from stage.segmentation.results import Results
 from stage.segmentation.verdicts import learning_curve, verdict, worth
@@ -101,7 +101,7 @@ def view_category(data: Path, root: Path, name: str, params: Params, results: Re
     tested = {row["defect"]: row["test"] for row in artefacts.image_counts(data) if row["category"] == name and row["defect"] != GOOD}
     made = [_made(data, name, method) for method in params.methods]
     defects = sorted({*tested, *(outcome.defect for one in made for outcome in one.outcomes)})
-    sampled = compared(params.methods, params.segment.mixture)
+    sampled = compared_arms(params.methods, params.segment.mixture)
     arm = comparison.best_arm(rows, name, sampled)
     seen = read_predictions(data, name, comparison.thresholds(rows, name))
     lowest, lost = (

@@ -114,7 +114,7 @@ def seeds(results: Results) -> int:
     return int(results.scores.seed.nunique())
 
 
-def shown(value: float | None, metric: str) -> str:
+def metric_text(value: float | None, metric: str) -> str:
     """A metric's value in percent, or as the number that it is; a dash where it is not defined."""
     if value is None:
         return DASH

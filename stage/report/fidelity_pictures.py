@@ -14,7 +14,7 @@ from PIL import Image, ImageChops, ImageFilter
 
 from stage.datasets.components import bounding_box, components, largest_component
 from stage.datasets.pairs import decode_mask
-from stage.datasets.windows import start
+from stage.datasets.windows import first_pixel
 from stage.release.fidelity import PROFILE, REAL
 from stage.release.reader import shard_paths
 from stage.report.artefacts import Row, catalog, decoded_picture, stream_rows
@@ -99,7 +99,7 @@ def _crop(row: Row, side: int) -> tuple[Image.Image, Image.Image]:
     """The largest defect and its mask, `side` px of the photograph as TILE px."""
     image, mask = decoded_picture(row["image"]), decode_mask(row["mask"]["bytes"])
     y, x = bounding_box(_largest(mask))
-    left, top = (start(one.start, one.stop, min(side, length), length) for one, length in ((x, image.width), (y, image.height)))
+    left, top = (first_pixel(one.start, one.stop, min(side, length), length) for one, length in ((x, image.width), (y, image.height)))
     box = (left, top, min(left + side, image.width), min(top + side, image.height))
     outline = Image.fromarray(mask * np.uint8(255)).crop(box).resize((TILE, TILE), Image.Resampling.NEAREST)
     return image.crop(box).resize((TILE, TILE), _resampling(side)), outline

@@ -21,7 +21,7 @@ from stage.report.fidelity import HEADS, MASK_HEADS, targets
 from stage.report.lineage import trained_elsewhere
 from stage.report.same_inputs import takes_masks, write_same_inputs
 from stage.report.worst import FALSE, HIT, MISSED, NORMAL
-from stage.segmentation.arms import arm_label, compared
+from stage.segmentation.arms import arm_label, compared_arms
 from stage.segmentation.bootstrap import RESAMPLES
 from stage.segmentation.results import AVERAGE, Results, read_results
 from stage.segmentation.verdicts import verdict, with_interval, worth
@@ -100,14 +100,14 @@ def _overview(data: Path, params: Params, results: Results) -> dict[str, Any]:
         "set_aside": artefacts.read_csv(data / "prepare" / "set_aside.csv", ["category", "path", "reason", "detail"]),
         "listed": LISTED,
         "verdicts": [
-            (verdict(results, method), worth(results, AVERAGE, method)) for method in compared(params.methods, params.segment.mixture)
+            (verdict(results, method), worth(results, AVERAGE, method)) for method in compared_arms(params.methods, params.segment.mixture)
         ],
     }
 
 
 def _environment() -> Environment:
     environment = templates()
-    filters: dict[str, Any] = {"points": comparison.points, "shown": comparison.shown, "arm": arm_label, "slug": slug}
+    filters: dict[str, Any] = {"points": comparison.points, "shown": comparison.metric_text, "arm": arm_label, "slug": slug}
     environment.filters.update(filters | {"with_interval": with_interval})
     script = environment.get_template("report.js").render()
     values: dict[str, Any] = {"script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}

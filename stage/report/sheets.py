@@ -7,7 +7,7 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from stage.core.errors import Refusal
-from stage.datasets.windows import start
+from stage.datasets.windows import first_pixel
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom, px; right and bottom are outside
 
@@ -36,7 +36,7 @@ def defect_box(mask: Image.Image) -> Box:
     """The square around the non-zero pixels of an `L` mask, with some of its surroundings, moved inside the image."""
     left, top, right, bottom = mask.getbbox() or (0, 0, mask.width, mask.height)
     edge = min(max(5 * max(right - left, bottom - top) // 4 + 4, SMALLEST_CROP), mask.width, mask.height)
-    x, y = start(left, right, edge, mask.width), start(top, bottom, edge, mask.height)
+    x, y = first_pixel(left, right, edge, mask.width), first_pixel(top, bottom, edge, mask.height)
     return x, y, x + edge, y + edge
 
 

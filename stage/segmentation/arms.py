@@ -77,13 +77,13 @@ def arm_label(arm: str) -> str:
     return arm.replace("_", " ")
 
 
-def compared(methods: Sequence[str], mixture: Mapping[str, float]) -> tuple[str, ...]:
+def compared_arms(methods: Sequence[str], mixture: Mapping[str, float]) -> tuple[str, ...]:
     """What has an arm with samples: the methods, and their mixture where one is asked for."""
     return (*methods, MIXTURE) if mixture else (*methods,)
 
 
 def arm_choices(methods: Sequence[str], more: Sequence[str], few: Sequence[int] = ()) -> list[ArmChoice]:
-    """The real third alone, and with the samples of each of `compared`; `more` as `segment.arms`; the first two again with `few` defects."""
+    """The real third alone, and with the samples of each of `compared_arms`; `more` as `segment.arms`; the first two again with `few` defects."""
     main = [ArmChoice(REAL_ONLY), *(ArmChoice(arm_name(method), method) for method in methods)]
     choices = list(main)
     if "real_augmented" in more:
@@ -111,7 +111,7 @@ def trainings(methods: Sequence[str], params: Segment, defects: Sequence[str], g
     folds = range(min(params.folds, len(set(groups)))) if len(set(groups)) > 1 else ()
     few = [count for count in params.few if count < max(Counter(defects).values())]
     found: list[Training] = []
-    choices = arm_choices(compared(methods, params.mixture), params.arms, few)
+    choices = arm_choices(compared_arms(methods, params.mixture), params.arms, few)
     for model, seed, choice in product(params.models, range(params.seeds), choices):
         found.append(Training(choice, model, seed))
         if seed == 0 and not choice.few:

@@ -107,7 +107,7 @@ def held_out(results: Mapping[Training, Path], real: Sequence[EvaluationImage], 
     return found if all(len({image.group for image in fold.images}) > 1 for fold in found) else []
 
 
-def choices_of(data: Path, categories: Iterable[str]) -> dict[str, Choice]:
+def read_choices(data: Path, categories: Iterable[str]) -> dict[str, Choice]:
     """The choice of each category that has one."""
     found = {category: Choice.read(data / "segment" / category / CHOICE) for category in categories}
     return {category: choice for category, choice in found.items() if choice}

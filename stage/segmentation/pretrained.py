@@ -39,7 +39,7 @@ def load_pretrained(model: nn.Module, weights: str) -> None:
 
 def read_weights(weights: str) -> dict[str, Tensor]:
     """The tensors of a checkpoint by name, of a file or URL; a URL is fetched once, to torch's cache."""
-    path = fetch(weights)
+    path = fetch_weights(weights)
     try:
         content: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
         tensors = content.get("state_dict", content)
@@ -54,7 +54,7 @@ def read_weights(weights: str) -> dict[str, Tensor]:
         ) from error
 
 
-def fetch(weights: str) -> Path:
+def fetch_weights(weights: str) -> Path:
     """The local file of a path or URL. Raises ConfigError if it cannot be fetched."""
     if "://" not in weights:
         return Path(weights)

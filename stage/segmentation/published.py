@@ -20,7 +20,7 @@ from stage.segmentation.bootstrap import EvaluationImage
 from stage.segmentation.choice import CHOICE, Choice, held_out
 from stage.segmentation.misses import shares_found
 from stage.segmentation.results import DIFFERENCES, SCORES
-from stage.segmentation.tables import means_by_arm, side_by_side
+from stage.segmentation.tables import means_by_arm, side_by_side_table
 
 METRICS, CURVE, PREDICTIONS, ERRORS, WEIGHTS = "metrics.json", "curve.csv", "predictions.parquet", FILE.name, "weights.safetensors"
 
@@ -32,7 +32,7 @@ def write_category(catalog: Path, results: Mapping[Training, Path], samples: Map
     """
     test, real = pairs_of(catalog, "test", good=False), pairs_of(catalog, "train", good=False)
     model = next(iter(results)).model
-    tables = side_by_side(catalog.name, results, samples, image_parts(test), seed=params.seed)
+    tables = side_by_side_table(catalog.name, results, samples, image_parts(test), seed=params.seed)
     tables.scores.to_parquet(output / SCORES, index=False)
     tables.differences.to_parquet(output / DIFFERENCES, index=False)
     write_whole(json.dumps(means_by_arm(tables.scores, model), indent=2) + "\n", output / METRICS)

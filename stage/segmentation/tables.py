@@ -30,7 +30,7 @@ class Tables(NamedTuple):
     differences: pd.DataFrame
 
 
-def side_by_side(
+def side_by_side_table(
     category: str, results: Mapping[Training, Path], samples: Mapping[Training, str], test: Sequence[EvaluationImage], *, seed: int
 ) -> Tables:
     """The tables of a category. `results` are folders of counts of the defective images `test`, among others.

@@ -41,7 +41,7 @@ def train_segmenter(
     # Drop-path and initialisation draw from torch's global generator, which is seeded per iteration and restored afterwards.
     with torch.random.fork_rng(), Ahead(lambda iteration: batch_at(arm, params, iteration, seed=seed), params.iterations) as batches:
         torch.manual_seed(derived_seed(seed, 0))
-        model = start(name, params).to(device).train()
+        model = initial_network(name, params).to(device).train()
 
         def losses_at(iteration: int) -> dict[str, Tensor]:
             images, masks = tensors(batches[iteration], device)
@@ -78,7 +78,7 @@ class Ahead(Generic[T]):
         return self.waiting.popleft()[1].result()
 
 
-def start(name: str, params: Segment) -> nn.Module:
+def initial_network(name: str, params: Segment) -> nn.Module:
     """A segmenter as training begins with it; `name` is one of `segment.models`."""
     model = build_segmenter(name)
     if name in params.weights:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from stage.datasets.components import components, dilated, largest_component
-from stage.datasets.windows import start
+from stage.datasets.windows import first_pixel
 from stage.model.efficientnet import CHANNELS, MEAN, STD, EfficientNetLite0
 
 SIDE = 96  # px; every window is resized to this, so that a pinhole is seen as large as a crack, and any defect takes the same time
@@ -116,7 +116,7 @@ def _window(box: Box, shape: tuple[int, ...]) -> Box:
     """The square around a defect's box, moved and cut to lie in the image."""
     side = max(SMALLEST, *(round((one.stop - one.start) / SHARE) for one in box))
     sides = [min(side, length) for length in shape]
-    firsts = [start(one.start, one.stop, own, length) for one, own, length in zip(box, sides, shape, strict=True)]
+    firsts = [first_pixel(one.start, one.stop, own, length) for one, own, length in zip(box, sides, shape, strict=True)]
     rows, columns = (slice(first, first + own) for first, own in zip(firsts, sides, strict=True))
     return rows, columns
 

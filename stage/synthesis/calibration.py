@@ -68,7 +68,7 @@ def calibrate(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Judge:
     """
     asked, group, kinds = recipe.synthesize.verdict, _groups(catalog), ("real", *nothing_of(recipe))
     known, fresh = _described(Paster(recipe, catalog, source), asked.pastes)
-    final = fitted(known.at("real"), known.at("nothing"))
+    final = fit_discriminant(known.at("real"), known.at("nothing"))
     facts = fresh.facts.assign(
         score=fresh.faintest(final.scores(fresh.features)), fold=pd.factorize(fresh.facts.onto, sort=True)[0] % FOLDS
     )
@@ -123,7 +123,7 @@ def _joined(parts: Sequence[Described]) -> Described:
     return Described(pd.concat(facts, ignore_index=True), np.concatenate(features), np.concatenate(numbered), np.concatenate(sums))
 
 
-def fitted(real: Values, nothing: Values) -> Discriminant:
+def fit_discriminant(real: Values, nothing: Values) -> Discriminant:
     """The ridge regression of 1 for real defects (a, F) and 0 for nothing (b, F), both kinds of the same total weight."""
     mean, deviation = nothing.mean(0), nothing.std(0) + LEAST_DEVIATION
     x = standardised(np.concatenate([real, nothing]), mean, deviation)
@@ -148,7 +148,7 @@ def _unseen(made: Described, group: dict[str, str]) -> Values:
     for number in range(FOLDS):
         others, own = made.part(fold != number), (fold == number)[made.owner]
         if (others.facts.kind == "real").any() and own.any():  # not where all photographs are of one part
-            scores[own] = fitted(others.at("real"), others.at("nothing")).scores(made.features[own])
+            scores[own] = fit_discriminant(others.at("real"), others.at("nothing")).scores(made.features[own])
     return made.faintest(scores)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stage.core.device import device
 from stage.core.digests import derived_seed, digest_of
-from stage.core.fitting import Losses, whole
+from stage.core.fitting import Losses, in_one_part
 from stage.core.params import Execution, read_section
 from stage.core.work import BASE_WORK, Work, work_key
 from stage.datasets.inventory import inventory
@@ -45,7 +45,7 @@ def train_on_textures(windows: TextureWindows, *, state: Path, execution: Execut
     check_image_size(recipe.image_size, recipe.patch * 2 ** (len(recipe.widths) - 1))
     base = untrained_on(windows).to(device(execution.device))
     fit = Fitting("make-base", recipe.iterations, recipe.learning_rate, recipe.weight_average, state, execution.save_every_s)
-    return fitted(base, whole(TextureLoss(base, windows)), fit)
+    return fitted(base, in_one_part(TextureLoss(base, windows)), fit)
 
 
 def untrained_on(windows: TextureWindows) -> Base:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stage.datasets.near_duplicates import BLOCK, clusters, descriptors, near_duplicates, similar_pairs, told
+from stage.datasets.near_duplicates import BLOCK, clusters, descriptors, near_duplicate_lines, near_duplicates, similar_pairs
 
 Picture = NDArray[np.uint8]
 SIDE = 64
@@ -65,8 +65,10 @@ def test_clusters_astride_the_split_come_first() -> None:
     clustered = near_duplicates(images, list(map(str, range(22))), ["train"] * 21 + ["test"], {})
 
     assert [(one.files, one.straddles) for one in clustered] == [(("21", "5"), True), (("20", "3"), False)]
-    assert told(clustered, "part")[0].startswith("part: 4 photographs look like near-duplicates, in 2 clusters, 1 of them on both sides")
-    assert told([], "part") == []
+    assert near_duplicate_lines(clustered, "part")[0].startswith(
+        "part: 4 photographs look like near-duplicates, in 2 clusters, 1 of them on both sides"
+    )
+    assert near_duplicate_lines([], "part") == []
 
 
 def test_a_chain_does_not_join_unlike_images() -> None:

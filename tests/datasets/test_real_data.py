@@ -13,7 +13,7 @@ from stage.core.params import load_params
 from stage.datasets.catalog import prepare
 from stage.datasets.foreground import foreground
 from stage.datasets.images import read_image
-from stage.datasets.leaks import leaks, read_digests, refuse, training_images
+from stage.datasets.leaks import leaks, read_digests, refuse_leaks, training_images
 from stage.datasets.near_duplicates import near_duplicates
 from stage.datasets.pairs import Pairs
 from stage.datasets.resize import resize_image
@@ -128,12 +128,12 @@ def test_tiles_split_by_image_are_caught_by_their_groups(wrongly_split: Path) ->
     with pytest.raises(
         DataError, match=r"MT_\w+/Imgs/exp\d_num_\d+\.jpg is tested, and MT_\w+/Imgs/exp\d_num_\d+\.jpg \(the same group, \d+\)"
     ):
-        refuse(leaks(grouped, training_images(grouped)), "tile")
+        refuse_leaks(leaks(grouped, training_images(grouped)), "tile")
 
 
 def test_tiles_split_by_group_pass(tiles: pd.DataFrame) -> None:
     """The guard would refuse the right split."""
-    refuse(leaks(tiles, training_images(tiles)), "tile")
+    refuse_leaks(leaks(tiles, training_images(tiles)), "tile")
 
 
 def test_near_duplicates_of_the_tiles_are_mostly_groups(wrongly_split: Path) -> None:

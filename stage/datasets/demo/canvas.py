@@ -65,7 +65,7 @@ def reduced(canvas: Array) -> Array:
     return canvas.reshape(SIZE, factor, SIZE, factor, *canvas.shape[2:]).mean(axis=(1, 3))
 
 
-def mixed(below: Array, above: Array, coverage: Array) -> Array:
+def painted(below: Array, above: Array, coverage: Array) -> Array:
     """`above` blended over `below` by `coverage`; each is a picture or one colour (3,)."""
     weight = coverage[..., None]
     return below * (1 - weight) + above * weight

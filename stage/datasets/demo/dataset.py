@@ -16,7 +16,7 @@ from scipy.ndimage import binary_fill_holes
 
 from stage.core.errors import Refusal
 from stage.datasets.blending import paste_back
-from stage.datasets.demo.canvas import Array, Drawing, mixed
+from stage.datasets.demo.canvas import Array, Drawing, painted
 from stage.datasets.demo.fabric import draw_cloth, pinhole, stain
 from stage.datasets.demo.washer import corrosion, draw_washer, scratch
 from stage.datasets.pairs import Pair
@@ -128,7 +128,7 @@ def _pasted(photograph: DrawnPhotograph, size: int) -> Pair:
 def _photographed(drawing: Drawing) -> DrawnPhotograph:
     """Apply the damage to the clean part inside the mask only, so that the mask is exact."""
     clean = np.rint(drawing.clean).astype(np.uint8)
-    damaged = np.rint(np.clip(mixed(drawing.clean, drawing.damaged, drawing.coverage), 0, 255)).astype(np.uint8)
+    damaged = np.rint(np.clip(painted(drawing.clean, drawing.damaged, drawing.coverage), 0, 255)).astype(np.uint8)
     covered = drawing.coverage >= MIN_COVERAGE
     changed = covered & (np.abs(damaged.astype(int) - clean).max(axis=2) >= MIN_DIFFERENCE)
     mask = np.asarray(binary_fill_holes(changed), dtype=bool) & covered

@@ -20,8 +20,8 @@ from stage.datasets.demo.canvas import (
     grid,
     illumination,
     irregular_radii,
-    mixed,
     outline,
+    painted,
     position,
     reduced,
     sized,
@@ -112,12 +112,12 @@ def _with_lint(cloth: Array, rng: np.random.Generator) -> Array:
     for _ in range(rng.integers(2, 9)):
         x, y = position(rng, 3)
         speck = discs([(x, y, rng.uniform(0.5, 1.2))])
-        cloth = mixed(cloth, np.full(3, rng.choice([45.0, 225.0])), rng.uniform(0.2, 0.6) * speck)
+        cloth = painted(cloth, np.full(3, rng.choice([45.0, 225.0])), rng.uniform(0.2, 0.6) * speck)
     for _ in range(rng.integers(0, 3)):
         (x, y), turn, bend = position(rng, 5), rng.uniform(0, 2 * np.pi), rng.uniform(-0.08, 0.08)
         steps = np.arange(0, rng.uniform(8, 24), 0.4)
         fibre = discs([(x + step * np.cos(turn + bend * step), y + step * np.sin(turn + bend * step), 0.5) for step in steps])
-        cloth = mixed(cloth, np.full(3, rng.choice([60.0, 215.0])), 0.5 * fibre)
+        cloth = painted(cloth, np.full(3, rng.choice([60.0, 215.0])), 0.5 * fibre)
     return cloth
 
 
@@ -142,7 +142,7 @@ def pinhole(cloth: Array, rng: np.random.Generator) -> Drawing:
         place = position(rng, 10)
         ends = np.max([_thread_end(place, radius, rng) for _ in range(1 + int(radius / 2))], axis=0)
         shape = outline(irregular_radii(rng, roughness=0.2, harmonics=4), place, radius)
-        damaged = mixed(damaged, mixed(through, cloth, np.maximum(0.25, 0.7 * ends)), np.ceil(shape))
+        damaged = painted(damaged, painted(through, cloth, np.maximum(0.25, 0.7 * ends)), np.ceil(shape))
         coverage = np.maximum(coverage, shape)
     return Drawing(cloth, damaged, coverage)
 

@@ -18,8 +18,8 @@ from stage.datasets.demo.canvas import (
     grid,
     illumination,
     irregular_radii,
-    mixed,
     outline,
+    painted,
     position,
     reduced,
     sized,
@@ -58,7 +58,7 @@ def draw_washer(rng: np.random.Generator) -> Washer:
     shine = _brushed(radius, angle, lamp, rng) + _tool_marks(radius, angle, lamp, rng) + _bevelled(radius, angle, lamp, rng)
     light = reduced(illumination(rng, 0.5))[..., None]
     surface = exposure * light * _surface(metal, lamp, rng)
-    picture = mixed(surface, np.clip(reduced(shine), 28, 225)[..., None] * light * tone, metal)
+    picture = painted(surface, np.clip(reduced(shine), 28, 225)[..., None] * light * tone, metal)
     grain = rng.normal(0, 1.2, picture.shape)
     picture = _with_dust(picture * _smudges(rng, metal), rng) + _speckle(rng) * metal[..., None]
     return Washer(np.clip(picture + grain, 0, 255), surface, metal, centre, exposure)
@@ -131,7 +131,7 @@ def _with_dust(picture: Array, rng: np.random.Generator) -> Array:
     """Pale or dark specks of dust, under 2 px."""
     for _ in range(rng.integers(2, 8)):
         speck = discs([(*position(rng, 3), rng.uniform(0.5, 1.0))])
-        picture = mixed(picture, np.full(3, 1.0) * rng.choice([40.0, 185.0]), rng.uniform(0.2, 0.6) * speck)
+        picture = painted(picture, np.full(3, 1.0) * rng.choice([40.0, 185.0]), rng.uniform(0.2, 0.6) * speck)
     return picture
 
 
@@ -143,7 +143,7 @@ def scratch(washer: Washer, rng: np.random.Generator) -> Drawing:
     depth = gaussian_filter(rng.normal(0, 1, bright.shape), 2)
     change = rng.uniform(32, 75) if rng.random() < 0.5 else rng.uniform(-60, -32)
     glint = washer.picture + washer.exposure * np.sign(change) * np.clip(abs(change) * (1 + depth), 24, 110)[..., None]
-    damaged = mixed(mixed(washer.picture, np.clip(washer.picture - np.sign(change) * 26, 0, 255), burr), glint, bright)
+    damaged = painted(painted(washer.picture, np.clip(washer.picture - np.sign(change) * 26, 0, 255), burr), glint, bright)
     return Drawing(washer.picture, damaged, np.ceil(np.maximum(bright, burr)))
 
 

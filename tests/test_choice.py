@@ -8,7 +8,7 @@ import pytest
 from stage.core.errors import CorruptFileError
 from stage.segmentation.arms import ArmChoice, Training
 from stage.segmentation.bootstrap import EvaluationImage
-from stage.segmentation.choice import Choice, HeldOut, held_out
+from stage.segmentation.choice import Choice, Gain, HeldOut, held_out
 from stage.segmentation.counts import Counts
 from stage.segmentation.metrics import pixel_scores
 
@@ -42,6 +42,23 @@ def chosen(**contrasts: float) -> Choice:
 def test_the_arm_that_helps_most_is_chosen_or_none(contrasts: dict[str, float], expected: str) -> None:
     """A user would get samples that cost more than they bring."""
     assert chosen(**contrasts).arm == expected
+
+
+@pytest.mark.parametrize(
+    ("gains", "expected"),
+    [
+        ({"real_and_stage": (0.010, 0.004), "real_and_paste": (0.008, 0.006)}, "real_and_paste"),
+        ({"real_and_stage": (0.010, 0.004), "real_and_paste": (0.005, 0.002)}, "real_and_stage"),
+        ({"real_and_mixture": (0.013, 0.006), "real_and_stage": (0.010, 0.005), "real_and_paste": (0.008, 0.006)}, "real_and_paste"),
+        ({"real_and_paste": (0.010, 0.004), "real_and_quilt": (0.009, 0.004)}, "real_and_paste"),
+    ],
+)
+def test_a_trained_network_must_lead_by_an_error(gains: dict[str, tuple[float, float]], expected: str) -> None:
+    """Its samples come of the held-out images too: it would be chosen for what it has seen, and a user train it for nothing."""
+    choice = Choice.among({arm: Gain(*gain) for arm, gain in gains.items()})
+
+    assert choice.arm == expected
+    assert ("by less than a standard error" in choice.sentence) == (expected != next(iter(gains)))
 
 
 def test_a_gain_is_the_mean_over_types_and_folds() -> None:

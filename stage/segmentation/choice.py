@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from stage.core.durable import write_whole
 from stage.core.errors import CorruptFileError
 from stage.model.base_pointer import TRAINED
-from stage.segmentation.arms import PERFECT, REAL_ONLY, Training, arm_label, arm_name, folds_of
+from stage.segmentation.arms import MIXTURE, PERFECT, REAL_ONLY, Training, arm_label, arm_name, folds_of
 from stage.segmentation.bootstrap import RESAMPLES, AtThreshold, EvaluationImage, image_weights, weighted_metrics
 from stage.segmentation.counts import Counts
 from stage.segmentation.metrics import HALF
@@ -24,6 +24,7 @@ from stage.segmentation.tables import DEFECTIVE_FILE
 
 CHOICE = "choice.json"
 ERRORS = 2  # standard errors that a gain must exceed: with one, several arms without effect would be chosen from every third time
+FLATTERED = {arm_name(name) for name in (*TRAINED, MIXTURE)}  # the mixture as far as a trained method is in it, which is not known here
 
 
 class HeldOut(NamedTuple):
@@ -51,21 +52,33 @@ class Choice(NamedTuple):
 
     @classmethod
     def of(cls, folds: Sequence[HeldOut], random: np.random.Generator) -> Self:
-        """The arm with the largest gain, if that is over two standard errors; real defects alone if no gain is."""
-        gains = _gains(folds, random)
+        """The choice by what each arm gains on held-out images."""
+        return cls.among(_gains(folds, random))
+
+    @classmethod
+    def among(cls, gains: dict[str, Gain]) -> Self:
+        """The arm with the largest gain, if that is over two standard errors; real defects alone if no gain is.
+
+        Where a trained network makes its samples, which flatters it, another arm is taken whose gain is within a standard error of it.
+        """
         better = [arm for arm, gain in gains.items() if gain.ap > ERRORS * gain.error]
-        return cls(max(better, key=lambda arm: gains[arm].ap, default=REAL_ONLY), gains)
+        best = max(better, key=lambda arm: gains[arm].ap, default=REAL_ONLY)
+        if best in FLATTERED:
+            near = [arm for arm in gains if arm not in FLATTERED and gains[arm].ap >= gains[best].ap - gains[best].error]
+            best = max(near, key=lambda arm: gains[arm].ap, default=best)
+        return cls(best, gains)
 
     @property
     def sentence(self) -> str:
         """What to train on, and why."""
         told = ", ".join(f"{arm_label(arm)} {100 * gain.ap:+.1f} ± {100 * gain.error:.1f}" for arm, gain in self.gains.items())
         told = f"on held-out images of the training part, points of AP against real defects alone, the mean of the defect types, ± standard error: {told or 'no other arm'}"
-        seen = any(arm == arm_name(method) for arm in self.gains for method in TRAINED)
-        flattered = "; a method that is trained has seen those images, which flatters it" if seen else ""
+        flattered = "; a method that is trained has seen those images, which flatters it" if FLATTERED & self.gains.keys() else ""
         told += ", which do not count the chance of a training"
         if self.arm == REAL_ONLY:
             return f"Train on real defects alone: nothing helps by more than two standard errors ({told}{flattered})."
+        if any(gain.ap > self.gains[self.arm].ap for gain in self.gains.values()):
+            return f"Train on {arm_label(self.arm)}: a trained method gains more, but by less than a standard error ({told}{flattered})."
         return f"Train on {arm_label(self.arm)}: it helps most ({told}{flattered})."
 
     def write(self, path: Path) -> None:

@@ -83,10 +83,10 @@ class Paster:
         """A real defect; under its mask another normal photograph, any or one that is like; and one pasted as a network's samples are."""
         random = np.random.default_rng(row.seed + 1)  # the row's own draws come from its seed
         own = row.background_sha256
+        background = self.source.backgrounds[own].image
         chosen: dict[Kind, str] = {"real": row.source_sha256, "other": self._other(own, random), "like": self._like(own, random)}
         for kind, photograph in chosen.items():
             moved = placed(row, self.source, None if kind == "real" else self.source.backgrounds[photograph].image)
-            background = self.source.backgrounds[own].image
             yield Pasted(kind, row.defect, photograph, own, pasted(moved, background, row, MOTION), background, moved.mask)
         yield self._turned(row, random)
 

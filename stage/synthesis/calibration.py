@@ -1,63 +1,25 @@
 """Calibrates the verdict of a category on its training part: real defects and nothing, pasted by the same code under the same masks.
 
-m pastes, n defects in all of them, F features, N training defects. No test image is read.
+m pastes, n defects in all of them, F features, N training defects. No test image is read. `paste_descriptions` describes the pastes.
 """
-
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import closing, nullcontext
-from itertools import chain, islice
-from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from stage.core.at_once import Each, has_spare_threads, two_at_once
-from stage.core.progress import track
-from stage.datasets.pairs import Pair
 from stage.datasets.table import training_part
-from stage.synthesis.appearance import described, encoder
 from stage.synthesis.copies import Patches, nearest, patch
-from stage.synthesis.judge import PLACES, Discriminant, Judge, Values, difference_sums, standardised
-from stage.synthesis.null import MATCHED, Pasted, Paster, nothing_of
+from stage.synthesis.judge import PLACES, Discriminant, Judge, Values, standardised
+from stage.synthesis.null import MATCHED, Paster, nothing_of
+from stage.synthesis.paste_descriptions import SUMS, Described, described_draws
 from stage.synthesis.recipe import Recipe
-from stage.synthesis.rows import Identity, TypeRecord
+from stage.synthesis.rows import TypeRecord
 from stage.synthesis.source import Source
 
-FIT, RANK = 0, 1  # draws of pastes
 FOLDS = 4
 STRENGTH = 1.0  # of the ridge, for standardised features
 LEAST_DEVIATION = 1e-3
 COPY_SHARE = 0.05  # of the training defects, which are so near to another photograph's; what is nearer is called a near-copy
 TYPICAL = 0.5  # of nothing's pixels differ from the background by no more than a pixel that looks normal
-SUMS = 3 * 255 + 1  # possible sums of a pixel's absolute differences over the channels
-Rows = NDArray[np.bool_]
-
-
-class Described(NamedTuple):
-    """Pastes: their facts (m rows), the features (n, F) of their defects, which paste each is of (n,), and (m, SUMS) shares of pixels by difference."""
-
-    facts: pd.DataFrame
-    features: Values
-    owner: NDArray[np.intp]
-    sums: Values
-
-    def at(self, what: Literal["real", "nothing"]) -> Values:
-        """The features of the real defects, or of nothing."""
-        is_real = (self.facts.kind == "real").to_numpy()
-        return self.features[(is_real == (what == "real"))[self.owner]]
-
-    def part(self, rows: Rows) -> Self:
-        """Some of the pastes; `rows` (m,)."""
-        number = rows.cumsum() - 1
-        kept = rows[self.owner]
-        return type(self)(self.facts.loc[rows], self.features[kept], number[self.owner[kept]], self.sums[rows])
-
-    def faintest(self, scores: Values) -> Values:
-        """The score of every paste, (m,): its faintest defect's; `scores` (n,). 0 for an empty mask."""
-        least = np.full(len(self.facts), np.inf)
-        np.minimum.at(least, self.owner, scores)
-        return np.where(np.isfinite(least), least, 0)
 
 
 def calibrate(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Judge:
@@ -67,7 +29,7 @@ def calibrate(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Judge:
     fitted to, it would think too well.
     """
     asked, group, kinds = recipe.synthesize.verdict, _groups(catalog), ("real", *nothing_of(recipe))
-    known, fresh = _described(Paster(recipe, catalog, source), asked.pastes)
+    known, fresh = described_draws(Paster(recipe, catalog, source), asked.pastes)
     final = fit_discriminant(known.at("real"), known.at("nothing"))
     facts = fresh.facts.assign(
         score=fresh.faintest(final.scores(fresh.features)), fold=pd.factorize(fresh.facts.onto, sort=True)[0] % FOLDS
@@ -84,43 +46,6 @@ def calibrate(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Judge:
         for defect, rows in facts.loc[facts.kind.isin(kinds)].groupby("defect", sort=True)
     )
     return Judge(final, tuple(records), patches, tuple(photographs))
-
-
-def _described(paster: Paster, least: int) -> list[Described]:
-    """The pastes of both draws; two at once where there are threads for it."""
-    draws = [paster.drawn(draw, least) for draw in (FIT, RANK)]
-    encoder()  # read once, before two threads would
-    pool = two_at_once() if has_spare_threads("cpu") else nullcontext(map)
-    with pool as each, closing(_describe_each(each, paster, [*chain(*draws)])) as made:
-        parts = track(made, total=sum(map(len, draws)), label=f"calibrate the verdict of {paster.planner.recipe.category}")
-        return [_joined([*islice(parts, len(draw))]) for draw in draws]
-
-
-def _describe_each(each: Each, paster: Paster, drawn: Sequence[Identity]) -> Generator[Described]:
-    """A generator, so that closing it drops what is not begun."""
-    yield from each(lambda one: describe(paster.pastes(one)), drawn)
-
-
-def describe(pastes: Iterable[Pasted]) -> Described:
-    """Describe pastes, one in memory at a time."""
-    facts, features, owner, sums = list[tuple[str, ...]](), list[Values](), list[int](), list[Values]()
-    for number, one in enumerate(pastes):
-        found = described(one.image, one.background, one.mask)
-        features.append(found)
-        owner += [number] * len(found)
-        facts.append((one.kind, one.defect, one.photograph, one.onto))
-        counts = np.bincount(difference_sums(Pair(one.image, one.mask), one.background), minlength=SUMS)
-        sums.append(counts / counts.sum())
-    columns = ["kind", "defect", "photograph", "onto"]
-    return Described(pd.DataFrame(facts, columns=columns), np.concatenate(features), np.array(owner), np.stack(sums))
-
-
-def _joined(parts: Sequence[Described]) -> Described:
-    """Descriptions as one, in their order."""
-    before = np.cumsum([0, *(len(part.facts) for part in parts)])
-    facts, features, owner, sums = zip(*parts, strict=True)
-    numbered = [own + first for own, first in zip(owner, before, strict=False)]
-    return Described(pd.concat(facts, ignore_index=True), np.concatenate(features), np.concatenate(numbered), np.concatenate(sums))
 
 
 def fit_discriminant(real: Values, nothing: Values) -> Discriminant:

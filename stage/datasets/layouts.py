@@ -37,7 +37,7 @@ PLAIN = FolderRule(
     groups="{category}/groups.csv",
     foreground="{category}/foreground/{name}.*",
 )
-"""Our own, for photographs sorted by hand; the default patterns of layout `folder`."""
+"""Our own, for photographs sorted by hand; `prepare.folder` begins with its patterns."""
 FOLDERS = {
     "mvtec": ("train/good", "test"),
     "loco": ("train/good", "test"),

@@ -77,9 +77,7 @@ class Params(Section):
         """Names become folders, and some disks ignore case or how accents are composed."""
         for name, values in (("categories", self.categories), ("methods", self.methods)):
             if len({one_name(value) for value in values}) < len(values):
-                raise ValueError(
-                    f"{name} differ, found {', '.join(values)}: two of them are one file name on disks that ignore case"
-                )
+                raise ValueError(f"{name} differ, found {', '.join(values)}: two of them are one file name on disks that ignore case")
         return self
 
     @model_validator(mode="after")

@@ -26,7 +26,7 @@ def use_data(params_file: Path, source: Path, layout: str, categories: Sequence[
     values["categories"][:] = [Quoted(name) for name in categories]
     values["name"] = Quoted(re.sub(r"[^\w.-]+", "-", source.resolve().name).strip("-.") or "data")
     values["segment"]["arms"][:] = [arm for arm in values["segment"]["arms"] if arm != "perfect"]
-    # The demo's washer has a coloured background; photographs of parts have no colour, more often than not.
+    # The demo's washer has a coloured background; most photographs of parts have no colour.
     values["prepare"]["foreground"]["channel"] = "auto"
     values["prepare"] |= {"source": Quoted(source.resolve().as_posix()), "layout": layout, "licence": Quoted(licence)}
     _write(yaml, values, params_file)

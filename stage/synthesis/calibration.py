@@ -1,4 +1,4 @@
-"""Calibrates the verdict of a category on its training part: real defects and nothing, pasted by the same code under the same masks.
+"""Calibrates the verdict of a category on its training part: real defects and nothing (normal texture), pasted alike under the same masks.
 
 m pastes, n defects in all of them, F features, N training defects. No test image is read.
 """
@@ -28,14 +28,14 @@ FIT, RANK = 0, 1  # draws of pastes
 FOLDS = 4
 STRENGTH = 1.0  # of the ridge, for standardised features
 LEAST_DEVIATION = 1e-3
-COPY_SHARE = 0.05  # of the training defects, which are so near to another photograph's; what is nearer is called a near-copy
+COPY_SHARE = 0.05  # of the training defects are this near to a defect of another part; a sample that is nearer is called a near-copy
 TYPICAL = 0.5  # of nothing's pixels differ from the background by no more than a pixel that looks normal
 SUMS = 3 * 255 + 1  # possible sums of a pixel's absolute differences over the channels
 Rows = NDArray[np.bool_]
 
 
 class Described(NamedTuple):
-    """Pastes: their facts (m rows), the features (n, F) of their defects, which paste each is of (n,), and (m, SUMS) shares of pixels by difference."""
+    """Pastes: their facts (m rows), their defects' features (n, F), the paste of each defect (n,), and shares of pixels by difference (m, SUMS)."""
 
     facts: pd.DataFrame
     features: Values
@@ -63,8 +63,8 @@ class Described(NamedTuple):
 def calibrate(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Judge:
     """The measure of a category, the same for the same training part, seed and `synthesize.verdict`.
 
-    One draw of pastes fits it, and another sets its thresholds, by nothing as the recipe's method would paste it: of pastes that it was
-    fitted to, it would think too well.
+    One draw of pastes fits it; another sets its thresholds, by nothing pasted as the recipe's method would, since it scores the pastes that
+    it was fitted to too well.
     """
     asked, group, kinds = recipe.synthesize.verdict, _groups(catalog), ("real", *nothing_of(recipe))
     known, fresh = _described(Paster(recipe, catalog, source), asked.pastes)
@@ -97,7 +97,7 @@ def _described(paster: Paster, least: int) -> list[Described]:
 
 
 def _describe_each(each: Each, paster: Paster, drawn: Sequence[Identity]) -> Generator[Described]:
-    """A generator, so that closing it drops what is not begun."""
+    """A generator, so that closing it drops the pastes that are not begun."""
     yield from each(lambda one: describe(paster.pastes(one)), drawn)
 
 
@@ -138,7 +138,7 @@ def fit_discriminant(real: Values, nothing: Values) -> Discriminant:
 
 
 def _unseen(made: Described, group: dict[str, str]) -> Values:
-    """The score (m,) of every paste by a discriminant that knew no photograph of its part, or, of nothing, none on its background."""
+    """The score (m,) of every paste by a discriminant fitted without its part's photographs or, for nothing, without its background."""
     is_real = (made.facts.kind == "real").to_numpy()
     parts = {one: number for number, one in enumerate(sorted({group[sha256] for sha256 in made.facts.photograph[is_real]}))}
     onto = pd.factorize(made.facts.onto, sort=True)[0]
@@ -153,13 +153,13 @@ def _unseen(made: Described, group: dict[str, str]) -> Values:
 
 
 def _real_pass(rows: pd.DataFrame, normal_pass: float) -> float:
-    """The share of real pastes whose score nothing reaches, of one type."""
+    """The share of one type's real pastes at or above the threshold that nothing sets."""
     is_real = rows.kind == "real"
     return round(float((rows.score[is_real] >= threshold_of(rows.score[~is_real], normal_pass)).mean()), 4)
 
 
 def _record(rows: pd.DataFrame, sums: Values, normal_pass: float) -> TypeRecord:
-    """What holds of one type; `rows` and `sums` are its fresh pastes'."""
+    """The record of one type; `rows` and `sums` are those of its fresh pastes."""
     is_real = (rows.kind == "real").to_numpy()
     nothing, real = rows.loc[~is_real], rows.loc[is_real]
     by_fold = {fold: threshold_of(others, normal_pass) for fold in range(FOLDS) if len(others := nothing.score[nothing.fold != fold])}
@@ -189,7 +189,7 @@ def threshold_of(scores: pd.Series, share: float) -> float:
 
 
 def _copy_distance(patches: Patches, groups: list[str]) -> float:
-    """What a twentieth of the training defects are nearer than to their nearest of another part; 0 where there is no other."""
+    """The 5 % quantile of the training defects' distances to their nearest of another part; 0 if there is no other part."""
     others = [[k for k, other in enumerate(groups) if other != group] for group in groups]
     distances = [nearest(one, patches[other]).distance for one, other in zip(patches, others, strict=True) if other]
     return round(float(np.quantile(distances, COPY_SHARE)), 3) if distances else 0.0

@@ -18,12 +18,12 @@ No image here is a photograph: every PNG says `Synthetic: true`.
 Their backgrounds and masks come from photographs, whose licence is in the column `licence`.
 
 `load_dataset("<this folder>")` opens the samples; the column `verdict` says which were accepted.
-`manifest.json` has the digest of every file but this one, which may be edited, and `croissant.json`, which says the same as the manifest.
+`manifest.json` has the digest of every file except this one, which may be edited, and `croissant.json`, which repeats the manifest.
 """
 
 
 def card(manifest: Described) -> str:
-    """The text of the card; it has no name that comes from data, which could be taken for Markdown or YAML."""
+    """The text of the card, without names from data, which could be taken for Markdown or YAML."""
     return CARD_TEXT.format(
         shards=SHARDS, accepted=counted(manifest["accepted"], "sample"), rejected=manifest["rejected"], method=manifest["method"]
     )

@@ -18,7 +18,7 @@ No image here is a photograph: every PNG says `Synthetic: true`.
 Their backgrounds and masks come from photographs, whose licence is in the column `licence`.
 
 `load_dataset("<this folder>")` opens the samples; the column `verdict` says which were accepted.
-`manifest.json` has the digest of every file except this one, which may be edited, and `croissant.json`, which repeats the manifest.
+`manifest.json` has the digest of every file but this one, which may be edited, and `croissant.json`, which says the same as the manifest.
 """
 
 

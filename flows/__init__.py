@@ -1,5 +1,4 @@
-"""Orchestration: one Prefect flow per DVC stage. Prefect and OpenMP read their settings, and files that these name, when imported; so
-they are set here."""
+"""Orchestration: one Prefect flow per DVC stage. Settings of Prefect and OpenMP are set here, because both read them when imported."""
 
 import atexit
 import os
@@ -31,13 +30,13 @@ SETTINGS = {
 
 
 def _end_quietly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Ctrl-C that nobody caught, such as in the seconds in which Prefect is imported, ends as it does later; an error keeps its traceback."""
+    """End an uncaught Ctrl-C, for example while Prefect is imported, as a flow ends it; an error keeps its traceback."""
     if not issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, trace)
         return
     sys.stderr.write(f"{RESUME_NOTE}\n")
     sys.stderr.flush()
-    os._exit(INTERRUPTED)  # Python would end itself by the signal, which is no status
+    os._exit(INTERRUPTED)  # Python would end by the signal, without an exit status
 
 
 sys.excepthook = _end_quietly
@@ -57,9 +56,9 @@ keep_memory()
 finished: list[int] = []  # the exit status of this process's flow, once there is one
 
 
-@atexit.register  # before every library's own, and so run after all of them
+@atexit.register  # registered before every library's handlers, so it runs last
 def _skip_teardown() -> None:
-    """End the process of a finished flow here: freeing what torch and Prefect hold, piece by piece, takes 2 s more."""
+    """End the process of a finished flow at once: freeing what torch and Prefect hold would take 2 s more."""
     if finished:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""Ablate one category: train, sample and segment every configuration, with all else equal."""
+"""Ablate one category: train, sample and segment with every configuration, all else equal."""
 
 import json
 from collections.abc import Sequence
@@ -34,13 +34,13 @@ from stage.segmentation.published import METRICS
 from stage.segmentation.tables import mean_metrics
 
 PUBLICATION = "stage.release.publication:publish_jobs"
-METHOD = "stage"  # whose parts are switched on and off
+METHOD = "stage"  # the method whose parts are switched off
 OUTPUT = Path("data/ablate")
 TRAIN, SEGMENT = "ablate-train", "ablate-segment"  # in the spool, beside the main run's
 
 
 class ConfigurationResult(NamedTuple):
-    """A configuration, the folders of its checkpoint and samples, and its metrics; None where no sample was accepted."""
+    """A configuration, the folders of its checkpoint and samples, and its metrics; None if no sample was accepted."""
 
     configuration: Configuration
     checkpoint: Path
@@ -50,7 +50,7 @@ class ConfigurationResult(NamedTuple):
 
 @flow(name="ablate")
 def ablate(category: str) -> None:
-    """Make every configuration in turn, publish the numbers and some samples of each."""
+    """Run every configuration in turn; publish the numbers and some samples of each."""
     params = load_params()
     made: list[ConfigurationResult] = []
     planned = variants(params, load_configurations())
@@ -64,7 +64,7 @@ def ablate(category: str) -> None:
 
 
 def made_with(category: str, configuration: Configuration, variant: Params, params: Params, users: ExitStack) -> ConfigurationResult:
-    """One configuration; one that changes nothing is the main run, whose results are taken as they are.
+    """Run one configuration; one that changes nothing takes the main run's results as they are.
 
     Its works are in use until `users` ends. Raises DataError if an evaluation image went into its samples.
     """
@@ -95,7 +95,7 @@ def configuration_samples(category: str, checkpoint: Path, variant: Params, user
 
 
 def scores_of(category: str, configuration: Configuration, samples: Path, params: Params, users: ExitStack) -> dict[str, float] | None:
-    """Metrics of a segmenter trained on the real third and these samples; None where none of them was accepted."""
+    """Metrics of segmenters trained on the real third and these samples, averaged over seeds; None if no sample was accepted."""
     if not read_manifest(samples)["accepted"]:
         return None
     verb, arm, model = f"{SEGMENT}-{configuration.name}", ArmChoice(arm_name(METHOD), METHOD), params.segment.models[0]

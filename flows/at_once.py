@@ -1,6 +1,6 @@
 """Trains several segmenters at once, each in a process bound to one GPU, or to its share of the cores.
 
-What a process finishes lies in the spool, where `flows.segment` finds it; correctness does not depend on this module.
+Finished trainings are in the spool, where `flows.segment` finds them; correctness does not depend on this module.
 """
 
 import os
@@ -28,9 +28,9 @@ def slots_of(execution: Execution, where: str) -> list[WorkerSlot]:
 
 
 def train_at_once(category: str, numbers: Sequence[int], slots: Sequence[WorkerSlot]) -> None:
-    """Train those of the category's trainings that have these numbers, one in each slot at once.
+    """Run the category's trainings with these numbers, one in each slot at a time.
 
-    Says why a training failed and goes on: the caller makes it again, alone, where there may be enough memory.
+    Says why a training failed and goes on: the caller runs it again alone, when there may be enough memory.
     Raises Interrupted when someone asks to stop; the trainings under way have saved their state by then.
     """
     with tempfile.TemporaryDirectory(prefix="stage-trainings-") as folder, ThreadPoolTaskRunner(max_workers=len(slots)) as runner:
@@ -57,7 +57,7 @@ def train_in_turn(category: str, numbers: Sequence[int], place: WorkerSlot, orde
 
 
 def _ended(folder: Path, count: int, futures: Futures) -> Iterator[None]:
-    """Yield once for every training whose process has ended, until all have, or no task is left to run them."""
+    """Yield once for every training whose process has ended, until all have ended or no task is left to run them."""
     gone: list[object] = []
     for future in futures:
         future.add_done_callback(gone.append)

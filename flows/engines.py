@@ -47,7 +47,7 @@ def places(execution: Execution, device: str) -> list[WorkerSlot]:
 
 
 def check_engine(execution: Execution) -> None:
-    """Raise ConfigError where starting the engine would, as far as that is known without a cluster."""
+    """Raise ConfigError where starting the engine would, as far as can be told without a cluster."""
     if execution.engine != "local":
         places(execution, "cpu")
         _extra(execution.engine, f"prefect_{execution.engine}")

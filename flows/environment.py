@@ -1,7 +1,7 @@
-"""Record what decides results and is no parameter: the code's statements, packages, given weights, images, recalls, and what was missed.
+"""Record what decides results besides parameters: the code's statements, packages, given weights, images, recalls, and missed defects.
 
-Not a Prefect flow: it runs first in every `dvc repro` and takes seconds. Its output changes only when what it records does.
-So it is also where a project that DVC could not keep results of is refused, before any work.
+Not a Prefect flow: it runs first in every `dvc repro` and takes seconds. Its output changes only when what it records changes.
+It also refuses, before any work, a project whose results DVC could not keep.
 """
 
 import json
@@ -27,7 +27,7 @@ from stage.synthesis.texture_folder import check_folder
 DATA = Path("data")
 OUTPUT = DATA / "environment"
 MEMORY = Path(".spool/images.json")  # digests of the images, so that no file is read twice
-# The entry points of each DVC stage. A synthesis method is imported by its name, which no digest follows, so its own are listed.
+# The entry points of each DVC stage. A synthesis method is imported by name, which no digest follows, so its entry points are listed.
 CODE = {
     **{name: (f"flows.{name}:{name}",) for name in ("prepare", "pretrain", "train", "segment")},
     # The report draws with the methods that need no training.
@@ -48,7 +48,7 @@ def packages() -> dict[str, str]:
 def base_times(source: str) -> dict[str, list[int]]:
     """Size and time of change of every file that is read of a base given as a folder; empty for a base from a hub or from scratch.
 
-    Empty for a folder that is no base, too: `pretrain` says what is wrong with it.
+    Also empty for a folder that is not a base: `pretrain` says what is wrong with it.
     """
     folder = Path(source)
     try:
@@ -59,9 +59,9 @@ def base_times(source: str) -> dict[str, list[int]]:
 
 
 def start_digest(start: str) -> str:
-    """The digest of the base that pretraining begins with; empty where there is none, as in `base_times`.
+    """The digest of the base that pretraining begins with; empty if there is none, as in `base_times`.
 
-    Not times of change: it may lie in the repository, and every clone would train again what another has published. It is small.
+    Not times of change, since it may lie in the repository, and every clone would train again what another has published. It is small.
     """
     try:
         return base_digest(Path(start)) if Path(start).is_dir() else ""
@@ -70,7 +70,7 @@ def start_digest(start: str) -> str:
 
 
 def weights_times(weights: Iterable[str]) -> dict[str, list[int]]:
-    """Size and time of change of every file among `segment.weights`; a URL's file is fetched once, and another one has another address."""
+    """Size and time of change of every file among `segment.weights`; URLs need none, since another file has another address."""
     return {name: _times(Path(name)) for name in weights if Path(name).is_file()}
 
 
@@ -84,25 +84,25 @@ def images(params: Params) -> str:
 
 
 def textures(params: Params, method: str, photographs: str) -> str:
-    """What decides the pixels of the texture bank beside the category's own photographs: the digests of a folder's files, or of all photographs.
+    """What decides a texture bank's pixels besides the category's own photographs: the digests of a folder's files, or of all photographs.
 
-    Empty for a method that draws no textures, and for those that are computed or cut from the category's own photographs.
+    Empty for a method that draws no textures, and for textures that are computed or cut from the category's own photographs.
     """
     source = params.textures.source
     if "textures" not in METHODS[method].parameters or source in ("procedural", "own"):
         return ""
-    if source == "others":  # every prepared photograph: what is prepared, how, and by which code
+    if source == "others":  # prepared photographs follow from the images, the parameters and the code
         return digest_of([photographs, params.categories, params.prepare.model_dump(mode="json"), *code_digests(*CODE["prepare"])])
     return inventory(Path(source), MEMORY_OF_TEXTURES)
 
 
 def recalled() -> str:
-    """What was withdrawn, without the layout of its file."""
+    """The withdrawals as JSON, independent of the layout of `recalled.yaml`."""
     return json.dumps([one.model_dump(mode="json") for one in read_recalls()], indent=2) + "\n"
 
 
 def note_found(params: Params) -> None:
-    """Write what segmenters found and missed, a file per category, for the plans that are to know it."""
+    """Write what segmenters found and missed, a file per category, for later plans."""
     errors = read_errors() if params.synthesize.missed_share else {}
     for category in params.categories:
         write_found(errors.get(category, ()), DATA / NOTED / f"{category}.json")
@@ -120,7 +120,7 @@ def check_places() -> None:
 
 
 def note() -> None:
-    """Write packages, base and weights as JSON, the digests of the images, what was recalled and missed, and for each DVC stage a line per definition of its code: name and digest."""
+    """Write packages, base and weights as JSON, the digests of images and textures, recalls and missed defects, and for each DVC stage the name and digest of each definition in its code."""
     params = load_params()
     if any("textures" in METHODS[method].parameters for method in params.methods):
         check_folder(params.textures, Path(params.prepare.source))

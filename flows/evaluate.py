@@ -1,4 +1,4 @@
-"""Bring the categories' results together: the metrics, and the report."""
+"""Join the categories' results in tables of metrics and the report."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ def evaluate() -> None:
 
 @task(cache_policy=NO_CACHE)
 def all_results(categories: tuple[str, ...]) -> None:
-    """The tables of all categories, and the numbers for `dvc metrics`."""
+    """Write the tables of all categories, and the numbers for `dvc metrics`."""
     results = gather_results(DATA, categories)
     write_results(results, OUTPUT)
     (OUTPUT / "metrics.json").write_text(json.dumps(headline(results), indent=2) + "\n")
@@ -42,13 +42,13 @@ def all_results(categories: tuple[str, ...]) -> None:
 
 @task(cache_policy=NO_CACHE)
 def fidelity(params: Params) -> None:
-    """The table of real and synthetic defects side by side."""
+    """Write the table that compares real and synthetic defects."""
     write_fidelity(measure_fidelity(DATA, params.categories, params.methods, params.seed), OUTPUT)
 
 
 @task(cache_policy=NO_CACHE)
 def report(params: Params) -> None:
-    """The HTML pages."""
+    """Write the HTML pages."""
     check_stop()
     write_report(DATA, OUTPUT / "report", params)
 

@@ -1,7 +1,7 @@
-"""What the folder of a Prefect server says: which machine has it, where its server is, and who needs it.
+"""Reads and writes the folder of a Prefect server: which machine has it, where its server is, and who needs it.
 
-`server.json` is the server's: its address, machine and process; the time of the file's change is its heartbeat. `owners.json` has
-the processes that the server is to outlive.
+`server.json` has the server's address, machine and process; the time of its change is the server's heartbeat. `owners.json` has
+the processes that keep the server running.
 """
 
 import json
@@ -17,19 +17,19 @@ from stage.core.durable import write_whole
 from stage.core.processes import is_running, started_s
 from stage.jobs.claims import Owner
 
-LEASE_S = 60.0  # without a heartbeat of another machine's server, after which it is looked at more closely
-LOOK_S = 5.0  # how long a heartbeat is waited for then, since the clocks of two machines may differ and one may be set
+LEASE_S = 60.0  # seconds without a heartbeat of another machine's server, after which it is watched
+LOOK_S = 5.0  # how long to watch for a heartbeat, since the clocks of two machines may differ and one may be set
 
 
 @cache
 def machine() -> list[str]:
-    """The names of the host and of what process ids are unique in: the run of its kernel, and the container."""
+    """The host's name, and what its process ids are unique in: the run of its kernel, and the container."""
     here = Owner.here()
     return [here.host, here.world]
 
 
 def is_anothers(home: Path) -> bool:
-    """Whether a living server of another machine has the folder."""
+    """Whether a living server of another machine holds the folder."""
     server = read_object(home / "server.json")
     if not server or server.get("machine") == machine():
         return False
@@ -52,18 +52,18 @@ def _last_beat(home: Path) -> float:
 
 
 def has_folder(home: Path) -> bool:
-    """Whether the newest server of the folder is of this machine."""
+    """Whether the folder's newest server is on this machine."""
     return (read_object(home / "server.json") or {}).get("machine") == machine()
 
 
 def register(home: Path, *processes: psutil.Process) -> None:
-    """Note owners beside those that are alive."""
+    """Add owners to those that are alive."""
     owners = {*living_owners(home), *((process.pid, started_s(process)) for process in processes)}
     write_whole(json.dumps({"machine": machine(), "processes": sorted(owners)}), home / "owners.json")
 
 
 def living_owners(home: Path) -> list[tuple[int, float]]:
-    """Process ids and starting times of the owners that are alive; an owner on another machine cannot have meant this server."""
+    """Process ids and starting times of the owners that are alive; owners on another machine do not use this server."""
     noted = read_object(home / "owners.json")
     if not noted or noted["machine"] != machine():
         return []
@@ -71,7 +71,7 @@ def living_owners(home: Path) -> list[tuple[int, float]]:
 
 
 def read_object(path: Path) -> dict[str, Any] | None:
-    """The content of a file; None where there is none, or not what this program writes."""
+    """The JSON object in a file; None if there is no file or no such object."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):

@@ -1,8 +1,7 @@
-"""Tells other tools what a DVC stage ran on and made: OpenLineage events (https://openlineage.io/spec/2-0-2/OpenLineage.json).
+"""Tells other tools what a DVC stage read and made: OpenLineage events (https://openlineage.io/spec/2-0-2/OpenLineage.json).
 
-They go to `.spool/openlineage.jsonl`, a line per event, unless OpenLineage is configured by its own means (`OPENLINEAGE_URL`,
-`OPENLINEAGE_CONFIG` or `openlineage.yml`): then where that says. An event that cannot be sent stops no run, and where the package is not
-installed there is none.
+They go to `.spool/openlineage.jsonl`, a line per event, or where OpenLineage's own configuration (`OPENLINEAGE_URL`,
+`OPENLINEAGE_CONFIG` or `openlineage.yml`) says. An event that cannot be sent stops no run; without the package, there are no events.
 """
 
 import json
@@ -27,14 +26,14 @@ FILE = SPOOL / "openlineage.jsonl"
 NAMESPACE = "stage-factory"
 GRAPHS = ("dvc.yaml", "ablation/dvc.yaml")
 MANIFEST = "manifest.json"
-PRODUCER = "urn:stage-factory"  # a URI, as the events ask for; the project has no address of its own
+PRODUCER = "urn:stage-factory"  # events require a URI; the project has no address of its own
 FACET = f"{PRODUCER}:flows/facets/1-0-0/StageManifestDatasetFacet.json#/$defs/StageManifestDatasetFacet"  # the schema of our own facet
-GUARDED = ("prepare", "segment", "evaluate")  # verbs that end with an error where an evaluation image is among the sources
+GUARDED = ("prepare", "segment", "evaluate")  # verbs that fail if an evaluation image is among the sources
 
 
 class Told(NamedTuple):
-    """What all events of a run have in common: the verb and its arguments by name, its id and its parent's, its node of the graph, and what DVC
-    calls the content of every output of the last runs, by path."""
+    """What all events of a run share: the verb and its arguments by name, its id and its parent's, its node of the graph, and DVC's digest of
+    every output of the last runs, by path."""
 
     verb: str
     arguments: Mapping[str, str]
@@ -45,7 +44,7 @@ class Told(NamedTuple):
 
     @property
     def job(self) -> str:
-        """As `synthesize.fabric.paste`."""
+        """The job's name, such as `synthesize.fabric.paste`."""
         return ".".join([self.verb, *self.arguments.values()])
 
     def paths(self, key: str) -> list[str]:
@@ -56,7 +55,7 @@ class Told(NamedTuple):
 
 
 def with_events(verb: str, arguments: Mapping[str, str], params: Params, work: Callable[[], int]) -> int:
-    """The exit status of the work, with an event of its start and one of its end: complete, failed, or aborted if interrupted."""
+    """Do the work and send an event at its start and one at its end: complete, failed, or aborted if interrupted. Returns its exit status."""
     run = _quietly(lambda: _begun(verb, arguments)) if find_spec("openlineage") else None
     _tell(run, "START", params)
     try:
@@ -77,7 +76,7 @@ def _tell(run: Told | None, state: str, params: Params, error: str = "") -> None
 
 
 def _quietly(work: Callable[[], Result]) -> Result | None:
-    """What the work gives; None, and a line for people, if it fails: a server of someone else's is no reason to lose a night."""
+    """The result of the work; None, with a line on stderr, if it fails: somebody else's server must not end a run."""
     try:
         return work()
     except Exception as error:  # noqa: BLE001  # each transport raises its own
@@ -157,7 +156,7 @@ def _job_facets(run: Told) -> dict[str, Any]:
 
 
 def _uri(remote: str) -> str:
-    """The address of a remote of git as the URI that the facet asks for, without a password; neither a path nor `git@host:folder` is one."""
+    """The address of a git remote as the URI that the facet requires, without a password; a path and `git@host:folder` are converted."""
     if "://" in remote:
         return re.sub("(?<=://)[^/@]*@", "", remote)
     host, colon, folder = remote.partition(":")
@@ -170,7 +169,7 @@ def _git(*words: str) -> str:
 
 
 def _versions() -> dict[str, str]:
-    """What DVC calls the content of every output of the last runs, by its path."""
+    """DVC's digest of every output of the last runs, by path."""
     found: dict[str, str] = {}
     for lock in filter(Path.is_file, (Path(graph).with_suffix(".lock") for graph in GRAPHS)):
         for node in read_yaml(lock, "what DVC noted")["stages"].values():
@@ -179,7 +178,7 @@ def _versions() -> dict[str, str]:
 
 
 def _dataset_facets(path: str, versions: Mapping[str, str]) -> dict[str, Any]:
-    """The version of a data set: the digest of its samples where it has a manifest, else DVC's; and where its manifest lies."""
+    """The version of a data set, which is the digest of its samples if it has a manifest, else DVC's; and where its manifest lies."""
     from openlineage.client.facet_v2 import dataset_version_dataset
     from openlineage.client.generated.base import DatasetFacet
 

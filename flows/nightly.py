@@ -1,6 +1,6 @@
-"""The night as a Prefect flow: each step a task, its lines in the log of the run, tables as artifacts. `stage nightly --once` is the same without.
+"""The night as a Prefect flow: each step a task, its lines in the log of the run, tables as artifacts. `stage nightly --once` is the same without
 
-The server is not needed once a night has begun: without it, the night goes on, and its record is in `.nightly/nights` alone.
+Prefect. The server is not needed once a night has begun: without it, the night goes on, and only `.nightly/nights` has its record.
 """
 
 import os
@@ -32,7 +32,7 @@ REPORT = "data/evaluate/report/index.html"  # in the worktree
 
 @flow(name="nightly", log_prints=False)
 def nightly() -> State[Any]:
-    """One night of the project in the working folder. A late night that another has made needless, or that meets a running one, is cancelled."""
+    """One night of the project in the working folder. It is cancelled if another night runs, or has run since it was due."""
     root = Path.cwd()
     os.environ[PARENT] = str(flow_run.id)
     night = Night(Places(root), load_nightly(root), say=get_run_logger().info, around=as_task)
@@ -49,7 +49,7 @@ def nightly() -> State[Any]:
 
 
 def as_task(name: str, action: Action) -> str:
-    """Run a step as a task of that name. It runs exactly once, whatever becomes of the server."""
+    """Run a step as a task of that name. It runs exactly once, even if the server fails."""
     done: list[str] = []
     raised: list[Exception] = []
 
@@ -57,7 +57,7 @@ def as_task(name: str, action: Action) -> str:
     def step() -> str | State[Any]:
         try:
             done.append(action())
-        except (Refusal, Moved) as error:  # no fault of the code: a message, and no traceback in the log
+        except (Refusal, Moved) as error:  # not a fault of the code: a message without a traceback
             raised.append(error)
             return Failed(message=str(error) or "the remote branch has moved on")
         except Exception as error:
@@ -75,7 +75,7 @@ def as_task(name: str, action: Action) -> str:
 
 
 def show_night(night: Night) -> None:
-    """Artifacts of the run: what happened, the metrics beside the last version's, and what changed."""
+    """Make the run's artifacts: a summary, the metrics beside the last version's, the gate, and what changed."""
     record = night.record
     try:
         create_markdown_artifact(summary(record, night.places.worktree / REPORT), key="nightly-summary")
@@ -108,7 +108,7 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _due() -> datetime | None:
-    """When the schedule wanted this run; Prefect gives the time at which it was started for one that somebody asked for."""
+    """When the run was scheduled; for a run that somebody started by hand, when it was started."""
     due = flow_run.scheduled_start_time
     return datetime.fromisoformat(str(due)) if due else None
 

@@ -13,7 +13,7 @@ GRACE_S = 10.0  # for an orphaned flow to reach a consistent state
 
 
 def owner() -> psutil.Process:
-    """The nearest `dvc` above this process, or this process where there is none."""
+    """The nearest `dvc` above this process, or this process if there is none."""
     me = psutil.Process()
     return next((process for process in me.parents() if _is_dvc(process)), me)
 
@@ -37,7 +37,7 @@ def _follow(process: psutil.Process) -> None:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Whether a process is alive, which it also is where the system cannot tell at the moment."""
+    """Whether a process is alive, or the system cannot tell at the moment."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:  # it ended between the two questions

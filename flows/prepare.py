@@ -25,7 +25,7 @@ SHOWN = 40  # notes and warnings on the terminal
 
 @flow(name="prepare")
 def prepare() -> None:
-    """Read every category, the demo's drawn first, and refuse now what a later step could not work with."""
+    """Read every category, drawing the demo's first, and refuse now what a later step could not work with."""
     params = load_params()
     check_engine(params.execution)
     if params.prepare.layout == "demo":
@@ -49,7 +49,7 @@ def prepare() -> None:
 
 @task(cache_policy=NO_CACHE)
 def draw(root: Path, seed: int, categories: tuple[str, ...]) -> None:
-    """Draw the demo's categories that are asked for into a temporary folder; all of them, for the refusal to name, if one is unknown."""
+    """Draw the demo's categories that are asked for into a temporary folder; if one is unknown, all of them, so that the refusal can name them."""
     write_demo(root, seed, categories if set(categories) <= set(DEFECTS) else DEFECTS)
 
 

@@ -1,4 +1,4 @@
-"""How a flow runs inside a DVC stage: one Prefect server for all, a clean end whatever happens, one message for bad input."""
+"""Runs a flow inside a DVC stage: one Prefect server for all, a clean end in every case, one message for bad input."""
 
 import functools
 import inspect
@@ -50,7 +50,7 @@ API_TROUBLE = (
     OSError,
     ValueError,
     ImportError,
-)  # a proxy of the user's, too
+)  # also of a user's proxy
 
 
 def run(flow: Flow[..., Any], arguments: Sequence[str] | None = None) -> NoReturn:
@@ -88,7 +88,7 @@ def _parse(flow: Flow[..., Any], given: Sequence[str], params: Params) -> dict[s
 
 @dataclass
 class RunResult:
-    """The outcome of the flow's own code, whatever Prefect was able to record of it."""
+    """The outcome of the flow's own code, whether or not Prefect could record it."""
 
     status: int | None = None  # None: not begun
     error: Exception | None = None
@@ -141,7 +141,7 @@ def _settling(function: Callable[..., Any], outcome: RunResult) -> Callable[...,
 
 @contextmanager
 def _shared_api() -> Generator[None]:
-    """The user's own API where one is configured, else the server that all flows of this repository share on this machine."""
+    """The user's own API if one is configured, else the server that all flows of this repository share on this machine."""
     if configured := PREFECT_API_URL.value():
         if is_loopback(configured):
             drop_proxies()
@@ -150,20 +150,20 @@ def _shared_api() -> Generator[None]:
         return
     drop_proxies()
     url = server.find_or_start(Path(PREFECT_HOME.value()))
-    # Without a heartbeat, whose thread wakes once a second, a flow ends a second sooner.
+    # The heartbeat's thread wakes once a second; without it, a flow ends up to a second sooner.
     with temporary_settings({**NO_CERTIFICATES, PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
 
 
 def _certificates(url: str) -> dict["SettingKey", Any]:
-    """Prefect's setting for an address: the user's certificates where it needs some."""
+    """Prefect's setting for an address: the user's certificates if it needs any."""
     if urlsplit(url).scheme != "https":
         return NO_CERTIFICATES
     return {PREFECT_API_SSL_CERT_FILE: PREFECT_API_SSL_CERT_FILE.value() or users_certificates()}
 
 
 def _ephemeral_api() -> AbstractContextManager[Any]:
-    """Prefect's own temporary server, slow to start."""
+    """Prefect's own temporary server, which is slow to start."""
     drop_proxies()
     patient = {PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True, PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: STARTUP_S}
     return temporary_settings({**NO_CERTIFICATES, PREFECT_API_URL: None, **patient})

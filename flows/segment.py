@@ -1,4 +1,4 @@
-"""Train segmenters of one category on each arm, and score all of them on real defects that no earlier step has seen."""
+"""Train segmenters of one category on each arm, and score them on real defects that no earlier step has seen."""
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
@@ -35,8 +35,8 @@ CATALOGS = Path("data/prepare")
 SAMPLES = Path("data/synthesize")
 OUTPUT = Path("data/segment")
 CODE, TABLES = "flows.segment:score", "flows.segment:all_arms"
-BESIDE = ("models", "weights", "arms", "mixture", "few", "seeds", "folds")  # of `segment`, what decides which trainings there are
-ALL_ARMS = "all-arms"  # in the spool, the folder of all arms together beside those of the trainings
+BESIDE = ("models", "weights", "arms", "mixture", "few", "seeds", "folds")  # keys of `segment` that decide which trainings there are
+ALL_ARMS = "all-arms"  # the spool folder of all arms together, beside those of the trainings
 
 
 class Scored(NamedTuple):
@@ -54,7 +54,7 @@ def segment(category: str) -> None:
     check_samples(CATALOGS, category, [SAMPLES / category / method for method in params.methods])
     check_inputs(category, params)
     planned, slots = planned_trainings(category, params), slots_of(params.execution, device(params.execution.device))
-    limit_threads(max(1, params.execution.threads // len(slots)))  # of each, also of one that is made alone: their number decides rounding
+    limit_threads(max(1, params.execution.threads // len(slots)))  # the same for a training that runs alone: their number decides rounding
     if len(slots) > 1 and len(todo := unfinished(category, planned, params)) > 1:
         train_at_once(category, todo, slots)
     scored: list[Scored] = []
@@ -72,13 +72,13 @@ def planned_trainings(category: str, params: Params) -> list[Training]:
 
 
 def unfinished(category: str, planned: Sequence[Training], params: Params) -> list[int]:
-    """The numbers of the trainings that the spool does not have."""
+    """The numbers of the trainings that are not finished in the spool."""
     works = [work_of("segment", category, one, training_samples(category, one, params), params) for one in planned]
     return [number for number, work in enumerate(works) if not work.is_finished()]
 
 
 def check_inputs(category: str, params: Params) -> None:
-    """Refuse before the first training what would end the last one: weights that cannot be read, a method without an accepted sample."""
+    """Refuse before the first training what would fail later: weights that cannot be read, or a method without an accepted sample."""
     for method in params.methods:
         if not read_manifest(SAMPLES / category / method)["accepted"]:
             raise without_samples(method, arm_name(method))
@@ -89,7 +89,7 @@ def check_inputs(category: str, params: Params) -> None:
 
 
 def training_samples(category: str, training: Training, params: Params) -> dict[Path, float]:
-    """The published folders of the samples that a training sees, if any, and their shares of 1."""
+    """The published folders of the samples that a training sees, if any, and their shares, which sum to 1."""
     return {SAMPLES / category / method: share for method, share in shares_of(training.choice, params.segment.mixture).items()}
 
 
@@ -97,7 +97,7 @@ def training_samples(category: str, training: Training, params: Params) -> dict[
 def score(
     category: str, training: Training, samples: Mapping[Path, float], params: Params, users: ExitStack, *, verb: str = "segment"
 ) -> Scored:
-    """One training, whose work is in use until `users` ends; resumes an unfinished one, or finds a finished one."""
+    """Run one training, whose work is in use until `users` ends; resumes an unfinished one, or finds a finished one."""
     work = work_of(verb, category, training, samples, params)
     users.enter_context(present(work.folder, lease_s=params.execution.lease_s))
     if not work.is_finished():
@@ -118,7 +118,7 @@ def read_mixture(samples: Mapping[Path, float], *, sources: Collection[str] | No
 
 
 def training_key(category: str, training: Training, samples: Mapping[Path, float], params: Params) -> str:
-    """The key of everything that decides what a training gives; of the samples, pixels and verdicts count, not who made them or when."""
+    """The key of everything that decides the result of a training; samples count by pixels and verdicts, not by who made them or when."""
     decisive = {name: value for name, value in params.segment if name not in BESIDE}
     if not training.choice.method:
         decisive |= {"synthetic": None, "warmup": None}

@@ -1,8 +1,8 @@
-"""One Prefect server on each machine for all flows of a `dvc repro`: the first flow starts it, the others find it, it ends with its last
+"""One Prefect server on each machine for all flows of a `dvc repro`: the first flow starts it, the others find it, and it ends with its last
 owner. Owners are the flow processes and the `dvc` above them. `python -m flows.server` is the server itself.
 
-The server listens on its own machine alone, and keeps its runs in a database that only one machine may open. So where several machines
-or containers share the folder, the first has it, and each of the others has a folder in it.
+The server listens only on its own machine, and keeps its runs in a database that only one machine may open. If several machines or
+containers share the folder, the first uses it, and each of the others uses a folder in it.
 """
 
 import json
@@ -39,7 +39,7 @@ class ServerError(RuntimeError):
 
 
 def find_or_start(home: Path) -> str:
-    """The API address of this machine's server of `home`, which lives at least as long as this process's owner. Raises ServerError."""
+    """The API address of this machine's server in `home`, which runs at least as long as this process's owner. Raises ServerError."""
     try:
         home.mkdir(parents=True, exist_ok=True)
         with _lock(home):
@@ -56,7 +56,7 @@ def _lock(home: Path) -> FileLock:
 
 
 def _healthy_address(home: Path) -> str | None:
-    """The address in server.json, if the process that wrote it lives and answers."""
+    """The address in server.json, if the process that wrote it runs and answers."""
     server = read_object(home / "server.json")
     if not server or server.get("machine") != machine() or not is_running(server["pid"], server["started"]):
         return None
@@ -104,7 +104,7 @@ def _watch(server: "uvicorn.Server", home: Path, url: str) -> None:
         time.sleep(0.02)
     me = psutil.Process()
     write_whole(json.dumps({"url": url, "machine": machine(), "pid": me.pid, "started": started_s(me)}), home / "server.json")
-    while home.is_dir():  # without the folder there is nothing to serve
+    while home.is_dir():  # the folder may be deleted while the server runs
         with suppress(OSError, Timeout):  # a shared disk that is away for a moment, or a lock that is held for long
             if has_retired(home, me.pid):
                 break
@@ -115,7 +115,7 @@ def _watch(server: "uvicorn.Server", home: Path, url: str) -> None:
 def has_retired(home: Path, pid: int) -> bool:
     """Whether no owner is left, or another machine has the folder; if not, send a heartbeat.
 
-    The address is withdrawn under the lock, so that nobody is handed a server that is ending.
+    The address is withdrawn under the lock, so that no flow gets the address of a server that is ending.
     """
     if living_owners(home) and has_folder(home):
         os.utime(home / "server.json")

@@ -1,6 +1,6 @@
 """`make nightly-up` and `make nightly-down`: a Prefect server on this machine, a work pool, a worker, and the deployment of `prefect.yaml`.
 
-`.nightly/services.json` says which processes were started; only these are ended.
+`.nightly/services.json` records the started processes; only these are ended.
 """
 
 import json
@@ -41,11 +41,11 @@ class Services(NamedTuple):
 
     @property
     def url(self) -> str:
-        """Of the API."""
+        """The address of the API."""
         return f"http://127.0.0.1:{self.port}/api"
 
     def up(self) -> None:
-        """Start what does not run, and deploy. Raises MachineError if the server does not answer, or another program has its port."""
+        """Start what does not run, and deploy. Raises MachineError if the server does not answer, or another Prefect server has its port."""
         self.places.home.mkdir(exist_ok=True)
         with FileLock(self.places.home / "services.lock", timeout=START_S):
             if not self._runs("server"):
@@ -61,13 +61,13 @@ class Services(NamedTuple):
             self._deploy()
 
     def down(self) -> list[str]:
-        """End the worker, with a night that it runs, and then the server; returns the names of those that ran."""
+        """End the worker and its night, if one runs, and then the server; returns the names of those that ran."""
         ended = [name for name in ORDER if self._end(name)]
         (self.places.home / "services.json").unlink(missing_ok=True)
         return ended
 
     def environment(self) -> dict[str, str]:
-        """Of the server, the worker and the commands. A database of `PREFECT_API_DATABASE_CONNECTION_URL` stays the user's."""
+        """The environment of the server, the worker and the commands. The user's `PREFECT_API_DATABASE_CONNECTION_URL` stays in force."""
         own = {
             "PREFECT_HOME": str(self.places.home / "prefect"),
             "PREFECT_API_URL": self.url,
@@ -98,13 +98,13 @@ class Services(NamedTuple):
         write_whole(json.dumps(self._known() | {name: what}), self.places.home / "services.json")
 
     def _answers(self, path: str) -> bool:
-        """Whether a Prefect server is at the address, and has what the path names."""
+        """Whether a Prefect server answers at the address, and knows the path."""
         with suppress(URLError, OSError), build_opener(ProxyHandler({})).open(f"{self.url}/{path}", timeout=5) as answer:
             return answer.status == 200
         return False
 
     def _wait(self, name: str, path: str) -> None:
-        """Until the server answers with what this process is to bring about."""
+        """Wait until the server knows a path that the named process provides."""
         deadline = time.monotonic() + START_S
         while not self._answers(path):
             if time.monotonic() > deadline or not self._runs(name):
@@ -114,7 +114,7 @@ class Services(NamedTuple):
             time.sleep(0.2)
 
     def _deploy(self) -> None:
-        """Hand prefect.yaml to the server, unless it has it already for this folder."""
+        """Deploy prefect.yaml to the server, unless it is already deployed for this folder."""
         wanted = f"{self.places.root.absolute()} {file_digest(self.places.root / 'prefect.yaml')}"
         if self._known().get("deployed") == wanted and self._answers("deployments/name/nightly/nightly"):
             return
@@ -138,7 +138,7 @@ class Services(NamedTuple):
 
 
 def main(arguments: Sequence[str]) -> None:
-    """`up` or `down`, of the project in the working folder."""
+    """Run `up` or `down` for the project in the working folder."""
     root = Path.cwd()
     services = Services(Places(root), load_nightly(root).port)
     if [*arguments] == ["down"]:

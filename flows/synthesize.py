@@ -1,4 +1,4 @@
-"""Make a method's samples of one category, round by round: plan, have workers render batch by batch, publish all rounds as shards."""
+"""Make a method's samples of one category, round by round: plan, have workers render batches, publish all rounds as shards."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,7 +22,7 @@ CATALOGS = Path("data/prepare")
 BASE = Path("data/pretrain")
 TRAININGS = Path("data/train")
 OUTPUT = Path("data/synthesize")
-RUNS = Path("data/runs")  # beside the samples: nothing is made again because another machine made them
+RUNS = Path("data/runs")  # apart from the samples, so that nothing is made again because another machine made them
 
 
 @flow(name="synthesize")

@@ -1,4 +1,4 @@
-"""The Prefect task that keeps one worker alive, a process that ends with this one and is started again when it dies."""
+"""The Prefect task that keeps one worker alive: a process that ends with this one and is restarted when it dies."""
 
 import os
 import signal
@@ -24,10 +24,10 @@ POLL_S = 0.5
 
 @task(cache_policy=NO_CACHE, task_run_name="worker {place.number}")
 def tend(job_folder: Path, root: Path, place: WorkerSlot, orders: Path, max_failures: int) -> State[None]:
-    """Keep a worker running in `root` until its job has nothing left or `orders` names a signal; fails with its last message.
+    """Keep a worker running in `root` until its job has nothing left or `orders` names a signal; fails with the worker's last message.
 
     A worker's death counts as a failure of its batch; a worker that dies `max_failures` times in a row without making a batch or
-    setting one aside is not started again.
+    setting one aside is not restarted.
     """
     job, log = load_job(root / job_folder), root / job_folder / "logs" / f"{orders.name}-{place.number}.log"
     status, in_vain = DONE, 0
@@ -47,7 +47,7 @@ def tend(job_folder: Path, root: Path, place: WorkerSlot, orders: Path, max_fail
 
 
 def live(command: Sequence[str], root: Path, variables: Mapping[str, str], orders: Path, log: Path) -> tuple[int, int]:
-    """Run one process of this Python to its end, passing on the signals that `orders` names; returns its id and exit status."""
+    """Run a process of this Python to its end, passing on the signals that `orders` names; returns its id and exit status."""
     log.parent.mkdir(exist_ok=True)
     with log.open("ab") as file:
         process = subprocess.Popen(
@@ -77,12 +77,12 @@ def read_signal(orders: Path) -> str | None:
 
 
 def has_made_any(job: Job, left: Sequence[Batch], pid: int) -> bool:
-    """Whether the worker of that process id has made one of the batches that were left when it began."""
+    """Whether the worker with that process id has made one of the batches that were left when it began."""
     return any(_maker(job, batch) == str(pid) for batch in left)
 
 
 def _maker(job: Job, batch: Batch) -> str:
-    """The process id that made a batch; "" if there is none, or it cannot be read."""
+    """The id of the process that made a batch; "" if there is none, or it cannot be read."""
     try:
         return job.store.maker(batch.key)["pid"]
     except (OSError, ValueError, LookupError):

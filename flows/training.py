@@ -1,4 +1,4 @@
-"""The process of one of several trainings at once: `python -m flows.training fabric 3 4711`, as flows/at_once.py starts it."""
+"""A process that runs one of several trainings at once: `python -m flows.training fabric 3 4711`, started by flows/at_once.py."""
 
 import sys
 from contextlib import ExitStack
@@ -10,7 +10,7 @@ from stage.jobs.worker_process import status_of
 
 
 def train(category: str, number: int) -> None:
-    """Make one of the category's trainings, by its number from 0, as a finished work in the spool."""
+    """Run one of the category's trainings, by its number from 0, to a finished work in the spool."""
     params = load_params()
     training = planned_trainings(category, params)[number]
     with ExitStack() as users:

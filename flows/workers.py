@@ -1,4 +1,4 @@
-"""Runs the workers of a job: how many, where, their progress, and what is left undone when the last one has ended.
+"""Runs the workers of a job, shows their progress, and reports what is left undone when the last one has ended.
 
 Correctness does not depend on Prefect or the engine: finished batches are in the store, and claims keep workers apart.
 """
@@ -31,7 +31,7 @@ from stage.jobs.job import Batch, Job, load_job
 from stage.jobs.patience import patiently
 from stage.jobs.worker import drain, label
 
-WINDOW = 1024  # batches; workers take them in order, so what is newly settled lies at the front
+WINDOW = 1024  # batches; workers take them in order, so newly settled ones are at the front
 
 Futures = Sequence[PrefectFuture[Any]]
 
@@ -43,21 +43,21 @@ def make_all(folder: Path, execution: Execution) -> None:
         expected = f"Expected to read the finished batches of {folder}"
         patiently(job.delete_damaged, expected=expected, lease_s=execution.lease_s)
         reset_failures(job, lease_s=execution.lease_s)
-        if job.left():  # else no worker need start, compare inputs, or load networks
+        if job.left():  # otherwise no worker must start, compare inputs or load networks
             _drain(job, where, execution)
         check_complete(job)
 
 
 def _drain(job: Job, where: str, execution: Execution) -> None:
     if execution.engine == "local" and execution.workers == 1 and where == "cpu":
-        drain_here(job.folder, execution)  # a process of its own would cost its imports, and there is no GPU to lose
+        drain_here(job.folder, execution)  # another process would repeat the imports, and there is no GPU to lose
     else:
         drain_elsewhere(job, where, execution)
 
 
 @task(cache_policy=NO_CACHE)
 def drain_here(folder: Path, execution: Execution) -> None:
-    """One worker, in this process."""
+    """Run one worker in this process."""
     drain(folder, device=device(execution.device), lease_s=execution.lease_s, max_failures=execution.max_failures)
 
 
@@ -76,7 +76,7 @@ def drain_elsewhere(job: Job, where: str, execution: Execution) -> None:
 
 @contextmanager
 def attended(futures: Futures, orders: Path) -> Generator[None]:
-    """Wait for all tasks after the block; what ends it early, such as Ctrl-C, first lets their processes stop, by `orders`."""
+    """Wait for all tasks after the block; if it ends early, by Ctrl-C for example, first let their processes stop, by `orders`."""
     try:
         yield
         wait(futures)
@@ -88,7 +88,7 @@ def attended(futures: Futures, orders: Path) -> Generator[None]:
 
 
 def show_progress(job: Job, futures: Futures) -> None:
-    """Progress of the whole job, until every worker has ended."""
+    """Show the progress of the whole job until every worker has ended."""
     batches = job.batches()
     left = deque(job.left())
     for _ in track(_settled(job, left, futures), total=len(batches), label=label(job), done=len(batches) - len(left)):
@@ -115,7 +115,7 @@ def _settled(job: Job, left: deque[Any], futures: Futures) -> Iterator[None]:
 
 
 def wait(futures: Futures) -> None:
-    """Wait until all have ended."""
+    """Wait until all tasks have ended."""
     for future in futures:
         future.wait()
 
@@ -131,7 +131,7 @@ def stop(futures: Futures, orders: Path) -> None:
 
 
 def report_failures(job: Job, futures: Futures) -> None:
-    """Say why workers failed; an IncompleteRunError if they left batches that are neither finished nor set aside."""
+    """Say why workers failed. Raises IncompleteRunError if they left batches that are neither finished nor set aside."""
     errors = [str(future.state.message) for future in futures if not future.state.is_completed()]
     undone = not all(job.is_settled(batch) for batch in job.batches())
     if errors and undone:

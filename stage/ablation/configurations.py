@@ -49,7 +49,8 @@ def load_configurations(path: Path = CONFIGURATIONS) -> list[Configuration]:
 def variants(params: Params, configurations: Sequence[Configuration]) -> list[tuple[Configuration, Params]]:
     """Every configuration with its parameters.
 
-    Raises ConfigError if two have the same, since their bars would not differ, or if STAGE, whose parts they switch, is not among `methods`.
+    Raises ConfigError if two have the same parameters, since their bars would not differ, or if `stage`, whose parts they switch, is not among
+    `methods`.
     """
     if "stage" not in params.methods:
         raise ConfigError(
@@ -90,11 +91,11 @@ def _changed(params: Params, configuration: Configuration) -> Params:
 
 
 def wanted_today(params: Params, path: Path = CONFIGURATIONS) -> list[Params]:
-    """The parameters, and those of the ablation's variants that can be made with them today, if there is an ablation."""
+    """The parameters, and those of the ablation's variants that are valid with them, if there is an ablation."""
     wanted = [params]
     # One by one, because `variants` refuses two with the same parameters, and here both are wanted.
     for configuration in load_configurations(path) if path.exists() else []:
-        with suppress(ValidationError):  # such as RePaint in ten steps; a key that is not there is refused
+        with suppress(ValidationError):  # such as RePaint in ten steps; an unknown key is refused
             wanted.append(_changed(params, configuration))
     return wanted
 

@@ -1,4 +1,4 @@
-"""The ablation's results for people: read from what `ablate` publishes, averaged, as a table."""
+"""The results that `ablate` publishes: read, averaged, and as a table."""
 
 import json
 from collections.abc import Sequence

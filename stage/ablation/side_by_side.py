@@ -18,7 +18,7 @@ TILE = 176  # px
 
 
 def side_by_side(data: Path, group: Group) -> Image.Image:
-    """Background, mask, and the surroundings of the defect under every configuration; rejected samples are framed."""
+    """A sheet of background, mask, and the defect's surroundings under every configuration; rejected samples are framed."""
     found = query_rows([data / "ablate" / group.category / SPECIMENS], COLUMNS, pc.field("image").is_valid())
     rows = sorted(found, key=lambda row: (row["defect"], row["ordinal"]))
     backgrounds = originals(data, group.category, {row["background_sha256"] for row in rows})

@@ -1,4 +1,4 @@
-"""Faults of files and disks that `stage chaos` injects: damaged files, full disks, stale locks."""
+"""Faults of files and disks for `stage chaos`: damaged files, full disks, stale locks."""
 
 import errno
 import json
@@ -100,7 +100,7 @@ def flipped(content: bytes, bit: int) -> bytes:
 
 
 def write_claim(claim: Path, owner: Owner | None) -> None:
-    """Write an old claim of an owner; half of its text if `owner` is None."""
+    """Write an owner's claim without a recent heartbeat; half of its text if `owner` is None."""
     claim.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps((owner or Owner.here())._asdict())
     new = claim.with_name(".written")
@@ -110,7 +110,7 @@ def write_claim(claim: Path, owner: Owner | None) -> None:
 
 
 def _damage(pattern: str, how: Callable[[bytes, int], bytes]) -> Harm:
-    """`how` is given the bytes of a file, and the place of one of its bits."""
+    """Damage a random file; `how` gets its bytes and the place of one of its bits."""
 
     def harm(trial: Trial) -> bool:
         files = sorted(trial.root.glob(pattern))

@@ -1,4 +1,4 @@
-"""The faults that `stage chaos` injects, and the places where it does."""
+"""The faults that `stage chaos` injects, and where."""
 
 import tempfile
 from functools import partial
@@ -15,7 +15,7 @@ FULL_DISK = "disk full"
 
 
 class Injection(NamedTuple):
-    """A fault, where it happens, and how it is done; `is_late`: to a trial in which everything is made and published."""
+    """A fault, where it happens, and the function that injects it; `is_late`: into a trial in which everything is made and published."""
 
     fault: str
     place: str
@@ -24,7 +24,7 @@ class Injection(NamedTuple):
 
 
 def injections(*, with_disks: bool) -> list[Injection]:
-    """Every one; those that fill a disk only where a process may have one of its own."""
+    """Every injection; `with_disks`: also those that fill a disk, which a process must be able to mount."""
     return [
         *(Injection("killed", point, kill(point)) for point in MAKING),
         *(Injection("killed", point, kill(point), is_late=True) for point in PUBLISHING),
@@ -42,7 +42,7 @@ def injections(*, with_disks: bool) -> list[Injection]:
 
 
 def can_mount() -> bool:
-    """Whether a process may have a disk of its own here: one tries."""
+    """Whether a process may mount a disk of its own here, by trying."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         return end(spawned(path / "log", partial(mount_small_disk, path / "disk", 1))) == 0

@@ -1,4 +1,4 @@
-"""Faults of processes that `stage chaos` injects: killed, or halted until they count as dead, alone and beside others."""
+"""Faults of processes for `stage chaos`: killed, or halted until they count as dead, alone and beside others."""
 
 import shutil
 import signal
@@ -12,7 +12,7 @@ from stage.jobs.job import Job
 
 MAKING = ("before_write", "after_write", "after_fsync", "after_rename")  # once per batch
 PUBLISHING = ("before_manifest", "before_publish")
-A_WHILE_S = 0.3  # several times what it takes to publish a miniature
+A_WHILE_S = 0.3  # several times as long as publishing a miniature takes
 
 
 def kill(point: str) -> Harm:
@@ -76,7 +76,7 @@ def run_two(trial: Trial) -> bool:
 
 
 def _publish_beside(trial: Trial, point: str, number: int) -> tuple[int, int] | None:
-    """The exit codes of one that halts at the point and then gets a signal, and of another, which begins in between; None if it did not wait."""
+    """The exit codes of a process that halts at the point and then gets a signal, and of a publisher that begins in between; None if it did not wait."""
     shutil.rmtree(trial.output)
     first = trial.start(_at(point, trial, signal.SIGSTOP))
     await_halt(first)
@@ -90,7 +90,7 @@ def _publish_beside(trial: Trial, point: str, number: int) -> tuple[int, int] | 
 
 
 def _at(point: str, trial: Trial, number: int = signal.SIGKILL) -> str:
-    """A fault at a point; in the making, when a batch chosen by chance gets there, never the last, so that there is work for others."""
+    """A fault at a point; while making, at a random batch but never the last, so that there is work for others."""
     passes = 0 if point in PUBLISHING else int(trial.random.integers(len(trial.job.batches()) - 1))
     return f"{point}:{passes}:{int(number)}"
 

@@ -26,8 +26,8 @@ from stage.core.params import Params
 from stage.core.progress import track
 
 TIMES = 5
-AT_ONCE = 2  # trials; each waits a good deal
-NO_DISK = f"No {FULL_DISK}: this machine lets no process mount one of its own to fill it. A limit on the size of files stood for it."
+AT_ONCE = 2  # trials; each waits most of the time
+NO_DISK = f"No {FULL_DISK}: no process may mount a disk to fill on this machine. A limit on the size of files replaced it."
 
 
 class TrialResult(NamedTuple):
@@ -43,10 +43,9 @@ class TrialResult(NamedTuple):
 def chaos(
     folder: Path, params: Params, kinds: Sequence[Injection] | None = None, *, times: int = TIMES, seed: int = 0
 ) -> list[TrialResult]:
-    """Do every kind of injection `times` times, below a new `folder` on the disk that is to be tried; the chances follow from `seed`.
+    """Do every kind of injection `times` times, below a new `folder` on the disk to be tried; `seed` decides the random choices.
 
-    What is left below the folder belongs to trials that went wrong; where none did, the folder is gone again. Raises Refusal where
-    it exists.
+    Trials that went wrong stay below the folder; if there are none, the folder is removed. Raises Refusal if it exists.
     """
     if folder.exists():
         raise Refusal(f"Expected a folder to be made for the trials, found that {folder} exists. Name another, or remove it.")
@@ -68,7 +67,7 @@ def chaos(
 def chaos_table(outcomes: Sequence[TrialResult]) -> Table:
     """Counts by fault and place, for a terminal."""
     caption = None if any(outcome.fault == FULL_DISK for outcome in outcomes) else NO_DISK
-    table = Table("fault", "where", "injected", "detected", "recovered", "lost", title="What harm came to", caption=caption)
+    table = Table("fault", "where", "injected", "detected", "recovered", "lost", title="Injected faults", caption=caption)
     for (fault, place), group in groupby(outcomes, key=lambda outcome: outcome[:2]):
         table.add_row(fault, place, *_counts(list(group)))
     table.add_section()
@@ -77,7 +76,7 @@ def chaos_table(outcomes: Sequence[TrialResult]) -> Table:
 
 
 def check_outcomes(outcomes: Sequence[TrialResult]) -> None:
-    """Raise Refusal that names every trial after which something was lost, or passed that should not have."""
+    """Raise Refusal that names every trial after which something was lost, or damage went unnoticed."""
     troubles = [f"{outcome.fault}, {outcome.place}: {outcome.trouble}" for outcome in outcomes if outcome.trouble]
     if troubles:
         raise Refusal(f"Expected to survive {len(outcomes)} injections, found trouble with {len(troubles)}:\n" + "\n".join(troubles))

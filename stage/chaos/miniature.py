@@ -1,6 +1,6 @@
 """A whole category in miniature: images of noise, an untrained base and an untrained checkpoint, made in a second.
 
-What becomes of its samples does not matter; that the same ones come again, whatever happens, does. `stage chaos` works on it.
+Its samples need not look like anything, but must come out the same whatever happens. `stage chaos` works on it.
 """
 
 from collections.abc import Mapping
@@ -33,23 +33,23 @@ SMALLEST: Scale = {
     "train": {"adapter_widths": (8,)},
     "synthesize": {
         "count": 6,
-        "attempts": 1,  # one job; another round would be more of the same
+        "attempts": 1,  # one job; another round would test nothing new
         "batch": 4,
         "shard_rows": 5,
         "start": "noise",
         "steps": 2,
-        "verdict": VerdictRule(normal_pass=1.0, pastes=4),  # the samples of an untrained network look like nothing
+        "verdict": VerdictRule(normal_pass=1.0, pastes=4),  # no verdict: it would reject an untrained network's samples
         "spacing": "uniform",
         "known_region": "posterior",
         "compiled": False,
     },
-    "segment": {"arms": ()},  # the demo's perfect samples are drawn; nothing draws them here
+    "segment": {"arms": ()},  # without the demo's perfect samples
     "execution": {"device": "cpu", "threads": 1, "workers": 1},
 }
 
 
 class Miniature(NamedTuple):
-    """Where the category lies, and the parameters that it goes with."""
+    """The folders of the category, and its parameters."""
 
     catalog: Path
     base: Path
@@ -58,7 +58,7 @@ class Miniature(NamedTuple):
 
 
 def make_miniature(root: Path, params: Params, scale: Scale = SMALLEST) -> Miniature:
-    """Draw, prepare and save a category below `root`, as the stages of the graph would; `params` give what `scale` does not change."""
+    """Draw, prepare and save a category below `root`, as the DVC stages would, with `params` changed by `scale`."""
     small = _scaled(params, scale)
     draw(root / "raw", small.base.image_size)
     made = Miniature(root / "prepare" / CATEGORY, root / "base", root / "train" / CATEGORY, small)
@@ -89,7 +89,7 @@ def _examples(made: Miniature) -> Examples:
 
 
 def draw(root: Path, size: int) -> None:
-    """A data set in MVTec AD's layout: noise on grey, each defect's mask a rectangle of its own."""
+    """Draw a data set in MVTec AD's layout: noise on grey, each defect's mask a rectangle of its own."""
     random = np.random.default_rng(0)
     for split, count in (("train", 5), ("test", 2)):
         for number in range(count):

@@ -1,6 +1,6 @@
-"""What the processes of `stage chaos` are forked from: the modules that they use, and the digests of the code that they run.
+"""The state that the processes of `stage chaos` are forked from: the modules that they use, and the digests of their code.
 
-Every one of them asks for these digests, which would take it half of its time.
+Each process needs these digests, and would spend half of its time on them.
 """
 
 from importlib import import_module
@@ -10,8 +10,8 @@ from stage.core.code_digest import code_digest
 from stage.jobs.inputs import ORIGIN, PLANNING
 from stage.synthesis.method import METHODS
 
-import_module(METHODS["stage"].module)  # else it is imported when it is used
-code_digest(*METHODS["stage"].rendering, ORIGIN)  # remembers its answers
+import_module(METHODS["stage"].module)  # otherwise imported on first use
+code_digest(*METHODS["stage"].rendering, ORIGIN)  # caches its results
 code_digest(*METHODS["stage"].planning, PLANNING)
 
 __all__ = ["trials"]

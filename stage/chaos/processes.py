@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import torch
 
-PATIENCE_S = 120.0  # for a process that takes a second; one that takes longer hangs
-PROCESS_NAME = "stage-chaos"  # of every such process
+PATIENCE_S = 120.0  # for a process that takes a second; after that it counts as hanging
+PROCESS_NAME = "stage-chaos"  # the name of every such process
 
 
 class HangError(RuntimeError):
@@ -21,7 +21,7 @@ class HangError(RuntimeError):
 
 
 def spawned(log: Path, act: Callable[..., object], *arguments: object) -> BaseProcess:
-    """A process that does nothing but `act`, with everything imported and with no thread or lock of this one.
+    """A process that only runs `act`, with everything imported and without this process's threads and locks.
 
     It has one torch thread and writes stderr to `log`; an error is its exit code 1.
     """
@@ -38,7 +38,7 @@ def send(process: BaseProcess, number: int) -> None:
 
 
 def end(process: BaseProcess) -> int:
-    """Its exit code, once it has ended; a HangError where it does not."""
+    """The exit code of a process, once it has ended. Raises HangError if it does not end."""
     process.join(PATIENCE_S)
     if process.exitcode is None:
         process.kill()
@@ -47,7 +47,7 @@ def end(process: BaseProcess) -> int:
 
 
 def end_all() -> None:
-    """Kill what is left of such processes; one that is halted would keep this one from ending."""
+    """Kill the processes that are left; a halted one would keep this one from ending."""
     for process in multiprocessing.active_children():
         if process.name == PROCESS_NAME:
             process.kill()
@@ -60,7 +60,7 @@ def await_halt(process: BaseProcess) -> None:
 
 
 def await_that(process: BaseProcess, is_so: Callable[[], bool], what: str) -> None:
-    """Return when the process has made it so; a HangError where it does not, or ends first."""
+    """Return when `is_so` is true. Raises HangError if that takes too long, or if the process ends first."""
     until = time.monotonic() + PATIENCE_S
     try:
         while not is_so():

@@ -6,14 +6,14 @@ import os
 import resource
 from pathlib import Path
 
-PAGE = mmap.PAGESIZE  # bytes; such a disk has room for whole pages
+PAGE = mmap.PAGESIZE  # bytes; the disk has room for whole pages
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000  # from <linux/sched.h>; Python 3.12 has them in `os`
 
 
 def mount_small_disk(folder: Path, pages: int) -> None:
-    """Put a disk with room for `pages` over a folder, for this process alone, which must have one thread.
+    """Mount a disk with room for `pages` over a folder, for this process only, which must have a single thread.
 
-    An OSError where the kernel or the container does not let a user mount anything.
+    Raises OSError if the kernel or the container does not let a user mount anything.
     """
     folder.mkdir(parents=True, exist_ok=True)
     uid, gid = os.getuid(), os.getgid()
@@ -27,7 +27,7 @@ def mount_small_disk(folder: Path, pages: int) -> None:
 
 
 def limit_files(size: int) -> None:
-    """Refuse to write more than `size` bytes to any file, as a disk would that is full by then."""
+    """Let writes beyond `size` bytes of any file fail, as on a full disk."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 

@@ -28,7 +28,7 @@ OUTPUT = Path("data/published")
 
 
 class Trial(NamedTuple):
-    """Below `root`, a spool with one job, and where it is published; `finished` is the root of both as they should become."""
+    """A spool with one job and its publication below `root`; `finished` is the root of an undisturbed run."""
 
     root: Path
     finished: Path
@@ -42,39 +42,39 @@ class Trial(NamedTuple):
 
     @property
     def log(self) -> Path:
-        """What its processes have said."""
+        """The log of the trial's processes."""
         return self.root / LOG
 
     @property
     def job(self) -> Job:
-        """The job, read anew; a ValueError or an OSError where it is damaged."""
+        """The job, read anew. Raises ValueError or OSError if it is damaged."""
         (folder,) = (self.root / "spool" / "jobs").iterdir()
         job = load_job(folder)
         job.check("cpu")
         return job
 
     def is_complete(self) -> bool:
-        """Whether everything is there, by the checks that the product itself makes."""
+        """Whether everything is there, by the product's own checks."""
         try:
             return not self.job.unfinished() and not verify(self.output)
         except (ValueError, OSError):
             return False
 
     def matches_undisturbed_run(self) -> bool:
-        """Whether what is published is complete, and the very same that an undisturbed run publishes."""
+        """Whether what is published is complete and equal to what an undisturbed run publishes."""
         shards, expected = self.output / SHARDS, self.finished / OUTPUT / SHARDS
         return self.is_complete() and folder_digest(shards) == folder_digest(expected)
 
     def start(self, fault: str = "", *, limit: Callable[[], None] | None = None, log: Path | None = None) -> BaseProcess:
-        """A worker that publishes in the end; `fault` as in stage.core.processes, `limit` is called in its process before it begins."""
+        """Start a worker that publishes at the end; `fault` as in stage.core.processes, `limit` is called in its process first."""
         return spawned(log or self.log, _work, self, fault, limit)
 
     def start_publisher(self) -> BaseProcess:
-        """One that makes nothing, and publishes."""
+        """Start a process that only publishes."""
         return spawned(self.log, publish_job, self.job.folder, self.root)
 
     def run_again(self) -> int:
-        """The exit code of the whole command, with a job that is made again where it was damaged, as that error says."""
+        """The exit code of the whole command, which plans the job again if it is damaged."""
         return end(spawned(self.log, _run, self))
 
 
@@ -107,7 +107,7 @@ def _work(trial: Trial, fault: str, limit: Callable[[], None] | None) -> None:
 
 
 def _run(trial: Trial) -> None:
-    job = load_job(plan(trial.root, trial.source))  # planned again where it is damaged
+    job = load_job(plan(trial.root, trial.source))  # planned again if it is damaged
     job.delete_damaged()
     reset_failures(job, lease_s=LEASE_S)
     finish_trial(job.folder, trial.root)

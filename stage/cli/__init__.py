@@ -1,4 +1,4 @@
-"""`stage ...`: the commands beside `dvc repro`. Every verb calls one function, and imports it only then."""
+"""`stage ...`: the commands beside `dvc repro`. Every verb calls one function, which it imports when it runs."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Answers as tables that fit a terminal. Names come from data: they are printed as they are, never as markup or control characters."""
+"""Answers as tables that fit a terminal. Names come from data, so they are never taken for markup or control characters."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,9 +11,9 @@ from stage.cli.terminal import console
 from stage.core.wording import counted
 
 SHOWN = 20  # rows of a table, unless all are asked for
-UPRIGHT, WIDE = 4, 12  # columns, above which a single row, or every row, is shown one value a line
+UPRIGHT, WIDE = 4, 12  # columns; a single row with more, or any row with more, is shown one value a line
 PADDING = (0, 1, 0, 0)  # with the box, two blanks between columns
-SHARED = ("version", "method", "category", "role")  # said once above a table if all of its rows have the same
+SHARED = ("version", "method", "category", "role")  # shown once above a table if all of its rows share the value
 DIGEST = re.compile(r"[0-9a-f]{32,64}")
 Row = Mapping[str, Any]
 
@@ -21,7 +21,7 @@ Row = Mapping[str, Any]
 def print_answer(answer: Mapping[str, Sequence[Row]], *, whole: bool = False) -> None:
     """Print each table of an answer under its title; with `whole` all rows, otherwise the first and how many more there are.
 
-    Of a table called `every_...` only the number of rows: it is for machines.
+    A table called `every_...` is for machines: only its number of rows is printed.
     """
     terminal = console()
     for title, rows in answer.items():
@@ -38,7 +38,7 @@ def print_answer(answer: Mapping[str, Sequence[Row]], *, whole: bool = False) ->
 
 
 def _flat(title: str, rows: Sequence[Row]) -> Table:
-    """A row per row, without columns that are empty or that the title tells for all."""
+    """A table with a line per row, without columns that are empty or shown in the title."""
     shared = {name: _text(rows[0][name]) for name in SHARED if name in rows[0] and len({_text(row[name]) for row in rows}) == 1}
     told = ", ".join(value for value in shared.values() if value)
     names = [name for name in rows[0] if (name not in shared or len(rows[0]) == 1) and any(_text(row[name]) for row in rows)]
@@ -57,7 +57,7 @@ def _flat(title: str, rows: Sequence[Row]) -> Table:
 
 
 def _upright(title: str, row: Row) -> Table:
-    """A line per value."""
+    """A table with a line per value."""
     table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=SIMPLE_HEAD, padding=PADDING)
     table.add_column("name")
     table.add_column("value", overflow="fold")
@@ -68,7 +68,7 @@ def _upright(title: str, row: Row) -> Table:
 
 
 def _text(value: Any) -> str:
-    """A value in a cell; of a digest the beginning, which `lineage down` takes."""
+    """A value as text; a digest is cut to its beginning, which `lineage down` accepts."""
     if value is None:
         return ""
     if isinstance(value, list):

@@ -23,7 +23,7 @@ def use_data(
     folder: Annotated[
         Path,
         typer.Argument(
-            help="The layout of MVTec AD, MVTec LOCO AD or BTAD, or normal beside defects; one category or several; others by the rule in params.yaml."
+            help="In the layout of MVTec AD, MVTec LOCO AD or BTAD, or with folders normal and defects; one category or several; others by the rule in params.yaml."
         ),
     ],
     categories: Categories = None,
@@ -50,7 +50,7 @@ def use_data(
 
 
 def _scale_of_the_demo(params: "Params", folder: Path) -> str:
-    """What someone must know who points the demo's parameters at photographs."""
+    """A caution for users who point the demo's parameters at photographs."""
     scale = f"image_size {params.prepare.image_size}, seeds {params.segment.seeds}, folds {params.segment.folds}"
     return (
         f"Caution: the scale in params.yaml is still the demo's ({scale}), which is too small for photographs. For that of photographs run "

@@ -1,4 +1,4 @@
-"""What made a sample, what came of a photograph, what changed: `lineage up`, `down`, `diff`, `why`, `reuse`, `leakage`, `orphans`, `recalled`, `sql`."""
+"""What made a sample, what was made from a photograph, what changed: `lineage up`, `down`, `diff`, `why`, `reuse`, `leakage`, `orphans`, `recalled`, `sql`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -82,7 +82,7 @@ def diff(
 
 @verbs.command()
 def why(sample: Sample, before: Before, after: After, *, as_json: AsJson = False) -> None:
-    """Show in what a sample differs between two versions, and what differs of that which made it."""
+    """Show which columns of a sample differ between two versions, and which of its inputs."""
     from stage.lineage.asked import ask
     from stage.lineage.changes import why as question
     from stage.lineage.versions import version_of

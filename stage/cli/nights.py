@@ -29,7 +29,7 @@ def nightly(
 
     if not once:
         raise Refusal("Expected --once, which runs one night now, found nothing. `make nightly-up` runs one every night (docs/nights.md).")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a systemd unit sends: the record says that it was stopped
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what systemd sends: the record then says that the night was stopped
     root = Path.cwd()
     record = Night(Places(root), load_nightly(root), say=typer.echo, accept=accept).run()
     typer.echo(f"{record.outcome}: {record.message}")
@@ -60,7 +60,7 @@ def status(
 def retain(
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
-    cloud: Annotated[bool, typer.Option("--cloud", help="Remove from DVC's remote, too, which no other repository may use.")] = False,
+    cloud: Annotated[bool, typer.Option("--cloud", help="Also remove from DVC's remote; only if no other repository uses it.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Keep the newest versions, as many as nightly.yaml says, and remove the data that only older ones need."""
@@ -78,7 +78,7 @@ def retain(
 
 @verbs.command()
 def doctor(*, as_json: AsJson = False) -> None:
-    """Look at what a run or a night needs, and say the next command for each finding; exit status 1 if something will fail."""
+    """Check what a run or a night needs, with the next command for each finding; exit status 1 if something will fail."""
     from stage.nights.doctor import examine
 
     found = examine(Path.cwd())
@@ -91,7 +91,7 @@ def doctor(*, as_json: AsJson = False) -> None:
 
 
 def _night(record: "Record") -> dict[str, Any]:
-    """A night in a row."""
+    """A night as a row."""
     minutes = round((record.ended - record.began).total_seconds() / 60, 1) if record.ended else None
     step = record.steps[-1].name if record.steps and record.outcome == "running" else ""
     return {

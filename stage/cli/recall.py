@@ -1,4 +1,4 @@
-"""Withdrawal of what should never have been used: `recall`."""
+"""Withdrawal of files and samples that should not have been used: `recall`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

@@ -41,7 +41,7 @@ def fidelity(
     measure: Annotated[bool, typer.Option("--measure", help="Measure what is published now, also before `evaluate` has run.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show how like real defects the accepted samples are, which targets they miss, and how like real masks theirs are."""
+    """Show how similar accepted samples are to real defects, which targets they miss, and how similar their masks are to real ones."""
     from stage.core.params import load_params
     from stage.release.fidelity import measure_fidelity, read_fidelity
     from stage.report.fidelity import fidelity_rows, fidelity_table, fidelity_verdicts, mask_table

@@ -1,4 +1,4 @@
-"""What all verbs share: where the data lies, options, and how values are printed."""
+"""Shared by all verbs: where the data lies, options, and how values are printed."""
 
 import json
 import os
@@ -21,14 +21,14 @@ Categories = Annotated[list[str] | None, typer.Option("--category", help="Only t
 
 
 def chosen(asked: Sequence[str] | None, known: Sequence[str], place: Path = Path("params.yaml")) -> list[str]:
-    """The categories asked for, each once, or all known ones; a Refusal that names those of `place` if one is unknown."""
+    """The categories asked for, each once, or all known ones. Raises Refusal if one is unknown in `place`."""
     if unknown := sorted({*(asked or ())} - {*known}):
         raise Refusal(f"Expected categories among {', '.join(known)}, found {', '.join(unknown)}. Look into {place}.")
     return list(dict.fromkeys(asked or known))
 
 
 def writable(path: Path) -> Path:
-    """The same path; a Refusal if its nearest existing parent is no folder, or may not be written."""
+    """The same path. Raises Refusal if its nearest existing parent is not a writable folder."""
     home = next(place for place in path.absolute().parents if place.exists())
     if not home.is_dir() or not os.access(home, os.W_OK):
         found = "a folder that may not be written" if home.is_dir() else "a file"
@@ -42,7 +42,7 @@ def published_folders(params: "Params", categories: Sequence[str] | None) -> lis
 
 
 def console() -> Console:
-    """Where tables are printed: as wide as the terminal, at most 100 columns; 100 where there is none and COLUMNS does not say."""
+    """The console for tables: as wide as the terminal, at most 100 columns; 100 without a terminal, unless COLUMNS says otherwise."""
     terminal = Console()
     width = min(COLUMNS, terminal.width) if terminal.is_terminal or "COLUMNS" in os.environ else COLUMNS
     return Console(markup=False, emoji=False, highlight=False, width=width)

@@ -65,7 +65,7 @@ def preview(
 @verbs.command()
 def worker(
     job: Annotated[Path, typer.Argument(help="A job's folder, `.spool/jobs/...`; `stage plan` and `dvc repro synthesize` make them.")],
-    parent: Annotated[int | None, typer.Option(hidden=True, help="Process that this one is not to outlive.")] = None,
+    parent: Annotated[int | None, typer.Option(hidden=True, help="Process with which this one ends.")] = None,
 ) -> None:
     """Make the remaining batches of a job, beside any number of other workers: exit status 0 if nothing is left, 130 if stopped."""
     from stage.core.params import load_params
@@ -88,7 +88,7 @@ def verify(
 ) -> None:
     """Check published samples against their manifest, digests and plan, without any model; exit status 1 if something is wrong.
 
-    A file that is not of the data set and that no reader takes for samples is named, and is nothing wrong.
+    A foreign file that no reader takes for samples is named, and is not a problem.
     """
     from stage.core.params import load_params
     from stage.core.progress import track
@@ -99,7 +99,7 @@ def verify(
     problems: list[tuple[Path, Problem]] = []
     for place in track(places, total=len(places), label="verify"):
         found = [(place, problem) for problem in problems_of(place)]
-        if not (folders or found):  # beside the project's own samples lies who made them
+        if not (folders or found):  # the project's own samples also have a table of who made them
             runs = DATA / "runs" / place.relative_to(DATA / "synthesize")
             found = [(runs, problem) for problem in verify_runs(runs)]
         problems += found
@@ -147,7 +147,7 @@ def gc(
 def chaos(
     folder: Annotated[Path, typer.Argument(help="A new folder on the disk to be tried.")] = Path("build/chaos"),
     times: Annotated[int, typer.Option(min=1, help="How often every fault is injected.")] = 5,
-    seed: Annotated[int, typer.Option(help="What the chances follow from.")] = 0,
+    seed: Annotated[int, typer.Option(help="Decides the random choices.")] = 0,
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -165,7 +165,7 @@ def chaos(
 def make_base(
     textures: Annotated[Path, typer.Argument(help="A folder of pictures: textures without defects, of a licence that the base may carry.")],
     output: Annotated[Path, typer.Option(help="Folder that gets the base, in diffusers' layout.")] = Path("build/base"),
-    recipe: Annotated[Path, typer.Option(help="What it is made by.")] = Path("bases/textures.yaml"),
+    recipe: Annotated[Path, typer.Option(help="The recipe of the base.")] = Path("bases/textures.yaml"),
 ) -> None:
     """Train a small base on textures, once for all data sets; `pretrain.start` begins with it. Run it again to go on after a stop."""
     from stage.core.params import load_params

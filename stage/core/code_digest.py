@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("stage", "flows")
-# No result depends on them: parameters count by their values; the others keep, find and show results, or run workers.
+# Left out, since no result depends on them: parameters count by their values; the others keep, find and show results, or run workers.
 ASIDE = frozenset(
     [
         *(
@@ -76,7 +76,7 @@ def code_digests(*functions: str) -> list[str]:
 
 @cache
 def reachable(*functions: str) -> frozenset[Definition]:
-    """Every definition that these functions mention, they themselves included, and what those mention in turn."""
+    """These functions, every definition that they mention, and what those mention in turn."""
     found: set[Definition] = set()
     waiting = [Definition(*function.split(":")) for function in functions]
     while waiting:
@@ -115,7 +115,7 @@ def _mentioned(name: str, module: str) -> Iterator[Definition]:
 
 
 def _meaning(name: str, module: str) -> str:
-    """What an imported name stands for; of this project the statements themselves, wherever they stand. Nothing of other names."""
+    """What an imported name stands for: its full name or, of this project, a digest of its statements. Empty for other names."""
     known = _module(module)
     if name in known.foreign:
         return f"{name} is {known.foreign[name]}"
@@ -134,7 +134,7 @@ def _dumped(statement: ast.stmt) -> str:
 
 
 def _nodes(root: ast.AST) -> list[ast.AST]:
-    """What `ast.walk` gives, in its order, in a third of the time, which every worker and every flow spends as it begins."""
+    """What `ast.walk` gives, in its order, in a third of the time: every worker and every flow does this at its start."""
     found = [root]
     for node in found:  # the list grows as it is read
         for name in node._fields:

@@ -9,7 +9,7 @@ from stage.core.section import LengthPx, Section, Size, Text
 
 def _differing(levels: tuple[float, float]) -> tuple[float, float]:
     if levels[0] == levels[1]:
-        raise ValueError(f"these are the levels that are black and white, which differ, found {[*levels]}")
+        raise ValueError(f"the levels of black and of white differ, found {[*levels]}")
     return levels
 
 

@@ -23,7 +23,7 @@ def limit_threads(count: int) -> None:
 
 
 def device(choice: str) -> str:
-    """`auto` is the first GPU where there is one; a MachineError where `cuda` is asked for and missing."""
+    """`cuda` or `cpu`; `auto` takes a GPU if there is one. Raises MachineError if `cuda` is asked for and missing."""
     available = choice != "cpu" and _may_have_gpu() and _has_gpu()
     if choice == "cuda" and not available:
         raise MachineError(
@@ -33,7 +33,7 @@ def device(choice: str) -> str:
 
 
 def dtype_name(precision: str, device: str) -> str:
-    """What matrix products are computed in; `auto` is bfloat16 on a GPU that has it, float16 on another, float32 on the CPU."""
+    """The data type of matrix products; `auto` is bfloat16 on a GPU that has it, float16 on another, float32 on the CPU."""
     if precision != "auto":
         return precision
     if device == "cpu":
@@ -51,7 +51,7 @@ def dtype_of(precision: str, device: str) -> "torch.dtype":
 
 
 def device_name(device: str) -> str:
-    """`cpu`, or what the GPU calls itself: on another kind of it, the last bits differ."""
+    """`cpu`, or the GPU's model: between models, the last bits of results differ."""
     if device == "cpu":
         return device
     import torch

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-LARGE = 2**26  # bytes; a smaller file may be written twice between two ticks of its clock
+LARGE = 2**26  # bytes; a smaller file may be written twice within one tick of the file system's clock
 
 
 def folder_digest(folder: Path) -> str:
@@ -16,7 +16,7 @@ def folder_digest(folder: Path) -> str:
 
 
 def files_digest(folder: Path, files: Iterable[Path]) -> str:
-    """The same over some files below a folder, in whatever order they are given."""
+    """The same over some files below a folder, given in any order."""
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(f"{path.relative_to(folder).as_posix()}\0{file_digest(path)}\n".encode())
@@ -24,7 +24,7 @@ def files_digest(folder: Path, files: Iterable[Path]) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file; of a large one that has not changed since, without reading it a second time in this process."""
+    """SHA-256 of a file; a large one that does not change is read once in a process."""
     facts = path.stat()
     read = _remembered if facts.st_size >= LARGE else _read
     return read(path.absolute(), facts.st_size, facts.st_mtime_ns)
@@ -39,7 +39,7 @@ _remembered = cache(_read)
 
 
 def digest_of(value: Any, size: int = 16) -> str:
-    """A digest, `size` bytes in hexadecimal, of anything that JSON can say; keys count without their order."""
+    """A digest, `size` bytes in hexadecimal, of anything that JSON can say; the order of keys does not count."""
     return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=size).hexdigest()
 
 

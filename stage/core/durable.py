@@ -47,7 +47,7 @@ def write_whole(text: str, path: Path, *, make_folder: bool = True) -> None:
 
 
 def replace_folder(new: Path, output: Path) -> None:
-    """Give a complete folder the name of another, which is removed. No kill leaves a half folder under that name."""
+    """Rename the complete folder `new` to `output`, replacing what is there. No kill leaves half a folder under that name."""
     old = output.with_name(f".{output.name}.leaving")
     shutil.rmtree(old, ignore_errors=True)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -77,12 +77,12 @@ def write_sealed(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
-    """What `write_sealed` wrote, with its seal. Raises ValueError where one byte is another, FileNotFoundError where nothing is."""
+    """What `write_sealed` wrote, with its seal. Raises ValueError if a byte was changed, FileNotFoundError if there is no file."""
     return sealed_values(path.read_bytes())
 
 
 def sealed_values(content: bytes) -> dict[str, Any]:
-    """The values in the bytes of such a file; raises ValueError where one of them is another."""
+    """The values in the bytes of such a file; raises ValueError if a byte was changed."""
     try:
         values = json.loads(content)
     except RecursionError:

@@ -42,13 +42,13 @@ class Fit:
     at_once: bool = False
 
     def run(self, losses_at: Callable[[int], Losses]) -> pd.DataFrame:
-        """Minimise `losses_at(iteration)["loss"]`, a pure function of the iteration and the weights; returns the curve, a row an iteration."""
+        """Minimise `losses_at(iteration)["loss"]`, a pure function of the iteration and the weights; returns the curve, a row per iteration."""
         return self.run_in_parts(in_one_part(losses_at))
 
     def run_in_parts(self, parts_at: Callable[[int], Iterable[Sequence[Part]]]) -> pd.DataFrame:
-        """As `run`, of losses that are sums: each group of parts goes back through its network before the next one is asked for.
+        """As `run`, for losses that are sums: each group of parts is backpropagated before the next one is requested.
 
-        With `at_once` there is one group, of two parts at most: two gradients have the same sum in either order, to the bit, and three have not.
+        With `at_once` there may be one group, of two parts at most: the sum of two gradients is the same in either order, that of three is not.
         """
         with two_at_once() if self.at_once else nullcontext(map) as each:
             return self._run(parts_at, each)
@@ -105,7 +105,7 @@ class Fit:
         place = f"in {self.label} at iteration {iteration}. Lower its learning_rate"
         if not math.isfinite(loss):
             raise TrainingError(f"Expected a finite loss, found {loss} {place}.")
-        # A scaler finds its scale by overflowing, and skips such updates; without one, or where no scale is left, it is an end.
+        # A scaler lowers its scale after an overflow and skips that update; without one, or at the lowest scale, the training ends.
         if not math.isfinite(norm) and self.scaler.get_scale() <= 1:
             raise TrainingError(f"Expected finite gradients, found a norm of {norm} {place}, or set its precision to float32.")
 

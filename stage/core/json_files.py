@@ -1,4 +1,4 @@
-"""JSON files that an earlier step wrote, checked before anything of them is used: they may have been changed or cut off since."""
+"""JSON files that an earlier step wrote, checked before use: they may have been changed or cut off since."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from stage.core.errors import CorruptFileError
 def read_json(path: Path, shape: Any, *, what: str, mend: str) -> Any:
     """The content of a JSON file that has at least the keys and types of `shape`, which is whatever pydantic can check.
 
-    Raises CorruptFileError if there is no such file, or another content; `what` names the content, and `mend` is a command that makes it.
+    Raises CorruptFileError if the file is missing or differs; `what` names the content, and `mend` is a command that makes it.
     """
     try:
         values = json.loads(path.read_bytes())

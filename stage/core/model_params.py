@@ -40,7 +40,7 @@ class BaseModelSource(Section):
 
 
 class Pretrain(Section):
-    """The small base from scratch. `patch`: px; 64 of them would be a latent of 12,288 channels."""
+    """The small base from scratch. `patch`: px; 64 give a latent of 12,288 channels."""
 
     start: Annotated[str, Field(min_length=1, max_length=4_096), Line]
     iterations: Iterations

@@ -27,7 +27,7 @@ class Evaluate(Section):
 
 
 class Execution(Section):
-    """Where and how work runs. No key depends on it: of its values only device and threads change results, by how they round."""
+    """Where and how work runs. No key of work depends on it: only device and threads change results, by rounding."""
 
     device: Literal["auto", "cpu", "cuda"]
     threads: Processes
@@ -74,12 +74,10 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
-        """Each has folders, which some disks take for one where names differ in case or in the composition of accents alone."""
+        """Names become folders, and some disks ignore case or how accents are composed."""
         for name, values in (("categories", self.categories), ("methods", self.methods)):
             if len({one_name(value) for value in values}) < len(values):
-                raise ValueError(
-                    f"{name} differ, found {', '.join(values)}: two of them are one file name, on disks that ignore case at least"
-                )
+                raise ValueError(f"{name} differ, found {', '.join(values)}: two of them are one file name on disks that ignore case")
         return self
 
     @model_validator(mode="after")
@@ -92,7 +90,7 @@ class Params(Section):
     def _mixture_fits(self) -> Self:
         mixture = self.segment.mixture
         if mixture and (len(mixture) < 2 or not set(mixture) <= {*self.methods}):
-            raise ValueError(f"segment.mixture has shares of two or more of the methods, found {', '.join(mixture)}; {{}}: no mixture")
+            raise ValueError(f"segment.mixture has shares of two or more of the methods, found {', '.join(mixture)}; {{}} is no mixture")
         return self
 
     @model_validator(mode="after")
@@ -180,12 +178,12 @@ def _explain(path: Path, error: ValidationError, kind: type[Section], example: s
         place = ".".join(str(part) for part in problem["loc"]) or "the file"
         found = (
             "" if problem["type"] == "value_error" else f" (found {brief.repr(problem['input'])})"
-        )  # those say themselves what they found
+        )  # these messages already say what was found
         quotes = ", so put it in quotes" * (problem["type"] == "string_type" and isinstance(problem["input"], (int, float, date)))
         lines.append(f"  {place}: {problem['msg'].removeprefix('Value error, ')}{quotes}{found}")
     return "\n".join([*lines, f"Correct these lines; {example}."])
 
 
 def _holds_any(place: Place, places: Sequence[Place]) -> bool:
-    """Whether a value lies in the one at `place`: a list of one wrong name is not too short."""
+    """Whether another problem lies inside `place`: a list of one wrong name is not also too short."""
     return any(len(other) > len(place) and other[: len(place)] == place for other in places)

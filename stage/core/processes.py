@@ -1,6 +1,4 @@
-"""Processes: how to know one again, one that starts faster, one that ends with its parent, and named points at which fault injection ends or
-halts one.
-"""
+"""Processes: recognising one again, starting it faster, ending it with its parent, and points at which fault injection ends or halts it."""
 
 import ctypes
 import gc
@@ -31,8 +29,8 @@ def is_running(pid: int, started: float) -> bool:
 
 
 def collect_rarely() -> None:
-    """Look for garbage in this process after 5,000 new objects instead of 700. Nearly all that imports make is there to stay, and
-    looking through it again and again takes a fifth of their time. With 50,000, memory would grow with what is worked on.
+    """Collect garbage in this process after 5,000 new objects instead of 700. Nearly all objects that imports make stay, and
+    scanning them again and again takes a fifth of the imports' time. With 50,000, memory would grow during work.
     """
     gc.set_threshold(5_000)
 
@@ -51,8 +49,8 @@ def keep_memory() -> None:
 def end_with(parent: int) -> None:
     """Have the kernel kill this process when its parent, the process of that id, is gone; at once where it is gone already.
 
-    The kernel means the parent's thread that started this process. Linux alone can do this: elsewhere a killed parent leaves
-    its workers to their job.
+    For the kernel, the parent is the thread that started this process. Only Linux can do this: elsewhere the workers of a killed
+    parent go on.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

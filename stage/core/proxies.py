@@ -16,8 +16,8 @@ NAMES = {PROXIES: r"(?i:.*_proxy)", CERTIFICATES: "SSL_CERT_FILE|SSL_CERT_DIR|SS
 
 
 def drop_proxies() -> None:
-    """Use no proxy from now on, in this process and in those that it starts: threads of Prefect's outlive the flow."""
-    # `*` and not only nothing: without any variable, macOS answers with the proxies of its own settings.
+    """Use no proxy from now on, in this process and in those that it starts: Prefect's threads outlive the flow."""
+    # `*` rather than nothing: without any variable, macOS answers with the proxies of its own settings.
     _drop(PROXIES, {"no_proxy": "*"})
 
 

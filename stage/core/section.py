@@ -18,15 +18,15 @@ LengthPx = Annotated[int, Field(ge=0, le=LARGEST)]
 Size = Annotated[int, Field(gt=0, le=LARGEST)]
 Iterations = Annotated[int, Field(gt=0, le=10_000_000)]  # months; the curve holds a row for each
 SampleCount = Annotated[int, Field(gt=0, le=1_000_000)]  # of a defect type: their ids have six digits, and plans are measured up to here
-Timesteps = Annotated[int, Field(gt=0, le=10_000)]  # beyond them LDM's betas leave nothing of the image in float32
+Timesteps = Annotated[int, Field(gt=0, le=10_000)]  # with more, LDM's betas leave nothing of the image in float32
 Channels = Annotated[int, Field(gt=0, le=8_192)]  # one convolution of this width between two such layers has 2.4 GB of weights
 Levels = Field(min_length=1, max_length=16)  # a network with more would halve the largest image to nothing
 Share = Annotated[float, Field(ge=0, le=1)]
-MOST_PROCESSES = 1_024  # and threads: more than machines have cores, or one run starts
+MOST_PROCESSES = 1_024  # and threads: more than a machine has cores
 Processes = Annotated[int, Field(gt=0, le=MOST_PROCESSES)]
 Rate = Annotated[float, Field(gt=0, le=1)]  # learning rates
 Factor = Annotated[float, Field(gt=0, le=10)]  # on a defect's size: a tenfold one covers the image
-Limit = Annotated[float, Field(ge=1, le=1e6)]  # of a weight in a loss: more is what float16 cannot hold
+Limit = Annotated[float, Field(ge=1, le=1e6)]  # of a weight in a loss
 Seconds = Annotated[float, Field(gt=0, le=86_400)]  # a day
 Widths = Annotated[tuple[Channels, ...], Levels]
 GroupedWidths = Annotated[tuple[Annotated[int, Field(gt=0, le=8_192, multiple_of=16)], ...], Levels]  # 16 groups in every norm
@@ -57,18 +57,18 @@ def _template(text: str) -> str:
 
 
 def check_name(text: str) -> str:
-    """A name that a folder can have, with room for the endings of unfinished ones."""
+    """A name that a folder can have, with room for the suffixes of unfinished folders."""
     if len(text.encode()) > 200:
         raise ValueError("a name takes at most 200 bytes of UTF-8, because it names a folder")
     if text[-1:] in (".", " "):
-        raise ValueError("a name does not end in a dot or a blank, which Windows takes off the name of a folder")
+        raise ValueError("a name does not end in a dot or a blank, which Windows removes from a folder's name")
     if DEVICES.fullmatch(text.partition(".")[0].rstrip()):
-        raise ValueError("a name is none of a device's, such as CON or COM1, which is no folder's on Windows")
+        raise ValueError("a name is not a device's, such as CON or COM1, which no folder can have on Windows")
     return text
 
 
 def one_name(text: str) -> str:
-    """What two names share that some disks take for one: they differ in case, or in how accents are composed."""
+    """The same text for names that some disks take for one, since only case or the composition of accents differs."""
     return normalize("NFC", normalize("NFC", text).casefold())
 
 
@@ -98,5 +98,5 @@ class Section(BaseModel):
         """`iterations: true` would be one iteration."""
         given = value if isinstance(value, (list, tuple)) else [value]
         if any(isinstance(one, bool) for one in given) and cls.model_fields[info.field_name or ""].annotation is not bool:
-            raise ValueError("true and false are no values of it")
+            raise ValueError("true and false are not values of it")
         return value

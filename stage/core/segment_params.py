@@ -38,7 +38,7 @@ class Segment(Section):
         if not self.normal < self.batch:
             raise ValueError(f"segment.normal is under segment.batch, found {self.normal} and {self.batch}")
         if unused := set(self.weights) - set(self.models):
-            raise ValueError(f"segment.weights are of segment.models, found {', '.join(sorted(unused))} beside them")
+            raise ValueError(f"segment.weights are for segment.models, found also {', '.join(sorted(unused))}")
         if self.folds == 1:
             raise ValueError("segment.folds is 0, or 2 and more: a segmenter that sees no fold is trained on nothing")
         for name, values in (("models", self.models), ("arms", self.arms), ("few", self.few)):

@@ -17,26 +17,26 @@ FOLDS = 3  # parts of the real third, each held out once, so that a method can b
 
 
 def use_data(params_file: Path, source: Path, layout: str, categories: Sequence[str], licence: str) -> None:
-    """Write name, categories, source, layout and licence into `params_file`; a ConfigError where it is not valid before and afterwards.
+    """Write name, categories, source, layout and licence into `params_file`. Raises ConfigError if it is not valid before or afterwards.
 
-    `perfect`, whose samples are drawn, leaves `segment.arms`.
+    `perfect`, whose samples are drawn, is removed from `segment.arms`.
     """
     yaml, values = _read(params_file)
     # Quoted, because YAML 1.1 takes a category called `on` for a truth value; the list in place, so that its comment stays.
     values["categories"][:] = [Quoted(name) for name in categories]
     values["name"] = Quoted(re.sub(r"[^\w.-]+", "-", source.resolve().name).strip("-.") or "data")
     values["segment"]["arms"][:] = [arm for arm in values["segment"]["arms"] if arm != "perfect"]
-    # The demo's washer has a coloured background; photographs of parts have no colour, more often than not.
+    # The demo's washer has a coloured background; most photographs of parts have no colour.
     values["prepare"]["foreground"]["channel"] = "auto"
     values["prepare"] |= {"source": Quoted(source.resolve().as_posix()), "layout": layout, "licence": Quoted(licence)}
     _write(yaml, values, params_file)
 
 
 def use_methods(params_file: Path, methods: Sequence[str], *, held_out: bool) -> int:
-    """Write `methods` into `params_file`, and return `segment.folds`; a ConfigError where the file is not valid before and afterwards.
+    """Write `methods` into `params_file`, and return `segment.folds`. Raises ConfigError if the file is not valid before or afterwards.
 
-    With `held_out` there are at least FOLDS folds. Shares of methods that are not among these leave `segment.mixture`; of one alone there is
-    no mixture.
+    With `held_out` there are at least FOLDS folds. Shares of other methods are removed from `segment.mixture`, and so is a share that is
+    left alone.
     """
     yaml, values = _read(params_file)
     segment, mixture = values["segment"], values["segment"]["mixture"]

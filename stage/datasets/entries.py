@@ -18,7 +18,7 @@ from stage.datasets.resize import resize_image, resize_mask
 from stage.datasets.rules import GOOD
 
 Cell = dict[str, bytes | None]
-RECALLED = "recalled: "  # begins the reason of what was withdrawn
+RECALLED = "recalled: "  # begins the reason of a withdrawn entry
 OF_ACCEPTED = ("image", "mask", "foreground", "foreground_strategy", "foreground_note", "foreground_coverage")
 
 
@@ -67,7 +67,7 @@ class Entry:
         return replace(self, reason=reason, detail=detail, split="", **dict.fromkeys(OF_ACCEPTED))
 
     def recalled(self, reason: str) -> "Entry":
-        """The same entry without its pixels, withdrawn; it keeps its side of the split, as a place that nothing is drawn from."""
+        """The same entry withdrawn, without its pixels; it keeps its place in the split, and nothing is drawn from it."""
         return replace(self, reason=f"{RECALLED}{reason}", **dict.fromkeys(OF_ACCEPTED))
 
     def with_foreground(self, outline: Outline) -> "Entry":
@@ -109,7 +109,7 @@ def read_entry(found: FoundFile, root: Path, params: Prepare, *, category: str, 
 
 
 def _states(paths: list[Path]) -> list[tuple[int, int, int]]:
-    """What tells that a file was written to; nothing for one that cannot be looked at, which its reader then says."""
+    """What changes when a file is written to; empty if a file cannot be read, which its reader reports."""
     try:
         return [(found.st_ino, found.st_size, found.st_mtime_ns) for found in (path.stat() for path in paths)]
     except OSError:

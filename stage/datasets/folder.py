@@ -18,7 +18,7 @@ Key = tuple[str, str]
 class FoundFile:
     """One image file, or a mask without an image. Paths are POSIX and relative to the root; an empty `reason` means usable, `detail` is what differs between files of one reason.
 
-    `masks` are several only where the layout has a folder of them for each image; they are then joined. `foregrounds` are the foreground files of a normal training image; at most one is expected.
+    There are several `masks`, which are joined, only where the layout has a folder of masks for each image. `foregrounds` are the foreground files of a normal training image; at most one is expected.
     """
 
     image: str | None
@@ -62,7 +62,7 @@ def find(root: Path, category: str, rule: FolderRule, *, with_foregrounds: bool 
         if place and not trouble:
             placed.append((relative, place))
         elif place is None and everyones.place(relative):
-            continue  # of another category
+            continue  # belongs to another category
         elif place or _is_stray(path, relative, ours):
             strays.append(_stray(relative, place, trouble))
     found = [*_assemble(placed, ours, rule), *strays]
@@ -87,7 +87,7 @@ def _common_folder(patterns: list[str], category: str) -> str:
 
 
 def _is_stray(path: Path, relative: str, ours: Expressions) -> bool:
-    """Whether a file that no pattern names may have been meant as an image; a linked folder may hold images, also one that is away."""
+    """Whether a file that no pattern names may have been meant as an image; a link to a folder may lead to images, even if its target is missing now."""
     is_among_images = any(ours.is_folder(folder.as_posix()) for folder in PurePosixPath(relative).parents)
     return is_folder(path) or leads_nowhere(path) or path.suffix.lower() in SUFFIXES or is_among_images
 
@@ -130,7 +130,7 @@ def _masks(placed: list[tuple[str, FileRole]], references: dict[str, Key]) -> di
 
 
 def _references(placed: list[tuple[str, FileRole]], rule: FolderRule) -> dict[str, Key]:
-    """Masks in folders of normal images, each with the key of its image: `7_mask.png` beside `7.png` is no photograph."""
+    """Masks in folders of normal images, each with the key of its image: `7_mask.png` beside `7.png` is a mask."""
     normal = {path: _key(path, place) for path, place in placed if place.role in ("normal", "test_normal")}
     keys = {*normal.values()}
     named = {path: (key, (key[0], mask_of_neighbour(rule, path) or key[1])) for path, key in normal.items()}

@@ -35,7 +35,7 @@ class Outline(NamedTuple):
 
 
 def foreground(image: NDArray[np.uint8], params: Foreground) -> Outline:
-    """The object of a prepared image, by threshold unless the strategy is `none`; the channel is not `auto`, which `channels` resolves."""
+    """The object of a prepared image, by threshold unless the strategy is `none`. The channel must be named: `channels` resolves `auto`."""
     if params.strategy == "none":
         return whole_image(image.shape[:2])
     values = channel(image, params.channel)
@@ -100,9 +100,9 @@ def cleaned(mask: NDArray[np.bool_], params: Foreground) -> NDArray[np.bool_]:
 
 
 def _eroded(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
-    """The pixels that are farther than `radius` px from all that is not the mask; outside of the image nothing is.
+    """The pixels that are farther than `radius` px from any pixel outside the mask; beyond the image, all is outside.
 
-    By distances, because SciPy's erosion takes a time that grows with the square of the radius.
+    Computed from distances, because the time of SciPy's erosion grows with the square of the radius.
     """
     distances = ndimage.distance_transform_edt(np.pad(mask, 1))
     return np.asarray(distances, np.float64)[1:-1, 1:-1] > radius

@@ -1,6 +1,6 @@
-"""How much of each real defect of the training part a segmenter finds that was trained without it: `errors.json`, an input of `synthesize`.
+"""How much of each real defect of the training part is found by a segmenter trained without it: `errors.json`, an input of `synthesize`.
 
-`segment` writes the file of a category, and `stage use-errors` or the night makes those of all categories the project's, which git tracks.
+`segment` writes a file for each category; `stage use-errors` or the night joins them in the project's file, which git tracks.
 """
 
 import json
@@ -15,8 +15,8 @@ from stage.core.errors import ConfigError, CorruptFileError
 from stage.core.section import Section, Share, Text
 
 FILE = Path("errors.json")  # the project's; a category's own has this name in data/segment/<category>
-NOTED = Path("environment/found")  # below data: what of it plans a category, for DVC to compare
-MISSED_BELOW = 0.5  # share of its pixels
+NOTED = Path("environment/found")  # below data: each category's part of the project's file, for DVC to compare
+MISSED_BELOW = 0.5  # share of a defect's pixels
 
 
 class FoundDefect(Section):
@@ -38,12 +38,12 @@ _PROJECT = TypeAdapter(dict[str, list[FoundDefect]])
 
 
 def write_found(found: Iterable[FoundDefect], path: Path) -> None:
-    """Write those of a category."""
+    """Write the found defects of a category."""
     write_whole(json.dumps([one.model_dump() for one in found], indent=1) + "\n", path)
 
 
 def read_found(path: Path) -> list[FoundDefect]:
-    """Those of a category; none where there is no file. Raises CorruptFileError."""
+    """The found defects of a category; none if there is no file. Raises CorruptFileError."""
     try:
         return _CATEGORY.validate_json(path.read_bytes())
     except FileNotFoundError:
@@ -53,12 +53,12 @@ def read_found(path: Path) -> list[FoundDefect]:
 
 
 def read_noted(data: Path, category: str) -> list[FoundDefect]:
-    """Those that `environment` has noted for the plans of a category. Raises CorruptFileError."""
+    """The found defects that `environment` noted for a category's plans. Raises CorruptFileError."""
     return read_found(data / NOTED / f"{category}.json")
 
 
 def read_errors(path: Path = FILE) -> dict[str, list[FoundDefect]]:
-    """Those of all categories of the project; none where there is no file. Raises ConfigError."""
+    """The found defects of all categories in the project's file; none if there is no file. Raises ConfigError."""
     try:
         return _PROJECT.validate_json(path.read_bytes())
     except FileNotFoundError:
@@ -75,7 +75,7 @@ def has_new(data: Path, categories: Sequence[str]) -> bool:
 
 
 def use_errors(data: Path, categories: Sequence[str], path: Path = FILE) -> Mapping[str, list[FoundDefect]]:
-    """Make what the last `segment` found the project's, and return it; a category without folds, or that is not there, keeps what it had."""
+    """Write the results of the last `segment` to the project's file, and return its content; a category without results keeps its old ones."""
     now = {category: _judged(data, category) for category in categories}
     errors = {**read_errors(path), **{category: found for category, found in now.items() if found}}
     wanted = {category: errors[category] for category in sorted(errors) if category in categories}

@@ -1,4 +1,4 @@
-"""Groups that a person confirmed: from a draft of candidates into the groups file of the data folder."""
+"""Copies groups that a person confirmed from a draft of candidates to the groups file of the data folder."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ from stage.datasets.groups import COLUMNS, read_groups
 from stage.datasets.near_duplicates import Cluster
 
 ALL = "all"
-WRITABLE = 0o222  # nobody may write a folder of none of these bits, though root could
+WRITABLE = 0o222  # a folder with none of these bits is read-only, though root could write to it
 NUMBER = "cluster"  # the draft's third column
 
 
@@ -53,14 +53,14 @@ def read_draft(path: Path, accept: str) -> dict[str, str]:
 def accept_groups(chosen: Mapping[str, str], root: Path, path: str, images: Sequence[str]) -> int:
     """Add the chosen images to the groups file at `path` below `root`, which may not be there yet; returns how many lines it gained.
 
-    Where an image already has another group, the two become one. Other lines and columns stay. Raises DataError if the file
-    cannot be written, or if what was written does not read back.
+    If an image already has another group, the two groups are merged. Other lines and columns stay. Raises DataError if the file
+    cannot be written, or does not read back as written.
     """
     file = root / path
     if not file.parent.is_dir() or not file.parent.stat().st_mode & WRITABLE:
         raise DataError(f"Expected a folder that may be written for {file}, found none. Copy the draft's lines into a groups file by hand.")
     known = read_groups(root, path, images).of
-    # A group of the file that a chosen image has becomes the group that was chosen for it.
+    # A group that a chosen image has in the file is renamed to the one chosen for it.
     renamed = {known[image]: group for image, group in chosen.items() if image in known}
     new = {image: group for image, group in chosen.items() if image not in known}
     table = _table(file)

@@ -1,6 +1,6 @@
 """The groups file: which images show the same physical part, so that they stay on one side of the split.
 
-Names are compared in Unicode's form NFC, since a Mac composes accents otherwise than the table's author.
+Names are compared in Unicode's form NFC, since a Mac may compose accents differently from the table's author.
 """
 
 import io
@@ -25,7 +25,7 @@ SHOWN = 3  # names in a message
 
 
 class Groups(NamedTuple):
-    """The group of each listed image, by its path; the names in the table that no file has; and those read as the image that they nearly name."""
+    """The group of each listed image, by path; the table's names that no file has; and inexact names with the image that they were read as."""
 
     of: dict[str, str]
     unmatched: list[str]
@@ -41,7 +41,7 @@ def read_groups(root: Path, path: str, images: Sequence[str]) -> Groups:
     """The groups of those `images` (paths relative to `root`) that the file at `path` lists; none if there is no such file.
 
     The column `file` holds paths from the root or from the file's own folder, however they are spelled, or bare file names.
-    A name that only case, blanks or the extension part from one image's is a slip, and means that image. Raises DataError.
+    A name that differs from one image's only in case, blanks or the extension is a slip, and means that image. Raises DataError.
     """
     file = root / path
     if not path or not _is_there(file):
@@ -68,7 +68,7 @@ def read_groups(root: Path, path: str, images: Sequence[str]) -> Groups:
 
 
 def _is_there(file: Path) -> bool:
-    """Whether there is a groups file. Raises DataError where a slip would leave all images ungrouped in silence: its name, a link."""
+    """Whether there is a groups file. Raises DataError for a slip in its name or a broken link, which would silently leave all images ungrouped."""
     try:
         if not S_ISREG(file.stat().st_mode):
             raise DataError(f"Expected a table at {file}, found something that is no file. Move it away.")
@@ -87,7 +87,7 @@ def _is_there(file: Path) -> bool:
 
 
 def _may_be_meant(other: str, name: str) -> bool:
-    """Whether a file's name is that of the groups file but for case, blanks, or an extension that Windows hides."""
+    """Whether a file's name differs from the groups file's only in case, blanks, or an extension that Windows hides."""
     return one_name(other.strip()) in [one_name(name) + hidden for hidden in ("", ".csv", ".txt")]
 
 
@@ -98,7 +98,7 @@ class _Finder:
         self.root, self.file, self.images = root, file, images
         self.folder = _plain(file.parent.relative_to(root).as_posix())
         named = [(self._from_folders(image), image) for image in images]
-        # A path from the root goes before the same words from the table's folder.
+        # A path from the root takes precedence over the same text as a path from the table's folder.
         self.paths = {relative: image for (_, relative), image in named} | {whole: image for (whole, _), image in named}
         self.names: dict[str, list[str]] = {}
         for image in images:
@@ -106,7 +106,7 @@ class _Finder:
 
     @cached_property
     def places(self) -> dict[tuple[int, int], str]:
-        """The images by their place on the disk, which is asked for only where a line is spelled otherwise."""
+        """The images by their place on the disk, read only if some line spells a path differently."""
         return {place: image for image in self.images if (place := _place(self.root / image))}
 
     def __call__(self, name: str) -> str | None:
@@ -122,7 +122,7 @@ class _Finder:
         return self.places.get(there, "") if there else None
 
     def slips(self, unmatched: Sequence[str], images: Sequence[str]) -> dict[str, str]:
-        """For each name that only case, blanks or the extension part from one of the images, that image. Raises DataError if it may mean several."""
+        """The image of each name that differs from it only in case, blanks or the extension. Raises DataError if a name may mean several."""
         alike: dict[str, set[str]] = {}
         for image in images:
             for name in (*self._from_folders(image), PurePosixPath(_plain(image)).name):
@@ -146,7 +146,7 @@ def _plain(name: str) -> str:
 
 
 def _place(path: Path) -> tuple[int, int] | None:
-    """What tells a file from every other one on the disk; None if there is none."""
+    """What identifies a file on the disk; None if there is no file."""
     try:
         status = path.stat()
     except (OSError, ValueError):  # a name longer than any file's, or with a character that none has

@@ -28,7 +28,7 @@ class Raster(NamedTuple):
 
 
 class GreyRange(NamedTuple):
-    """The levels of a grey file of more than 8 bits that become 0 and 255. If `is_named`, a user said so, and no file's tag counts."""
+    """The levels of a grey file of more than 8 bits that become 0 and 255. If `is_named`, the user set them, and the files' tags do not count."""
 
     black: float = 0
     white: float = DEPTHS[16]

@@ -1,6 +1,6 @@
-"""What lies in a folder of images, as text: a line per file with the digest of its bytes, whatever the file is called or turns out to be.
+"""The content of a folder of images as text: a line per file with the digest of its bytes, whatever its name or kind.
 
-DVC compares this text instead of reading the folder itself: it would stop at a link to nothing, at a name that is not UTF-8 and at a
+DVC compares this text instead of reading the folder itself, where it would stop at a broken link, at a name that is not UTF-8 and at a
 `.dvcignore`, and wait for ever at a pipe.
 """
 

@@ -37,7 +37,7 @@ PLAIN = FolderRule(
     groups="{category}/groups.csv",
     foreground="{category}/foreground/{name}.*",
 )
-"""Of our own, for whoever sorts photographs by hand; the patterns of layout `folder` begin with these."""
+"""Our own, for photographs sorted by hand; `prepare.folder` begins with its patterns."""
 FOLDERS = {
     "mvtec": ("train/good", "test"),
     "loco": ("train/good", "test"),
@@ -50,7 +50,7 @@ RULES = {"mvtec": MVTEC, "loco": LOCO, "btad": BTAD, "plain": PLAIN, "demo": MVT
 def detect_layout(root: Path) -> tuple[str, list[str]]:
     """The layout (`mvtec`, `loco`, `btad` or `plain`) of `root` and its categories, sorted; `root` may be a category's folder itself.
 
-    Raises DataError if `root` is no folder, or has neither layout or both; the message lists the expected folders.
+    Raises DataError if `root` is no folder, or has no known layout or several; the message lists the expected folders.
     """
     check_root(root)
     for layout in FOLDERS:
@@ -74,7 +74,7 @@ def _has(folder: Path, layout: str) -> bool:
 
 
 def why_no_category(folder: Path) -> str:
-    """Why a folder that has no layout cannot be a category, as far as is known."""
+    """Why a folder without a layout cannot be a category."""
     if leads_nowhere(folder):
         return "a link to nothing"
     try:

@@ -1,6 +1,6 @@
 """The leak guard: no image of the evaluation, and none of its group, may be among what trains the generator or the segmenter.
 
-A photograph is known by the digest of its prepared pixels, `image_digest`: a file that was encoded again has the same, and two
+A photograph is identified by the digest of its prepared pixels, `image_digest`: encoding a file again does not change it, and two
 files that differ only below the prepared size are the same picture to every network.
 """
 
@@ -18,7 +18,7 @@ SHOWN = 5  # leaks in a message
 
 
 class Use(NamedTuple):
-    """A photograph, or the mask of one, from which something was made; what is not known of it is empty.
+    """A photograph, or the mask of one, from which something was made; unknown fields are empty.
 
     `sha256` and `image_digest` are the photograph's and empty for a mask, since masks of different photographs may be equal.
     """
@@ -40,7 +40,7 @@ class Leak(NamedTuple):
 
 
 def leaks(catalog: pd.DataFrame, uses: Iterable[Use]) -> list[Leak]:
-    """The uses that the evaluation of a category's catalog forbids, each once: by its bytes, its pixels, or its group.
+    """The uses of photographs that equal an evaluation image of the catalog in bytes or pixels, or share its group, each once.
 
     A use's groups are its own and those that today's catalog gives to its path, bytes or pixels, so that a group that was
     confirmed after the use counts as well.
@@ -70,7 +70,7 @@ def training_images(catalog: pd.DataFrame) -> list[Use]:
 def check_catalogs(folder: Path, categories: Sequence[str], *, share_base: bool) -> None:
     """Raise DataError if an evaluation image of a catalog in `folder` is among its training images.
 
-    With `share_base`, for a base trained from scratch, among those of the other categories as well; groups hold within a category.
+    With `share_base`, for a base trained from scratch, the other categories' training images count too; groups count within a category.
     """
     catalogs = {category: read_digests(folder / category / CATALOG) for category in categories}
     trained = {category: training_images(catalog) for category, catalog in catalogs.items()}

@@ -1,4 +1,4 @@
-"""How alike photographs are: the distance between small pictures of them, without what a defect covers.
+"""How alike photographs are: the distance between small pictures of them, outside the defect.
 
 N normal photographs, H, W image size, E edge of a small picture. Images are (H, W, 3) uint8, masks (H, W) uint8 in {0, 1}, 1 = defect.
 """
@@ -13,7 +13,7 @@ from stage.datasets.examples import column, pairs_of
 from stage.datasets.resize import covered, resize_image
 
 EDGE = 16  # px; enough to see where the part lies and how it is lit, too little to see its texture
-USUAL = 0.95  # of the normal photographs have another one as near as this; a defect's photograph without one that near is unlike
+USUAL = 0.95  # quantile of the normal photographs' distances to their nearest; a defect's photograph farther from all of them is unlike
 FEW = 3  # normal photographs; among fewer, no distance is unusual
 Pixels = NDArray[np.uint8]
 
@@ -25,7 +25,7 @@ class Likeness:
         self.pictures = np.stack([_small(image) for image in normals])
 
     def nearest(self, image: Pixels, mask: Pixels, count: int) -> list[int]:
-        """The numbers of the `count` normal photographs that are most like the one of a defect, the most similar first."""
+        """The indices of the `count` normal photographs most like a defect's photograph, the most similar first."""
         return [int(number) for number in self.distances(image, mask).argsort(kind="stable")[:count]]
 
     def distances(self, image: Pixels, mask: Pixels) -> NDArray[np.float64]:
@@ -52,9 +52,9 @@ class Likeness:
 
 
 def unlike_types(folder: Path, category: str) -> list[str]:
-    """A sentence for each defect type of a prepared category most of whose training photographs no normal one is like.
+    """A sentence for each defect type of a prepared category most of whose training photographs are unlike every normal one.
 
-    A defect of such a type comes with a background that shows the part in another position or light, whatever is chosen.
+    Every background available for such a type shows the part in another position or light.
     """
     normal, defective = (pairs_of(folder, "train", good=good) for good in (True, False))
     likeness = Likeness(pair.image for pair in normal)

@@ -1,4 +1,4 @@
-"""Mask files as defect pixels, decided by the rules of docs/robustness.md. What is ambiguous raises DataError; what is not plain leaves a note.
+"""Mask files as defect pixels, decided by the rules of docs/robustness.md. An ambiguous mask raises DataError; an unusual one leaves a note.
 
 H, W mask size after EXIF rotation. A mask is (H, W) uint8 in {0, 1}, 1 = defect.
 """
@@ -14,7 +14,7 @@ from stage.datasets.images import Converted, Raster
 
 LARGEST_LABEL = 31  # a lossless value up to this is a label, not a grey level; mask palettes have fewer classes
 MANY = 32  # levels or colours; a mask with more was smoothed or compressed, or is a photograph
-FEW = 8  # grey levels; so few may be classes, which a threshold would divide
+FEW = 8  # grey levels; so few may be class labels, which a threshold would divide
 IGNORE = 255  # VOC's label of what is neither defect nor normal
 VOC_BORDER = 0xE0E0C0  # the colour of VOC's label 255
 ALPHA_DOUBT = 0.1  # of the marked pixels; if colour and alpha differ by more, they mark different things
@@ -133,7 +133,7 @@ def _grey(values: np.ndarray, is_lossy: bool, threshold: int) -> Converted:
 
 
 def _label_map(used: np.ndarray) -> str | None:
-    """What makes a label map of these levels ambiguous, empty if nothing; None if they are grey levels."""
+    """Why a label map of these levels is ambiguous, empty if it is not; None if they are grey levels."""
     labels = used[used != IGNORE]
     if not np.isin(labels, np.arange(LARGEST_LABEL + 1)).all():
         return None

@@ -1,4 +1,4 @@
-"""The mask of one photograph: joined from its files, turned as the photograph is, and refused where it cannot be the photograph's.
+"""The mask of one photograph: joined from its files, turned like the photograph, and refused if it cannot belong to it.
 
 H, W size of the upright photograph. Masks are (H, W) uint8 in {0, 1}, 1 = defect.
 """
@@ -23,7 +23,7 @@ UPRIGHT = {
     6: Image.Transpose.ROTATE_270,
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
-}  # what makes a picture of an EXIF orientation upright
+}  # makes a picture with this EXIF orientation upright
 SIDEWAYS = range(5, 9)  # EXIF orientations that exchange width and height
 LOOK = "look whether it does"  # in notes on what the file does not tell; the summary begins with them
 LARGE = 0.5  # of the image; a defect on more of it is unusual
@@ -60,7 +60,7 @@ def _of_mask(name: str, error: DataError) -> DataError:
 
 
 def _turned(mask: Raster, photograph: Raster) -> Raster:
-    """The mask as the photograph lies. If their EXIF orientations differ, the sizes say whether the mask was turned; else a note does."""
+    """The mask turned like the photograph. If their EXIF orientations differ, the sizes decide whether to turn it; if they cannot, a note says so."""
     ours, theirs, shape = mask.orientation, photograph.orientation, photograph.pixels.shape[:2]
     if ours == theirs:
         return mask
@@ -74,7 +74,7 @@ def _turned(mask: Raster, photograph: Raster) -> Raster:
 
 
 def _checked(mask: np.ndarray, is_normal: bool, threshold: int, notes: tuple[str, ...]) -> list[str]:
-    """A note if much of the image is marked; raises DataError for a mask that its place or its shape contradicts."""
+    """A note if much of the image is marked; raises DataError for a mask that contradicts its folder or looks inverted."""
     if is_normal and mask.any():
         raise DataError("marks defect, where the image is normal by its place", f"{mask.sum()} pixels")
     if not is_normal and not mask.any():

@@ -1,6 +1,6 @@
 """Near-duplicates: photographs of a category that resemble each other far more than its photographs usually do.
 
-They are candidates for a group, and only a person makes them one: two bolts on one plate differ less than one bolt in two lights.
+They are candidates for a group, which only a person can confirm: two bolts on one plate differ less than one bolt in two lights.
 N images, D = 1024 values of a thumbnail. A similarity is a cosine, at most 1.
 """
 
@@ -18,13 +18,13 @@ from scipy.spatial.distance import squareform
 from stage.core.wording import counted
 
 SIDE = 32  # px of a thumbnail
-SIMILAR = 0.6  # docs/data.md has what it finds on photographs whose groups are known
+SIMILAR = 0.6  # docs/data.md shows what it finds on photographs whose groups are known
 BLOCK = 1024  # rows that are compared at once
 Vectors = NDArray[np.float32]
 
 
 class Cluster(NamedTuple):
-    """Images that resemble each other, sorted by path, their mean similarity, and whether both sides of the split have some."""
+    """Images that resemble each other, sorted by path, their mean similarity, and whether they lie on both sides of the split."""
 
     files: tuple[str, ...]
     similarity: float
@@ -59,9 +59,9 @@ def near_duplicates(
 def descriptors(images: Iterable[NDArray[np.uint8]]) -> Vectors:
     """What makes each image differ from the others, as unit vectors (N, min(N, D)); zero where nothing does.
 
-    Grey thumbnails of zero mean and unit norm, so that exposure and contrast do not count; less their mean, and whitened, so that
-    neither does what all images of a category share, nor the light that varies in most of them. The variances are raised by their
-    mean: in a direction that hardly varies there is nothing but noise.
+    They are grey thumbnails of zero mean and unit norm, so that exposure and contrast do not count, less their mean and whitened, so
+    that what all images share and how their light varies do not count either. The variances are raised by their mean: a direction that
+    hardly varies holds only noise.
     """
     thumbnails = _unit(_centred(np.stack([_thumbnail(image) for image in images]), axis=1))
     residuals = _centred(thumbnails, axis=0)
@@ -75,7 +75,7 @@ def descriptors(images: Iterable[NDArray[np.uint8]]) -> Vectors:
 def _principal(residuals: Vectors) -> tuple[Vectors, Vectors]:
     """The residuals (N, D) along their principal directions, (N, min(N, D)), and the variances there.
 
-    N images differ in fewer than N directions. Few images therefore need the small N x N matrix alone, and a hundredth of the time.
+    N images differ in fewer than N directions, so few images need only the small N x N matrix, and a hundredth of the time.
     """
     count, size = residuals.shape
     if count >= size:
@@ -99,7 +99,7 @@ def similar_pairs(vectors: Vectors, threshold: float) -> SimilarPairs:
 
 
 def clusters(vectors: Vectors, threshold: float) -> list[NDArray[np.int64]]:
-    """Sets of two and more vectors whose mean cosine is at least `threshold`, none in two of them.
+    """Disjoint sets of two and more vectors whose mean cosine is at least `threshold`.
 
     A chain of similar pairs may join unlike images, so each connected part is divided by average linkage.
     """

@@ -1,4 +1,4 @@
-"""The object of each image that is trained on: found by a threshold, or read from a mask that the user drew."""
+"""The object of each training image: found by a threshold, or read from a mask that the user drew."""
 
 from pathlib import Path, PurePosixPath
 
@@ -17,7 +17,7 @@ from stage.datasets.rules import GOOD
 def outline_of(found: FoundFile, root: Path, params: Prepare, image: np.ndarray, shape: tuple[int, int]) -> Outline | None:
     """The object of a normal training image or of a defective one; None for other images. Raises DataError.
 
-    A normal image's is where defects may lie, a defective one's tells where on the part its own defects lie. Users draw the former alone.
+    A normal image's object is where defects may lie; a defective image's says where on the part its defects lie. Users draw only the former.
 
     `image` is the prepared image, (S, S, 3); `shape` is the file's (H, W), which a foreground file must match.
     """

@@ -25,7 +25,7 @@ from stage.datasets.columns import PICTURE, Columns, schema
 XMP = "XML:com.adobe.xmp"  # keyword of the chunk that holds XMP, by XMP's specification, part 3
 NO_TEXT: Mapping[str, str] = MappingProxyType({})
 ROW_GROUP = 16  # rows; few, so that reading one sample reads few others
-UNDECODABLE = (  # what Pillow raises on bytes that are no PNG, or one of more pixels than it takes
+UNDECODABLE = (  # what Pillow raises for bytes that are not a PNG, or for a PNG with too many pixels
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, MemoryError, struct.error, zlib.error),
     *(Image.DecompressionBombError, Image.DecompressionBombWarning),
 )
@@ -58,12 +58,12 @@ def encode_png(pixels: np.ndarray, text: Mapping[str, str] = NO_TEXT) -> bytes:
 
 
 def decode_image(png: bytes | None) -> np.ndarray:
-    """The pixels of a PNG, (H, W, 3) uint8 RGB; raises CorruptFileError, for None as well, which stands for a picture that is missing."""
+    """The pixels of a PNG, (H, W, 3) uint8 RGB; raises CorruptFileError, also for None, a missing picture."""
     return _decode(png, "RGB")
 
 
 def decode_mask(png: bytes | None) -> np.ndarray:
-    """The mask in a PNG, (H, W) uint8 in {0, 1}; raises CorruptFileError, likewise."""
+    """The mask in a PNG, (H, W) uint8 in {0, 1}; raises CorruptFileError as `decode_image` does."""
     return (_decode(png, "L") >= HALF_SCALE).astype(np.uint8)
 
 

@@ -1,7 +1,7 @@
 """The pose of a part in its photograph: where it lies, along which axis, and how large. Not in the paper.
 
-H, W image size, E edge of a picture in part coordinates. Images are (H, W, 3) uint8, parts (H, W) uint8 in {0, 1}, 1 = object. Photographs
-are taken to show parts undistorted: one that was not square before it was prepared shows a turned part with another outline.
+H, W image size, E edge of a picture in part coordinates. Images are (H, W, 3) uint8, parts (H, W) uint8 in {0, 1}, 1 = object. Parts are
+assumed undistorted: in a photograph that was not square before `prepare`, a turned part has another outline.
 """
 
 import math
@@ -31,7 +31,7 @@ class Pose(NamedTuple):
 
 
 def pose_of(part: Pixels) -> Pose | None:
-    """The pose of a part, by the moments of its pixels; None if it is the whole image, which says nothing, or empty."""
+    """The pose of a part, by the moments of its pixels; None if the part is empty, one pixel, or the whole image."""
     y, x = np.nonzero(part)
     if not 0 < len(y) < part.size:
         return None
@@ -56,8 +56,8 @@ def reversed_pose(pose: Pose) -> Pose:
 def in_part_coordinates(pixels: Pixels, pose: Pose, edge: int = EDGE) -> Pixels:
     """An image (H, W, 3) or a mask (H, W) of 0 and 255 as the part sees it, (E, E, ...): the centroid in the middle, the axis to the right.
 
-    The picture is SPAN standard deviations wide, and each of its pixels a mean over its own area. Beyond an image its border goes on, beyond
-    a mask is nothing. Without a direction nothing is turned.
+    The picture is SPAN standard deviations wide, and each of its pixels a mean over its own area. Beyond an image its border pixels are repeated, beyond
+    a mask is 0. Without a direction nothing is turned.
     """
     scale, angle = SPAN * pose.size / edge, pose.direction or 0.0
     turned = scale * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])

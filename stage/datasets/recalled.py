@@ -1,7 +1,7 @@
 """What was withdrawn: photographs, masks, textures and samples by name, in `recalled.yaml`, which git tracks and `stage recall` extends.
 
-The rule for everything that is drawn from a pool of photographs: a recalled one keeps its place in the pool. Who draws it draws again,
-and nobody else does, so that a recall changes the samples that were made from it and no others.
+A recalled photograph keeps its place in every pool that photographs are drawn from. A sample that draws it draws again, and no other
+sample does, so that a recall changes only the samples that were made from it.
 """
 
 import json
@@ -20,14 +20,14 @@ from stage.datasets.entries import Entry
 from stage.datasets.rules import GOOD
 
 FILE = Path("recalled.yaml")
-BESIDE = "recalled.json"  # what a category's planners must know, beside its catalog; there only if anything is
+BESIDE = "recalled.json"  # what a category's planners must know, beside its catalog; absent if nothing is recalled
 UNTRAINED = "a recall has left its defect type without a training image"
 
 
 class Recall(Section):
     """A withdrawal. `path`: below the data folder or that of the textures, or a sample's id; `sha256`: of the file, or of a sample's pixels.
 
-    What follows is of a photograph or mask, as the catalog had it, and holds its place in the split when its file is gone. `places`: by
+    The fields after `date` are a photograph's or mask's catalog entry, which keeps its place in the split when its file is gone. `places`: by
     `place_key`, the place of a normal photograph among those most like a defect's.
     """
 
@@ -84,7 +84,7 @@ def recalled_path(recalls: Sequence[Recall], path: str, sha256: str | None) -> b
 
 
 def with_places(entries: Sequence[Entry], recalls: Sequence[Recall], category: str) -> list[Entry]:
-    """The entries with one for each recalled photograph whose file or mask is gone: in the split it stands where it stood."""
+    """The entries, with one for each recalled photograph whose file or mask is gone, so that it keeps its place in the split."""
     usable = {entry.path for entry in entries if not entry.reason}
     gone = {one.image_path: one for one in recalls if one.category == category and one.image_path and one.image_path not in usable}
     return [*(entry for entry in entries if entry.path not in gone), *map(_place_of, gone.values())]
@@ -115,7 +115,7 @@ def _trained(entries: Sequence[Entry]) -> set[str]:
 
 
 def write_withdrawn(recalls: Sequence[Recall], category: str, folder: Path) -> None:
-    """Write what planners must know beside the category's catalog; nothing where there is nothing to know."""
+    """Write what planners must know beside the category's catalog; no file if nothing is recalled."""
     places: dict[str, set[int]] = {}
     for one in recalls:
         for key, place in one.places.items() if one.category == category else ():

@@ -18,7 +18,7 @@ def resize_image(pixels: np.ndarray, size: int) -> np.ndarray:
 def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
     """A mask (H, W) as (S, S): cells at least half covered by defect, and cells of each defect that would otherwise vanish.
 
-    A defect is an 8-connected component. It would vanish if it touched no kept cell, as do a spot under half a cell and a thin line.
+    A defect is an 8-connected component. It would vanish if it touched no kept cell, like a spot under half a cell or a thin line.
     Such a defect keeps each cell that it covers at least half as much as its most covered cell, so that a line stays a line.
     """
     if not mask.any():
@@ -43,7 +43,7 @@ def covered(mask: np.ndarray, size: int) -> np.ndarray:
 def _overlaps(native: int, size: int) -> np.ndarray:
     """Overlap of each cell with each pixel, (S, native), in units of 1/S pixel; a whole cell has `native` of them.
 
-    Integers in float64 have exact sums, so that one half is exact for any ratio of the sizes.
+    Sums of integers are exact in float64, so one half is exact for any ratio of the sizes.
     """
     cells, pixels = np.arange(size)[:, None] * native, np.arange(native)[None] * size
     return np.clip(np.minimum(cells + native, pixels + size) - np.maximum(cells, pixels), 0, None).astype(np.float64)

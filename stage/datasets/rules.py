@@ -64,14 +64,14 @@ def compile_rule(rule: FolderRule, category: str | None) -> Expressions:
 
 
 def categories_in(rule: FolderRule, paths: Iterable[str]) -> list[str]:
-    """What stands in the place of {category} in the paths of normal images (POSIX, relative to the root), sorted; none without it in the pattern."""
+    """The texts that match {category} in the paths of normal images (POSIX, relative to the root), sorted; none if the pattern lacks it."""
     normal = compile_rule(rule, None).files["normal"]
     matches = (normal.fullmatch(unicodedata.normalize("NFC", path)) for path in paths)
     return sorted({found["category"] for found in matches if found and "category" in normal.groupindex})
 
 
 def mask_of_neighbour(rule: FolderRule, path: str) -> str | None:
-    """The name of the image in the same folder whose mask `path` is by its file name; None if the name says no such thing."""
+    """The name of the image in the same folder whose mask `path` is, by its file name; None if it is not named as a mask."""
     last = PurePosixPath(rule.mask).name
     found = _expression(last, None).fullmatch(unicodedata.normalize("NFC", PurePosixPath(path).name)) if "{name}" in last else None
     return found["name"] if found else None

@@ -1,4 +1,4 @@
-"""The split of one category's accepted images: a third of the defects trains generator and segmenters, the rest is for the test."""
+"""The split of one category's accepted images: a third of the defects trains generator and segmenters, the rest tests the segmenters."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ def _without_duplicates(entries: list[Entry]) -> list[Entry]:
 
 
 def _content(entry: Entry) -> str | None:
-    """The digest of the prepared pixels, which equal files share, too."""
+    """The digest of the prepared pixels, or of the file if there are none."""
     return entry.image_digest or entry.image_sha256
 
 

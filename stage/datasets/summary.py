@@ -78,7 +78,7 @@ def _implausible(table: pd.DataFrame) -> list[str]:
 
 
 def without_numbers(text: str) -> str:
-    """With `…` in place of each number, so that what differs in numbers alone counts as one."""
+    """The text with `…` for each number, so that texts that differ only in numbers count as one."""
     return NUMBER.sub("…", text)
 
 
@@ -105,7 +105,7 @@ def _parts(note: str) -> list[str]:
 
 
 def unmatched_rows(groups: Groups, rule: FolderRule, category: str) -> list[str]:
-    """Sentences on the lines of the groups file that name no file, and on those that were read as the image that they nearly name."""
+    """Sentences on the lines of the groups file that name no file, and on inexact lines with the image that they were read as."""
     file = rule.groups.replace("{category}", category)
     slips = [f"{name!r} as {shown(image)}" for name, image in sorted(groups.slips.items())]
     return [

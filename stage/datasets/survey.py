@@ -1,4 +1,4 @@
-"""A look at a folder before it is used: which categories `prepare` can read, and what would be left out, by names alone."""
+"""A look at a folder before it is used: which categories `prepare` can read and what it would leave out, judged by file names only."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -31,10 +31,10 @@ class Survey(NamedTuple):
 
 
 def survey(root: Path, rule: FolderRule | None = None, named: Sequence[str] = ()) -> Survey:
-    """What `prepare` would read in `root`. Raises DataError if that is no category at all; the message says why for each folder.
+    """What `prepare` would read in `root`. Raises DataError if there is no such category; the message says why for each folder.
 
-    With a naming `rule` the layout is `folder`, and the rule says which categories there are. One without {category} describes a single
-    category, which is called as in `named` if that has one name, and else as the folder.
+    With a naming `rule` the layout is `folder`, and the rule says which categories there are. A rule without {category} describes a single
+    category, named by the one name in `named` or else after the folder.
     """
     if shown(str(root.resolve())) != str(root.resolve()):
         raise DataError(f"Expected a folder whose path is valid UTF-8, found {shown(str(root.resolve()))}. Rename it.")
@@ -43,7 +43,7 @@ def survey(root: Path, rule: FolderRule | None = None, named: Sequence[str] = ()
     left_out = {name: reason for name, files in found.items() if (reason := files if isinstance(files, str) else _lack(files))}
     for name in names:
         if alike := [other for other in names if other < name and other not in left_out and one_name(other) == one_name(name)]:
-            left_out.setdefault(name, f"one file name with {alike[0]}, on disks that ignore case at least: rename the folder")
+            left_out.setdefault(name, f"one file name with {alike[0]} on disks that ignore case: rename the folder")
     categories = [name for name in names if name not in left_out]
     if not categories:
         told = "".join(f"\n  {_printable(name)}: {reason}" for name, reason in left_out.items())
@@ -107,7 +107,7 @@ def _most_frequent(files: list[FoundFile]) -> str:
 
 
 def _others(root: Path, names: list[str]) -> list[Path]:
-    """Other folders, and links that may have led to some."""
+    """Other folders, and broken links that may have led to some."""
     if names == [root.resolve().name]:
         return []
     others = (path for path in root.iterdir() if path.name not in names and not path.name.startswith("."))
@@ -115,7 +115,7 @@ def _others(root: Path, names: list[str]) -> list[Path]:
 
 
 def _set_aside(category: str, files: list[FoundFile] | str) -> list[str]:
-    """By reason, the most frequent first: a Mac's thousand `._` files leave room for the one link to nothing."""
+    """A sentence per reason, the most frequent first: a Mac's thousand `._` files must not hide one broken link."""
     aside: dict[str, list[str]] = {}
     for each in files:
         if isinstance(each, FoundFile) and each.reason:
@@ -129,5 +129,5 @@ def _examples(files: list[str]) -> str:
 
 
 def _printable(name: str) -> str:
-    """A name on one line, without what a terminal would obey."""
+    """A name on one line, without control characters."""
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in shown(name))

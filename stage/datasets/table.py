@@ -39,5 +39,5 @@ def training_part(catalog: pd.DataFrame) -> pd.DataFrame:
 
 
 def training_pool(catalog: pd.DataFrame) -> pd.DataFrame:
-    """The same and the recalled rows among them, which hold their places."""
+    """The same rows and, in their places, the recalled ones."""
     return catalog.loc[catalog.status.isin(("accepted", "recalled")) & (catalog.split == "train")]

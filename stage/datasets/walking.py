@@ -1,4 +1,4 @@
-"""Every file below a folder, by a name that can be written down, and what keeps it from being opened."""
+"""Every file below a folder, why one may not be opened, and paths as text that can be written anywhere."""
 
 import os
 from collections.abc import Iterator

@@ -69,7 +69,7 @@ def shown_pixels(mask: NDArray[np.uint8], place: Window, cells: NDArray[np.float
 
 
 def first_pixel(first: int, end: int, side: int, length: int) -> int:
-    """Where `side` px along an image's `length` begin that have a box, from `first` to before `end`, in their middle, moved into the image."""
+    """The first of `side` px centred on a box from `first` to before `end`, moved to lie within an image's `length`."""
     return min(max((first + end - side) // 2, 0), length - side)
 
 

@@ -1,4 +1,4 @@
-"""Claims say which process works on what. A claim has one holder; it ends with the holder's process, and a holder that returns
+"""Claims: which process works on what. A claim has one holder; it ends with the holder's process, and a holder that returns
 later cannot publish.
 
 A claim is a small file that names its holder. On this machine, a holder is dead when its process has ended. On another machine, in
@@ -24,7 +24,7 @@ BOOT_ID, PROCESSES = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/n
 
 
 class Owner(NamedTuple):
-    """A process, distinct from all others that ever had the same number. `started`: seconds from the start of its machine to its own.
+    """A process, distinct from all others that ever had its number. `started`: seconds from its machine's start to its own.
 
     `world`: the run of the kernel and the container in which its number is unique.
     """
@@ -66,7 +66,7 @@ class Claim(NamedTuple):
 
 
 def take(path: Path, owner: Owner, *, lease_s: float) -> tuple[Claim | None, Owner | None]:
-    """Take a claim. Returns it, or None if a living owner holds it; and the dead owner that it was taken over from, if any.
+    """Take a claim. Returns the claim, or None if a living owner holds it, and the dead owner that it was taken over from, if any.
 
     `lease_s`: seconds without a heartbeat after which an owner on another machine counts as dead.
     """
@@ -85,7 +85,7 @@ def take(path: Path, owner: Owner, *, lease_s: float) -> tuple[Claim | None, Own
 def _take_over(path: Path, written: Path, owner: Owner, lease_s: float) -> tuple[Claim | None, Owner | None]:
     with _guard(path):
         before = holder(path)
-        if before == owner:  # the answer to its own link was lost on the way
+        if before == owner:  # the link succeeded, but its answer was lost
             return Claim(path, owner), None
         if path.exists() and holder_is_alive(path, lease_s=lease_s):
             return None, None
@@ -114,7 +114,7 @@ def holder_is_alive(path: Path, *, lease_s: float) -> bool:
 def _age_s(path: Path) -> float:
     """Seconds since the last heartbeat, by the clock of the disk; infinite if the claim was given back in the meantime.
 
-    A new file has the time of the disk that also noted the heartbeat, so the clocks of two machines need not agree.
+    Both times come from the disk, which stamps a new file, so the clocks of two machines need not agree.
     """
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".now-") as now:

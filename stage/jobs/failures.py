@@ -14,7 +14,7 @@ from stage.jobs.job import Job
 
 
 def record_failure(job: Job, number: int, reason: str) -> None:
-    """Record a failed try at a batch, with its reason; not of a job that is gone, nor if a new run begins meanwhile (`reset_failures`)."""
+    """Record a failed try at a batch, with its reason; nothing if the job is gone or a new run begins meanwhile (`reset_failures`)."""
     folder = job.failures(number)
     with suppress(FileNotFoundError):
         for place in (folder.parent, folder):  # without parents: a job that was removed must not come back as a folder of failures
@@ -25,7 +25,7 @@ def record_failure(job: Job, number: int, reason: str) -> None:
 def set_aside(job: Job, number: int, max_failures: int) -> bool:
     """Set a batch aside if it has failed `max_failures` times; returns whether it did. Its file in `aside` then says why, and no worker tries it.
 
-    False, too, if a new run begins meanwhile: then the failures no longer count.
+    Also False if a new run begins meanwhile: then the failures no longer count.
     """
     reasons = list(_reasons(job, number))
     if len(reasons) < max_failures:
@@ -43,7 +43,7 @@ def reset_failures(job: Job, *, lease_s: float) -> None:
     for name in ("aside", "failures"):
         shutil.rmtree(job.folder / name, ignore_errors=True)
     for file in (job.folder / "claims").glob("[0-9]*.json"):
-        claim, _ = take(file, Owner.here(), lease_s=lease_s)  # as a worker would, so that no living one's is removed
+        claim, _ = take(file, Owner.here(), lease_s=lease_s)  # as a worker would, so that no living worker's claim is removed
         if claim is not None:
             claim.release()
 

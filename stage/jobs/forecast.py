@@ -1,4 +1,4 @@
-"""What samples will cost, from a short measurement on this machine, before they are begun."""
+"""What samples will cost, from a short measurement on this machine before any is made."""
 
 import shutil
 import tempfile
@@ -32,10 +32,10 @@ PUBLISHED = 2  # copies beside the spool's: in the output, in DVC's cache
 
 
 class Forecast(NamedTuple):
-    """What is left to make of a category's job. Batches and network calls are of whole batches, samples are those that are published.
+    """What is left to make of a category's job. Network calls are for whole batches; `samples` counts only published ones.
 
-    `seconds` is one worker's time on this machine; `bytes` is what spool, output and DVC's cache grow by, taken to be on one disk.
-    Both are None where nothing was measured. `job` is None where the category is not trained yet: its rows name the checkpoint.
+    `seconds` is one worker's time on this machine; `bytes` is the growth of spool, output and DVC's cache, assumed to be on one disk.
+    Both are None if nothing was measured. `job` is None if the category is not trained yet, since a plan needs the checkpoint.
     """
 
     method: str
@@ -49,7 +49,7 @@ class Forecast(NamedTuple):
     free_bytes: int
 
     def told(self) -> str:
-        """For people, on one line."""
+        """The forecast for people, on one line."""
         counts = f"{counted(self.samples, 'sample')} of {self.category} to make by {self.method}, in {counted(self.batches, 'batch', 'batches')}, {counted(self.network_calls, 'network call')}"
         if self.job is None:
             return f"{counts}; how long they take is not known before `dvc repro train@{self.category}`"
@@ -60,14 +60,14 @@ class Forecast(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """Of a batch."""
+    """The cost of a batch."""
 
     seconds: float
     bytes: int
 
 
 def forecasts(categories: Sequence[str], params: Params, data: Path, *, measure: bool) -> list[Forecast]:
-    """Plan these categories by every method, as `synthesize` would, and forecast their first rounds; without a training they are only counted.
+    """Plan these categories by every method, as `synthesize` would, and forecast their first rounds; untrained ones are only counted.
 
     Raises DataError for a category that is not prepared.
     """
@@ -87,7 +87,7 @@ def forecasts(categories: Sequence[str], params: Params, data: Path, *, measure:
 
 
 def _recipe(method: str, category: str, params: Params, data: Path) -> tuple[Recipe, bool]:
-    """The recipe, and whether what it needs is trained; without its networks otherwise."""
+    """The recipe, without networks if they are not trained, and whether it is ready."""
     checkpoint, networks = data / "train" / category, dict[str, Path | None](base=None, checkpoint=None)
     needs_checkpoint = METHODS[method].needs_checkpoint
     is_trained = needs_checkpoint and (checkpoint / ADAPTERS).is_file()
@@ -131,13 +131,13 @@ def forecast(job: Job, output: Path, *, measure_on: str | None) -> Forecast:
     )
     if measure_on is None:
         return counted
-    # The first one pays for what is loaded and compiled on the way, the last one shows another defect type, where there is one.
+    # The first batch pays for loading and compiling; the last one shows another defect type, if there is one.
     cost = _measure(job, [*left[:1], *left[1:][-1:]], measure_on) if left else Cost(0.0, 0)
     return counted._replace(seconds=len(left) * cost.seconds, bytes=_growth(job, output, left, len(left) * cost.bytes))
 
 
 def network_calls(recipe: Recipe) -> int:
-    """How often the network is called for a batch; never by a method without networks."""
+    """How often the network is called for a batch; 0 for a method without networks."""
     if not METHODS[recipe.method].needs_checkpoint:
         return 0
     from stage.synthesis.methods.stage import moves  # here, because it imports the networks
@@ -146,7 +146,7 @@ def network_calls(recipe: Recipe) -> int:
 
 
 def check_disk(found: Sequence[Forecast]) -> None:
-    """Raise MachineError where the disk cannot hold all of them that could be planned."""
+    """Raise MachineError if the disk cannot hold all forecasts that could be planned."""
     found = [one for one in found if one.job]
     size, samples = sum(one.bytes or 0 for one in found), sum(one.samples for one in found)
     if found and size > (free := min(one.free_bytes for one in found)):
@@ -158,7 +158,7 @@ def check_disk(found: Sequence[Forecast]) -> None:
 
 
 def _measure(job: Job, batches: Sequence[Batch], on: str) -> Cost:
-    """Seconds of the last of these batches, and how many bytes one of them has."""
+    """Seconds of the last of these batches, and their mean size in bytes."""
     recipe = job.recipe
     source, renderer = read_source(recipe.catalog), METHODS[recipe.method].renderer(recipe, on)
     seconds, sizes = 0.0, list[int]()
@@ -172,7 +172,7 @@ def _measure(job: Job, batches: Sequence[Batch], on: str) -> Cost:
 
 
 def _growth(job: Job, output: Path, left: Sequence[Batch], size: int) -> int:
-    """Bytes that the disk is to hold beside what it holds: what is left, of that `size`, and then everything once more per copy."""
+    """Bytes by which the disk will grow: `size` for what is left, and then everything once more per copy."""
     if not left and _is_published(job, output):
         return 0
     there = {batch.key for batch in job.batches()} - {batch.key for batch in left}

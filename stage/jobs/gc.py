@@ -1,6 +1,6 @@
-"""Garbage collection: removes jobs that no current parameters plan, batches that no remaining job uses, and works that are not used last.
+"""Garbage collection: removes jobs that no current parameters plan, batches that no remaining job uses, and all but the last used work of a name.
 
-What a living process works on, here or on another machine, is never removed.
+Nothing that a living process works on, here or on another machine, is removed.
 """
 
 from collections import Counter
@@ -32,7 +32,7 @@ class Sum(NamedTuple):
 
 
 def remove_garbage(spool: BatchStore, wanted: Sequence[Params], *, lease_s: float, dry_run: bool) -> list[Garbage]:
-    """Remove the jobs that could not continue today, the batches that no other job uses, and works of other verbs; or only list them.
+    """Remove the jobs that could not continue today, the batches that no other job uses, and unused works.
 
     `wanted`: the parameters whose jobs are kept; the first one's categories keep their works. `lease_s`: seconds without a heartbeat
     after which a process on another machine counts as dead. `dry_run`: only list them.
@@ -103,16 +103,16 @@ def _batches(spool: BatchStore) -> dict[str, Garbage]:
 
 
 def _orphans(spool: BatchStore, batches: Mapping[str, Garbage], gone: set[Path]) -> list[Garbage]:
-    """The batches that no job uses but those that are gone."""
+    """The batches that only the jobs that are `gone` use."""
     kept = {key for folder in _jobs(spool) if folder not in gone for key in _keys(folder)}
     return [garbage for key, garbage in batches.items() if key not in kept]
 
 
 def _sweep(spool: BatchStore, orphans: Sequence[Garbage]) -> list[Garbage]:
-    """Remove batches, but for those that a job uses which was planned meanwhile; returns what is gone.
+    """Remove batches, except those of a job that was planned meanwhile; returns what is gone.
 
-    They are hidden first, and the jobs are looked through again: one planned before that gets its batches back, one planned later
-    finds them missing and makes them.
+    They are hidden first, and the jobs are read again: a job planned before that gets its batches back, one planned later finds them
+    missing and makes them.
     """
     hidden = {garbage.path: spool.hide(garbage.path.stem) for garbage in orphans}
     lost = _orphans(spool, {garbage.path.stem: garbage for garbage in orphans}, set())

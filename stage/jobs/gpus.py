@@ -21,7 +21,7 @@ def gpu_tokens() -> list[str]:
 
 
 def parse_tokens(listed: str) -> list[str]:
-    """The UUIDs in the output of `nvidia-smi -L`; a GPU that is split into MIG devices is replaced by them."""
+    """The UUIDs in the output of `nvidia-smi -L`; MIG devices replace the GPU that is split into them."""
     tokens: list[str] = []
     for token in re.findall(r"UUID: ((?:GPU|MIG)-[\w/-]+)", listed):
         if token.startswith("MIG") and tokens and tokens[-1].startswith("GPU"):

@@ -7,7 +7,7 @@ from threading import Event, Thread
 
 from stage.jobs.claims import Claim, Owner, holder_is_alive, take
 
-BEATS = 4  # signs of life in a lease
+BEATS = 4  # heartbeats per lease
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def beating(claim: Claim, *, lease_s: float) -> Generator[None]:
     finally:
         done.set()
         thread.join()
-        with suppress(OSError):  # likewise; what is not given back ends with its process, or with the lease
+        with suppress(OSError):  # as above; a claim that is not given back ends with its process, or with the lease
             claim.release()
 
 

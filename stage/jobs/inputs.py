@@ -21,7 +21,7 @@ from stage.synthesis.rows import Identity, Origin
 from stage.synthesis.textures import bank_digest
 
 PLANNING, ORIGIN = "stage.jobs.planning:write_job", "stage.jobs.inputs:origin_of"
-# What decides which rows are planned. A row holds what comes of it, so it need not decide a second time how the row is rendered.
+# Inputs that decide which rows are planned. Their effect is in the rows, so they are not among the inputs of rendering.
 PLANNED = (
     *("name", "seed", "catalog", "planner", "rejected", "withdrawn", "base.prompts.normal", "synthesize.precision", "synthesize.attempts"),
     *("synthesize.count", "synthesize.shard_rows", "synthesize.mask_source", "synthesize.placement", "synthesize.perlin"),
@@ -30,9 +30,9 @@ PLANNED = (
 
 
 def inputs_of(recipe: Recipe, rejected: Iterable[Identity] = ()) -> dict[str, str]:
-    """Every input by its name in params.yaml, or its own; files, code and the machine as they are now.
+    """Every input, by its name in params.yaml if it has one; files, code and the machine as they are now.
 
-    `rejected`: the samples of the round before, which this one plans again; none for the first round.
+    `rejected`: the samples of the round before that this one plans again; none for the first round.
     """
     method = METHODS[recipe.method]
     sections = {
@@ -63,20 +63,20 @@ def inputs_of(recipe: Recipe, rejected: Iterable[Identity] = ()) -> dict[str, st
 
 
 def _withdrawn(recipe: Recipe) -> dict[str, str]:
-    """The samples of the method that a recall has withdrawn, by id; nothing where there are none."""
+    """The samples of the method that a recall has withdrawn, by id; empty if there are none."""
     own = sorted(one for one in read_withdrawn(recipe.catalog).samples if one.startswith(f"{recipe.method}/"))
     return {"withdrawn": json.dumps(own)} if own else {}
 
 
 def _network_digests(recipe: Recipe) -> dict[str, str]:
-    """Of a method that is trained, its checkpoint and base; the names are there for the others too, since every shard has the columns."""
+    """The digests of checkpoint and base; empty for a method without networks, since every shard has the columns."""
     if recipe.base is None or recipe.checkpoint is None:
         return {"base": "", "checkpoint": ""}
     return {"base": base_digest(recipe.base), "checkpoint": file_digest(recipe.checkpoint / ADAPTERS)}
 
 
 def judge_digest(recipe: Recipe) -> str:
-    """All that decides the verdict's measure, the same for methods that paste alike; nothing where it keeps every sample."""
+    """Digest of all that decides the verdict's measure, the same for methods that paste alike; empty if it keeps every sample."""
     if not recipe.synthesize.verdict.is_on:
         return ""
     training = training_part(read_catalog(recipe.catalog / CATALOG))
@@ -91,13 +91,13 @@ def deciding(inputs: Mapping[str, str]) -> dict[str, str]:
 
 
 def origin_of(recipe: Recipe, inputs: Mapping[str, str], key: str) -> Origin:
-    """What the samples of a batch say of what made them."""
+    """What the samples of a batch record about their making."""
     parameters, times = parameters_digest(inputs), timesteps_of(recipe)
     return Origin(key, inputs["checkpoint"], inputs["base"], parameters, inputs["code"], times, inputs["versions"], inputs["device"])
 
 
 def timesteps_of(recipe: Recipe) -> tuple[int, ...]:
-    """The sampler's timesteps; none of a method without networks."""
+    """The sampler's timesteps; none for a method without networks."""
     if recipe.checkpoint is None:
         return ()
     from stage.model.schedule import timesteps  # here, because a method without networks need not import them

@@ -1,8 +1,8 @@
 """A job: all that workers must know to make the samples of a category, in a folder of the spool.
 
 `job.json` has the inputs; `plan.parquet` has the rows, padded to whole batches; `batches.parquet` has the keys of the batches;
-`judge.npz` has the measure of the verdict, where there is one.
-The folder's name ends in the digest of the inputs: with other inputs it is another job. It appears at once, with all of them.
+`judge.npz` has the measure of the verdict, if there is one.
+The folder's name ends in the digest of the inputs: other inputs are another job. The folder appears at once, with all files.
 """
 
 import io
@@ -41,7 +41,7 @@ class Batch(NamedTuple):
 
 
 class JobRecord(Section):
-    """What `job.json` says: the recipe, its inputs as they were, and the digests of the files beside it."""
+    """What `job.json` says: the recipe, the inputs at planning, and the digests of the files beside it."""
 
     recipe: Recipe
     inputs: dict[str, str]
@@ -81,7 +81,7 @@ class Job:
 
     @property
     def is_asked_for(self) -> pc.Expression:
-        """Whether a row of a plan or of samples is one that was asked for, and not one that only fills its batch."""
+        """Whether a row of a plan or of samples was asked for and does not only fill its batch."""
         counts = {one.defect: self.recipe.count_of(one.defect) for one in self.recipe.missed}
         more = ((pc.field("defect") == defect) & (pc.field("ordinal") < count) for defect, count in counts.items())
         return reduce(or_, more, pc.field("ordinal") < self.recipe.synthesize.count)
@@ -91,7 +91,7 @@ class Job:
         return self._entries[number].published
 
     def read(self, batch: Batch) -> pa.Table:
-        """The samples of a finished batch, compared with its digest; a CorruptFileError where they are damaged or gone."""
+        """The samples of a finished batch, compared with its digest. Raises CorruptFileError if they are damaged or gone."""
         content = self.store.read(batch.key)
         table = None if content is None else pq.ParquetFile(io.BytesIO(content)).read()
         if table is None or set(table["batch_key"].to_pylist()) != {batch.key}:
@@ -110,7 +110,7 @@ class Job:
         return self.folder / "claims" / f"{number}.json"
 
     def failures(self, number: int) -> Path:
-        """The folder with one file per worker that died over a batch, or try at it that failed."""
+        """The folder with one file per failed try at a batch, or worker that died over it."""
         return self.folder / "failures" / str(number)
 
     def aside(self, number: int) -> Path:
@@ -127,7 +127,7 @@ class Job:
         return reasons
 
     def left(self) -> list[Batch]:
-        """The batches that the spool lacks, as the names of its files tell; reads no batch."""
+        """The batches that the spool lacks, judged by file names; reads no batch."""
         return [batch for batch in self.batches() if not self.store.is_there(batch.key)]
 
     def unfinished(self) -> list[Batch]:
@@ -141,7 +141,7 @@ class Job:
     def delete_damaged(self) -> list[Batch]:
         """Drop every damaged batch from the spool and return those; reads all batches that are there.
 
-        A batch that another worker has made again in the meantime may be dropped too, which costs time and nothing else.
+        A batch that another worker has made again in the meantime may be dropped too, which costs only time.
         """
         there = [batch for batch in self.batches() if self.store.is_there(batch.key)]
         if not there:
@@ -153,7 +153,7 @@ class Job:
         return damaged
 
     def check(self, on: str) -> None:
-        """Refuse to go on where a file, the code or the machine is not what the job was planned with; `on` is `cpu` or `cuda`.
+        """Refuse to go on if a file, the code or the machine differs from what the job was planned with; `on` is `cpu` or `cuda`.
 
         Raises a ConfigError that names every difference.
         """
@@ -162,13 +162,13 @@ class Job:
 
 
 def load_job(folder: Path) -> Job:
-    """The job in a folder; a CorruptFileError where it is missing, or not as it was written."""
+    """The job in a folder. Raises CorruptFileError if it is missing, or not as it was written."""
     try:
         told = read_sealed(folder / RECORD)
         record = JobRecord.model_validate_json(json.dumps({name: value for name, value in told.items() if name != "seal"}))
     except FileNotFoundError:
         raise CorruptFileError(f"Expected a job with its {RECORD} in {folder}, found none. Run `dvc repro synthesize`.") from None
-    except ValueError as error:  # pydantic's, too, for a job of another version
+    except ValueError as error:  # also pydantic's, for a job of another version
         raise _changed(folder, RECORD, str(error)) from None
     if not folder.resolve().name.endswith(f"-{digest_of(record.inputs)}"):
         raise _changed(folder, RECORD, "inputs of another job")

@@ -9,7 +9,7 @@ from stage.core.errors import MachineError
 from stage.jobs.heartbeat import BEATS
 
 WAIT_S = 1.0  # between two tries to reach a disk that is away
-# Errors of a disk or machine that do not pass by themselves. Any other, such as ESTALE or EIO of a network's disk, may.
+# Errors of a disk or machine that do not pass by themselves. Others, such as ESTALE or EIO of a network disk, may pass.
 FULL_OR_FORBIDDEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 WRONG_PATH = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
 NOT_SUPPORTED = {errno.EINVAL, errno.EXDEV, errno.ENOSYS, errno.ENOTSUP}
@@ -19,7 +19,7 @@ MEND = "Finished batches are kept: make room, or mend what is broken, and run th
 
 
 class Patience:
-    """Of one worker. `lease_s`: seconds without a heartbeat after which others count it as dead; it waits no longer than that."""
+    """The patience of one worker. `lease_s`: seconds without a heartbeat after which others count it as dead; it waits no longer."""
 
     def __init__(self, lease_s: float) -> None:
         self._lease_s = lease_s
@@ -39,7 +39,7 @@ class Patience:
 
 
 def patiently(act: Callable[[], Value], *, expected: str, lease_s: float) -> Value:
-    """What `act` returns, after a disk that is away for less than a lease. Raises a MachineError that begins with `expected`."""
+    """What `act` returns, tried again while a disk is away for less than a lease. Raises a MachineError that begins with `expected`."""
     patience = Patience(lease_s)
     while True:
         try:

@@ -1,4 +1,4 @@
-"""The plan of a job on disk: rows by the thousand, so that neither its writer nor a worker ever holds all of them."""
+"""The plan of a job on disk: row groups of thousands, so that neither its writer nor a worker holds all rows."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ AT_ONCE = 4096  # rows of a row group, about
 
 
 class BatchEntry(NamedTuple):
-    """A batch: its key in the store, where its rows are in the plan, and how many of them are published, the first ones."""
+    """A batch: its key in the store, where its rows are in the plan, and how many of them, from the first, are published."""
 
     key: str
     group: int
@@ -36,7 +36,7 @@ def write_plan(
 ) -> None:
     """Write batches of rows, and an entry for each; rows of an ordinal from `count_of` their defect type on are not published.
 
-    A batch's key is the digest of its rows, of the pixels they are painted on and with, and of `inputs`. `pixels`: digest of each
+    A batch's key is the digest of its rows, of their background and source pixels, and of `inputs`. `pixels`: digest of each
     prepared photograph, by the digest of its file.
     """
     entries: list[BatchEntry] = []

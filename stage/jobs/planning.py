@@ -27,14 +27,14 @@ from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity
 from stage.synthesis.source import Source, read_source
 
-TOLD = 100  # bytes of a category in the name of its jobs: a file name has 255 at most
+TOLD = 100  # bytes of a category's name in the name of its jobs: a file name has at most 255
 COLUMNS = ["method", "category", "defect", "ordinal", "attempt", "verdict"]
 
 
 def make_job(recipe: Recipe, store: BatchStore, rejected: Sequence[Identity] = (), first: Path | None = None) -> Path:
     """Plan a round and write its job, unless the very same job is there, whole; returns its folder.
 
-    `rejected`: what the round before made in vain; none for the first round. `first`: the job of the first round, whose judge is taken over.
+    `rejected`: the samples of the round before to plan again; none for the first round. `first`: the first round's job, whose judge is reused.
     """
     inputs = inputs_of(recipe, rejected)
     folder = store.root / "jobs" / f"{recipe.method}-{_told(recipe)}-{digest_of(inputs)}"
@@ -46,7 +46,7 @@ def make_job(recipe: Recipe, store: BatchStore, rejected: Sequence[Identity] = (
 
 
 def rounds(first: Path) -> Iterator[Path]:
-    """The jobs of all rounds, each planned when the one before is finished: what its verdicts reject, or a recall withdraws, is tried again."""
+    """The jobs of all rounds, each planned when the one before is finished: samples that its verdicts reject, or a recall withdraws, are tried again."""
     yield (folder := first)
     job = load_job(folder)
     while again := tried_again(job):
@@ -55,7 +55,7 @@ def rounds(first: Path) -> Iterator[Path]:
 
 
 def tried_again(job: Job) -> list[Identity]:
-    """The samples of a finished job that the next round plans again. A withdrawn one does not count among `synthesize.attempts`."""
+    """The samples of a finished job that the next round plans again. Withdrawn attempts do not count towards `synthesize.attempts`."""
     withdrawn = read_withdrawn(job.recipe.catalog).samples
     rejected = rejected_by(job)
     if withdrawn:
@@ -71,7 +71,7 @@ def tries(identity: Identity) -> Iterator[str]:
 
 
 def rejected_by(job: Job) -> list[Identity]:
-    """The samples of a finished job that its verdicts reject, of those that are published."""
+    """The published samples of a finished job that its verdicts reject."""
     found: list[Identity] = []
     for batch in job.batches():
         table = job.read(batch).select(COLUMNS)
@@ -81,12 +81,12 @@ def rejected_by(job: Job) -> list[Identity]:
 
 
 def _told(recipe: Recipe) -> str:
-    """The category in the name of its jobs; the digest tells categories apart, by their catalogs."""
+    """The category in the name of its jobs, cut; the digest tells categories apart."""
     return recipe.category.encode()[:TOLD].decode(errors="ignore")
 
 
 def _whole(folder: Path) -> Job | None:
-    """The job that is there; None where a disk or a killed removal has spoiled it, which then is planned again."""
+    """The job in a folder; None if there is none or a disk or a killed removal has spoiled it, so that it is planned again."""
     try:
         return load_job(folder)
     except CorruptFileError:
@@ -94,7 +94,7 @@ def _whole(folder: Path) -> Job | None:
 
 
 def write_job(recipe: Recipe, inputs: dict[str, str], rejected: Sequence[Identity], folder: Path, first: Path | None = None) -> None:
-    """Under another name first; where two processes do so at once, the later one's work is dropped. `first`: the first round's job."""
+    """Write a job under a temporary name, then rename it; of two processes at once, the later one's is dropped. `first`: the first round's job."""
     new = _beside(folder)
     new.mkdir(parents=True)
     try:
@@ -126,7 +126,7 @@ def _write_judge(recipe: Recipe, catalog: pd.DataFrame, source: Source, path: Pa
 
 
 def _same_judges(recipe: Recipe, digest: str, jobs: Path, first: Path | None) -> Iterator[Path]:
-    """The measures of that digest in the jobs of the category; that of the first round alone, where there is one."""
+    """The measures with that digest in the category's jobs; only the first round's, if there is one."""
     others = [first] if first else sorted(jobs.glob(f"[!.]*-{escape(_told(recipe))}-*"))
     return (folder / JUDGE for folder in others if (job := _whole(folder)) and job.inputs["judge"] == digest)
 

@@ -1,4 +1,4 @@
-"""Removal of folders of the spool, in one rename and never under a living process; and how a work ends, which removes old ones."""
+"""Removes folders of the spool, in one rename and never under a living process; and finishes works, which removes old ones."""
 
 import secrets
 import shutil
@@ -13,14 +13,14 @@ KEPT_WORKS = 4  # finished or unfinished works of a verb and name, the last ones
 
 
 def finish(work: Work, *, lease_s: float) -> None:
-    """Make the work's draft its result, and remove works of its name that were not used for long and that no process uses.
+    """Make the work's draft its result, and remove all but the last few works of its name, except those that a process uses.
 
     `lease_s`: seconds without a heartbeat after which a process on another machine counts as dead.
     """
     work.finish()
     others = [path for path in works_in(work.folder.parent) if path != work.folder]
     for old in others[: -(KEPT_WORKS - 1)]:
-        with suppress(OSError):  # the result is there, and what cannot be removed is only a waste of disk
+        with suppress(OSError):  # the result is there; an old work that cannot be removed only wastes disk
             remove_unused(old, lease_s=lease_s)
 
 

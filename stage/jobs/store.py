@@ -41,7 +41,7 @@ class BatchStore(NamedTuple):
         return None if self.read(key) is None else self.file(key)
 
     def read(self, key: str) -> bytes | None:
-        """The bytes of a finished batch; None if they are missing or do not match their digest. An OSError of a disk that is away is no damage."""
+        """The bytes of a finished batch; None if they are missing or do not match their digest. An OSError of a disk that is away is passed on."""
         try:
             content, told = self.file(key).read_bytes(), self._told(key)["sha256"]
         except (*NO_FILE, ValueError):
@@ -77,7 +77,7 @@ class BatchStore(NamedTuple):
             reached("after_rename")
         finally:
             new.unlink(missing_ok=True)
-        # The folder reaches the disk once, with both names: either of them without the other is an unfinished batch.
+        # The folder is synced once, for both names: one without the other is an unfinished batch.
         write_sealed({"sha256": digest, "maker": dict(maker())}, _sidecar(file))
         return file
 
@@ -116,7 +116,7 @@ class Hidden(NamedTuple):
             path.rename(place)
         except FileNotFoundError:
             return None
-        os.utime(place)  # it is old, and nobody's left-over for an hour
+        os.utime(place)  # the batch is old, but must not count as left behind for an hour
         return cls(path, place)
 
     def restore(self) -> None:

@@ -1,4 +1,4 @@
-"""What garbage collection removes besides jobs and batches: works that are not used last, and what killed processes left behind."""
+"""What garbage collection removes besides jobs and batches: all but the last used works, and files that killed processes left behind."""
 
 import os
 import re
@@ -27,7 +27,7 @@ class Garbage(NamedTuple):
 
 
 def unused_works(spool: Path, categories: Collection[str]) -> Iterator[Garbage]:
-    """Every work (`stage.core.work`) but the one used last under each name of these categories and of the base."""
+    """Every work (`stage.core.work`) except the last used one of each name of these categories and of the base."""
     for verb in sorted(path for path in spool.glob("[!.]*") if path.is_dir() and path.name not in OURS):
         for name in sorted({path.parent for pattern in ("*/*", "*/*/*") for path in verb.glob(pattern) if _is_work(path)}):
             works = [path for path in works_in(name) if _is_work(path)]

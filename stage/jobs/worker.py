@@ -21,8 +21,8 @@ from stage.synthesis.batch import write_batch
 from stage.synthesis.method import METHODS
 from stage.synthesis.source import read_source
 
-POLL_S = 0.2  # between two looks at what others have in their hands
-IN_A_ROW = 8  # different batches that fail without a success between them: then the worker is at fault, or all of the data
+POLL_S = 0.2  # between two looks at the batches that others are making
+IN_A_ROW = 8  # different batches that fail without a success between them: then the worker or all of the data is at fault
 
 
 class Rules(NamedTuple):
@@ -36,8 +36,8 @@ def drain(folder: Path, *, device: str, lease_s: float, max_failures: int) -> No
     """Make the remaining batches of the job in `folder` on `device`, `cpu` or `cuda`, and wait for those of other workers.
 
     Returns when every batch is finished or set aside. Raises `Interrupted` between two batches when someone asks to stop,
-    a ConfigError where the job was planned with other inputs, a CorruptFileError where it has been removed, a MachineError where a disk
-    is full, say, or away for a lease, and what a lost GPU raises.
+    ConfigError if the job was planned with other inputs, CorruptFileError if it has been removed, MachineError if, say, a disk is full or
+    away for a lease, and whatever a lost GPU raises.
     """
     expected = f"Expected to read the job in {folder}"
     job = patiently(lambda: load_job(folder), expected=expected, lease_s=lease_s)
@@ -51,7 +51,7 @@ def drain(folder: Path, *, device: str, lease_s: float, max_failures: int) -> No
 
 
 def _left(job: Job, device: str) -> list[Batch]:
-    """The batches that are left, of a job whose inputs are as they were."""
+    """The batches that are left, after a check that the inputs are unchanged."""
     job.check(device)
     return job.left()
 
@@ -118,7 +118,7 @@ class Worker:
         with beating(claim, lease_s=self.rules.lease_s):
             if self.job.is_settled(batch):
                 return True
-            if dead is not None:  # after all others, then: what has killed one worker may kill this one
+            if dead is not None:  # so try it after all others: it may kill this worker too
                 return self._record_failure(batch, f"the worker that made it (process {dead.pid} on {dead.host}) died")
             return self._make(batch, claim)
 
@@ -160,7 +160,7 @@ class Worker:
 
 
 def _is_about_the_machine(error: Exception) -> bool:
-    """Whether the error is a disk's, say, which no batch is to blame for. A fault of an image has no error number."""
+    """Whether the error is a disk's, say, and not the batch's fault. A fault of an image has no error number."""
     return isinstance(error, OSError) and error.errno is not None
 
 

@@ -19,8 +19,8 @@ DONE, INCOMPLETE, REFUSED, STOPPED = 0, 3, 2, 130  # exit statuses; a worker tha
 def run_worker(job: Path, execution: Callable[[], Execution]) -> int:
     """Drain a job by the rules that `execution` reads; SIGTERM or SIGINT let it finish its batch first, a second one does not.
 
-    Returns the exit status. DONE: nothing is left; INCOMPLETE: only what was set aside; STOPPED: on request; REFUSED: the job, its
-    inputs, the parameters or this machine are unfit, for the reason that it prints.
+    Returns the exit status. DONE: nothing is left; INCOMPLETE: only batches that were set aside; STOPPED: on request; REFUSED: the job,
+    its inputs, the parameters or this machine are unfit, for the printed reason.
     """
 
     def drained() -> None:

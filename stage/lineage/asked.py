@@ -1,4 +1,4 @@
-"""Asks a question of versions: reads what they hold, and gives the answer with what could not be read."""
+"""Asks a question of versions: reads what they hold, and answers with a list of what could not be read."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ UNREAD = "not_read"
 def ask(
     versions: Sequence[Version], question: Callable[[Database, History], Answer], *, strict: bool = False, is_foreign: bool = False
 ) -> Answer:
-    """The answer to a question about versions. What cannot be read of a single version, or with `strict`, is an error, else the first table.
+    """The answer to a question about versions. What cannot be read is listed in the first table; with a single version, or with `strict`, it is an error.
 
     `is_foreign`: whether the question runs a query that is not ours.
     """
@@ -23,5 +23,5 @@ def ask(
 
 
 def unread(gaps: Sequence[Gap]) -> dict[str, list[dict[str, Any]]]:
-    """Versions that an answer does not speak of; no table where there is none."""
+    """The table of versions that an answer leaves out; no table if there are none."""
     return {UNREAD: [gap._asdict() for gap in gaps]} if gaps else {}

@@ -1,11 +1,11 @@
-"""Causes of a change in words: a sample's columns say of what kind it is, and the manifests name the parameters."""
+"""Causes of a change in words: a sample's columns give the kind of cause, and the manifests name the parameters."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from stage.lineage.database import Database, rows
 
-# Digests among a manifest's inputs: a sample has a column for each that decides it, and those below decide only what is planned.
+# Digests among a manifest's inputs: a sample has a column for each that decides it; those in PLANNERS decide only what is planned.
 DIGESTS = ("base", "catalog", "checkpoint", "code", "device", "planner", "rejected", "synthesis", "versions")
 PLANNERS = {"catalog": "source", "planner": "code", "missed": "missed defects"}
 NO_ROW = (
@@ -14,7 +14,7 @@ NO_ROW = (
     "synthesize.attempts",
     "synthesize.shard_rows",
     "name",
-)  # decide how many rows there are, or how they are called
+)  # decide the number of rows, or their names
 INPUTS = """
 SELECT coalesce(a.category, b.category) AS category, coalesce(a.method, b.method) AS method, coalesce(a.name, b.name) AS name,
     a.value AS before, b.value AS after
@@ -24,7 +24,7 @@ WHERE a.value IS DISTINCT FROM b.value ORDER BY ALL
 
 
 class Changed(NamedTuple):
-    """Inputs that differ between two manifests: parameters that decide the plan, and the rendering of its rows; and what else planned it."""
+    """Inputs that differ between two manifests: parameters of the plan, parameters of the rendering, and other inputs of the plan."""
 
     planned: Sequence[str]
     rendered: Sequence[str]
@@ -62,7 +62,7 @@ def _told(cause: str, changed: Changed) -> str:
         return _parameter(names) or " + ".join(one for one in changed.planners if one == PLANNERS["missed"]) or "the plan"
     if cause == "rendered":
         return _parameter(changed.rendered) or "a parameter that the manifests do not name"
-    if cause == "planned":  # a parameter may decide both: how far a defect is turned stands in its row, and the row is rendered by it
+    if cause == "planned":  # a parameter may decide both: a defect's rotation stands in its row, and decides its rendering
         chosen = [name for name in changed.planned if name not in NO_ROW] or changed.rendered
         return _parameter(chosen) or " + ".join(changed.planners) or "the plan"
     return cause

@@ -1,6 +1,6 @@
-"""What differs between two versions, sample by sample, and the causes of it.
+"""What differs between two versions, sample by sample, and why.
 
-A sample is known by its id. It is regenerated if its pixels differ, and only its metadata changed if another column does.
+A sample is identified by its id. It is regenerated if its pixels differ; if only other columns differ, its metadata changed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from stage.synthesis.rows import Identity, PlanRow
 
 REGENERATED = "regenerated"
 SOURCES = ("background_path", "background_sha256", "source_path", "source_sha256", "mask_path", "mask_sha256")
-# What else is chosen when a row is planned; its prompt follows from a parameter, its name and licence change no pixel.
+# Other columns that planning chooses; the prompt follows from a parameter, and settings and licence change no pixel.
 PLANNED = tuple(name for name in PlanRow._fields if name not in {"sample_id", *Identity._fields, *SOURCES, "settings", "prompt", "licence"})
 
 
@@ -30,7 +30,7 @@ def diff(database: Database, before: Version, after: Version) -> Answer:
 
 
 def why(database: Database, sample_id: str, before: Version, after: Version) -> Answer:
-    """Why a sample differs between two versions: what of it differs, and what differs of that which made it."""
+    """Why a sample differs between two versions: which of its columns differ, and which of its inputs."""
     compare(database, before, after, sample_id)
     found = rows(database, "FROM changes")
     if not found:
@@ -54,7 +54,7 @@ def why(database: Database, sample_id: str, before: Version, after: Version) -> 
 
 
 def compare(database: Database, before: Version, after: Version, sample_id: str = "") -> None:
-    """Make the table `changes` of two versions, or of one sample in them: `change`, and `cause`, a list, of every sample."""
+    """Make the table `changes` of two versions, or of one sample in them: each sample's `change`, and its `cause`, a list."""
     parted = {name for columns in PARTS.values() for name in columns}
     known = [row["column_name"] for row in rows(database, "DESCRIBE samples")]
     rest = _hash([name for name in known if name not in {"version", "sample_id", *parted}])
@@ -66,7 +66,7 @@ def compare(database: Database, before: Version, after: Version, sample_id: str 
 
 
 def _hash(columns: Sequence[str]) -> str:
-    """A hash of 64 bits of some columns; hashed one by one, a text that many rows have is hashed once."""
+    """A 64-bit hash of some columns, hashed one by one, so that a text that many rows share is hashed once."""
     each = [f'hash("{name}")' for name in columns]
     return each[0] if len(each) == 1 else f"hash({', '.join(each)})"
 
@@ -75,7 +75,7 @@ def _names(before: Version, after: Version) -> dict[str, Any]:
     return {"before": before.name, "after": after.name}
 
 
-# Of what is compared only hashes are joined, of 64 bits: the columns themselves of 100,000 samples would not fit into the database's memory.
+# Only 64-bit hashes of what is compared are joined: the columns of 100,000 samples would not fit into the database's memory.
 PARTS = {
     "pixels": ("image_digest", "mask_digest"),
     "sourced": SOURCES,

@@ -1,4 +1,4 @@
-"""What each version holds, as names of extracts; of a commit this is read once and then kept, since a commit does not change."""
+"""What each version holds, as names of extracts; kept after the first reading of a commit, since a commit does not change."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -20,7 +20,7 @@ Record = dict[str, Any]
 
 
 class PublishedTable(NamedTuple):
-    """A table of a version: its kind, whose it is (`method` may be empty), and its extract."""
+    """A table of a version: its kind, its category and method (which may be empty), and its extract."""
 
     kind: str
     category: str
@@ -29,7 +29,7 @@ class PublishedTable(NamedTuple):
 
 
 class Contents(NamedTuple):
-    """The tables of a version, its manifests in short, and what could not be read of it, as sentences."""
+    """The tables of a version, its manifests in short, and sentences on what could not be read."""
 
     version: Version
     entries: list[PublishedTable]
@@ -59,7 +59,7 @@ class History(NamedTuple):
 def history_of(versions: Sequence[Version], *, strict: bool) -> History:
     """What the versions hold. Raises Refusal if none has samples, and with `strict` the first error of any of them.
 
-    Without it, a version that cannot be read is a gap, which every answer names: of many versions, some may lie nowhere any more.
+    Without it, a version that cannot be read is a gap, which every answer names: the data of old versions may be gone.
     """
     known = {version: _kept(version) for version in versions}
     unread = [version for version, contents in known.items() if contents is None]
@@ -85,7 +85,7 @@ def _shown(unread: Sequence[Version]) -> Iterable[Version]:
 
 
 def _kept(version: Version) -> Contents | None:
-    """What an earlier query found in a commit; None of the working tree, and where it or an extract of it is not there or is damaged."""
+    """What an earlier query found in a commit; None for the working tree, or if the record is missing or damaged or an extract is missing."""
     try:
         told = read_sealed(_record(version))
     except (OSError, ValueError):
@@ -95,7 +95,7 @@ def _kept(version: Version) -> Contents | None:
 
 
 def _read(version: Version) -> Contents:
-    """What a version holds; of a commit that could be read whole, it is kept."""
+    """What a version holds; kept for a commit that could be read whole."""
     contents = Contents(version, [], [], [])
     tree = tree_of(version)
     for folder in ("synthesize", *TABLES):
@@ -151,7 +151,7 @@ def _manifest(tree: Tree, folder: str) -> Record:
 
 
 def _in_short(manifest: Record) -> Record:
-    """What queries use of a manifest; `rendering` are the inputs that decide how a planned row is rendered and judged."""
+    """The parts of a manifest that queries use; `rendering` are the inputs that decide how a planned row is rendered and judged."""
     try:
         return {key: value for key, value in read_sealed(_short(manifest)).items() if key != "seal"}
     except (OSError, ValueError):

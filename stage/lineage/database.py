@@ -1,7 +1,7 @@
 """The tables of some versions as views of a DuckDB database that can reach their extracts and no other file.
 
-For questions of somebody else's words it can reach no file at all: extracts are read by pyarrow and handed to DuckDB as objects. A file that
-DuckDB may read it may also write, since a `COPY ... TO` can stand in the WITH of a SELECT.
+For queries written by users it can reach no file at all: pyarrow reads the extracts and hands them to DuckDB as objects. DuckDB may also
+write any file that it may read, since a `COPY ... TO` can stand in the WITH of a SELECT.
 """
 
 import os
@@ -22,7 +22,7 @@ Row = dict[str, Any]
 Answer = Mapping[str, Sequence[Row]]  # tables by their titles
 Database = duckdb.DuckDBPyConnection
 MEMORY = "1GB"
-# What a view has before the columns of its tables; those that a kind of table has itself are not given twice.
+# The columns of a view before those of its tables, without those that the kind of table has itself.
 BEFORE = {
     "samples": "t.version",
     "sources": "t.version, t.method",
@@ -32,8 +32,8 @@ BEFORE = {
     "differences": "t.version, t.category",
     "catalog": "t.version",
 }
-# Columns of texts that are another one in nearly every row; pyarrow hands over all other texts as dictionaries, so that a query compares and
-# hashes each text once in a row group and not once in a row, as where DuckDB reads the files itself.
+# Text columns whose values differ in nearly every row; pyarrow hands over all others as dictionaries, so that a query compares and
+# hashes each text once per row group, not once per row, as when DuckDB reads the files itself.
 OWN = {"sample_id", "image_digest", "mask_digest", "choices", "reason"}
 OURS = "extract, sample_hash"  # columns of the samples' extracts that no published table has
 LOCKS = (
@@ -47,12 +47,12 @@ LOCKS = (
 )
 
 
-# What the rows of an extract have in common, by its number: where it belongs. An extract may belong to several versions.
+# Where an extract belongs, by its number; it may belong to several versions.
 _PLACES = """
 CREATE TABLE places AS SELECT dense_rank() OVER (ORDER BY extract) AS number, extract, version, place, method, category
 FROM tables JOIN versions USING (version) WHERE kind = 'samples'
 """
-# The masks that those of `resampled` samples were mixed with, a row each; a sample's row names one mask alone.
+# The further masks that those of `resampled` samples were mixed with, a row each; a sample's row names only one mask.
 _MIXED = """
 CREATE VIEW mixed_masks AS SELECT * EXCLUDE (mask), mask.path AS path, mask.sha256 AS sha256 FROM (
     SELECT version, sample_id, method, category, defect,
@@ -72,7 +72,7 @@ WHERE choices IS NOT NULL
 def opened(history: History, *, is_foreign: bool = False) -> Generator[Database]:
     """The database of what the versions hold: `versions`, `datasets`, `inputs`, and a view per kind of table (docs/lineage.md).
 
-    With `is_foreign`, for queries that are not ours, it reaches no file, which is slower by a second.
+    With `is_foreign`, for queries written by users, it reaches no file, which is a second slower.
     """
     database = duckdb.connect(":memory:", config={"threads": min(4, os.cpu_count() or 1)})
     try:
@@ -97,14 +97,14 @@ def _damaged(error: Exception) -> CorruptFileError:
 
 
 def rows(database: Database, query: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
-    """The rows of a query of ours; values are parameters, never part of its text."""
+    """The rows of one of our queries; values are parameters, never part of its text."""
     cursor = database.execute(query, dict(parameters or {}))
     names = [column[0] for column in cursor.description or ()]
     return [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
 
 
 def extracts(database: Database) -> list[str]:
-    """The extracts of samples by their numbers in `places`, beginning with 1; for queries that join numbers in place of names."""
+    """The extracts of samples by their numbers in `places`, from 1; for queries that join numbers instead of names."""
     return [row["extract"] for row in rows(database, "SELECT DISTINCT number, extract FROM places ORDER BY number")]
 
 
@@ -160,7 +160,7 @@ def _manifests(database: Database, contents: Sequence[Contents]) -> None:
 
 
 def _table(database: Database, name: str, types: Mapping[str, str], values: Sequence[tuple[Any, ...]]) -> None:
-    """A table of these rows; values go in as lists, a column at a time, which is quick and takes no name from them."""
+    """Make a table of these rows; values are passed as lists, a column at a time, which is quick and keeps them out of the query's text."""
     columns = [list(column) for column in zip(*values, strict=True)] if values else [[] for _ in types]
     chosen = ", ".join(f'unnest(${number}::{kind}[]) AS "{column}"' for number, (column, kind) in enumerate(types.items(), 1))
     database.execute(f"CREATE TABLE {name} AS SELECT {chosen}", columns)

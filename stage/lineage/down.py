@@ -1,4 +1,4 @@
-"""From a photograph, a mask or a network, down to every sample, network and evaluation that it touched, in every version asked for."""
+"""From a photograph, a mask or a network down to every sample, network and evaluation that it touched, in every version asked for."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -21,8 +21,8 @@ USES = (
     "base",
     "itself",
     "missed defect",
-)  # bit by bit in `used_as` of the table `touched`
-NETWORKS = 0b1100000  # of these, adapters and base
+)  # the bits of `used_as` in the table `touched`
+NETWORKS = 0b1100000  # the bits of adapters and base
 
 
 def down(database: Database, history: History, source: str, *, whole: bool = True) -> Answer:
@@ -49,7 +49,7 @@ def touched_by(database: Database, found: list[Row], networks: list[Row], *, who
         database.execute(_MIXED, known)
     is_mixed = "(extract, sample_id) IN (FROM mixed)" if has["mixed"] else "false"
     is_texture = _IS_TEXTURE if has["textured"] else "false"
-    # Masks of different photographs may have equal bytes: a mask is known by its path and bytes together.
+    # Masks of different photographs may have equal bytes: a mask is identified by path and bytes together.
     pairs = {f"{name}_{number}": row[key] for number, row in enumerate(found) for name, key in (("path", "path"), ("digest", "sha256"))}
     is_mask = " OR ".join(f"(mask_sha256 = $digest_{number} AND mask_path = $path_{number})" for number in range(len(found))) or "false"
     is_missed = _is_missed(len(found)) if has["missed"] else "false"
@@ -59,11 +59,11 @@ def touched_by(database: Database, found: list[Row], networks: list[Row], *, who
 
 
 def touch(database: Database, used_as: str, chosen: Mapping[str, Any], known: Mapping[str, list[str]], *, whole: bool) -> Answer:
-    """All samples for which an expression, with parameters, is not 0, and the evaluations of them or of the sources with the `known` paths and digests.
+    """All samples for which the expression `used_as`, with the parameters `chosen`, is not 0, and the evaluations that they or the sources
 
-    Makes `touched`, a row per kind of sample with their number, and the view `touched_in`, the same with a row per version. What the versions
-    have in common of an extract, and where it belongs, stands in `places`: of a sample only numbers are compared, which takes a fraction of
-    the time and memory of texts.
+    with the `known` paths and digests touched. Makes `touched`, a row per kind of sample with their number, and the view `touched_in`, the
+    same with a row per version. Extracts are compared by their numbers in `places`, which takes a fraction of the time and memory of
+    texts.
     """
     last = rows(database, "SELECT max(place) AS last FROM versions")[0]["last"]
     by_number = {**chosen, "extracts": extracts(database)}
@@ -106,7 +106,7 @@ GROUP BY ALL
 
 
 def sources_of(database: Database, source: str) -> list[Row]:
-    """The source in every version that knows it, and the mask of it if it is the photograph of a defect."""
+    """The source in every version that knows it, with its mask if it is the photograph of a defect."""
     file = Path(source)
     digest = file_digest(file) if file.is_file() else "no file"
     known = {"name": source, "sha256": digest, "is_digest": bool(DIGEST.fullmatch(source))}
@@ -115,13 +115,13 @@ def sources_of(database: Database, source: str) -> list[Row]:
 
 
 def _kinds(database: Database) -> Row:
-    """Whether any sample has a mask mixed from several, a texture, or a missed defect: most have none, and need not be asked for it one by one."""
+    """Whether any sample has a mask mixed from several, a texture, or a missed defect: if none has, the samples need not be searched for it."""
     database.execute(_KINDS)
     return rows(database, "FROM kinds")[0]
 
 
 def _is_missed(count: int) -> str:
-    """The condition that a sample is planned for a missed defect of which photograph or mask is among `count` sources."""
+    """The condition that a sample is planned for a missed defect whose photograph or mask is among `count` sources."""
     told = "nullif(choices, '') ->> '$.missed.{}'"
     is_file = (
         f"(({told.format(f'{kind}_sha256')}) = $digest_{number} AND ({told.format(f'{kind}_path')}) = $path_{number})"
@@ -132,7 +132,7 @@ def _is_missed(count: int) -> str:
 
 
 def networks_of(database: Database, source: str, found: list[Row]) -> list[Row]:
-    """The networks that it trained, bases with the adapters on them, or the network that it is itself."""
+    """The networks that a source trained, bases with the adapters on them, or the network that `source` itself names."""
     query = """
         WITH hit AS (SELECT DISTINCT digest FROM checkpoints
             WHERE list_has_any(sources, $digests) OR digest = $name OR (starts_with(digest, $name) AND $is_digest))
@@ -148,7 +148,7 @@ CREATE TEMP TABLE IF NOT EXISTS kinds AS SELECT bool_or(mask_kind = 'resampled')
     bool_or(contains(choices, '"missed"')) AS missed
 FROM samples_extracts
 """
-# Samples are told apart by hashes of 63 bits; the extracts that have one are bits, and so are the versions.
+# Samples are distinguished by 63-bit hashes; the extracts and the versions that have one are bits.
 _ONE = """
 SELECT {sample_id} AS sample_id, any_value(defect) AS defect, used_as, verdict, bitstring_agg(number, 1, {numbers}) AS numbers FROM (
     SELECT list_position($extracts::VARCHAR[], extract) AS number, ({used_as})::USMALLINT AS used_as, * FROM samples_extracts)
@@ -167,7 +167,7 @@ _TOUCHED_IN = """
 CREATE OR REPLACE TEMP VIEW touched_in AS SELECT version, method, category, defect, used_as, verdict, samples
 FROM touched t JOIN versions v ON get_bit(t.versions, v.place::INTEGER) = 1
 """
-# A number stands for each use, as in USES. No join and no subquery: those would be done for every sample of every version.
+# Each use has its bit, as in USES. No join and no subquery: those would run for every sample of every version.
 _USED = """
 CASE WHEN list_contains($digests::VARCHAR[], background_sha256) THEN 1 ELSE 0 END
 + CASE WHEN source_sha256 <> '' AND list_contains($digests::VARCHAR[], source_sha256) THEN 2 ELSE 0 END

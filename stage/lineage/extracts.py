@@ -1,8 +1,8 @@
 """Tables of a version without their pictures, kept in the spool by content: a query reads megabytes instead of gigabytes, and each once.
 
-A shard has row groups of 16 samples between pictures, which suits training; its extract has them by the thousand. What is read is
-compared with the manifest, so that an extract holds what was published or is not there. Only who makes one loads pyarrow and the tables'
-schemas, which takes a second: a second query does not.
+A shard has row groups of 16 samples with pictures, which suits training; its extract has row groups of thousands. What is read is
+compared with the manifest, so that an extract holds what was published or does not exist. Only making an extract loads pyarrow and the
+tables' schemas, which takes a second: later queries do not.
 """
 
 from pathlib import Path
@@ -21,10 +21,10 @@ ROWS = 16_384  # of a row group
 
 
 def keep(name: str, table: "pa.Table") -> str:
-    """Write an extract under a name that tells its content.
+    """Write an extract under a name that identifies its content.
 
-    Its column `extract` says the name, so that rows of many can be told apart; of samples `sample_hash` has 63 bits of the id, so that a
-    query that counts the same samples of many versions need not read, hash and compare a million texts.
+    Its column `extract` holds the name, to tell the rows of several extracts apart; for samples, `sample_hash` has 63 bits of the id, so
+    that a query that counts the same samples in many versions need not read, hash and compare a million texts.
     """
     import pyarrow as pa
     from pyarrow.parquet import write_table
@@ -38,7 +38,7 @@ def keep(name: str, table: "pa.Table") -> str:
 
 
 def empty_extracts() -> dict[str, str]:
-    """A file without rows per kind of table, so that every kind has its columns even where no version has any of it."""
+    """A file without rows per kind of table, so that every kind has its columns even if no version has such a table."""
     names = {kind: f"{kind}-empty.parquet" for kind in ("samples", "sources", "checkpoints", "runs", "scores", "differences", "catalog")}
     missing = [kind for kind, name in names.items() if not (STORE / name).is_file()]
     if missing:
@@ -51,7 +51,7 @@ def empty_extracts() -> dict[str, str]:
 
 
 def keep_samples(tree: Tree, folder: str, manifest: dict[str, Any]) -> str:
-    """The extract of a published folder's samples, with all columns but the pictures; raises CorruptFileError where they are not as published."""
+    """The extract of a published folder's samples, with all columns but the pictures; raises CorruptFileError if they are not as published."""
     name = f"samples-{manifest['seal']}.parquet"
     if not (STORE / name).is_file():
         from stage.lineage.published import samples
@@ -61,7 +61,7 @@ def keep_samples(tree: Tree, folder: str, manifest: dict[str, Any]) -> str:
 
 
 def keep_table(tree: Tree, path: str, kind: str, content: str) -> str:
-    """The extract of any other table; `content` tells its content, as `Tree.files` does."""
+    """The extract of any other table; `content` identifies its content, as in `Tree.files`."""
     name = f"{kind}-{content}.parquet"
     if not (STORE / name).is_file():
         from stage.lineage.published import without_pictures

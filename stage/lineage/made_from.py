@@ -1,4 +1,4 @@
-"""What a sample's own row says that it was made from; no other table is read."""
+"""What a sample was made from, by its own row; no other table is read."""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ COLUMNS = (*(f"{name}_{part}" for name in ROLES for part in ("path", "sha256")),
 
 
 class SourceFile(NamedTuple):
-    """A file by its path below the data folder and its SHA-256; of a mask that was drawn, how it was, and no digest."""
+    """A file by its path below the data folder and its SHA-256; a drawn mask has its kind and seed as path, and no digest."""
 
     role: str
     path: str
@@ -21,7 +21,7 @@ class SourceFile(NamedTuple):
 def made_from(sample: Mapping[str, Any]) -> list[SourceFile]:
     """Background, photograph of the defect, mask, further masks, texture, as far as the method uses them, and the missed defect; `sample` has COLUMNS.
 
-    A missed defect decides the background at least, so its photograph and mask are listed where no pixel of them is used.
+    A missed defect decides at least the background, so its photograph and mask are listed even if no pixel of them is used.
     """
     named = [SourceFile(role, sample[f"{name}_path"], sample[f"{name}_sha256"]) for name, role in ROLES.items()]
     found = [one for one in named if one.sha256] + [SourceFile("part of the mask", *mask) for mask in mixed_masks(sample["choices"])]

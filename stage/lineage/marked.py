@@ -1,4 +1,4 @@
-"""From a PNG alone to its sample: by what the file says of itself, and by its pixels, whatever the file is called and wherever it lies."""
+"""From a PNG alone to its sample: by the file's mark and by its pixels, whatever its name and place."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from stage.lineage.database import Database, Row, rows
 
 
 class Marked(NamedTuple):
-    """The id that a picture says, empty without a mark, and the digests that its pixels would have as an image and as a mask."""
+    """The id in a picture's mark, empty without a mark, and the digests of its pixels as an image and as a mask."""
 
     sample_id: str
     image_digest: str
@@ -17,7 +17,7 @@ class Marked(NamedTuple):
 
 
 def read_mark(file: Path) -> Marked:
-    """What a picture says; raises Refusal if it is none."""
+    """The mark and digests of a picture; raises Refusal if the file is not one."""
     from PIL import Image  # here, because they load numpy and pandas
 
     from stage.datasets.images import pixel_digest
@@ -53,7 +53,7 @@ def found_in(database: Database, history: History, file: Path) -> tuple[str, Row
     return chosen["sample_id"], {"file": str(file), "says": marked.sample_id or "nothing", "pixels": told, "in_versions": versions}
 
 
-# Masks of different samples may be equal, so that one is known by its pixels only where a single sample has it.
+# Masks of different samples may be equal, so a mask is identified by its pixels only if a single sample has it.
 _KNOWN = """
 SELECT s.version, sample_id, image_digest = $image_digest OR mask_digest = $mask_digest AS is_same FROM samples s JOIN versions v USING (version)
 WHERE image_digest = $image_digest OR sample_id = $sample_id

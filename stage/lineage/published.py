@@ -1,6 +1,6 @@
 """Tables of a version as they were published, without their pictures, compared with its manifest.
 
-A shard has row groups of 16 samples between pictures, which suits training; so queries read extracts of them (stage/lineage/extracts.py).
+Shards suit training, so queries read extracts of them (stage/lineage/extracts.py).
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from stage.synthesis.schema import CHECKPOINT_SCHEMA, PLAN, PLAN_SCHEMA, SCHEMA,
 
 
 def samples(tree: Tree, folder: str, manifest: dict[str, Any]) -> pa.Table:
-    """The samples of a published folder: the plan and, beside it row by row, what came of it: the plan has the same columns in large row groups."""
+    """The samples of a published folder: the rows of the plan, whose row groups are large, and the shards' other columns beside them."""
     beside = [name for name in SCHEMA.names if name not in (*PLAN_SCHEMA.names, "image", "mask")]
     told = manifest["tables"].get(PLAN, {})
     plan = table_told(tree, f"{folder}/{PLAN}", told.get("sha256", ""))

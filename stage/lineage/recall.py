@@ -21,7 +21,7 @@ UNREAD = "What a version holds that could not be read is not told here: see `not
 
 
 def impact(database: Database, history: History, source: str, *, whole: bool = True) -> Answer:
-    """What a withdrawal of a source, as `down` takes it, or of a sample, by its id, touches; raises Refusal for what nobody knows.
+    """What the withdrawal of a source, as `down` takes it, or of a sample, by its id, touches; raises Refusal for an unknown one.
 
     Unless `whole`, `every_sample` is as `down` gives it.
     """
@@ -43,7 +43,7 @@ def impact(database: Database, history: History, source: str, *, whole: bool = T
 
 
 def recalled(database: Database, history: History, recalls: "Sequence[Recall]") -> Answer:
-    """Every withdrawal, and the versions that it taints: how many samples directly, how many by their networks, how many evaluations."""
+    """Every withdrawal, and the versions that it taints: the numbers of samples tainted directly or by their networks, and of evaluations."""
     found: list[Row] = []
     for one in recalls:
         if one.kind == "sample":
@@ -57,7 +57,7 @@ def recalled(database: Database, history: History, recalls: "Sequence[Recall]") 
 
 
 def _files(one: "Recall") -> list[tuple[str, str]]:
-    """The path and bytes of what left: with a defect's photograph its mask."""
+    """The paths and digests of the withdrawn files: a defect's photograph with its mask."""
     own = [(one.path, one.sha256)]
     return [*own, (one.mask_path, one.mask_sha256)] if one.kind == "image" and one.mask_sha256 else own
 
@@ -75,7 +75,7 @@ def _touch_sample(database: Database, sample_id: str) -> Answer:
 
 
 def _tainted(database: Database, evaluations: Iterable[Row]) -> list[Row]:
-    """By version, the samples of the table `touched` and the number of evaluations, of versions that have any."""
+    """The numbers of samples in the table `touched` and of evaluations, for each version that has any."""
     found = rows(database, _VERSIONS)
     told = {row["version"]: sum(one["seeds"] for one in evaluations if row["version"] in one["versions"]) for row in found}
     counted = [{**row, "evaluations": told[row["version"]]} for row in found]
@@ -86,7 +86,7 @@ _SAMPLE_ROWS = """
 SELECT sample_id AS path, image_digest AS sha256, 'sample' AS kind, verdict AS role, category, defect, list(version ORDER BY version) AS versions
 FROM samples WHERE sample_id = $id GROUP BY ALL ORDER BY ALL
 """
-# A sample whose network is tainted is made again whatever else it was made from.
+# A sample whose network is tainted counts as such, whatever else it was made from.
 _AGAIN = f"""
 SELECT method, category, CASE WHEN used_as & {NETWORKS} > 0 THEN 'its network is trained again' ELSE 'planned anew' END AS how,
     sum(samples) AS samples FROM touched_in WHERE version = $version GROUP BY ALL ORDER BY ALL

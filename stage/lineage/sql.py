@@ -1,4 +1,4 @@
-"""Questions in SQL. A question can only read, and only the views; names and texts from data are values and are never run."""
+"""Questions in SQL. A query can only read, and only the views; names and texts from data are values and are never run."""
 
 import resource
 from collections.abc import Generator
@@ -36,7 +36,7 @@ def sql(database: Database, query: str, limit: int) -> Answer:
 
 @contextmanager
 def _bounded() -> Generator[None]:
-    """Let this process grow by 2 GiB at most: texts that a query makes, as `repeat` does, are beyond DuckDB's own limit (DuckDB 2.0.0)."""
+    """Let this process grow by 2 GiB at most: DuckDB's own limit does not count texts that a query makes, with `repeat` for example (DuckDB 2.0.0)."""
     before = resource.getrlimit(resource.RLIMIT_DATA)
     limit = _data_bytes() + ROOM
     resource.setrlimit(resource.RLIMIT_DATA, (limit if before[1] == resource.RLIM_INFINITY else min(limit, before[1]), before[1]))
@@ -53,7 +53,7 @@ def _data_bytes() -> int:
 
 
 def _distinct(names: list[str]) -> list[str]:
-    """Names that each occur once, since a row is told by name."""
+    """The names made distinct, since rows are dictionaries by name."""
     seen: dict[str, int] = {}
     told: list[Any] = []
     for name in names:

@@ -1,4 +1,4 @@
-"""Where the published files of a version are read: the working tree, or DVC's own file system over a commit, its cache and its remotes.
+"""Reads the published files of a version from the working tree, or through DVC's file system from a commit, its cache and its remotes.
 
 DVC is imported here and nowhere else in the factory, and only for a commit that no earlier query has read (docs/decisions/0014).
 """
@@ -18,7 +18,7 @@ class Tree(Protocol):
     """The files of a version."""
 
     def files(self, folder: str) -> dict[str, str]:
-        """The files below a folder of `data`, as `synthesize/part/stage/manifest.json`, and what tells their content from another.
+        """The files below a folder of `data`, such as `synthesize/part/stage/manifest.json`, each with a digest of its content.
 
         Raises CorruptFileError if the version has such a folder and it is neither in the cache nor in a remote.
         """
@@ -35,13 +35,13 @@ def tree_of(version: Version) -> Tree:
 
 
 class WorkingTree:
-    """The files as they lie in `data`; a content is told by size and time, since photographs by the gigabyte are not read for a query."""
+    """The files in `data`; their content is identified by size and time, since a query must not read gigabytes of photographs."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def files(self, folder: str) -> dict[str, str]:
-        """As `Tree.files`; what begins with a dot is still being written, or no file of ours."""
+        """As `Tree.files`, without names that begin with a dot: those are still being written, or not ours."""
         found: dict[str, str] = {}
         for path in sorted((self._root / folder).glob("**/*")):
             name = path.relative_to(self._root)

@@ -23,7 +23,7 @@ NOTATION = "`<category>/<segmenter>/<arm>/<seed>/<metric>`, as fabric/efficientn
 def up(database: Database, history: History, target: str) -> Answer:
     """What a sample, by its id or its PNG, or a metric, by `category/segmenter/arm/seed/metric`, was made from.
 
-    Of several versions the last one that has it answers; of those with a PNG's pixels, if there are any.
+    The last version that has it answers; for a PNG, the last one with its pixels, if there is one.
     """
     if Path(target).is_file():
         sample_id, told = found_in(database, history, Path(target))
@@ -76,7 +76,7 @@ def _sample(database: Database, history: History, sample_id: str, preferred: Seq
     }
 
 
-# Which versions have the sample, and with which pixels; the other columns are read of the one that answers.
+# The versions that have the sample, and its pixels there; other columns are read only from the version that answers.
 _VERSIONS_WITH = """
 SELECT p.version, s.extract, s.image_digest, s.mask_digest
 FROM (SELECT extract, image_digest, mask_digest FROM samples_extracts WHERE sample_id = $id) s JOIN places p USING (extract)
@@ -97,7 +97,7 @@ ORDER BY ALL
 
 
 def _made_from(database: Database, sample: Row, whose: Row) -> list[Row]:
-    """A row per file that the sample was made from, with what its version's sources say of it."""
+    """A row per file that the sample was made from, with its split and group in the version's sources."""
     known = rows(database, "SELECT * FROM sources WHERE (version, category, method) = ($version, $category, $method)", whose)
     found: list[Row] = []
     for one in made_from(sample):
@@ -110,7 +110,7 @@ def _made_from(database: Database, sample: Row, whose: Row) -> list[Row]:
 
 
 def unknown_sample(database: Database, history: History, sample_id: str) -> Refusal:
-    """What to say where no version has a sample."""
+    """The error if no version has a sample."""
     like = sample_id.rpartition("/")[0].rpartition("/")[0]
     near = rows(
         database,

@@ -1,4 +1,4 @@
-"""How evenly backgrounds and masks are used, what the evaluation forbids, and what has lost its source or its use."""
+"""How evenly backgrounds and masks are used, leaks from the evaluation, and samples, batches and runs that are orphans."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from stage.lineage.database import Answer, Database, Row, rows
 from stage.lineage.extracts import STORE
 from stage.lineage.versions import Version
 
-SURE = 4.0  # standard deviations above even use, beyond which chance is no explanation for one among thousands of sources
+SURE = 4.0  # standard deviations above even use; more is not chance, even among thousands of sources
 
 # Even use: each source that a plan could choose is chosen as often as any other. A mask belongs to a defect type, a background to all.
 _REUSE = """
@@ -33,7 +33,7 @@ SELECT *, samples / sources AS even_use, uses / even_use AS times_even,
 
 
 def reuse(database: Database, count: int) -> Answer:
-    """How often sources are used against even use, per method, category, type and role; and the `count` most used of each."""
+    """How often sources are used compared with even use, per method, category, type and role; and the `count` most used of each."""
     summary = f"""
         SELECT version, method, category, defect, role, samples, sources, count(*) AS used, round(any_value(even_use), 1) AS even_use,
             max(uses) AS most_used, round(max(times_even), 2) AS times_even, count(*) FILTER (deviations > $sure) AS over_used
@@ -48,7 +48,7 @@ def reuse(database: Database, count: int) -> Answer:
 
 
 def leakage(history: History) -> Answer:
-    """Evaluation images, and members of their groups, among what samples and networks were made from, in each version."""
+    """Evaluation images, and members of their groups, that samples and networks were made from, in each version."""
     from stage.release.uses import Published, sample_leaks  # here, because it loads pandas
 
     found: list[Row] = []
@@ -78,7 +78,7 @@ def _file(entries: list[PublishedTable], kind: str, method: str) -> Path:
 
 
 def no_catalog(version: Version, category: str) -> Refusal:
-    """What to say of samples whose photographs no catalog lists."""
+    """The error for samples whose version has no catalog of their category."""
     return Refusal(
         f"Expected the catalog of {category} in version {version.name}, found none, so that nobody can say what is tested. "
         "Run `dvc repro prepare`, or name another version with --rev."
@@ -111,9 +111,9 @@ WHERE (made.v IS NULL OR ran.v IS NULL) AND list_contains($asked, version) GROUP
 
 
 def orphans(database: Database, history: History, asked: Sequence[str], catalog: str | None) -> Answer:
-    """Samples whose sources are not in their version's catalog, or in that of the version `catalog`; batches and runs without each other.
+    """Samples whose sources are not in their version's catalog, or in that of the version `catalog`; batches without runs and runs without samples.
 
-    `asked` are the names of the versions whose samples are looked at.
+    `asked` are the names of the versions whose samples are checked.
     """
     by_name = {contents.version.name: contents for contents in history.contents}
     found: list[Row] = []

@@ -7,11 +7,11 @@ from typing import NamedTuple
 from stage.core.errors import Refusal
 
 WORKSPACE = "workspace"  # what DVC calls the working tree, too
-_FIELD = "%09"  # a tab, which no name of git's can have
+_FIELD = "%09"  # a tab, which no git name can contain
 
 
 class Version(NamedTuple):
-    """A version by the name that it was asked for, its commit, and the date of it; the working tree has neither of these."""
+    """A version: the name that it was asked for by, its commit and the commit's date; the working tree has neither commit nor date."""
 
     name: str
     commit: str = ""
@@ -31,7 +31,7 @@ def version_of(name: str) -> Version:
 
 
 def every_version() -> list[Version]:
-    """Every tag, the earliest first, the commit at hand if it has none, and the working tree. Several tags of a commit are one version."""
+    """Every tag, the earliest first, the current commit if it has no tag, and the working tree. Several tags of a commit are one version."""
     if not _is_git():
         return [Version(WORKSPACE)]
     by_commit: dict[str, Version] = {}
@@ -45,7 +45,7 @@ def every_version() -> list[Version]:
 
 
 def versions_of(names: list[str] | None, *, every: bool) -> list[Version]:
-    """The versions of these names, or every version, or the working tree where nothing is asked for."""
+    """The versions of these names, or every version, or the working tree if nothing is asked for."""
     if every and names:
         raise Refusal(f"Expected --rev or --all, found both, with {', '.join(names)}. Leave one out.")
     return every_version() if every else [version_of(name) for name in dict.fromkeys(names or [WORKSPACE])]

@@ -1,6 +1,6 @@
 """The record of a withdrawal in `recalled.yaml`.
 
-The next `dvc repro` does the rest: `prepare` leaves out what was withdrawn, and what was made from it is planned anew
+The next `dvc repro` does the rest: `prepare` leaves out what was withdrawn, and samples made from it are planned anew
 (stage/datasets/recalled.py).
 """
 
@@ -33,7 +33,7 @@ ORDER BY v.place DESC LIMIT 1
 
 
 def records(database: Database, sources: Iterable[Row], reason: str, data: Path, params: Synthesize) -> list[Recall]:
-    """The records of these rows of `impact`'s sources, each once; the mask of a recalled photograph goes with it, without one of its own."""
+    """The records of these rows of `impact`'s sources, each once; a recalled photograph's mask has no record of its own."""
     today = datetime.now(UTC).date().isoformat()
     found: dict[tuple[str, str, str], Recall] = {}
     for row in sorted(sources, key=lambda row: row["kind"]):
@@ -50,9 +50,9 @@ def records(database: Database, sources: Iterable[Row], reason: str, data: Path,
 
 
 def places_of(folder: Path, sha256: str, params: Synthesize) -> dict[str, int]:
-    """The places of a normal photograph among those that are most like each defect's, in a prepared category; none where no plan asks for them.
+    """The places of a normal photograph among those most like each defect's, in a prepared category; empty if no plan uses them.
 
-    Plans ask with `background: nearest`, and with any `missed_share`, since the rows of missed defects are always drawn so.
+    Plans use them with `background: nearest`, and with any `missed_share`, since rows for missed defects always draw that way.
     """
     source = read_source(folder)
     has_nearest = params.background == "nearest" or bool(params.missed_share)
@@ -65,7 +65,7 @@ def places_of(folder: Path, sha256: str, params: Synthesize) -> dict[str, int]:
 
 
 def add(new: Sequence[Recall], path: Path = FILE) -> None:
-    """Add withdrawals to the file, comments kept; raises Refusal if all of them are in it."""
+    """Add withdrawals to the file, keeping comments; raises Refusal if all of them are in it."""
     known = {(one.kind, one.path, one.sha256): one for one in read_recalls(path)}
     fresh = [one for one in new if (one.kind, one.path, one.sha256) not in known]
     if not fresh:

@@ -92,12 +92,12 @@ class Base:
 
     @property
     def deviation(self) -> Tensor | float:
-        """The deviation of each latent channel (C, 1, 1), by which the network is preconditioned; 1 where it is not."""
+        """The standard deviation of each latent channel, (C, 1, 1), that preconditions the network; 1 if it is not preconditioned."""
         return self.codec.get_buffer("deviation")[:, None, None].to(self.unet.device) if self.is_preconditioned else 1.0
 
     @cached_property
     def is_preconditioned(self) -> bool:
-        """Whether the codec has deviations other than 1; kept, because on a GPU every look would wait for the device."""
+        """Whether the codec has deviations other than 1; cached, because each check would wait for the GPU."""
         return isinstance(self.codec, PatchCodec) and bool((self.codec.deviation != 1).any())
 
     def embed(self, prompts: Sequence[str]) -> Tensor:
@@ -126,7 +126,7 @@ class Base:
 
 
 def check_fit(base: Base, params: BaseModelSource) -> None:
-    """Raise ConfigError if the base has not the timesteps of the settings, or does not take their image size."""
+    """Raise ConfigError if the base's timesteps differ from the settings', or if it does not take their image size."""
     if (found := base.schedule.timestep_count) != params.timestep_count:
         raise ConfigError(
             f"Expected a base of {params.timestep_count} timesteps (base.timestep_count in params.yaml), found {found}. Correct the number."

@@ -31,7 +31,7 @@ def write_pointer(base: Path, output: Path, source: str) -> None:
 def note_start(output: Path, start: str) -> None:
     """Add to the record in `output` what its base's training began with: the folder of another base as `pretrain.start` names it, and its digest.
 
-    Done when the base is published and not when it is trained: the folder's name decides no weights, so under another name nothing is trained again.
+    Called when the base is published, not when it is trained: the folder's name decides no weights, so renaming it trains nothing again.
     """
     noted = json.loads((output / POINTER).read_text(encoding="utf-8"))
     write_whole(json.dumps(noted | {"start": start, "start_digest": base_digest(Path(start))}) + "\n", output / POINTER)

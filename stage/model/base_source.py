@@ -50,7 +50,7 @@ def _fetch(source: str) -> Path:
 
 
 def _check_base(folder: Path) -> None:
-    """Refuse a folder that `load_base` would refuse, as far as it shows without reading weights."""
+    """Refuse a folder that `load_base` would refuse, as far as can be told without reading weights."""
     classes = read_index(folder)
     read_schedule(folder, classes)
     for part, class_name in classes.items():

@@ -44,7 +44,7 @@ def save_checkpoint(
 ) -> None:
     """Write only what was trained: tokens, adapters if there are any, and the U-Net if `with_unet`; and the bounds.
 
-    `source` names the base for people, as `base.source` does; None stands for the folder's name. Loading checks the digest alone.
+    `source` names the base for people, as `base.source` does; None stands for the folder's name. Loading checks only the digest.
     """
     tensors = {f"adapters.{key}": value for key, value in generator.adapters.state_dict().items()}
     tensors |= {"tokens": generator.tokens.weight, "bounds": torch.stack(bounds)}

@@ -1,4 +1,4 @@
-"""How well a base denoises real defects, beside the noise itself and a classical denoiser: what no sampler can mend. Not in the paper.
+"""How well a base denoises real defects, compared with no denoising and a classical denoiser: a limit for every sampler. Not in the paper.
 
 Images are (N, s, s, 3) uint8 in the windows that the base is shown, masks (N, s, s) uint8 in {0, 1}, 1 = defect; n defects.
 Errors are root mean squares inside the masks, of 255.
@@ -22,7 +22,7 @@ from stage.model.prompts import prompts
 
 TIMESTEPS = (50, 100, 150, 300)  # of 1000; where texture is decided
 MOST = 24  # defects of a category, spread over all
-STRENGTHS = (0.5, 0.7, 0.9, 1.2)  # of the filter, over the error of the noisy image; the best one counts
+STRENGTHS = (0.5, 0.7, 0.9, 1.2)  # of the filter, relative to the error of the noisy image; the best one counts
 FILTER = {"patch_size": 5, "patch_distance": 7, "fast_mode": True, "channel_axis": -1}
 COLUMNS = ("timestep", "defects", "noise", "base", "classical")
 Values = NDArray[np.float64]
@@ -32,7 +32,7 @@ Values = NDArray[np.float64]
 def denoising_errors(base: Base, data: DefectImages, crop: Crop, templates: Prompts, *, image_size: int, seed: int) -> pd.DataFrame:
     """A row of COLUMNS for every timestep of TIMESTEPS: the errors of x_t, of the base's estimate of x_0, and of non-local means.
 
-    The classical denoiser gets the noisy image as pixels and its best strength of STRENGTHS for all defects, which nobody knows in use.
+    The classical denoiser gets the noisy image as pixels and its best strength of STRENGTHS for all defects, which is unknown in use.
     """
     rows = np.unique(np.linspace(0, len(data.masks) - 1, MOST).astype(int))
     places = [window(data.masks[k], crop, image_size) for k in rows]

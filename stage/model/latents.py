@@ -50,7 +50,7 @@ class CachedLatents:
         images = [_encode(base, cut(image, place, image_size), turns) for image, place in zip(data.images, windows, strict=True)]
         seen = [cut(mask, place, image_size) for mask, place in zip(data.masks, windows, strict=True)]
         masks = [torch.stack([latent_mask(turn(mask, k), base.factor, method.mask_reduction) for k in turns]) for mask in seen]
-        # A part of an image is hidden by the same part of a normal one, turned alike; whole images are hidden without a turn.
+        # A window's defect is hidden by the same window of a normal image, turned alike; a whole image's by one that is not turned.
         is_whole = all(place.side == len(mask) for place, mask in zip(windows, data.masks, strict=True))
         normal, groups, group_size = _normal_latents(base, data, windows, range(1) if is_whole else turns, image_size)
         return cls(

@@ -56,9 +56,9 @@ class StageLoss:
             self.conditions = TextConditions(generator.base, generator.texts(templates), generator.placeholders)
 
     def __call__(self, iteration: int) -> Iterator[list[Part]]:
-        """Yield the iteration's loss in summands, both branches of one part of the batch together; back-propagate them before taking the next.
+        """Yield the iteration's loss in summands, both branches of one part of the batch together. Back-propagate them before taking the next,
 
-        So only the activations of what is computed at a time are held. A pure function of the weights and the iteration.
+        so that only their activations are held. A pure function of the weights and the iteration.
         """
         batch = self._draw(iteration)
         with autocast(self.device, self.dtype):
@@ -92,7 +92,7 @@ class StageLoss:
         return torch.where(hidden.to(x_0.device)[:, None, None, None], compose(mask, normal, x_0), x_0)
 
     def _summand(self, branch: Branch, part: Draws, table: Tensor, rows: Tensor) -> Losses:
-        """One branch's and part's share of the mean over the batch; its conditions are these rows of the table."""
+        """The share of one branch and part in the batch's mean; `rows` of the table are its conditions."""
         condition = table[rows]
         weights = area_balance(part.mask, self.train.balance_limit)
         if branch == "anomaly_aware":

@@ -1,4 +1,4 @@
-"""A given base without its weights: enough to say what it takes."""
+"""A given base without its weights: enough to check what it accepts."""
 
 from collections.abc import Sequence
 from pathlib import Path

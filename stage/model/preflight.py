@@ -1,4 +1,4 @@
-"""What can be known of a base before anything is trained: whether it takes the prompts of the data at hand, and its image size.
+"""Checks before any training whether a base takes the data's prompts and the image size.
 
 Networks are imported for a base that is given, and for names that may be too long; otherwise counting letters is enough.
 """
@@ -17,9 +17,9 @@ WORD, PLACEHOLDER = re.compile(r"\b[a-z]+\b"), re.compile(r"<defect-\d+-\d+>")
 
 
 def check_base(params: BaseModelSource, token_count: int, types: Mapping[str, Sequence[str]]) -> None:
-    """Raise ConfigError where training would, as far as that is known by now; `types` are the defect types of every category.
+    """Raise ConfigError where training would, as far as can be told now; `types` are the defect types of every category.
 
-    Of a base on a hub, nothing is known until it lies in the hub's cache.
+    A base on a hub is checked only once it lies in the hub's cache.
     """
     learned = [text for category, names in types.items() for text in learned_prompts(params, category, len(names), token_count)]
     if params.source == "scratch":
@@ -43,7 +43,7 @@ def spoken_prompts(params: BaseModelSource, types: Mapping[str, Sequence[str]]) 
 
 
 def most_tokens(text: str) -> int:
-    """No fewer tokens than a base from scratch makes of a prompt: one for a word of plain letters, else one for each byte; and two ends."""
+    """An upper bound of a prompt's tokens in a base from scratch: one for a word of plain letters, else one for each byte; and two ends."""
     plain = WORD.sub("a", PLACEHOLDER.sub(" a ", text).lower())
     return len("".join(plain.split()).encode()) + 2
 

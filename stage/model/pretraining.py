@@ -102,7 +102,7 @@ def untrained(examples: Examples, params: Pretrain, timestep_count: int) -> Base
 
 
 def begun(base: Base, given: Base, place: str) -> Base:
-    """An untrained base with the U-Net and the codec of a given one; raises ConfigError if that is of another form.
+    """An untrained base with the U-Net and the codec of a given one; raises ConfigError if their forms differ.
 
     The prompts are those of the data at hand, so tokenizer and text encoder begin anew.
     """

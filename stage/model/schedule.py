@@ -96,7 +96,7 @@ def alignment_mask(defect_mask: Tensor, t: int, *, threshold: int | None, timest
 def branch_of(move: Transition, graded_intervals: Sequence[tuple[int, int]]) -> Branch:
     """The branch that makes a step; intervals are the paper's (low, high), ends included (Algorithm 1; IV-A has two).
 
-    Anomaly-only if the step starts inside an interval or jumps over a whole one, so that few steps skip none.
+    Anomaly-only if the step starts inside an interval or jumps over a whole one, so that a walk of few steps skips no interval.
     """
     t, s = paper_timestep(move.t), paper_timestep(move.s)
     is_graded = any(low <= t <= high or (s < low and high < t) for low, high in graded_intervals)

@@ -54,7 +54,7 @@ def train(base: Base, data: DefectImages, params: Params, *, state: Path) -> Tra
     loss = StageLoss(generator, cached, params.method, settings, templates=params.base.prompts, seed=params.seed)
     # Only float16's range is so small that gradients vanish without scaling.
     scaler = torch.amp.GradScaler(where, enabled=dtype == torch.float16)
-    at_once = has_spare_threads(where) and settings.accumulate == 1  # a third gradient would have a sum that depends on the order
+    at_once = has_spare_threads(where) and settings.accumulate == 1  # the sum of three gradients depends on their order
     label, save_every_s = f"train {data.category}", params.execution.save_every_s
     fit = Fit(label, modules, optimizer, settings.iterations, state, save_every_s, scaler=scaler, at_once=at_once)
     curve = fit.run_in_parts(loss)

@@ -1,4 +1,4 @@
-"""Decides what becomes of every file in the drop folder: taken in, set aside with a reason, or left for a later night. Changes nothing."""
+"""Decides for every file in the drop folder: take it in, set it aside with a reason, or leave it for a later night. Changes nothing."""
 
 import time
 from collections.abc import Iterator
@@ -27,9 +27,9 @@ FOREIGN = "not of a category of params.yaml, or not used by prepare.layout"
 
 
 class Arrival(NamedTuple):
-    """A photograph with its mask, or a file that belongs to none; paths relative to the drop folder. An empty `reason` means usable.
+    """A photograph with its mask, or a file that belongs to no photograph; paths relative to the drop folder. An empty `reason` means usable.
 
-    `waits`: it is left where it is, because time may cure it.
+    `waits`: it is left in place, because time may cure the reason.
     """
 
     files: tuple[str, ...]
@@ -47,7 +47,7 @@ class Drop(NamedTuple):
     settle_s: float
 
     def arrivals(self) -> list[Arrival]:
-        """What lies in the drop folder, each file once. Decodes what does not change any more."""
+        """What lies in the drop folder, each file once. Decodes the files that no longer change."""
         names = self._names()
         found = [one for category in self.params.categories for one in self._of_category(category, names)]
         rest = sorted(names - {name for one in found for name in one.files})
@@ -85,7 +85,7 @@ class Drop(NamedTuple):
         return Arrival(files, entry.reason, entry.detail, waits=entry.reason.startswith(INCOMPLETE))
 
     def _is_moving(self, name: str) -> bool:
-        """Whether a file changed just now, by the time of its last change of any kind, which no program can set."""
+        """Whether a file changed just now, by its times of change, of which the inode's cannot be set by a program."""
         try:
             facts = (self.folder / name).lstat()
         except OSError:  # removed, or renamed by whoever brings it
@@ -94,7 +94,7 @@ class Drop(NamedTuple):
 
 
 def _occupied(source: Path, ours: Expressions) -> set[str]:
-    """The names that photographs of a category have in the source: one of the same name and another extension would be a second one."""
+    """The keys of a category's files in the source; extensions do not count, since the same name with another one would be a second photograph."""
     paths = (path.relative_to(source).as_posix() for path in walk(source)) if is_folder(source) else ()
     return {_key(path, ours) for path in paths if ours.place(path)}
 
@@ -108,7 +108,7 @@ def _key(path: str, ours: Expressions) -> str:
 
 
 def is_same(one: Path, other: Path) -> bool:
-    """Whether there are two files of the same bytes."""
+    """Whether both are files, with the same bytes."""
     return one.is_file() and other.is_file() and one.stat().st_size == other.stat().st_size and file_digest(one) == file_digest(other)
 
 

@@ -1,4 +1,4 @@
-"""Whether DVC's cache holds every output. DVC 3.67 does not fail where it could not keep one, on a full disk, and pushes the rest."""
+"""Whether DVC's cache holds every output. DVC 3.67 does not fail if it could not keep one, on a full disk, and pushes the rest."""
 
 import json
 from collections.abc import Callable
@@ -8,10 +8,10 @@ from stage.nights.programs import DVC, ProgramError, output_of
 
 
 def complete_cache(tree: Path, dvc: Callable[..., str]) -> None:
-    """Keep what a run could not keep; `dvc` runs a command of DVC in the working tree `tree`, and returns what it says.
+    """Keep what a run could not keep; `dvc` runs a DVC command in the working tree `tree`, and returns its output.
 
-    `dvc repro` would not do it: it finds the outputs in the working tree as they should be, and skips the stage.
-    Raises ProgramError if an output is not whole in the cache after that.
+    `dvc repro` would not do it: it finds the right outputs in the working tree, and skips the stage.
+    Raises ProgramError if an output is still not whole in the cache.
     """
     if not _missing(tree):
         return

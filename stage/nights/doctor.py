@@ -1,4 +1,4 @@
-"""Looks at what a run or a night needs, before it needs it. Each finding says what is wrong and the next command; nothing is changed."""
+"""Checks in advance what a run or a night needs. Each finding says what is wrong and the next command; nothing is changed."""
 
 import os
 import re
@@ -22,13 +22,13 @@ from stage.nights.repository import Repository
 from stage.nights.settings import FILE, Nightly, Places, load_nightly
 from stage.nights.versions import LOCK, made_size
 
-# Other versions of these were seen to break a run or a night, and only a server's log says so (the reasons stand in pyproject.toml).
+# Other versions of these have broken a run or a night, visible only in a server's log (pyproject.toml has the reasons).
 BREAKING = ("fastapi", "sqlalchemy", "prefect", "dvc", "torch", "diffusers", "transformers", "numpy")
 PIN = re.compile(r"([\w.-]+)==([\w.]+)")
 
 
 def examine(root: Path) -> list[Finding]:
-    """Every finding about a project, in the order in which it is best mended."""
+    """Every finding about a project, in the order in which to mend them."""
     places = Places(root)
     first = {"packages": _packages, "proxy": proxies, "params.yaml": lambda: _parameters(root), "git": lambda: _code(places)}
     found = [one for what, look in first.items() for one in _guarded(what, look)]
@@ -41,11 +41,11 @@ def examine(root: Path) -> list[Finding]:
 
 
 def _guarded(what: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
-    """The findings, and the refusal that a look ended in."""
+    """The findings of a check, and the refusal that ended it."""
     found: list[Finding] = []
     try:
         for one in look():
-            found.append(one)  # noqa: PERF402  # those before a refusal are kept
+            found.append(one)  # noqa: PERF402  # findings before a refusal are kept
     except Refusal as error:
         found.append(Finding("fails", what, str(error), "The message says what to do."))
     return found
@@ -54,11 +54,11 @@ def _guarded(what: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
 def _packages() -> Iterator[Finding]:
     differing = dict[str, str]()
     for line in requires("stage-factory") or []:
-        pin = PIN.fullmatch(line)  # extras have a marker behind it
+        pin = PIN.fullmatch(line)  # extras have a marker after the version
         if pin:
             name, wanted = pin.groups()
             try:
-                if version(name).partition("+")[0] != wanted:  # torch tells its build behind a plus
+                if version(name).partition("+")[0] != wanted:  # torch adds its build after a plus
                     differing[name.lower()] = f"{name} {version(name)} for {wanted}"
             except PackageNotFoundError:
                 differing[name.lower()] = f"no {name} for {wanted}"
@@ -130,7 +130,7 @@ def _branches(places: Places, settings: Nightly) -> Iterator[Finding]:
 
 
 def _disks(places: Places, settings: Nightly) -> Iterator[Finding]:
-    """A version is in the worktree, in the spool and in the cache; on a disk without reflinks each is a copy."""
+    """Room for a version in the worktree, the spool and the cache; on a disk without reflinks each is a copy."""
     size = 0
     with suppress(ConfigError):  # `leftovers` tells a damaged lock, and how to mend it
         size = made_size(places.worktree / LOCK)

@@ -1,4 +1,4 @@
-"""What `stage doctor` says of one thing that a run or a night needs."""
+"""A finding of `stage doctor` on one thing that a run or a night needs."""
 
 from typing import Literal, NamedTuple
 

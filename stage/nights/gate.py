@@ -1,4 +1,4 @@
-"""The gate: whether a version of the data may be tagged. Every check is a row that says what was found and what was allowed."""
+"""The gate: whether a version of the data may be tagged. Every check is a row with what was found and what is allowed."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -30,7 +30,7 @@ class NotPublished(Refusal):
 
 
 class Check(NamedTuple):
-    """A check: of what, where, what was found, what is allowed, and whether it holds."""
+    """A check: its name, where, what was found, what is allowed, and whether it holds."""
 
     check: str
     where: str
@@ -40,7 +40,7 @@ class Check(NamedTuple):
 
 
 def published_checks(data: Path, params: Params, gate: Gate) -> list[Check]:
-    """What a version must hold by itself: no leak, enough accepted samples, enough targets met. `data`: its folder."""
+    """The checks of a version by itself: no leak, enough accepted samples, enough targets met. `data`: its folder."""
     leaks = [_no_leak(data, category, params) for category in params.categories]
     return [*leaks, *_accepted(data, params, gate.accepted), *_fidelity(data, params, gate.fidelity)]
 
@@ -48,8 +48,8 @@ def published_checks(data: Path, params: Params, gate: Gate) -> list[Check]:
 def metric_changes(now: Results, before: Results) -> list[Change]:
     """AP and IoU of every arm that both versions have, as fractions: before, now, the largest fall that chance explains, and whether it is `worse`.
 
-    Chance: each version's distance from the difference of an arm to real defects alone to the lower end of its 95 % interval, added as
-    independent errors are. For real defects alone, which have no such difference, the widest of its category's.
+    Chance: in each version, how far the 95 % interval of the arm's difference to real defects alone reaches below that difference, added
+    like independent errors. Real defects alone, which have no such difference, take the widest of their category.
     """
     values, earlier = (mean_over_seeds(rows_where(one.scores, real_per_type=0)) for one in (now, before))
     both = values.merge(earlier, on=list(KEYS), suffixes=("", "_before"))
@@ -74,7 +74,7 @@ def results_of(tag: str) -> Results:
 
 
 def results_here(data: Path) -> Results:
-    """The same of the version that was just made."""
+    """The same tables of the version that was just made."""
     return read_results(data)
 
 
@@ -111,14 +111,14 @@ def _change(row: dict[str, Any], metric: str, now: Results, before: Results) -> 
 
 
 def _half_width(differences: pd.DataFrame, row: dict[str, Any], metric: str) -> float:
-    """From the difference to the lower end of its interval; nothing where a version has no interval, since then nothing excuses a fall."""
+    """The distance from the difference to the lower end of its interval; 0 if a version has no interval, since then nothing excuses a fall."""
     there = rows_where(differences, category=row["category"], segmenter=row["segmenter"], metric=metric, real_per_type=0, against=0)
     own = there if row["arm"] == REAL_ONLY else rows_where(there, arm=row["arm"])
     return float((own.difference - own.low).max()) if len(own) else 0.0
 
 
 def refusal(checks: Sequence[Check], tag: str) -> NotPublished | None:
-    """What to say of checks that do not hold; nothing if all do. `tag`: of the version that was compared with, if there is one."""
+    """The error for checks that do not hold; None if all hold. `tag`: the version compared with, if there is one."""
     failed = [one for one in checks if not one.holds]
     if not failed:
         return None

@@ -1,4 +1,4 @@
-"""Takes in new photographs: from the drop folder into the folder that `prepare` reads. Nothing there is ever overwritten or half a file."""
+"""Moves new photographs from the drop folder to the folder that `prepare` reads. No file there is ever overwritten or incomplete."""
 
 import csv
 import os
@@ -22,7 +22,7 @@ REASONS = "reasons.csv"  # beside the files that were set aside
 
 
 class Intake(NamedTuple):
-    """What became of the drop folder's files."""
+    """The drop folder's files by their fate."""
 
     taken_in: list[str]
     set_aside: list[dict[str, str]]
@@ -30,7 +30,7 @@ class Intake(NamedTuple):
 
 
 def take_in(drop: Path, params: Params, settle_s: float, day: date) -> Intake:
-    """Move what is usable into `prepare.source`, and what is not into `set-aside/<day>` of the drop folder; the rest waits.
+    """Move usable files to `prepare.source`, and unusable ones to `set-aside/<day>` in the drop folder; the rest waits.
 
     Raises ConfigError if the source cannot take photographs in, MachineError if a disk cannot.
     """
@@ -70,7 +70,7 @@ def _source(params: Params) -> Path:
 
 
 def _move_in(one: Arrival, drop: Path, source: Path) -> None:
-    """Copy all files of a photograph, and only then take them from the drop folder; a kill between two of them is made good the next night."""
+    """Copy all files of a photograph, and only then remove them from the drop folder; after a kill in between, the next night completes it."""
     for name in one.files:
         target = source / name
         if is_same(drop / name, target):
@@ -88,7 +88,7 @@ def _move_in(one: Arrival, drop: Path, source: Path) -> None:
 
 
 def _set_aside(one: Arrival, drop: Path, day: date) -> None:
-    """The reasons are written first, so that no file is ever there without one."""
+    """Set the files aside; the reasons are written first, so that no file is ever there without one."""
     folder = drop / SET_ASIDE / day.isoformat()
     places = [_free(folder / name) for name in one.files]
     folder.mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ def _note(path: Path, rows: Sequence[tuple[str, str, str]]) -> None:
 
 
 def _free(path: Path) -> Path:
-    """The path, or one with a number where there is such a file."""
+    """The path, or one with a number if the path exists."""
     number = 1
     place = path
     while os.path.lexists(place):

@@ -1,4 +1,4 @@
-"""Looks for what killed processes and other tools left in a project, for `stage doctor`. Removes nothing."""
+"""Finds what killed processes and other tools left in a project, for `stage doctor`. Removes nothing."""
 
 import json
 import shlex
@@ -17,7 +17,7 @@ from stage.nights.finding import Finding
 from stage.nights.settings import Places
 from stage.nights.versions import LOCK, made_size
 
-UNFINISHED = {  # by what git leaves in its folder
+UNFINISHED = {  # by the file that git leaves in its folder
     "MERGE_HEAD": ("a merge", "git merge --abort"),
     "CHERRY_PICK_HEAD": ("a cherry-pick", "git cherry-pick --abort"),
     "REVERT_HEAD": ("a revert", "git revert --abort"),
@@ -29,7 +29,7 @@ NAMED = 3  # files in one command
 
 
 def leftovers(places: Places) -> Iterator[Finding]:
-    """Locks, unfinished work of git, and files under temporary names."""
+    """Locks, unfinished git operations, and files under temporary names."""
     yield from _git(places.root / ".git")
     for tree in (places.root, places.worktree):
         yield from _dvc(tree)
@@ -56,7 +56,7 @@ def _dvc(tree: Path) -> Iterator[Finding]:
         alive = {int(one["pid"]) for one in holders if psutil.pid_exists(int(one["pid"]))}
     except FileNotFoundError:
         return
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # of a disk that was full when DVC wrote it
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # the disk was full when DVC wrote it
         yield Finding("fails", "DVC lock", f"{places} cannot be read, and DVC refuses to work", f"Where no DVC works: `rm {places}`.")
         return
     if alive:
@@ -85,7 +85,7 @@ def _partial(tree: Path, collect: str) -> Iterator[Finding]:
 def _old(data: Path) -> list[Path]:
     old: list[Path] = []
     for path in (path for name in OUTPUTS for folders in ("*", "*/*") for path in data.glob(f"{folders}/{name}")):
-        with suppress(FileNotFoundError):  # a flow at work has given it its name meanwhile
+        with suppress(FileNotFoundError):  # a running flow has renamed it meanwhile
             if time() - path.stat().st_mtime > STALE_S:
                 old.append(path)
     return old

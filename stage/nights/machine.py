@@ -1,4 +1,4 @@
-"""Looks at the machine for `stage doctor`: proxies and certificates, the GPU, and every disk that a night writes to."""
+"""Checks the machine for `stage doctor`: proxies and certificates, the GPU, and every disk that a night writes to."""
 
 import os
 import re
@@ -16,20 +16,20 @@ from stage.core.params import Params
 from stage.core.wording import counted
 from stage.nights.finding import Finding, Level
 
-LEAST_FREE = 2**30  # bytes, where nothing is known of the size of a version
-LEAST_FILES = 10_000  # that a disk must have room for; DVC keeps a file per file
+LEAST_FREE = 2**30  # bytes, if the size of a version is unknown
+LEAST_FILES = 10_000  # that a disk must have room for; DVC keeps a copy of each file
 NEARLY_FULL = 0.95  # of a disk
 HOST = "127.0.0.1"  # of the night's own Prefect server
 PROXIES = ("http", "all")  # that catch an address of HOST
-READ = ("http", "https", "all")  # whose variables httpx reads, in either case; it takes an address without a scheme for http
-TAKEN = ("http", "https", "socks5", "socks5h")  # schemes that httpx takes
+READ = ("http", "https", "all")  # whose variables httpx reads, in either case; it reads an address without a scheme as http
+TAKEN = ("http", "https", "socks5", "socks5h")  # schemes that httpx accepts
 DRIVER = ("nvidia-smi", "--query-gpu=name,driver_version,memory.total,memory.free", "--format=csv,noheader,nounits")
 ASK_S = 60.0
 IDENTITY = re.compile(r"\d+|(?:GPU|MIG)-[\w/-]+")  # of a GPU in CUDA_VISIBLE_DEVICES
 
 
 class Gpu(NamedTuple):
-    """A GPU as its driver tells it; memory in MiB, None where it tells none (a GPU in parts, or one that shares the machine's memory)."""
+    """A GPU as its driver describes it; memory in MiB, None if not given (a GPU in parts, or one that shares the machine's memory)."""
 
     name: str
     driver: str
@@ -38,7 +38,7 @@ class Gpu(NamedTuple):
 
 
 def proxies() -> Iterator[Finding]:
-    """A proxy between a worker and the server on its own machine, one that Python's clients cannot use, and certificates that are gone."""
+    """Proxies between a worker and the server on its machine, or that Python's clients cannot use, and missing certificates."""
     given = {name: address for name, address in getproxies_environment().items() if name in READ}
     own = [name for name in PROXIES if name in given]
     if own and not proxy_bypass(HOST):
@@ -60,7 +60,7 @@ def proxies() -> Iterator[Finding]:
 
 
 def gpu(params: Params) -> Iterator[Finding]:
-    """Whether the GPU that `execution.device` asks for can be used, and what of it is free; with `auto` the CPU takes its place."""
+    """Whether the GPU that `execution.device` asks for can be used, and how much of it is free; with `auto` the CPU can replace it."""
     asked = params.execution.device
     if asked == "cpu":
         return
@@ -90,9 +90,9 @@ def _memory(one: Gpu) -> Finding:
 
 
 def disks(places: Mapping[str, Path], wanted: Mapping[str, int]) -> Iterator[Finding]:
-    """Room on each disk that one of these folders is on: the bytes that its folders want together, and at least LEAST_FREE.
+    """Room on each disk that holds one of these folders: the bytes that its folders need together, and at least LEAST_FREE.
 
-    A disk is called by its first folder. `wanted`: bytes by the folder's name; a folder that is not in it wants none.
+    A disk is named by its first folder. `wanted`: bytes by the folder's name; other folders need none.
     """
     found = dict[int, tuple[str, Path, int]]()
     for name, place in places.items():
@@ -105,7 +105,7 @@ def disks(places: Mapping[str, Path], wanted: Mapping[str, int]) -> Iterator[Fin
 
 
 def temporary() -> Path:
-    """Where programs write what they throw away."""
+    """The folder of temporary files."""
     return Path(tempfile.gettempdir())
 
 
@@ -139,7 +139,7 @@ def _mib(cell: str) -> float | None:
 
 
 def _hidden(count: int) -> str:
-    """What is wrong with CUDA_VISIBLE_DEVICES, with which CUDA sees nothing, or not all that it names; empty if nothing is."""
+    """What is wrong with CUDA_VISIBLE_DEVICES, so that CUDA sees no GPU or not all that it names; empty if nothing is."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is None:
         return ""

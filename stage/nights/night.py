@@ -1,4 +1,4 @@
-"""One night: its steps in their order, its record, and how it ends. The tag comes last, and is the point of no return.
+"""One night: its steps in order, its record, and how it ends. The tag comes last and publishes the version.
 
 Code -> photographs -> `dvc repro` -> gate -> `dvc push` -> commit -> branch -> tag.
 """
@@ -22,20 +22,20 @@ from stage.nights.webhook import notify
 
 AGAIN = 2  # times that a night is done again because the remote branch has moved on
 Action = Callable[[], str]
-Around = Callable[[str, Action], str]  # runs a step of that name; Prefect makes a task of it
+Around = Callable[[str, Action], str]  # runs a step with its name; under Prefect as a task
 
 
 class NightIsRunning(Refusal):
-    """Another night has not ended; the message says whose and since when."""
+    """Another night is running; the message says in which process and since when."""
 
 
 class Superseded(Refusal):
-    """A night that is late: another one has run since it was due."""
+    """A late night: another one has run since it was due."""
 
 
 @dataclass
 class Night:
-    """A night of a project. `accept`: publish although a metric fell. `say` gets every line of the programs."""
+    """A night of a project. `accept`: publish although a metric fell. `say` gets every line that programs print."""
 
     places: Places
     settings: Nightly
@@ -51,9 +51,9 @@ class Night:
         self.steps = Steps(self.places, self.settings, self.say, self.record, deadline, self.accept)
 
     def run(self, due: datetime | None = None) -> Record:
-        """The whole night. Raises what a step raises, after it is recorded and told; NightIsRunning and Superseded record nothing.
+        """Run the whole night. Raises what a step raises, after recording and reporting it; NightIsRunning and Superseded record nothing.
 
-        `due`: when it should have begun. A night that came to its end since then has done its work.
+        `due`: when it should have begun. A night that has finished since then makes it superfluous.
         """
         self.places.nights.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.places.lock, timeout=0)
@@ -133,7 +133,7 @@ class Night:
             )
 
     def _close_killed(self) -> None:
-        """Write down, and tell, which earlier nights were killed: they could not do it themselves."""
+        """Record and report earlier nights that were killed, since they could not do so themselves."""
         for one in read_records(self.places.nights):
             if one.outcome == "killed" and one.ended is None:
                 one.ended = self.record.began

@@ -1,4 +1,4 @@
-"""Runs git and DVC as programs: bounded in time, ended with their parent, asking nobody, and without secrets in what they say."""
+"""Runs git and DVC as programs: limited in time, ended with their parent, without prompts, and without secrets in their output."""
 
 import os
 import re
@@ -17,11 +17,11 @@ from stage.core.errors import MachineError, Refusal
 
 ASK_S = 600.0  # after which a call of git that should take seconds has hung
 GRACE_S = 20.0  # for a flow to reach a consistent state; it needs ten at most
-TOLD = 12  # last lines of a program that failed
+TOLD = 12  # last lines of a failed program that a message shows
 SECRETS = re.compile(r"(?<=://)[^/@\s]+@|\b(?:token|password|secret|key)=[^\s&\"']+", re.IGNORECASE)
 DVC = (sys.executable, "-m", "dvc")
-# Becomes the program that follows, which the kernel kills when the process of the number given is gone (prctl PR_SET_PDEATHSIG, Linux).
-# In the child and not between fork and exec, where a process with threads, as Prefect's are, may hang.
+# Replaces itself by the given program, which the kernel kills when the process with the given id is gone (prctl PR_SET_PDEATHSIG, Linux).
+# Done in the child and not between fork and exec, where a process with threads, such as Prefect's, may hang.
 ENDS_WITH_PARENT = """
 import ctypes, os, sys
 if sys.platform == "linux":
@@ -34,7 +34,7 @@ Say = Callable[[str], None]
 
 
 class ProgramError(Refusal):
-    """A program that was needed has failed; `output` is what it said."""
+    """A program that was needed has failed; `output` is what it printed."""
 
     def __init__(self, message: str, output: str = "") -> None:
         super().__init__(message)
@@ -42,7 +42,7 @@ class ProgramError(Refusal):
 
 
 def without_secrets(text: str) -> str:
-    """A text without the user names and passwords of addresses, and without values that are called a token or the like."""
+    """A text without the user names and passwords in addresses, and without the values of tokens and the like."""
     return SECRETS.sub(_hidden, text)
 
 
@@ -51,7 +51,7 @@ def _hidden(found: re.Match[str]) -> str:
 
 
 def program_variables(folder: Path) -> dict[str, str]:
-    """The variables of programs that work in a folder: its own code comes first, and nothing asks for a password."""
+    """The environment of programs that work in a folder: its own code comes first, and nothing asks for a password."""
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("GIT_DIR", "GIT_INDEX", "GIT_WORK_TREE", "PREFECT__"))
     }
@@ -81,7 +81,7 @@ def output_of(command: Sequence[str], folder: Path, *, stdin: str = "", **variab
 def work(command: Sequence[str], folder: Path, log: Path, *, deadline: float, say: Say) -> str:
     """Run a long program; its lines go to `log` and to `say` as they come, and are returned.
 
-    `deadline`: of `time.monotonic()`, at which the program and all that it started are ended. Raises ProgramError if it fails,
+    `deadline`: time of `time.monotonic()` at which the program and all that it started are ended. Raises ProgramError if it fails,
     MachineError at the deadline.
     """
     lines = list[str]()
@@ -113,7 +113,7 @@ def _relay(process: "subprocess.Popen[str]", lines: list[str], file: TextIO, say
         for line in output:
             told = without_secrets(line.rstrip("\n"))
             lines.append(told)
-            with suppress(OSError, ValueError):  # a full disk, or a log that is closed: the program must not wait for its reader
+            with suppress(OSError, ValueError):  # a full disk or a closed log must not stall the program
                 file.write(f"{told}\n")
                 file.flush()
             say(told)

@@ -15,7 +15,7 @@ from stage.core.durable import write_whole
 from stage.core.processes import is_running, started_s
 
 Outcome = Literal["running", "published", "nothing to do", "refused", "failed", "interrupted", "killed"]
-DONE = ("published", "nothing to do", "refused", "failed")  # outcomes of a night that came to its own end
+DONE = ("published", "nothing to do", "refused", "failed")  # outcomes of a night that was not stopped from outside
 Row = dict[str, Any]
 
 
@@ -29,7 +29,7 @@ class Step(BaseModel):
 
 
 class Record(BaseModel):
-    """A night. `changes`, `gate` and `metrics` are tables for people; `message` says in one line what came of it."""
+    """A night. `changes`, `gate` and `metrics` are tables for people; `message` gives the outcome in one line."""
 
     id: str
     began: datetime
@@ -57,11 +57,11 @@ class Record(BaseModel):
         return cls(id=name, began=began, host=socket.gethostname(), pid=os.getpid(), started=started_s(psutil.Process()))
 
     def write(self, nights: Path) -> None:
-        """Write it; a kill leaves the earlier text."""
+        """Write the record; a kill leaves the earlier text."""
         write_whole(self.model_dump_json(indent=2) + "\n", nights / f"{self.id}.json")
 
     def now(self) -> Self:
-        """The record as it is true now: one that says `running` and whose process on this machine is gone was killed."""
+        """The record brought up to date: `running` becomes `killed` if its process on this machine is gone."""
         if self.outcome != "running" or self.host != socket.gethostname() or is_running(self.pid, self.started):
             return self
         last = self.steps[-1].name if self.steps else "the start"
@@ -71,12 +71,12 @@ class Record(BaseModel):
 
 
 def running_night(nights: Path) -> Record | None:
-    """The record of the night that runs now, if one says so."""
+    """The record of the running night, if there is one."""
     return next((one for one in read_records(nights) if one.outcome == "running"), None)
 
 
 def read_records(nights: Path) -> list[Record]:
-    """Every night's record, the newest first; a file that is none of ours is left out."""
+    """Every night's record, the newest first; files that are not records are left out."""
     found: list[Record] = []
     for path in sorted(nights.glob("*.json"), reverse=True):
         with suppress(OSError, ValidationError, json.JSONDecodeError):

@@ -1,4 +1,4 @@
-"""Looks at DVC's remotes for `stage doctor`: reached without the network, or not at all."""
+"""Checks DVC's remotes for `stage doctor`, without using the network."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from stage.nights.programs import DVC, output_of, without_secrets
 from stage.nights.settings import Nightly, Places
 
 PACKAGES = {"s3": "dvc_s3", "gs": "dvc_gs", "azure": "dvc_azure", "ssh": "dvc_ssh", "oss": "dvc_oss", "hdfs": "dvc_hdfs"}  # by scheme
-# Where S3's clients look for credentials; an instance's own role can be asked for over the network alone.
+# Where S3's clients look for credentials; an instance's role can be asked for only over the network.
 VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
 FILES = {"AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials", "AWS_CONFIG_FILE": "~/.aws/config"}
 URL = re.compile(r"remote\.(.+)\.url")

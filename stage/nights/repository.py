@@ -1,6 +1,6 @@
-"""The git side of the night: its worktree, and a branch that is always the upstream branch's files and what the night writes, OWN.
+"""The git side of the night: its worktree, and its branch, which always holds the upstream branch's files and those that the night writes, OWN.
 
-No merge can conflict: the tree of every commit is made of these two. Every function may be repeated after a kill.
+No merge can conflict, since the tree of every commit is made of these two. Every function may be repeated after a kill.
 """
 
 from configparser import ConfigParser
@@ -17,10 +17,18 @@ from stage.nights.programs import DVC, ProgramError, output_of
 from stage.nights.settings import Nightly, Places
 from stage.nights.versions import LOCK
 
-OWN = (LOCK, FILE.name)  # of the night: what it made, and what segmenters missed, an input of the next plan
+OWN = (LOCK, FILE.name)  # the night's files: what it made, and what segmenters missed, an input of the next plan
 PREFIX = "data-"  # of the tags of versions
-PATHS = {"url", "dir", "credentialpath", "configpath", "keyfile", "cert_path", "key_path"}  # of DVC's configuration, relative to it
-NOBODY = {"user.name": "STAGE's night", "user.email": "nightly@localhost"}  # where git knows no name
+PATHS = {
+    "url",
+    "dir",
+    "credentialpath",
+    "configpath",
+    "keyfile",
+    "cert_path",
+    "key_path",
+}  # keys of DVC's configuration with paths relative to it
+NOBODY = {"user.name": "STAGE's night", "user.email": "nightly@localhost"}  # if git knows no name
 
 
 class Moved(Exception):
@@ -38,18 +46,18 @@ class Repository(NamedTuple):
         return output_of(["git", *arguments], self.places.worktree, stdin=stdin, **variables).strip()
 
     def has_remote(self) -> bool:
-        """Whether there is a remote of the name in the settings."""
+        """Whether git has the remote that the settings name."""
         return self.settings.remote in _git(self.places.root, "remote").split()
 
     def fetch(self) -> None:
-        """Learn the remote's branches and versions, where there is a remote. Raises ProgramError if it cannot be reached."""
+        """Fetch the remote's branches and versions, if there is a remote. Raises ProgramError if it cannot be reached."""
         if self.has_remote():
             remote = self.settings.remote
             versions = f"refs/tags/{PREFIX}*:refs/tags/{PREFIX}*"
             _git(self.places.root, "fetch", "--quiet", "--no-tags", remote, f"+refs/heads/*:refs/remotes/{remote}/*", versions)
 
     def upstream(self) -> str:
-        """The commit of the upstream branch, the remote's where there is one. Raises ConfigError if there is none."""
+        """The commit of the upstream branch, on the remote if there is one. Raises ConfigError if there is no such branch."""
         return (
             self._remote_commit(self.settings.upstream)
             or _commit(self.places.root, f"refs/heads/{self.settings.upstream}")
@@ -57,7 +65,7 @@ class Repository(NamedTuple):
         )
 
     def open_worktree(self) -> None:
-        """Make the worktree where it is missing, and lay the upstream's files and the newest of OWN into it."""
+        """Make the worktree if it is missing, and check out the upstream's files and the newest of OWN in it."""
         root, worktree, branch = self.places.root, self.places.worktree, self.settings.branch
         upstream = self.upstream()
         if not self._is_worktree():
@@ -74,7 +82,7 @@ class Repository(NamedTuple):
         self.git("read-tree", "--reset", "-u", self._tree(upstream))
 
     def commit(self, message: str) -> str:
-        """Commit the upstream's files and the night's OWN, unless the branch has just that; returns the commit."""
+        """Commit the upstream's files and the night's OWN, unless the branch already has exactly these; returns the commit."""
         head, upstream = self.git("rev-parse", "HEAD"), self.upstream()
         tree, remote = self._tree(upstream), self._remote_commit(self.settings.branch)
         parents = self.git("merge-base", "--independent", *filter(None, [head, remote, upstream])).split()
@@ -86,7 +94,7 @@ class Repository(NamedTuple):
         return commit
 
     def push_branch(self) -> None:
-        """Push the branch, where there is a remote. Raises Moved if the remote has commits that this one lacks."""
+        """Push the branch, if there is a remote. Raises Moved if the remote has commits that this one lacks."""
         if not self.has_remote():
             return
         try:
@@ -97,7 +105,7 @@ class Repository(NamedTuple):
             raise
 
     def tag(self, day: date, message: str) -> str:
-        """Tag the branch's commit as the day's next version, unless it is one already; returns the tag."""
+        """Tag the branch's commit as the day's next version, unless it has a version's tag; returns the tag."""
         if here := _versions(self.git("tag", "--points-at", "HEAD")):
             return max(here, key=_number)
         following = max((number for at, number in map(_number, self.tags()) if at == day.isoformat()), default=0) + 1
@@ -106,7 +114,7 @@ class Repository(NamedTuple):
         return name
 
     def push_tag(self, name: str) -> None:
-        """Push a tag, where there is a remote."""
+        """Push a tag, if there is a remote."""
         if self.has_remote():
             self.git("push", "--quiet", self.settings.remote, f"refs/tags/{name}")
 
@@ -123,14 +131,14 @@ class Repository(NamedTuple):
         return self.text_of(LOCK, revision)
 
     def text_of(self, name: str, revision: str) -> str:
-        """The text of a file in a commit; empty if it has none of the name."""
+        """The text of a file in a commit; empty if there is no such file."""
         try:
             return _git(self.places.root, "show", f"{revision}:{name}")
         except ProgramError:
             return ""
 
     def _tree(self, upstream: str) -> str:
-        """The tree of the upstream's files, and the newest of OWN that can be read: the worktree's, else the branch's, else upstream's."""
+        """The tree of the upstream's files, with the newest readable version of OWN: the worktree's, else the branch's, else upstream's."""
         index = Path(self.git("rev-parse", "--git-dir")) / "night.index"
         self.git("read-tree", upstream, GIT_INDEX_FILE=str(index))
         for name in OWN:
@@ -142,7 +150,7 @@ class Repository(NamedTuple):
 
     def _newest(self, name: str) -> str | None:
         path = self.places.worktree / name
-        with suppress(ConfigError):  # none yet, or cut off by a kill
+        with suppress(ConfigError):  # missing so far, or cut off by a kill
             if isinstance(read_yaml(path, name), dict):
                 return path.read_text(encoding="utf-8")
         head = self.text_of(name, self.git("rev-parse", "HEAD"))
@@ -153,11 +161,11 @@ class Repository(NamedTuple):
         return f"worktree {self.places.worktree.resolve()}" in listed and (self.places.worktree / ".git").is_file()
 
     def _unlock(self) -> None:
-        """Remove the locks that a killed git or DVC of an earlier night left; nobody else works in the worktree or on its branch."""
+        """Remove locks left by a killed git or DVC of an earlier night; nothing else works in the worktree or on its branch."""
         own, shared = (Path(self.git("rev-parse", "--path-format=absolute", name)) for name in ("--git-dir", "--git-common-dir"))
         for lock in (own / "index.lock", own / "night.index.lock", own / "HEAD.lock", shared / f"refs/heads/{self.settings.branch}.lock"):
             lock.unlink(missing_ok=True)
-        # DVC's: after a full disk it is empty, which DVC refuses; and the number of a killed process may be another's by now.
+        # DVC's lock: after a full disk it is empty, which DVC refuses; and a killed process's id may be another's by now.
         (self.places.worktree / ".dvc" / "tmp" / "rwlock").unlink(missing_ok=True)
 
     def _remote_commit(self, branch: str) -> str:
@@ -175,7 +183,7 @@ class Repository(NamedTuple):
 
 
 def share_cache(root: Path, folder: Path) -> list[str]:
-    """Let a worktree or clone in `folder` use DVC's cache and remotes of the project, by its configuration with absolute paths; returns the remotes."""
+    """Let a worktree or clone in `folder` use the project's DVC cache and remotes, by a configuration with absolute paths; returns the remotes."""
     told = ConfigParser(interpolation=None, strict=False, delimiters=("=",))
     told.read([root / ".dvc" / name for name in ("config", "config.local")], encoding="utf-8")
     for section in told.sections():
@@ -208,7 +216,7 @@ def _versions(names: str) -> list[str]:
 
 
 def _number(tag: str) -> tuple[str, int]:
-    """Day and number of a version's tag, by which they are ordered; no day for another tag."""
+    """Day and number of a version's tag, by which tags are ordered; an empty day for any other tag."""
     day, _, number = tag.removeprefix(PREFIX).partition(".")
     with suppress(ValueError):
         if tag.startswith(PREFIX):

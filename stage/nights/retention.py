@@ -1,7 +1,7 @@
-"""Which versions are kept, and what is removed of the others: their data from DVC's cache, and where asked from its remote.
+"""Keeps the newest versions, and removes the others' data from DVC's cache and, if asked, from its remote.
 
 A version that is no longer kept loses its tag; `refs/retired/<tag>` still names its commit, with its parameters and digests.
-DVC decides what is still needed, in a clone that knows every branch, here and of the remote, and no retired tag.
+DVC decides what is still needed, in a clone with every local and remote branch, and without the retired tags.
 """
 
 import shutil
@@ -18,7 +18,7 @@ RETIRED = "refs/retired"
 
 
 class Retention(NamedTuple):
-    """The tags that stay and those that go, and what DVC said of the objects."""
+    """The tags that stay, those that go, and DVC's output on the objects."""
 
     kept: list[str]
     retired: list[str]
@@ -26,7 +26,7 @@ class Retention(NamedTuple):
 
 
 def retain(places: Places, settings: Nightly, *, cloud: bool, dry_run: bool) -> Retention:
-    """Keep the newest `settings.keep` versions; every branch, every other tag and both working trees keep their data, too.
+    """Keep the newest `settings.keep` versions; every branch, every other tag and both working trees also keep their data.
 
     `cloud`: also in DVC's remote, which others may use from other repositories. `dry_run`: change nothing. Raises Refusal while a night runs.
     """
@@ -45,7 +45,7 @@ def retain(places: Places, settings: Nightly, *, cloud: bool, dry_run: bool) -> 
 
 
 def _retire(repository: Repository, tag: str) -> None:
-    """The commit's new name first, so that a kill loses none."""
+    """Give the commit its new name before the tag is deleted, so that a kill loses nothing."""
     root = repository.places.root
     output_of(["git", "update-ref", f"{RETIRED}/{tag}", f"refs/tags/{tag}"], root)
     if repository.has_remote():

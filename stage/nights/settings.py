@@ -13,7 +13,7 @@ FOLDER = ".nightly"  # below the project's root, ignored by git
 
 
 def _reference(name: str) -> str:
-    """A name that git takes for a branch or a remote, and never for an option."""
+    """A valid name of a git branch or remote, which git never takes for an option."""
     if (
         not name
         or name.startswith("-")
@@ -56,7 +56,7 @@ class Places(NamedTuple):
 
     @property
     def home(self) -> Path:
-        """Everything of the nights."""
+        """The folder of everything that belongs to the nights."""
         return self.root / FOLDER
 
     @property
@@ -66,12 +66,12 @@ class Places(NamedTuple):
 
     @property
     def nights(self) -> Path:
-        """A record and a folder for each night."""
+        """The folder with a record and a folder for each night."""
         return self.home / "nights"
 
     @property
     def lock(self) -> Path:
-        """The file that a night holds while it runs; the kernel lets go of it when the process ends."""
+        """The lock file that a night holds while it runs; the kernel releases it when the process ends."""
         return self.home / "lock"
 
     @property

@@ -1,4 +1,4 @@
-"""What each step of a night does. A step may be repeated after a kill."""
+"""The steps of a night. A step may be repeated after a kill."""
 
 import json
 import shutil
@@ -20,14 +20,14 @@ from stage.nights.repository import Repository, share_cache
 from stage.nights.settings import Nightly, Places
 from stage.nights.versions import LOCK, changed_outputs
 
-EVIDENCE = ("scores.csv", "differences.csv", "fidelity.csv")  # of `evaluate`, which a refused night keeps
+EVIDENCE = ("scores.csv", "differences.csv", "fidelity.csv")  # outputs of `evaluate` that a refused night keeps
 
 
 @dataclass
 class Steps:
-    """The steps of a night, in their order; each returns what it did in a line.
+    """The steps of a night, in order; each returns a line on what it did.
 
-    `record` gets what they find, `deadline` is a value of `time.monotonic`, `accept`: the gate does not compare metrics.
+    `record` gets their findings, `deadline` is a value of `time.monotonic`, `accept`: the gate does not compare metrics.
     """
 
     places: Places
@@ -43,7 +43,7 @@ class Steps:
 
     @property
     def folder(self) -> Path:
-        """Logs and evidence of the night."""
+        """The folder of the night's logs and evidence."""
         return self.places.nights / self.record.id
 
     @property
@@ -53,11 +53,11 @@ class Steps:
 
     @property
     def data(self) -> Path:
-        """What the night has made."""
+        """The folder of what the night has made."""
         return self.places.worktree / "data"
 
     def take_in_code(self) -> str:
-        """Fetch, and lay the upstream's code and parameters into the worktree; without the network, those that are known here."""
+        """Fetch, and check out the upstream's code and parameters in the worktree; without the network, those known here."""
         try:
             self.repository.fetch()
         except ProgramError as error:
@@ -73,13 +73,13 @@ class Steps:
         return f"{counted(len(found.taken_in), 'file')} taken in, {len(found.set_aside)} set aside, {len(found.waiting)} waiting"
 
     def take_in_errors(self) -> str:
-        """Make what segmenters missed in the last night an input of this one's plan. The data and it are then of one commit."""
+        """Make what segmenters missed in the last night an input of this one's plan, in the same commit as the data."""
         found = use_errors(self.data, self.params().categories, self.places.worktree / FILE)
         told = [f"{sum(one.is_missed for one in some)} of {len(some)} of {category}" for category, some in found.items()]
         return f"missed defects: {', '.join(told) or 'none known'}"
 
     def repro(self) -> str:
-        """Make again what is due, and say which outputs differ from the last version's."""
+        """Run `dvc repro`, and record which outputs differ from the last version's."""
         self._dvc("repro")
         lock = (self.places.worktree / LOCK).read_text(encoding="utf-8")
         last = self._last_tag()
@@ -87,11 +87,11 @@ class Steps:
         return f"{len(self.record.changes)} outputs differ from {last or 'nothing'}"
 
     def push_what_is_left(self) -> str:
-        """Push the last version where a night was killed before it could."""
+        """Push the last version if a night was killed before it could."""
         tag = self._last_tag()
         try:
             is_left = bool(tag) and self.repository.unpushed(tag)
-        except ProgramError:  # the warning stands there already
+        except ProgramError:  # the warning is already recorded
             is_left = False
         if is_left:
             self.push_data()
@@ -115,7 +115,7 @@ class Steps:
         return f"{len(self.record.gate)} checks hold" + ", metrics were not compared" * self.accept
 
     def push_data(self) -> str:
-        """Push the outputs to DVC's remote, where there is one. Raises ProgramError if not all of them are in the cache."""
+        """Push the outputs to DVC's remote, if there is one. Raises ProgramError if not all of them are in the cache."""
         complete_cache(self.places.worktree, self._dvc)
         if not self.remotes:
             self.record.warnings.append("DVC has no remote, so the data are on this machine alone: `dvc remote add --default ...`.")
@@ -124,7 +124,7 @@ class Steps:
         return "pushed"
 
     def commit(self) -> str:
-        """Commit the upstream's files with the night's own."""
+        """Commit the upstream's files and the night's own."""
         self.record.commit = self.repository.commit(self._title())
         return self.record.commit[:12]
 

@@ -1,4 +1,4 @@
-"""What a version's `dvc.lock` says: which outputs there are, and which differ between two versions."""
+"""Reads a version's `dvc.lock`: which outputs there are, and which differ between two versions."""
 
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,11 @@ from stage.core.errors import ConfigError
 from stage.core.yaml_files import read_yaml
 
 LOCK = "dvc.lock"
-CIRCUMSTANCES = ("data/environment", "data/runs")  # code, packages, who and when: no data, so that they alone make no version
+CIRCUMSTANCES = ("data/environment", "data/runs")  # code, packages, who and when: they alone make no new version of the data
 
 
 def outputs(lock: str) -> dict[str, str]:
-    """The digest of every output that holds data, by path; of the text of a `dvc.lock`, which may be empty."""
+    """The digest of every output that holds data, by path, in the text of a `dvc.lock`, which may be empty."""
     told: dict[str, Any] = YAML(typ="safe").load(lock) or {}
     found = (one for made in told.get("stages", {}).values() for one in made.get("outs", ()))
     return {
@@ -31,7 +31,7 @@ def changed_outputs(before: str, now: str) -> list[dict[str, str]]:
 
 
 def made_size(lock: Path) -> int:
-    """Bytes of all outputs that a `dvc.lock` names; 0 where there is none. Raises ConfigError where it is damaged, as by conflict marks."""
+    """Bytes of all outputs that a `dvc.lock` names; 0 if there is no file. Raises ConfigError if it is damaged, by conflict marks for example."""
     if not lock.is_file():
         return 0
     told = read_yaml(lock, LOCK)

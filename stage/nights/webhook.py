@@ -13,11 +13,11 @@ TIMEOUT_S = 10.0
 
 
 def notify(places: Places, record: Record) -> list[str]:
-    """Post what came of a night, where somebody must look at it; returns why that did not work. The address is never told."""
+    """Post the outcome of a night that somebody must look at; returns why that did not work. The address is never shown."""
     if record.outcome not in TOLD or not places.webhook.is_file():
         return []
     body = record.model_dump(mode="json", include={"id", "host", "outcome", "message", "began", "ended"}) | {"project": places.root.name}
-    # `text` is what the chat programs show.
+    # Chat programs show `text`.
     content = json.dumps(body | {"text": f"{places.root.name}: night {record.id} {record.outcome}: {record.message}"}).encode()
     try:
         address = places.webhook.read_text(encoding="utf-8").strip()

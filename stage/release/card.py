@@ -23,7 +23,7 @@ Their backgrounds and masks come from photographs, whose licence is in the colum
 
 
 def card(manifest: Described) -> str:
-    """The text of the card; it has no name that comes from data, which could be taken for Markdown or YAML."""
+    """The text of the card, without names from data, which could be taken for Markdown or YAML."""
     return CARD_TEXT.format(
         shards=SHARDS, accepted=counted(manifest["accepted"], "sample"), rejected=manifest["rejected"], method=manifest["method"]
     )

@@ -1,7 +1,7 @@
-"""A data set in the words of Croissant 1.1 (https://docs.mlcommons.org/croissant/docs/croissant-spec-1.1.html), for search engines and loaders.
+"""Describes a data set in Croissant 1.1 (https://docs.mlcommons.org/croissant/docs/croissant-spec-1.1.html), for search engines and loaders.
 
-Provenance is W3C PROV's, as the specification asks: what the whole was made from and by, and of each record the columns that name its
-photographs. It says nothing that the manifest and the tables do not, and holds no time, so the same samples have the same file.
+Provenance follows W3C PROV, as the specification asks: what the data set was made from and by, and the columns that name each record's
+photographs. The file adds nothing to the manifest and the tables, and holds no time, so the same samples have the same file.
 """
 
 import json
@@ -17,7 +17,7 @@ from stage.synthesis.schema import CHECKPOINTS, PLAN, SCHEMA, SCHEMA_VERSION, SH
 
 CROISSANT = "croissant.json"
 FILES, RECORDS = "shards", "samples"
-# The specification's own, and what the standard context of mlcroissant 1.1.1 has beside it.
+# The specification's terms, and those that the standard context of mlcroissant 1.1.1 adds.
 OF_CROISSANT = (
     *("arrayShape", "citeAs", "column", "containedIn", "equivalentProperty", "extract", "field", "fileProperty", "fileObject", "fileSet"),
     *(

@@ -45,7 +45,7 @@ class Chosen(NamedTuple):
 def export_chosen(data: Path, category: str, params: Params, output: Path) -> Chosen:
     """Write `output`/<category>: what `segment` found best to train on. Real defects are `real-000000.png` beside the samples.
 
-    Where nothing helps, that is the real third alone. Raises Refusal as `export_mvtec`, and where nothing was chosen.
+    If nothing helps, that is the real third alone. Raises Refusal as `export_mvtec`, and if nothing was chosen.
     """
     normal, (choice, arm) = _normal_images(data, category, output), _chosen_arm(data, category, params)
     shares = shares_of(arm, params.segment.mixture)
@@ -87,7 +87,7 @@ def _normal_images(data: Path, category: str, output: Path) -> pa.ChunkedArray:
 def _export(
     normal: pa.ChunkedArray, defective: Iterable["_Entry"], count: int, folders: Collection[PurePosixPath], target: Path, label: str
 ) -> None:
-    """Normal images in train/good, and `count` defective ones; a kill leaves no half folder. `label` is what the labels of both progress bars begin with."""
+    """Write normal images to train/good, and `count` defective ones; a kill leaves no half folder. `label` begins the labels of both progress bars."""
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     _make_folders({folder.name for folder in folders}, partial)
@@ -107,8 +107,8 @@ def _at(entries: Iterable["_Entry"], places: Collection[int]) -> Iterator["_Entr
 
 
 def component(name: str) -> str:
-    """A defect type's name as a folder name. Names come from data: one that could leave its folder or hide in it is refused, and `good`,
-    which is the folder of normal images.
+    """A defect type's name as a folder name. Refuses a name that could leave its folder or hide in it, since names come from data, and
+    `good`, the folder of normal images.
     """
     if name in ("", GOOD) or name != Path(name).name or name.startswith(".") or "\\" in name or "\0" in name:
         raise Refusal(f"Expected a defect type that can name a folder, found {name!r} among the samples. Rename it in the data set.")
@@ -116,7 +116,7 @@ def component(name: str) -> str:
 
 
 def _make_folders(defects: Collection[str], root: Path) -> None:
-    """A folder for each defect type. On a disk that takes two of their names for one, the second is refused: no picture is written twice."""
+    """Make a folder for each defect type. Refuses a type whose name the disk takes for another's, so that no picture is overwritten."""
     for defect in sorted(defects):
         try:
             (root / "test" / defect).mkdir(parents=True)
@@ -128,7 +128,7 @@ def _make_folders(defects: Collection[str], root: Path) -> None:
 
 
 class _Entry(NamedTuple):
-    """The folder of a picture, the PNGs of the picture and of its mask, if it has one, and how its file's name begins."""
+    """The folder of a picture, the PNGs of the picture and of its mask, if it has one, and the prefix of its file's name."""
 
     folder: PurePosixPath
     pngs: dict[str, bytes]

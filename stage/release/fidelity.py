@@ -1,6 +1,6 @@
-"""Real and synthetic defects side by side, in one long table; the targets that samples are to meet, and which they miss.
+"""Compares real and synthetic defects in one long table, with the targets that samples meet or miss.
 
-Real are the defects of the generator's third alone, so no test image is read. n examples, F features.
+Real defects are those of the generator's third, so no test image is read. n examples, F features.
 """
 
 import math
@@ -28,7 +28,7 @@ COLUMNS = ("category", "defect", "made_by", "measure", "distance", "count", "val
 REAL = "real"  # no method has this name
 FIRST = 500  # accepted samples of a type and method that are measured; as many as the paper makes
 LEAST_REAL = 5  # examples of a type without which it is not judged
-VALUES = (*MEASURES, *DISTANCES, *SHAPE)  # the columns of what is measured of an example
+VALUES = (*MEASURES, *DISTANCES, *SHAPE)  # the columns of an example's measured values
 MEDIANS = MEASURES[:4]
 SPREADS = {"spread_colour": ("red", "green", "blue"), "spread_contrast": ("contrast_edge",), "spread_texture": ("texture",)}
 SHAPE_SPREADS = {f"spread_{name}": (name,) for name in SHAPE}  # of the masks; no target asks for these
@@ -39,7 +39,7 @@ Values = NDArray[np.float64]
 
 
 class MeasuredDefects(NamedTuple):
-    """Defects of a type: `values` (n, .) as `measured` and `shape_of_mask` give them, `features` (n, F), and the part that each is of."""
+    """Defects of a type: `values` (n, .) as `measured` and `shape_of_mask` give them, `features` (n, F), and each one's part."""
 
     values: Values
     features: Values
@@ -61,7 +61,7 @@ class MeasuredDefects(NamedTuple):
 
 
 def measure_fidelity(data: Path, categories: Sequence[str], methods: Sequence[str], seed: int) -> pd.DataFrame:
-    """The long table of COLUMNS of what is published under `data`; the same for the same data and seed."""
+    """The long table of COLUMNS for what is published under `data`; the same for the same data and seed."""
     rows = [row for name in categories for row in _category_rows(data, name, methods, np.random.default_rng(derived_seed(seed, name)))]
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"distance": "Int64"})
 
@@ -78,7 +78,7 @@ def read_fidelity(data: Path) -> pd.DataFrame:
 
 
 def compared(real: MeasuredDefects, other: MeasuredDefects, random: np.random.Generator | None = None) -> Iterator[dict[str, Any]]:
-    """The rows of `other` against `real`; of the real defects themselves where `random` splits them into halves."""
+    """The rows of `other` against `real`; with `random`, of the real defects themselves, whose distance is that between random halves."""
     values = {(one["measure"], one["distance"]): one["value"] for one in _statistics(real.values)}
     known = {one["measure"]: one["count"] for one in _statistics(real.values)}
     for one in _statistics(other.values):
@@ -110,7 +110,7 @@ def _told(rows: Iterable[dict[str, Any]], **names: str) -> Iterator[dict[str, An
 
 
 def _samples(folder: Path, catalog: Path, method: str) -> dict[str, Iterator[tuple[Pair, str]]]:
-    """The first accepted samples of each type with their parts; a sample of noise, or of a defect that is gone, is a part of its own."""
+    """The first accepted samples of each type with their parts; a sample made from noise, or from a defect that is gone, is a part of its own."""
     part = _parts(read_catalog(catalog / CATALOG))
     rows = sample_rows(folder, ["sample_id", "defect", "verdict", "source_sha256", "mask_sha256"])
     accepted = [row for row in rows if row["verdict"] == "accepted"]
@@ -150,7 +150,7 @@ def _row(measure: str, count: int, value: float, distance: int | None = None) ->
 
 
 def _target(measure: str, ratio: float) -> str:
-    """Judged as it is shown, with two decimals."""
+    """Whether a measure meets its target, judged as shown, with two decimals; empty without a target."""
     if measure not in LEAST and measure not in MOST:
         return ""
     if math.isnan(ratio):
@@ -163,5 +163,5 @@ def _distance(real: MeasuredDefects, other: MeasuredDefects) -> Distance:
 
 
 def _scaled(examples: MeasuredDefects, real: MeasuredDefects) -> Values:
-    """Features over the root of the real ones' mean square: the kernel would be their third power alone."""
+    """Features divided by the root mean square of the real ones; otherwise the kernel's cubic term alone would count."""
     return examples.features / max(float(np.sqrt(np.mean(real.features**2))) if real.features.size else 1.0, 1e-9)

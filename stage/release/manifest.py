@@ -1,4 +1,4 @@
-"""What a manifest says, as types: a data set may come from anywhere, so nothing of it is used unchecked."""
+"""The types of a manifest's values: a data set may come from anywhere, so its manifest is checked before use."""
 
 from pathlib import Path
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""Publishes finished batches as a data set, and who made them beside it: all or nothing, a few batches in memory at a time."""
+"""Publishes finished batches as a data set, and a table of who made them: all or nothing, a few batches in memory at a time."""
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -53,13 +53,13 @@ def publish_jobs(folders: Sequence[Path], output: Path, *, lease_s: float) -> De
 
 
 def publish_runs(folders: Sequence[Path], output: Path, *, lease_s: float) -> None:
-    """Replace `output` by the table of who made each batch of these jobs, where and when: what differs from run to run."""
+    """Replace `output` by the table of who made each batch of these jobs, where and when, which differs from run to run."""
     jobs = [load_job(folder) for folder in folders]
     _publish(lambda new: write_runs(jobs, new), jobs, output, lease_s)
 
 
 def _publish(write: Callable[[Path], None], jobs: Sequence[Job], output: Path, lease_s: float) -> None:
-    """Have `write` fill a new folder, and give it the name `output`; the jobs are marked as in use, and others who publish them wait."""
+    """Have `write` fill a new folder, and rename it to `output`; meanwhile the jobs are marked as in use, and others that publish them wait."""
     output.parent.mkdir(parents=True, exist_ok=True)
     new = output.with_name(f".{output.name}.arriving")
     with ExitStack() as stack:

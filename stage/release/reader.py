@@ -1,4 +1,4 @@
-"""Reads a published folder: its manifest, and its samples, of which only the row groups used last are in memory."""
+"""Reads a published folder: its manifest, and its samples, keeping only the last used row groups in memory."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property, lru_cache
@@ -34,7 +34,7 @@ class Samples(Sequence[Pair]):
     """The pairs in some shards; a row group is read when one of its pairs is used."""
 
     def __init__(self, shards: Sequence[Path], places: NDArray[np.int32]) -> None:
-        """`places`, (N, 3): shard, row group and row of each."""
+        """`places`, (N, 3): shard, row group and row of each pair."""
         self._shards, self._places = shards, places
         self._file = lru_cache(OPEN)(self._opened)
 
@@ -48,7 +48,7 @@ class Samples(Sequence[Pair]):
 
     @cached_property
     def _cells(self) -> Callable[[_Group], pa.Table]:
-        """The row groups read last. All of one publication are about as large as its first."""
+        """Reads row groups, keeping the last ones; all of a publication are about as large as its first."""
         return lru_cache(max(1, CACHE // self._file(0).metadata.row_group(0).total_byte_size))(self._read)
 
     def _opened(self, shard: int) -> pq.ParquetFile:
@@ -64,7 +64,7 @@ class Samples(Sequence[Pair]):
 def read_samples(folder: Path, *, accepted_only: bool, sources: Collection[str] | None = None) -> Samples:
     """The samples of a published folder; raises CorruptFileError if a shard is missing or is no Parquet file.
 
-    Of `sources`, SHA-256 of photographs and masks of real defects: only samples that were made from none but these, and planned for none but these.
+    With `sources`, SHA-256 of photographs and masks of real defects: only samples that were made from and planned for none but these.
     """
     paths = shard_paths(folder)
     places = [place for shard, path in enumerate(paths) for place in _places(shard, path, accepted_only=accepted_only, sources=sources)]
@@ -97,7 +97,7 @@ def open_shard(path: Path) -> pq.ParquetFile:
 
 
 def read_manifest(folder: Path) -> Described:
-    """The manifest of a published folder; raises CorruptFileError if it is missing, was changed, or says something else than a manifest."""
+    """The manifest of a published folder; raises CorruptFileError if it is missing, was changed, or is not a valid manifest."""
     try:
         values = read_sealed(folder / MANIFEST)
     except FileNotFoundError:
@@ -114,7 +114,7 @@ def read_manifest(folder: Path) -> Described:
 
 
 def _used(told: dict[str, str]) -> set[str]:
-    """The digests of the defect's photograph and of all masks that a sample was made from, and of the missed defect that it was planned for."""
+    """The digests of the photograph and masks that a sample was made from, and of the missed defect that it was planned for."""
     named = {told["source_sha256"], told["mask_sha256"], *(mask.sha256 for mask in mixed_masks(told["choices"]))} - {""}
     missed = missed_defect(told["choices"])
     return named | ({missed.image_sha256, missed.mask_sha256} if missed else set())

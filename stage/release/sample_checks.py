@@ -1,4 +1,4 @@
-"""What can be wrong with a published sample on its own, and beside its plan row and its sources."""
+"""Checks a published sample by itself, and against its plan row and its sources."""
 
 import io
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ class KnownDigests(NamedTuple):
 
 
 def sample_problems(row: dict[str, Any], shard: Described, lineage: KnownDigests | None) -> Iterator[str]:
-    """The problems of a sample on its own. `shard`: its entry in the manifest, with the manifest's method and category."""
+    """The problems of a sample by itself. `shard`: its entry in the manifest, with the manifest's method and category."""
     if empty := [name for name, value in row.items() if _is_null(value, name)]:
         yield f"expected a value in every column, found none in {', '.join(empty)}"
         return
@@ -44,7 +44,7 @@ def sample_problems(row: dict[str, Any], shard: Described, lineage: KnownDigests
 
 
 def _is_null(value: Any, name: str) -> bool:
-    """Whether nothing is there: null, a picture without bytes, or a list with a hole."""
+    """Whether a value is missing: null, a picture without bytes, or a list with a null."""
     return value is None or (name in PIXELS and value["bytes"] is None) or (isinstance(value, list) and None in value)
 
 
@@ -75,12 +75,12 @@ def _sources(row: dict[str, Any], lineage: KnownDigests) -> Iterator[str]:
         yield f"expected a photograph of the generator's third in {SOURCES}, found {row['source_path']!r}"
     if row["mask_sha256"] and row["mask_sha256"] not in lineage.masks:
         yield f"expected a mask of the generator's third in {SOURCES}, found {row['mask_path']!r}"
-    if not {row["checkpoint"], row["base"]} <= (lineage.checkpoints or {""}):  # of a method without networks, both are empty
+    if not {row["checkpoint"], row["base"]} <= (lineage.checkpoints or {""}):  # for a method without networks, both are empty
         yield f"expected its checkpoint and base in {CHECKPOINTS}, found no such digest there"
 
 
 def plan_problems(row: dict[str, Any], planned: dict[str, Any] | None) -> Iterator[str]:
-    """The differences of a sample from the plan row in its place; None if the plan has no more rows."""
+    """The differences of a sample from its plan row; `planned` is None if the plan has no more rows."""
     if planned is None:
         yield f"expected no more samples than {PLAN} has, found one more"
     else:

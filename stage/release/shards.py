@@ -1,4 +1,4 @@
-"""Writes samples to shards, Parquet files whose bytes follow from their rows alone, and the manifest that lists them.
+"""Writes samples to shards, Parquet files whose bytes depend only on their rows, and the manifest that lists them.
 
 A shard holds `synthesize.shard_rows` ordinals of one defect type, a row group 16 of them, whatever the batches were.
 """
@@ -52,7 +52,7 @@ def write_shards(samples: Iterable[pa.Table], shard_rows: int, folder: Path) -> 
 def shard_name(defect: str, run: int) -> str:
     """A path that no name in the data can lead out of the folder: the safe characters of the type, and 16 digits of its SHA-256.
 
-    The digits tell apart types whose safe characters are the same, or differ in case alone, which some disks ignore.
+    The digits distinguish types whose safe characters are the same, or differ only in case, which some disks ignore.
     """
     safe = re.sub(r"[^A-Za-z0-9_-]", "_", defect)[:40]
     return f"{SHARDS}/{safe}-{hashlib.sha256(defect.encode()).hexdigest()[:16]}-{run:05d}.parquet"
@@ -72,7 +72,7 @@ def data_digest(shards: Iterable[Described]) -> str:
 
 
 class Tally:
-    """Counts a shard's rows for the manifest: how many, how many accepted, and their pixels' digest.
+    """Tallies a shard's rows for the manifest: how many, how many accepted, and the digest of their pixels.
 
     The digest is SHA-256 over each row's sample id and digests of image and mask, so no version of pyarrow or Pillow changes it.
     """

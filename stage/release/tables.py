@@ -1,7 +1,7 @@
 """The tables beside the shards, for queries that trace a sample to its photographs, networks and plan, and the table of runs.
 
 Only `runs.parquet` says who made a sample, where and when. It lies in a folder of its own, so that all other files can be made
-again byte for byte, and nothing that depends on the samples is made again because another machine made them.
+again byte for byte, and nothing that depends on the samples is remade because another machine made them.
 """
 
 import json
@@ -73,7 +73,7 @@ def write_runs(jobs: Sequence[Job], folder: Path) -> None:
 
 
 def sources(catalog: pd.DataFrame) -> pa.Table:
-    """Every accepted image and mask of a category's catalog, on both sides of the split, and what it was used for."""
+    """Every accepted image and mask of a category's catalog, on both sides of the split, and its use."""
     accepted = catalog.loc[catalog.status == "accepted"].sort_values("image_path")
     rows = [row for entry in accepted.to_dict("records") for row in _source_rows(entry)]
     return pa.Table.from_pylist(rows, schema=SOURCE_SCHEMA)
@@ -104,7 +104,7 @@ def trained_on(catalog: pd.DataFrame) -> list[str]:
 
 
 def verdict_table(job: Job) -> pa.Table:
-    """What the verdict was calibrated to, a row per defect type; none where every sample is kept."""
+    """The calibration of the verdict, a row per defect type; empty if every sample is kept."""
     return pa.Table.from_pylist([record._asdict() for record in job.judge.records] if job.judge else [], schema=VERDICT_SCHEMA)
 
 
@@ -139,7 +139,7 @@ def _planned(job: Job) -> Iterator[dict[str, Any]]:
 
 
 def is_published(job: Job) -> pc.Expression:
-    """Whether a row of a plan or of samples is published: neither a filling of its batch nor withdrawn."""
+    """Whether a row of a plan or of samples is published: it neither fills its batch nor is withdrawn."""
     withdrawn = pa.array(sorted(read_withdrawn(job.recipe.catalog).samples), pa.string())
     return job.is_asked_for & ~pc.field("sample_id").isin(withdrawn)
 

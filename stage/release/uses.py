@@ -1,4 +1,4 @@
-"""What published samples and the networks behind them were made from, and the leak guard over it. Reads tables, no picture."""
+"""What published samples and their networks were made from, and the leak guard over it. Reads tables, no picture."""
 
 import json
 from collections import Counter
@@ -21,7 +21,7 @@ Sources = Mapping[str, Mapping[str, Any]]  # rows of `sources.parquet` by their 
 
 
 class Published(NamedTuple):
-    """What a method published of a category, under a name for messages: a table with the columns of the plan, and those beside it."""
+    """The tables that a method published for a category, with a name for messages: one with the columns of the plan, and those beside it."""
 
     name: str
     plan: Path
@@ -32,7 +32,7 @@ class Published(NamedTuple):
 def check_samples(catalogs: Path, category: str, folders: Sequence[Path]) -> None:
     """Raise DataError if an evaluation image of a category, or one of its group, is a training image or went into published samples.
 
-    `catalogs` has a folder per category, and `folders` are those that the methods published. Raises CorruptFileError for
+    `catalogs` has a folder per category; `folders` are the methods' published folders. Raises CorruptFileError for
     tables that are missing or of another version.
     """
     files = {file.parent.name: file for file in sorted(catalogs.glob(f"*/{CATALOG}"))} | {category: catalogs / category / CATALOG}
@@ -41,7 +41,7 @@ def check_samples(catalogs: Path, category: str, folders: Sequence[Path]) -> Non
 
 
 def sample_leaks(catalogs: Mapping[str, Path], category: str, published: Sequence[Published]) -> list[Leak]:
-    """The leaks that `check_samples` refuses. `catalogs`: the file of each category's."""
+    """The leaks that `check_samples` refuses. `catalogs`: each category's catalog file."""
     tables = {name: read_digests(file) for name, file in catalogs.items()}
     own = tables.pop(category)
     # Another category's image may have trained the base: its pixels are known from that category's catalog.
@@ -56,7 +56,7 @@ def uses_of(published: Published, elsewhere: Mapping[str, Use]) -> Iterator[Use]
     """
     rows = _read(published.sources)
     images = {row["sha256"]: row for row in rows if row["kind"] == "image"}
-    # By path and bytes: masks of different photographs may have the same bytes.
+    # Keyed by path and bytes: masks of different photographs may have the same bytes.
     masks = {(row["path"], row["sha256"]): row["group"] for row in rows if row["kind"] == "mask"}
     for name, role in ROLES.items():
         for path, digest, count in _counted(published.plan, f"{name}_path", f"{name}_sha256"):
@@ -89,7 +89,7 @@ def _counted(plan: Path, *columns: str) -> Iterator[tuple[str, str, int]]:
 
 
 def _textures(choices: Iterable[str]) -> Counter[tuple[str, str]]:
-    """The path and the digest of each texture that came from a file, among the choices of samples, and how many samples have it."""
+    """The path and the digest of each texture file among the choices of samples, and how many samples have it."""
     told = map(json.loads, choices)
     return Counter((one["texture_path"], one["texture_sha256"]) for one in told if one.get("texture_sha256"))
 

@@ -34,7 +34,7 @@ class Problem(NamedTuple):
 
 
 def verify(folder: Path) -> list[Problem]:
-    """All problems of a published folder, wherever it comes from; none if its samples are as they were published."""
+    """All problems of a published folder, wherever it comes from; none if it is as it was published."""
     try:
         manifest = read_manifest(folder)
     except CorruptFileError as error:
@@ -123,7 +123,7 @@ def _strangers(folder: Path, files: Described) -> Iterator[Problem]:
 
 
 def _unnamed(folder: Path, files: Described) -> list[str]:
-    """Files beside those that the manifest names, itself, and what is derived from it."""
+    """Files other than those that the manifest names, the manifest itself, the card and `croissant.json`."""
     names = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if not path.is_dir())
     return [name for name in names if name not in files and name not in (MANIFEST, CARD, CROISSANT)]
 
@@ -140,7 +140,7 @@ def _is_parquet(path: Path) -> bool:
 
 
 def _contents(folder: Path, shards: list[Described], broken: set[str]) -> Iterator[Problem]:
-    """Check row by row, except for what depends on a damaged table."""
+    """Check row by row, without the checks that need a damaged table."""
     lineage = None if broken & {SOURCES, CHECKPOINTS} else _lineage(folder)
     # A missing shard shifts every row after it: then the plan says nothing about where a row belongs.
     plan = iter(()) if broken else _rows(folder / PLAN)
@@ -176,7 +176,7 @@ def _shard(
 
 
 def _columns(expected: pa.Schema, found: pa.Schema) -> str:
-    """Where two schemas differ: the columns that are missing, of another type, more, or in another order; or what stands beside them."""
+    """Where two schemas differ: columns that are missing, of another type, additional or in another order; or nullability and metadata."""
     ours, theirs = ({field.name: field.type for field in schema} for schema in (expected, found))
     told = [f"{name} as {kind}, found {theirs.get(name, 'none')}" for name, kind in ours.items() if theirs.get(name) != kind]
     if more := [name for name in theirs if name not in ours]:
@@ -192,7 +192,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
-    """A file in small parts, each of which is looked through: a text that is not UTF-8, say, is an ArrowException."""
+    """A file in small parts, each of which is validated: a text that is not UTF-8, say, is an ArrowException."""
     for batch in file.iter_batches(ROWS_AT_ONCE):
         batch.validate(full=True)
         yield batch

@@ -1,1 +1,1 @@
-"""The report, a folder of HTML pages that needs no network, and can be read without its script; and pictures for other uses."""
+"""The report, a folder of HTML pages that need no network and can be read without their script; and pictures for other uses."""

@@ -30,10 +30,10 @@ Cell = dict[str, bytes]  # the struct<bytes, path> of a Parquet column
 
 @dataclass(frozen=True)
 class SampleCounts:
-    """Verdicts on one defect type's samples; of the accepted ones, the median contrast and the largest change outside, of 255.
+    """Verdicts on one defect type's samples; for the accepted ones, the median contrast and the largest change outside, of 255.
 
-    `looks_normal` and `copies` are shares, of the accepted ones' labelled pixels and of all samples; `record` is the row of the
-    verdict's table, None where every sample is kept.
+    `looks_normal` is a share of the accepted ones' labelled pixels, `copies` a share of all samples; `record` is the row of the
+    verdict's table, None if every sample is kept.
     """
 
     defect: str
@@ -53,7 +53,7 @@ class SampleCounts:
 
 
 class ImageCounts(BaseModel):
-    """What the report says of a defect type's real images; the summary has more."""
+    """The report's counts of a defect type's real images; the summary has more."""
 
     accepted: int
     train: int
@@ -62,7 +62,7 @@ class ImageCounts(BaseModel):
 
 
 def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of a CSV artefact, which has these columns; raises CorruptFileError."""
+    """The rows of a CSV artefact; raises CorruptFileError if it cannot be read or lacks one of the columns."""
     try:
         with _existing(path).open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
@@ -110,12 +110,12 @@ def decoded_picture(cell: Cell) -> Image.Image:
 
 
 def query_rows(paths: Sequence[Path], columns: Sequence[str], where: pc.Expression | None = None) -> list[Row]:
-    """Those rows of Parquet files that satisfy `where`; raises CorruptFileError."""
+    """The rows of Parquet files that satisfy `where`; raises CorruptFileError."""
     return list(stream_rows(paths, columns, where))
 
 
 def stream_rows(paths: Sequence[Path], columns: Sequence[str], where: pc.Expression | None = None) -> Iterator[Row]:
-    """Those rows of Parquet files that satisfy `where`, in order, a batch in memory at a time; raises CorruptFileError."""
+    """The rows of Parquet files that satisfy `where`, in order, a batch in memory at a time; raises CorruptFileError."""
     files = [str(_existing(path)) for path in paths]
     try:
         for batch in pads.dataset(files).to_batches(columns=list(columns), filter=where, batch_size=BATCH, batch_readahead=1):
@@ -156,5 +156,5 @@ def _outcome(defect: str, rows: Sequence[Row], record: Row | None) -> SampleCoun
 
 
 def _reason_kinds(reason: str) -> list[str]:
-    """The reasons of one sample without what differs between samples: numbers, and what follows a colon."""
+    """The reasons of one sample without what differs between samples: numbers, and the text after a colon."""
     return [without_numbers(part.partition(":")[0]) for part in reason.split("; ")]

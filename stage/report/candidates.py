@@ -30,8 +30,8 @@ EDGE = 160  # px; longest side of a picture on the page
 class Candidates(NamedTuple):
     """The clusters of a category, the least similarity asked for, the page that shows them, and the draft of a groups file.
 
-    `draft` is None where none was written; without clusters the page is not written either. `before_accepting` says what must be done
-    before a cluster can be accepted, and is empty where nothing must.
+    `draft` is None if none was written; without clusters the page is not written either. `before_accepting` says what must be done
+    before a cluster can be accepted; empty if nothing.
     """
 
     category: str
@@ -47,7 +47,7 @@ class Candidates(NamedTuple):
         return sum(one.straddles for one in self.clusters)
 
     def as_json(self) -> dict[str, Any]:
-        """For machines; clusters are numbered as in the draft."""
+        """The candidates for machines; clusters are numbered as in the draft."""
         numbered = [{"cluster": number, **one._asdict()} for number, one in enumerate(self.clusters, 1)]
         return {**self._asdict(), "clusters": numbered}
 
@@ -55,7 +55,7 @@ class Candidates(NamedTuple):
 def propose_groups(params: Prepare, category: str, data: Path, output: Path, similarity: float | None = None) -> Candidates:
     """Look for near-duplicates in a prepared category; writes page and draft to `output/<category>`. Changes nothing else.
 
-    Where there are none, neither is written, and those of an earlier look are removed: they no longer hold.
+    If there are none, neither is written, and the files of an earlier search are removed.
     Raises DataError if the category is not prepared, or its groups file cannot be read.
     """
     least = SIMILAR if similarity is None else similarity
@@ -76,7 +76,7 @@ def propose_groups(params: Prepare, category: str, data: Path, output: Path, sim
 
 
 def candidates_of(params: Prepare, category: str, data: Path, page: Path) -> Candidates:
-    """The near-duplicates of a prepared category beyond the groups that it was split by, for a page to show; writes nothing."""
+    """The near-duplicates of a prepared category that its split does not already group, for a page to show; writes nothing."""
     path = data / "prepare" / category / CATALOG
     accepted = _accepted(path)
     groups = dict(zip(accepted["image_path"], accepted["group"], strict=True))
@@ -85,7 +85,7 @@ def candidates_of(params: Prepare, category: str, data: Path, page: Path) -> Can
 
 
 def pictured(candidates: Candidates, data: Path) -> dict[str, Any]:
-    """The rows of the catalog for the photographs of all clusters, by path, each with its `picture` as the address of itself."""
+    """The rows of the catalog for the photographs of all clusters, by path, each with its `picture` as a data URL."""
     path = data / "prepare" / candidates.category / CATALOG
     shown = sorted({file for one in candidates.clusters for file in one.files})
     rows = pq.read_table(path, columns=["image_path", "defect", "split", "image"], filters=[("image_path", "in", shown)]).to_pylist()
@@ -113,7 +113,7 @@ def _place(params: Prepare, category: str) -> tuple[Path, str]:
 
 
 def _before_accepting(params: Prepare, name: str) -> str:
-    """What must be done where no groups file, by its `name` below the data folder, would be kept or read."""
+    """What must be done first if a groups file, by its `name` below the data folder, would not be kept or read; else empty."""
     if params.layout == "demo":
         return (
             "The demo is drawn anew each time and keeps no groups file: first draw it once with `stage demo-data FOLDER`, and read it with "
@@ -139,7 +139,7 @@ def _images(path: Path) -> Iterator[np.ndarray]:
 
 
 def _picture(png: bytes) -> str:
-    """A picture as the address of itself."""
+    """A picture as a data URL."""
     image, buffer = Image.fromarray(decode_image(png)), io.BytesIO()
     image.thumbnail((EDGE, EDGE))
     image.save(buffer, "JPEG", quality=90)

@@ -1,4 +1,4 @@
-"""What all pages are made with: templates that escape names, and specimens as picture files under safe file names."""
+"""Shared by all pages: templates that escape names, and specimens as picture files under safe file names."""
 
 import hashlib
 import re
@@ -16,7 +16,7 @@ LARGEST_EDGE = 256  # px; larger pictures are reduced
 
 
 def templates() -> Environment:
-    """The pages' templates: what comes from data is escaped, and a name that a page does not get is an error."""
+    """The pages' templates: data are escaped, and a missing value is an error."""
     loader = FileSystemLoader(Path(__file__).parent / "templates")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     filters: dict[str, Any] = {"counted": counted}
@@ -50,9 +50,9 @@ class Card(NamedTuple):
 
 
 def slug(name: str) -> str:
-    """A file name of its own for any text: the text if it is up to 40 of [a-z0-9_], else its safe characters, `-` and a digest of the whole.
+    """A unique file name for any text: the text if it is up to 40 of [a-z0-9_], else its safe characters, `-` and a digest of the whole.
 
-    A text that stands for itself has no `-` and no capital, so it is the name of no other, on disks that ignore case either.
+    A name without a digest has no `-` and no capital, so no two texts share a name, even on disks that ignore case.
     """
     if re.fullmatch(r"[a-z0-9_]{1,40}", name):
         return name

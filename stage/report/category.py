@@ -1,4 +1,4 @@
-"""What the report says about one category, with its pictures written."""
+"""The report's content on one category, with its pictures written."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,7 @@ class MethodResult:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How like real defects a category's samples are: the figures, what they say, and each type's pictures."""
+    """How similar a category's samples are to real defects: the figures, sentences on them, and each type's pictures."""
 
     rows: list[FidelityRow]
     verdicts: list[str]
@@ -80,7 +80,7 @@ class CategoryView:
 
     @property
     def denoised(self) -> str:
-        """What the table of denoising says, in a sentence."""
+        """A sentence on the table of denoising."""
         return denoising_verdict(self.denoising)
 
     @property
@@ -95,7 +95,7 @@ class CategoryView:
 
 
 def view_category(data: Path, root: Path, name: str, params: Params, results: Results, rows: list[comparison.ArmRow]) -> CategoryView:
-    """Write the category's pictures under `root / pictures`, and say what its page says; `rows` are the arms of all categories."""
+    """Write the category's pictures under `root / pictures`, and return the content of its page; `rows` are the arms of all categories."""
     folder = Path("pictures") / slug(name)
     (root / folder).mkdir(parents=True, exist_ok=True)
     tested = {row["defect"]: row["test"] for row in artefacts.image_counts(data) if row["category"] == name and row["defect"] != GOOD}
@@ -135,7 +135,7 @@ def view_category(data: Path, root: Path, name: str, params: Params, results: Re
 
 
 def draw_losses(source: Path, root: Path, path: Path, columns: list[str]) -> str:
-    """The address of the curves of a CSV, drawn to `root / path`; empty when the verb published none."""
+    """Draw the curves of a CSV to `root / path` and return their address; empty if the verb published none."""
     if not source.is_file():
         return ""
     (root / path).parent.mkdir(parents=True, exist_ok=True)

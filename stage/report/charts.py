@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from stage.segmentation.arms import arm_label
 from stage.segmentation.verdicts import WHOLE
 
-COLOURS = ("#4a7dde", "#c8741f", "#2f9e6b", "#7b6bd6", "#2b8fa8", "#94851f")  # from the seventh curve on again from the start
+COLOURS = ("#4a7dde", "#c8741f", "#2f9e6b", "#7b6bd6", "#2b8fa8", "#94851f")  # the seventh curve has the first colour again
 GREY = "#858b95"  # visible on white and on near-black
 TEXT = {"light": "#646a75", "dark": "#9aa0aa"}  # of the page, by its colour scheme; as --muted of style.css
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -76,7 +76,7 @@ def draw_profile(path: Path, curves: Series) -> None:
 
 
 def _save(figure: Figure, axes: Axes, path: Path) -> None:
-    """With a style of its own, since the page's does not reach into a picture, and no grey has enough contrast on white and on black."""
+    """Save with a style sheet inside: the page's does not apply to a picture, and no grey has enough contrast on both white and black."""
     axes.grid(axis="y", color=GREY, alpha=0.2)
     if len(axes.lines) > 1:
         figure.legend(loc="outside upper left", ncols=4, frameon=False)

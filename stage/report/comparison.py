@@ -63,7 +63,7 @@ class ArmRow(NamedTuple):
 
 
 class TypeRow(NamedTuple):
-    """An arm's metrics over one defect type, as means over seeds, and what the real third alone has there."""
+    """An arm's metrics over one defect type, as means over seeds, and the real third's alone."""
 
     segmenter: str
     defect: str
@@ -94,13 +94,13 @@ def type_rows(results: Results, category: str) -> list[TypeRow]:
 
 
 def best_arm(rows: list[ArmRow], category: str, methods: tuple[str, ...]) -> str:
-    """Of the arms with a method's samples, the one with the highest AP in a category; of the first segmenter."""
+    """Of the arms with samples, the one with the highest AP of the first segmenter in a category."""
     arms = {row.arm: row.values["ap"] for row in reversed(rows) if row.category == category}
     return max(map(arm_name, methods), key=arms.__getitem__)
 
 
 def thresholds(rows: list[ArmRow], category: str) -> dict[str, float]:
-    """The threshold of each arm in a category; of the first segmenter, whose predictions are shown."""
+    """The threshold of each arm in a category, for the first segmenter, whose predictions are shown."""
     return {row.arm: row.values["threshold"] for row in reversed(rows) if row.category == category}
 
 
@@ -115,7 +115,7 @@ def seeds(results: Results) -> int:
 
 
 def metric_text(value: float | None, metric: str) -> str:
-    """A metric's value in percent, or as the number that it is; a dash where it is not defined."""
+    """A metric's value in percent, or as a number if it is in NUMBERS; a dash if it is not defined."""
     if value is None:
         return DASH
     return f"{value:.2f}" if metric == "threshold" else f"{value:.1f}" if metric in NUMBERS else f"{100 * value:.1f}"

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from stage.model.files import DENOISING
 from stage.report import artefacts
 
-AHEAD = 0.1  # of the classical denoiser's error; with less, what the sampler draws is noise rather than texture
+AHEAD = 0.1  # lead over the classical denoiser, as a share of its error; with less, the sampler draws noise rather than texture
 
 
 class Denoising(NamedTuple):
@@ -19,12 +19,12 @@ class Denoising(NamedTuple):
 
     @property
     def lead(self) -> float:
-        """By which share the base's error is below the classical denoiser's; negative where it is above."""
+        """The share by which the base's error is below the classical denoiser's; negative if it is above."""
         return 1 - self.base / self.classical
 
 
 def denoising(data: Path, category: str) -> list[Denoising]:
-    """The rows of a category, by timestep; none where nothing was trained."""
+    """The rows of a category, by timestep; none if nothing was trained."""
     path = data / "train" / category / DENOISING
     if not path.is_file():
         return []

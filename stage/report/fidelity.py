@@ -1,4 +1,4 @@
-"""How like real defects the synthetic ones are: rows of a table, what misses which target, and the terminal's table."""
+"""How similar synthetic defects are to real ones: rows of a table, missed targets, and the terminal's table."""
 
 import math
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from stage.release.fidelity import KID, LEAST, LEAST_REAL, MEDIANS, MOST, REAL, 
 from stage.report.comparison import DASH
 from stage.segmentation.results import rows_where
 
-HEADS = {  # of every measure: short for the terminal, and long for the page
+HEADS = {  # the name of every measure: short for the terminal, and long for the page
     "contrast_edge": ("edge", "Contrast at the edge"),
     "contrast_core": ("core", "Contrast in the core"),
     "texture": ("texture", "Texture"),
@@ -24,7 +24,7 @@ MASK_HEADS = {"area": "Area, % of the image", "elongation": "Elongation", "parts
 
 
 class MeasureCell(NamedTuple):
-    """A value of 255 grey levels, its ratio to the real defects', both NaN where there is none, and `met`, `missed`, `unknown` or nothing."""
+    """A value in grey levels of 255 and its ratio to the real defects', both NaN if there is none, and `met`, `missed`, `unknown` or empty."""
 
     value: float
     ratio: float
@@ -42,21 +42,21 @@ class MeasureCell(NamedTuple):
 
 
 class MaskCell(NamedTuple):
-    """Median and standard deviation of a statistic of masks; the latter NaN of fewer than two."""
+    """Median and standard deviation of a statistic of masks; the latter NaN for fewer than two."""
 
     median: float
     spread: float
 
     @property
     def shown(self) -> str:
-        """Both with as many decimals as small areas need, or a dash where there is no mask."""
+        """Both with two decimals, which small areas need, or a dash if there is no mask."""
         if math.isnan(self.median):
             return DASH
         return f"{self.median:.2f}" + ("" if math.isnan(self.spread) else f" ± {self.spread:.2f}")
 
 
 class FidelityRow(NamedTuple):
-    """One type's defects of one origin, real or a method: how many, a cell per measure of HEADS and of MASK_HEADS, and the kernel distance."""
+    """One type's defects of one origin, real or a method: their number, a cell per measure of HEADS and of MASK_HEADS, and the kernel distance."""
 
     defect: str
     made_by: str
@@ -68,7 +68,7 @@ class FidelityRow(NamedTuple):
 
 
 def fidelity_rows(table: pd.DataFrame, category: str) -> list[FidelityRow]:
-    """The rows of a category: of each type the real defects, then each method's."""
+    """The rows of a category: for each type the real defects, then each method's."""
     own = rows_where(table, category=category)
     real = {row["defect"]: int(row["count"]) for row in rows_where(own, made_by=REAL, measure=KID).to_dict("records")}
     return [
@@ -86,7 +86,7 @@ def fidelity_rows(table: pd.DataFrame, category: str) -> list[FidelityRow]:
 
 
 def fidelity_verdicts(rows: list[FidelityRow]) -> list[str]:
-    """For each method a sentence on the types of a category that miss a target, by how much, and one on those that nothing can be said of."""
+    """For each method a sentence on the types of a category that miss a target, and by how much; and sentences on types that cannot be judged."""
     told: list[str] = []
     for method in dict.fromkeys(row.made_by for row in rows if row.made_by != REAL):
         judged = [row for row in rows if row.made_by == method and row.is_judged and row.examples]

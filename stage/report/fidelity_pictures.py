@@ -1,4 +1,4 @@
-"""What the figures on fidelity say, as pictures: the profile across the border, and defects in rows at one scale, real ones first."""
+"""Pictures beside the fidelity figures: the profile across the border, and defects in rows at one scale, real ones first."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -71,7 +71,7 @@ def _type_pictures(data: Path, table: pd.DataFrame, category: str, methods: Sequ
 
 
 def outlined(picture: Image.Image, mask: Image.Image) -> Image.Image:
-    """The picture, RGB, with a line of 1 px around what is not 0 in the `L` mask of its size."""
+    """The picture, RGB, with a line of 1 px around the nonzero pixels of the `L` mask of its size."""
     line = ImageChops.subtract(mask.filter(ImageFilter.MaxFilter(3)), mask)
     drawn = picture.copy()
     drawn.paste(MARK, mask=line)
@@ -110,7 +110,7 @@ def _resampling(side: int) -> Image.Resampling:
 
 
 def _side(real: Sequence[Row]) -> int:
-    """What holds a real defect of median size and some of its surroundings; no more than the photograph."""
+    """The side in px that holds a real defect of median size and some of its surroundings; at most the photograph's."""
     masks = [decode_mask(row["mask"]["bytes"]) for row in real]
     boxes = [bounding_box(_largest(mask)) for mask in masks]
     extent = median(max(one.stop - one.start for one in box) for box in boxes)

@@ -37,7 +37,7 @@ class Thumbnail(NamedTuple):
 def write_gallery(
     data: Path, category: str, methods: Sequence[str], defects: Sequence[str], *, root: Path, folder: Path, count: int
 ) -> list[Thumbnail]:
-    """Of each defect type up to `count` accepted samples per method, half as many real defects, and a third as many rejected samples."""
+    """For each defect type up to `count` accepted and a third as many rejected samples per method, and half as many real defects."""
     found: list[Thumbnail] = []
     for defect in defects:
         parts: list[tuple[str, str, Iterable[Specimen]]] = [(REAL, "", real_specimens(data, category, defect, max(1, count // 2)))]
@@ -54,7 +54,7 @@ def write_gallery(
 
 
 def encoded(panels: Sequence[Panel]) -> bytes:
-    """A WebP of the panels side by side, each at most EDGE px; pictures of fewer pixels stay exact where that takes no more bytes."""
+    """A WebP of the panels side by side, each at most EDGE px; smaller pictures stay exact if that takes no more bytes."""
     edge = min(EDGE, max(panels[0].picture.size))
     picture = strip(panels, edge)
     lossy = _webp(picture, quality=QUALITY)

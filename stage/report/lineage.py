@@ -1,4 +1,4 @@
-"""From the samples in the gallery to what they were made from, and from photographs and networks to all samples: what the pages say of it."""
+"""The pages' links from samples in the gallery to what they were made from, and from photographs and networks to all samples."""
 
 import json
 from collections import Counter
@@ -20,7 +20,7 @@ NAMED = 200  # samples without a picture that a photograph's section names, per 
 
 
 class SampleSource(NamedTuple):
-    """A file that a sample was made from, and the photograph to which it belongs, unless the catalog has it no more."""
+    """A file that a sample was made from, and the photograph that it belongs to, unless the catalog no longer has it."""
 
     source: SourceFile
     photograph: Photograph | None
@@ -34,13 +34,13 @@ class SampleLineage(NamedTuple):
 
     @property
     def networks(self) -> list[str]:
-        """Adapters and base; none of a method without training."""
+        """Adapters and base; none for a method without training."""
         return [digest for digest in (self.told["checkpoint"], self.told["base"]) if digest]
 
 
 @dataclass
 class SamplesMade:
-    """The samples that something made: how many by each method, those with a picture, and the first of the others."""
+    """The samples made from a photograph or network: how many by each method, those with a picture, and the first of the others."""
 
     by_method: Counter[str] = field(default_factory=Counter[str])
     pictured: list[str] = field(default_factory=list[str])
@@ -56,7 +56,7 @@ class SamplesMade:
 
     @property
     def unnamed(self) -> int:
-        """Samples that are only counted."""
+        """The number of samples that are only counted."""
         return self.by_method.total() - len(self.pictured) - len(self.named)
 
 
@@ -74,7 +74,7 @@ class Network(NamedTuple):
 
 @dataclass(frozen=True)
 class CategoryLineage:
-    """Of one category. `samples` are those with a picture; `uses` are by a photograph's anchor and its roles, `made` by a network's digest."""
+    """The lineage of one category. `samples` are those with a picture; `uses` are by a photograph's anchor and roles, `made` by a network's digest."""
 
     photographs: list[Photograph]
     networks: dict[str, Network]
@@ -95,7 +95,7 @@ class CategoryLineage:
 def read_lineage(
     data: Path, category: str, methods: Sequence[str], photographs: list[Photograph], pictured: Collection[str]
 ) -> CategoryLineage:
-    """What all published samples of a category were made from, told in full of those whose ids are `pictured`; raises CorruptFileError."""
+    """What all published samples of a category were made from, in full for the ids in `pictured`; raises CorruptFileError."""
     by_file = {file: one for one in photographs for file in one.files}
     found = CategoryLineage(photographs, _networks(data, category, methods, photographs), {}, {}, {})
     for row in _rows(data, category, methods):
@@ -108,7 +108,7 @@ def read_lineage(
 
 
 def trained_elsewhere(network: Network, others: Iterable[tuple[str, CategoryLineage]]) -> list[tuple[str, int]]:
-    """By the names of other categories, how many of their photographs trained a network; a base has seen all of them."""
+    """How many photographs of each other category trained a network, by name; a base has seen all of them."""
     counted = [(name, sum(one.sha256 in network.digests for one in lineage.photographs)) for name, lineage in others]
     return [(name, count) for name, count in counted if count]
 
@@ -124,7 +124,7 @@ def _lineage(row: Row, by_file: dict[tuple[str, str], Photograph]) -> SampleLine
 
 
 def _used(sample: SampleLineage, found: CategoryLineage) -> Iterator[SamplesMade]:
-    """What counts a sample: each photograph once, in all its roles, and each network."""
+    """The tallies that count a sample: one per photograph, with all its roles, and one per network."""
     roles: dict[str, list[str]] = {}
     for source, photograph in sample.origins:
         if photograph:

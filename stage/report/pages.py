@@ -1,5 +1,5 @@
-"""The report's pages: an overview, of each category one, one of its lineage and one of its near-duplicates, one of all methods, and one on how
-all was made.
+"""The report's pages: an overview; for each category its own page, one on its lineage and one on its near-duplicates; one on all methods; and
+one on how everything was made.
 """
 
 import base64
@@ -30,7 +30,7 @@ LISTED = 200  # files set aside that are listed by name
 
 
 def write_report(data: Path, output: Path, params: Params) -> None:
-    """Write the report on what lies under `data` to the folder `output`, which is replaced as a whole or left as it was.
+    """Write the report on the results in `data` to the folder `output`, which is replaced as a whole or left as it was.
 
     A Refusal names an artefact that is missing.
     """

@@ -18,7 +18,7 @@ PAPERS_AVERAGE = "Average"
 
 
 class Metric(NamedTuple):
-    """A metric by its names: on the page, in the paper, and in our long table; one of the last two may be empty."""
+    """A metric's names on the page, in the paper, and in our long table; one of the last two may be empty."""
 
     label: str
     paper: str
@@ -37,7 +37,7 @@ METRICS: Mapping[str, tuple[Metric, ...]] = {
 
 
 class PaperTable(Section):
-    """A table of the paper. `figures`: by segmenter and category, for each of `methods` a value of each of `metrics`."""
+    """A table of the paper. `figures`: by segmenter and category, a value of each of `metrics` for each of `methods`."""
 
     number: str
     data: str
@@ -47,7 +47,7 @@ class PaperTable(Section):
     figures: dict[str, dict[str, tuple[float, ...]]]
 
     def figure(self, segmenter: str, category: str, method: str, metric: str) -> float | None:
-        """A single value, None where the table has no such method or metric."""
+        """A single value, None if the table has no such method or metric."""
         if method not in self.methods or metric not in self.metrics:
             return None
         place = self.methods.index(method) * len(self.metrics) + self.metrics.index(metric)
@@ -55,7 +55,7 @@ class PaperTable(Section):
 
 
 class Paper(Section):
-    """All tables, and by the paper's names what ours are: segmenters, methods, and those categories that have another name."""
+    """All tables, and our names by the paper's: segmenters, methods, and the categories whose names differ."""
 
     segmenters: dict[str, tuple[str, ...]]
     methods: dict[str, str]
@@ -91,12 +91,12 @@ class PaperRow(NamedTuple):
 
     @property
     def has_ours(self) -> bool:
-        """Whether a cell of it was measured here."""
+        """Whether one of its cells was measured here."""
         return any(cell.ours for cell in self.cells)
 
 
 class Table(NamedTuple):
-    """A table with both; its lines are those of `ours_first`."""
+    """A table with the paper's values and ours; its lines are ordered by `ours_first`."""
 
     title: str
     remarks: tuple[str, ...]
@@ -119,7 +119,7 @@ def read_paper(path: Path = FIGURES) -> Paper:
 
 
 def beside_the_paper(results: Results, paper: Paper) -> list[Table]:
-    """What we measured that the paper has no table for, and every table of the paper with ours in it; those without any of ours come last."""
+    """A table of what we measured and the paper did not, and every table of the paper with our values; tables without any of ours come last."""
     measured = _measured(results)
     seen: set[SegmenterCategory] = set()
     tables: list[Table] = []
@@ -139,9 +139,9 @@ def beside_the_paper(results: Results, paper: Paper) -> list[Table]:
 
 
 def ours_first(lines: list[PaperRow]) -> list[PaperRow]:
-    """The segmenters and categories of which we measured anything before the others, and in each our lines before the paper's.
+    """The segmenters and categories that we measured before the others, and in each our lines before the paper's: a few lines of ours
 
-    A few of ours among more than a hundred lines of the paper would not be found.
+    would not be found among more than a hundred of the paper's.
     """
     measured = {line[:2] for line in lines if line.has_ours}
     places = {pair: place for place, pair in enumerate(dict.fromkeys(line[:2] for line in lines))}
@@ -162,7 +162,7 @@ def _measured(results: Results) -> Measured:
 
 
 def _compared(paper: Paper, table: PaperTable, measured: Measured) -> Iterator[tuple[SegmenterCategory, str, SegmenterCategory]]:
-    """Segmenter and category as the table has them, the segmenter's label, and both as ours; "" where we have none."""
+    """Segmenter and category by the table's names, the segmenter's label, and both by our names; "" if we have none."""
     categories = {category for _, category in measured} - {AVERAGE}
     for segmenter, figures in table.figures.items():
         names = {name: paper.categories.get(name, name) for name in figures if name != PAPERS_AVERAGE}

@@ -15,8 +15,8 @@ from stage.segmentation.verdicts import with_interval
 
 COLUMNS = ("table", "segmenter", "category", "method", "metric", "paper", *Ours._fields)
 NOTES = (
-    "Values are in percent. The paper's are those that it printed. Ours are means over seeds ± their standard deviation; a difference "
-    "to the real third alone is in points, with its 95 % interval. An empty cell was not measured. What has values of ours comes first.",
+    "Values are in percent. The paper's are as printed. Ours are means over seeds ± their standard deviation; a difference "
+    "to the real third alone is in points, with its 95 % interval. An empty cell was not measured. Rows with values of ours come first.",
     "mIoU and Acc are of the defect class where it is the likelier one, as in mmsegmentation; the threshold is chosen on folds of the "
     "real third. The paper never trains on the real third alone, and does not say which third it takes, so only differences between our own "
     "rows are measured. Our average stands beside the paper's only where it is of the same categories.",

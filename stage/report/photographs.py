@@ -14,7 +14,7 @@ COLUMNS = ("image_path", "image_sha256", "mask_path", "mask_sha256", "defect", "
 
 
 class Photograph(NamedTuple):
-    """A training photograph and, of a defect, its mask; `picture` shows both and is relative to the pages, its size in px.
+    """A training photograph and, if it shows a defect, its mask; `picture` shows both and is relative to the pages, its size in px.
 
     `anchor` is its place on the page of lineage. Paths are below the data folder; without a mask its path and digest are empty.
     """

@@ -1,4 +1,4 @@
-"""A contact sheet of a method's first samples, made now and not kept: what a long run would give."""
+"""A contact sheet of a method's first samples, made now and not kept, to show what a long run would give."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a report was made with: versions, machine and git revision of the process that writes it."""
+"""The versions, machine and git revision of the process that writes a report."""
 
 import json
 import os

@@ -1,6 +1,6 @@
 """The same photographs and masks under every method, in the layout of the paper's Fig. 3 and 4: rows of pictures for one page.
 
-The photograph and the mask are those of a published sample. What needs no training is drawn on them here, and not judged.
+The photograph and the mask are a published sample's. Methods without training render on them here, without a verdict.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -41,7 +41,7 @@ Pixels = NDArray[np.uint8]
 
 
 class MethodPicture(NamedTuple):
-    """The addresses of a method's picture and of the mask that it drew itself; the latter empty where it is the row's."""
+    """The addresses of a method's picture and of the mask that it drew itself; the latter empty if it used the row's mask."""
 
     picture: str
     own_mask: str
@@ -57,7 +57,7 @@ class InputRow(NamedTuple):
 
 
 class SameInputs(NamedTuple):
-    """A category's rows; `first` is the method whose published samples gave photographs and masks, `gaps` are samples that have no row, and why."""
+    """A category's rows; `first` is the method whose published samples gave photographs and masks, `gaps` are samples without a row, and why."""
 
     category: str
     first: str
@@ -98,7 +98,7 @@ def _published(folder: Path, defect: str) -> Iterator[Row]:
 
 
 def _gone(row: PlanRow, source: Source) -> str:
-    """What of a row's files is missing, since an image was withdrawn after the sample was published; empty if nothing is."""
+    """Which of a row's files is missing because an image was withdrawn after the sample was published; empty if none is."""
     masks = {row.mask_sha256, *(one.sha256 for one in mixed_masks(row.choices))} - {""}
     if row.background_sha256 not in source.backgrounds:
         return "photograph"
@@ -126,7 +126,7 @@ def _in_given_mask(recipe: Recipe, catalog: pd.DataFrame, source: Source, given:
 
 
 def _on_photograph(recipe: Recipe, catalog: pd.DataFrame, source: Source, given: PlanRow) -> PlanRow:
-    """Planned from a catalog with this one normal photograph and, where the mask is of a file, its defect alone: the same one is pasted."""
+    """A row planned from a catalog with only this normal photograph and, if the mask is a file, only its defect, so that the same one is pasted."""
     is_kept = catalog.image_sha256 == given.background_sha256
     defects = catalog.defect != GOOD
     if (named := catalog.mask_sha256 == given.mask_sha256).any():

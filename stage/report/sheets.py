@@ -25,7 +25,7 @@ class Panel(NamedTuple):
 
 
 class Specimen(NamedTuple):
-    """Panels that are shown together in one row, and their caption; `name` is the sample's id, or the photograph's path, where it is needed."""
+    """Panels shown together in one row, and their caption; `name` is the sample's id or the photograph's path, if it is needed."""
 
     caption: str
     panels: tuple[Panel, ...]
@@ -89,7 +89,7 @@ def stacked(sheets: Sequence[Image.Image]) -> Image.Image:
 
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """A font with letters of most languages; Pillow's own has no glyph for `ä`."""
+    """A font for most languages; Pillow's own has no glyph for `ä`."""
     from matplotlib import get_data_path  # here, because it takes a quarter of a second
 
     return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)

@@ -1,4 +1,4 @@
-"""Where on the part defects lie: a map per defect type and origin, real ones beside each method's, in the coordinates of the part.
+"""Where on the part defects lie: a map per defect type and origin, real or a method, in part coordinates.
 
 E edge of a map. Masks and parts are (H, W) uint8 in {0, 1}; 1 = defect, 1 = object.
 """
@@ -26,16 +26,16 @@ from stage.synthesis.plan import defects_of
 from stage.synthesis.source import Source, read_source
 
 EDGE = 96  # px of a map, which the page shows three times enlarged
-MARGIN = 3  # px around all that lies in any map of a category
-FAINT = 0.02  # of the examples; where fewer show the part, it is left out
-COUNT = 200  # samples of a map
+MARGIN = 3  # px around the contents of all maps of a category
+FAINT = 0.02  # of the examples; places where fewer show the part are cut off
+COUNT = 200  # samples in a map, at most
 LOOKED_AT = 24  # normal photographs; if none of them shows a part, the category shows a texture
 GROUND, PART, DEFECT = (np.array(colour, np.float64) for colour in ((250, 250, 250), (176, 182, 192), (205, 38, 48)))
 Values = NDArray[np.float64]
 
 
 class Map(NamedTuple):
-    """A map's address relative to the page, its size in px, of how many masks it is, and the share of them that lies on the part."""
+    """A map's address relative to the page, its size in px, its number of masks, and the mean share of a mask that lies on the part."""
 
     made_by: str
     address: str
@@ -46,14 +46,14 @@ class Map(NamedTuple):
 
 
 class Whereabouts(NamedTuple):
-    """The maps by defect type; `of_part` if they are in coordinates of the part, else of the image."""
+    """The maps by defect type; `of_part` if they are in part coordinates, else in the image's."""
 
     types: dict[str, list[Map]]
     of_part: bool
 
 
 class CoverageMap(NamedTuple):
-    """How often (E, E) a defect covers a place and how often the part does, of `masks` examples, and the mean share of a mask on the part."""
+    """How often a defect and how often the part covers a place, (E, E) each, among `masks` examples, and the mean share of a mask on the part."""
 
     defect: Values
     part: Values
@@ -62,14 +62,14 @@ class CoverageMap(NamedTuple):
 
 
 class Frames:
-    """The coordinates of a category's maps: those of the part, in the direction of the first photograph that shows one, or the image's."""
+    """The coordinates of a category's maps: the part's, in the direction of the first photograph that shows a part, or the image's."""
 
     def __init__(self, source: Source) -> None:
         self.source, self.parts = source, Parts(source)
         self.reference = next((seen for one in islice(source.backgrounds, LOOKED_AT) if (seen := self.parts.normal(one))), None)
 
     def pose(self, seen: PosedPart | None, shape: tuple[int, ...]) -> Pose | None:
-        """The pose of a photograph in these coordinates; None if its part was not found, or lies in no direction where others do."""
+        """The pose of a photograph in these coordinates; None if its part was not found, or has no direction although the reference has one."""
         if self.reference is None:
             return Pose((shape[0] - 1) / 2, (shape[1] - 1) / 2, max(shape) / SPAN, None)
         if seen is None or self.reference.pose.direction is None:
@@ -80,7 +80,7 @@ class Frames:
 
 
 def write_whereabouts(data: Path, category: str, methods: Sequence[str], *, root: Path, folder: Path) -> Whereabouts:
-    """Draw the maps of every type: of all real defects of the training part, and of each method's first accepted samples."""
+    """Draw the maps of every type: all real defects of the training part, and each method's first accepted samples."""
     frames = Frames(read_source(data / "prepare" / category))
     drawn = dict[tuple[str, str], CoverageMap]()
     for defect, real in defects_of(read_catalog(catalog(data, category))).items():
@@ -99,7 +99,7 @@ def write_whereabouts(data: Path, category: str, methods: Sequence[str], *, root
 
 
 def painted(drawn: CoverageMap) -> NDArray[np.uint8]:
-    """A map as RGB (E, E, 3): the part in grey, and red over it, the fuller the more defects cover a place; the fullest is the map's most."""
+    """A map as RGB (E, E, 3): the part in grey, and red over it, stronger where more defects cover a place, relative to the map's maximum."""
     ground = GROUND + drawn.part[..., None] * (PART - GROUND)
     strength = np.sqrt(drawn.defect / max(drawn.defect.max(), 1e-9))[..., None]
     return np.rint(ground + strength * (DEFECT - ground)).astype(np.uint8)
@@ -124,7 +124,7 @@ def _made(frames: Frames, shards: Sequence[Path], defect: str) -> Iterator[_Plac
     wanted = (pc.field("defect") == defect) & (pc.field("verdict") == "accepted")
     for row in islice(stream_rows(shards, ["background_sha256", "mask"], wanted), COUNT):
         mask, background = decode_mask(row["mask"]["bytes"]), row["background_sha256"]
-        if (part := frames.source.foregrounds.get(background)) is not None:  # not of a photograph that is gone by now
+        if (part := frames.source.foregrounds.get(background)) is not None:  # the photograph may be gone by now
             yield _Placed(mask, part, frames.pose(frames.parts.normal(background), mask.shape))
 
 

@@ -1,6 +1,6 @@
-"""The test images that segmenters get most wrong, and pictures of what exactly is wrong.
+"""The test images that segmenters get most wrong, and pictures of the errors.
 
-A pixel counts as marked from the threshold of the tables on, to the nearest of the 256 levels of the published probabilities.
+A pixel counts as marked if its published probability, one of 256 levels, is at least the threshold of the tables.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ class Predictions(NamedTuple):
         return [int(index) for index in np.argsort(self.ious[arm], kind="stable")[:count]]
 
     def most_lost(self, arm: str, count: int) -> list[int]:
-        """The images on which an arm is worse than the real third alone, by the largest loss first."""
+        """The images on which an arm is worse than the real third alone, the largest loss first."""
         gain = self.ious[arm] - self.ious[REAL_ONLY]
         return [int(index) for index in np.argsort(gain, kind="stable")[:count] if gain[index] < 0]
 
@@ -57,7 +57,7 @@ def read_predictions(data: Path, category: str, thresholds: Mapping[str, float])
 
 
 def worst_specimens(predictions: Predictions, indices: Sequence[int], arm: str) -> list[Specimen]:
-    """Of these images: photograph, truth, and for the real third alone and an arm the probability and its difference to the truth."""
+    """These images' photographs, truths, and, for the real third alone and an arm, the probability and its difference to the truth."""
     columns = ["image_path", "image", "mask", REAL_ONLY, arm]
     every = enumerate(stream_rows([predictions.file], columns, pc.field("mask").is_valid()))
     rows = {index: row for index, row in every if index in indices}
@@ -65,7 +65,7 @@ def worst_specimens(predictions: Predictions, indices: Sequence[int], arm: str) 
 
 
 def difference_picture(truth: Mask, marked: Mask) -> Image.Image:
-    """What is found, missed and marked by mistake, in the colours above, (H, W) each."""
+    """The found, missed and falsely marked pixels in the colours above; `truth` and `marked` are (H, W)."""
     return Image.fromarray(np.array([NORMAL, FALSE, MISSED, HIT], np.uint8)[2 * truth + marked])
 
 
@@ -87,6 +87,6 @@ def _marked(cell: Cell, threshold: float) -> Mask:
 
 
 def _iou(truth: Mask, marked: Mask) -> float:
-    """1 where there is nothing to find and nothing is found."""
+    """The IoU; 1 if there is nothing to find and nothing is found."""
     either = np.count_nonzero(truth | marked)
     return np.count_nonzero(truth & marked) / either if either else 1.0

@@ -22,7 +22,7 @@ REAL_ONLY, PERFECT, MIXTURE = "real_only", "perfect", "mixture"
 class ArmChoice(NamedTuple):
     """What an arm is trained on: the real third or not, the samples of a method or none, and how crops are augmented.
 
-    `few`: so many real defects of each type, and the samples that were made from these alone; 0: the whole third.
+    `few`: the number of real defects of each type, with only the samples made from these; 0: the whole third.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Training(NamedTuple):
 
     @property
     def label(self) -> str:
-        """For people, and for the folder of its work."""
+        """The name of the training, for people and for the folder of its work."""
         arm = self.choice.name + (f", {self.choice.few} per type" if self.choice.few else "")
         return f"{arm}, {self.model}, seed {self.seed}" + (f", without fold {self.fold}" if self.fold >= 0 else "")
 
@@ -78,7 +78,7 @@ def arm_label(arm: str) -> str:
 
 
 def compared_arms(methods: Sequence[str], mixture: Mapping[str, float]) -> tuple[str, ...]:
-    """What has an arm with samples: the methods, and their mixture where one is asked for."""
+    """The names that have an arm with samples: the methods, and their mixture if one is asked for."""
     return (*methods, MIXTURE) if mixture else (*methods,)
 
 
@@ -96,7 +96,7 @@ def arm_choices(methods: Sequence[str], more: Sequence[str], few: Sequence[int] 
 
 
 def shares_of(choice: ArmChoice, mixture: Mapping[str, float]) -> dict[str, float]:
-    """The methods whose published samples an arm sees, sorted, and their shares of 1; none of real defects alone or of drawn samples."""
+    """The methods whose published samples an arm sees, sorted, and their shares, which sum to 1; none for real defects alone or drawn samples."""
     method = choice.method
     shares = mixture if method == MIXTURE else {method: 1.0} if method and method != PERFECT else {}
     return {one: share / sum(shares.values()) for one, share in sorted(shares.items())}
@@ -106,7 +106,7 @@ def trainings(methods: Sequence[str], params: Segment, defects: Sequence[str], g
     """Every training of a category, whose real third has these `defects` in these `groups`.
 
     The first seed's arms are also trained without each fold, for a threshold, if there are two groups or more; not those with `few`.
-    A number in `few` that no type exceeds would be the whole third again, and is left out.
+    A number in `few` that no type exceeds would mean the whole third again, and is left out.
     """
     folds = range(min(params.folds, len(set(groups)))) if len(set(groups)) > 1 else ()
     few = [count for count in params.few if count < max(Counter(defects).values())]

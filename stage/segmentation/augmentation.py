@@ -1,4 +1,4 @@
-"""Training crops of a pair: where they lie, how they are turned, scaled and toned. Pure functions of the generator that is passed in."""
+"""Training crops of a pair: their place, rotation, scale and tone. Pure functions of the generator that is passed in."""
 
 from typing import Literal
 
@@ -22,7 +22,7 @@ def crop_of(pair: Pair, params: Segment, augmentation: Augmentation, random: np.
     """An augmented crop, image (C, C, 3) and mask (C, C) with C = `params.crop`; what lies outside the image is its mirror image.
 
     A share `params.aimed` of the crops of a defective image hold a pixel of the defect. `mild`: the square's eight symmetries,
-    contrast and brightness. `strong`: any rotation, scale, colour, blur and noise beside them.
+    contrast and brightness. `strong`: also any rotation, scale, colour, blur and noise.
     """
     centre = _centre(pair.mask, params.crop, params.aimed, random, augmentation)
     angle, scale = (random.uniform(0, 360), SCALE ** random.uniform(-1, 1)) if augmentation == "strong" else (0.0, 1.0)
@@ -35,9 +35,9 @@ def crop_of(pair: Pair, params: Segment, augmentation: Augmentation, random: np.
 def _centre(
     mask: NDArray[np.uint8], crop: int, aimed: float, random: np.random.Generator, augmentation: Augmentation
 ) -> tuple[float, float]:
-    """Row and column of the crop's centre, kept where the crop lies within the image if it fits.
+    """Row and column of the crop's centre, moved so that the crop lies within the image if it fits.
 
-    A strong crop that aims at a pixel may lie partly outside: moved inside, it could lose the pixel by its rotation.
+    A strong crop aimed at a pixel may lie partly outside: moved inside, its rotation could make it lose the pixel.
     """
     wanted = random.uniform(0, 1, 2) * mask.shape
     if mask.any() and random.uniform() < aimed:

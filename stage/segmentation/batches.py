@@ -14,7 +14,7 @@ from stage.segmentation.augmentation import crop_of
 
 
 class BatchCounts(NamedTuple):
-    """How many pairs of each kind make up a batch; of a merged arm, `merged` pairs are drawn from real and synthetic ones alike."""
+    """How many pairs of each kind make up a batch; a merged arm draws `merged` pairs from real and synthetic ones together."""
 
     normal: int
     real: int = 0
@@ -47,7 +47,7 @@ def batch_at(arm: Arm, params: Segment, iteration: int, *, seed: int) -> list[Pa
         for kind, (pool, count) in enumerate(zip(pools, counts, strict=True))
         for index in _draw(len(pool), count, iteration, (seed, kind))
     ]
-    # Generators by kind and slot within it: a real pair's crop does not depend on how many synthetic ones come along.
+    # Each kind and slot has its own generator: a real pair's crop does not depend on the number of synthetic pairs.
     return [
         crop_of(pair, params, arm.augmentation, np.random.default_rng((seed, iteration, kind, slot)))
         for slot, (kind, pair) in enumerate(slots)

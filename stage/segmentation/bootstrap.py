@@ -1,4 +1,4 @@
-"""How sure the difference between two arms is: a bootstrap over test images and seeds, paired, since both arms saw the same of both."""
+"""How sure the difference between two arms is: a bootstrap over test images and seeds, paired, since both arms share them."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
@@ -38,8 +38,8 @@ def resampled_differences(
 ) -> list[pd.DataFrame]:
     """For each pair of `compared`, AP and IoU of the first minus those of the second, as fractions: a row per metric and draw.
 
-    Draw -1 is the difference itself. `trained` hold a training per seed, in one order. Groups of images are drawn, since photographs of
-    one part say little more than one of them, and within their defect type, so that every draw has all types.
+    Draw -1 is the difference itself. `trained` holds each arm's trainings, one per seed, in the same order. Groups of images are drawn,
+    since photographs of one part are not independent, and within their defect type, so that every draw has all types.
     """
     images = np.vstack([np.ones(len(test)), image_weights(test, RESAMPLES, random)])
     count = len(next(iter(trained.values())))
@@ -59,7 +59,7 @@ def resampled_differences(
 
 
 def image_weights(test: Sequence[EvaluationImage], resamples: int, random: np.random.Generator) -> Values:
-    """How often each image is drawn, (resamples, N): of each type as many groups as there are, each with all of its images of the type."""
+    """How often each image is drawn, (resamples, N): for each type as many groups as it has, each with all of its images of the type."""
     columns: dict[EvaluationImage, list[int]] = {}
     for column, image in enumerate(test):
         columns.setdefault(image, []).append(column)
@@ -80,7 +80,7 @@ def _mean_over_seeds(trained: Sequence[AtThreshold], images: Values, seeds: Valu
 
 
 def weighted_metrics(trained: AtThreshold, images: Values) -> dict[str, Values]:
-    """AP and IoU, as fractions (R,), under each row of weights of the images (R, N); of images without a defect they are 0."""
+    """AP and IoU, as fractions (R,), under each row of weights of the images (R, N); 0 for images without a defect."""
     pixels = trained.counts.levels[:, :2].reshape(len(trained.counts.levels), -1)
     parts = [
         _of_totals((images[at : at + AT_ONCE].astype(np.float32) @ pixels).astype(np.float64), trained.level)
@@ -90,7 +90,7 @@ def weighted_metrics(trained: AtThreshold, images: Values) -> dict[str, Values]:
 
 
 def _of_totals(totals: Values, level: int) -> dict[str, Values]:
-    """Of pixels of defects and normal pixels by level, (R, 2 L)."""
+    """AP and IoU of `totals`, defect pixels and normal pixels by level, (R, 2 L)."""
     hits, alarms = (
         np.cumsum(totals[:, part][:, ::-1], axis=1) for part in (slice(0, LEVELS), slice(LEVELS, None))
     )  # from the top level down

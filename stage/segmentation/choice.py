@@ -1,6 +1,6 @@
 """Which arm to use: chosen on images held out of the real third, so that the test part only confirms it.
 
-The samples of a method that is trained come from a network that has seen the held-out defects too; what it gains there flatters it.
+A trained method's samples come from a network that has also seen the held-out defects, which flatters its gain.
 """
 
 import json
@@ -24,7 +24,7 @@ from stage.segmentation.tables import DEFECTIVE_FILE
 
 CHOICE = "choice.json"
 ERRORS = 2  # standard errors that a gain must exceed: with one, several arms without effect would be chosen from every third time
-FLATTERED = {arm_name(name) for name in (*TRAINED, MIXTURE)}  # the mixture as far as a trained method is in it, which is not known here
+FLATTERED = {arm_name(name) for name in (*TRAINED, MIXTURE)}  # the mixture too, since it may contain a trained method
 
 
 class HeldOut(NamedTuple):
@@ -59,7 +59,7 @@ class Choice(NamedTuple):
     def among(cls, gains: dict[str, Gain]) -> Self:
         """The arm with the largest gain, if that is over two standard errors; real defects alone if no gain is.
 
-        Where a trained network makes its samples, which flatters it, another arm is taken whose gain is within a standard error of it.
+        Where that arm's samples come from a trained network, which flatters it, an untrained arm within a standard error is taken instead.
         """
         better = [arm for arm, gain in gains.items() if gain.ap > ERRORS * gain.error]
         best = max(better, key=lambda arm: gains[arm].ap, default=REAL_ONLY)
@@ -70,7 +70,7 @@ class Choice(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """What to train on, and why."""
+        """A sentence on what to train on, and why."""
         told = ", ".join(f"{arm_label(arm)} {100 * gain.ap:+.1f} ± {100 * gain.error:.1f}" for arm, gain in self.gains.items())
         told = f"on held-out images of the training part, points of AP against real defects alone, the mean of the defect types, ± standard error: {told or 'no other arm'}"
         flattered = "; a method that is trained has seen those images, which flatters it" if FLATTERED & self.gains.keys() else ""
@@ -82,7 +82,7 @@ class Choice(NamedTuple):
         return f"Train on {arm_label(self.arm)}: it helps most ({told}{flattered})."
 
     def write(self, path: Path) -> None:
-        """Write it as JSON."""
+        """Write the choice as JSON."""
         values = {"arm": self.arm, "gains": {arm: gain._asdict() for arm, gain in self.gains.items()}}
         write_whole(json.dumps(values, indent=2) + "\n", path)
 
@@ -99,9 +99,9 @@ class Choice(NamedTuple):
 
 
 def held_out(results: Mapping[Training, Path], real: Sequence[EvaluationImage], count: int) -> list[HeldOut]:
-    """The folds of the real third, and what the first network's segmenters made of the one that they had not seen; `results` as in `side_by_side`.
+    """The folds of the real third, each with the counts of the first network's segmenters that had not seen it; `results` as in `tables`.
 
-    None where a fold has one group alone: nothing would say how sure a difference is.
+    Empty if a fold has only one group: nothing would say how sure a difference is.
     """
     numbers = sorted({one.fold for one in results if one.fold >= 0})
     fold_of = folds_of([image.defect for image in real], [image.group for image in real], max(count, 1))
@@ -141,7 +141,7 @@ def _gain(differences: Sequence[NDArray[np.float64]], groups: Sequence[int]) -> 
 
 def _aps(fold: HeldOut, random: np.random.Generator) -> dict[str, NDArray[np.float64]]:
     """The AP of every arm, and its resamples by bootstrap over the fold's groups, (1 + RESAMPLES,)."""
-    # Drawn from all types together: a fold may hold one image of a type, which by itself would always be drawn, and look certain.
+    # Drawn from all types together: the only image of a type in a fold would otherwise be in every draw, and look certain.
     images = [image._replace(defect="") for image in fold.images]
     weights = np.vstack([np.ones(len(images)), image_weights(images, RESAMPLES, random)])
     return {arm: _mean_over_types(counts, fold.images, weights) for arm, counts in fold.counts.items()}

@@ -36,7 +36,7 @@ def probability_of(level: float) -> float:
 class Counts(NamedTuple):
     """Per image and level, `levels` (N, 3, L) float32: pixels of defects, normal pixels, and the found share of the defect regions.
 
-    The last sums, over the image's 8-connected regions, the share of the region that has this score; `regions` (N,) counts them.
+    That share is summed over the image's 8-connected regions, whose number is `regions` (N,).
     """
 
     levels: NDArray[np.float32]
@@ -101,7 +101,7 @@ class Total(NamedTuple):
     regions: float
 
     def at_least(self) -> "Total":
-        """At index t, what has level t or a higher one: what a threshold of t marks as defect."""
+        """At index t, the counts of level t and higher: what a threshold of t marks as defect."""
         defect, normal, found = (np.cumsum(column[::-1])[::-1] for column in (self.defect, self.normal, self.found))
         return Total(defect, normal, found, self.regions)
 

@@ -26,7 +26,7 @@ class TrainingData(NamedTuple):
 
 
 class Reader(Protocol):
-    """Reads accepted samples: all, or those that were made from none but these `sources`, SHA-256 of real photographs and masks."""
+    """Reads accepted samples: all, or those made only from these `sources`, SHA-256 of real photographs and masks."""
 
     def __call__(self, *, sources: Collection[str] | None) -> Sequence[Pair]:
         """The pairs, in the order of the shards."""
@@ -36,8 +36,8 @@ class Reader(Protocol):
 def training_data(catalog: Path, training: Training, read_samples: Reader | None, params: Params) -> TrainingData:
     """The pairs of a training; `catalog` is the category's folder under data/prepare.
 
-    Samples that were made from a real defect, by its pixels or by its mask, are seen only where that defect is; where none is left,
-    a training without a fold or with few defects sees the real ones alone.
+    A training sees samples made from a real defect's pixels or mask only if it sees that defect; if no sample is left, a training without
+    a fold or with few defects sees the real ones alone.
     """
     real, normal = (pairs_of(catalog, "train", good=good) for good in (False, True))
     seen, held_out = _divided(real, training, params)
@@ -47,7 +47,7 @@ def training_data(catalog: Path, training: Training, read_samples: Reader | None
     if training.choice.method == PERFECT:
         synthetic = _perfect(column(real, "category")[0], params)
     choice = training.choice
-    if len(seen) < len(real) and not len(synthetic):  # no sample is left of those that were made from what it sees
+    if len(seen) < len(real) and not len(synthetic):  # no sample was made only from what it sees
         choice = choice._replace(method="", is_real=True)
     arm = make_arm(choice, normal, chosen, synthetic)
     if training.fold >= 0:
@@ -68,7 +68,7 @@ def _divided(real: Pairs, training: Training, params: Params) -> tuple[list[int]
 
 
 def _perfect(category: str, params: Params) -> Sequence[Pair]:
-    """What the best samples could be, where the data are drawn: defects drawn as the test's are, from a seed of their own."""
+    """The best possible samples for drawn data: defects drawn like the test's, from a seed of their own."""
     if params.prepare.layout != "demo":
         raise Refusal("Expected drawn data for arm perfect, found photographs. Take `perfect` out of segment.arms.")
     return perfect_pairs(category, PERFECT_COUNT, params.prepare.image_size, seed=params.seed)

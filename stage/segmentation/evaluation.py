@@ -1,4 +1,4 @@
-"""A trained segmenter's predictions, image by image, and the counts of its scores. The test set selects nothing: the last weights count."""
+"""A trained segmenter's predictions, image by image, and the counts of its scores. Nothing is selected on the test set: the last weights count."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ class Segmenter:
     """A trained segmenter on a device."""
 
     def __init__(self, weights: Path, name: str, *, window: int, device: str) -> None:
-        """Read from safetensors; sides longer than `window` px are predicted in windows. Raises CorruptFileError on another network's."""
+        """Read the weights from safetensors; sides longer than `window` px are predicted in windows. Raises CorruptFileError for another network's."""
         self.window, self.device = window, device
         self.model = _load(weights, name).to(device).eval()
 

@@ -46,9 +46,9 @@ def pixel_scores(total: Total) -> dict[str, float]:
 
 
 def best_level(total: Total) -> int:
-    """The threshold with the highest IoU of the defect class: of several equally good ones that in the middle.
+    """The threshold with the highest IoU of the defect class; the middle one of several equally good ones.
 
-    HALF where nothing is better than to mark every pixel: such scores say nothing about a threshold.
+    HALF if nothing is better than marking every pixel: such scores say nothing about a threshold.
     """
     above = total.at_least()
     _require_defect(above.defect[0])

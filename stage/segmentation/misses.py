@@ -1,4 +1,4 @@
-"""What segmenters find of the real defects of the training part, each from the fold that it had not seen."""
+"""How much of each real defect of the training part is found by a segmenter that was trained without its fold."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,10 +12,10 @@ from stage.segmentation.tables import DEFECTIVE_FILE
 
 
 def shares_found(results: Mapping[Training, Path], defects: Sequence[str], groups: Sequence[str], count: int) -> list[float]:
-    """Of each real training image, whose types and groups are given, the share of its defect's pixels that is marked; none without folds.
+    """The share of each real training image's defect pixels that is marked, given the images' types and groups; empty without folds.
 
-    By the first network, trained on real defects alone: what samples were made of changes no verdict, so priorities settle
-    (docs/decisions/0020). At the threshold of the best IoU over all folds. `results` as in `side_by_side`, `count` is `segment.folds`.
+    By the first network, trained on real defects alone, so that samples do not change the result and priorities settle
+    (docs/decisions/0020). At the threshold of the best IoU over all folds. `results` as in `tables`, `count` is `segment.folds`.
     """
     first = next(iter(results)).model
     counts = {

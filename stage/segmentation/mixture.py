@@ -8,9 +8,9 @@ from stage.datasets.pairs import Pair
 
 
 class Mixture(Sequence[Pair]):
-    """As many pairs of each part as its share says: the most of which no part runs short, spread evenly over the part.
+    """Pairs of each part by its share, as many as no part runs short of, spread evenly over the part.
 
-    Samples are in the order of their types, so that every type is thinned alike. Nothing is copied.
+    Samples are ordered by type, so every type is thinned alike. Nothing is copied.
     """
 
     def __init__(self, parts: Sequence[Sequence[Pair]], shares: Sequence[float]) -> None:
@@ -27,7 +27,7 @@ class Mixture(Sequence[Pair]):
 
 
 def thinned(sizes: Sequence[int], shares: Sequence[float]) -> list[Sequence[int]]:
-    """Which of each part's pairs are in a mixture, by their indices in rising order.
+    """The indices of each part's pairs that are in a mixture, in rising order.
 
     `shares` are positive; only their ratios count. A part without pairs is left out; any other has one pair at least.
     """

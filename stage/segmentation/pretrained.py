@@ -17,9 +17,9 @@ SHOWN = 6  # names of weights in a message
 
 
 def load_pretrained(model: nn.Module, weights: str) -> None:
-    """Load every weight of a checkpoint that fits, and name those that do not. Raises ConfigError if none fits, or if it cannot be read.
+    """Load every weight of a checkpoint that fits, and name those left at random. Raises ConfigError if none fits, or if it cannot be read.
 
-    The classifier of another number of classes never fits.
+    A classifier for another number of classes never fits.
     """
     given, own = read_weights(weights), model.state_dict()
     if not any(name in own for name in given):
@@ -58,7 +58,7 @@ def fetch_weights(weights: str) -> Path:
     """The local file of a path or URL. Raises ConfigError if it cannot be fetched."""
     if "://" not in weights:
         return Path(weights)
-    # By the whole address: two checkpoints may have one name.
+    # The digest is of the whole address: two checkpoints may have one name.
     path = Path(torch.hub.get_dir()) / "checkpoints" / f"{digest_of(weights, 8)}-{weights.rpartition('/')[2] or 'weights.pth'}"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

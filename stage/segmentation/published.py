@@ -1,4 +1,4 @@
-"""What is published of a category: all its trainings side by side, the chosen arm, curves, weights, predictions, and what was missed."""
+"""What `segment` publishes for a category: all its trainings side by side, the chosen arm, curves, weights, predictions, and what was missed."""
 
 import json
 import shutil
@@ -48,7 +48,7 @@ def image_parts(pairs: Pairs) -> list[EvaluationImage]:
 
 
 def _write_errors(real: Pairs, results: Mapping[Training, Path], params: Params, output: Path) -> None:
-    """Write what is found of each real defect of the training part by a training without it; nothing without folds."""
+    """Write how much of each real defect of the training part is found by a training without it; nothing without folds."""
     shares = shares_found(results, column(real, "defect"), column(real, "group"), params.segment.folds)
     if shares:
         rows = zip(*[column(real, name) for name in FoundDefect.model_fields if name != "found"], shares, strict=True)

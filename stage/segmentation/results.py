@@ -1,7 +1,7 @@
 """The tables of all categories in one place, for people, for `dvc metrics` and for the report.
 
 `scores`: the long table (`scores.COLUMNS`). `differences`: per category, segmenter, real_per_type (0: the whole third), arm, against and
-metric the difference to real defects alone, of which there were `against` per type, and its 95 % interval, `low` to `high`. Both have rows
+metric the difference to `against` real defects per type alone (0: the whole third), and its 95 % interval, `low` to `high`. Both have rows
 of the category AVERAGE. Values are fractions.
 """
 
@@ -41,16 +41,16 @@ def gather_results(data: Path, categories: Sequence[str]) -> Results:
 
 
 def _average(scores: pd.DataFrame) -> pd.DataFrame:
-    """The mean over the categories that have the metric, of all types together, per seed."""
+    """The mean over the categories that have the metric, over all types, per seed."""
     keys = ["segmenter", "arm", "real_per_type", "seed", "defect", "metric"]
     means = scores[scores.defect == ALL_TYPES].groupby(keys, sort=False).value.mean().reset_index()
     return means.assign(category=AVERAGE, samples="")[list(scores.columns)]
 
 
 def _with_intervals(drawn: pd.DataFrame, shared: Collection[int]) -> pd.DataFrame:
-    """Draw by draw averaged over the categories, whose images were drawn independently, and then the percentiles of the draws.
+    """Each draw averaged over the categories, whose images were drawn independently, and then the percentiles of the draws.
 
-    Averaged are only numbers of real defects per type that all categories share: a curve over changing categories would say nothing.
+    Only numbers of real defects per type that all categories share are averaged: a curve over changing categories would say nothing.
     """
     keys = ["category", *COMPARISON]
     means = (
@@ -121,8 +121,8 @@ def mean_over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
 def headline(results: Results) -> dict[str, Any]:
     """AP and IoU of the real third alone and of the arm with the highest AP, averaged over categories; of the first segmenter.
 
-    For `dvc metrics`, whose table has a column per value, so that it grows with no number of methods; an arm with samples is called by its
-    method, so that it fits 100 columns.
+    For `dvc metrics`, whose table has a column per value and must not grow with the number of methods; an arm with samples is called by its
+    method, to fit 100 columns.
     """
     means = mean_over_seeds(results.scores)
     means = rows_where(means, category=AVERAGE, real_per_type=0, segmenter=means.segmenter.iloc[0]).set_index("arm")

@@ -1,4 +1,4 @@
-"""What a trained segmenter made of the test images, and every metric of it as rows of one long table."""
+"""A trained segmenter's counts on the test images, and their metrics as rows of one long table."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -34,12 +34,12 @@ class Measured(NamedTuple):
 
     @property
     def compared(self) -> tuple[str, str, int]:
-        """What it has in common with its trainings of other seeds: network, arm, and real defects per type."""
+        """What trainings of other seeds share with it: network, arm, and real defects per type."""
         return self.training.model, self.training.choice.name, self.training.choice.few
 
 
 def threshold_on(folds: Sequence[Counts]) -> int:
-    """The level of the best IoU over images that were left out of training, fold by fold; one half where there are none with a defect."""
+    """The level of the best IoU over images that were left out of training, fold by fold; one half if none of them has a defect."""
     total = joined(folds).total() if folds else None
     return best_level(total) if total and total.defect.any() else HALF
 

@@ -27,7 +27,7 @@ Settings = dict[str, Any]  # of a network, as mmsegmentation builds it
 def build_segmenter(name: str) -> nn.Module:
     """An mmsegmentation `EncoderDecoder` in train mode, at random weights drawn from torch's current generator.
 
-    The backbone of `efficientnet_lite0` has its ImageNet weights; `load_pretrained` gives any of them what `segment.weights` names.
+    The backbone of `efficientnet_lite0` has its ImageNet weights; `load_pretrained` loads those that `segment.weights` names.
     """
     with _quiet():
         from mmengine.registry import DefaultScope  # takes seconds, so only when a network is built
@@ -42,7 +42,7 @@ def build_segmenter(name: str) -> nn.Module:
 
 
 def losses(model: nn.Module, images: Tensor, masks: Tensor) -> dict[str, Tensor]:
-    """The minimised sum as `loss`, and its terms by name."""
+    """The sum to minimise as `loss`, and its terms by name."""
     from mmengine.structures import PixelData
     from mmseg.structures import SegDataSample
 
@@ -57,7 +57,7 @@ def losses(model: nn.Module, images: Tensor, masks: Tensor) -> dict[str, Tensor]
 def logits(model: nn.Module, images: Tensor, window: int) -> Tensor:
     """Logits (B, 2, H, W) of images (B, 3, H, W) of any size; in overlapping windows where a side is longer than `window`.
 
-    The windows are mmsegmentation's (`slide`), half a window apart, their logits averaged; so that activations do not grow with the image.
+    The windows are mmsegmentation's (`slide`), half a window apart, their logits averaged, so that activations do not grow with the image.
     """
     from mmengine import ConfigDict
 
@@ -125,7 +125,7 @@ def _configuration(name: str) -> Settings:
 
 
 def _use_plain_norms(config: Any) -> None:
-    """Replace batch norms that are synchronised over devices, wherever they stand."""
+    """Replace all batch norms that are synchronised over devices."""
     for part in config.values() if isinstance(config, dict) else config if isinstance(config, list) else ():
         if isinstance(part, dict) and part.get("type") == "SyncBN":
             part["type"] = "BN"

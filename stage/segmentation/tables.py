@@ -22,8 +22,8 @@ DEFECTIVE_FILE, GOOD_FILE = "defective.npz", "good.npz"  # in a training's resul
 class Tables(NamedTuple):
     """`scores`: every metric, a row each, with the columns of `scores.COLUMNS`.
 
-    `differences`: AP and IoU of each arm minus those of real defects alone, resampled, with the columns of DIFFERENCE_COLUMNS. `against` is how
-    many real defects per type the latter had: as many (`real_per_type`) or more. Draw -1 is the difference itself.
+    `differences`: AP and IoU of each arm minus those of real defects alone, resampled, with the columns of DIFFERENCE_COLUMNS. `against` is the
+    number of real defects per type of the latter: as many (`real_per_type`) or more. Draw -1 is the difference itself.
     """
 
     scores: pd.DataFrame
@@ -33,9 +33,9 @@ class Tables(NamedTuple):
 def side_by_side_table(
     category: str, results: Mapping[Training, Path], samples: Mapping[Training, str], test: Sequence[EvaluationImage], *, seed: int
 ) -> Tables:
-    """The tables of a category. `results` are folders of counts of the defective images `test`, among others.
+    """The tables of a category. `results` are folders with the counts of the defective images `test`, among others.
 
-    Each category draws its own resamples, by its name: those of an average over categories are then independent.
+    Each category seeds its resamples by its name, so that they are independent in an average over categories.
     """
     defects = [image.defect for image in test]
     levels = _thresholds(results)
@@ -78,7 +78,7 @@ def _differences(
 
 
 def _compared(trained: Sequence[tuple[str, int]]) -> list[tuple[tuple[str, int], tuple[str, int]]]:
-    """Each arm with the real third alone of as many real defects; and where there were few, of more."""
+    """Pairs of arms: each with real defects alone, as many as it has; an arm with few also with more."""
     counts = [few for arm, few in trained if arm == REAL_ONLY]
     return [
         ((arm, few), (REAL_ONLY, count))

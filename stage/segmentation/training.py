@@ -1,4 +1,4 @@
-"""Trains a segmenter on one arm. The test set selects nothing: the last weights are kept.
+"""Trains a segmenter on one arm. Nothing is selected on the test set: the last weights are kept.
 
 Networks, losses and preprocessing are mmsegmentation's. The loop is ours (`fitting.Fit`), because it resumes bit for bit from
 tensors alone: mmengine's Runner replays its data, reads checkpoints by pickle and needs files on disk.
@@ -55,7 +55,7 @@ def train_segmenter(
 
 
 class Ahead(Generic[T]):
-    """The values of a pure function of 0 … count - 1, asked for in rising order, computed by threads before they are asked for."""
+    """The values of a pure function of 0 … count - 1, computed by threads ahead of time; they must be asked for in rising order."""
 
     def __init__(self, function: Callable[[int], T], count: int, *, depth: int = DEPTH) -> None:
         """Up to `depth` values wait."""
@@ -79,7 +79,7 @@ class Ahead(Generic[T]):
 
 
 def initial_network(name: str, params: Segment) -> nn.Module:
-    """A segmenter as training begins with it; `name` is one of `segment.models`."""
+    """A segmenter before training; `name` is one of `segment.models`."""
     model = build_segmenter(name)
     if name in params.weights:
         load_pretrained(model, params.weights[name])

@@ -1,4 +1,4 @@
-"""What the numbers say, in sentences that a person can act on, and as a table that fits a terminal."""
+"""The results in sentences that a person can act on, and as a table that fits a terminal."""
 
 from collections.abc import Iterable, Mapping
 from itertools import takewhile
@@ -11,7 +11,7 @@ from stage.core.wording import counted
 from stage.segmentation.arms import arm_label, arm_name
 from stage.segmentation.results import AVERAGE, Results, mean_over_seeds, rows_where
 
-WHOLE = 10**6  # in a learning curve, the whole third: more than any number that can be asked for
+WHOLE = 10**6  # stands for the whole third in a learning curve: larger than any number that can be asked for
 SHOWN = ("ap", "iou")
 
 
@@ -49,7 +49,7 @@ def learning_curve(results: Results, category: str) -> pd.DataFrame:
 def worth(results: Results, category: str, method: str) -> str:
     """How many real defects a method's samples are worth, from the learning curve; empty where `segment.few` asked for none.
 
-    Said of the smallest number that does with samples what a larger one did without, if samples surely help there by the interval.
+    It names the smallest number that does with samples what a larger one did without, where the interval says that samples help.
     """
     curve = learning_curve(results, category)
     if len(curve) == 1:
@@ -81,9 +81,9 @@ def _gains(results: Results, category: str, method: str) -> dict[tuple[int, int]
 
 
 def _reached(gains: Mapping[tuple[int, int], Any], count: int, counts: Iterable[int]) -> int | None:
-    """The largest number that `count` with samples is not behind of, nor of any below it: a dip of the curve proves nothing.
+    """The largest number that `count` with samples matches, as well as every number below it: a dip of the curve proves nothing.
 
-    None if it is `count` itself, or not even that.
+    None if that is `count` itself, or if it does not match even that.
     """
     passed = list(takewhile(lambda other: gains[count, other].difference >= 0, (other for other in counts if other >= count)))
     return passed[-1] if len(passed) > 1 else None

@@ -23,9 +23,9 @@ SMALLEST = 32  # px; side of the smallest window: three times enlarged
 SHARE = 0.5  # of the window's side, which the defect's larger side takes
 LEVELS = 4  # strides 2 to 16
 RING = 1 / 16  # of the window's side; width of the surroundings that a defect is compared with
-NEAR_FULL = 0.3  # of the most covered cell; cells covered by less say more of the surroundings
+NEAR_FULL = 0.3  # of the most covered cell; a cell covered by less shows mostly the surroundings
 FEATURES = 5 * sum(CHANNELS[:LEVELS])
-ALONE = 2 * sum(CHANNELS[:LEVELS])  # features of a defect whose background nobody knows
+ALONE = 2 * sum(CHANNELS[:LEVELS])  # features of a defect whose background is unknown
 Box = tuple[slice, slice]
 Number = TypeVar("Number", np.uint8, np.float32)
 
@@ -107,7 +107,7 @@ def _cut(image: NDArray[np.uint8], background: NDArray[np.uint8], mask: NDArray[
 
 
 def _around(defect: NDArray[np.bool_], mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """The pixels around a defect that no mask covers; all others where there are none, and the defect itself where it fills the window."""
+    """The ring around a defect outside the mask; if it is empty, all pixels outside the defect; if the defect fills the window, the defect."""
     ring = (dilated(defect.astype(np.uint8), max(2, round(len(defect) * RING))) > 0) & (mask == 0)
     return ring if ring.any() else ~defect if not defect.all() else defect
 

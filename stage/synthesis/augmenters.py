@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 Pixels = NDArray[np.uint8]
 Random = np.random.Generator
 LEVELS = np.arange(256, dtype=np.float64)
-# Colour spaces with a channel of brightness: to them, back, and its number.
+# Colour spaces with a channel of brightness: the conversions to and from each, and the channel's number.
 BRIGHTNESS = (
     (cv2.COLOR_RGB2YCrCb, cv2.COLOR_YCrCb2RGB, 0),
     (cv2.COLOR_RGB2HSV, cv2.COLOR_HSV2RGB, 2),
@@ -54,7 +54,7 @@ def brightness(picture: Pixels, random: Random) -> Pixels:
 
 
 def sharpness(picture: Pixels, random: Random) -> Pixels:
-    """From smoothed, at 0, over unchanged, at 1, to sharpened, at 2; the border stays as it is."""
+    """Sharpness times 0 (smoothed) to 2, where 1 changes nothing; the border stays as it is."""
     factor = random.uniform(0, 2)
     sharper = np.asarray(cv2.filter2D(picture, -1, factor * IDENTITY + (1 - factor) * SMOOTH), np.uint8)
     sharper[[0, -1]], sharper[:, [0, -1]] = picture[[0, -1]], picture[:, [0, -1]]

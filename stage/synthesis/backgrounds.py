@@ -16,7 +16,7 @@ from stage.synthesis.source import Source
 class Backgrounds:
     """The normal training images of a category, and which of them are like each of its defects' photographs.
 
-    The paper draws any. A background that does not fit teaches a segmenter to look for misfits (docs/method.md).
+    The paper draws any normal image. A background that does not fit teaches a segmenter to look for misfits (docs/method.md).
     """
 
     def __init__(self, pool: Sequence[Background | None], source: Source, params: Synthesize) -> None:
@@ -26,13 +26,13 @@ class Backgrounds:
         self.nearest = lru_cache(None)(self._nearest)
 
     def draw(self, mask_sha256: str, turned: int, random: np.random.Generator, *, like: bool = False) -> Background:
-        """A background for a defect in the place of this mask's, after `turned` of `windows.turn`; `like`: whatever the parameters, one like it."""
+        """A background for the defect of this mask after `turned` of `windows.turn`; with `like` one like its photograph, whatever the parameters."""
         if self.params.background == "random" and not like:
             return one_of(self.pool, random)
         return self.normals[one_of(self.nearest(mask_sha256, turned), random)]
 
     def background_for(self, missed: DefectSource | None, random: np.random.Generator) -> Background:
-        """Any background, all equally likely, or one like the photograph of a missed defect: of methods that know no other real defect."""
+        """Any background, all equally likely, or one like the photograph of a missed defect; for methods that use no real defects otherwise."""
         return one_of(self.pool, random) if missed is None else self.draw(missed.mask_sha256, 0, random, like=True)
 
     @cached_property
@@ -41,7 +41,7 @@ class Backgrounds:
         return Likeness(self.source.backgrounds[one.image_sha256].image for one in self.normals)
 
     def _nearest(self, mask_sha256: str, turned: int) -> list[int | None]:
-        """Numbers of `normals`, the most similar first, None in the place that a recalled one had; more only where all were recalled."""
+        """Numbers of `normals`, the most similar first, None in the place of a recalled one; if all would be None, the nearest that are left."""
         image, mask = self.source.masks[mask_sha256]
         count = self.params.neighbours
         found: list[int | None] = [*self.likeness.nearest(turn(image, turned), turn(mask, turned), count)]

@@ -43,7 +43,7 @@ def hue(picture: Pixels, turn: float) -> Pixels:
 
 
 def grey(picture: Pixels) -> Pixels:
-    """Every pixel in its luminance."""
+    """Every pixel as its luminance."""
     return _level(np.repeat(luminance(picture), 3, axis=2))
 
 

@@ -25,7 +25,7 @@ class Nearest(NamedTuple):
 
 
 def patch(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> Patches:
-    """The largest defect of an image as a patch, (E, E, 3). The same outline around other pixels is no copy: the pixels decide."""
+    """The largest defect of an image as a patch, (E, E, 3). The same outline around other pixels is no copy."""
     labels = components(mask)
     if not labels.any():
         return np.zeros((EDGE, EDGE, 3), np.float32)

@@ -1,4 +1,4 @@
-"""What a defect looks like beside its surroundings, in a few numbers that real and synthetic defects have alike: no background is needed.
+"""How a defect differs from its surroundings, in a few numbers that need no background, so that real and synthetic defects can be compared.
 
 H, W image size. Images are (H, W, 3) uint8, masks (H, W) uint8 in {0, 1}. Values are grey levels of 255. A pixel's distance from the
 mask's border is that to the nearest pixel on the other side, at least 1 px; the image's own edge is no border of a defect.
@@ -11,9 +11,9 @@ from scipy import ndimage
 from stage.datasets.components import components, largest_component
 from stage.datasets.foreground import LUMA
 
-EDGE = 2  # px; the pixels of a defect that are so near to its border are its edge, the others its core
+EDGE = 2  # px; a defect's pixels this near to its border are its edge, the others its core
 SEAM = 2  # px around any defect that belong to no ring: a pasted seam is soft there, and a label may be tight
-RING = 6  # px; the surroundings reach so far
+RING = 6  # px; how far the surroundings reach
 REACH = 6  # px of the profile on either side of the border
 DISTANCES = (*range(-REACH, 0), *range(1, REACH + 1))  # negative inside
 MEASURES = ("contrast_edge", "contrast_core", "texture", "grain", "red", "green", "blue")
@@ -27,11 +27,11 @@ Values = NDArray[np.float64]
 def measured(image: Pixels, mask: Pixels) -> Values:
     """MEASURES and the profile at DISTANCES of an image's defects, (19,): each defect's own, averaged by their pixels.
 
-    NaN is what no defect has: a core where all are 2 px deep at most, grain where no three pixels lie in a row, and everything of an
-    empty mask; contrast and profile too where no surroundings are without a label.
+    NaN where no defect has the measure: a core if all are at most 2 px deep, grain if no three pixels lie in a row, contrast and profile
+    if all surroundings are labelled, and everything for an empty mask.
 
     - `contrast_*`: the least mean change of grey level that turns the ring's histogram into the edge's or the core's (Wasserstein-1, mean
-      of the channels): what a brighter or darker defect differs by, and also sees a bright line beside a dark one.
+      of the channels). It measures brighter and darker defects, and a bright line beside a dark one.
     - `texture`: standard deviation of the luminance inside.
     - `grain`: root of the mean square of second differences of the luminance along rows, columns and diagonals, over the root of six:
       the standard deviation of white noise. The three pixels all lie in the defect, so its border adds nothing, and no slope does.
@@ -90,7 +90,7 @@ def _histogram_distance(some: Pixels, others: Pixels) -> float:
 
 
 def _grain(light: Values, defect: Region) -> float:
-    light, defect = np.pad(light, 1), np.pad(defect, 1)  # so that nothing meets what is rolled in from the other side
+    light, defect = np.pad(light, 1), np.pad(defect, 1)  # so that no pixel meets one rolled in from the other side
     squares: list[Values] = []
     for y, x in STEPS:
         (before, one), (after, other) = ((np.roll(light, step, (0, 1)), np.roll(defect, step, (0, 1))) for step in ((y, x), (-y, -x)))
@@ -110,7 +110,7 @@ def _mean(values: Values) -> float:
 
 
 def _around(box: tuple[slice, slice], shape: tuple[int, ...]) -> tuple[slice, slice]:
-    """A defect's box with all that its ring and its profile reach."""
+    """A defect's box, enlarged by the reach of its ring and its profile."""
     rows, columns = (
         slice(max(0, side.start - RING - SEAM), min(length, side.stop + RING + SEAM)) for side, length in zip(box, shape, strict=True)
     )

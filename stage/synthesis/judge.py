@@ -1,4 +1,4 @@
-"""The measure of a category's samples: how far a defect is from nothing, how much of its label looks normal, and whose copy it is.
+"""The measure of a category's samples: how far a defect is from nothing (normal texture), how much of its label looks normal, and what it copies.
 
 H, W image size, n defects of an image, F features, T defect types, N training defects. `calibration.calibrate` makes the measure.
 """
@@ -43,7 +43,7 @@ class Judgement(NamedTuple):
 
 
 class Judge(NamedTuple):
-    """The measure of a category. `patches` (N, E, E, 4) are its training defects, `sha256` their photographs."""
+    """The measure of a category. `patches` (N, E, E, 3) are its training defects, `sha256` their photographs."""
 
     discriminant: Discriminant
     records: tuple[TypeRecord, ...]
@@ -51,7 +51,7 @@ class Judge(NamedTuple):
     sha256: tuple[str, ...]
 
     def looks(self, sample: Pair, background: NDArray[np.uint8], defect: str) -> Judgement:
-        """What is seen of a sample (H, W) of a defect type; the margin is the score above what nothing reaches."""
+        """The judgement of a sample (H, W) of a defect type; a margin is the score above the threshold that nothing sets."""
         from stage.synthesis.appearance import described  # here, because it imports torch, which a job that is only looked at does not need
 
         record = next(record for record in self.records if record.defect == defect)
@@ -86,7 +86,7 @@ def standardised(features: Values, mean: Values, deviation: Values) -> Values:
 
 
 def difference_sums(sample: Pair, background: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Of each labelled pixel, the sum of its absolute differences to the background over the channels, 0 to 765."""
+    """For each labelled pixel, the sum over the channels of its absolute differences to the background, 0 to 765."""
     inside = sample.mask > 0
     return np.abs(sample.image[inside].astype(np.int64) - background[inside]).sum(axis=1)
 

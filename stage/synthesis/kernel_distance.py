@@ -1,11 +1,11 @@
-"""Kernel distance of two sets of defects in the features of a network (KID; Binkowski et al., ICLR 2018), and what of it is chance.
+"""Kernel distance of two sets of defects in the features of a network (KID; Binkowski et al., ICLR 2018), and how much of it is chance.
 
-m and n examples, F features, g parts. A part is whatever shares one physical defect or photograph: photographs of a group, and samples
-that were made from one of them. Pairs of one part are left out of every mean, as the unbiased estimate leaves out an example with itself:
-else a copy of a real defect would count as a chance meeting of two.
+m and n examples, F features, g parts. A part is all examples that share a physical defect or photograph: photographs of a group, and samples
+made from one of them. Pairs within a part are left out of every mean, as the unbiased estimate leaves out an example with itself:
+otherwise a copy of a real defect would count as an independent example.
 
 torchmetrics' KernelInceptionDistance is not used: it knows no parts, and draws subsets of one size from both sets, which six real
-defects do not fill.
+defects are too few for.
 """
 
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ def kernel_distance(some: Values, others: Values, parts: Sequence[str], other_pa
 
 
 def between_halves(features: Values, parts: Sequence[str], random: np.random.Generator) -> Distance:
-    """The distance of two halves of the parts, averaged over random splits, and its standard deviation: what chance alone makes of no distance."""
+    """The distance of two halves of the parts, averaged over random splits, and its standard deviation: the distance by chance alone."""
     names = np.unique(parts)
     if len(names) < 4:  # half of fewer has no two parts to compare
         return Distance(np.nan, np.nan)

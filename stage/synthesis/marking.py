@@ -1,4 +1,4 @@
-"""What the PNGs of a sample say of themselves: that they are synthetic, which sample they are, and of what kind, by IPTC's vocabulary.
+"""Marks a sample's PNGs: that they are synthetic, which sample they are, and of what kind, by IPTC's vocabulary.
 
 The kind stands in XMP (ISO 16684-1; in a PNG an iTXt chunk) as `Iptc4xmpExt:DigitalSourceType`, which photo software shows. Its values
 are those of https://cv.iptc.org/newscodes/digitalsourcetype/; no chunk holds a time, so the same sample has the same bytes.
@@ -11,8 +11,8 @@ from stage.model.base_pointer import TRAINED
 
 SAMPLE = "Sample"  # keyword of the chunk with the id
 VOCABULARY = "http://cv.iptc.org/newscodes/digitalsourcetype/"
-# By the names of the vocabulary: what a trained model made inside a photograph; parts that are all captures of real life; and where a
-# part may also be computed, as textures may. `compositeSynthetic` would say that generative AI made a part.
+# In order: a trained model made a part of a photograph; all parts are captures of real life; a part may also be computed, as textures
+# may. `compositeSynthetic` would say that generative AI made a part.
 WITH_NETWORK, OF_CAPTURES, OF_ELEMENTS = "compositeWithTrainedAlgorithmicMedia", "compositeCapture", "composite"
 PHOTOGRAPHS_ALONE = frozenset({"paste", "cutpaste", "quilt"})
 PACKET = (

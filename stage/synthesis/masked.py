@@ -1,4 +1,4 @@
-"""Plans the mask of a sample by `synthesize.mask_source`: what STAGE, `quilt` and CutPaste under given masks have in common."""
+"""Plans the mask of a sample by `synthesize.mask_source`, for STAGE, `quilt` and CutPaste under given masks."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Self
@@ -19,9 +19,9 @@ from stage.synthesis.source import Source
 
 
 class MaskedPlanner(NamedTuple):
-    """Plans rows with a normal training image and a mask of the type from the generator's third, one of a new shape, or one of noise.
+    """Plans rows with a normal training image and a mask of the type: from the generator's third, of a new shape, or of noise.
 
-    `given`: the row of another sample whose photograph and mask every row gets instead.
+    `given`: the row of a sample whose photograph and mask every row takes instead.
     """
 
     recipe: Recipe
@@ -34,7 +34,7 @@ class MaskedPlanner(NamedTuple):
 
     @classmethod
     def of(cls, recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Self:
-        """Of a category."""
+        """The planner of a category."""
         backgrounds = Backgrounds(background_pool(catalog), source, recipe.synthesize)
         defects = defect_pool(catalog)
         missed = MissedDefects(recipe.synthesize.count, recipe.missed, defects)

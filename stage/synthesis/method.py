@@ -22,7 +22,7 @@ Planner = Callable[[Identity], PlanRow]
 
 
 class Rendered(NamedTuple):
-    """A sample, and what the verdict must know of its rendering.
+    """A sample, and what the verdict must know about its rendering.
 
     `shown` (H, W): the defect pixels that the method was able to render; None for all. The method may change the photograph
     within `reach` px outside the mask. A mean difference to the photograph inside the mask under `least_contrast`, of 255, is no defect.

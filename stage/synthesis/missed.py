@@ -29,8 +29,8 @@ class Missed(NamedTuple):
 def missed_types(found: Iterable[FoundDefect], catalog: pd.DataFrame, params: Synthesize) -> tuple[Missed, ...]:
     """The types of a category that get more samples, sorted.
 
-    `missed_share` of the count for a type that is missed wholly, less by the share of its defects that are found. Only defects of the
-    catalog's training part count, so no image of the test can be among them, whatever the file says.
+    A type gets `missed_share` of the count, times the share of its defects that are missed. Only defects of the catalog's training part
+    count, so no test image can be among them, whatever the file says.
     """
     if not params.missed_share:
         return ()
@@ -42,7 +42,7 @@ def missed_types(found: Iterable[FoundDefect], catalog: pd.DataFrame, params: Sy
 
 
 def missed_here(data: Path, category: str, params: Synthesize) -> tuple[Missed, ...]:
-    """The same of a category in the project's data folder, by what `environment` has noted there."""
+    """`missed_types` for a category in the project's data folder, by what `environment` noted there."""
     found = read_noted(data, category) if params.missed_share else []
     return missed_types(found, read_catalog(data / "prepare" / category / CATALOG), params) if found else ()
 
@@ -62,7 +62,7 @@ class MissedDefects:
         self.places = {one.defect: [by_path.get(path) for path in one.photographs] for one in missed}
 
     def drawn(self, identity: Identity, seed: int) -> DefectSource | None:
-        """The missed defect that a row is planned for, by its seed; None for any other row, and where all of them were recalled."""
+        """The missed defect that a row is planned for, by its seed; None for any other row, or if all of them were recalled."""
         places = self.places.get(identity.defect, ())
         if not self.count <= identity.ordinal < self.count + self.extra.get(identity.defect, 0) or not any(places):
             return None
@@ -70,7 +70,7 @@ class MissedDefects:
 
 
 def with_reason(row: PlanRow, missed: DefectSource | None) -> PlanRow:
-    """The row, which says in `choices` which missed defect it is planned for, if it is."""
+    """The row; its `choices` name the missed defect that it is planned for, if there is one."""
     if missed is None:
         return row
     return row._replace(choices=json.dumps({**json.loads(row.choices or "{}"), "missed": missed._asdict()}))

@@ -41,7 +41,7 @@ def motion(row: PlanRow, mask: Mask) -> Matrix:
 
 
 def moved_by(mask: Mask, matrix: Matrix) -> Mask:
-    """A mask after a motion: a pixel is defect if at least half of it is covered, or as much as any is. Empty only if it leaves the image."""
+    """A mask after a motion: a pixel is defect if at least half of it is covered; if none is, the most covered ones are. Empty only if it leaves the image."""
     share = cv2.warpAffine(mask.astype(np.float32), matrix, mask.shape[::-1], flags=cv2.INTER_LINEAR)
     return ((share >= min(0.5, float(share.max()))) & (share > 0)).astype(np.uint8)
 

@@ -1,4 +1,4 @@
-"""What nothing looks like: normal photographs pasted on normal ones under the masks of defects, and real defects pasted beside them.
+"""Pastes of nothing, normal photographs pasted on normal ones under defect masks, and of real defects in the same way.
 
 H, W image size. Images are (H, W, 3) uint8, masks (H, W) uint8 in {0, 1}, 1 = defect.
 """
@@ -23,8 +23,8 @@ from stage.synthesis.transplant import placed
 
 Kind = Literal["real", "other", "like", "turned"]
 NORMAL: tuple[Kind, ...] = ("other", "like", "turned")
-MATCHED: tuple[Kind, ...] = ("other", "like")  # in the background's own colours, as far as a paste can have them
-# As params.yaml has it, but fixed: whoever tries another way of pasting would be judged by another measure.
+MATCHED: tuple[Kind, ...] = ("other", "like")  # pasted with colours matched to the background
+# As in params.yaml, but fixed: otherwise another way of pasting would be judged by another measure.
 NEIGHBOURS = 5
 MOTION = Paste(
     mirror=True,
@@ -40,13 +40,13 @@ Pixels = NDArray[np.uint8]
 
 
 def nothing_of(recipe: Recipe) -> tuple[Kind, ...]:
-    """The kinds of nothing that a method's own way of pasting could make; colours are matched by `paste`, and where STAGE begins with a defect."""
+    """The kinds of nothing that a method's way of pasting could make; `paste` matches colours, and so does STAGE if it starts from a defect."""
     is_matched = recipe.method == "paste" or (recipe.method == "stage" and recipe.synthesize.start == "defect")
     return MATCHED if is_matched else NORMAL
 
 
 class Pasted(NamedTuple):
-    """One paste: what of, for which defect type, from which photograph (SHA-256) and onto which, and the pictures."""
+    """One paste: its kind, defect type, photographs (SHA-256) it comes from and lies on, and the pictures."""
 
     kind: Kind
     defect: str
@@ -80,7 +80,7 @@ class Paster:
         return self._pastes(self.planner.row(identity, real[identity.ordinal % len(real)]))
 
     def _pastes(self, row: PlanRow) -> Iterator[Pasted]:
-        """A real defect; under its mask another normal photograph, any or one that is like; and one pasted as a network's samples are."""
+        """A real defect; under its mask any other normal photograph, and one like the background; and one pasted without matching its colours."""
         random = np.random.default_rng(row.seed + 1)  # the row's own draws come from its seed
         own = row.background_sha256
         background = self.source.backgrounds[own].image
@@ -91,7 +91,7 @@ class Paster:
         yield self._turned(row, random)
 
     def _turned(self, row: PlanRow, random: np.random.Generator) -> Pasted:
-        """The mask in any of eight positions, any photograph on any other, hard and with its own colours."""
+        """Any normal photograph pasted hard on any other, in its own colours, under the mask in any of eight positions."""
         onto = self.normals[random.integers(len(self.normals))]
         photograph = self._other(onto, random)
         mask = turn(self.source.masks[row.mask_sha256].mask, int(random.integers(TURNS)))

@@ -15,8 +15,8 @@ from stage.datasets.windows import turn
 from stage.synthesis.motion import Turn, centre_of
 from stage.synthesis.source import Source
 
-ALIKE = 1.25  # largest ratio of the sizes of two parts that count as one product; beyond it one of the two was not found whole
-ARRIVED = 0.5  # of a mask's area; what loses more off the part or the image is another defect
+ALIKE = 1.25  # largest ratio of the sizes of two parts of one product; beyond it, one of the two was not found whole
+ARRIVED = 0.5  # of a mask's area; a mask that loses more off the part or the image is rejected
 POSES = 2**14  # entries per cache, of some kilobytes each
 
 
@@ -33,14 +33,14 @@ class Carry(NamedTuple):
 
 
 def has_arrived(mask: NDArray[np.uint8], own: NDArray[np.uint8], carry: Carry, part: NDArray[np.uint8]) -> bool:
-    """Whether a mask that was carried lies on the part there, with at least half of its scaled area: `own` is the mask before."""
+    """Whether a carried mask lies on the part with at least half of its scaled area; `own` is the mask before it was carried."""
     return bool((mask * part).any() and mask.sum() >= ARRIVED * carry.turned.scale**2 * own.sum())
 
 
 class PosedPart(NamedTuple):
-    """A photograph's pose, and its colours and outline (E, E, 4) in its part's coordinates, with the cells that no defect touches.
+    """A photograph's pose, its colours and outline (E, E, 4) in part coordinates, and the cells that no defect touches.
 
-    `centre` is that of the defect, where there is one.
+    `centre` is the defect's, if there is one.
     """
 
     pose: Pose
@@ -59,9 +59,9 @@ class Parts:
         self.beyond = lru_cache(POSES)(self._beyond)
 
     def carried(self, mask_sha256: str, turned: int, background_sha256: str) -> Carry | None:
-        """The way of a mask, after `turned` of `windows.turn`, to a background; None unless both parts are known and of like size.
+        """How to carry a mask, after `turned` of `windows.turn`, to a background; None unless both parts are known and of like size.
 
-        The axes are laid on each other in the one of two directions in which photographs and outlines are more alike outside the defect. If one of the
+        The axes are aligned in the direction in which photographs and outlines are more alike outside the defect. If one of the
         parts has no clear axis, the defect keeps its direction, and its place relative to the centroid.
         """
         here, there = self.defective(mask_sha256, turned), self.normal(background_sha256)

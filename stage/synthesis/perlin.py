@@ -11,7 +11,7 @@ from stage.core.synthesis_params import Perlin
 from stage.datasets.components import components
 
 ROTATION = 90.0  # degrees; largest rotation of the noise, either way
-TRIES = 50  # draws for a mask with few enough components; if none has, the largest ones of the last draw are kept
+TRIES = 50  # draws for a mask with few enough components; if all fail, the largest components of the last draw are kept
 Values = NDArray[np.float64]
 
 
@@ -44,7 +44,7 @@ def perlin_noise(height: int, width: int, angles: Values) -> Values:
     """Noise (H, W) in [-1, 1] of the unit gradients (R_y + 1, R_x + 1) at `angles`, in radians from the axis of the rows.
 
     The noise of a pixel is the sum over its cell's four nodes of gradient times offset, weighted by the fade of both
-    offsets. Both factors are separable, so the sum is two products of matrices, and no size has to divide another.
+    offsets. Both factors are separable, so the sum is two matrix products, and no size has to divide another.
     """
     rows, columns = angles.shape[0] - 1, angles.shape[1] - 1
     down, across = _offsets(height, rows), _offsets(width, columns)

@@ -25,7 +25,7 @@ from stage.synthesis.strokes import DRAWN
 ON_OBJECT = 0.5  # of a mask's area; with this much on the object it stays where it is: a broken edge reaches beyond the object
 GRID = 512  # px; larger images are searched in steps of several pixels
 TRIES = 50  # draws for a Perlin mask that meets the object
-SPOT = 1 / 16  # of the image's side; radius of the round defect that is drawn if none of them does
+SPOT = 1 / 16  # of the image's side; radius of the round defect that is drawn if no draw meets the object
 Mask = NDArray[np.uint8]
 
 
@@ -55,9 +55,9 @@ def row_mask(row: PlanRow, source: Source, perlin: Perlin) -> Mask:
 
 
 def file_mask(row: PlanRow, source: Source, turned: Mask | None = None) -> Mask:
-    """The mask of a row, but for one of noise: turned and scaled by its choices, if these say so, and moved by its shift.
+    """The mask of a row that is not noise: turned and scaled if its choices say so, and moved by its shift.
 
-    `turned`: what `shape_of` gives, where it is at hand.
+    `turned`: the result of `shape_of`, if the caller has it.
     """
     mask = shape_of(row, source) if turned is None else turned
     if turn_of(row) is not None:
@@ -69,7 +69,7 @@ def file_mask(row: PlanRow, source: Source, turned: Mask | None = None) -> Mask:
 
 
 def beyond_of(row: PlanRow) -> float:
-    """The largest share of a row's mask that may lie off the object: as much as of the real one lies off its own; 0 unless it is carried."""
+    """The largest share of a row's mask that may lie off the object: the share of the real mask off its own object; 0 unless it is carried."""
     return float(json.loads(row.choices or "{}").get("beyond", 0.0))
 
 
@@ -152,7 +152,7 @@ def moved(mask: Mask, shift: Shift) -> Mask:
 
 
 def trimmed(mask: Mask, part: Mask, beyond: float = 0.0) -> Mask:
-    """`mask` without its pixels off the object, but for the nearest ones, up to a share of `beyond`; the whole mask if none lies on it."""
+    """`mask` without its pixels off the object, except the nearest ones up to a share of `beyond`; the whole mask if none lies on the object."""
     box = bounding_box(mask)
     own, on_object = mask[box], mask[box] * part[box]
     if not on_object.any() or beyond >= 1:
@@ -167,7 +167,7 @@ def trimmed(mask: Mask, part: Mask, beyond: float = 0.0) -> Mask:
 
 
 def stays(row: PlanRow, mask: Mask, part: Mask) -> bool:
-    """Whether a row's mask lies on the object well enough to stay where it is: a drawn one wholly, since nothing says that it belongs beyond."""
+    """Whether a row's mask may stay where it is: a drawn one if it lies wholly on the object, any other if at least half of it does."""
     return bool((mask <= part).all()) if row.mask_kind in DRAWN else is_on(mask, part)
 
 

@@ -1,4 +1,4 @@
-"""Places the masks of a whole plan; what rows have in common is computed once."""
+"""Places the masks of a whole plan, computing once what rows share."""
 
 import json
 from functools import lru_cache
@@ -31,7 +31,7 @@ class Placer:
     """Completes plan rows by `synthesize.placement`: with the shift, area and digest of the mask that `placement.row_mask` will make."""
 
     def __init__(self, source: Source, params: Synthesize) -> None:
-        """For the photographs and masks of a category."""
+        """`source` has the photographs and masks of a category."""
         self.source, self.perlin, self.placement, self.parts = source, params.perlin, params.placement, Parts(source)
         self.mask = lru_cache(PICTURES)(self._mask)
         self.part = lru_cache(PICTURES)(source.foregrounds.__getitem__)

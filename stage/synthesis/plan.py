@@ -47,7 +47,7 @@ def first_round(
 
     `extra`: how many more a type gets.
 
-    A network call renders a whole batch in any case, and the rows of a batch must not depend on `count`.
+    A network call renders a whole batch anyway, and the rows of a batch must not depend on `count`.
     """
     for defect in sorted(defects):
         for start in range(0, params.count + extra.get(defect, 0), params.batch):
@@ -86,14 +86,14 @@ def background_pool(catalog: pd.DataFrame) -> list[Background | None]:
 
 
 def defect_pool(catalog: pd.DataFrame) -> Mapping[str, list[DefectSource | None]]:
-    """The generator's third of a category, by defect type; None in the place of each that was recalled. A type has one that was not."""
+    """The generator's third of a category, by defect type; None in the place of each that was recalled. A type with nothing left is absent."""
     pool = training_pool(catalog)
     groups = {str(defect): _places(group, DefectSource) for defect, group in pool.loc[pool.defect != GOOD].groupby("defect", sort=True)}
     return {defect: places for defect, places in groups.items() if any(places)}
 
 
 def one_of(some: Sequence[Item | None], random: np.random.Generator) -> Item:
-    """One of the items, all equally likely. Who draws the place of a recalled one, None, draws again, and so nobody else's draw changes."""
+    """One of the items, all equally likely. A draw that hits the place of a recalled item, None, is repeated, so no other draw changes."""
     if all(one is None for one in some):
         raise DataError(f"Expected something to draw from, found {len(some)} place(s), all recalled. Add photographs and run `dvc repro`.")
     while (chosen := some[int(random.integers(len(some)))]) is None:

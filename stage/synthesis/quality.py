@@ -16,7 +16,7 @@ from stage.synthesis.rows import Verdict
 def verdict_on(rendered: Rendered, background: NDArray[np.uint8], defect: str, judge: Judge | None) -> Verdict:
     """Accept a sample if none of its defects looks normal to the judge, if there is one, and the photograph is unchanged around them.
 
-    A method may ask for a contrast besides, judge or not. The method may have softened the seam within `rendered.reach` px of the mask.
+    A method may also require a contrast. It may have softened the seam within `rendered.reach` px of the mask.
     """
     sample = rendered.pair
     are_held = _held(sample.mask, rendered.shown)
@@ -45,7 +45,7 @@ def _contrast(sample: Pair, background: NDArray[np.uint8]) -> float:
 
 
 def _held(mask: NDArray[np.uint8], shown: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
-    """Of each component (n,), whether the latent grid held at least half of its pixels."""
+    """Whether the latent grid held at least half of each component's pixels, (n,)."""
     labels = components(mask)
     numbers = labels[mask > 0] - 1
     count = int(labels.max(initial=0))

@@ -1,4 +1,4 @@
-"""Image quilting (Efros and Freeman, SIGGRAPH 2001): a texture made again from patches of a sample, joined along minimum-error cuts.
+"""Image quilting (Efros and Freeman, SIGGRAPH 2001): a texture recreated from patches of a sample, joined along minimum-error cuts.
 
 As in their texture transfer, patches are also chosen by a guide: here the distance to the border, so that a defect keeps its rim.
 H, W image size, h w size of a region's bounding box, n patches of p px. Images are (H, W, 3) uint8, masks (H, W) uint8 in {0, 1}.
@@ -28,12 +28,12 @@ class Patches(NamedTuple):
 
     @property
     def side(self) -> int:
-        """In px."""
+        """Side of a patch, px."""
         return self.values.shape[1]
 
     @classmethod
     def of(cls, defect: Pair, params: Quilt, random: Random) -> Self:
-        """Up to `params.candidates` squares around pixels of the defect. Around it, its nearest pixel is repeated: nothing normal gets in."""
+        """Up to `params.candidates` squares around pixels of the defect. Outside the defect, its nearest pixel is repeated, so that no normal pixel gets in."""
         depth = inner_distance(defect.mask)
         side = int(np.clip(2 * depth.max(), SMALLEST, params.patch))
         mask = np.pad(defect.mask, side)
@@ -59,7 +59,7 @@ class _Errors:
         self.squares = self.flat**2
 
     def to(self, wanted: Values, weights: Values) -> NDArray[np.float64]:
-        """(n,) for a canvas and weights (p, p, 4), at least 0: where a patch fits exactly, rounding would give less."""
+        """The differences (n,) from a canvas by weights, (p, p, 4) each; at least 0, though rounding could give less for an exact fit."""
         flat, goal = weights.ravel().astype(np.float64), wanted.ravel().astype(np.float64)
         return np.maximum(self.squares @ flat - 2 * (self.flat @ (flat * goal)) + flat @ goal**2, 0.0)
 
@@ -88,7 +88,7 @@ def quilted(defect: Pair, region: Mask, params: Quilt, random: Random) -> NDArra
 
 
 def inner_distance(mask: Mask) -> Values:
-    """How far each pixel of a mask is from what is not the mask, px; the image's border is no border of it."""
+    """The distance of each pixel of a mask from the nearest pixel outside it, px; the image's border does not count as outside."""
     if mask.all():
         return np.full(mask.shape, max(mask.shape), np.float32)
     return np.asarray(cv2.distanceTransform(mask, cv2.DIST_L2, 5), np.float32)

@@ -1,4 +1,4 @@
-"""What the samples of a category and method are made from: folders and the parameters that decide them."""
+"""What decides the samples of a category and method: folders and parameters."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from stage.synthesis.missed import Missed
 
 
 class Recipe(Section):
-    """A job's ingredients. `guidance` is the section `method` of params.yaml; `device` is `cpu` or `cuda`.
+    """The inputs of a job. `guidance` is the section `method` of params.yaml; `device` is `cpu` or `cuda`.
 
     `base` and `checkpoint` are None for a method that needs no training. `missed`: the types that get samples beyond `synthesize.count`.
     """
@@ -38,7 +38,7 @@ class Recipe(Section):
     missed: tuple[Missed, ...] = ()
 
     def count_of(self, defect: str) -> int:
-        """How many samples of a type are published: those of the ordinals below it."""
+        """How many samples of a type are published: those with lower ordinals than this."""
         return self.synthesize.count + sum(one.extra for one in self.missed if one.defect == defect)
 
 

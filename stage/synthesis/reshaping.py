@@ -15,8 +15,8 @@ from stage.datasets.pose import Pose, pose_of
 from stage.synthesis.strokes import lowest
 
 SMOOTHNESS = 0.2  # of the mask's larger side; standard deviation of the smoothing of displacements
-STRENGTH = (0.05, 0.12)  # likewise; root mean square of the displacements
-SMOOTHEST = 2.0  # px; a small mask's displacements are smoothed so much at least
+STRENGTH = (0.05, 0.12)  # of the mask's larger side; root mean square of the displacements
+SMOOTHEST = 2.0  # px; least smoothing of a small mask's displacements
 ROUNDING = 0.25  # px outside the displaced border that still count as defect, so that thin lines are hardly torn
 THIN = 1.5  # px; lines of one or two pixels are nowhere deeper
 MOST = 3  # real masks that a new shape is resampled from
@@ -28,7 +28,7 @@ Random = np.random.Generator
 def warped(mask: Mask, random: Random) -> Mask:
     """The box around a mask (H, W) after an elastic deformation, smoothed noise as displacements (Simard et al., 2003).
 
-    Not the binary mask is displaced but the distance to its border. A part of one pixel may vanish, but not the whole mask.
+    The distance to the mask's border is displaced, not the binary mask. A part of one pixel may vanish, but not the whole mask.
     """
     rows, columns = bounding_box(mask)
     extent = max(rows.stop - rows.start, columns.stop - columns.start)
@@ -43,8 +43,8 @@ def warped(mask: Mask, random: Random) -> Mask:
 def resampled(masks: Sequence[Mask], area: int, random: Random) -> Mask:
     """The box around a shape of `area` px between two or more masks (H, W), in the direction of the first one.
 
-    The masks are brought to one centre, size and axis by their moments. Their signed distances to the border, added with random weights that
-    sum to one, give a map, and the shape is its deepest pixels; for a thin line a few more.
+    The masks are aligned in centre, size and axis by their moments. The shape is the deepest pixels of the mean of their signed distances to
+    the border, with random weights; a few more for a thin line.
     """
     poses = [pose_or_pixel(mask) for mask in masks]
     size = poses[0].size * math.sqrt(area / masks[0].sum())
@@ -65,7 +65,7 @@ def pose_or_pixel(mask: Mask) -> Pose:
 
 
 def _places(pose: Pose, first: Pose, offsets: Values) -> Values:
-    """Where in a mask, (2, h, w) in px, offsets (2, h, w) from its centre in units of its size are, along the first one's axis."""
+    """Places in a mask, (2, h, w) in px, of offsets (2, h, w) from its centre, in units of its size and along the first mask's axis."""
     angle = 0.0 if pose.direction is None or first.direction is None else pose.direction - first.direction
     sine, cosine = math.sin(angle), math.cos(angle)
     y, x = offsets * pose.size

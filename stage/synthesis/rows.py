@@ -1,4 +1,4 @@
-"""The records of a sample: plan row, verdict and origin, the columns of a shard beside its pixels; and of a defect type."""
+"""The records of a sample (plan row, verdict and origin, which are a shard's columns beside its pixels) and of a defect type."""
 
 import json
 from typing import NamedTuple
@@ -12,7 +12,7 @@ class NamedMask(NamedTuple):
 
 
 def mixed_masks(choices: str) -> list[NamedMask]:
-    """The real masks that a sample's mask is mixed from beside the one that its plan row names; `choices` is the row's column."""
+    """The real masks that a sample's mask is mixed from, besides the one that its plan row names; `choices` is the row's column."""
     return [NamedMask(**one) for one in json.loads(choices).get("masks", ())] if choices else []
 
 
@@ -35,8 +35,8 @@ class Verdict(NamedTuple):
     """`contrast`: mean absolute difference to the background inside the mask; `outside`: largest one outside it; both of 255.
 
     Of the mask's `components`, `visible` do not look normal and have at least half of their pixels on cells of the latent grid.
-    `margin` is the least of the defects' scores above what nothing reaches, `looks_normal` the share of labelled pixels that nothing
-    explains; `nearest_sha256` is the photograph of the training defect that the largest one is most like, at `nearest_distance`.
+    `margin` is the least of the defects' scores above the type's threshold, `looks_normal` the share of labelled pixels that look
+    normal; `nearest_sha256` is the photograph of the training defect most like the largest defect, at `nearest_distance`.
     Without a judge (`synthesize.verdict.normal_pass` of 1) these four are 0 and empty.
     """
 

@@ -16,7 +16,7 @@ from stage.synthesis.rows import Origin, PlanRow, TypeRecord, Verdict
 SCHEMA_VERSION = "3"
 MANIFEST, SHARDS = "manifest.json", "shards"
 PLAN, SOURCES, CHECKPOINTS, CARD = "plan.parquet", "sources.parquet", "checkpoints.parquet", "README.md"  # beside the shards
-VERDICT = "verdict.parquet"  # likewise
+VERDICT = "verdict.parquet"  # beside the shards
 RUNS = "runs.parquet"  # in a folder of its own
 _KINDS = {str: STRING, int: INTEGER, float: NUMBER, tuple[int, ...]: INTEGERS}
 _RECORDS = (PlanRow, Verdict, Origin)
@@ -25,7 +25,7 @@ COLUMNS: Columns = (
     | {"image_digest": STRING}
     | image_columns()
 )
-# Its metadata tell `datasets` which columns are pictures, and every reader the version.
+# The schema's metadata tell `datasets` which columns are pictures, and every reader the version.
 SCHEMA = schema(COLUMNS).with_metadata({**(schema(COLUMNS).metadata or {}), b"schema_version": SCHEMA_VERSION.encode()})
 PLAN_SCHEMA = schema({name: _KINDS[kind] for name, kind in PlanRow.__annotations__.items()})
 _TEXTS = ("path", "sha256", "image_digest", "kind", "category", "defect", "split", "group", "licence", "role")

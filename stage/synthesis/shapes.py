@@ -1,4 +1,4 @@
-"""Masks of new shapes: which kinds there are, what the plan draws of them, and the mask that a plan row's choices lead to.
+"""Masks of new shapes: their kinds, what the plan draws for them, and the mask that follows from a plan row.
 
 H, W image size. Masks are (H, W) uint8 in {0, 1}, 1 = defect.
 """
@@ -36,13 +36,13 @@ class ShapePlanner:
     def row(self, row: PlanRow, kind: str, real: DefectSource, pool: Sequence[DefectSource | None]) -> PlanRow:
         """The row with its mask's kind, seed and choices: `area` in px, and `masks`, those that the real one is mixed with.
 
-        They are of `pool`, the type's real masks with None in the place of each that was recalled.
+        `pool`: the type's real masks, with None in the place of each that was recalled.
 
-        The area is log-uniform between those of the type's smallest and largest mask. With one real mask of a type there is nothing to mix, and
-        it is warped instead.
+        The area is log-uniform between those of the type's smallest and largest mask. A type's only real mask has nothing to mix with, and
+        is warped instead.
         """
         random = np.random.default_rng(derived_seed(row.seed, "shape"))
-        drawn = [pool[k] for k in random.permutation(len(pool)).tolist()]  # with the recalled: without them every sample would be another
+        drawn = [pool[k] for k in random.permutation(len(pool)).tolist()]  # with the recalled ones: without them every draw would change
         mixed = [one for one in drawn if one is not None and one != real][: MOST - 1]
         others = [one for one in pool if one is not None]
         kind = "warped" if kind == "resampled" and not mixed else kind
@@ -61,7 +61,7 @@ class ShapePlanner:
 
 
 def shape_of(row: PlanRow, source: Source) -> Mask:
-    """The mask of a row before it is moved: turned, from its file; or a new shape, in the place of the real mask or, if drawn, anywhere."""
+    """The mask of a row before it is moved: turned, from its file; or a new shape, in the real mask's place or, if drawn, anywhere."""
     if row.mask_kind not in NEW:
         return turn(source.masks[row.mask_sha256].mask, row.mask_turn)
     random = np.random.default_rng(row.mask_seed)
@@ -92,6 +92,6 @@ def _inside(shape: Mask, centre: NDArray[np.int64], height: int, width: int) -> 
 
 
 def _one_pixel(mask: Mask) -> Mask:
-    """A pixel in the middle: of a ring whose hole is larger than the image, nothing is left."""
+    """A pixel in the middle, since nothing is left of a ring whose hole is larger than the image."""
     mask[tuple(side // 2 for side in mask.shape)] = 1
     return mask

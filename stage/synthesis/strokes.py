@@ -28,7 +28,7 @@ Random = np.random.Generator
 
 
 class Line(NamedTuple):
-    """Points (n, 2) of a line, row and column in units of its own, and its half width at each (n,), relative to those of other lines."""
+    """Points (n, 2) of a line, row and column in arbitrary units, and its half width at each, (n,), relative to the other lines'."""
 
     points: Values
     widths: Values
@@ -75,7 +75,7 @@ def pit(area: int, longest: float, random: Random) -> Mask:
 
 
 def lowest(values: Values, area: int, level: float = -np.inf) -> Mask:
-    """The box around the `area` px with the least values of (h, w), of equals the first, and around all that are at most `level`."""
+    """The box around the mask of the `area` px with the least values (h, w), the first of equals, and of all that are at most `level`."""
     mask = (values.ravel() <= level).astype(np.uint8)
     mask[values.ravel().argsort(kind="stable")[: max(1, area)]] = 1
     mask = mask.reshape(values.shape)
@@ -106,9 +106,9 @@ def _turned(points: Values, angle: float) -> Values:
 
 
 def _drawn(lines: list[Line], area: int, longest: float, log_ratio: float, angle: float) -> Mask:
-    """The lines at the length that their ratio to the width gives, grown to `area` px; never so long that they would be broken.
+    """The lines at the length that the ratio of length to width gives, grown to `area` px; never so long that they would be broken.
 
-    An area for which the image is too small is reduced: a line keeps its ratio.
+    If the image is too small for the area, the area is reduced, so that a line keeps its ratio.
     """
     total = sum(float(np.hypot(*np.diff(line.points, axis=0).T).sum()) for line in lines)
     area = min(area, round(longest**2 * total / np.exp(log_ratio)))

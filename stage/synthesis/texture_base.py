@@ -1,4 +1,4 @@
-"""Trains a small base on free textures, once for all data sets; `pretrain` then goes on with it on the data at hand. Not in the paper."""
+"""Trains a small base on free textures, once for all data sets; `pretrain` continues from it on the data at hand. Not in the paper."""
 
 from pathlib import Path
 
@@ -82,7 +82,7 @@ class TextureLoss:
         return {"loss": velocity_error(self.base, latents, t, noise, condition).mean()}
 
     def _latents(self, random: np.random.Generator) -> Tensor:
-        """Of a batch of windows; those with a defect first lose what is around it, until `isolated` of them have."""
+        """Latents of a batch of windows; a share of `isolated`, the first with a defect, keep only the defect."""
         drawn = [self.windows.draw(random) for _ in range(self.recipe.batch)]
         latents = self.base.encode(pixels_to_tensor(np.stack([one.image for one in drawn])).to(self.base.unet.device))
         left = round(self.recipe.isolated * self.recipe.batch)

@@ -1,4 +1,4 @@
-"""A texture's picture in the size of a sample: stretched, or covering it and cut. Pictures are (H, W, 3) uint8 RGB."""
+"""Brings a texture's picture to a sample's size: stretched, or scaled to cover it and cropped. Pictures are (H, W, 3) uint8 RGB."""
 
 import cv2
 import numpy as np
@@ -17,7 +17,7 @@ def stretched(picture: Pixels, height: int, width: int) -> Pixels:
 
 
 def covering(picture: Pixels, height: int, width: int) -> Pixels:
-    """A picture in the least size, of its own aspect, that covers this one. Of a long strip the middle alone is kept."""
+    """A picture scaled, in its own aspect, to the least size that covers this one. Of a long strip only the middle is kept."""
     most = ASPECT * max(height, width) / min(height, width)
     longest = max(1, int(most * min(picture.shape[:2])))
     picture = centre_crop(picture, *(min(side, longest) for side in picture.shape[:2]))

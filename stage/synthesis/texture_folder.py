@@ -1,4 +1,4 @@
-"""The texture bank of a folder of pictures, and what every bank has. H, W size of the sample; pictures are (H, W, 3) uint8 RGB."""
+"""The texture bank of a folder of pictures, and the interface of every bank. H, W size of the sample; pictures are (H, W, 3) uint8 RGB."""
 
 from functools import cached_property, lru_cache
 from hashlib import sha256
@@ -23,7 +23,7 @@ SHOWN = 5  # files in a message
 
 
 class Texture(NamedTuple):
-    """A texture of the bank: the path and SHA-256 of its file, both of which are empty for a computed one, and the seed of what is random in it."""
+    """A texture of the bank: the path and SHA-256 of its file, both empty for a computed one, and the seed of its random choices."""
 
     path: str
     sha256: str
@@ -38,7 +38,7 @@ class Bank(Protocol):
         ...
 
     def picture(self, texture: Texture, height: int, width: int) -> Pixels:
-        """Its pixels, in the file's own size; in this one for a computed texture."""
+        """Its pixels, in the file's own size; a computed texture has the given size."""
         ...
 
 
@@ -58,7 +58,7 @@ class Folder:
         self.checked = lru_cache(None)(self._checked)
 
     def unreadable(self) -> list[str]:
-        """Files whose first bytes are those of no picture, or of one that is too large; what is damaged farther on shows when it is drawn."""
+        """Files that do not begin like a picture, or whose picture is too large; damage farther on shows when the file is drawn."""
         return [path for path in self.paths if not self._opens(path)]
 
     def _opens(self, path: str) -> bool:
@@ -70,7 +70,7 @@ class Folder:
 
     @cached_property
     def pool(self) -> list[str | None]:
-        """The paths, None in the place of each that was recalled, also of one whose file is gone."""
+        """The paths, with None in the place of each recalled one, even if its file is gone."""
         known = self.recalled.digests
         gone = {path for path in self.paths if known and self._digest(path) in known} | (self.recalled.textures - {*self.paths})
         return [None if path in gone else path for path in sorted({*self.paths, *gone})]
@@ -107,7 +107,7 @@ class Folder:
 
 
 def check_folder(params: Textures, photographs: Path) -> None:
-    """Raise ConfigError if `source` names a folder without pictures, with files that are none, or one that may hold evaluation images.
+    """Raise ConfigError if `source` names a folder without pictures, with unreadable ones, or one that may hold evaluation images.
 
     `photographs`: the folder of the data set.
     """

@@ -1,4 +1,4 @@
-"""Windows of textures, half of them with a drawn defect: what a base sees that is trained before there are photographs. Not in the paper.
+"""Windows of textures, some with a drawn defect, for a base that is trained before there are photographs. Not in the paper.
 
 S side of a window. Pictures are (H, W, 3) uint8 RGB of any size, windows (S, S, 3), masks (S, S) uint8 in {0, 1}, 1 = defect.
 """

@@ -45,7 +45,7 @@ class DrawnMask(NamedTuple):
 
 
 class Rule(Protocol):
-    """What a method has of its own."""
+    """What differs between the methods."""
 
     @property
     def augmenters(self) -> tuple[Sequence[str], int]:
@@ -67,7 +67,7 @@ class Rule(Protocol):
         ...
 
     def opacity(self, random: Random) -> float:
-        """Of the texture."""
+        """The texture's opacity, in [0, 1]."""
         ...
 
     def dressed(self, picture: Pixels, background: Pixels, names: Sequence[str], random: Random) -> Pixels:
@@ -86,7 +86,7 @@ class TexturePlanner:
         self.part = lru_cache(PARTS)(source.foregrounds.__getitem__)
 
     def row(self, identity: Identity) -> PlanRow:
-        """The plan row; every choice is drawn from its own seed. The defect type is nominal: it decides the photograph of a missed defect's row alone."""
+        """The plan row; every choice is drawn from its own seed. The defect type is nominal: it decides only the photograph of a row for a missed defect."""
         seed = row_seed(self.recipe.seed, identity)
         random = np.random.default_rng(seed)
         missed = self.missed.drawn(identity, seed)
@@ -148,10 +148,10 @@ def check_mask(mask: Mask, row: PlanRow) -> None:
 
 
 def first_on(part: Mask, draw: Callable[[int, int], tuple[Mask, str]], random: Random, *, fill: bool, least: int = 1) -> DrawnMask:
-    """The first of 50 masks of which at least `least` px lie on an object, without the rest; else a round spot on it.
+    """The first of 50 masks with at least `least` px on an object, cut to the object; else a round spot on it.
 
-    `draw` makes a mask of a height and width. With `fill` the noise fills the object's bounding box, and otherwise the image, as in the
-    papers, where it may miss a small object. Raises ValueError for an object without pixels, at which GLASS's own code never ends.
+    `draw` makes a mask of a height and width. With `fill` the noise fills the object's bounding box; otherwise the image, as in the papers,
+    where it may miss a small object. Raises ValueError for an object without pixels, for which GLASS's own code never ends.
     """
     if not part.any():
         raise ValueError("Expected an object to draw a mask on, found one without pixels. Look at the foregrounds of the category.")
@@ -166,7 +166,7 @@ def first_on(part: Mask, draw: Callable[[int, int], tuple[Mask, str]], random: R
 
 
 def as_grey_as(background: Pixels, picture: Pixels) -> Pixels:
-    """A picture without colours where the photograph has none: colour on it would be told from any real defect at a glance."""
+    """The picture in grey if the photograph is grey, where colour would give a synthetic defect away."""
     if (background == background[..., :1]).all():
         grey = np.rint(picture @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)

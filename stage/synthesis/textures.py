@@ -25,7 +25,7 @@ from stage.synthesis.source import Source, read_source
 from stage.synthesis.texture_fit import Pixels
 from stage.synthesis.texture_folder import MEMORY, Bank, Folder, Texture
 
-CROP = (0.25, 0.75)  # of the photograph's side; an own texture is so large a part of it
+CROP = (0.25, 0.75)  # of the photograph's side; size of the part that becomes an own texture
 SEEDS = 2**62
 
 
@@ -49,7 +49,7 @@ def bank_digest(params: Textures, catalog: Path) -> str:
 
 
 def _normals(folder: Path) -> list[list[str]]:
-    """The normal training photographs of a prepared category, as all that tells them apart."""
+    """The path and digests of each normal training photograph of a prepared category."""
     training = training_part(read_catalog(folder / CATALOG))
     return training.loc[training.defect == GOOD, ["image_path", "image_sha256", "image_digest"]].astype(str).values.tolist()
 
@@ -79,12 +79,12 @@ class Own:
 
     @cached_property
     def normals(self) -> list[Background | None]:
-        """What there is to draw from, with places for what was recalled."""
+        """The photographs to draw from, with places for recalled ones."""
         return background_pool(read_catalog(self.catalog / CATALOG))
 
     @cached_property
     def source(self) -> Source:
-        """Their pixels."""
+        """The photographs' pixels."""
         return read_source(self.catalog)
 
     def draw(self, random: np.random.Generator) -> Texture:
@@ -116,7 +116,7 @@ class Others:
 
     @cached_property
     def normals(self) -> Mapping[str, list[Background | None]]:
-        """What there is to draw from, by category, with places for what was recalled."""
+        """The photographs to draw from, by category, with places for recalled ones."""
         return {name: background_pool(read_catalog(folder / CATALOG)) for name, folder in self.folders.items()}
 
     def draw(self, random: np.random.Generator) -> Texture:
@@ -126,5 +126,5 @@ class Others:
         return Texture(normal.image_path, normal.image_sha256, number)
 
     def picture(self, texture: Texture, height: int, width: int) -> Pixels:
-        """As it was prepared."""
+        """The prepared photograph."""
         return self.source([*self.folders][texture.seed]).backgrounds[texture.sha256].image

@@ -16,7 +16,7 @@ from stage.synthesis.placement import file_mask, part_of, stays
 from stage.synthesis.rows import PlanRow
 from stage.synthesis.source import Source
 
-RING = 3  # px; width of the ring around the mask in which the colour is matched, as `paste.ring`
+RING = 3  # px; width of the ring around the mask in which colours are matched, like `paste.ring`
 Pixels = NDArray[np.uint8]
 
 
@@ -36,7 +36,7 @@ def placed(row: PlanRow, source: Source, other: Pixels | None = None) -> Pair:
         image if other is None else turn(other, row.mask_turn),
         _way(row, mask, source),
         mask.shape[::-1],
-        flags=cv2.INTER_CUBIC,  # a linear one would take a fifth of the defect's grain
+        flags=cv2.INTER_CUBIC,  # linear interpolation would lose a fifth of the defect's grain
         borderMode=cv2.BORDER_REFLECT_101,
     )
     return Pair(np.asarray(moved, np.uint8), file_mask(row, source, mask))
@@ -54,7 +54,7 @@ def _way(row: PlanRow, mask: NDArray[np.uint8], source: Source) -> Matrix:
 def colour_matched(defect: Pair, background: Pixels, ring: int) -> Pixels:
     """`defect.image` with its colour shifted by the median difference of the photographs in a ring of `ring` px around the mask.
 
-    The median, because an edge of the part that lies a pixel off differs by more than the light does.
+    The median, because an edge of the part that lies one pixel off differs more than the light does.
     """
     around = (dilated(defect.mask, ring) > 0) & (defect.mask == 0)
     if not around.any():

@@ -37,7 +37,7 @@ def test_a_good_category_is_taken_and_every_other_folder_named(mvtec: Path) -> N
     assert {name: reason.split(":")[0][:44] for name, reason in found.left_out.items()} == {
         "L" * 210: "a name takes at most 200 bytes of UTF-8, because it names a folder"[:44],
         "ends.": "a name does not end in a dot or a blank, whi",
-        "aux.1": "a name is none of a device's, such as CON or",
+        "aux.1": "a name is not a device's, such as CON or COM",
         "grouped": "Expected the columns file and group in "[:44] + f"{mvtec}"[: 44 - 39],
         "bare": "no defect type has 3 images with masks (11 x",
         "linked": f"a link that leaves {mvtec}"[:44],

@@ -41,7 +41,7 @@ def warmth(rng: np.random.Generator, limit: float) -> Array:
 
 
 def sized(rng: np.random.Generator, smallest: float, largest: float) -> float:
-    """A length between the two, in which every doubling is as likely as another: small ones are as frequent as large ones."""
+    """A length between the two, uniform in its logarithm: small ones are as frequent as large ones."""
     return float(np.exp(rng.uniform(np.log(smallest), np.log(largest))))
 
 

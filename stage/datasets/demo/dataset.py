@@ -40,7 +40,7 @@ DEFECTS: dict[str, dict[str, Callable[[np.random.Generator, np.random.Generator]
 }
 MARK = "STAGE demo data set"  # the readme's first words, which mark a folder that may be replaced
 README = "readme.txt"
-PERFECT = "perfect"  # in the place of a split in a photograph's identity: no photograph of the data set has it
+PERFECT = "perfect"  # replaces the split in a photograph's identity, so that it equals none of the data set
 MIN_COVERAGE = 0.3  # of a pixel; one with less is not damaged
 MIN_DIFFERENCE = 8  # of 255; a pixel that the damage changes less stays clean and unmasked, unless the mask encloses it
 
@@ -112,8 +112,8 @@ def draw(category: str, split: str, defect: str, index: int, *, seed: int) -> Dr
 def perfect_pairs(category: str, count: int, size: int, *, seed: int) -> list[Pair]:
     """Freshly drawn photographs with exact masks, `count` of each defect type in turn, as (size, size); none is in the data set.
 
-    They are what a perfect generator would make, pasted on the undamaged part as every method's samples are, so an arm that has them shows
-    how much any samples could add, and that the pasting costs nothing.
+    They are what a perfect generator would make, pasted on the undamaged part as every method's samples are. An arm that trains on them
+    shows how much any samples could add, and that pasting costs nothing.
     """
     drawn = (draw(category, PERFECT, defect, index, seed=seed) for defect in DEFECTS[category] for index in range(count))
     return [_pasted(photograph, size) for photograph in drawn]

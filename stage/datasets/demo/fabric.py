@@ -89,7 +89,7 @@ def _round(across: Array) -> Array:
 
 
 def _yarn_tones(rng: np.random.Generator, u: Array, v: Array, warp_on_top: NDArray[np.bool_]) -> Array:
-    """Yarn is uneven: every thread has a tone of its own, and up to five of both directions a slub, a darker or brighter stretch."""
+    """Uneven yarn: every thread has its own tone, and up to five threads have a slub, a darker or brighter stretch."""
     tones = rng.normal(0, 0.05, (2, 64)).astype(np.float32)
     found = np.where(warp_on_top, tones[0][np.floor(u).astype(int) % 64], tones[1][np.floor(v).astype(int) % 64])
     for _ in range(rng.integers(1, 6)):

@@ -28,7 +28,7 @@ from stage.datasets.demo.canvas import (
 
 INNER_RADIUS, OUTER_RADIUS = 22.0, 52.0
 BEVEL = 4.0
-CORROSION = {  # its tint, and by how much of itself the metal is brighter
+CORROSION = {  # tint, and the metal's change in brightness as a share
     "rust": ((1.08, 0.82, 0.64), -0.25),
     "pitting": ((1.0, 1.0, 1.0), -0.5),
     "bloom": ((0.98, 1.0, 1.02), 0.45),

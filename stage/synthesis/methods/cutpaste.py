@@ -1,6 +1,6 @@
 """CutPaste (Li, Sohn, Yoon, Pfister, CVPR 2021): a part of a normal photograph, its colours jittered, pasted elsewhere in the same photograph.
 
-Of the paper only the pairs, with the masks that it does not need, and without its augmentation of whole images. Written from the paper.
+Only the paper's pairs, with masks, which the paper does not need, and without its augmentation of whole images. Written from the paper.
 H, W image size. Images are (H, W, 3) uint8, masks (H, W) uint8 in {0, 1}, 1 = defect.
 """
 
@@ -54,7 +54,7 @@ class Cut(NamedTuple):
 
     @property
     def shape(self) -> Mask:
-        """The pasted pixels in their box: those whose centres lie inside the turned rectangle. All of it where it is not turned."""
+        """The pasted pixels in their box: those whose centres lie inside the turned rectangle; the whole box if it is not turned."""
         sine, cosine = np.sin(np.deg2rad(self.rotation)), np.cos(np.deg2rad(self.rotation))
         height = int(np.ceil(abs(self.height * cosine) + abs(self.width * sine) - 1e-9))
         width = int(np.ceil(abs(self.width * cosine) + abs(self.height * sine) - 1e-9))
@@ -88,7 +88,7 @@ class Cut(NamedTuple):
 
 
 def planner(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Planner:
-    """Plans any normal photograph with a cut; with `variant: masks`, masks as STAGE plans them, and what is pasted into them."""
+    """Plans any normal photograph with a cut; with `variant: masks`, masks as STAGE plans them, and the place that fills them."""
     if recipe.cutpaste.variant == "masks":
         return MaskPlanner(MaskedPlanner.of(recipe, catalog, source), recipe.cutpaste).row
     return CutPlanner(recipe, catalog, source).row
@@ -100,7 +100,7 @@ def renderer(recipe: Recipe, device: str) -> "CutPasteRenderer":  # the signatur
 
 
 class CutPlanner:
-    """Plans patches and scars. The defect type is nominal: no choice depends on it, but for the photograph of a row that a missed defect gave rise to."""
+    """Plans patches and scars. The defect type is nominal: it decides only the photograph of a row that is planned for a missed defect."""
 
     def __init__(self, recipe: Recipe, catalog: pd.DataFrame, source: Source) -> None:
         self.recipe, self.backgrounds = recipe, Backgrounds(background_pool(catalog), source, recipe.synthesize)
@@ -127,7 +127,7 @@ class CutPlanner:
 
 
 class MaskPlanner(NamedTuple):
-    """Plans where the pixels come from that are pasted into a given mask."""
+    """Plans where the pixels for a given mask come from."""
 
     masked: MaskedPlanner
     params: CutPaste
@@ -169,7 +169,7 @@ class CutPasteRenderer(NamedTuple):
 def drawn_cut(variant: str, part: Mask, params: CutPaste, random: Random) -> tuple[Cut, int]:
     """A patch or a scar for an image whose object is `part`, and the number of draws of its places.
 
-    The first draw of places at which enough lies on the object and little on the place of the cut; the best of 50 if none is so.
+    The first draw of places with enough on the object and little overlap with the cut's own place; the best of 50 if there is none.
     """
     size = (scar_size if variant == "scar" else patch_size)(part.shape, params, random)
     rotation = float(random.uniform(-params.rotation, params.rotation)) if variant == "scar" else 0.0
@@ -203,7 +203,7 @@ def scar_size(shape: tuple[int, ...], params: CutPaste, random: Random) -> tuple
 
 
 def drawn_shift(mask: Mask, overlap: float, random: Random) -> tuple[int, int]:
-    """How far below and to the right of a mask its pixels are cut, px: the first of 50 draws that overlaps it little, else the least of them."""
+    """How far below and to the right of a mask its pixels are cut, px: the first of 50 draws with little overlap, else the one with least."""
     rows, columns = bounding_box(mask)
     own = mask[rows, columns]
     least: tuple[float, int, int] = (np.inf, 0, 0)

@@ -1,6 +1,6 @@
 """DRAEM (Zavrtanik, Kristan, Skocaj, ICCV 2021): an augmented texture blended into a normal photograph inside a Perlin mask.
 
-Its detector is not here: only the pairs that it is trained on. Of its loader, every sample is an anomaly, and no photograph is turned.
+Its detector is not here, only the pairs that train it. Unlike its loader, every sample is an anomaly, and no photograph is turned.
 H, W image size. Images are (H, W, 3) uint8, masks (H, W) uint8 in {0, 1}, 1 = defect.
 """
 
@@ -35,9 +35,9 @@ def renderer(recipe: Recipe, device: str) -> TextureRenderer:  # the signature o
 
 
 class DraemRule(NamedTuple):
-    """Presets: `paper` has the published noise anywhere in the image, and `quality` that of `synthesize.perlin` on the object.
+    """Presets: `paper` has the published noise anywhere in the image, `quality` the noise of `synthesize.perlin` on the object.
 
-    With `quality`, a texture on a photograph without colours has none either.
+    With `quality`, a texture on a grey photograph is grey.
     """
 
     params: Draem
@@ -59,12 +59,12 @@ class DraemRule(NamedTuple):
         return self.params.visible
 
     def mask(self, part: NDArray[np.uint8], random: np.random.Generator) -> DrawnMask:
-        """The first draw that is not empty; the released loader calls the sample normal if its mask is."""
+        """The first draw that is not empty; the released loader calls a sample with an empty mask normal."""
         perlin = self.perlin if self.on_object else PUBLISHED
         return first_on(part, lambda height, width: (perlin_mask(height, width, perlin, random), "single"), random, fill=self.on_object)
 
     def opacity(self, random: np.random.Generator) -> float:
-        """Uniform; beta of the released code is one minus it, and beta of the paper is it."""
+        """Uniform; the released code's beta is one minus the opacity, the paper's beta is the opacity."""
         return float(random.uniform(*self.params.opacity))
 
     def dressed(self, picture: Pixels, background: Pixels, names: Sequence[str], random: np.random.Generator) -> Pixels:

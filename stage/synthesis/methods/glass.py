@@ -39,7 +39,7 @@ def renderer(recipe: Recipe, device: str) -> TextureRenderer:  # the signature o
 
 
 class GlassRule(NamedTuple):
-    """Presets: `paper` has the published noise over the whole image, cut to the object, and `quality` that of `synthesize.perlin` over the object."""
+    """Presets: `paper` has the published noise over the whole image, cut to the object, `quality` the noise of `synthesize.perlin` over the object."""
 
     params: Glass
     perlin: Perlin
@@ -66,7 +66,7 @@ class GlassRule(NamedTuple):
         return first_on(part, draw, random, fill=not is_paper, least=self.params.smallest)
 
     def opacity(self, random: Random) -> float:
-        """Normal, clipped; beta of the released code has the same distribution as one minus it."""
+        """Normal, clipped; the released code's beta, one minus the opacity, has the same distribution."""
         return float(np.clip(random.normal(self.params.opacity_mean, self.params.opacity_deviation), *self.params.opacity))
 
     def dressed(self, picture: Pixels, background: Pixels, names: Sequence[str], random: Random) -> Pixels:

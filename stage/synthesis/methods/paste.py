@@ -66,7 +66,7 @@ class PastePlanner:
         self.parts = Parts(self.source)
 
     def row(self, identity: Identity, chosen: DefectSource | None = None) -> PlanRow:
-        """The plan row; every choice is drawn from its own seed, but for the defect where it is given."""
+        """The plan row; every choice is drawn from its own seed, except a defect that is given."""
         params, seed = self.params, row_seed(self.recipe.seed, identity)
         random = np.random.default_rng(seed)
         missed = self.missed.drawn(identity, seed) if chosen is None else None
@@ -91,7 +91,7 @@ class PastePlanner:
         return with_reason(self._on_part(row, background.foreground_strategy) or self._placed(row, None, random), missed)
 
     def _on_part(self, row: PlanRow, strategy: str) -> PlanRow | None:
-        """The row with its defect carried to the background's part; None if no way is known, or the defect would miss the part."""
+        """The row with its defect carried to the background's part; None if a pose is unknown, or the defect would miss the part."""
         carry = self._carry(row)
         if carry is None:
             return None
@@ -104,7 +104,7 @@ class PastePlanner:
         return next((one for one in tries if has_arrived(file_mask(one, self.source), own, carry, part)), None)
 
     def _carry(self, row: PlanRow) -> Carry | None:
-        """The way from the defect's part to the background's; None where `synthesize.placement` asks for none, or none is known."""
+        """The motion from the defect's part to the background's; None if `synthesize.placement` asks for none or a pose is unknown."""
         if self.recipe.synthesize.placement != "on_part":
             return None
         return self.parts.carried(row.mask_sha256, row.mask_turn, row.background_sha256)
@@ -133,7 +133,7 @@ class PastePlanner:
             centre = self.centre(other) if way is None else way.centre
         most = round(self.params.shift * len(own))
         moved = random.integers(-most, most, 2, endpoint=True)
-        # Across the axis lie the part's edges, which the defect's own surroundings have to meet.
+        # Across the axis a defect stays in place, since its surroundings have to meet the part's edges there.
         return centre + moved if carry is None or carry.axis is None else centre + moved[0] * carry.axis
 
     def _centre(self, mask_sha256: str) -> NDArray[np.int64]:

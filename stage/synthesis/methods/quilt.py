@@ -1,4 +1,4 @@
-"""The texture of a real defect made again in the shape of another mask, so that shape and appearance vary independently. Not in the paper.
+"""Recreates the texture of a real defect in the shape of another mask, so that shape and appearance vary independently. Not in the paper.
 
 It needs no training. H, W image size. Images are (H, W, 3) uint8, masks (H, W) uint8 in {0, 1}, 1 = defect.
 """
@@ -45,7 +45,7 @@ class QuiltPlanner(NamedTuple):
     params: Quilt
 
     def row(self, identity: Identity) -> PlanRow:
-        """The plan row; the defect of the appearance is drawn apart from that of the shape."""
+        """The plan row; the defect that gives the appearance is drawn independently of the one that gives the shape."""
         row = self.masked.row(identity)
         random = np.random.default_rng(derived_seed(row.seed, "appearance"))
         real = self.masked.missed.drawn(identity, row.seed) or one_of(self.masked.defects[identity.defect], random)
@@ -75,7 +75,7 @@ class QuiltRenderer(NamedTuple):
 
 
 def colour_change(defect: Pair, background: Pair, ring: int) -> NDArray[np.float64]:
-    """How the median colour (3,) just outside the new mask differs from the one just outside the real defect; 0 where there is no outside."""
+    """How the median colour (3,) just outside the new mask differs from the one just outside the real defect; 0 if nothing is outside."""
     medians: list[NDArray[np.float64]] = []
     for image, mask in (background, defect):
         around = (dilated(mask, ring) > 0) & (mask == 0)
@@ -86,5 +86,5 @@ def colour_change(defect: Pair, background: Pair, ring: int) -> NDArray[np.float
 
 
 def shifted(picture: Pixels, change: NDArray[np.float64]) -> Pixels:
-    """Every colour moved by (3,)."""
+    """Every pixel's colour shifted by `change`, (3,)."""
     return np.clip(np.rint(picture + change), 0, 255).astype(np.uint8)

@@ -36,7 +36,7 @@ Pixels = NDArray[np.uint8]
 
 
 def planner(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Planner:
-    """Plans a normal training image with a mask of the type from the generator's third, or with one of noise (IV-A)."""
+    """Plans a normal training image with a mask by `synthesize.mask_source` (IV-A)."""
     return StagePlanner(MaskedPlanner.of(recipe, catalog, source)).row
 
 
@@ -60,7 +60,7 @@ class StagePlanner(NamedTuple):
         return self._begun(row) if self.masked.recipe.synthesize.start == "defect" else row
 
     def _begun(self, row: PlanRow) -> PlanRow:
-        """The row with the photograph that the sampler begins with: its mask's own."""
+        """The row with its mask's own photograph, which the sampler begins with."""
         real = next(one for one in self.masked.defects[row.defect] if one is not None and one.mask_sha256 == row.mask_sha256)
         return row._replace(source_path=real.image_path, source_sha256=real.image_sha256)
 
@@ -115,7 +115,7 @@ class StageRenderer:
         start = self._encoded([one.shown for one in begun], slots) if begun else None
         draw = RowNoise([rows[k] for k in slots], x_back)
         x_0 = sample(predict, x_back, cells, moves=self.moves, rule=self.rule, draw=draw, start=start)
-        if not torch.isfinite(x_0).all():  # as pixels they would be black, and pass for a defect
+        if not torch.isfinite(x_0).all():  # as pixels they would be black and look like a defect
             raise TrainingError(
                 f"Expected finite latents, found nan or inf in the batch of {rows[0].sample_id}. "
                 "Set synthesize.precision to float32, or train again with a lower train.learning_rate."
@@ -147,7 +147,7 @@ class StageRenderer:
 
     def _predict_noise(self, x_t: Tensor, t: int, branch: Branch, mask: Tensor, *, number: int) -> Tensor:
         condition = self.conditions[branch][number].expand(len(x_t), -1, -1)
-        # A compiled network would be compiled again for every new int; a tensor is data.
+        # A compiled network would be compiled again for every new int, not for a tensor.
         when = torch.tensor(t) if self.params.compiled else t
         with autocast(self.device, self.dtype):
             return self.generator.predict_noise(x_t, when, branch, mask, condition)

@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from stage.core.errors import ConfigError, Refusal
 from stage.core.params import load_params
+from stage.core.wording import counted
 from stage.core.work import SPOOL
 from stage.nights.finding import Finding
 from stage.nights.leftovers import leftovers
@@ -109,7 +110,9 @@ def _code(places: Places) -> Iterator[Finding]:
         )
     if changed:
         names = ", ".join(line[3:] for line in changed[:5])
-        yield Finding("look", "git", f"{len(changed)} changed files, {names}; the night runs what is committed", "Run `git commit`.")
+        yield Finding(
+            "look", "git", f"{counted(len(changed), 'changed file')}, {names}; the night runs what is committed", "Run `git commit`."
+        )
     elif has_lock:
         yield Finding("fine", "git", "everything is committed")
 

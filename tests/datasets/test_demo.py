@@ -1,19 +1,23 @@
 """The embedded demo: what the files promise, and what a stranger can see in them."""
 
 import shutil
+from contextlib import chdir
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import run as run_verb
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_erosion, find_objects
+from source_tree import ROOT
 
 from stage.datasets.components import components
 from stage.datasets.demo.dataset import DEFECTS as DRAWINGS
 from stage.datasets.demo.dataset import NORMAL, DrawnPhotograph, draw, perfect_pairs, write_demo
 from stage.datasets.demo.washer import draw_washer
+from stage.datasets.layouts import detect_layout
 
 SEED = 20261122
 DEFECTS = [("fabric", "stain"), ("fabric", "pinhole"), ("washer", "scratch"), ("washer", "corrosion")]
@@ -22,8 +26,11 @@ COUNT = 11  # images of a defect type: three for training, eight for the test
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo as `stage demo-data` draws it for people to look at."""
     root = tmp_path_factory.mktemp("demo") / "raw"
-    write_demo(root, SEED)
+    with chdir(ROOT):
+        done = run_verb("demo-data", str(root))
+    assert done.exit_code == 0, done.output
     return root
 
 
@@ -42,6 +49,7 @@ def grey(image: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 def test_layout_is_mvtec_ads_with_the_stated_counts(demo: Path) -> None:
     """The reader of MVTec AD would find other images than the demo's parameters expect."""
+    assert detect_layout(demo) == ("mvtec", ["fabric", "washer"])
     found = {str(folder.relative_to(demo)): len(list(folder.glob("*.png"))) for folder in demo.glob("*/*/*")}
     expected = {f"{category}/train/good": 40 for category, _ in DEFECTS} | {f"{category}/test/good": 12 for category, _ in DEFECTS}
     expected |= {f"{category}/{part}/{defect}": COUNT for category, defect in DEFECTS for part in ("test", "ground_truth")}

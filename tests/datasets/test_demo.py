@@ -18,6 +18,7 @@ from stage.datasets.demo.dataset import DEFECTS as DRAWINGS
 from stage.datasets.demo.dataset import NORMAL, DrawnPhotograph, draw, perfect_pairs, write_demo
 from stage.datasets.demo.washer import draw_washer
 from stage.datasets.layouts import detect_layout
+from stage.datasets.pairs import Pair
 
 SEED = 20261122
 DEFECTS = [("fabric", "stain"), ("fabric", "pinhole"), ("washer", "scratch"), ("washer", "corrosion")]
@@ -213,12 +214,16 @@ def test_pasting_takes_nothing_from_a_perfect_defect() -> None:
         assert all(np.array_equal(pair.image, one.image) for pair, one in zip(pairs, drawn, strict=True))
 
 
+def contents(pairs: list[Pair]) -> set[tuple[bytes, bytes]]:
+    return {(pair.image.tobytes(), pair.mask.tobytes()) for pair in pairs}
+
+
 def test_perfect_pairs_are_the_same_each_time_and_not_in_the_data_set(demo: Path) -> None:
     """A headroom that differs between runs is none, and one measured on test images is false."""
     for category in DRAWINGS:
         pairs = perfect_pairs(category, COUNT, 128, seed=SEED)
-        again = perfect_pairs(category, COUNT, 128, seed=SEED)
-        assert all(np.array_equal(a.image, b.image) and np.array_equal(a.mask, b.mask) for a, b in zip(pairs, again, strict=True))
+        again = perfect_pairs(category, 2, 128, seed=SEED)
+        assert contents(again) < contents(pairs)
         photographs = {np.asarray(Image.open(path)).tobytes() for path in demo.glob(f"{category}/t*/*/*.png")}
         fresh = {pair.image.tobytes() for pair in pairs}
         assert len(fresh) == len(pairs)

@@ -52,11 +52,11 @@ def small(params: Params) -> Params:
     """The same at a size that runs in seconds."""
     return with_values(
         params,
-        base={"timestep_count": 100},
+        base={"timestep_count": 50},
         pretrain={"widths": (16, 16, 16)},
-        method={"alignment_threshold": 20},
+        method={"alignment_threshold": 10},
         train={"adapter_widths": (8,)},
-        synthesize={"count": 2, "batch": 2, "steps": 10, "graded_intervals": ((80, 100), (30, 40))},
+        synthesize={"count": 2, "batch": 2, "steps": 10, "graded_intervals": ((40, 50), (15, 20))},
     )
 
 

@@ -15,7 +15,6 @@ from test_results import differences, scores
 
 from stage.chaos.miniature import SIZE, draw
 from stage.core.params import load_params
-from stage.datasets.layouts import detect_layout
 from stage.segmentation.results import gather_results, write_results
 
 ROOT = Path(__file__).parents[1]
@@ -101,14 +100,6 @@ def test_results_for_people_are_a_table() -> None:
     assert "Samples of stage help: AP, which decides, +25.0" in output
     assert max(map(len, output.splitlines())) <= 100
     assert "Samples of paste harm" in output
-
-
-def test_demo_data_draws_the_demo() -> None:
-    """Nobody could look at what the demo is trained on."""
-    result = run("demo-data", "drawn")
-
-    assert result.exit_code == 0
-    assert detect_layout(Path("drawn")) == ("mvtec", ["fabric", "washer"])
 
 
 def test_use_data_writes_the_parameters_and_says_so(tmp_path: Path) -> None:

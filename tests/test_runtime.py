@@ -106,10 +106,26 @@ def last_run(home: Path) -> tuple[str, str, str]:
         ).fetchone()
 
 
-def test_a_completed_flow_is_quiet_and_recorded_under_its_parent(prefect_home: Path, start: Start) -> None:
-    """Prefect's chatter would hide what the flow has to say; or a nightly run could not be followed down to the flows it caused."""
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"ALL_PROXY": "socks5://127.0.0.1:9", "SSL_CERT_FILE": "/no/such.pem", "SSL_CERT_DIR": "/no/such"},
+        {
+            "http_proxy": "http://127.0.0.1:9",
+            "no_proxy": "example.com",
+            "NO_PROXY": "127.0.0.1",
+            "SSLKEYLOGFILE": "/no/such/log",
+            "PREFECT_API_SSL_CERT_FILE": "/no/such.pem",
+        },
+    ],
+)
+def test_a_completed_flow_is_quiet_and_recorded_under_its_parent(prefect_home: Path, start: Start, settings: dict[str, str]) -> None:
+    """Prefect's chatter would hide what the flow has to say; or a nightly run could not be followed down to the flows it caused.
+
+    Or whoever works behind a proxy, or has moved a file of certificates, could run no flow, though flows talk to their own machine alone.
+    """
     parent = "0193f6a2-7c1e-7d3a-9b60-2f5f1f0a4711"
-    assert end(start("PROBE nothing", STAGE_PARENT_FLOW_RUN=parent)) == (0, "")  # `dvc` between the two forgets it
+    assert end(start("PROBE nothing", STAGE_PARENT_FLOW_RUN=parent, **settings)) == (0, "")  # `dvc` between the two forgets it
     assert last_run(prefect_home) == ("probe nothing", "Completed", f'["parent:{parent}"]')
 
 
@@ -127,19 +143,6 @@ def test_an_unexpected_error_keeps_its_traceback(prefect_home: Path, start: Star
     assert errors.count("Traceback") == 1
     assert "json.loads(" in errors
     assert last_run(prefect_home)[:2] == ("probe fail_inside_a_library", "Failed")
-
-
-def test_an_interrupted_flow_says_what_is_kept(prefect_home: Path, start: Start, tmp_path: Path) -> None:
-    """Ctrl-C would end in a traceback, or leave the user wondering what is lost."""
-    process = start("exec PROBE wait")
-    until((tmp_path / "begun").exists)
-    os.killpg(process.pid, signal.SIGINT)
-    status, errors = end(process)
-
-    assert status == 130
-    assert INTERRUPTED in errors
-    assert "Traceback" not in errors
-    assert last_run(prefect_home)[:2] == ("probe wait", "Cancelled")
 
 
 def test_an_interruption_while_prefect_is_imported_ends_alike(start: Start, tmp_path: Path) -> None:
@@ -200,25 +203,6 @@ def test_without_a_server_of_ours_prefect_uses_its_own(own_home: Path, start: St
     assert errors.startswith("Prefect did not answer")
     assert "Traceback" not in errors
     assert (tmp_path / "addresses").exists()
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"ALL_PROXY": "socks5://127.0.0.1:9", "SSL_CERT_FILE": "/no/such.pem", "SSL_CERT_DIR": "/no/such"},
-        {
-            "http_proxy": "http://127.0.0.1:9",
-            "no_proxy": "example.com",
-            "NO_PROXY": "127.0.0.1",
-            "SSLKEYLOGFILE": "/no/such/log",
-            "PREFECT_API_SSL_CERT_FILE": "/no/such.pem",
-        },
-    ],
-)
-def test_no_proxy_or_certificate_stands_before_the_own_machine(prefect_home: Path, start: Start, settings: dict[str, str]) -> None:
-    """Whoever works behind a proxy, or has moved a file of certificates, could run no flow, though flows talk to their own machine alone."""
-    assert end(start("PROBE nothing", **settings)) == (0, "")
-    assert last_run(prefect_home)[:2] == ("probe nothing", "Completed")
 
 
 @pytest.mark.parametrize(

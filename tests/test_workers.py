@@ -187,7 +187,7 @@ def test_workers_that_cannot_begin_end_the_run_with_their_reason(job: Job, start
     """A run whose catalog was changed under it would start workers for ever."""
     catalog = job.recipe.catalog / "catalog.parquet"
     catalog.write_bytes(catalog.read_bytes()[:-1] + b"\1")
-    status, said = start(max_failures=1).end()
+    status, said = start(max_failures=1, workers=1).end()
 
     assert status == 1
     assert "found 1 changed: catalog: " in said

@@ -1,19 +1,24 @@
 """The embedded demo: what the files promise, and what a stranger can see in them."""
 
 import shutil
+from contextlib import chdir
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import run as run_verb
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_erosion, find_objects
+from source_tree import ROOT
 
 from stage.datasets.components import components
 from stage.datasets.demo.dataset import DEFECTS as DRAWINGS
 from stage.datasets.demo.dataset import NORMAL, DrawnPhotograph, draw, perfect_pairs, write_demo
 from stage.datasets.demo.washer import draw_washer
+from stage.datasets.layouts import detect_layout
+from stage.datasets.pairs import Pair
 
 SEED = 20261122
 DEFECTS = [("fabric", "stain"), ("fabric", "pinhole"), ("washer", "scratch"), ("washer", "corrosion")]
@@ -22,8 +27,11 @@ COUNT = 11  # images of a defect type: three for training, eight for the test
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo as `stage demo-data` draws it for people to look at."""
     root = tmp_path_factory.mktemp("demo") / "raw"
-    write_demo(root, SEED)
+    with chdir(ROOT):
+        done = run_verb("demo-data", str(root))
+    assert done.exit_code == 0, done.output
     return root
 
 
@@ -42,6 +50,7 @@ def grey(image: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 def test_layout_is_mvtec_ads_with_the_stated_counts(demo: Path) -> None:
     """The reader of MVTec AD would find other images than the demo's parameters expect."""
+    assert detect_layout(demo) == ("mvtec", ["fabric", "washer"])
     found = {str(folder.relative_to(demo)): len(list(folder.glob("*.png"))) for folder in demo.glob("*/*/*")}
     expected = {f"{category}/train/good": 40 for category, _ in DEFECTS} | {f"{category}/test/good": 12 for category, _ in DEFECTS}
     expected |= {f"{category}/{part}/{defect}": COUNT for category, defect in DEFECTS for part in ("test", "ground_truth")}
@@ -205,12 +214,16 @@ def test_pasting_takes_nothing_from_a_perfect_defect() -> None:
         assert all(np.array_equal(pair.image, one.image) for pair, one in zip(pairs, drawn, strict=True))
 
 
+def contents(pairs: list[Pair]) -> set[tuple[bytes, bytes]]:
+    return {(pair.image.tobytes(), pair.mask.tobytes()) for pair in pairs}
+
+
 def test_perfect_pairs_are_the_same_each_time_and_not_in_the_data_set(demo: Path) -> None:
     """A headroom that differs between runs is none, and one measured on test images is false."""
     for category in DRAWINGS:
         pairs = perfect_pairs(category, COUNT, 128, seed=SEED)
-        again = perfect_pairs(category, COUNT, 128, seed=SEED)
-        assert all(np.array_equal(a.image, b.image) and np.array_equal(a.mask, b.mask) for a, b in zip(pairs, again, strict=True))
+        again = perfect_pairs(category, 2, 128, seed=SEED)
+        assert contents(again) < contents(pairs)
         photographs = {np.asarray(Image.open(path)).tobytes() for path in demo.glob(f"{category}/t*/*/*.png")}
         fresh = {pair.image.tobytes() for pair in pairs}
         assert len(fresh) == len(pairs)

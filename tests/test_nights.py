@@ -23,6 +23,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from chromium import CHROMIUM, opened
 from commands import run as run_verb
 from filelock import FileLock
 from published import write_scores
@@ -648,6 +649,15 @@ def end_of(services: Services, run_id: str) -> Any:
     return until(lambda: (found := api(services, f"flow_runs/{run_id}"))["end_time"] and found)
 
 
+def take_picture(services: Services, run_id: str, folder: Path) -> None:
+    """The dashboard's page of a night, as docs/images/dashboard.png shows it."""
+    with opened(f"{services.url.removesuffix('/api')}/runs/flow-run/{run_id}", folder / "profile") as window:
+        window.call("Emulation.setDeviceMetricsOverride", width=1280, height=1400, deviceScaleFactor=1, mobile=False)
+        window.until_it_says("dvc repro")
+        window.picture(folder / "dashboard.png")
+    assert (folder / "dashboard.png").stat().st_size > 20_000
+
+
 def outlive_the_server(services: Services, town: Town, deployment: dict[str, Any]) -> None:
     """A night whose server is killed after it has begun comes to its own end, and nothing waits for the server."""
     for name in ("go", "pid"):
@@ -661,7 +671,7 @@ def outlive_the_server(services: Services, town: Town, deployment: dict[str, Any
     assert (last.outcome, "is not worse than" in last.message, len(before)) == ("refused", True, 2)
 
 
-def test_nightly_up_schedules_a_night_that_the_worker_runs(services: Services, town: Town) -> None:
+def test_nightly_up_schedules_a_night_that_the_worker_runs(services: Services, town: Town, tmp_path: Path) -> None:
     """Nothing would happen at night. With another SQLAlchemy, no schedule makes a run, and only the server's log says so.
 
     A late one must give way, and one that has begun must not need the server.
@@ -692,6 +702,8 @@ def test_nightly_up_schedules_a_night_that_the_worker_runs(services: Services, t
     lines = api(services, "logs/filter", {"logs": {"flow_run_id": {"any_": [run_id]}}})
     assert any("dvc repro" in one["message"] for one in lines)
     assert [one.outcome for one in read_records(town.places.nights)] == ["refused", "published"]
+    if CHROMIUM:
+        take_picture(services, run_id, tmp_path)
     outlive_the_server(services, town, deployment)
 
     assert services.down() == ["worker"]

@@ -187,15 +187,20 @@ def test_a_statement_reruns_exactly_the_stages_that_may_run_it_and_a_comment_non
     (copy / "stage/datasets/resize.py").rename(copy / "stage/core/resize.py")
     for source in [*(copy / "stage").rglob("*.py"), *(copy / "flows").rglob("*.py")]:
         source.write_text(source.read_text().replace("stage.datasets.resize", "stage.core.resize"))
-    charts = copy / "stage/report/charts.py"
-    before = charts.read_text()
-    assert "POINTS = 80" in before
-    charts.write_text(before.replace("POINTS = 80", "POINTS = 90", 1))
+    changes = {
+        "stage/synthesis/methods/stage.py": ("masks = [sample_mask", "masks = 1 * [sample_mask"),
+        "stage/report/charts.py": ("POINTS = 80", "POINTS = 90"),
+    }
+    before = {name: (copy / name).read_text() for name in changes}
+    for name, (old, new) in changes.items():
+        assert old in before[name]
+        (copy / name).write_text(before[name].replace(old, new, 1))
     run(copy, "python", "-m", "flows.environment")
     found = due(copy)
-    charts.write_text(before)
+    for name, text in before.items():
+        (copy / name).write_text(text)
 
-    assert found == {"evaluate"}
+    assert found == {"synthesize@stage-fabric", "evaluate"}  # of the one, and of the other
 
 
 @pytest.mark.parametrize(

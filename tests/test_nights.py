@@ -324,7 +324,7 @@ def test_a_person_may_accept_a_worse_metric_and_never_a_leak(accepted: Town) -> 
         accepted.night(accept=True).run()
 
 
-STEPS = ("take in photographs", "dvc repro", "commit", "push the branch", "tagged here")  # a push of the same data again is DVC's business
+STEPS = ("take in photographs", "dvc repro", "dvc push", "commit", "push the branch", "tagged here")
 
 
 def test_a_night_that_is_killed_after_a_step_is_finished_by_a_later_one(fresh: Town, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -199,6 +199,7 @@ def test_a_statement_reruns_exactly_the_stages_that_may_run_it_and_a_comment_non
     found = due(copy)
     for name, text in before.items():
         (copy / name).write_text(text)
+    run(copy, "python", "-m", "flows.environment")
 
     assert found == {"synthesize@stage-fabric", "evaluate"}  # of the one, and of the other
 

@@ -72,6 +72,11 @@ def arm_name(method: str) -> str:
     return f"real_and_{method}"
 
 
+def only_name(method: str) -> str:
+    """The arm that sees the samples of a method and no real defect."""
+    return f"only_{method}"
+
+
 def arm_label(arm: str) -> str:
     """An arm's name for people."""
     return arm.replace("_", " ")
@@ -89,7 +94,7 @@ def arm_choices(methods: Sequence[str], more: Sequence[str], few: Sequence[int] 
     if "real_augmented" in more:
         choices.insert(1, ArmChoice("real_augmented", augmentation="strong"))
     if "synthetic_only" in more:
-        choices += [ArmChoice(f"only_{method}", method, is_real=False) for method in methods]
+        choices += [ArmChoice(only_name(method), method, is_real=False) for method in methods]
     if PERFECT in more:
         choices.append(ArmChoice(f"real_and_{PERFECT}", PERFECT))
     return choices + [choice._replace(few=count) for count in few for choice in main]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from stage.core.durable import write_whole
 from stage.core.errors import CorruptFileError
 from stage.model.base_pointer import TRAINED
-from stage.segmentation.arms import MIXTURE, PERFECT, REAL_ONLY, Training, arm_label, arm_name, folds_of
+from stage.segmentation.arms import MIXTURE, PERFECT, REAL_ONLY, Training, arm_label, arm_name, folds_of, only_name
 from stage.segmentation.bootstrap import RESAMPLES, AtThreshold, EvaluationImage, image_weights, weighted_metrics
 from stage.segmentation.counts import Counts
 from stage.segmentation.metrics import HALF
@@ -24,7 +24,9 @@ from stage.segmentation.tables import DEFECTIVE_FILE
 
 CHOICE = "choice.json"
 ERRORS = 2  # standard errors that a gain must exceed: with one, several arms without effect would be chosen from every third time
-FLATTERED = {arm_name(name) for name in (*TRAINED, MIXTURE)}  # the mixture too, since it may contain a trained method
+FLATTERED = {
+    name(method) for method in (*TRAINED, MIXTURE) for name in (arm_name, only_name)
+}  # the mixture too, since it may contain a trained method
 
 
 class HeldOut(NamedTuple):

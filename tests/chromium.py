@@ -1,4 +1,4 @@
-"""Headless Chromium: a page as it is after loading, and a window in which a reader clicks and types."""
+"""Headless Chromium: a window in which a reader opens pages, clicks and types."""
 
 import json
 import shutil
@@ -19,6 +19,7 @@ FLAGS = (
     *("--disable-background-networking", "--disable-component-update", "--disable-extensions", "--disable-default-apps"),
     *("--force-color-profile=srgb", "--hide-scrollbars", "--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr"),
 )
+DOMAINS = ("Log", "Runtime", "Network")
 TOLD = ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Network.requestWillBeSent")
 KEYS = {"Tab": 9, "Enter": 13, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, " ": 32}
 
@@ -29,25 +30,6 @@ class Visit(NamedTuple):
     dom: str
     console: list[str]
     requested: list[str]
-
-
-def visit(page: Path, profile: Path, *flags: str) -> Visit:
-    """Open a page in a fresh browser."""
-    log = profile.with_suffix(".netlog.json")
-    command = [
-        str(CHROMIUM),
-        *FLAGS,
-        "--virtual-time-budget=5000",
-        f"--user-data-dir={profile}",
-        f"--log-net-log={log}",
-        *flags,
-        page.as_uri(),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    events = [event.get("params", {}) for event in json.loads(log.read_text())["events"]]
-    # The browser itself asks for updates and the time; such requests have no page as their origin.
-    requested = [event["url"] for event in events if "url" in event and event.get("initiator", "not an origin") != "not an origin"]
-    return Visit(done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line], requested)
 
 
 class Window:
@@ -85,8 +67,13 @@ class Window:
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1)
 
+    @property
+    def dom(self) -> str:
+        """The document as it is now."""
+        return self.value("document.documentElement.outerHTML")
+
     def go(self, address: str) -> None:
-        """Open a page and wait until it has loaded."""
+        """Open a page, another one than is shown, and wait until it has loaded."""
         self.call("Page.navigate", url=address)
         while self.value("document.readyState + location.href") != f"complete{address}":
             time.sleep(0.05)
@@ -127,12 +114,14 @@ class Window:
             )
 
 
-def tour(pages: Sequence[Path], profile: Path) -> list[Visit]:
-    """Open one page after the other in the same window."""
-    with opened("about:blank", profile) as window:
-        for domain in ("Log", "Runtime", "Network"):
-            window.call(f"{domain}.enable")
-        return [_seen(window, page.as_uri()) for page in pages]
+def tour(window: Window, pages: Sequence[Path]) -> list[Visit]:
+    """Open one page after the other in a window."""
+    for domain in DOMAINS:
+        window.call(f"{domain}.enable")
+    visits = [_seen(window, page.as_uri()) for page in pages]
+    for domain in DOMAINS:
+        window.call(f"{domain}.disable")
+    return visits
 
 
 def _seen(window: Window, address: str) -> Visit:
@@ -142,7 +131,7 @@ def _seen(window: Window, address: str) -> Visit:
     told = {name: [one["params"] for one in window.events if one.get("method") == name] for name in TOLD}
     console = [json.dumps(one) for name in TOLD[:3] for one in told[name]]
     requested = [one["request"]["url"] for one in told[TOLD[3]] if not one["request"]["url"].startswith(("file:", "data:"))]
-    return Visit(window.value("document.documentElement.outerHTML"), console, requested)
+    return Visit(window.dom, console, requested)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from statistics import fmean
 
 import pandas as pd
 import pytest
-from chromium import CHROMIUM, visit
+from chromium import CHROMIUM, opened, tour
 from published import Page
 
 from stage.report.paper import METRICS, PAPERS_AVERAGE, beside_the_paper, read_paper
@@ -188,6 +188,7 @@ def test_page_and_markdown_have_the_same_cells(written: Path) -> None:
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 def test_the_page_opens_offline_without_a_complaint(written: Path, tmp_path: Path) -> None:
     """The page would be bare, or ask another machine for something."""
-    seen = visit(written / "tables.html", tmp_path / "profile", "--dump-dom")
+    with opened("about:blank", tmp_path / "profile") as window:
+        [seen] = tour(window, [written / "tables.html"])
 
     assert (seen.console, seen.requested) == ([], [])

@@ -3,11 +3,12 @@
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from chromium import CHROMIUM, opened, tour, visit
+from chromium import CHROMIUM, Window, opened, tour
 from PIL import Image
 from published import COLOURS, Page, demo_params, publish
 from test_report import HOSTILE
@@ -32,20 +33,35 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "report"
 
 
-def test_the_check_itself_sees_errors_and_requests(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Window]:
+    """A window of one browser for all tests."""
+    with opened("about:blank", tmp_path_factory.mktemp("browser") / "profile") as window:
+        yield window
+
+
+@pytest.fixture
+def window(browser: Window) -> Window:
+    """That window, empty."""
+    if browser.value("location.href") != "about:blank":
+        browser.go("about:blank")
+    return browser
+
+
+def test_the_check_itself_sees_errors_and_requests(tmp_path: Path, window: Window) -> None:
     """Otherwise the tests below pass on any page."""
     page = tmp_path / "bad.html"
     page.write_text("<img src=http://127.0.0.1:9/x.png><script>console.error('broken')</script>")
-    [seen] = tour([page], tmp_path / "profile")
+    [seen] = tour(window, [page])
 
     assert any("broken" in line for line in seen.console)
     assert seen.requested == ["http://127.0.0.1:9/x.png"]
 
 
-def test_every_page_opens_without_complaint_and_without_the_network(report: Path, tmp_path: Path) -> None:
+def test_every_page_opens_without_complaint_and_without_the_network(report: Path, window: Window) -> None:
     """Otherwise the report is broken offline, or a name in the data runs as code in it."""
     pages = sorted(report.glob("*.html"))
-    visits = tour(pages, tmp_path / "profile")
+    visits = tour(window, pages)
 
     assert (
         len(pages) == 3 + 2 * 3
@@ -55,25 +71,26 @@ def test_every_page_opens_without_complaint_and_without_the_network(report: Path
     assert all(Page(seen.dom).tags.count("script") == 1 for seen in visits)
 
 
-def test_a_script_in_the_data_would_not_run(report: Path, tmp_path: Path) -> None:
+def test_a_script_in_the_data_would_not_run(report: Path, window: Window) -> None:
     """Otherwise the escaping of names is all that stands between a file name and the reader's browser."""
     page = report / "injected.html"
     page.write_text((report / "index.html").read_text().replace("<h1>", "<script>document.title = 'injected'</script><h1>"))
-    [seen] = tour([page], tmp_path / "profile")
+    [seen] = tour(window, [page])
     page.unlink()
 
     assert "<title>injected" not in seen.dom
     assert any("Content Security Policy" in line for line in seen.console)
 
 
-def test_headline_numbers_are_in_the_document(report: Path, tmp_path: Path) -> None:
+def test_headline_numbers_are_in_the_document(report: Path, window: Window) -> None:
     """Otherwise the browser drops or moves what the template wrote."""
-    table = Page(visit(report / "index.html", tmp_path / "profile", "--dump-dom").dom).tables["headline"]
+    window.go((report / "index.html").as_uri())
+    table = Page(window.dom).tables["headline"]
 
     assert ["<b>&'", "real and stage", "10", "75.0", *["+25.0 (+13.1 to +36.9)", "75.0"], "+25.0 (+13.1 to +36.9)"] in table
 
 
-def test_every_picture_decodes_in_the_browser(report: Path, tmp_path: Path) -> None:
+def test_every_picture_decodes_in_the_browser(report: Path, window: Window) -> None:
     """Otherwise a page shows broken pictures: a probe beside the pages loads each and writes down its width."""
     sources = sorted({str(image["src"]) for page in report.glob("*.html") for image in Page(page).images})
     probe = report / "probe.html"
@@ -83,39 +100,43 @@ def test_every_picture_decodes_in_the_browser(report: Path, tmp_path: Path) -> N
         "image.onload = () => { widths[source] = image.naturalWidth; document.body.dataset.widths = JSON.stringify(widths) };"
         "image.src = source }</script>"
     )
-    dom = visit(probe, tmp_path / "profile", "--dump-dom").dom
+    window.go(probe.as_uri())
     probe.unlink()
 
-    widths = json.loads(Attributes(dom).body["data-widths"] or "{}")
+    widths = json.loads(window.value("document.body.dataset.widths"))
     assert sorted(widths) == sources
     assert min(widths.values()) >= 12
 
 
-def test_pictures_are_painted_crisp_on_the_page(report: Path, tmp_path: Path) -> None:
+def test_pictures_are_painted_crisp_on_the_page(report: Path, tmp_path: Path, window: Window) -> None:
     """Otherwise the page's own policy or style hides the pictures, or blurs the enlarged pixels.
 
     3 accepted samples of 4 types show a 4 px square: in the gallery in a 12 px crop, a ninth of a tile of at least 60 px each; and under
     Fidelity twice, six times enlarged.
     """
     shot = tmp_path / "shot.png"
-    visit(report / "category-fabric.html", tmp_path / "profile", f"--screenshot={shot}", "--window-size=1280,16000")  # the whole page
+    window.call("Emulation.setDeviceMetricsOverride", width=1280, height=16000, deviceScaleFactor=1, mobile=False)  # the whole page
+    window.go((report / "category-fabric.html").as_uri())
+    window.value("Promise.all([...document.images].map(it => (it.loading = 'eager', it.decode())))")
+    window.picture(shot)
+    window.call("Emulation.clearDeviceMetricsOverride")
     pixels = np.asarray(Image.open(shot).convert("RGB"))
 
     painted = {method: np.count_nonzero((pixels == colour).all(axis=2)) for method, colour in COLOURS.items()}
     assert min(painted.values()) > 12 * 60 * 60 / 9 + 24 * 24**2, painted
 
 
-def test_a_click_on_a_heading_sorts_the_table(report: Path, tmp_path: Path) -> None:
+def test_a_click_on_a_heading_sorts_the_table(report: Path, window: Window) -> None:
     """Otherwise the best of twenty arms has to be looked for by eye; rows without a difference stay last, averages at the foot."""
     rows = "[...document.querySelector('#headline').tBodies[0].rows].map(row => row.cells[4].innerText.trim().slice(0, 5))"
     heading = "#headline thead th:nth-child(5)"
-    with opened(report / "index.html", tmp_path / "profile") as window:
-        before = window.value(rows)
-        window.click(f"{heading} button")
-        descending, told = window.value(rows), window.value(f"document.querySelector('{heading}').ariaSort")
-        window.press("Enter")  # the heading that was clicked has the focus
-        ascending = window.value(rows)
-        foot = window.value("document.querySelector('#headline').tFoot.innerText")
+    window.go((report / "index.html").as_uri())
+    before = window.value(rows)
+    window.click(f"{heading} button")
+    descending, told = window.value(rows), window.value(f"document.querySelector('{heading}').ariaSort")
+    window.press("Enter")  # the heading that was clicked has the focus
+    ascending = window.value(rows)
+    foot = window.value("document.querySelector('#headline').tFoot.innerText")
 
     assert before == ["", "+25.0", "−25.0"] * 2
     assert descending == ["+25.0", "+25.0", "−25.0", "−25.0", "", ""]
@@ -124,22 +145,22 @@ def test_a_click_on_a_heading_sorts_the_table(report: Path, tmp_path: Path) -> N
     assert foot.startswith("Average")
 
 
-def test_filters_hide_cards(report: Path, tmp_path: Path) -> None:
+def test_filters_hide_cards(report: Path, window: Window) -> None:
     """Otherwise one method's samples of one type cannot be looked at alone: 5 types of 3 accepted and 1 rejected a method, and 2 real."""
     kinds = f"{SHOWN}.map(it => [it.dataset.made, it.dataset.defect, it.dataset.verdict].join())"
-    with opened(report / "category-fabric.html", tmp_path / "profile") as window:
-        first = window.value(kinds)
-        window.click("input[value=paste]")
-        without = window.value(kinds)
-        window.click("input[value=rejected]")
-        faint = window.value(kinds)
-        for name in ("real", "accepted", "hole"):
-            window.click(f"input[value={name}]")
-        last, groups = (
-            window.value(kinds),
-            window.value("[...document.querySelectorAll('section.group')].filter(it => it.offsetParent).length"),
-        )
-        told = window.value("document.querySelector('.filters output').value")
+    window.go((report / "category-fabric.html").as_uri())
+    first = window.value(kinds)
+    window.click("input[value=paste]")
+    without = window.value(kinds)
+    window.click("input[value=rejected]")
+    faint = window.value(kinds)
+    for name in ("real", "accepted", "hole"):
+        window.click(f"input[value={name}]")
+    last, groups = (
+        window.value(kinds),
+        window.value("[...document.querySelectorAll('section.group')].filter(it => it.offsetParent).length"),
+    )
+    told = window.value("document.querySelector('.filters output').value")
 
     assert len(first) == 5 * (3 + 3 + 2)
     assert len(without) == 5 * (3 + 2)
@@ -149,24 +170,24 @@ def test_filters_hide_cards(report: Path, tmp_path: Path) -> None:
     assert told == "4 of 50 shown"
 
 
-def test_the_keyboard_reaches_and_enlarges_every_card(report: Path, tmp_path: Path) -> None:
+def test_the_keyboard_reaches_and_enlarges_every_card(report: Path, window: Window) -> None:
     """Otherwise a reader without a mouse sees no sample enlarged, or presses Tab a thousand times to get past the gallery."""
     focus = f"{SHOWN}.indexOf(document.activeElement.closest('li.sample'))"
-    with opened(report / "category-fabric.html", tmp_path / "profile") as window:
-        window.value("document.querySelector('input[value=rejected]').focus()")
-        window.press(" ")
-        window.press("Tab")
-        places = [window.value(focus)]
-        outline = window.value("getComputedStyle(document.activeElement).outlineStyle")
-        for key in ("ArrowRight", "ArrowRight", "ArrowLeft", "End", "Home", "ArrowDown", "ArrowUp"):
-            window.press(key)
-            places.append(window.value(focus))
-        window.press("Enter")
-        dialog = window.value("[document.querySelector('dialog').open, document.querySelector('dialog p').innerText]")
-        window.press("Enter")  # the dialog's only button, Close
-        closed = window.value(f"[document.querySelector('dialog').open, {focus}]")
-        window.press("Tab")
-        beyond = window.value(focus)
+    window.go((report / "category-fabric.html").as_uri())
+    window.value("document.querySelector('input[value=rejected]').focus()")
+    window.press(" ")
+    window.press("Tab")
+    places = [window.value(focus)]
+    outline = window.value("getComputedStyle(document.activeElement).outlineStyle")
+    for key in ("ArrowRight", "ArrowRight", "ArrowLeft", "End", "Home", "ArrowDown", "ArrowUp"):
+        window.press(key)
+        places.append(window.value(focus))
+    window.press("Enter")
+    dialog = window.value("[document.querySelector('dialog').open, document.querySelector('dialog p').innerText]")
+    window.press("Enter")  # the dialog's only button, Close
+    closed = window.value(f"[document.querySelector('dialog').open, {focus}]")
+    window.press("Tab")
+    beyond = window.value(focus)
 
     assert places[:6] == [0, 1, 2, 1, 49, 0]
     assert places[6] > 1
@@ -179,29 +200,29 @@ def test_the_keyboard_reaches_and_enlarges_every_card(report: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("category", ["fabric", "<b>&'"])
-def test_a_click_leads_from_a_sample_to_its_photographs_and_back(report: Path, tmp_path: Path, category: str) -> None:
+def test_a_click_leads_from_a_sample_to_its_photographs_and_back(report: Path, category: str, window: Window) -> None:
     """An auditor could not ask the report what a sample was made from, or what came of a photograph; names are hostile here.
 
     Background 1 has sample 1 of 5 types by both methods; the first photograph of each type gives the masks of stage's 4 samples of that type.
     """
     gallery, lineage = f"category-{slug(category)}.html", f"lineage-{slug(category)}.html"
     target = "document.querySelector('.photograph:target')"
-    with opened(report / gallery, tmp_path / "profile") as window:
-        window.click("[id='hole-stage-accepted-00001'] a")
-        told = window.value("document.querySelector('dialog .facts').innerText")
-        links = window.value("[...document.querySelectorAll('dialog .facts a')].map(it => it.innerText.trim())")
-        window.click("dialog .facts a")
-        window.arrive(lineage)
-        section = window.value(f"{target}.innerText")
-        made = window.value(f"[...{target}.querySelectorAll('.made a')].map(it => it.title)")
-        pictures = f"[...{target}.querySelectorAll('img')].map(it => (it.loading = 'eager', it.decode().then(() => it.naturalWidth)))"
-        widths = window.value(f"Promise.all({pictures})")
-        window.click(".photograph:target .made li:last-child a")
-        window.arrive(gallery)
-        back = window.value("[document.querySelector('dialog').open, document.querySelector('dialog p').innerText]")
-        window.click("dialog tr:first-child .photo")
-        window.arrive(lineage)
-        same = window.value(f"{target}.querySelector('h3').innerText")
+    window.go((report / gallery).as_uri())
+    window.click("[id='hole-stage-accepted-00001'] a")
+    told = window.value("document.querySelector('dialog .facts').innerText")
+    links = window.value("[...document.querySelectorAll('dialog .facts a')].map(it => it.innerText.trim())")
+    window.click("dialog .facts a")
+    window.arrive(lineage)
+    section = window.value(f"{target}.innerText")
+    made = window.value(f"[...{target}.querySelectorAll('.made a')].map(it => it.title)")
+    pictures = f"[...{target}.querySelectorAll('img')].map(it => (it.loading = 'eager', it.decode().then(() => it.naturalWidth)))"
+    widths = window.value(f"Promise.all({pictures})")
+    window.click(".photograph:target .made li:last-child a")
+    window.arrive(gallery)
+    back = window.value("[document.querySelector('dialog').open, document.querySelector('dialog p').innerText]")
+    window.click("dialog tr:first-child .photo")
+    window.arrive(lineage)
+    same = window.value(f"{target}.querySelector('h3').innerText")
 
     assert links[:2] == [f"{category}/good/train-1.png", f"{category}/hole/train-0.png"]
     assert links[2:] == ["c" * 12, "b" * 12]
@@ -215,21 +236,21 @@ def test_a_click_leads_from_a_sample_to_its_photographs_and_back(report: Path, t
     assert same == links[0]
 
 
-def test_the_keyboard_leads_from_a_rejected_sample_to_what_trained_its_network(report: Path, tmp_path: Path) -> None:
+def test_the_keyboard_leads_from_a_rejected_sample_to_what_trained_its_network(report: Path, window: Window) -> None:
     """A reader without a mouse could not follow a sample, or the page would lose a sample that its filters hide."""
-    with opened(report / "category-fabric.html", tmp_path / "profile") as window:
-        window.call("Page.navigate", url="about:blank")
-        window.call("Page.navigate", url=f"{(report / 'category-fabric.html').as_uri()}#hole-stage-rejected-00000")
-        window.arrive("category-fabric.html")
-        for _ in range(3):  # from Close over background and mask to the adapters
-            window.press("Tab")
-        told = window.value("document.activeElement.closest('table').innerText")
-        window.press("Enter")
-        window.arrive("lineage-fabric.html")
-        heading = window.value("document.querySelector('section:target h3').innerText")
-        trained = window.value("[...document.querySelectorAll('section:target .trained a')].map(it => it.title)")
-        window.click(f"section:target .trained a[title='{trained[0]}']")
-        section = window.value("document.querySelector('.photograph:target').innerText")
+    window.go((report / "category-fabric.html").as_uri())
+    window.call("Page.navigate", url="about:blank")
+    window.call("Page.navigate", url=f"{(report / 'category-fabric.html').as_uri()}#hole-stage-rejected-00000")
+    window.arrive("category-fabric.html")
+    for _ in range(3):  # from Close over background and mask to the adapters
+        window.press("Tab")
+    told = window.value("document.activeElement.closest('table').innerText")
+    window.press("Enter")
+    window.arrive("lineage-fabric.html")
+    heading = window.value("document.querySelector('section:target h3').innerText")
+    trained = window.value("[...document.querySelectorAll('section:target .trained a')].map(it => it.title)")
+    window.click(f"section:target .trained a[title='{trained[0]}']")
+    section = window.value("document.querySelector('.photograph:target').innerText")
 
     assert "rejected: looks normal" in told
     assert heading == "adapters"
@@ -239,7 +260,7 @@ def test_the_keyboard_leads_from_a_rejected_sample_to_what_trained_its_network(r
     assert "Trained the adapters cccccccccccc, which made 20 samples" in section
 
 
-def test_a_gallery_of_5000_opens_and_is_filtered(report: Path, tmp_path: Path) -> None:
+def test_a_gallery_of_5000_opens_and_is_filtered(report: Path, tmp_path: Path, window: Window) -> None:
     """Otherwise the report on a real run cannot be opened, or reads every picture at once: here one card and its file 5,000 times."""
     folder, source = tmp_path / "report", "pictures/fabric/samples/hole/stage-accepted/00000.webp"
     shutil.copytree(report, folder)
@@ -249,24 +270,13 @@ def test_a_gallery_of_5000_opens_and_is_filtered(report: Path, tmp_path: Path) -
     for number in range(5000):
         (folder / f"{number}.webp").write_bytes(picture)
     page.write_text(text.replace(card, "".join(card.replace(source, f"{number}.webp") for number in range(5000))))
-    with opened(page, tmp_path / "profile") as window:
-        shown = window.value(f"{SHOWN}.length")
-        read = window.value("[...document.querySelectorAll('li.sample img')].filter(it => it.naturalWidth).length")
-        window.click("input[value=stage]")
-        left = window.value(f"{SHOWN}.length")
+    window.go(page.as_uri())
+    shown = window.value(f"{SHOWN}.length")
+    read = window.value("[...document.querySelectorAll('li.sample img')].filter(it => it.naturalWidth).length")
+    window.click("input[value=stage]")
+    left = window.value(f"{SHOWN}.length")
 
     assert shown == 4999 + 5 * (3 + 3 + 2)
     assert left == 5 * (3 + 2)
     assert read < 500
     assert max(path.stat().st_size for path in report.rglob("*.webp")) < 8_000
-
-
-class Attributes(Page):
-    """A page and the attributes of its body."""
-
-    body: dict[str, str | None]
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        super().handle_starttag(tag, attrs)
-        if tag == "body":
-            self.body = dict(attrs)

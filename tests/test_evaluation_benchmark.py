@@ -8,7 +8,7 @@ from benchmarks import evaluation
 @pytest.mark.slow
 def test_benchmark_prints_its_ratios(capsys: pytest.CaptureFixture[str]) -> None:
     """The figures in the documents could not be found again."""
-    evaluation.main(batches=2, images=1, counts=(2, 4), sides=(512,))
+    evaluation.main(batches=2, images=1, counts=(2, 4), sides=(1024,))
     rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
 
     ours, theirs = map(float, rows[0][1].split(" / "))

@@ -32,7 +32,9 @@ collect_rarely()
 LONGEST = (
     *("test_graph", "test_nights", "test_workers", "test_runtime", "test_chaos", "test_engines", "test_worker", "test_training"),
     *("test_segmentation", "test_report_browser", "test_at_once", "test_rounds", "test_lineage", "test_storage", "test_real_data"),
-    *("test_evaluation_benchmark", "test_demo", "test_report", "test_memory", "test_recall"),
+    *("test_evaluation_benchmark", "test_demo", "test_report", "test_memory", "test_recall", "test_cli_work", "test_verification"),
+    *("test_sampler_benchmark", "test_base_parts", "test_publication", "test_code_digest", "test_rivals", "test_verdict"),
+    *("test_candidates", "test_base", "test_jobs", "test_pretraining", "test_readme", "test_collection", "test_hostile", "test_plan"),
 )
 
 

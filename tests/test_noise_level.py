@@ -61,10 +61,7 @@ def test_the_page_has_every_case() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("region", "name", "steps"),
-    [case for case in PAGE if case != ("fresh_resample", "official-code", 1000)],  # another 10,000 calls, the same way
-)
+@pytest.mark.parametrize(("region", "name", "steps"), list(PAGE))
 def test_the_lowest_level_is_the_pages(region: KnownRegion, name: str, steps: int) -> None:
     """The table, which is arithmetic of variances, would describe another sampler than ours."""
     assert min(levels(region, name, steps).values()) == pytest.approx(PAGE[region, name, steps], rel=0.05)

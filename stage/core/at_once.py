@@ -26,12 +26,17 @@ def has_spare_threads(device: str) -> bool:
 
 @contextmanager
 def two_at_once() -> Generator[Each]:
-    """A `map` that computes two values at once, each with half of torch's threads. It reads all values before it gives the first result."""
+    """A `map` that computes two values at once, each with half of torch's threads.
+
+    It takes all values before the first result; those that are not begun when the block ends, by an error or a stop, are dropped.
+    """
     threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, threads // 2))
+    half = max(1, threads // 2)
+    torch.set_num_threads(half)
+    # Each thread has a number of its own, which is else that of the machine's cores.
+    pool = ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(half,))
     try:
-        # torch counts threads per thread; by default as many as the machine has cores.
-        with ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(max(1, threads // 2),)) as pool:
-            yield pool.map
+        yield pool.map
     finally:
+        pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)

@@ -31,15 +31,15 @@ TOLD = 100  # bytes of a category's name in the name of its jobs: a file name ha
 COLUMNS = ["method", "category", "defect", "ordinal", "attempt", "verdict"]
 
 
-def make_job(recipe: Recipe, store: BatchStore, rejected: Sequence[Identity] = (), first: Path | None = None) -> Path:
+def make_job(recipe: Recipe, store: BatchStore, rejected: Sequence[Identity] = ()) -> Path:
     """Plan a round and write its job, unless the very same job is there, whole; returns its folder.
 
-    `rejected`: the samples of the round before to plan again; none for the first round. `first`: the first round's job, whose judge is reused.
+    `rejected`: the samples of the round before to plan again; none for the first round.
     """
     inputs = inputs_of(recipe, rejected)
     folder = store.root / "jobs" / f"{recipe.method}-{_told(recipe)}-{digest_of(inputs)}"
     if (job := _whole(folder)) is None:
-        write_job(recipe, inputs, rejected, folder, first)
+        write_job(recipe, inputs, rejected, folder)
     elif job.recipe != recipe:  # the same inputs, in other folders by now
         _write_record(JobRecord(recipe=recipe, inputs=inputs, rejected=job.rejected, digests=job.digests), folder)
     return folder
@@ -50,7 +50,7 @@ def rounds(first: Path) -> Iterator[Path]:
     yield (folder := first)
     job = load_job(folder)
     while again := tried_again(job):
-        yield (folder := make_job(job.recipe, job.store, again, first))
+        yield (folder := make_job(job.recipe, job.store, again))
         job = load_job(folder)
 
 
@@ -93,8 +93,8 @@ def _whole(folder: Path) -> Job | None:
         return None
 
 
-def write_job(recipe: Recipe, inputs: dict[str, str], rejected: Sequence[Identity], folder: Path, first: Path | None = None) -> None:
-    """Write a job under a temporary name, then rename it; of two processes at once, the later one's is dropped. `first`: the first round's job."""
+def write_job(recipe: Recipe, inputs: dict[str, str], rejected: Sequence[Identity], folder: Path) -> None:
+    """Write a job under a temporary name, then rename it; of two processes at once, the later one's is dropped."""
     new = _beside(folder)
     new.mkdir(parents=True)
     try:
@@ -106,7 +106,7 @@ def write_job(recipe: Recipe, inputs: dict[str, str], rejected: Sequence[Identit
         batches = ([row(one) for one in batch] for batch in (next_round(rejected, params.batch) if rejected else planned))
         write_plan(batches, new, count_of=recipe.count_of, pixels=pixels, inputs=deciding(inputs))
         if recipe.synthesize.verdict.is_on:
-            _write_judge(recipe, catalog, source, new / JUDGE, _same_judges(recipe, inputs["judge"], folder.parent, first))
+            _write_judge(recipe, catalog, source, new / JUDGE, _same_judges(recipe, inputs["judge"], folder.parent))
         digests = {path.name: file_digest(path) for path in sorted(new.iterdir())}
         _write_record(JobRecord(recipe=recipe, inputs=inputs, rejected=tuple(rejected), digests=digests), new)
         _arrive(new, folder)
@@ -125,9 +125,9 @@ def _write_judge(recipe: Recipe, catalog: pd.DataFrame, source: Source, path: Pa
     calibrate(recipe, catalog, source).write(path)
 
 
-def _same_judges(recipe: Recipe, digest: str, jobs: Path, first: Path | None) -> Iterator[Path]:
-    """The measures with that digest in the category's jobs; only the first round's, if there is one."""
-    others = [first] if first else sorted(jobs.glob(f"[!.]*-{escape(_told(recipe))}-*"))
+def _same_judges(recipe: Recipe, digest: str, jobs: Path) -> Iterator[Path]:
+    """The measures with that digest in the category's jobs, of earlier rounds or other methods."""
+    others = sorted(jobs.glob(f"[!.]*-{escape(_told(recipe))}-*"))
     return (folder / JUDGE for folder in others if (job := _whole(folder)) and job.inputs["judge"] == digest)
 
 

@@ -24,9 +24,8 @@ from stage.segmentation.tables import DEFECTIVE_FILE
 
 CHOICE = "choice.json"
 ERRORS = 2  # standard errors that a gain must exceed: with one, several arms without effect would be chosen from every third time
-FLATTERED = {
-    name(method) for method in (*TRAINED, MIXTURE) for name in (arm_name, only_name)
-}  # the mixture too, since it may contain a trained method
+# The mixture too, since it may contain a trained method.
+FLATTERED = {name(method) for method in (*TRAINED, MIXTURE) for name in (arm_name, only_name)}
 
 
 class HeldOut(NamedTuple):

@@ -3,8 +3,8 @@
 m pastes, n defects in all of them, F features.
 """
 
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from itertools import chain, islice
 from typing import Literal, NamedTuple, Self
 
@@ -12,13 +12,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stage.core.at_once import Each, has_spare_threads, two_at_once
+from stage.core.at_once import has_spare_threads, two_at_once
 from stage.core.progress import track
 from stage.datasets.pairs import Pair
 from stage.synthesis.appearance import described, encoder
 from stage.synthesis.judge import Values, difference_sums
 from stage.synthesis.null import Pasted, Paster
-from stage.synthesis.rows import Identity
 
 FIT, RANK = 0, 1  # draws of pastes
 SUMS = 3 * 255 + 1  # possible sums of a pixel's absolute differences over the channels
@@ -55,15 +54,10 @@ def described_draws(paster: Paster, least: int) -> list[Described]:
     """The pastes of both draws; two at once where there are threads for it."""
     draws = [paster.drawn(draw, least) for draw in (FIT, RANK)]
     encoder()  # read once, before two threads would
-    pool = two_at_once() if has_spare_threads("cpu") else nullcontext(map)
-    with pool as each, closing(_describe_each(each, paster, [*chain(*draws)])) as made:
+    with two_at_once() if has_spare_threads("cpu") else nullcontext(map) as each:
+        made = each(lambda one: describe(paster.pastes(one)), [*chain(*draws)])
         parts = track(made, total=sum(map(len, draws)), label=f"calibrate the verdict of {paster.planner.recipe.category}")
         return [_joined([*islice(parts, len(draw))]) for draw in draws]
-
-
-def _describe_each(each: Each, paster: Paster, drawn: Sequence[Identity]) -> Generator[Described]:
-    """A generator, so that closing it drops what is not begun."""
-    yield from each(lambda one: describe(paster.pastes(one)), drawn)
 
 
 def describe(pastes: Iterable[Pasted]) -> Described:

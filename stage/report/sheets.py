@@ -40,10 +40,10 @@ def defect_box(mask: Image.Image) -> Box:
     return x, y, x + edge, y + edge
 
 
-def enlargement(label: str, image: Image.Image, mask: Image.Image) -> tuple[Panel, Panel]:
-    """The image with its defect's surroundings marked, and these surroundings alone."""
+def enlargement(label: str, image: Image.Image, mask: Image.Image) -> tuple[Panel, Panel, Panel]:
+    """The image with its defect's surroundings marked, and these surroundings alone, in the image and in the mask: the two can be compared."""
     box = defect_box(mask)
-    return Panel(label, image, box), Panel("enlarged", image.crop(box))
+    return Panel(label, image, box), Panel("enlarged", image.crop(box)), Panel("its mask", mask.crop(box))
 
 
 def contact_sheet(specimens: Sequence[Specimen], *, title: str = "", per_row: int = 2, tile: int = 192) -> Image.Image:

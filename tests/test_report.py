@@ -265,6 +265,8 @@ def test_the_worst_test_images_come_first(report: Path) -> None:
     assert seen.most_lost("real_and_stage", 2) == []
     assert seen._replace(ious={"real_only": np.array([0.5, 0.9, 0.2]), "b": np.array([0.4, 0.1, 0.3])}).most_lost("b", 3) == [1, 0]
     assert seen._replace(ious={"b": np.array([0.5, 0.1, 0.3])}).lowest("b", 2) == [1, 2]
+    losses = {"real_only": np.array([0.5, 0.9, 0.2]), "b": np.array([0.3, 0.1, 0.1])}
+    assert seen._replace(ious=losses).most_lost("b", 2, besides=[1]) == [0, 2]
 
 
 def test_test_images_are_judged_at_the_threshold_of_the_tables(report: Path) -> None:

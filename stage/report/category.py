@@ -50,7 +50,7 @@ class Fidelity:
 
 @dataclass(frozen=True)
 class CategoryView:
-    """One category's page. `tested` counts test images by defect type; `lowest` and `lost` are test images of `shown_arm`, worst first."""
+    """One category's page. `tested` counts test images by defect type; `lowest` and `lost` are test images of `shown_arm`, worst first, none in both."""
 
     name: str
     page: str
@@ -106,7 +106,7 @@ def view_category(data: Path, root: Path, name: str, params: Params, results: Re
     seen = read_predictions(data, name, comparison.thresholds(rows, name))
     lowest, lost = (
         write_cards(worst_specimens(seen, indices, arm), root, folder / kind)
-        for kind, indices in (("lowest", seen.lowest(arm, WORST)), ("lost", seen.most_lost(arm, WORST)))
+        for kind, indices in (("lowest", worst), ("lost", seen.most_lost(arm, WORST, besides=worst)))
     )
     gallery = write_gallery(data, name, params.methods, defects, root=root, folder=folder / "samples", count=params.evaluate.gallery)
     photographs = write_photographs(data, name, root=root, folder=folder / "photographs")

@@ -55,6 +55,7 @@ def _write_pages(data: Path, root: Path, params: Params) -> None:
             "mask_heads": MASK_HEADS,
             "targets": targets(),
             "category": category,
+            "axis": comparison.reach([row for row in rows if row.category == category.name]),
             "types": comparison.type_rows(results, category.name),
         }
         _render(environment, "category", root / category.page, shared | own)
@@ -83,7 +84,7 @@ def _shared(params: Params, results: Results, categories: list[CategoryView], ro
         "params": params,
         "categories": categories,
         "rows": rows,
-        "reach": comparison.reach(rows),
+        "axis": comparison.reach(rows),
         "segmenters": list(dict.fromkeys(row.segmenter for row in rows)),
         "metrics": comparison.METRICS,
         "of_types": comparison.OF_TYPES,
@@ -107,7 +108,13 @@ def _overview(data: Path, params: Params, results: Results) -> dict[str, Any]:
 
 def _environment() -> Environment:
     environment = templates()
-    filters: dict[str, Any] = {"points": comparison.points, "shown": comparison.metric_text, "arm": arm_label, "slug": slug}
+    filters: dict[str, Any] = {
+        "points": comparison.points,
+        "whisker": comparison.whisker,
+        "shown": comparison.metric_text,
+        "arm": arm_label,
+        "slug": slug,
+    }
     environment.filters.update(filters | {"with_interval": with_interval})
     script = environment.get_template("report.js").render()
     values: dict[str, Any] = {"script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}

@@ -32,10 +32,10 @@ class Specimen(NamedTuple):
     name: str = ""
 
 
-def defect_box(mask: Image.Image) -> Box:
-    """The square around the non-zero pixels of an `L` mask, with some of its surroundings, moved inside the image."""
+def defect_box(mask: Image.Image, *, room: float = 1.25, smallest: int = SMALLEST_CROP) -> Box:
+    """The square around the non-zero pixels of an `L` mask, `room` times their extent and at least `smallest` px wide, moved inside the image."""
     left, top, right, bottom = mask.getbbox() or (0, 0, mask.width, mask.height)
-    edge = min(max(5 * max(right - left, bottom - top) // 4 + 4, SMALLEST_CROP), mask.width, mask.height)
+    edge = min(max(int(room * max(right - left, bottom - top)) + 4, smallest), mask.width, mask.height)
     x, y = first_pixel(left, right, edge, mask.width), first_pixel(top, bottom, edge, mask.height)
     return x, y, x + edge, y + edge
 

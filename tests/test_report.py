@@ -423,9 +423,9 @@ def test_the_axis_of_intervals_is_that_of_the_methods() -> None:
         ArmRow("a", "", arm, {}, {"ap": one}) for arm, one in (("real_and_perfect", wide), ("only_stage", wide), ("real_and_stage", near))
     ]
 
-    assert reach(rows) == 0.05
-    assert reach(rows[:2]) == 0.6
-    assert reach([]) == 1
+    assert reach(rows, "ap") == 0.05
+    assert reach(rows[:2], "ap") == 0.6
+    assert reach(rows, "iou") == reach([], "ap") == 1
     assert whisker(near, 0.05) == (pytest.approx(-20), 100, pytest.approx(40), False, False)
     assert whisker(wide, 0.05) == (100, 100, 100, False, True)
     assert whisker(Difference(0.0, -0.1, 0.01), 0.05) == (-100, pytest.approx(20), 0, True, False)

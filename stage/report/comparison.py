@@ -114,13 +114,13 @@ def thresholds(rows: list[ArmRow], category: str) -> dict[str, float]:
     return {row.arm: row.values["threshold"] for row in reversed(rows) if row.category == category}
 
 
-def reach(rows: list[ArmRow]) -> float:
-    """Half the length of the axis on which intervals are drawn, as a fraction.
+def reach(rows: list[ArmRow], metric: str) -> float:
+    """Half the length of the axis on which a metric's intervals are drawn, as a fraction.
 
     That is the largest distance from zero of any interval, of the arms that have real defects and no drawn samples: those of
     the others are large, and methods could not be told apart beside them.
     """
-    ends = [(row.arm, abs(end)) for row in rows for one in row.differences.values() for end in one]
+    ends = [(row.arm, abs(end)) for row in rows if metric in row.differences for end in row.differences[metric]]
     near = [end for arm, end in ends if not arm.endswith(PERFECT) and not arm.startswith("only_")]
     return max(near or [end for _, end in ends], default=0.0) or 1.0
 

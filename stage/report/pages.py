@@ -24,7 +24,7 @@ from stage.report.worst import FALSE, HIT, MISSED, NORMAL
 from stage.segmentation.arms import arm_label, compared_arms
 from stage.segmentation.bootstrap import RESAMPLES
 from stage.segmentation.results import AVERAGE, Results, read_results
-from stage.segmentation.verdicts import verdict, with_interval, worth
+from stage.segmentation.verdicts import SHOWN, verdict, with_interval, worth
 
 LISTED = 200  # files set aside that are listed by name
 
@@ -55,7 +55,7 @@ def _write_pages(data: Path, root: Path, params: Params) -> None:
             "mask_heads": MASK_HEADS,
             "targets": targets(),
             "category": category,
-            "axis": comparison.reach([row for row in rows if row.category == category.name]),
+            "axes": _axes([row for row in rows if row.category == category.name]),
             "types": comparison.type_rows(results, category.name),
         }
         _render(environment, "category", root / category.page, shared | own)
@@ -84,7 +84,7 @@ def _shared(params: Params, results: Results, categories: list[CategoryView], ro
         "params": params,
         "categories": categories,
         "rows": rows,
-        "axis": comparison.reach(rows),
+        "axes": _axes(rows),
         "segmenters": list(dict.fromkeys(row.segmenter for row in rows)),
         "metrics": comparison.METRICS,
         "of_types": comparison.OF_TYPES,
@@ -93,6 +93,10 @@ def _shared(params: Params, results: Results, categories: list[CategoryView], ro
         "draws": RESAMPLES,
         "colours": {"hit": HIT, "missed": MISSED, "false": FALSE, "normal": NORMAL},
     }
+
+
+def _axes(rows: list[comparison.ArmRow]) -> dict[str, float]:
+    return {metric: comparison.reach(rows, metric) for metric in SHOWN}
 
 
 def _overview(data: Path, params: Params, results: Results) -> dict[str, Any]:

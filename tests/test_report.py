@@ -17,12 +17,13 @@ from stage.core.params import Params
 from stage.report import charts
 from stage.report.cards import slug
 from stage.report.charts import draw_curves, draw_learning_curve
-from stage.report.comparison import metric_text, points
+from stage.report.comparison import ArmRow, Difference, metric_text, points, reach, whisker
 from stage.report.gallery import encoded
 from stage.report.lineage import NAMED, SamplesMade, read_lineage
 from stage.report.pages import write_report
 from stage.report.photographs import write_photographs
 from stage.report.sheets import Panel, Specimen, contact_sheet, defect_box, stacked
+from stage.report.typical import write_example
 from stage.report.worst import FALSE, HIT, MISSED, NORMAL, difference_picture, read_predictions
 from stage.segmentation.verdicts import WHOLE
 
@@ -209,7 +210,7 @@ def test_samples_stand_under_their_own_method(report: Path, method: str) -> None
     """Otherwise a reader judges a method by another's pictures: the enlarged defects have its colour."""
     picture = Image.open(report / "pictures/fabric/samples/hole" / f"{method}-accepted" / "00000.webp").convert("RGB")
 
-    assert picture.getpixel((3 * (EDGE + 6) + EDGE // 2, EDGE // 2)) == COLOURS[method]
+    assert picture.getpixel((2 * (EDGE + 6) + EDGE // 2, EDGE // 2)) == COLOURS[method]
 
 
 def test_a_soft_seam_is_not_called_the_photograph(report: Path, other_report: Path, paste_report: Path) -> None:
@@ -264,6 +265,8 @@ def test_the_worst_test_images_come_first(report: Path) -> None:
     assert seen.lowest("real_only", 1) == [0]
     assert seen.most_lost("real_and_stage", 2) == []
     assert seen._replace(ious={"real_only": np.array([0.5, 0.9, 0.2]), "b": np.array([0.4, 0.1, 0.3])}).most_lost("b", 3) == [1, 0]
+    losses = {"real_only": np.array([0.5, 0.9, 0.2]), "b": np.array([0.3, 0.1, 0.1])}
+    assert seen._replace(ious=losses).most_lost("b", 2, besides=[1]) == [0, 2]
     assert seen._replace(ious={"b": np.array([0.5, 0.1, 0.3])}).lowest("b", 2) == [1, 2]
 
 
@@ -411,6 +414,39 @@ def test_made_page_names_digests_versions_and_every_parameter(report: Path) -> N
     assert all(hashlib.sha256(shard.read_bytes()).hexdigest() in text for shard in shards)
     assert all(word in text for word in ("Python", "torch", "prefect", "git revision", "CC0-1.0"))
     assert all(name in text for section in demo_params(["fabric"]).model_dump().values() if isinstance(section, dict) for name in section)
+
+
+def test_the_axis_of_intervals_is_that_of_the_methods() -> None:
+    """The intervals of methods would be dots beside those of drawn samples, or what is cut would look whole."""
+    wide, near = Difference(0.5, 0.4, 0.6), Difference(0.02, -0.01, 0.05)
+    rows = [
+        ArmRow("a", "", arm, {}, {"ap": one}) for arm, one in (("real_and_perfect", wide), ("only_stage", wide), ("real_and_stage", near))
+    ]
+
+    assert reach(rows, "ap") == 0.05
+    assert reach(rows[:2], "ap") == 0.6
+    assert reach(rows, "iou") == reach([], "ap") == 1
+    assert whisker(near, 0.05) == (pytest.approx(-20), 100, pytest.approx(40), False, False)
+    assert whisker(wide, 0.05) == (100, 100, 100, False, True)
+    assert whisker(Difference(0.0, -0.1, 0.01), 0.05) == (-100, pytest.approx(20), 0, True, False)
+
+
+def test_an_example_is_of_middling_contrast_and_large_enough_to_be_seen(report: Path) -> None:
+    """The overview would show the weakest or the strongest defect of each method, a few pixels wide.
+
+    The defect is 4 px wide, so that 32 px are shown around it; here that is the whole photograph.
+    """
+    home = report.parent / "data/synthesize/fabric/stage/shards"
+    made = pd.concat(map(pd.read_parquet, home.iterdir())).query("defect == 'hole' and verdict == 'accepted'").sort_values("contrast")
+    found = write_example(report.parent / "data", "fabric", "stage", "hole", root=report.parent, path=Path("example.webp"))
+    assert found is not None
+    picture = np.asarray(Image.open(report.parent / "example.webp").convert("RGB"))
+    before, sample, mask = (picture[:, start : start + EDGE] for start in range(EDGE + 6, 4 * (EDGE + 6), EDGE + 6))
+
+    assert found.sample_id == made.sample_id.iloc[1]
+    assert ((sample == COLOURS["stage"]).all(axis=2) == (mask == 255).all(axis=2)).all()
+    assert (mask == 255).all(axis=2).sum() == 16
+    assert not (before == COLOURS["stage"]).all(axis=2).any()
 
 
 def test_numbers_read_as_percent_and_signed_points() -> None:

@@ -126,6 +126,18 @@ def test_pictures_are_painted_crisp_on_the_page(report: Path, tmp_path: Path, wi
     assert min(painted.values()) > 12 * 60 * 60 / 9 + 24 * 24**2, painted
 
 
+def test_no_page_is_wider_than_its_window_and_no_table_than_a_laptop_s(report: Path, window: Window) -> None:
+    """A reader would push tables to and fro to compare their columns, or on a telephone the page itself."""
+    cut = "[...document.querySelectorAll('.scroll')].filter(it => it.scrollWidth > it.clientWidth).map(it => it.ariaLabel)"
+    for page in sorted(report.glob("*.html")):
+        for width in (1280, 390):
+            window.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+            window.go(page.as_uri())
+            assert window.value("document.documentElement.scrollWidth") <= width, (page.name, width)
+            assert width == 390 or window.value(cut) == [], page.name
+    window.call("Emulation.clearDeviceMetricsOverride")
+
+
 def test_a_click_on_a_heading_sorts_the_table(report: Path, window: Window) -> None:
     """Otherwise the best of twenty arms has to be looked for by eye; rows without a difference stay last, averages at the foot."""
     rows = "[...document.querySelector('#headline').tBodies[0].rows].map(row => row.cells[4].innerText.trim().slice(0, 5))"

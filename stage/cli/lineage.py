@@ -34,7 +34,8 @@ def up(
     from stage.lineage.up import up as question
     from stage.lineage.versions import versions_of
 
-    _show(ask(versions_of(revisions, every=every), lambda database, history: question(database, history, target)), as_json=as_json)
+    versions = versions_of(revisions, every=every)
+    _show(ask(versions, lambda database, history: question(database, history, target), is_bare=True), as_json=as_json)
 
 
 @verbs.command()

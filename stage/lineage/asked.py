@@ -11,14 +11,19 @@ UNREAD = "not_read"
 
 
 def ask(
-    versions: Sequence[Version], question: Callable[[Database, History], Answer], *, strict: bool = False, is_foreign: bool = False
+    versions: Sequence[Version],
+    question: Callable[[Database, History], Answer],
+    *,
+    strict: bool = False,
+    is_foreign: bool = False,
+    is_bare: bool = False,
 ) -> Answer:
     """The answer to a question about versions. What cannot be read is listed in the first table; with a single version, or with `strict`, it is an error.
 
-    `is_foreign`: whether the question runs a query that is not ours.
+    `is_foreign`: whether the question runs a query that is not ours; `is_bare`: whether it makes the views itself, if it needs them.
     """
     history = history_of(list(dict.fromkeys(versions)), strict=strict or len(versions) == 1)
-    with opened(history, is_foreign=is_foreign) as database:
+    with opened(history, is_foreign=is_foreign, is_bare=is_bare) as database:
         return {**unread(history.gaps), **question(database, history)}
 
 

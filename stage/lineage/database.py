@@ -69,15 +69,18 @@ WHERE choices IS NOT NULL
 
 
 @contextmanager
-def opened(history: History, *, is_foreign: bool = False) -> Generator[Database]:
+def opened(history: History, *, is_foreign: bool = False, is_bare: bool = False) -> Generator[Database]:
     """The database of what the versions hold: `versions`, `datasets`, `inputs`, and a view per kind of table (docs/lineage.md).
 
-    With `is_foreign`, for queries written by users, it reaches no file, which is a second slower.
+    With `is_foreign`, for queries written by users, it reaches no file, which is a second slower. With `is_bare` it has no views until
+    `make_views` is called, which takes 30 ms: a question that knows which extracts it needs can read those.
     """
     database = duckdb.connect(":memory:", config={"threads": min(4, os.cpu_count() or 1)})
     try:
-        read = _fill(database, history.contents, is_foreign=is_foreign)
-        database.execute("SET allowed_paths = $paths", {"paths": [] if is_foreign else read})
+        if not is_bare:
+            make_views(database, history.contents, is_foreign=is_foreign)
+        read = [] if is_foreign else [file for kind in BEFORE for file in files_of(kind, history.contents)]
+        database.execute("SET allowed_paths = $paths", {"paths": read})
         for setting in LOCKS:
             database.execute(setting)
         yield database
@@ -108,17 +111,21 @@ def extracts(database: Database) -> list[str]:
     return [row["extract"] for row in rows(database, "SELECT DISTINCT number, extract FROM places ORDER BY number")]
 
 
-def _fill(database: Database, contents: Sequence[Contents], *, is_foreign: bool) -> list[str]:
-    """Make the tables and views; returns the files that the views read."""
+def files_of(kind: str, contents: Sequence[Contents], **whose: str) -> list[str]:
+    """The extracts of a kind of table, of any `category` and `method` or of these, each once, after one without rows, which has the columns."""
+    found = {one.file for each in contents for one in each.entries if one.kind == kind and whose.items() <= one._asdict().items()}
+    return [str(STORE / file) for file in (empty_extracts()[kind], *sorted(found))]
+
+
+def make_views(database: Database, contents: Sequence[Contents], *, is_foreign: bool = False) -> None:
+    """Make the tables and views."""
     versions = [(place, *one.version) for place, one in enumerate(contents)]
     _table(database, "versions", {"place": "BIGINT", "version": "VARCHAR", "commit": "VARCHAR", "date": "VARCHAR"}, versions)
     found = [(one.version.name, entry.kind, entry.category, entry.method, entry.file) for one in contents for entry in one.entries]
     _table(database, "tables", dict.fromkeys(("version", "kind", "category", "method", "extract"), "VARCHAR"), found)
     _manifests(database, contents)
-    empty, read = empty_extracts(), list[str]()
     for kind, before in BEFORE.items():
-        files = [str(STORE / file) for file in (empty[kind], *sorted({file for _, of, _, _, file in found if of == kind}))]
-        read += files
+        files = files_of(kind, contents)
         if is_foreign:
             database.register(f"{kind}_extracts", _dataset(files))
         else:
@@ -130,7 +137,6 @@ def _fill(database: Database, contents: Sequence[Contents], *, is_foreign: bool)
     database.execute(_MIXED)
     database.execute(_MISSED)
     database.execute(_PLACES)
-    return read
 
 
 def _dataset(files: Sequence[str]) -> "Dataset":

@@ -1,6 +1,5 @@
 """From a sample, or from a metric, up to what it was made from."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -10,10 +9,9 @@ from typing import NamedTuple
 from stage.core.errors import Refusal
 from stage.core.wording import counted
 from stage.lineage.contents import History
-from stage.lineage.database import OURS, Answer, Database, Row, rows
-from stage.lineage.made_from import made_from
+from stage.lineage.database import Answer, Database, make_views, rows
 from stage.lineage.marked import found_in
-from stage.model.base_pointer import told_origin
+from stage.lineage.origin import origin_of
 
 SAMPLE = re.compile(r".+/.+/.+/\d{6,}/\d+")
 ALL_TYPES = "(all)"  # as in the scores
@@ -23,12 +21,18 @@ NOTATION = "`<category>/<segmenter>/<arm>/<seed>/<metric>`, as fabric/efficientn
 def up(database: Database, history: History, target: str) -> Answer:
     """What a sample, by its id or its PNG, or a metric, by `category/segmenter/arm/seed/metric`, was made from.
 
-    The last version that has it answers; for a PNG, the last one with its pixels, if there is one.
+    The last version that has it answers; for a PNG, the last one with its pixels, if there is one. The database may be without views.
     """
-    if Path(target).is_file():
+    is_file, is_sample = Path(target).is_file(), bool(SAMPLE.fullmatch(target))
+    if is_sample and not is_file and (answer := origin_of(database, history, target)):
+        return answer
+    make_views(database, history.contents)
+    if is_file:
         sample_id, told = found_in(database, history, Path(target))
-        return {"file": [told], **_sample(database, history, sample_id, told["in_versions"])}
-    return _sample(database, history, target) if SAMPLE.fullmatch(target) else _metric(database, history, target)
+        return {"file": [told], **origin_of(database, history, sample_id, told["in_versions"])}
+    if is_sample:
+        raise unknown_sample(database, history, target)
+    return _metric(database, history, target)
 
 
 class MetricName(NamedTuple):
@@ -40,73 +44,6 @@ class MetricName(NamedTuple):
     few: int
     seed: int
     metric: str
-
-
-def _sample(database: Database, history: History, sample_id: str, preferred: Sequence[str] = ()) -> Answer:
-    found = rows(database, _VERSIONS_WITH, {"id": sample_id, "preferred": list(preferred)})
-    if not found:
-        raise unknown_sample(database, history, sample_id)
-    last = found[0]
-    sample = {"version": last["version"], **rows(database, _SAMPLE, {"extract": last["extract"], "id": sample_id})[0]}
-    same = [
-        row["version"] for row in found if row["image_digest"] == sample["image_digest"] and row["mask_digest"] == sample["mask_digest"]
-    ]
-    other = [row["version"] for row in found if row["version"] not in same]
-    told = {name: sample[name] for name in ("sample_id", "verdict", "reason", "contrast", "seed", "attempt", "image_digest", "licence")}
-    whose = {"version": sample["version"], "category": sample["category"], "method": sample["method"]}
-    networks = {"names": [sample["checkpoint"], sample["base"]], **whose}
-    return {
-        "sample": [{**told, "versions": same, "versions_with_other_pixels": other}],
-        "made_from": _made_from(database, sample, whose),
-        "networks": [{**row, "origin": told_origin(json.loads(row["origin"]))} for row in rows(database, _NETWORKS, networks)],
-        "trained_on": rows(database, _TRAINED_ON, networks),
-        "parameters": rows(
-            database,
-            "SELECT name, value FROM inputs WHERE (version, category, method) = ($version, $category, $method) AND is_rendering AND contains(name, '.') ORDER BY name",
-            whose,
-        ),
-        "code": [
-            {name: sample[name] for name in ("code", "parameters", "timesteps", "device", "settings")} | {"libraries": sample["versions"]}
-        ],
-        "run": rows(
-            database,
-            "SELECT * EXCLUDE (version, category, method) FROM runs WHERE version = $version AND batch_key = $key",
-            {"version": sample["version"], "key": sample["batch_key"]},
-        ),
-    }
-
-
-# The versions that have the sample, and its pixels there; other columns are read only from the version that answers.
-_VERSIONS_WITH = """
-SELECT p.version, s.extract, s.image_digest, s.mask_digest
-FROM (SELECT extract, image_digest, mask_digest FROM samples_extracts WHERE sample_id = $id) s JOIN places p USING (extract)
-ORDER BY list_contains($preferred::VARCHAR[], p.version) DESC, p.place DESC
-"""
-_SAMPLE = f"SELECT * EXCLUDE ({OURS}) FROM samples_extracts WHERE extract = $extract AND sample_id = $id"
-_NETWORKS = """
-SELECT kind, digest, base AS on_base, facts AS origin, len(sources) AS training_files FROM checkpoints
-WHERE version = $version AND of_category = $category AND of_method = $method AND list_contains($names, digest) ORDER BY kind
-"""
-_TRAINED_ON = """
-SELECT c.kind AS network, s.path, s.kind, s.defect, s.sha256
-FROM (SELECT kind, unnest(sources) AS sha256 FROM checkpoints
-    WHERE version = $version AND of_category = $category AND of_method = $method AND list_contains($names, digest)) c
-LEFT JOIN (SELECT DISTINCT path, kind, defect, sha256 FROM sources WHERE version = $version) s USING (sha256)
-ORDER BY ALL
-"""
-
-
-def _made_from(database: Database, sample: Row, whose: Row) -> list[Row]:
-    """A row per file that the sample was made from, with its split and group in the version's sources."""
-    known = rows(database, "SELECT * FROM sources WHERE (version, category, method) = ($version, $category, $method)", whose)
-    found: list[Row] = []
-    for one in made_from(sample):
-        is_texture, is_file = one.role == "texture", bool(one.sha256)
-        same = (row for row in known if row["sha256"] == one.sha256 and (is_texture or row["path"] == one.path))
-        source = next(same, {}) if is_file else {}
-        told = {part: source.get(part, "not among its sources" if is_file and not is_texture else "") for part in ("split", "group")}
-        found.append({"role": one.role, "path": one.path, **told, "sha256": one.sha256})
-    return found
 
 
 def unknown_sample(database: Database, history: History, sample_id: str) -> Refusal:

@@ -22,9 +22,9 @@ def version_of(name: str) -> Version:
     """The version of that name: `workspace`, a tag, a branch, a commit. Raises Refusal if git knows none."""
     if name == WORKSPACE:
         return Version(WORKSPACE)
-    _expect_git()
     commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
     if not commit:
+        _expect_git()
         tags = ", ".join(version.name for version in _tags()) or "none yet"
         raise Refusal(f"Expected a tag, a branch, a commit or `{WORKSPACE}`, found {name!r}, which git does not know. Tags: {tags}.")
     return Version(name, commit, _git("show", "--no-patch", "--format=%cI", commit))

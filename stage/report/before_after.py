@@ -38,4 +38,4 @@ def before_and_after(before: Version, after: Version, changes: Sequence[dict[str
 
 def _panels(version: Version, pictures: Pictures) -> Iterator[Panel]:
     image, mask = Image.fromarray(decode_image(pictures.image)), Image.fromarray(decode_mask(pictures.mask))
-    yield from enlargement(version.name[:12], image, mask)
+    yield from enlargement(version.name[:12], image, mask)[:2]

@@ -19,6 +19,7 @@ from stage.report.fidelity_pictures import TypePictures, write_pictures
 from stage.report.gallery import Thumbnail, write_gallery
 from stage.report.lineage import CategoryLineage, read_lineage
 from stage.report.photographs import write_photographs
+from stage.report.typical import Example, write_example
 from stage.report.whereabouts import Whereabouts, write_whereabouts
 from stage.report.worst import read_predictions, worst_specimens
 from stage.segmentation.arms import arm_label, compared_arms
@@ -32,11 +33,12 @@ WORST = 8  # test images of each list
 
 @dataclass(frozen=True)
 class MethodResult:
-    """What a method made for a category."""
+    """What a method made for a category, and an example of each defect type of which a sample was accepted."""
 
     method: str
     outcomes: list[artefacts.SampleCounts]
     manifest: dict[str, Any]
+    examples: dict[str, Example]
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Fidelity:
 
 @dataclass(frozen=True)
 class CategoryView:
-    """One category's page. `tested` counts test images by defect type; `lowest` and `lost` are test images of `shown_arm`, worst first."""
+    """One category's page. `tested` counts test images by defect type; `lowest` and `lost` are test images of `shown_arm`, worst first, none in both."""
 
     name: str
     page: str
@@ -99,14 +101,15 @@ def view_category(data: Path, root: Path, name: str, params: Params, results: Re
     folder = Path("pictures") / slug(name)
     (root / folder).mkdir(parents=True, exist_ok=True)
     tested = {row["defect"]: row["test"] for row in artefacts.image_counts(data) if row["category"] == name and row["defect"] != GOOD}
-    made = [_made(data, name, method) for method in params.methods]
+    made = [_made(data, name, method, root, folder / "examples") for method in params.methods]
     defects = sorted({*tested, *(outcome.defect for one in made for outcome in one.outcomes)})
     sampled = compared_arms(params.methods, params.segment.mixture)
     arm = comparison.best_arm(rows, name, sampled)
     seen = read_predictions(data, name, comparison.thresholds(rows, name))
+    worst = seen.lowest(arm, WORST)
     lowest, lost = (
         write_cards(worst_specimens(seen, indices, arm), root, folder / kind)
-        for kind, indices in (("lowest", seen.lowest(arm, WORST)), ("lost", seen.most_lost(arm, WORST)))
+        for kind, indices in (("lowest", worst), ("lost", seen.most_lost(arm, WORST, besides=worst)))
     )
     gallery = write_gallery(data, name, params.methods, defects, root=root, folder=folder / "samples", count=params.evaluate.gallery)
     photographs = write_photographs(data, name, root=root, folder=folder / "photographs")
@@ -143,9 +146,11 @@ def draw_losses(source: Path, root: Path, path: Path, columns: list[str]) -> str
     return path.as_posix()
 
 
-def _made(data: Path, category: str, method: str) -> MethodResult:
-    manifest = read_manifest(data / "synthesize" / category / method)
-    return MethodResult(method, artefacts.outcomes(data, category, method), manifest)
+def _made(data: Path, category: str, method: str, root: Path, folder: Path) -> MethodResult:
+    manifest, outcomes = read_manifest(data / "synthesize" / category / method), artefacts.outcomes(data, category, method)
+    places = {one.defect: folder / f"{method}-{slug(one.defect)}.webp" for one in outcomes}
+    drawn = {defect: write_example(data, category, method, defect, root=root, path=path) for defect, path in places.items()}
+    return MethodResult(method, outcomes, manifest, {defect: one for defect, one in drawn.items() if one})
 
 
 def _fidelity(data: Path, category: str, methods: tuple[str, ...], root: Path, folder: Path) -> Fidelity:

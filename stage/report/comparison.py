@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from stage.segmentation.arms import REAL_ONLY, arm_name
+from stage.segmentation.arms import PERFECT, REAL_ONLY, arm_name
 from stage.segmentation.results import Results, mean_over_seeds, rows_where
 from stage.segmentation.scores import ALL_TYPES
 from stage.segmentation.verdicts import SHOWN, signed
@@ -50,6 +50,16 @@ class Difference(NamedTuple):
     def is_sure(self) -> bool:
         """Whether the interval leaves zero out."""
         return self.low > 0 or self.high < 0
+
+
+class Whisker(NamedTuple):
+    """A difference as it is drawn, in percent of the axis to either side of zero: ends that are cut at the axis's own, and what is beyond."""
+
+    low: float
+    high: float
+    point: float
+    is_cut_low: bool
+    is_cut_high: bool
 
 
 class ArmRow(NamedTuple):
@@ -104,9 +114,21 @@ def thresholds(rows: list[ArmRow], category: str) -> dict[str, float]:
     return {row.arm: row.values["threshold"] for row in reversed(rows) if row.category == category}
 
 
-def reach(rows: list[ArmRow]) -> float:
-    """The largest distance from zero of any interval, as a fraction: the scale on which intervals are drawn."""
-    return max((abs(end) for row in rows for one in row.differences.values() for end in one), default=0.0) or 1.0
+def reach(rows: list[ArmRow], metric: str) -> float:
+    """Half the length of the axis on which a metric's intervals are drawn, as a fraction.
+
+    That is the largest distance from zero of any interval, of the arms that have real defects and no drawn samples: those of
+    the others are large, and methods could not be told apart beside them.
+    """
+    ends = [(row.arm, abs(end)) for row in rows if metric in row.differences for end in row.differences[metric]]
+    near = [end for arm, end in ends if not arm.endswith(PERFECT) and not arm.startswith("only_")]
+    return max(near or [end for _, end in ends], default=0.0) or 1.0
+
+
+def whisker(one: Difference, axis: float) -> Whisker:
+    """A difference on an axis from `-axis` to `axis`."""
+    point, low, high = (100 * min(max(value / axis, -1), 1) for value in one)
+    return Whisker(low, high, point, one.low < -axis, one.high > axis)
 
 
 def seeds(results: Results) -> int:

@@ -98,7 +98,7 @@ def _write_strips(made_by: str, rows: Iterable[Row], side: int, root: Path, plac
 def _crop(row: Row, side: int) -> tuple[Image.Image, Image.Image]:
     """The largest defect and its mask, `side` px of the photograph as TILE px."""
     image, mask = decoded_picture(row["image"]), decode_mask(row["mask"]["bytes"])
-    y, x = bounding_box(_largest(mask))
+    y, x = bounding_box(largest_defect(mask))
     left, top = (first_pixel(one.start, one.stop, min(side, length), length) for one, length in ((x, image.width), (y, image.height)))
     box = (left, top, min(left + side, image.width), min(top + side, image.height))
     outline = Image.fromarray(mask * np.uint8(255)).crop(box).resize((TILE, TILE), Image.Resampling.NEAREST)
@@ -112,12 +112,12 @@ def _resampling(side: int) -> Image.Resampling:
 def _side(real: Sequence[Row]) -> int:
     """The side in px that holds a real defect of median size and some of its surroundings; at most the photograph's."""
     masks = [decode_mask(row["mask"]["bytes"]) for row in real]
-    boxes = [bounding_box(_largest(mask)) for mask in masks]
+    boxes = [bounding_box(largest_defect(mask)) for mask in masks]
     extent = median(max(one.stop - one.start for one in box) for box in boxes)
     return min(next((side for side in SIDES if side >= ROOM * extent), round(ROOM * extent)), *(min(mask.shape) for mask in masks))
 
 
-def _largest(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def largest_defect(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The largest defect of a mask alone, or the mask if it is empty."""
     labels = components(mask)
     return (labels == largest_component(labels)).astype(np.uint8) if labels.any() else mask

@@ -53,17 +53,17 @@ def write_gallery(
     return found
 
 
-def encoded(panels: Sequence[Panel]) -> bytes:
-    """A WebP of the panels side by side, each at most EDGE px; smaller pictures stay exact if that takes no more bytes."""
-    edge = min(EDGE, max(panels[0].picture.size))
+def encoded(panels: Sequence[Panel], largest: int = EDGE) -> bytes:
+    """A WebP of the panels side by side, each at most `largest` px; smaller pictures stay exact if that takes no more bytes."""
+    edge = min(largest, max(panels[0].picture.size))
     picture = strip(panels, edge)
     lossy = _webp(picture, quality=QUALITY)
-    return min(lossy, _webp(picture, lossless=True), key=len) if edge < EDGE else lossy
+    return min(lossy, _webp(picture, lossless=True), key=len) if edge < largest else lossy
 
 
-def write_picture(panels: Sequence[Panel], path: Path) -> tuple[int, int]:
+def write_picture(panels: Sequence[Panel], path: Path, largest: int = EDGE) -> tuple[int, int]:
     """Write the panels side by side as a small picture, and return its width and height in px."""
-    content = encoded(panels)
+    content = encoded(panels, largest)
     path.write_bytes(content)
     with Image.open(io.BytesIO(content)) as picture:
         return picture.size

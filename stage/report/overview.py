@@ -12,7 +12,7 @@ from stage.report.specimens import synthetic_specimens
 
 
 def overview(data: Path, categories: Sequence[str], methods: Sequence[str], count: int) -> Image.Image:
-    """Background, mask, synthetic image and enlarged defect of the first `count` accepted samples of each defect type."""
+    """Background, synthetic image, and its defect and mask enlarged, of the first `count` accepted samples of each defect type."""
     types = [
         (category, method, outcome.defect)
         for category in categories

@@ -24,7 +24,7 @@ from stage.report.worst import FALSE, HIT, MISSED, NORMAL
 from stage.segmentation.arms import arm_label, compared_arms
 from stage.segmentation.bootstrap import RESAMPLES
 from stage.segmentation.results import AVERAGE, Results, read_results
-from stage.segmentation.verdicts import verdict, with_interval, worth
+from stage.segmentation.verdicts import SHOWN, verdict, with_interval, worth
 
 LISTED = 200  # files set aside that are listed by name
 
@@ -55,6 +55,7 @@ def _write_pages(data: Path, root: Path, params: Params) -> None:
             "mask_heads": MASK_HEADS,
             "targets": targets(),
             "category": category,
+            "axes": _axes([row for row in rows if row.category == category.name]),
             "types": comparison.type_rows(results, category.name),
         }
         _render(environment, "category", root / category.page, shared | own)
@@ -83,7 +84,7 @@ def _shared(params: Params, results: Results, categories: list[CategoryView], ro
         "params": params,
         "categories": categories,
         "rows": rows,
-        "reach": comparison.reach(rows),
+        "axes": _axes(rows),
         "segmenters": list(dict.fromkeys(row.segmenter for row in rows)),
         "metrics": comparison.METRICS,
         "of_types": comparison.OF_TYPES,
@@ -92,6 +93,10 @@ def _shared(params: Params, results: Results, categories: list[CategoryView], ro
         "draws": RESAMPLES,
         "colours": {"hit": HIT, "missed": MISSED, "false": FALSE, "normal": NORMAL},
     }
+
+
+def _axes(rows: list[comparison.ArmRow]) -> dict[str, float]:
+    return {metric: comparison.reach(rows, metric) for metric in SHOWN}
 
 
 def _overview(data: Path, params: Params, results: Results) -> dict[str, Any]:
@@ -107,7 +112,13 @@ def _overview(data: Path, params: Params, results: Results) -> dict[str, Any]:
 
 def _environment() -> Environment:
     environment = templates()
-    filters: dict[str, Any] = {"points": comparison.points, "shown": comparison.metric_text, "arm": arm_label, "slug": slug}
+    filters: dict[str, Any] = {
+        "points": comparison.points,
+        "whisker": comparison.whisker,
+        "shown": comparison.metric_text,
+        "arm": arm_label,
+        "slug": slug,
+    }
     environment.filters.update(filters | {"with_interval": with_interval})
     script = environment.get_template("report.js").render()
     values: dict[str, Any] = {"script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}

@@ -53,4 +53,4 @@ def _recipe(method: str, category: str, params: Params, data: Path) -> Recipe:
 def _specimen(sample: Rendered, source: Source, background: str) -> Specimen:
     image, mask = Image.fromarray(sample.pair.image), Image.fromarray(sample.pair.mask * 255)
     photograph = Image.fromarray(source.backgrounds[background].image)
-    return Specimen("", (Panel("photograph", photograph), Panel("mask", mask), *enlargement("sample", image, mask)))
+    return Specimen("", (Panel("photograph", photograph), *enlargement("sample", image, mask)))

@@ -32,18 +32,18 @@ class Specimen(NamedTuple):
     name: str = ""
 
 
-def defect_box(mask: Image.Image) -> Box:
-    """The square around the non-zero pixels of an `L` mask, with some of its surroundings, moved inside the image."""
+def defect_box(mask: Image.Image, *, room: float = 1.25, smallest: int = SMALLEST_CROP) -> Box:
+    """The square around the non-zero pixels of an `L` mask, `room` times their extent and at least `smallest` px wide, moved inside the image."""
     left, top, right, bottom = mask.getbbox() or (0, 0, mask.width, mask.height)
-    edge = min(max(5 * max(right - left, bottom - top) // 4 + 4, SMALLEST_CROP), mask.width, mask.height)
+    edge = min(max(int(room * max(right - left, bottom - top)) + 4, smallest), mask.width, mask.height)
     x, y = first_pixel(left, right, edge, mask.width), first_pixel(top, bottom, edge, mask.height)
     return x, y, x + edge, y + edge
 
 
-def enlargement(label: str, image: Image.Image, mask: Image.Image) -> tuple[Panel, Panel]:
-    """The image with its defect's surroundings marked, and these surroundings alone."""
+def enlargement(label: str, image: Image.Image, mask: Image.Image) -> tuple[Panel, Panel, Panel]:
+    """The image with its defect's surroundings marked, and these surroundings alone, in the image and in the mask: the two can be compared."""
     box = defect_box(mask)
-    return Panel(label, image, box), Panel("enlarged", image.crop(box))
+    return Panel(label, image, box), Panel("enlarged", image.crop(box)), Panel("its mask", mask.crop(box))
 
 
 def contact_sheet(specimens: Sequence[Specimen], *, title: str = "", per_row: int = 2, tile: int = 192) -> Image.Image:

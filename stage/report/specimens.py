@@ -14,7 +14,7 @@ from stage.report.sheets import Panel, Specimen, enlargement
 def synthetic_specimens(
     data: Path, category: str, method: str, defect: str, count: int, *, verdict: str = "accepted"
 ) -> Iterator[Specimen]:
-    """The first `count` samples of a defect type, by ordinal as published: background, mask, synthetic image, enlarged defect."""
+    """The first `count` samples of a defect type, by ordinal as published: background, synthetic image, and its defect and mask enlarged."""
     shards = shard_paths(data / "synthesize" / category / method)
     wanted = (pc.field("defect") == defect) & (pc.field("verdict") == verdict) & pc.field("image").is_valid()
     keys = query_rows(shards, ["ordinal", "sample_id", "background_sha256"], wanted)
@@ -26,7 +26,7 @@ def synthetic_specimens(
 
 
 def real_specimens(data: Path, category: str, defect: str, count: int) -> Iterator[Specimen]:
-    """The first `count` real training images of a defect type: image, mask, enlarged defect."""
+    """The first `count` real training images of a defect type: image, and its defect and mask enlarged."""
     wanted = (pc.field("defect") == defect) & (pc.field("split") == "train") & pc.field("mask").is_valid()
     yield from map(_real, islice(stream_rows([catalog(data, category)], ["image_path", "image", "mask"], wanted), count))
 
@@ -35,11 +35,10 @@ def _synthetic(row: Row, background: Cell | None) -> Specimen:
     first = [Panel("background", decoded_picture(background))] if background else []
     mask = decoded_picture(row["mask"])
     why = f", {row['reason']}" if row["reason"] else ""
-    panels = (*first, Panel("mask", mask), *enlargement("synthetic", decoded_picture(row["image"]), mask))
+    panels = (*first, *enlargement("synthetic", decoded_picture(row["image"]), mask))
     return Specimen(f"contrast {row['contrast']:.0f}{why}, {row['sample_id']}", panels, row["sample_id"])
 
 
 def _real(row: Row) -> Specimen:
     mask = decoded_picture(row["mask"])
-    panels = (Panel("mask", mask), *enlargement("real", decoded_picture(row["image"]), mask))
-    return Specimen(row["image_path"], panels, row["image_path"])
+    return Specimen(row["image_path"], enlargement("real", decoded_picture(row["image"]), mask), row["image_path"])

@@ -3,7 +3,7 @@
 A pixel counts as marked if its published probability, one of 256 levels, is at least the threshold of the tables.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,10 +37,10 @@ class Predictions(NamedTuple):
         """The images that an arm gets most wrong, worst first."""
         return [int(index) for index in np.argsort(self.ious[arm], kind="stable")[:count]]
 
-    def most_lost(self, arm: str, count: int) -> list[int]:
-        """The images on which an arm is worse than the real third alone, the largest loss first."""
+    def most_lost(self, arm: str, count: int, besides: Collection[int] = ()) -> list[int]:
+        """The images on which an arm is worse than the real third alone, the largest loss first, `besides` those that are shown already."""
         gain = self.ious[arm] - self.ious[REAL_ONLY]
-        return [int(index) for index in np.argsort(gain, kind="stable")[:count] if gain[index] < 0]
+        return [int(index) for index in np.argsort(gain, kind="stable") if gain[index] < 0 and index not in besides][:count]
 
 
 def read_predictions(data: Path, category: str, thresholds: Mapping[str, float]) -> Predictions:

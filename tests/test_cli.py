@@ -164,13 +164,24 @@ def test_make_run_says_what_it_changed_only_if_it_did(project: Path) -> None:
     for name in ("Makefile", "params"):
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, project / name)
     kept = "git init -q && git add -A && git -c user.name=a -c user.email=a@b commit -qm begin"
-    make = "make -o .venv/.installed run DATA=nowhere"  # as if .venv were there; its programs are this Python's
+    (project / "empty").mkdir()
+    make = "make -o .venv/.installed run DATA=empty"  # as if .venv were there; its programs are this Python's
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(["bash", "-c", f"{kept} && {make}"], env=environment, capture_output=True, text=True, timeout=120, check=False)
 
-    assert "Expected a folder of images that may be read at nowhere" in done.stderr
+    assert "Expected the folders of one known layout in empty" in done.stderr
     assert "params/real-cpu.yaml" not in done.stdout
     assert (project / "params.yaml").read_text() == (ROOT / "params.yaml").read_text()
+
+
+@pytest.mark.parametrize("given", ["", " DATA=nowhere"])
+def test_make_run_looks_at_its_folder_before_it_sets_up(given: str, project: Path) -> None:
+    """Three gigabytes would be fetched before a user learns that the folder was forgotten or misspelt."""
+    shutil.copy(ROOT / "Makefile", project)
+    make = ["bash", "-c", f"make run{given} PYTHON=none"]  # a setup would refuse such a Python
+    done = subprocess.run(make, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.stderr.startswith(f"Expected DATA to be a folder of images, found '{given.removeprefix(' DATA=')}'.")
 
 
 def test_use_methods_writes_candidates_that_can_be_chosen_from(project: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -238,9 +239,33 @@ def test_what_cannot_work_is_one_message(tmp_path: Path, project: Path) -> None:
     for verb in ("export", "plan", "verify"):
         told = "Expected categories among fabric, washer, found nut. Look into params.yaml."
         assert refused(verb, "--category", "nut", "--category", "washer") == told
-    assert refused("plan").startswith("Expected a catalog at data/prepare/fabric/catalog.parquet, found none that can be read")
+    assert refused("plan").startswith("Expected a catalog at data/prepare/fabric/catalog.parquet, found none. Run `dvc repro prepare`.")
     assert refused("demo-data", str(project)).startswith("Expected an empty place or an earlier demo at")
     assert Path("params.yaml").read_text() == before
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        *("results", "fidelity", "fidelity fabric --measure", "tables", "contact-sheet sheet.png", "plan", "plan --no-measure", "verify"),
+        *("preview paste fabric", "preview stage fabric", "use-errors", "groups fabric", "groups fabric --accept 1", "export"),
+        *("export --chosen", "recall fabric/x.png --reason y", "retain --dry-run", "nightly", "lineage up stage/fabric/hole/000000/0"),
+        *("lineage down fabric/x.png", "lineage diff v1 v2", "lineage diff HEAD workspace", "lineage reuse", "lineage leakage --all"),
+        *("lineage why stage/fabric/hole/000000/0 HEAD workspace", "lineage orphans", "lineage recalled", "ablation"),
+    ],
+)
+def test_every_verb_before_the_first_run_says_what_to_run_first(typed: str, project: Path) -> None:
+    """A newcomer would see an error of Parquet's or git's, or be sent to a command that cannot work yet."""
+    shutil.copytree(ROOT / "ablation", project / "ablation")
+    shutil.copy(ROOT / "nightly.yaml", project)
+    kept = "git init -q && git add -A && git -c user.name=a -c user.email=a@b commit -qm begin"
+    subprocess.run(["bash", "-c", kept], check=True)
+
+    told = refused(*typed.split())
+
+    assert re.fullmatch(r"Expected .+, found .+", told), told
+    assert re.search(r"`(dvc repro|make ablation|make nightly-up|stage|git tag)[^`]*`", told)
+    assert not re.search("[Ee]rrno|--force|fatal", told)
 
 
 def test_a_folder_that_cannot_be_made_is_one_message() -> None:

@@ -96,6 +96,8 @@ def verify(
     from stage.release.verification import verify as problems_of
 
     places = folders or published_folders(load_params(), categories)
+    if not any(place.exists() for place in places):
+        raise Refusal(f"Expected published samples in {', '.join(map(str, places))}, found none. Run `dvc repro`, or name other folders.")
     problems: list[tuple[Path, Problem]] = []
     for place in track(places, total=len(places), label="verify"):
         found = [(place, problem) for problem in problems_of(place)]

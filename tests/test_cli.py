@@ -16,6 +16,8 @@ from test_results import differences, scores
 
 from stage.chaos.miniature import SIZE, draw
 from stage.core.params import load_params
+from stage.datasets.pairs import write_table
+from stage.datasets.table import COLUMNS
 from stage.segmentation.results import gather_results, write_results
 
 ROOT = Path(__file__).parents[1]
@@ -195,7 +197,12 @@ def test_use_methods_writes_candidates_that_can_be_chosen_from(project: Path) ->
     params = load_params()
     assert params.methods == ("paste", "cutpaste", "draem", "glass", "quilt")
     assert (params.segment.folds, params.segment.mixture) == (3, {})
-    assert said.startswith("params.yaml now compares paste, cutpaste, draem, glass, quilt.\nsegment.folds is 3.")
+    assert said.splitlines()[:3] == [
+        "params.yaml now compares paste, cutpaste, draem, glass, quilt.",
+        "No longer compared is stage, since `auto` is what needs no training; `stage use-methods auto stage` keeps it.",
+        "segment.mixture has lost the shares of what is no longer compared.",
+    ]
+    assert said.splitlines()[3].startswith("segment.folds is 3.")
     changed = {
         (one, other) for one, other in zip(text.splitlines(), Path("params.yaml").read_text().splitlines(), strict=True) if one != other
     }
@@ -207,6 +214,20 @@ def test_use_methods_writes_candidates_that_can_be_chosen_from(project: Path) ->
     assert (load_params().methods, load_params().segment.folds) == (("stage", "quilt"), 3)
     assert "methods.0: Input should be" in refused("use-methods", "cutmix")
     assert load_params().methods == ("stage", "quilt")
+
+
+@pytest.mark.parametrize(("parts", "folds"), [(3, 0), (4, 2), (6, 3), (40, 3)])
+def test_auto_sets_only_folds_that_a_method_can_be_chosen_by(parts: int, folds: int, project: Path) -> None:
+    """Every arm would be trained once more for each fold, for hours, and afterwards nothing could be chosen."""
+    for category, count in (("fabric", parts), ("washer", 50)):
+        named = [f"{category}/{number}.png" for number in range(count)]
+        rows = [dict.fromkeys(COLUMNS) | {"defect": "hole", "split": "train", "status": "accepted", "group": name} for name in named]
+        write_table(rows, COLUMNS, project / "data/prepare" / category / "catalog.parquet")
+
+    said = run("use-methods", "auto").output
+
+    assert load_params().segment.folds == folds
+    assert ("fabric has 3 parts with real defects to train on, and a choice needs 4" in said) == (folds == 0)
 
 
 def test_auto_in_the_file_is_answered_with_what_to_run(project: Path) -> None:

@@ -11,8 +11,11 @@ from stage.core.errors import Refusal
 from stage.core.wording import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from stage.core.params import Params
 
+FEWEST = 4  # parts with real defects that a method can be chosen by: two in each of two folds
 DEMO = "demo"  # the name of the demo's parameters, which `use-data` replaces
 
 verbs = typer.Typer()
@@ -65,18 +68,39 @@ def use_methods(
     ],
 ) -> None:
     """Write the methods to compare into params.yaml; with `auto` `segment` holds real defects out, and says which method helps, or none."""
+    from stage.core.params import load_params
+    from stage.core.settings import FOLDS
     from stage.core.settings import use_methods as write
+    from stage.segmentation.choice import parts_to_hold_out
     from stage.synthesis.method import METHODS
 
     free = [name for name, method in METHODS.items() if not method.needs_checkpoint]
     is_auto = "auto" in methods
     names = list(dict.fromkeys(one for name in methods for one in (free if name == "auto" else [name])))
-    folds = write(Path("params.yaml"), names, held_out=is_auto)
+    before = load_params()
+    parts = parts_to_hold_out(DATA, before.categories) if is_auto else {}
+    most_folds = min(parts.values()) // 2 if parts else max(FOLDS, before.segment.folds)
+    folds = write(Path("params.yaml"), names, most_folds=most_folds if is_auto else 0)
     typer.echo(f"params.yaml now compares {', '.join(names)}.")
+    if dropped := [name for name in before.methods if name not in names]:
+        why = f", since `auto` is what needs no training; `stage use-methods auto {' '.join(dropped)}` keeps it" if is_auto else ""
+        typer.echo(f"No longer compared is {', '.join(dropped)}{why}.")
+    if before.segment.mixture != load_params().segment.mixture:
+        typer.echo("segment.mixture has lost the shares of what is no longer compared.")
     if is_auto:
-        typer.echo(
-            f"segment.folds is {folds}. After `dvc repro`, `stage results` says which helps, or none, and `stage export --chosen` writes it."
+        typer.echo(_told_of_folds(folds, parts))
+
+
+def _told_of_folds(folds: int, parts: "Mapping[str, int]") -> str:
+    """Whether a method can be chosen, given how many parts with real defects each prepared category can hold out."""
+    fewest = min(parts, key=lambda category: parts[category], default="")
+    if parts and parts[fewest] < FEWEST:
+        return (
+            f"segment.folds stays {folds}: {fewest} has {counted(parts[fewest], 'part')} with real defects to train on, and a choice needs "
+            f"{FEWEST}, two in each of two folds. `stage results` can only compare the methods on the test images."
         )
+    told = f", which hold out {counted(parts[fewest], 'part')} with real defects of {fewest} in turn" if parts else ""
+    return f"segment.folds is {folds}{told}. After `dvc repro`, `stage results` says which helps, or none, and `stage export --chosen` writes it."
 
 
 @verbs.command()

@@ -105,6 +105,20 @@ def test_results_for_people_are_a_table() -> None:
     assert "Samples of paste harm" in output
 
 
+@pytest.mark.usefixtures("metrics")
+def test_results_of_other_parameters_say_so(project: Path) -> None:
+    """After `stage use-methods`, a user would take the old comparison for the new one."""
+    values = yaml.safe_load((project / "params.yaml").read_text())
+    evaluated = {name: values[name] for name in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["evaluate"]["params"]}
+    lock = {"schema": "2.0", "stages": {"evaluate": {"cmd": "x", "params": {"params.yaml": evaluated}}}}
+    (project / "dvc.lock").write_text(yaml.safe_dump(lock))
+
+    assert "dvc repro" not in run("results").output
+    run("use-methods", "paste", "quilt")
+    (project / "params.yaml").write_text((project / "params.yaml").read_text().replace("  folds: 0 ", "  folds: 2 "))
+    assert "of before a change of methods, segment.folds in params.yaml. Run `dvc repro`" in " ".join(run("results").output.split())
+
+
 def test_use_data_writes_the_parameters_and_says_so(tmp_path: Path) -> None:
     """`make run DATA=...` would run the demo."""
     folder = tmp_path / "[bold]images[/]"  # rich would take it for markup

@@ -47,7 +47,7 @@ def fidelity(
     """Show how similar accepted samples are to real defects, which targets they miss, and how similar their masks are to real ones."""
     from stage.core.params import load_params
     from stage.release.fidelity import measure_fidelity, read_fidelity
-    from stage.report.fidelity import fidelity_rows, fidelity_table, fidelity_verdicts, mask_table
+    from stage.report.fidelity import fidelity_rows, fidelity_table, fidelity_verdicts, legend, mask_table
     from stage.segmentation.results import rows_among
 
     params = load_params()
@@ -61,6 +61,7 @@ def fidelity(
         console().print(fidelity_table(name, rows), mask_table(name, rows))
         for sentence in fidelity_verdicts(rows):
             typer.echo(fill(sentence, COLUMNS, break_long_words=False, break_on_hyphens=False))
+    typer.echo(fill(legend(), COLUMNS, break_long_words=False, break_on_hyphens=False))
 
 
 @verbs.command()

@@ -181,7 +181,8 @@ def test_a_disk_that_holds_each_category_and_not_both_is_refused(monkeypatch: py
 
     assert [run("plan", "--category", name).exit_code for name in ("part", "other")] == [0, 0]
     told = re.search(r"^Expected ([0-9.]+) GB free on the disk of \.spool/jobs/stage-part-.* found ([0-9.]+) GB\.", refused("plan"))
-    assert told and float(told[1]) > float(told[2])
+    assert told is not None
+    assert float(told[1]) > float(told[2])
     assert "for 48 samples of part, other in the spool" in refused("plan", "--json")
     again = planned("--category", "part", "--category", "part")
     assert [one["free_bytes"] for one in again.values()] == [usage.free] * 2

@@ -96,8 +96,6 @@ def verify(
     from stage.release.verification import verify as problems_of
 
     places = folders or published_folders(load_params(), categories)
-    if not any(place.exists() for place in places):
-        raise Refusal(f"Expected published samples in {', '.join(map(str, places))}, found none. Run `dvc repro`, or name other folders.")
     problems: list[tuple[Path, Problem]] = []
     for place in track(places, total=len(places), label="verify"):
         found = [(place, problem) for problem in problems_of(place)]
@@ -113,14 +111,17 @@ def verify(
         for place, problem in problems:
             typer.echo(f"{place / problem.where}: {problem.what}")
     if problems:
-        mend = (
-            "Get the data set again from where it was published."
-            if folders
-            else "Run `dvc checkout --force synthesize` for what was published last, or `dvc repro synthesize` to make it again."
-        )
+        mend = "Get the data set again from where it was published." if folders else _mend(places)
         raise Refusal(f"Expected published samples as they were made, found {counted(len(problems), 'problem')}. {mend}")
     if not as_json:
         typer.echo("Everything is as it was published.")
+
+
+def _mend(places: list[Path]) -> str:
+    """What to run where the project's own samples are not as they were published."""
+    if not any(place.exists() for place in places):
+        return "Nothing has been published yet: run `dvc repro`."
+    return "Run `dvc checkout --force synthesize` for what was published last, or `dvc repro synthesize` to make it again."
 
 
 @verbs.command()

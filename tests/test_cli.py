@@ -132,6 +132,21 @@ def test_use_data_writes_the_parameters_and_says_so(tmp_path: Path) -> None:
     assert result.stdout == f"params.yaml now reads part (mvtec) from {folder}.\n"
 
 
+def test_use_data_says_what_lies_beside_the_images(tmp_path: Path) -> None:
+    """Samples of licensed photographs would be passed on as of an unknown licence; and nobody would know whether groups were found."""
+    draw(tmp_path / "images", SIZE)
+    assert "licence is unknown, for no file LICENSE is there; `--licence`" in run("use-data", str(tmp_path / "images")).stdout
+
+    (tmp_path / "images/License.txt").write_text("\n  Attribution-ShareAlike 4.0 International\n\nThe terms\n")
+    (tmp_path / "images/part/groups.csv").write_text("file,group\n" + "".join(f"test/crack/00{one}.png,a\n" for one in range(2)))
+    told = run("use-data", str(tmp_path / "images")).stdout
+
+    assert load_params().prepare.licence == "Attribution-ShareAlike 4.0 International"
+    assert f"Attribution-ShareAlike 4.0 International, the first line of {tmp_path}/images/License.txt;" in told
+    assert f"part: {tmp_path}/images/part/groups.csv puts 2 images into 1 group, which the split keeps whole." in told
+    assert "a folder of images; of layout demo, the code that draws it" in Path("params.yaml").read_text()
+
+
 def test_photographs_at_the_scale_of_the_demo_are_warned_of(tmp_path: Path, project: Path) -> None:
     """Hours of a run on real parts would go into pictures of 128 px, one training each, because a single line had been edited."""
     draw(tmp_path / "images", SIZE)

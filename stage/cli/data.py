@@ -30,11 +30,14 @@ def use_data(
         ),
     ],
     categories: Categories = None,
-    licence: Annotated[str, typer.Option(help="Licence of the images; it travels with every sample.")] = "unknown",
+    licence: Annotated[
+        str, typer.Option(help="Licence of the images, which travels with every sample; by default the first line of a file LICENSE there.")
+    ] = "",
 ) -> None:
     """Point params.yaml at a data set; `git checkout params.yaml` goes back to the demo."""
     from stage.core.params import load_params
     from stage.core.settings import use_data as write
+    from stage.datasets.licences import licences_in
     from stage.datasets.survey import survey
 
     before = load_params()
@@ -42,11 +45,16 @@ def use_data(
     if asked := [f"{name}, {found.left_out[name]}" for name in categories or () if name in found.left_out]:
         raise Refusal(f"Expected categories that can be read in {folder}, found {'; '.join(asked)}. Correct that, or name others.")
     taken = chosen(categories, found.categories, folder)
-    write(Path("params.yaml"), folder, found.layout, taken, licence)
+    named = {} if licence else licences_in([folder, *(folder / name for name in taken if (folder / name).is_dir())])
+    written = licence or " AND ".join(named) or "unknown"
+    write(Path("params.yaml"), folder, found.layout, taken, written)
     typer.echo(f"params.yaml now reads {', '.join(taken)} ({found.layout}) from {folder.resolve()}.")
+    if not licence:
+        why = f"the first line of {', '.join(map(str, named.values()))}" if named else "for no file LICENSE is there"
+        typer.echo(f"Its licence is {written}, {why}; `--licence` names another.")
     for name, reason in found.left_out.items():
         typer.echo(f"Left out is {name}: {reason}.")
-    for sentence in found.set_aside:
+    for sentence in (*found.grouped, *found.set_aside):
         typer.echo(sentence)
     if before.name == DEMO:
         typer.echo(_scale_of_the_demo(before, folder), err=True)

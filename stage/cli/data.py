@@ -51,7 +51,7 @@ def use_data(
     typer.echo(f"params.yaml now reads {', '.join(taken)} ({found.layout}) from {folder.resolve()}.")
     if not licence:
         why = f"the first line of {', '.join(map(str, named.values()))}" if named else "for no file LICENSE is there"
-        typer.echo(f"Its licence is {written}, {why}; `--licence` names another.")
+        typer.echo(f"prepare.licence is now {written}, {why}; `--licence` names another.")
     for name, reason in found.left_out.items():
         typer.echo(f"Left out is {name}: {reason}.")
     for sentence in (*found.grouped, *found.set_aside):

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from stage.cli.terminal import DATA, AsJson, Categories, chosen, published_folders, say_json, writable
+from stage.cli.terminal import DATA, AsJson, Categories, chosen, console, published_folders, say_json, writable
 from stage.core.errors import Refusal
 from stage.core.wording import counted
 
@@ -160,7 +159,7 @@ def chaos(
     from stage.core.params import load_params
 
     outcomes = injected(folder, load_params(), times=times, seed=seed)
-    say_json([outcome._asdict() for outcome in outcomes]) if as_json else Console().print(chaos_table(outcomes))
+    say_json([outcome._asdict() for outcome in outcomes]) if as_json else console().print(chaos_table(outcomes))
     check_outcomes(outcomes)
 
 

@@ -36,7 +36,7 @@ def retain(places: Places, settings: Nightly, *, cloud: bool, dry_run: bool) -> 
             if not repository.has_branch():
                 raise Refusal(
                     f"Expected versions of the night on the branch {settings.branch} in {places.root}, found no such branch. "
-                    "Run `stage nightly --once`, which makes the first."
+                    "Run `stage nightly --once`, which makes it."
                 )
             tags = repository.tags()
             kept, retired = tags[-settings.keep :], tags[: -settings.keep]

@@ -25,7 +25,7 @@ VERB, CODE = "prepare", "stage.datasets.entries:read_entry"
 
 def read_kept(found: FoundFile, root: Path, params: Prepare, *, category: str, group: str, grey: GreyRange = WHOLE_RANGE) -> Entry:
     """What `read_entry` gives; an accepted row is kept under the digest of all that decides it, and found there the next time."""
-    folder = _work(category, params, grey).folder
+    folder = _work(category, params.model_dump_json(), grey).folder
     name = _name(found, root, group)
     if name and (row := _row(folder / name)):
         return Entry(**row)
@@ -43,7 +43,7 @@ def forget_kept() -> None:
 
 
 @cache
-def _work(category: str, params: Prepare, grey: GreyRange) -> Work:
+def _work(category: str, params: str, grey: GreyRange) -> Work:
     return Work.of(VERB, category, work_key(CODE, prepare=params, grey=grey))
 
 

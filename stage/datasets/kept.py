@@ -48,10 +48,10 @@ def _work(category: str, params: str, grey: GreyRange) -> Work:
 
 
 def _name(found: FoundFile, root: Path, group: str) -> str:
-    """The name of the row's file, by its group and the contents of its files; empty if one of them cannot be read."""
+    """The name of the row's file, by its group and the contents of its files; empty if one cannot be read, or may be a pipe."""
     files = (found.image, *found.masks, *found.foregrounds)
     with suppress(OSError):
-        return f"{digest_of([group, astuple(found), [file_digest(root / path) for path in files if path]])}.parquet"
+        return "" if found.reason else f"{digest_of([group, astuple(found), [file_digest(root / path) for path in files if path]])}.parquet"
     return ""
 
 

@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run ablation nightly-up nightly-down test lint format
+.PHONY: help setup demo data-given run ablation nightly-up nightly-down test lint format
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3.11
@@ -22,8 +22,10 @@ demo: setup  ## run the whole line on the embedded demo data and say where the r
 	@$(call REPRO,)
 	@echo "The report: file://$(CURDIR)/$(REPORT)"
 
-run: setup  ## run the whole line on your images: make run DATA=<folder>
-	@[ -n "$${DATA:-}" ] || { echo "Expected a folder of images, found no DATA. Run \`make run DATA=<folder>\`; docs/data.md describes the layouts." >&2; exit 1; }
+data-given:
+	@[ -d "$${DATA:-}" ] || { echo "Expected DATA to be a folder of images, found '$${DATA:-}'. Run \`make run DATA=<folder>\`; docs/data.md describes the layouts." >&2; exit 1; }
+
+run: data-given setup  ## run the whole line on your images: make run DATA=<folder>
 	@if git diff --quiet HEAD -- params.yaml 2>/dev/null && grep -q '^  layout: demo' params.yaml; then \
 	  cp params/real-cpu.yaml params.yaml; stage use-data "$$DATA" || { git checkout --quiet params.yaml; exit 1; }; \
 	  echo "params.yaml was the demo's as committed; it now begins with params/real-cpu.yaml."; \

@@ -13,6 +13,7 @@ from stage.core.data_params import Prepare
 from stage.core.params import load_params
 from stage.datasets.catalog import prepare as read_catalogs
 from stage.datasets.demo.dataset import DEFECTS, write_demo
+from stage.datasets.kept import forget_kept, read_kept
 from stage.datasets.leaks import check_catalogs
 from stage.datasets.recalled import read_recalls
 from stage.datasets.summary import Summary, summary_table, trained_types
@@ -45,6 +46,7 @@ def prepare() -> None:
     check_catalogs(OUTPUT, params.categories, share_base=is_trained_here)
     if needs_base(params.methods):
         check_base(params.base, params.method.token_count, trained_types(summary.table))
+    forget_kept()
 
 
 @task(cache_policy=NO_CACHE)
@@ -56,7 +58,7 @@ def draw(root: Path, seed: int, categories: tuple[str, ...]) -> None:
 @task(cache_policy=NO_CACHE)
 def read(params: Prepare, categories: tuple[str, ...], root: Path) -> Summary:
     """Write catalogs, summary and the list of what was set aside."""
-    return read_catalogs(params, categories, root, OUTPUT, read_recalls())
+    return read_catalogs(params, categories, root, OUTPUT, read_recalls(), reader=read_kept)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from test_results import differences, scores
 
 from stage.chaos.miniature import SIZE, draw
 from stage.core.params import load_params
+from stage.datasets.pairs import write_table
+from stage.datasets.table import COLUMNS
 from stage.segmentation.results import gather_results, write_results
 
 ROOT = Path(__file__).parents[1]
@@ -102,6 +105,20 @@ def test_results_for_people_are_a_table() -> None:
     assert "Samples of paste harm" in output
 
 
+@pytest.mark.usefixtures("metrics")
+def test_results_of_other_parameters_say_so(project: Path) -> None:
+    """After `stage use-methods`, a user would take the old comparison for the new one."""
+    values = yaml.safe_load((project / "params.yaml").read_text())
+    evaluated = {name: values[name] for name in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["evaluate"]["params"]}
+    lock = {"schema": "2.0", "stages": {"evaluate": {"cmd": "x", "params": {"params.yaml": evaluated}}}}
+    (project / "dvc.lock").write_text(yaml.safe_dump(lock))
+
+    assert "dvc repro" not in run("results").output
+    run("use-methods", "paste", "quilt")
+    (project / "params.yaml").write_text((project / "params.yaml").read_text().replace("  folds: 0 ", "  folds: 2 "))
+    assert "of before a change of methods, segment.folds in params.yaml. Run `dvc repro`" in " ".join(run("results").output.split())
+
+
 def test_use_data_writes_the_parameters_and_says_so(tmp_path: Path) -> None:
     """`make run DATA=...` would run the demo."""
     folder = tmp_path / "[bold]images[/]"  # rich would take it for markup
@@ -113,6 +130,21 @@ def test_use_data_writes_the_parameters_and_says_so(tmp_path: Path) -> None:
     assert (params.categories, params.prepare.layout, params.prepare.source) == (("part",), "mvtec", str(folder))
     assert params.prepare.licence == "CC BY 4.0"
     assert result.stdout == f"params.yaml now reads part (mvtec) from {folder}.\n"
+
+
+def test_use_data_says_what_lies_beside_the_images(tmp_path: Path) -> None:
+    """Samples of licensed photographs would be passed on as of an unknown licence; and nobody would know whether groups were found."""
+    draw(tmp_path / "images", SIZE)
+    assert "prepare.licence is now unknown, for no file LICENSE is there; `--licence`" in run("use-data", str(tmp_path / "images")).stdout
+
+    (tmp_path / "images/License.txt").write_text("\n  Attribution-ShareAlike 4.0 International\n\nThe terms\n")
+    (tmp_path / "images/part/groups.csv").write_text("file,group\n" + "".join(f"test/crack/00{one}.png,a\n" for one in range(2)))
+    told = run("use-data", str(tmp_path / "images")).stdout
+
+    assert load_params().prepare.licence == "Attribution-ShareAlike 4.0 International"
+    assert f"Attribution-ShareAlike 4.0 International, the first line of {tmp_path}/images/License.txt;" in told
+    assert f"part: {tmp_path}/images/part/groups.csv puts 2 images into 1 group, which the split keeps whole." in told
+    assert "a folder of images; of layout demo, the code that draws it" in Path("params.yaml").read_text()
 
 
 def test_photographs_at_the_scale_of_the_demo_are_warned_of(tmp_path: Path, project: Path) -> None:
@@ -164,13 +196,24 @@ def test_make_run_says_what_it_changed_only_if_it_did(project: Path) -> None:
     for name in ("Makefile", "params"):
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, project / name)
     kept = "git init -q && git add -A && git -c user.name=a -c user.email=a@b commit -qm begin"
-    make = "make -o .venv/.installed run DATA=nowhere"  # as if .venv were there; its programs are this Python's
+    (project / "empty").mkdir()
+    make = "make -o .venv/.installed run DATA=empty"  # as if .venv were there; its programs are this Python's
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(["bash", "-c", f"{kept} && {make}"], env=environment, capture_output=True, text=True, timeout=120, check=False)
 
-    assert "Expected a folder of images that may be read at nowhere" in done.stderr
+    assert "Expected the folders of one known layout in empty" in done.stderr
     assert "params/real-cpu.yaml" not in done.stdout
     assert (project / "params.yaml").read_text() == (ROOT / "params.yaml").read_text()
+
+
+@pytest.mark.parametrize("given", ["", " DATA=nowhere"])
+def test_make_run_looks_at_its_folder_before_it_sets_up(given: str, project: Path) -> None:
+    """Three gigabytes would be fetched before a user learns that the folder was forgotten or misspelt."""
+    shutil.copy(ROOT / "Makefile", project)
+    make = ["bash", "-c", f"make run{given} PYTHON=none"]  # a setup would refuse such a Python
+    done = subprocess.run(make, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.stderr.startswith(f"Expected DATA to be a folder of images, found '{given.removeprefix(' DATA=')}'.")
 
 
 def test_use_methods_writes_candidates_that_can_be_chosen_from(project: Path) -> None:
@@ -183,7 +226,12 @@ def test_use_methods_writes_candidates_that_can_be_chosen_from(project: Path) ->
     params = load_params()
     assert params.methods == ("paste", "cutpaste", "draem", "glass", "quilt")
     assert (params.segment.folds, params.segment.mixture) == (3, {})
-    assert said.startswith("params.yaml now compares paste, cutpaste, draem, glass, quilt.\nsegment.folds is 3.")
+    assert said.splitlines()[:3] == [
+        "params.yaml now compares paste, cutpaste, draem, glass, quilt.",
+        "No longer compared is stage, since `auto` is what needs no training; `stage use-methods auto stage` keeps it.",
+        "segment.mixture has lost the shares of what is no longer compared.",
+    ]
+    assert said.splitlines()[3].startswith("segment.folds is 3.")
     changed = {
         (one, other) for one, other in zip(text.splitlines(), Path("params.yaml").read_text().splitlines(), strict=True) if one != other
     }
@@ -195,6 +243,20 @@ def test_use_methods_writes_candidates_that_can_be_chosen_from(project: Path) ->
     assert (load_params().methods, load_params().segment.folds) == (("stage", "quilt"), 3)
     assert "methods.0: Input should be" in refused("use-methods", "cutmix")
     assert load_params().methods == ("stage", "quilt")
+
+
+@pytest.mark.parametrize(("parts", "folds"), [(3, 0), (4, 2), (6, 3), (40, 3)])
+def test_auto_sets_only_folds_that_a_method_can_be_chosen_by(parts: int, folds: int, project: Path) -> None:
+    """Every arm would be trained once more for each fold, for hours, and afterwards nothing could be chosen."""
+    for category, count in (("fabric", parts), ("washer", 50)):
+        named = [f"{category}/{number}.png" for number in range(count)]
+        rows = [dict.fromkeys(COLUMNS) | {"defect": "hole", "split": "train", "status": "accepted", "group": name} for name in named]
+        write_table(rows, COLUMNS, project / "data/prepare" / category / "catalog.parquet")
+
+    said = run("use-methods", "auto").output
+
+    assert load_params().segment.folds == folds
+    assert ("fabric has 3 parts with real defects to train on, and a choice needs 4" in said) == (folds == 0)
 
 
 def test_auto_in_the_file_is_answered_with_what_to_run(project: Path) -> None:
@@ -227,9 +289,33 @@ def test_what_cannot_work_is_one_message(tmp_path: Path, project: Path) -> None:
     for verb in ("export", "plan", "verify"):
         told = "Expected categories among fabric, washer, found nut. Look into params.yaml."
         assert refused(verb, "--category", "nut", "--category", "washer") == told
-    assert refused("plan").startswith("Expected a catalog at data/prepare/fabric/catalog.parquet, found none that can be read")
+    assert refused("plan").startswith("Expected a catalog at data/prepare/fabric/catalog.parquet, found none. Run `dvc repro prepare`.")
     assert refused("demo-data", str(project)).startswith("Expected an empty place or an earlier demo at")
     assert Path("params.yaml").read_text() == before
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        *("results", "fidelity", "fidelity fabric --measure", "tables", "contact-sheet sheet.png", "plan", "plan --no-measure", "verify"),
+        *("preview paste fabric", "preview stage fabric", "use-errors", "groups fabric", "groups fabric --accept 1", "export"),
+        *("export --chosen", "recall fabric/x.png --reason y", "retain --dry-run", "nightly", "lineage up stage/fabric/hole/000000/0"),
+        *("lineage down fabric/x.png", "lineage diff v1 v2", "lineage diff HEAD workspace", "lineage reuse", "lineage leakage --all"),
+        *("lineage why stage/fabric/hole/000000/0 HEAD workspace", "lineage orphans", "lineage recalled", "ablation"),
+    ],
+)
+def test_every_verb_before_the_first_run_says_what_to_run_first(typed: str, project: Path) -> None:
+    """A newcomer would see an error of Parquet's or git's, or be sent to a command that cannot work yet."""
+    shutil.copytree(ROOT / "ablation", project / "ablation")
+    shutil.copy(ROOT / "nightly.yaml", project)
+    kept = "git init -q && git add -A && git -c user.name=a -c user.email=a@b commit -qm begin"
+    subprocess.run(["bash", "-c", kept], check=True)
+
+    told = refused(*typed.split())
+
+    assert re.fullmatch(r"Expected .+, found .+", told), told
+    assert re.search(r"`(dvc repro|make ablation|make nightly-up|stage|git tag)[^`]*`", told)
+    assert not re.search("[Ee]rrno|--force|fatal", told)
 
 
 def test_a_folder_that_cannot_be_made_is_one_message() -> None:

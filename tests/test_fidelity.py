@@ -13,7 +13,7 @@ from scipy import ndimage, stats
 from stage.core.errors import CorruptFileError
 from stage.datasets.pairs import Pair
 from stage.release.fidelity import COLUMNS, REAL, MeasuredDefects, compared, measure_fidelity, read_fidelity, write_fidelity
-from stage.report.fidelity import fidelity_rows, fidelity_table, fidelity_verdicts
+from stage.report.fidelity import HEADS, fidelity_rows, fidelity_table, fidelity_verdicts
 from stage.report.pages import write_report
 from stage.synthesis.appearance import ALONE
 from stage.synthesis.fidelity import DISTANCES, MEASURES, measured, shape_of_mask
@@ -312,6 +312,8 @@ def test_the_verb_shows_what_evaluate_wrote_and_what_is_published_now(project: P
     output = run("fidelity", "fabric").stdout
 
     assert output == run("fidelity", "--measure").stdout
+    legend = output[output.index("n: examples.") :]
+    assert all(head in legend.lower() for head, _ in HEADS.values())
     assert all(len(line) <= 100 for line in output.splitlines())
     assert '"made_by": "paste"' in run("fidelity", "--json").output
     assert "found nut" in refused("fidelity", "nut")

@@ -656,3 +656,12 @@ def test_tables_fit_a_terminal_and_print_names_as_they_are(here: Project, capsys
     print_answer({"rows": [{"path": "[red]a[/red]\x1b[31m", "count": 1}]})
 
     assert "[red]a[/red]\\x1b[31m" in capsys.readouterr().out
+
+
+def test_a_path_in_a_pipe_is_whole(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`stage lineage up ... | grep 001_mask.png` would find nothing, since the name goes on in the next line."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    path = f"{'long/' * 30}001_mask.png"
+    print_answer({"rows": [{"path": path, "group": path}], "one": [dict.fromkeys("abcde", path)]})
+
+    assert capsys.readouterr().out.count(path) == 7

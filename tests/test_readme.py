@@ -65,7 +65,13 @@ def test_verb_of_a_long_command_exists(command: str) -> None:
     """A command that takes too long for a test would be gone, or spelt otherwise."""
     program, *words = command.split()
     verb = next((word for word in words if not word.startswith("-")), "")
-    check = {"make": f"make -n {verb}", "stage": f"stage {verb} --help", "dvc": f"dvc {verb} --help", "cp": f"test -f {verb}"}[program]
+    check = {
+        "make": f"make -n {verb}",
+        "stage": f"stage {verb} --help",
+        "dvc": f"dvc {verb} --help",
+        "cp": f"test -f {verb}",
+        "git": f"git help -a | grep -w {verb}",
+    }[program]
     done = shell(check)
 
     assert done.returncode == 0, done.stderr

@@ -137,7 +137,7 @@ def test_a_base_from_scratch_is_named_before_anyone_waits_for_it(copy: Path, don
         reseal(folder)
     other = next(path for path in done.project.samples("v2").background_path if path != done.path)
 
-    assert "A base that was trained from scratch has seen it" in " ".join(run_verb("recall", other, "--dry-run").output.split())
+    assert "The base, which `pretrain` trains on all images, has seen it" in " ".join(run_verb("recall", other, "--dry-run").output.split())
 
 
 def reseal(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stage.core.wording import counted
+from stage.core.wording import apart, counted
 
 
 @pytest.mark.parametrize(
@@ -12,3 +12,12 @@ from stage.core.wording import counted
 def test_a_number_has_its_noun(number: int, noun: str, plural: str, expected: str) -> None:
     """A page would say `1 clusters`."""
     assert counted(number, noun, plural) == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [(4.2, 3.9, ("4.2", "3.9")), (4.54, 4.52, ("4.54", "4.52")), (4.5021, 4.5019, ("4.5021", "4.5019")), (4.5, 4.5, ("4.5", "4.5"))],
+)
+def test_numbers_that_differ_are_shown_to_differ(one: float, other: float, expected: tuple[str, str]) -> None:
+    """A message would call 4.5 more than 4.5."""
+    assert apart(one, other, 1) == expected

@@ -11,8 +11,11 @@ from stage.core.errors import Refusal
 from stage.core.wording import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from stage.core.params import Params
 
+FEWEST = 4  # parts with real defects that a method can be chosen by: two in each of two folds
 DEMO = "demo"  # the name of the demo's parameters, which `use-data` replaces
 
 verbs = typer.Typer()
@@ -27,11 +30,14 @@ def use_data(
         ),
     ],
     categories: Categories = None,
-    licence: Annotated[str, typer.Option(help="Licence of the images; it travels with every sample.")] = "unknown",
+    licence: Annotated[
+        str, typer.Option(help="Licence of the images, which travels with every sample; by default the first line of a file LICENSE there.")
+    ] = "",
 ) -> None:
     """Point params.yaml at a data set; `git checkout params.yaml` goes back to the demo."""
     from stage.core.params import load_params
     from stage.core.settings import use_data as write
+    from stage.datasets.licences import licences_in
     from stage.datasets.survey import survey
 
     before = load_params()
@@ -39,11 +45,16 @@ def use_data(
     if asked := [f"{name}, {found.left_out[name]}" for name in categories or () if name in found.left_out]:
         raise Refusal(f"Expected categories that can be read in {folder}, found {'; '.join(asked)}. Correct that, or name others.")
     taken = chosen(categories, found.categories, folder)
-    write(Path("params.yaml"), folder, found.layout, taken, licence)
+    named = {} if licence else licences_in([folder, *(folder / name for name in taken if (folder / name).is_dir())])
+    written = licence or " AND ".join(named) or "unknown"
+    write(Path("params.yaml"), folder, found.layout, taken, written)
     typer.echo(f"params.yaml now reads {', '.join(taken)} ({found.layout}) from {folder.resolve()}.")
+    if not licence:
+        why = f"the first line of {', '.join(map(str, named.values()))}" if named else "for no file LICENSE is there"
+        typer.echo(f"prepare.licence is now {written}, {why}; `--licence` names another.")
     for name, reason in found.left_out.items():
         typer.echo(f"Left out is {name}: {reason}.")
-    for sentence in found.set_aside:
+    for sentence in (*found.grouped, *found.set_aside):
         typer.echo(sentence)
     if before.name == DEMO:
         typer.echo(_scale_of_the_demo(before, folder), err=True)
@@ -65,18 +76,39 @@ def use_methods(
     ],
 ) -> None:
     """Write the methods to compare into params.yaml; with `auto` `segment` holds real defects out, and says which method helps, or none."""
+    from stage.core.params import load_params
+    from stage.core.settings import FOLDS
     from stage.core.settings import use_methods as write
+    from stage.segmentation.choice import parts_to_hold_out
     from stage.synthesis.method import METHODS
 
     free = [name for name, method in METHODS.items() if not method.needs_checkpoint]
     is_auto = "auto" in methods
     names = list(dict.fromkeys(one for name in methods for one in (free if name == "auto" else [name])))
-    folds = write(Path("params.yaml"), names, held_out=is_auto)
+    before = load_params()
+    parts = parts_to_hold_out(DATA, before.categories) if is_auto else {}
+    most_folds = min(parts.values()) // 2 if parts else max(FOLDS, before.segment.folds)
+    folds = write(Path("params.yaml"), names, most_folds=most_folds if is_auto else 0)
     typer.echo(f"params.yaml now compares {', '.join(names)}.")
+    if dropped := [name for name in before.methods if name not in names]:
+        why = f", since `auto` is what needs no training; `stage use-methods auto {' '.join(dropped)}` keeps it" if is_auto else ""
+        typer.echo(f"No longer compared is {', '.join(dropped)}{why}.")
+    if before.segment.mixture != load_params().segment.mixture:
+        typer.echo("segment.mixture has lost the shares of what is no longer compared.")
     if is_auto:
-        typer.echo(
-            f"segment.folds is {folds}. After `dvc repro`, `stage results` says which helps, or none, and `stage export --chosen` writes it."
+        typer.echo(_told_of_folds(folds, parts))
+
+
+def _told_of_folds(folds: int, parts: "Mapping[str, int]") -> str:
+    """Whether a method can be chosen, given how many parts with real defects each prepared category can hold out."""
+    fewest = min(parts, key=lambda category: parts[category], default="")
+    if parts and parts[fewest] < FEWEST:
+        return (
+            f"segment.folds stays {folds}: {fewest} has {counted(parts[fewest], 'part')} with real defects to train on, and a choice needs "
+            f"{FEWEST}, two in each of two folds. `stage results` can only compare the methods on the test images."
         )
+    told = f", which hold out {counted(parts[fewest], 'part')} with real defects of {fewest} in turn" if parts else ""
+    return f"segment.folds is {folds}{told}. After `dvc repro`, `stage results` says which helps, or none, and `stage export --chosen` writes it."
 
 
 @verbs.command()

@@ -16,7 +16,8 @@ verbs = typer.Typer()
 def results(*, as_json: AsJson = False) -> None:
     """Show the metrics of the last `dvc repro`."""
     from stage.core.params import load_params
-    from stage.segmentation.arms import compared_arms
+    from stage.nights.versions import LOCK, changed_parameters
+    from stage.segmentation.arms import PERFECT, arm_name
     from stage.segmentation.choice import read_choices
     from stage.segmentation.results import AVERAGE, read_results
     from stage.segmentation.verdicts import results_tables, verdict, worth
@@ -27,9 +28,11 @@ def results(*, as_json: AsJson = False) -> None:
         return
     for table in results_tables(found):
         console().print(table)
-    params = load_params()
-    told = [f"{verdict(found, method)} {worth(found, AVERAGE, method)}" for method in compared_arms(params.methods, params.segment.mixture)]
-    told += [f"{category}: {choice.sentence}" for category, choice in read_choices(DATA, params.categories).items()]
+    sampled = [arm.removeprefix(arm_name("")) for arm in found.differences.arm.unique() if arm.startswith(arm_name(""))]
+    told = [f"{verdict(found, method)} {worth(found, AVERAGE, method)}" for method in sampled if method != PERFECT]
+    told += [f"{category}: {choice.sentence}" for category, choice in read_choices(DATA, load_params().categories).items()]
+    if changed := changed_parameters(Path(LOCK), Path("params.yaml")):
+        told.append(f"These are the results of before a change of {', '.join(changed)} in params.yaml. Run `dvc repro` for new ones.")
     for sentence in told:
         typer.echo(fill(sentence, COLUMNS, break_long_words=False, break_on_hyphens=False))
 
@@ -44,7 +47,7 @@ def fidelity(
     """Show how similar accepted samples are to real defects, which targets they miss, and how similar their masks are to real ones."""
     from stage.core.params import load_params
     from stage.release.fidelity import measure_fidelity, read_fidelity
-    from stage.report.fidelity import fidelity_rows, fidelity_table, fidelity_verdicts, mask_table
+    from stage.report.fidelity import fidelity_rows, fidelity_table, fidelity_verdicts, legend, mask_table
     from stage.segmentation.results import rows_among
 
     params = load_params()
@@ -58,6 +61,7 @@ def fidelity(
         console().print(fidelity_table(name, rows), mask_table(name, rows))
         for sentence in fidelity_verdicts(rows):
             typer.echo(fill(sentence, COLUMNS, break_long_words=False, break_on_hyphens=False))
+    typer.echo(fill(legend(), COLUMNS, break_long_words=False, break_on_hyphens=False))
 
 
 @verbs.command()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 DATA = Path("data")
 COLUMNS = 100  # that tables fit
+UNBOUND = 100_000  # columns, where no terminal breaks lines
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Categories = Annotated[list[str] | None, typer.Option("--category", help="Only these; may be given several times.")]
 
@@ -42,9 +43,9 @@ def published_folders(params: "Params", categories: Sequence[str] | None) -> lis
 
 
 def console() -> Console:
-    """The console for tables: as wide as the terminal, at most 100 columns; 100 without a terminal, unless COLUMNS says otherwise."""
+    """The console for tables: as wide as the terminal, at most 100 columns; in a file or a pipe no cell is broken, unless COLUMNS says otherwise."""
     terminal = Console()
-    width = min(COLUMNS, terminal.width) if terminal.is_terminal or "COLUMNS" in os.environ else COLUMNS
+    width = min(COLUMNS, terminal.width) if terminal.is_terminal or "COLUMNS" in os.environ else UNBOUND
     return Console(markup=False, emoji=False, highlight=False, width=width)
 
 

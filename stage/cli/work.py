@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from stage.cli.terminal import DATA, AsJson, Categories, chosen, published_folders, say_json, writable
+from stage.cli.terminal import DATA, AsJson, Categories, chosen, console, published_folders, say_json, writable
 from stage.core.errors import Refusal
 from stage.core.wording import counted
 
@@ -111,14 +110,17 @@ def verify(
         for place, problem in problems:
             typer.echo(f"{place / problem.where}: {problem.what}")
     if problems:
-        mend = (
-            "Get the data set again from where it was published."
-            if folders
-            else "Run `dvc checkout --force synthesize` for what was published last, or `dvc repro synthesize` to make it again."
-        )
+        mend = "Get the data set again from where it was published." if folders else _mend(places)
         raise Refusal(f"Expected published samples as they were made, found {counted(len(problems), 'problem')}. {mend}")
     if not as_json:
         typer.echo("Everything is as it was published.")
+
+
+def _mend(places: list[Path]) -> str:
+    """What to run where the project's own samples are not as they were published."""
+    if not any(place.exists() for place in places):
+        return "Nothing has been published yet: run `dvc repro`."
+    return "Run `dvc checkout --force synthesize` for what was published last, or `dvc repro synthesize` to make it again."
 
 
 @verbs.command()
@@ -157,7 +159,7 @@ def chaos(
     from stage.core.params import load_params
 
     outcomes = injected(folder, load_params(), times=times, seed=seed)
-    say_json([outcome._asdict() for outcome in outcomes]) if as_json else Console().print(chaos_table(outcomes))
+    say_json([outcome._asdict() for outcome in outcomes]) if as_json else console().print(chaos_table(outcomes))
     check_outcomes(outcomes)
 
 

@@ -32,16 +32,16 @@ def use_data(params_file: Path, source: Path, layout: str, categories: Sequence[
     _write(yaml, values, params_file)
 
 
-def use_methods(params_file: Path, methods: Sequence[str], *, held_out: bool) -> int:
+def use_methods(params_file: Path, methods: Sequence[str], *, most_folds: int = 0) -> int:
     """Write `methods` into `params_file`, and return `segment.folds`. Raises ConfigError if the file is not valid before or afterwards.
 
-    With `held_out` there are at least FOLDS folds. Shares of other methods are removed from `segment.mixture`, and so is a share that is
+    There are at least FOLDS folds afterwards, but no more than `most_folds`; fewer than two leave them as they are. Shares of other methods are removed from `segment.mixture`, and so is a share that is
     left alone.
     """
     yaml, values = _read(params_file)
     segment, mixture = values["segment"], values["segment"]["mixture"]
     values["methods"][:] = list(methods)
-    segment["folds"] = max(FOLDS, segment["folds"]) if held_out else segment["folds"]
+    segment["folds"] = min(most_folds, max(FOLDS, segment["folds"])) if most_folds > 1 else segment["folds"]
     kept = {name: share for name, share in mixture.items() if name in methods}
     for name in [name for name in mixture if name not in kept or len(kept) < 2]:
         del mixture[name]

@@ -1,7 +1,7 @@
 """The catalog of each category: one row per image file found, accepted or set aside, with its prepared pixels."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,8 +28,12 @@ from stage.datasets.split import divide
 from stage.datasets.summary import Summary, summarise, unmatched_rows, write_summary
 from stage.datasets.table import COLUMNS
 
+Reader = Callable[..., Entry]  # `read_entry`, or another function with its arguments
 
-def prepare(params: Prepare, categories: Sequence[str], root: Path, output: Path, recalls: Sequence[Recall] = ()) -> Summary:
+
+def prepare(
+    params: Prepare, categories: Sequence[str], root: Path, output: Path, recalls: Sequence[Recall] = (), *, reader: Reader = read_entry
+) -> Summary:
     """Read the categories in `root`; write `<category>/catalog.parquet`, `summary.json` and `set_aside.csv` to `output`.
 
     `recalls` keep their places in the split and are used for nothing else. Returns the summary: counts per category and defect type, and
@@ -40,7 +44,7 @@ def prepare(params: Prepare, categories: Sequence[str], root: Path, output: Path
     entries: list[Entry] = []
     warnings: list[str] = []
     for category in categories:
-        found, told = _prepare_category(params, rule, category, root, output, recalls)
+        found, told = _prepare_category(params, rule, category, root, output, recalls, reader)
         entries, warnings = entries + found, warnings + told
     unlike = [sentence for category in categories for sentence in unlike_types(output / category, category)]
     summary = summarise(entries, warnings)
@@ -50,7 +54,7 @@ def prepare(params: Prepare, categories: Sequence[str], root: Path, output: Path
 
 
 def _prepare_category(
-    params: Prepare, rule: FolderRule, category: str, root: Path, output: Path, recalls: Sequence[Recall]
+    params: Prepare, rule: FolderRule, category: str, root: Path, output: Path, recalls: Sequence[Recall], reader: Reader
 ) -> tuple[list[Entry], list[str]]:
     home = data_root(root, params.layout, category)
     found = find(home, category, rule, with_foregrounds=params.foreground.strategy == "files")
@@ -59,7 +63,7 @@ def _prepare_category(
     grey = _grey_range(params, home, usable)
     params = _with_channel(params, home, usable, grey)
     progress = track(found, total=len(found), label=f"prepare {category}")
-    read = [read_entry(each, home, params, category=category, group=groups.of.get(each.path, each.path), grey=grey) for each in progress]
+    read = [reader(each, home, params, category=category, group=groups.of.get(each.path, each.path), grey=grey) for each in progress]
     divided = divide(with_places(read, recalls, category))
     entries = without_recalled(_agreed(divided, params.image_size), recalls)
     _check_usable(entries, category, home)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from stage.core.wording import apart
 from stage.datasets.examples import column, pairs_of
 from stage.datasets.resize import covered, resize_image
 
@@ -61,13 +62,16 @@ def unlike_types(folder: Path, category: str) -> list[str]:
     usual, nearest = likeness.usual(), dict[str, list[float]]()
     for defect, pair in zip(column(defective, "defect"), defective, strict=True):
         nearest.setdefault(defect, []).append(float(likeness.distances(*pair).min()))
-    return [
+    return [_told(category, defect, found, usual) for defect, found in sorted(nearest.items()) if np.median(found) > usual]
+
+
+def _told(category: str, defect: str, found: list[float], usual: float) -> str:
+    median, most = apart(float(np.median(found)), usual, 1)
+    return (
         f"{category}, {defect}: {sum(one > usual for one in found)} of {len(found)} training photographs are unlike every normal one "
-        f"(by {np.median(found):.1f} of 255 in the median; normal ones differ from their nearest by up to {usual:.1f}). Take more normal "
+        f"(by {median} of 255 in the median; normal ones differ from their nearest by up to {most}). Take more normal "
         "photographs as these were taken: samples of this type have backgrounds that do not fit."
-        for defect, found in sorted(nearest.items())
-        if np.median(found) > usual
-    ]
+    )
 
 
 def _small(image: Pixels) -> NDArray[np.float64]:

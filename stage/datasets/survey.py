@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from stage.core.data_params import FolderRule
 from stage.core.errors import DataError
 from stage.core.section import Name, one_name
+from stage.core.wording import counted
 from stage.datasets.folder import FoundFile, find
 from stage.datasets.groups import category_groups
 from stage.datasets.layouts import RULES, check_root, data_root, detect_layout, why_no_category
@@ -22,11 +23,12 @@ SHOWN = 3  # files that are named, of each category and reason
 
 
 class Survey(NamedTuple):
-    """The layout, the categories that can be read, why others cannot, by name, and the files that will be set aside, a sentence per reason."""
+    """The layout, the categories that can be read, why others cannot, by name; sentences on groups files, and on files that will be set aside."""
 
     layout: str
     categories: list[str]
     left_out: dict[str, str]
+    grouped: list[str]
     set_aside: list[str]
 
 
@@ -54,7 +56,8 @@ def survey(root: Path, rule: FolderRule | None = None, named: Sequence[str] = ()
     is_by_folder = rule is None or rule.normal.startswith("{category}/")
     others = {path.name: why_no_category(path) for path in _others(root, names)} if is_by_folder else {}
     aside = [sentence for name in categories for sentence in _set_aside(name, found[name])]
-    return Survey(layout, categories, {_printable(name): reason for name, reason in (left_out | others).items()}, aside)
+    grouped = [told for name in categories if (told := _grouped(root, layout, rule or RULES[layout], name, found[name]))]
+    return Survey(layout, categories, {_printable(name): reason for name, reason in (left_out | others).items()}, grouped, aside)
 
 
 def _by_rule(root: Path, rule: FolderRule, named: Sequence[str]) -> list[str]:
@@ -78,6 +81,17 @@ def _files(root: Path, layout: str, rule: FolderRule, name: str) -> list[FoundFi
         return found
     except DataError as error:
         return f"a link that leaves {root}: copy the folder itself there" if (root / name).is_symlink() else str(error)
+
+
+def _grouped(root: Path, layout: str, rule: FolderRule, name: str, files: list[FoundFile] | str) -> str:
+    """A sentence on the groups file of a category that can be read; empty if it has none."""
+    home = data_root(root, layout, name)
+    groups = category_groups(home, name, rule, files).of if isinstance(files, list) else {}
+    file = home / rule.groups.replace("{category}", name)
+    parts = counted(len({*groups.values()}), "group")
+    return (
+        f"{name}: {_printable(str(file))} puts {counted(len(groups), 'image')} into {parts}, which the split keeps whole." if groups else ""
+    )
 
 
 def _trouble_of_name(name: str) -> str:

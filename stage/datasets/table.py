@@ -28,6 +28,8 @@ def read_catalog(path: Path) -> pd.DataFrame:
     try:
         names = [name for name in pq.read_schema(path).names if name not in PICTURES]
         table = pq.read_table(path, columns=names)
+    except FileNotFoundError:
+        raise DataError(f"Expected a catalog at {path}, found none. Run `dvc repro prepare`.") from None
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"Expected a catalog at {path}, found none that can be read: {error}. Run `dvc repro prepare`.") from None
     return table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)

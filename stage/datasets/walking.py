@@ -19,7 +19,7 @@ def walk(start: Path) -> Iterator[Path]:
         except OSError as error:
             if folder == start:
                 raise DataError(
-                    f"Expected a folder that may be read at {folder}, found: {error.strerror}. Correct its permissions."
+                    f"Expected a folder that may be read at {folder}, found: {error.strerror}. Correct the path, or its permissions."
                 ) from None
             yield folder
             continue

@@ -12,7 +12,7 @@ from stage.core.durable import read_sealed
 from stage.core.errors import MachineError
 from stage.core.params import Params
 from stage.core.progress import track
-from stage.core.wording import counted
+from stage.core.wording import apart, counted
 from stage.datasets.examples import CATALOG
 from stage.datasets.table import read_catalog
 from stage.jobs.job import Batch, Job, load_job
@@ -150,9 +150,10 @@ def check_disk(found: Sequence[Forecast]) -> None:
     found = [one for one in found if one.job]
     size, samples = sum(one.bytes or 0 for one in found), sum(one.samples for one in found)
     if found and size > (free := min(one.free_bytes for one in found)):
+        asked, there = apart(size / 1e9, free / 1e9, 2)
         raise MachineError(
-            f"Expected {size / 1e9:.2f} GB free on the disk of {found[0].job}, for {counted(samples, 'sample')} of "
-            f"{', '.join(dict.fromkeys(one.category for one in found))} in the spool, in data/synthesize and in DVC's cache, found {free / 1e9:.2f} GB. "
+            f"Expected {asked} GB free on the disk of {found[0].job}, for {counted(samples, 'sample')} of "
+            f"{', '.join(dict.fromkeys(one.category for one in found))} in the spool, in data/synthesize and in DVC's cache, found {there} GB. "
             "Make room (`stage gc --dry-run` says what could go), or lower synthesize.count."
         )
 

@@ -69,7 +69,7 @@ def history_of(versions: Sequence[Version], *, strict: bool) -> History:
         raise CorruptFileError(wrong[0])
     gaps = [Gap(contents.version.name, why) for contents in found for why in contents.gaps]
     if not any(contents.manifests for contents in found):
-        told = gaps[0].why if gaps else "none under data/synthesize. Run `dvc repro`, or name a version that has them with --rev."
+        told = gaps[0].why if gaps else "none under data/synthesize. Run `dvc repro`, or name a version that has them."
         raise Refusal(f"Expected published samples in {', '.join(one.name for one in versions)}, found {told}")
     gaps += [Gap(one.version.name, "no samples were published in it") for one in found if not one.manifests and not one.gaps]
     return History([one for one in found if one.entries], gaps)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from stage.datasets.recalled import Recall
 
 BASE = (
-    "A base that was trained from scratch has seen it: every network and every sample on that base is tainted, in all categories. "
+    "The base, which `pretrain` trains on all images, has seen it: every network and every sample on that base is tainted, in all categories. "
     "The next `dvc repro` trains the base and all adapters again, which takes as long as the first time."
 )
 UNREAD = "What a version holds that could not be read is not told here: see `not read`."

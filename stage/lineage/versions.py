@@ -25,7 +25,7 @@ def version_of(name: str) -> Version:
     commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
     if not commit:
         _expect_git()
-        tags = ", ".join(version.name for version in _tags()) or "none yet"
+        tags = ", ".join(version.name for version in _tags()) or "none yet; commit dvc.lock and run `git tag v1` to make one"
         raise Refusal(f"Expected a tag, a branch, a commit or `{WORKSPACE}`, found {name!r}, which git does not know. Tags: {tags}.")
     return Version(name, commit, _git("show", "--no-patch", "--format=%cI", commit))
 

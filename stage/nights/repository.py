@@ -49,6 +49,10 @@ class Repository(NamedTuple):
         """Whether git has the remote that the settings name."""
         return self.settings.remote in _git(self.places.root, "remote").split()
 
+    def has_branch(self) -> bool:
+        """Whether there is the night's own branch, which the first night makes."""
+        return bool(_commit(self.places.root, f"refs/heads/{self.settings.branch}"))
+
     def fetch(self) -> None:
         """Fetch the remote's branches and versions, if there is a remote. Raises ProgramError if it cannot be reached."""
         if self.has_remote():

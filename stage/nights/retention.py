@@ -28,11 +28,16 @@ class Retention(NamedTuple):
 def retain(places: Places, settings: Nightly, *, cloud: bool, dry_run: bool) -> Retention:
     """Keep the newest `settings.keep` versions; every branch, every other tag and both working trees also keep their data.
 
-    `cloud`: also in DVC's remote, which others may use from other repositories. `dry_run`: change nothing. Raises Refusal while a night runs.
+    `cloud`: also in DVC's remote, which others may use from other repositories. `dry_run`: change nothing. Raises Refusal while a night runs, and before the first.
     """
     try:
         with FileLock(places.lock, timeout=0):
             repository = Repository(places, settings)
+            if not repository.has_branch():
+                raise Refusal(
+                    f"Expected versions of the night on the branch {settings.branch} in {places.root}, found no such branch. "
+                    "Run `stage nightly --once`, which makes it."
+                )
             tags = repository.tags()
             kept, retired = tags[-settings.keep :], tags[: -settings.keep]
             if not dry_run:

@@ -1,4 +1,4 @@
-"""Reads a version's `dvc.lock`: which outputs there are, and which differ between two versions."""
+"""Reads a version's `dvc.lock`: which outputs there are, and which differ between two versions; which parameters the results had."""
 
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,28 @@ def changed_outputs(before: str, now: str) -> list[dict[str, str]]:
     old, new = outputs(before), outputs(now)
     differing = sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))
     return [{"output": path, "change": "new" if path not in old else "gone" if path not in new else "made again"} for path in differing]
+
+
+def changed_parameters(lock: Path, params_file: Path) -> list[str]:
+    """The values of a parameter file, as `segment.folds`, that differ from those of the last `evaluate` in a `dvc.lock`; none without one.
+
+    Raises ConfigError if one of the files is damaged.
+    """
+    told = read_yaml(lock, LOCK) if lock.is_file() else {}
+    try:
+        made = told["stages"]["evaluate"]["params"][params_file.name]
+    except (KeyError, TypeError):
+        return []
+    now = read_yaml(params_file, "a parameter file")
+    old, new = _flat(made), _flat({name: value for name, value in now.items() if name in made})
+    return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+
+
+def _flat(values: dict[str, Any], place: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{place}{name}.") if isinstance(value, dict) else {f"{place}{name}": value}
+    return flat
 
 
 def made_size(lock: Path) -> int:

@@ -67,7 +67,7 @@ def _chosen_arm(data: Path, category: str, params: Params) -> tuple[Choice, ArmC
     if (choice := Choice.read(file)) is None:
         raise Refusal(
             f"Expected {file}, which says what to train on, found none: nothing was held out to choose by. Set segment.folds to 3 and run "
-            "`dvc repro`, or export every method without --chosen. With one real part of a type in a fold there is no choice."
+            "`dvc repro`, or export every method without --chosen. With a single real part in a fold there is no choice."
         )
     known = {one.name: one for one in arm_choices(compared_arms(params.methods, params.segment.mixture), params.segment.arms)}
     if choice.arm not in known:

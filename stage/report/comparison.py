@@ -16,11 +16,14 @@ METRICS = {
     "ap": ("AP, %", "Per pixel: average precision over all thresholds."),
     "iou": (
         "IoU, %",
-        "Of the defect class: pixels that truth and prediction share, of those that either has, at the threshold that was chosen on "
-        "folds of the real third. The paper's mIoU is its average over categories.",
+        "Of the defect class: pixels that truth and prediction share, of those that either has, at the threshold, which "
+        "has a column of its own. The paper's mIoU is its average over categories.",
     ),
     "acc": ("Acc, %", "Of the defect class: share of the true defect pixels that were found, at that threshold."),
-    "threshold": ("Threshold", "The defect probability that was chosen on the folds; without folds, one half."),
+    "threshold": (
+        "Threshold",
+        "The defect probability above which a pixel is marked: chosen on folds of the real third, one half without folds.",
+    ),
     "iou_half": ("IoU at ½, %", "IoU where the likelier class decides, as in mmsegmentation."),
     "acc_half": ("Acc at ½, %", "Acc likewise."),
     "miou_with_background": ("mIoU with background, %", "mmsegmentation's own mean over both classes; the background lifts it."),

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pandas as pd
 from rich.table import Column, Table
 
+from stage.core.wording import apart
 from stage.release.fidelity import KID, LEAST, LEAST_REAL, MEDIANS, MOST, REAL, SPREADS
 from stage.report.comparison import DASH
 from stage.segmentation.results import rows_where
@@ -113,7 +114,6 @@ def fidelity_table(category: str, rows: list[FidelityRow]) -> Table:
         *heads,
         Column("KID", no_wrap=True),
         title=f"Fidelity, {category}",
-        caption="real: of 255; samples: ratio to real, !: missed; ±: spread over examples",
         padding=(0, 0),
         collapse_padding=True,
     )
@@ -134,6 +134,16 @@ def mask_table(category: str, rows: list[FidelityRow]) -> Table:
     return table
 
 
+def legend() -> str:
+    """What the terminal's tables show."""
+    return (
+        "n: examples. Contrast to the surroundings: edge, within 2 px of the mask's border; core, deeper. Texture: deviation inside. Grain: what "
+        "differs from pixel to pixel. ±: spread of colour, contrast and texture over the examples. Real defects in grey levels of 255, samples as ratios to real; ! misses its "
+        f"target: {targets()}, of types with {LEAST_REAL} real examples or more. KID: distance to real defects in a network's features; in the "
+        "row real, between two halves of them, which is chance alone. docs/method.md, Fidelity, defines all."
+    )
+
+
 def targets() -> str:
     """The targets in words."""
     spread = LEAST[next(iter(SPREADS))]
@@ -151,9 +161,9 @@ def _mask_cells(rows: pd.DataFrame) -> dict[str, MaskCell]:
 
 
 def _misses(row: FidelityRow) -> list[str]:
-    limits = {name: f"at least {value:g}" for name, value in LEAST.items()} | {name: f"at most {value:g}" for name, value in MOST.items()}
+    limits = {**LEAST, **MOST}
     return [
-        f"{HEADS[name][1].lower()} {cell.shown_ratio} of real ({limits[name]})"
+        f"{HEADS[name][1].lower()} {apart(cell.ratio, limits[name], 2)[0]} of real (at {'least' if name in LEAST else 'most'} {limits[name]:g})"
         for name, cell in row.cells.items()
         if cell.target == "missed"
     ]

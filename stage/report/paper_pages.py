@@ -18,7 +18,7 @@ NOTES = (
     "Values are in percent. The paper's are as printed. Ours are means over seeds ± their standard deviation; a difference "
     "to the real third alone is in points, with its 95 % interval. An empty cell was not measured. Rows with values of ours come first.",
     "mIoU and Acc are of the defect class where it is the likelier one, as in mmsegmentation; the threshold is chosen on folds of the "
-    "real third. The paper never trains on the real third alone, and does not say which third it takes, so only differences between our own "
+    "real third, and is one half without folds. The paper never trains on the real third alone, and does not say which third it takes, so only differences between our own "
     "rows are measured. Our average stands beside the paper's only where it is of the same categories.",
 )
 

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from stage.core.durable import write_whole
 from stage.core.errors import CorruptFileError
+from stage.datasets.examples import CATALOG
+from stage.datasets.rules import GOOD
+from stage.datasets.table import read_catalog, training_part
 from stage.model.base_pointer import TRAINED
 from stage.segmentation.arms import MIXTURE, PERFECT, REAL_ONLY, Training, arm_label, arm_name, folds_of, only_name
 from stage.segmentation.bootstrap import RESAMPLES, AtThreshold, EvaluationImage, image_weights, weighted_metrics
@@ -119,6 +122,13 @@ def held_out(results: Mapping[Training, Path], real: Sequence[EvaluationImage], 
         for number in numbers
     ]
     return found if all(len({image.group for image in fold.images}) > 1 for fold in found) else []
+
+
+def parts_to_hold_out(data: Path, categories: Iterable[str]) -> dict[str, int]:
+    """The groups of real defects in the training part of each prepared category: `held_out` needs two of them in every fold."""
+    catalogs = {category: data / "prepare" / category / CATALOG for category in categories}
+    training = {category: training_part(read_catalog(file)) for category, file in catalogs.items() if file.is_file()}
+    return {category: int(rows.group[rows.defect != GOOD].nunique()) for category, rows in training.items()}
 
 
 def read_choices(data: Path, categories: Iterable[str]) -> dict[str, Choice]:

@@ -104,7 +104,13 @@ def renderer_of(generator: Generator, params: Params, device: str) -> StageRende
     bound = torch.full((generator.base.channels, 1, 1), 3.0)
     checkpoint = Checkpoint(generator, (-bound, bound), digest="")
     return StageRenderer(
-        checkpoint, params.method, params.synthesize, params.base.prompts, image_size=params.base.image_size, device=device
+        checkpoint,
+        params.method,
+        params.synthesize,
+        params.base.prompts,
+        pasting=params.paste,
+        image_size=params.base.image_size,
+        device=device,
     )
 
 

@@ -115,7 +115,13 @@ class Workshop:
     def shares(self, params: Params) -> dict[int, Share]:
         """By size of the defects, from real samples."""
         renderer = StageRenderer(
-            self.checkpoint(params), params.method, params.synthesize, params.base.prompts, image_size=SIDE, device="cpu"
+            self.checkpoint(params),
+            params.method,
+            params.synthesize,
+            params.base.prompts,
+            pasting=params.paste,
+            image_size=SIDE,
+            device="cpu",
         )
         return {size: self.share(renderer, [row for row in self.plan if row.defect == defect_of(size)]) for size in SIZES}
 
@@ -155,7 +161,7 @@ def spot_params(*, is_quick: bool) -> Params:
         prepare={"layout": "mvtec", "image_size": SIDE},
         pretrain={"iterations": 600, "widths": (32, 48, 48), "learning_rate": 2e-3},
         train={"iterations": 150, "adapter_widths": (48, 48)},
-        synthesize={"count": 16, "mask_source": "augmented", "placement": "as_is"},
+        synthesize={"count": 16, "start": "noise", "steps": 50, "mask_source": "augmented", "placement": "as_is"},
     )
     if not is_quick:
         return params

@@ -51,7 +51,13 @@ class Factory(NamedTuple):
         """Of the factory's parameters, some of `synthesize` changed."""
         settings = self.params.synthesize.model_copy(update=changes)
         return StageRenderer(
-            self.checkpoint, self.params.method, settings, self.params.base.prompts, image_size=self.params.base.image_size, device="cpu"
+            self.checkpoint,
+            self.params.method,
+            settings,
+            self.params.base.prompts,
+            pasting=self.params.paste,
+            image_size=self.params.base.image_size,
+            device="cpu",
         )
 
     def source(self) -> Source:

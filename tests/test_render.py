@@ -138,7 +138,13 @@ def windowed(factory: Factory) -> StageRenderer:
     method = factory.params.method.model_copy(update={"crop": crop})
     params = factory.params
     return StageRenderer(
-        factory.checkpoint, method, params.synthesize, params.base.prompts, image_size=params.base.image_size, device="cpu"
+        factory.checkpoint,
+        method,
+        params.synthesize,
+        params.base.prompts,
+        pasting=params.paste,
+        image_size=params.base.image_size,
+        device="cpu",
     )
 
 
@@ -164,7 +170,9 @@ def test_another_precision_gives_nearly_the_same_sample(factory: Factory, rows: 
     params = factory.params
     fresh = load_checkpoint(factory.data / "pretrain" / "base", factory.data / "train" / "part")
     settings = params.synthesize.model_copy(update={"precision": "bfloat16"})
-    renderer = StageRenderer(fresh, params.method, settings, params.base.prompts, image_size=params.base.image_size, device="cpu")
+    renderer = StageRenderer(
+        fresh, params.method, settings, params.base.prompts, pasting=params.paste, image_size=params.base.image_size, device="cpu"
+    )
 
     for half, exact in zip(render(factory, rows[:4], renderer), render(factory, rows[:4]), strict=True):
         difference = np.abs(half.image.astype(int) - exact.image)
@@ -281,7 +289,13 @@ def test_a_batch_says_what_the_grid_could_not_hold(factory: Factory, rows: list[
     params = factory.params
     method = params.method.model_copy(update={"mask_reduction": "released"})
     renderer = StageRenderer(
-        factory.checkpoint, method, params.synthesize, params.base.prompts, image_size=params.base.image_size, device="cpu"
+        factory.checkpoint,
+        method,
+        params.synthesize,
+        params.base.prompts,
+        pasting=params.paste,
+        image_size=params.base.image_size,
+        device="cpu",
     )
     source, mask = factory.source(), np.zeros((16, 16), np.uint8)
     mask[8, 8] = 1

@@ -50,7 +50,7 @@ def parameters(reduction: str, below: int) -> Params:
     params = small_params()
     crop = params.method.crop.model_copy(update={"below": below, "defect_share": 0.25, "smallest": 16})
     method = params.method.model_copy(update={"mask_reduction": reduction, "crop": crop, "adapters": False, "token_count": 1})
-    synthesize = params.synthesize.model_copy(update={"batch": 1, "steps": 5, "clamp": False})
+    synthesize = params.synthesize.model_copy(update={"batch": 1, "start": "noise", "steps": 5, "clamp": False})
     return params.model_copy(update={"method": method, "synthesize": synthesize})
 
 
@@ -60,7 +60,9 @@ def renderer(patch: int, reduction: str, below: int = 0, base_size: int = SIZE) 
     base = replace(base, unet=AllWhite(base.schedule, 3 * patch**2), codec=PatchCodec(patch=patch))
     generator = Generator(base, "part", ("spot",), 1, (1,), residual=True, adapters=False)
     checkpoint = Checkpoint(generator, (torch.zeros(1, 1, 1), torch.ones(1, 1, 1)), "")
-    return StageRenderer(checkpoint, params.method, params.synthesize, params.base.prompts, image_size=base_size, device="cpu")
+    return StageRenderer(
+        checkpoint, params.method, params.synthesize, params.base.prompts, pasting=params.paste, image_size=base_size, device="cpu"
+    )
 
 
 def row(mask: np.ndarray) -> PlanRow:

@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 from small_factory import CATEGORY, SIZE, Factory, build
 
-from stage.core.params import Params
 from stage.datasets.blending import paste_change
 from stage.datasets.table import read_catalog
 from stage.datasets.windows import Window, cut
 from stage.model.checkpoints import load_checkpoint
 from stage.synthesis.method import METHODS
+from stage.synthesis.methods.paste import MIRRORED, pasted, reach_of
 from stage.synthesis.methods.stage import StageRenderer
 from stage.synthesis.placement import file_mask, trimmed
 from stage.synthesis.rows import Identity, PlanRow
-from stage.synthesis.transplant import placed, transplanted
+from stage.synthesis.source import Source
+from stage.synthesis.transplant import placed
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +31,11 @@ def planned(factory: Factory, count: int, **changes: object) -> list[PlanRow]:
     recipe = factory.recipe(**{"start": "defect", "start_at": 200, **changes})
     plan = METHODS["stage"].planner(recipe, read_catalog(factory.catalog), factory.source())
     return [plan(Identity("stage", CATEGORY, "crack", ordinal, 0)) for ordinal in range(count)]
+
+
+def begun(factory: Factory, row: PlanRow, source: Source) -> np.ndarray:
+    """The picture that the sampler begins with."""
+    return pasted(placed(row, source), source.backgrounds[row.background_sha256].image, row, factory.params.paste)
 
 
 def seen(factory: Factory, rows: list[PlanRow]) -> Iterator[tuple[PlanRow, np.ndarray]]:
@@ -54,14 +60,21 @@ def test_a_photograph_moves_as_its_mask_does(factory: Factory, placement: str) -
         assert (expected != mask).mean() < 0.01  # a turned edge is rounded in another way
 
 
-def test_the_background_is_kept_outside_the_mask(factory: Factory) -> None:
-    """Pixels of another photograph would stand around the defect, without a label."""
-    source = factory.source()
-    for row in planned(factory, 4):
-        background = source.backgrounds[row.background_sha256].image
-        image, mask = transplanted(row, source, background), file_mask(row, source)
-        assert np.array_equal(image[mask == 0], background[mask == 0])
-        assert not np.array_equal(image[mask == 1], background[mask == 1])
+def test_a_sample_is_one_of_paste_changed_inside_its_mask(factory: Factory) -> None:
+    """Turned by right angles, a defect of a brushed surface lies across it; and without its seam it has an edge that no real one has."""
+    rows, source = planned(factory, 8), factory.source()
+    seams = 0
+
+    renderer = factory.renderer(start="defect", start_at=200)
+    for row in rows:
+        made = renderer.render([row], source)[0]
+        image, outside = begun(factory, row, source), made.pair.mask == 0
+        assert np.array_equal(made.pair.image[outside], image[outside])
+        assert not np.array_equal(made.pair.image, image)
+        assert made.reach == reach_of(row, factory.params.paste)
+        seams += not np.array_equal(image[outside], source.backgrounds[row.background_sha256].image[outside])
+    assert 0 < seams < len(rows)
+    assert {row.mask_turn for row in rows} == {0, MIRRORED}
 
 
 def test_a_row_names_the_photograph_that_it_begins_with(factory: Factory) -> None:
@@ -97,39 +110,30 @@ def test_a_defect_larger_than_the_network_s_window_keeps_its_detail(tmp_path: Pa
     method = large.params.method.model_copy(update={"crop": crop})
     checkpoint = load_checkpoint(large.data / "pretrain" / "base", large.data / "train" / CATEGORY)
     params = large.recipe(start="defect", start_at=200).synthesize
-    renderer = StageRenderer(checkpoint, method, params, large.params.base.prompts, image_size=SIZE, device="cpu")
+    renderer = StageRenderer(
+        checkpoint, method, params, large.params.base.prompts, pasting=large.params.paste, image_size=SIZE, device="cpu"
+    )
 
     for row, made in zip(rows, renderer.render(rows, source), strict=False):
-        begun = transplanted(row, source, source.backgrounds[row.background_sha256].image)
-        inside = made.pair.mask > 0
-        kept = np.corrcoef(detail(made.pair.image)[inside].ravel(), detail(begun)[inside].ravel())[0, 1]
+        image, inside = begun(large, row, source), made.pair.mask > 0
+        kept = np.corrcoef(detail(made.pair.image)[inside].ravel(), detail(image)[inside].ravel())[0, 1]
         assert kept > 0.8
-        assert not np.array_equal(made.pair.image[inside], begun[inside])
+        assert not np.array_equal(made.pair.image[inside], image[inside])
 
 
 def test_detail_finer_than_the_network_s_pixels_stays_the_defect_s() -> None:
     """Glass would become blocks wherever a defect is larger than what the network sees."""
     random = np.random.default_rng(0)
-    begun, background = (random.integers(60, 200, (128, 128, 3), dtype=np.uint8) for _ in range(2))
+    whole = random.integers(60, 200, (128, 128, 3), dtype=np.uint8)
     mask = np.zeros((128, 128), np.uint8)
     mask[40:90, 20:100] = 1
     place = Window(0, 0, 128)
-    before = cut(begun, place, 64)
+    before = cut(whole, place, 64)
     after = before + np.uint8(20)
 
-    unchanged = paste_change(before, before, begun, background, mask, place)
-    brighter = paste_change(before, after, begun, background, mask, place)
+    unchanged = paste_change(before, before, whole, mask, place)
+    brighter = paste_change(before, after, whole, mask, place)
 
-    assert np.array_equal(unchanged[mask > 0], begun[mask > 0])
-    assert np.array_equal(brighter[mask > 0], begun[mask > 0] + 20)
-    assert np.array_equal(brighter[mask == 0], background[mask == 0])
-
-
-def test_drawn_masks_have_no_defect_to_begin_with(factory: Factory) -> None:
-    """The planner would look for the photograph of a mask that has none."""
-    values = factory.params.model_dump()
-    values["segment"]["arms"] = ()
-    values["synthesize"] |= {"start": "defect", "mask_source": "crack"}
-
-    with pytest.raises(ValueError, match=r"synthesize.mask_source is real or augmented, found crack"):
-        Params.model_validate(values)
+    assert np.array_equal(unchanged, whole)
+    assert np.array_equal(brighter[mask > 0], whole[mask > 0] + 20)
+    assert np.array_equal(brighter[mask == 0], whole[mask == 0])

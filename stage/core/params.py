@@ -139,16 +139,6 @@ class Params(Section):
             )
         return self
 
-    @model_validator(mode="after")
-    def _start_has_a_defect(self) -> Self:
-        walk = self.synthesize
-        if "stage" in self.methods and walk.start == "defect" and walk.mask_source not in ("real", "augmented"):
-            raise ValueError(
-                f"synthesize.start: defect begins with the real defect of a mask, so synthesize.mask_source is real or augmented, found "
-                f"{walk.mask_source}; or synthesize.start is noise"
-            )
-        return self
-
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
     """The values of a parameter file; a ConfigError names every unknown, missing or wrong key at once."""

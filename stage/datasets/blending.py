@@ -41,16 +41,15 @@ def paste_change(
     before: NDArray[np.uint8],
     after: NDArray[np.uint8],
     begun: NDArray[np.uint8],
-    background: NDArray[np.uint8],
     mask: NDArray[np.uint8],
     place: Window,
 ) -> NDArray[np.uint8]:
-    """As `paste`, of a window of `begun` (H, H, 3) that was reduced to `before` and became `after`, (s, s, 3) each.
+    """`begun` (H, H, 3), a window of which was reduced to `before` and became `after`, (s, s, 3) each, with the change inside the mask.
 
     The change from one to the other is enlarged and added, so what is finer than their pixels stays that of `begun`.
     """
     change = cv2.resize(after.astype(np.float32) - before, (place.side, place.side), interpolation=cv2.INTER_CUBIC)
-    return _put(np.clip(np.rint(begun[place.region] + change), 0, 255).astype(np.uint8), background, mask, place)
+    return _put(np.clip(np.rint(begun[place.region] + change), 0, 255).astype(np.uint8), begun, mask, place)
 
 
 def _put(window: NDArray[np.uint8], background: NDArray[np.uint8], mask: NDArray[np.uint8], place: Window) -> NDArray[np.uint8]:

@@ -73,7 +73,7 @@ class Method(NamedTuple):
 
 
 METHODS = {
-    "stage": Method("stage.synthesis.methods.stage", needs_checkpoint="stage" in TRAINED, parameters=("method", "base")),
+    "stage": Method("stage.synthesis.methods.stage", needs_checkpoint="stage" in TRAINED, parameters=("method", "base", "paste")),
     "paste": Method("stage.synthesis.methods.paste", needs_checkpoint="paste" in TRAINED, parameters=("paste",)),
     "cutpaste": Method("stage.synthesis.methods.cutpaste", needs_checkpoint="cutpaste" in TRAINED, parameters=("cutpaste",)),
     "draem": Method("stage.synthesis.methods.draem", needs_checkpoint="draem" in TRAINED, parameters=("draem", "textures")),

@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stage.datasets.blending import paste_back
 from stage.datasets.components import dilated
 from stage.datasets.pairs import Pair
 from stage.datasets.windows import turn
@@ -16,14 +15,7 @@ from stage.synthesis.placement import file_mask, part_of, stays
 from stage.synthesis.rows import PlanRow
 from stage.synthesis.source import Source
 
-RING = 3  # px; width of the ring around the mask in which colours are matched, like `paste.ring`
 Pixels = NDArray[np.uint8]
-
-
-def transplanted(row: PlanRow, source: Source, background: Pixels) -> Pixels:
-    """A photograph with the real defect of a row's mask, under the mask that was planned."""
-    defect = placed(row, source)
-    return paste_back(colour_matched(defect, background, RING), background, defect.mask)
 
 
 def placed(row: PlanRow, source: Source, other: Pixels | None = None) -> Pair:

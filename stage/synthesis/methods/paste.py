@@ -169,12 +169,17 @@ class PasteRenderer(NamedTuple):
                 "photograph has changed since. Run `dvc repro synthesize`."
             )
         image = pasted(defect, background, row, self.params)
-        return Rendered(Pair(image, defect.mask), reach=0 if choices_of(row).blend == "hard" else self.params.reach)
+        return Rendered(Pair(image, defect.mask), reach=reach_of(row, self.params))
 
 
 def choices_of(row: PlanRow) -> Choices:
     """The planner's choices for a row."""
     return Choices(**{name: value for name, value in json.loads(row.choices).items() if name in Choices._fields})
+
+
+def reach_of(row: PlanRow, params: Paste) -> int:
+    """How far outside the mask a row's way of blending changes the photograph, px."""
+    return 0 if choices_of(row).blend == "hard" else params.reach
 
 
 def pasted(defect: Pair, background: Pixels, row: PlanRow, params: Paste) -> Pixels:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import partial
-from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from stage.core.device import autocast, dtype_of
 from stage.core.errors import TrainingError
 from stage.core.model_params import Prompts, StageMethod
-from stage.core.synthesis_params import Synthesize
+from stage.core.synthesis_params import Paste, Synthesize
 from stage.datasets.blending import paste, paste_change
 from stage.datasets.pairs import Pair
 from stage.datasets.windows import Window, cut, shown_pixels, window
@@ -26,18 +25,22 @@ from stage.model.prompts import prompts
 from stage.model.schedule import Branch, Transition, resampling_transitions, timesteps, transitions
 from stage.synthesis.masked import MaskedPlanner
 from stage.synthesis.method import Planner, Rendered
+from stage.synthesis.methods.paste import pasted, reach_of
+from stage.synthesis.methods.paste import planner as paste_planner
 from stage.synthesis.placement import sample_mask
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow
 from stage.synthesis.source import Source
-from stage.synthesis.transplant import transplanted
+from stage.synthesis.transplant import placed
 
 Pixels = NDArray[np.uint8]
 
 
 def planner(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Planner:
-    """Plans a normal training image with a mask by `synthesize.mask_source` (IV-A)."""
-    return StagePlanner(MaskedPlanner.of(recipe, catalog, source)).row
+    """Plans a normal training image with a mask by `synthesize.mask_source` (IV-A); to begin with a defect, one moved as `paste` moves it."""
+    is_begun = recipe.synthesize.start == "defect"
+    planned = paste_planner(recipe, catalog, source) if is_begun else MaskedPlanner.of(recipe, catalog, source).row
+    return StagePlanner(recipe.prompts, planned).row
 
 
 def renderer(recipe: Recipe, device: str) -> "StageRenderer":
@@ -45,24 +48,21 @@ def renderer(recipe: Recipe, device: str) -> "StageRenderer":
     assert recipe.base is not None, "METHODS says that it needs a checkpoint"
     assert recipe.checkpoint is not None
     checkpoint = load_checkpoint(recipe.base, recipe.checkpoint)
-    return StageRenderer(checkpoint, recipe.guidance, recipe.synthesize, recipe.prompts, image_size=recipe.image_size, device=device)
+    return StageRenderer(
+        checkpoint, recipe.guidance, recipe.synthesize, recipe.prompts, pasting=recipe.paste, image_size=recipe.image_size, device=device
+    )
 
 
 class StagePlanner(NamedTuple):
-    """Plans the rows of a category: a masked row with the prompt of its type."""
+    """Plans the rows of a category: a row with a mask, and the prompt of its type."""
 
-    masked: MaskedPlanner
+    templates: Prompts
+    planned: Planner
 
     def row(self, identity: Identity) -> PlanRow:
         """The plan row."""
-        prompt, _ = prompts(self.masked.recipe.prompts, identity.category, identity.defect)
-        row = self.masked.row(identity)._replace(prompt=prompt)
-        return self._begun(row) if self.masked.recipe.synthesize.start == "defect" else row
-
-    def _begun(self, row: PlanRow) -> PlanRow:
-        """The row with its mask's own photograph, which the sampler begins with."""
-        real = next(one for one in self.masked.defects[row.defect] if one is not None and one.mask_sha256 == row.mask_sha256)
-        return row._replace(source_path=real.image_path, source_sha256=real.image_sha256)
+        prompt, _ = prompts(self.templates, identity.category, identity.defect)
+        return self.planned(identity)._replace(prompt=prompt)
 
 
 class View(NamedTuple):
@@ -73,7 +73,7 @@ class View(NamedTuple):
 
 
 class Begun(NamedTuple):
-    """A photograph with a real defect, (H, W, 3), and the window of it that the network is shown, (s, s, 3)."""
+    """A sample of `paste`, (H, W, 3), and the window of it that the network is shown, (s, s, 3)."""
 
     image: Pixels
     shown: Pixels
@@ -83,13 +83,21 @@ class StageRenderer:
     """Renders samples of one category; holds the network, the text conditions and the moves, which all batches share.
 
     `image_size` is the base's, in px; photographs may be larger. The checkpoint's networks are changed in place: moved to the
-    device, the U-Net converted to the precision of `params`, and compiled if asked.
+    device, the U-Net converted to the precision of `params`, and compiled if asked. `pasting`: how defects that it begins with are pasted.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, method: StageMethod, params: Synthesize, templates: Prompts, *, image_size: int, device: str
+        self,
+        checkpoint: Checkpoint,
+        method: StageMethod,
+        params: Synthesize,
+        templates: Prompts,
+        *,
+        pasting: Paste,
+        image_size: int,
+        device: str,
     ) -> None:
-        self.generator, self.params, self.method = checkpoint.generator.to(device), params, method
+        self.generator, self.params, self.method, self.pasting = checkpoint.generator.to(device), params, method, pasting
         self.image_size, self.device, self.dtype = image_size, device, dtype_of(params.precision, device)
         with torch.inference_mode():
             self.conditions = self.generator.conditions(templates)
@@ -120,26 +128,33 @@ class StageRenderer:
                 f"Expected finite latents, found nan or inf in the batch of {rows[0].sample_id}. "
                 "Set synthesize.precision to float32, or train again with a lower train.learning_rate."
             )
-        made = zip(tensor_to_pixels(self.generator.base.decode(x_0)), backgrounds, masks, views, begun or repeat(None), strict=False)
-        return [self._rendered(*one) for one in made]
+        pixels = tensor_to_pixels(self.generator.base.decode(x_0))
+        if begun:
+            return [self._changed(*one) for one in zip(pixels, rows, masks, views, begun, strict=False)]
+        return [self._drawn(*one) for one in zip(pixels, backgrounds, masks, views, strict=False)]
 
     def _encoded(self, images: Sequence[Pixels], slots: Sequence[int]) -> Tensor:
         """Latents of a whole batch."""
         return self.generator.base.encode(pixels_to_tensor(np.stack([images[k] for k in slots])).to(self.device))
 
     def _begun(self, rows: Sequence[PlanRow], backgrounds: Sequence[Pixels], places: Sequence[Window], source: Source) -> list[Begun]:
-        """The photographs with their masks' real defects pasted in; none where the sampler begins with noise."""
+        """The samples of `paste` to begin with; none where the sampler begins with noise."""
         if self.params.start == "noise":
             return []
-        images = [transplanted(row, source, background) for row, background in zip(rows, backgrounds, strict=True)]
+        images = [pasted(placed(row, source), background, row, self.pasting) for row, background in zip(rows, backgrounds, strict=True)]
         return [Begun(image, cut(image, place, self.image_size)) for image, place in zip(images, places, strict=True)]
 
-    def _rendered(self, synthetic: Pixels, background: Pixels, mask: Pixels, view: View, begun: Begun | None) -> Rendered:
-        if begun and view.place.side > self.image_size:
-            image = paste_change(begun.shown, synthetic, begun.image, background, mask, view.place)
+    def _drawn(self, synthetic: Pixels, background: Pixels, mask: Pixels, view: View) -> Rendered:
+        """A sample that began with noise."""
+        return Rendered(Pair(paste(synthetic, background, mask, view.place), mask), _shown(mask, view))
+
+    def _changed(self, synthetic: Pixels, row: PlanRow, mask: Pixels, view: View, begun: Begun) -> Rendered:
+        """A sample that began with a defect, whose seam outside the mask stays as it was pasted."""
+        if view.place.side > self.image_size:
+            image = paste_change(begun.shown, synthetic, begun.image, mask, view.place)
         else:
-            image = paste(synthetic, background, mask, view.place)
-        return Rendered(Pair(image, mask), shown_pixels(mask, view.place, view.cells[0].numpy()))
+            image = paste(synthetic, begun.image, mask, view.place)
+        return Rendered(Pair(image, mask), _shown(mask, view), reach=reach_of(row, self.pasting))
 
     def _view(self, mask: NDArray[np.uint8]) -> View:
         place = window(mask, self.method.crop, self.image_size)
@@ -151,6 +166,10 @@ class StageRenderer:
         when = torch.tensor(t) if self.params.compiled else t
         with autocast(self.device, self.dtype):
             return self.generator.predict_noise(x_t, when, branch, mask, condition)
+
+
+def _shown(mask: Pixels, view: View) -> NDArray[np.bool_]:
+    return shown_pixels(mask, view.place, view.cells[0].numpy())
 
 
 class RowNoise:

@@ -116,7 +116,7 @@ def test_results_of_other_parameters_say_so(project: Path) -> None:
     assert "dvc repro" not in run("results").output
     run("use-methods", "paste", "quilt")
     (project / "params.yaml").write_text((project / "params.yaml").read_text().replace("  folds: 0 ", "  folds: 2 "))
-    assert "of before a change of methods, segment.folds in params.yaml. Run `dvc repro`" in " ".join(run("results").output.split())
+    assert "older than a change in params.yaml, of methods, segment.folds. Run `dvc repro`" in " ".join(run("results").output.split())
 
 
 def test_use_data_writes_the_parameters_and_says_so(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_results_of_other_parameters_say_so(project: Path) -> None:
     assert "dvc repro" not in run("results").output
     run("use-methods", "paste", "quilt")
     (project / "params.yaml").write_text((project / "params.yaml").read_text().replace("  folds: 0 ", "  folds: 2 "))
-    assert "of before a change of methods, segment.folds in params.yaml. Run `dvc repro`" in " ".join(run("results").output.split())
+    assert "older than a change in params.yaml, of methods, segment.folds. Run `dvc repro`" in " ".join(run("results").output.split())
 
 
 def test_use_data_writes_the_parameters_and_says_so(tmp_path: Path) -> None:
@@ -135,7 +135,8 @@ def test_use_data_writes_the_parameters_and_says_so(tmp_path: Path) -> None:
 def test_use_data_says_what_lies_beside_the_images(tmp_path: Path) -> None:
     """Samples of licensed photographs would be passed on as of an unknown licence; and nobody would know whether groups were found."""
     draw(tmp_path / "images", SIZE)
-    assert "prepare.licence is now unknown, for no file LICENSE is there; `--licence`" in run("use-data", str(tmp_path / "images")).stdout
+    told = run("use-data", str(tmp_path / "images")).stdout
+    assert "prepare.licence is now unknown, since no file such as LICENSE there names one; `--licence`" in told
 
     (tmp_path / "images/License.txt").write_text("\n  Attribution-ShareAlike 4.0 International\n\nThe terms\n")
     (tmp_path / "images/part/groups.csv").write_text("file,group\n" + "".join(f"test/crack/00{one}.png,a\n" for one in range(2)))

@@ -167,6 +167,7 @@ def test_the_graph_runs_and_publishes_everything(copy: Path, first: str) -> None
         assert {name.split("/")[0] for name in plan.sample_id} == {method}
     assert set(json.loads((copy / "data/segment/fabric/metrics.json").read_text())) == arms
     assert (copy / "data/evaluate/report/index.html").is_file()
+    assert not (copy / ".spool/prepare").exists()
     assert "Traceback" not in first
 
 

@@ -70,7 +70,7 @@ def test_verb_of_a_long_command_exists(command: str) -> None:
         "stage": f"stage {verb} --help",
         "dvc": f"dvc {verb} --help",
         "cp": f"test -f {verb}",
-        "git": f"git help -a | grep -w {verb}",
+        "git": f"git help -a | grep '^ *{verb} '",
     }[program]
     done = shell(check)
 

@@ -50,7 +50,7 @@ def use_data(
     write(Path("params.yaml"), folder, found.layout, taken, written)
     typer.echo(f"params.yaml now reads {', '.join(taken)} ({found.layout}) from {folder.resolve()}.")
     if not licence:
-        why = f"the first line of {', '.join(map(str, named.values()))}" if named else "for no file LICENSE is there"
+        why = f"the first line of {', '.join(map(str, named.values()))}" if named else "since no file such as LICENSE there names one"
         typer.echo(f"prepare.licence is now {written}, {why}; `--licence` names another.")
     for name, reason in found.left_out.items():
         typer.echo(f"Left out is {name}: {reason}.")

@@ -32,7 +32,7 @@ def results(*, as_json: AsJson = False) -> None:
     told = [f"{verdict(found, method)} {worth(found, AVERAGE, method)}" for method in sampled if method != PERFECT]
     told += [f"{category}: {choice.sentence}" for category, choice in read_choices(DATA, load_params().categories).items()]
     if changed := changed_parameters(Path(LOCK), Path("params.yaml")):
-        told.append(f"These are the results of before a change of {', '.join(changed)} in params.yaml. Run `dvc repro` for new ones.")
+        told.append(f"These results are older than a change in params.yaml, of {', '.join(changed)}. Run `dvc repro` for new ones.")
     for sentence in told:
         typer.echo(fill(sentence, COLUMNS, break_long_words=False, break_on_hyphens=False))
 

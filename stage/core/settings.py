@@ -35,8 +35,8 @@ def use_data(params_file: Path, source: Path, layout: str, categories: Sequence[
 def use_methods(params_file: Path, methods: Sequence[str], *, most_folds: int = 0) -> int:
     """Write `methods` into `params_file`, and return `segment.folds`. Raises ConfigError if the file is not valid before or afterwards.
 
-    There are at least FOLDS folds afterwards, but no more than `most_folds`; fewer than two leave them as they are. Shares of other methods are removed from `segment.mixture`, and so is a share that is
-    left alone.
+    With `most_folds` of two or more there are FOLDS folds or more afterwards, as far as it allows. Shares of other methods are removed from
+    `segment.mixture`, and so is a share that is left alone.
     """
     yaml, values = _read(params_file)
     segment, mixture = values["segment"], values["segment"]["mixture"]

@@ -37,11 +37,10 @@ def changed_parameters(lock: Path, params_file: Path) -> list[str]:
     """
     told = read_yaml(lock, LOCK) if lock.is_file() else {}
     try:
-        made = told["stages"]["evaluate"]["params"][params_file.name]
-    except (KeyError, TypeError):
+        old = _flat(made := told["stages"]["evaluate"]["params"][params_file.name])
+    except (AttributeError, KeyError, TypeError):
         return []
-    now = read_yaml(params_file, "a parameter file")
-    old, new = _flat(made), _flat({name: value for name, value in now.items() if name in made})
+    new = _flat({name: value for name, value in read_yaml(params_file, "a parameter file").items() if name in made})
     return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
 
 

@@ -37,13 +37,13 @@ TABLE = {
 
 @pytest.fixture
 def params() -> Params:
-    return beginning_with("noise")
+    return beginning_with("noise", 50)
 
 
-def beginning_with(start: str) -> Params:
-    """params.yaml's values, but for where the sampler begins."""
+def beginning_with(start: str, steps: int) -> Params:
+    """params.yaml's values, but for where the sampler begins, and in how many steps."""
     whole = load_params(ROOT / "params.yaml")
-    return whole.model_copy(update={"synthesize": whole.synthesize.model_copy(update={"start": start})})
+    return whole.model_copy(update={"synthesize": whole.synthesize.model_copy(update={"start": start, "steps": steps})})
 
 
 @pytest.fixture
@@ -90,7 +90,13 @@ def test_the_whole_method_is_the_main_run_and_the_others_are_named_apart(params:
 
 def test_every_configuration_begins_with_noise() -> None:
     """Below the timestep of a real defect, what the configurations switch has nothing to do, and all bars would be alike."""
-    assert {values.synthesize.start for _, values in found(beginning_with("defect"))} == {"noise"}
+    assert {values.synthesize.start for _, values in found(beginning_with("defect", 5))} == {"noise"}
+
+
+@pytest.mark.parametrize(("start", "steps", "expected"), [("defect", 5, 15), ("noise", 1000, 1000)])
+def test_steps_from_noise_are_those_of_the_main_run_if_it_begins_there(start: str, steps: int, expected: int) -> None:
+    """The paper's thousand steps would become fifteen, or the five from a defect would have to lead through all of the noise."""
+    assert {values.synthesize.steps for _, values in found(beginning_with(start, steps))} == {expected}
 
 
 @pytest.mark.parametrize(
@@ -124,7 +130,7 @@ def test_an_ablation_without_the_method_is_refused(params: Params) -> None:
         ("segment.width: 8", "below method, synthesize, train in params.yaml, found 'segment.width'"),
         ("base.source: elsewhere", "found 'base.source'"),
         ("method.alignment: half", "found method.alignment: .*'scheduled' or 'binary' in the overrides of 'one'"),
-        ("synthesize.steps: 5000", "found .*synthesize.steps is at most base.timestep_count"),
+        ("synthesize.start_at: 5000", "found .*synthesize.start_at is at most base.timestep_count"),
         ("synthesize.graded_intervals: [[900, 1200]]", "found .*within 0 and 1000"),
     ],
 )

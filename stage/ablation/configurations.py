@@ -20,6 +20,7 @@ from stage.synthesis.schema import COLUMNS
 
 CONFIGURATIONS = Path("ablation/configurations.yaml")
 RESULTS, SPECIMENS = "ablations.json", "specimens.parquet"  # the files that `ablate` publishes per category
+STEPS = "synthesize.steps"
 SHOWN = 8  # samples per defect type among the specimens of every configuration
 
 
@@ -85,7 +86,8 @@ def _changed(params: Params, configuration: Configuration) -> Params:
     open_to_change = {"method": params.method, "train": params.train, "synthesize": params.synthesize}
     values = {name: section.model_dump() for name, section in open_to_change.items()}
     for key, value in configuration.overrides.items():
-        _set(values, key, value)
+        if key != STEPS or params.synthesize.start != "noise":  # else params.yaml's are those from noise
+            _set(values, key, value)
     changed = params.model_copy(update={"name": f"{params.name} {configuration.name}", **values})
     return Params.model_validate(vars(changed))  # `model_copy` validates nothing
 

@@ -21,8 +21,6 @@ from stage.datasets.inventory import inventory
 from stage.datasets.recalled import read_recalls
 from stage.model.files import base_digest, base_files
 from stage.synthesis.method import METHODS
-from stage.synthesis.texture_folder import MEMORY as MEMORY_OF_TEXTURES
-from stage.synthesis.texture_folder import check_folder
 
 DATA = Path("data")
 OUTPUT = DATA / "environment"
@@ -93,6 +91,8 @@ def textures(params: Params, method: str, photographs: str) -> str:
         return ""
     if source == "others":  # prepared photographs follow from the images, the parameters and the code
         return digest_of([photographs, params.categories, params.prepare.model_dump(mode="json"), *code_digests(*CODE["prepare"])])
+    from stage.synthesis.texture_folder import MEMORY as MEMORY_OF_TEXTURES  # here, because it loads pandas and OpenCV
+
     return inventory(Path(source), MEMORY_OF_TEXTURES)
 
 
@@ -123,6 +123,8 @@ def note() -> None:
     """Write packages, base and weights as JSON, the digests of images and textures, recalls and missed defects, and for each DVC stage the name and digest of each definition in its code."""
     params = load_params()
     if any("textures" in METHODS[method].parameters for method in params.methods):
+        from stage.synthesis.texture_folder import check_folder  # here, because it loads pandas and OpenCV
+
         check_folder(params.textures, Path(params.prepare.source))
     write_whole(json.dumps(packages(), indent=2) + "\n", OUTPUT / "packages.json")
     write_whole(

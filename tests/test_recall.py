@@ -25,7 +25,8 @@ from stage.core.params import Params
 from stage.core.synthesis_params import Textures
 from stage.datasets.catalog import prepare
 from stage.datasets.entries import Entry
-from stage.datasets.recalled import BESIDE, Recall, read_recalls, without_recalled, write_withdrawn
+from stage.datasets.recalled import BESIDE, Recall, read_recalls, write_withdrawn
+from stage.datasets.recalled_entries import without_recalled
 from stage.datasets.split import divide
 from stage.datasets.table import read_catalog
 from stage.jobs.job import load_job

@@ -21,7 +21,8 @@ from stage.datasets.layouts import data_root, rule_of
 from stage.datasets.likeness import unlike_types
 from stage.datasets.near_duplicates import near_duplicate_lines, near_duplicates
 from stage.datasets.pairs import decode_image, write_table
-from stage.datasets.recalled import Recall, recalled_path, with_places, without_recalled, write_withdrawn
+from stage.datasets.recalled import Recall, recalled_path, write_withdrawn
+from stage.datasets.recalled_entries import with_places, without_recalled
 from stage.datasets.resize import resize_image
 from stage.datasets.rules import GOOD
 from stage.datasets.split import divide

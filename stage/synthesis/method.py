@@ -3,19 +3,23 @@
 H, W image size. A method is a module of `synthesis.methods` with two functions, `planner` and `renderer`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
-
-from stage.datasets.pairs import Pair
 from stage.model.base_pointer import TRAINED
-from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow
-from stage.synthesis.source import Source
+
+if TYPE_CHECKING:  # every `dvc repro` asks which methods there are, and needs no array for it
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from stage.datasets.pairs import Pair
+    from stage.synthesis.recipe import Recipe
+    from stage.synthesis.source import Source
 
 CALIBRATE = "stage.synthesis.calibration:calibrate"
 Planner = Callable[[Identity], PlanRow]

@@ -10,8 +10,9 @@ from prefect import flow
 from rich.console import Console
 
 from flows.runtime import run
-from flows.segment import CATALOGS, score
+from flows.scoring import CATALOGS
 from flows.segment import OUTPUT as SCORES
+from flows.segment import score_task
 from flows.synthesize import OUTPUT as SAMPLES
 from flows.synthesize import make_rounds, plan, publish_samples
 from flows.train import OUTPUT as CHECKPOINTS
@@ -100,7 +101,7 @@ def scores_of(category: str, configuration: Configuration, samples: Path, params
         return None
     verb, arm, model = f"{SEGMENT}-{configuration.name}", ArmChoice(arm_name(METHOD), METHOD), params.segment.models[0]
     planned = [Training(arm, model, seed) for seed in range(params.segment.seeds)]
-    return mean_metrics([score(category, one, {samples: 1.0}, params, users, verb=verb).work.result for one in planned])
+    return mean_metrics([score_task(category, one, {samples: 1.0}, params, users, verb=verb).work.result for one in planned])
 
 
 def comparison(category: str, made: Sequence[ConfigurationResult], params: Params, users: ExitStack) -> Work:

@@ -1,50 +1,29 @@
 """Train segmenters of one category on each arm, and score them on real defects that no earlier step has seen."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from rich.console import Console
 
 from flows.at_once import slots_of, train_at_once
 from flows.runtime import run
+from flows.scoring import CATALOGS, SAMPLES, Scored, planned_trainings, score, training_samples, work_of
 from stage.core.device import device, limit_threads
-from stage.core.digests import derived_seed, file_digest
 from stage.core.params import Params, load_params
-from stage.core.progress import check_stop
-from stage.core.work import SEGMENTERS, Work, versions, work_key
-from stage.datasets.examples import CATALOG, column, pairs_of
+from stage.core.work import Work, work_key
 from stage.jobs.heartbeat import present
 from stage.jobs.removal import finish
-from stage.release.reader import accepted_ids, read_manifest, read_samples
+from stage.release.reader import read_manifest
 from stage.release.uses import check_samples
-from stage.segmentation.arms import PERFECT, Training, arm_name, shares_of, trainings, without_samples
-from stage.segmentation.data import TrainingData, training_data
-from stage.segmentation.mixture import Mixture
-from stage.segmentation.published import CURVE, PREDICTIONS, WEIGHTS, write_category
-from stage.segmentation.scores import DIGESTS
-from stage.segmentation.tables import DEFECTIVE_FILE, GOOD_FILE
+from stage.segmentation.arms import Training, arm_name, without_samples
+from stage.segmentation.published import write_category
 
-CATALOGS = Path("data/prepare")
-SAMPLES = Path("data/synthesize")
 OUTPUT = Path("data/segment")
-CODE, TABLES = "flows.segment:score", "flows.segment:all_arms"
-BESIDE = ("models", "weights", "arms", "mixture", "few", "seeds", "folds")  # keys of `segment` that decide which trainings there are
+TABLES = "flows.segment:all_arms"
 ALL_ARMS = "all-arms"  # the spool folder of all arms together, beside those of the trainings
-
-
-class Scored(NamedTuple):
-    """A training that is finished: the work that holds its weights, curve, counts and predictions, and the digests of its samples."""
-
-    training: Training
-    work: Work
-    samples: str
 
 
 @flow(name="segment")
@@ -61,14 +40,16 @@ def segment(category: str) -> None:
     with ExitStack() as users:
         for number, training in enumerate(planned, 1):
             Console(stderr=True).print(f"{category}, training {number} of {len(planned)}: {training.label}", highlight=False, markup=False)
-            scored.append(score(category, training, training_samples(category, training, params), params, users))
+            scored.append(score_task(category, training, training_samples(category, training, params), params, users))
         all_arms(category, scored, params, users).publish(OUTPUT / category)
 
 
-def planned_trainings(category: str, params: Params) -> list[Training]:
-    """The trainings of a category, in order."""
-    real = pairs_of(CATALOGS / category, "train", good=False)
-    return trainings(params.methods, params.segment, column(real, "defect"), column(real, "group"))
+@task(cache_policy=NO_CACHE, name="score")
+def score_task(
+    category: str, training: Training, samples: Mapping[Path, float], params: Params, users: ExitStack, *, verb: str = "segment"
+) -> Scored:
+    """`score`, shown and timed on the run's page."""
+    return score(category, training, samples, params, users, verb=verb)
 
 
 def unfinished(category: str, planned: Sequence[Training], params: Params) -> list[int]:
@@ -86,89 +67,6 @@ def check_inputs(category: str, params: Params) -> None:
         from stage.segmentation.pretrained import read_weights  # here, because most have none, and torch takes seconds
 
         read_weights(weights)
-
-
-def training_samples(category: str, training: Training, params: Params) -> dict[Path, float]:
-    """The published folders of the samples that a training sees, if any, and their shares, which sum to 1."""
-    return {SAMPLES / category / method: share for method, share in shares_of(training.choice, params.segment.mixture).items()}
-
-
-@task(cache_policy=NO_CACHE)
-def score(
-    category: str, training: Training, samples: Mapping[Path, float], params: Params, users: ExitStack, *, verb: str = "segment"
-) -> Scored:
-    """Run one training, whose work is in use until `users` ends; resumes an unfinished one, or finds a finished one."""
-    work = work_of(verb, category, training, samples, params)
-    users.enter_context(present(work.folder, lease_s=params.execution.lease_s))
-    if not work.is_finished():
-        reader = partial(read_mixture, samples) if samples else None
-        data = training_data(CATALOGS / category, training, reader, params)
-        train_and_score(data, training, work, params)
-    return Scored(training, work, DIGESTS.join(read_manifest(folder)["digest"] for folder in samples))
-
-
-def work_of(verb: str, category: str, training: Training, samples: Mapping[Path, float], params: Params) -> Work:
-    """The work of a training, finished or not."""
-    return Work.of(verb, f"{category}/{training.folder}", training_key(category, training, samples, params))
-
-
-def read_mixture(samples: Mapping[Path, float], *, sources: Collection[str] | None) -> Mixture:
-    """The accepted samples of published folders, by shares; `sources` as in `read_samples`."""
-    return Mixture([read_samples(folder, accepted_only=True, sources=sources) for folder in samples], [*samples.values()])
-
-
-def training_key(category: str, training: Training, samples: Mapping[Path, float], params: Params) -> str:
-    """The key of everything that decides the result of a training; samples count by pixels and verdicts, not by who made them or when."""
-    decisive = {name: value for name, value in params.segment if name not in BESIDE}
-    if not training.choice.method:
-        decisive |= {"synthetic": None, "warmup": None}
-    return work_key(
-        CODE,
-        seed=params.seed,
-        segment=decisive,
-        folds=params.segment.folds if training.fold >= 0 else None,
-        weights=weights_digest({**params.segment.weights}.get(training.model, "")),
-        training=[*training._replace(choice=training.choice._replace(name="", method=""))],
-        drawn=params.prepare.image_size if training.choice.method == PERFECT else None,
-        libraries=versions(SEGMENTERS),
-        catalog=file_digest(CATALOGS / category / CATALOG),
-        samples=[[read_manifest(folder)["digest"], accepted_ids(folder), share] for folder, share in samples.items()],
-    )
-
-
-def weights_digest(weights: str) -> str:
-    """The digest of the checkpoint that a training begins with; empty without one."""
-    if not weights:
-        return ""
-    from stage.segmentation.pretrained import fetch_weights  # here, because most have none, and torch takes seconds
-
-    return file_digest(fetch_weights(weights))
-
-
-def train_and_score(data: TrainingData, training: Training, work: Work, params: Params) -> None:
-    """Write weights, loss curve, counts of scores, and pictures of the predictions as the work's result."""
-    from stage.segmentation.evaluation import Segmenter  # here, because a finished training needs no networks
-    from stage.segmentation.training import train_segmenter
-
-    on, weights = device(params.execution.device), work.draft / WEIGHTS
-    curve = train_segmenter(
-        data.arm,
-        training.model,
-        params.segment,
-        seed=derived_seed(params.seed, training.seed),
-        device=on,
-        output=weights,
-        state=work.folder / "state.safetensors",
-        save_every_s=params.execution.save_every_s,
-    )
-    curve.to_csv(work.draft / CURVE, index=False)
-    check_stop()
-    segmenter = Segmenter(weights, training.model, window=params.segment.window, device=on)
-    pictures: list[bytes] | None = [] if training.is_shown else None
-    segmenter.counts(data.defective, pictures).write(work.draft / DEFECTIVE_FILE)
-    segmenter.counts(data.good).write(work.draft / GOOD_FILE)
-    pq.write_table(pa.table({"picture": pa.array(pictures or [], pa.binary())}), work.draft / PREDICTIONS)
-    finish(work, lease_s=params.execution.lease_s)
 
 
 def all_arms(category: str, scored: Sequence[Scored], params: Params, users: ExitStack) -> Work:

@@ -3,7 +3,7 @@
 import sys
 from contextlib import ExitStack
 
-from flows.segment import planned_trainings, score, training_samples
+from flows.scoring import planned_trainings, score, training_samples
 from stage.core.params import load_params
 from stage.core.processes import end_with
 from stage.jobs.worker_process import status_of
@@ -14,7 +14,7 @@ def train(category: str, number: int) -> None:
     params = load_params()
     training = planned_trainings(category, params)[number]
     with ExitStack() as users:
-        score.fn(category, training, training_samples(category, training, params), params, users)
+        score(category, training, training_samples(category, training, params), params, users)
 
 
 if __name__ == "__main__":

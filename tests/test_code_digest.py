@@ -12,7 +12,7 @@ from types import FrameType, ModuleType
 import pytest
 from small_factory import Factory, build, verdict
 
-from flows import environment, pretrain, segment
+from flows import environment, pretrain, scoring, segment
 from flows.train import CODE as TRAINING
 from stage.core.code_digest import ASIDE, Definition, code_digest, code_digests, reachable
 from stage.datasets.examples import defect_images
@@ -259,8 +259,8 @@ def test_a_dvc_stage_counts_its_flow_and_what_lies_below() -> None:
     [
         ("train", (TRAINING,), "stage/model/base.py", "    return base.freeze()", "    return base"),
         ("train", (TRAINING,), "flows/train.py", "defect_images(catalog, category)", "defect_images(catalog, category)[:1]"),
-        ("segment", (segment.CODE,), "flows/segment.py", "accepted_only=True", "accepted_only=False"),
-        ("segment", (segment.CODE,), "stage/segmentation/batches.py", "params.batch - params.normal", "params.batch - params.normal - 0"),
+        ("segment", (scoring.CODE,), "flows/scoring.py", "accepted_only=True", "accepted_only=False"),
+        ("segment", (scoring.CODE,), "stage/segmentation/batches.py", "params.batch - params.normal", "params.batch - params.normal - 0"),
         ("segment", (segment.TABLES,), "stage/segmentation/published.py", "pd.concat(", "pd.concat(2 * "),
         ("pretrain", (pretrain.CODE,), "flows/pretrain.py", "seed=params.seed", "seed=1 + params.seed"),
     ],

@@ -20,7 +20,8 @@ from dvc.repo import Repo
 from ruamel.yaml import YAML
 from source_tree import ROOT
 
-from flows.segment import planned_trainings, unfinished
+from flows.scoring import planned_trainings
+from flows.segment import unfinished
 from stage.core.params import load_params
 
 MICRO = {

@@ -16,7 +16,7 @@ from small_factory import publish_rows
 from source_tree import ROOT
 
 from flows.environment import weights_times
-from flows.segment import CATALOGS, training_key
+from flows.scoring import CATALOGS, training_key
 from stage.core.errors import ConfigError, CorruptFileError, MachineError, Refusal
 from stage.core.params import load_params
 from stage.core.progress import Interrupted, stop_on_signals

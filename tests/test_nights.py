@@ -92,7 +92,8 @@ class Town:
         place = self.root / f"fetched-{tag}"
         shutil.rmtree(place, ignore_errors=True)
         shell(self.root, f"git clone --quiet --branch {tag} {self.bare} {place}")
-        shell(place, f"python -m dvc remote add --force -d store {self.store} && python -m dvc pull --quiet")
+        name_remote(place / ".dvc/config", self.store)
+        shell(place, "python -m dvc pull --quiet")
         return place
 
 
@@ -101,6 +102,11 @@ def shell(folder: Path, command: str) -> str:
     done = subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, check=False)
     assert not done.returncode, done.stdout + done.stderr
     return done.stdout
+
+
+def name_remote(config: Path, store: Path | str) -> None:
+    """What `dvc remote add --default` writes; each call of DVC starts a process for half a second."""
+    config.write_text(f"[core]\n    remote = store\n['remote \"store\"']\n    url = {store}\n")
 
 
 def make_data(made: Path, root: Path) -> None:
@@ -148,11 +154,9 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Town:
     (town.project / "dvc.yaml").write_text(GRAPH.format(raw=town.raw, made=town.made))
     (town.project / "variant.txt").write_text("good\n")
     (town.project / "look.sh").write_text("true\n")
-    shell(
-        town.project,
-        f"git init --quiet --initial-branch main && python -m dvc init --quiet && python -m dvc remote add --quiet -d store {town.store}",
-    )
-    shell(town.project, "python -m dvc remote modify store url ../store && git config user.email a@b.c && git config user.name A")
+    shell(town.project, "git init --quiet --initial-branch main && python -m dvc init --quiet")
+    name_remote(town.project / ".dvc/config", "../../store")
+    shell(town.project, "git config user.email a@b.c && git config user.name A")
     shell(town.root, "git init --quiet --bare --initial-branch main bare.git")
     shell(
         town.project, f"git add -A && git commit --quiet -m first && git remote add origin {town.bare} && git push --quiet -u origin main"
@@ -553,7 +557,7 @@ def test_a_full_disk_ends_a_night_and_the_next_one_goes_on(fresh: Town) -> None:
     if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "none", str(small)], check=False).returncode:
         pytest.skip("A FULL DISK IS NOT TESTED: this user may mount none")
     try:
-        shell(fresh.project, f"python -m dvc cache dir --local {small}/cache")
+        (fresh.project / ".dvc/config.local").write_text(f"[cache]\n    dir = {small}/cache\n")
         with pytest.raises(ProgramError, match="No space left on device"):
             fresh.night().run()
         record = read_records(fresh.places.nights)[0]

@@ -16,7 +16,12 @@ import pytest
 from stage.core.processes import collect_rarely
 
 OURS = "STAGE_TESTS_HOME" not in os.environ  # not of a process that pytest-xdist started: those inherit the folder
-HOME = Path(os.environ.setdefault("STAGE_TESTS_HOME", tempfile.mkdtemp(prefix="stage-prefect-") if OURS else ""))
+IN_MEMORY, ROOM = Path("/dev/shm"), 8 * 2**30  # Linux's, and the bytes that must be free in it; a run of all tests takes a part of them
+# The product waits for the disk after each file that it writes, and tests write thousands that nobody needs after them.
+PLACE = IN_MEMORY if IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > ROOM else None
+HOME = Path(os.environ.setdefault("STAGE_TESTS_HOME", tempfile.mkdtemp(prefix="stage-", dir=PLACE) if OURS else ""))
+if PLACE:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(HOME))  # of every `tmp_path`; `--basetemp` goes before it
 # Before anything imports torch or Prefect, which read them once; the processes that tests start inherit them.
 os.environ["OMP_NUM_THREADS"] = "1"  # torch's threads collapse when something else uses the CPU
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"

@@ -80,7 +80,7 @@ def test_the_disk_is_to_hold_all_categories_at_once() -> None:
     check_disk([one, two])
 
     with pytest.raises(
-        ValueError, match=r"Expected 5\.00 GB free on the disk of jobs/bolt-1, for 20 samples of bolt, nut .* found 5\.00 GB"
+        ValueError, match=r"Expected 5\.000000000 GB free on the disk of jobs/bolt-1, for 20 samples of bolt, nut .* found 4\.999999999 GB"
     ):
         check_disk([one, two._replace(free_bytes=4_999_999_999)])
     check_disk([one._replace(seconds=None, bytes=None)])

@@ -96,6 +96,14 @@ def test_a_parameter_of_one_method_makes_nothing_of_the_others_again(
     assert is_same == {"stage": method != "stage", "paste": method != "paste"}
 
 
+def test_what_paste_does_decides_samples_that_begin_with_its_own(factory: Factory, spool: Path) -> None:
+    """Another seam would stay that of the old samples, and the plan would say otherwise."""
+    begun = factory.params.model_copy(update={"synthesize": factory.params.synthesize.model_copy(update={"start": "defect"})})
+    changed = begun.model_copy(update={"paste": begun.paste.model_copy(update={"ring": 4})})
+
+    assert keys(factory.job(spool, changed, method="stage")) != keys(factory.job(spool, begun, method="stage"))
+
+
 def test_a_parameter_of_the_plan_makes_again_the_batches_whose_rows_it_changed(factory: Factory, spool: Path) -> None:
     """All would be made again for the few masks that another placement moves, or none."""
     turned, real = factory.job(spool, count=40, batch=1), factory.job(spool, count=40, batch=1, mask_source="real")

@@ -40,7 +40,8 @@ def inputs_of(recipe: Recipe, rejected: Iterable[Identity] = ()) -> dict[str, st
         **{name: getattr(recipe, name).model_dump(mode="json") for name in ("paste", "cutpaste", "textures", "draem", "glass", "quilt")},
         "base": {"prompts": recipe.prompts.model_dump(), "image_size": recipe.image_size, "timestep_count": recipe.timestep_count},
     }
-    values = {name: value for name, value in sections.items() if name in method.parameters}
+    used = (*method.parameters, *(method.begun_by if recipe.synthesize.start == "defect" else ()))
+    values = {name: value for name, value in sections.items() if name in used}
     values |= {"name": recipe.name, "seed": recipe.seed, "synthesize": recipe.synthesize.model_dump(mode="json")}
     return (
         _flat(values)

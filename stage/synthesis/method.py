@@ -52,6 +52,7 @@ class Method(NamedTuple):
     module: str
     needs_checkpoint: bool
     parameters: tuple[str, ...]  # sections of params.yaml that decide its pixels, beside `synthesize`
+    begun_by: tuple[str, ...] = ()  # more of them, where `synthesize.start` is `defect`
 
     def planner(self, recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Planner:
         """A function from an identity to its plan row: every choice is drawn from the row's own seed."""
@@ -77,7 +78,9 @@ class Method(NamedTuple):
 
 
 METHODS = {
-    "stage": Method("stage.synthesis.methods.stage", needs_checkpoint="stage" in TRAINED, parameters=("method", "base", "paste")),
+    "stage": Method(
+        "stage.synthesis.methods.stage", needs_checkpoint="stage" in TRAINED, parameters=("method", "base"), begun_by=("paste",)
+    ),
     "paste": Method("stage.synthesis.methods.paste", needs_checkpoint="paste" in TRAINED, parameters=("paste",)),
     "cutpaste": Method("stage.synthesis.methods.cutpaste", needs_checkpoint="cutpaste" in TRAINED, parameters=("cutpaste",)),
     "draem": Method("stage.synthesis.methods.draem", needs_checkpoint="draem" in TRAINED, parameters=("draem", "textures")),

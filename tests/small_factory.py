@@ -13,7 +13,7 @@ from miniatures import SIZE, small_base
 from stage.chaos.miniature import CATEGORY, draw
 from stage.core.digests import file_digest
 from stage.core.durable import read_sealed, write_sealed
-from stage.core.model_params import Prompts
+from stage.core.model_params import Prompts, StageMethod
 from stage.core.params import Params, load_params
 from stage.core.synthesis_params import Synthesize, VerdictRule
 from stage.datasets.catalog import prepare
@@ -47,16 +47,16 @@ class Factory(NamedTuple):
     def catalog(self) -> Path:
         return self.data / "prepare" / CATEGORY / "catalog.parquet"
 
-    def renderer(self, **changes: object) -> StageRenderer:
-        """Of the factory's parameters, some of `synthesize` changed."""
-        settings = self.params.synthesize.model_copy(update=changes)
+    def renderer(self, method: StageMethod | None = None, **changes: object) -> StageRenderer:
+        """Of the factory's parameters, some of `synthesize` changed, and with this section `method` if it is given."""
+        params, settings = self.params, self.params.synthesize.model_copy(update=changes)
         return StageRenderer(
             self.checkpoint,
-            self.params.method,
+            method or params.method,
             settings,
-            self.params.base.prompts,
-            pasting=self.params.paste,
-            image_size=self.params.base.image_size,
+            params.base.prompts,
+            pasting=params.paste,
+            image_size=params.base.image_size,
             device="cpu",
         )
 

@@ -136,16 +136,7 @@ def windowed(factory: Factory) -> StageRenderer:
     """Every defect of up to 15 px on a window, enlarged."""
     crop = factory.params.method.crop.model_copy(update={"below": 16, "defect_share": 0.9, "smallest": 8})
     method = factory.params.method.model_copy(update={"crop": crop})
-    params = factory.params
-    return StageRenderer(
-        factory.checkpoint,
-        method,
-        params.synthesize,
-        params.base.prompts,
-        pasting=params.paste,
-        image_size=params.base.image_size,
-        device="cpu",
-    )
+    return factory.renderer(method)
 
 
 def test_windows_keep_a_sample_s_promises(factory: Factory, rows: list[PlanRow]) -> None:
@@ -286,17 +277,8 @@ def test_a_batch_that_looks_normal_is_written_with_its_reasons(factory: Factory,
 
 def test_a_batch_says_what_the_grid_could_not_hold(factory: Factory, rows: list[PlanRow], tmp_path: Path) -> None:
     """A photograph would be published under a mask of a defect that the network never heard of: one pixel, on the released code's grid."""
-    params = factory.params
-    method = params.method.model_copy(update={"mask_reduction": "released"})
-    renderer = StageRenderer(
-        factory.checkpoint,
-        method,
-        params.synthesize,
-        params.base.prompts,
-        pasting=params.paste,
-        image_size=params.base.image_size,
-        device="cpu",
-    )
+    method = factory.params.method.model_copy(update={"mask_reduction": "released"})
+    renderer = factory.renderer(method)
     source, mask = factory.source(), np.zeros((16, 16), np.uint8)
     mask[8, 8] = 1
     spot = source._replace(masks={"spot": Pair(np.zeros((16, 16, 3), np.uint8), mask)})

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from stage.datasets.components import dilated
 from stage.datasets.pairs import Pair
 from stage.datasets.windows import turn
-from stage.synthesis.motion import Matrix, motion, turn_of
-from stage.synthesis.placement import file_mask, part_of, stays
+from stage.synthesis.motion import motion
+from stage.synthesis.placement import file_mask
 from stage.synthesis.rows import PlanRow
 from stage.synthesis.source import Source
 
@@ -26,21 +26,12 @@ def placed(row: PlanRow, source: Source, other: Pixels | None = None) -> Pair:
     image, mask = (turn(pixels, row.mask_turn) for pixels in source.masks[row.mask_sha256])
     moved = cv2.warpAffine(
         image if other is None else turn(other, row.mask_turn),
-        _way(row, mask, source),
+        motion(row, mask),
         mask.shape[::-1],
         flags=cv2.INTER_CUBIC,  # linear interpolation would lose a fifth of the defect's grain
         borderMode=cv2.BORDER_REFLECT_101,
     )
     return Pair(np.asarray(moved, np.uint8), file_mask(row, source, mask))
-
-
-def _way(row: PlanRow, mask: NDArray[np.uint8], source: Source) -> Matrix:
-    """The motion of a mask that is turned already, as `file_mask` moves it."""
-    if turn_of(row) is not None:
-        return motion(row, mask)
-    is_moved = row.foreground != "none" and not stays(row, mask, part_of(row, source))
-    x, y = (row.mask_shift_x, row.mask_shift_y) if is_moved else (0, 0)
-    return np.array([[1, 0, x], [0, 1, y]], np.float64)
 
 
 def colour_matched(defect: Pair, background: Pixels, ring: int) -> Pixels:

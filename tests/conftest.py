@@ -32,6 +32,8 @@ os.environ["DO_NOT_TRACK"] = "1"
 # Tests start hundreds of processes of the same modules, which are compiled once, even where the machine's habit is to keep no bytecode.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+for inherited in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # of `make --jobs=2 test`; a make that a test starts would print what it warns of
+    os.environ.pop(inherited, None)
 collect_rarely()
 
 LONGEST = (

@@ -5,8 +5,13 @@ The oracle is pandas over the published shards themselves, copies of which lie b
 
 import io
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +21,7 @@ import duckdb
 import dvc.api
 import numpy as np
 import pandas as pd
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -404,6 +410,21 @@ def test_sql_neither_writes_nor_reads_other_files(here: Project, query: str) -> 
 
 
 @pytest.mark.usefixtures("here")
+def test_a_query_without_end_is_ended_by_ctrl_c() -> None:
+    """It would keep a processor busy until somebody looks for its process."""
+    endless = "WITH RECURSIVE t(n) AS (SELECT 0::HUGEINT UNION ALL SELECT n + 1 FROM t) SELECT max(n) FROM t"
+    code = f"from stage.lineage.sql import sql; import duckdb; print('begins', flush=True); sql(duckdb.connect(), {endless!r}, 1)"
+    with subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begins\n"
+        began = psutil.Process(process.pid).cpu_times().user
+        while psutil.Process(process.pid).cpu_times().user < began + 1:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == -signal.SIGINT
+
+
+@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -413,6 +434,8 @@ def test_sql_neither_writes_nor_reads_other_files(here: Project, query: str) -> 
         (("up", f"{CATEGORY}/segformer/real_only/0/ap"), "segmenter: efficientnet_lite0"),
         (("down", "nowhere.png"), "which none of them knows"),
         (("down", ""), "which none of them knows"),
+        (("down", "\udcff"), "which none of them knows"),
+        (("sql", "SELECT '\udcff' +"), "a query that DuckDB can run"),
         (("why", f"stage/{CATEGORY}/crack/009999/0", "v1", "v2"), "found none called"),
         (("reuse", "--rev", "v1", "--all"), "Expected --rev or --all, found both"),
     ],

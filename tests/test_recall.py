@@ -4,6 +4,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -405,6 +406,16 @@ def test_the_file_keeps_what_people_write_into_it(tmp_path: Path) -> None:
     assert [one.path[-3] for one in read_recalls(file)] == ["1", "2"]
 
 
+def test_recalls_at_the_same_time_are_all_recorded(tmp_path: Path) -> None:
+    """A withdrawal of which somebody was told that it is recorded would be lost to another one, and its samples made again."""
+    file = tmp_path / "recalled.yaml"
+    paths = {f"paste/part/crack/{number:06d}/0" for number in range(16)}
+    with ThreadPoolExecutor(len(paths)) as pool:
+        list(pool.map(lambda path: add([withdrawn(path)], file), paths))
+
+    assert {one.path for one in read_recalls(file)} == paths
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -413,6 +424,7 @@ def test_the_file_keeps_what_people_write_into_it(tmp_path: Path) -> None:
         ((f"paste/{CATEGORY}/crack/009999/0", "--reason", "r"), "found none called"),
         (("{checkpoint}", "--reason", "r"), "found the network"),
         (("{path}", "--reason", "r"), "already, since"),
+        ((f"{GOOD}/000.png", "--reason", "two\nlines"), "of one line"),
     ],
 )
 def test_what_cannot_be_recalled_is_refused(here: Recalled, words: tuple[str, ...], told: str) -> None:

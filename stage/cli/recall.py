@@ -53,7 +53,7 @@ def recall(
     say_json(answer) if as_json else print_answer(answer)
     if not dry_run:
         typer.echo(
-            f"{', '.join(one.path for one in found)}: in {Path('recalled.yaml')} now. Commit that file and run `dvc repro`; "
+            f"{', '.join(dict.fromkeys(one.path for one in found))}: in {Path('recalled.yaml')} now. Commit that file and run `dvc repro`; "
             "`git checkout recalled.yaml`, or a `git revert` of its commit, takes it back.",
             err=as_json,
         )

@@ -109,7 +109,7 @@ def sources_of(database: Database, source: str) -> list[Row]:
     """The source in every version that knows it, with its mask if it is the photograph of a defect."""
     file = Path(source)
     digest = file_digest(file) if file.is_file() else "no file"
-    known = {"name": source, "sha256": digest, "is_digest": bool(DIGEST.fullmatch(source))}
+    known = {**_named(source), "sha256": digest}
     found = rows(database, _SOURCES, known) + (rows(database, _TEXTURES, known) if _kinds(database)["textured"] else [])
     return sorted(found, key=lambda row: (row["kind"], row["path"], row["sha256"]))
 
@@ -140,7 +140,12 @@ def networks_of(database: Database, source: str, found: list[Row]) -> list[Row]:
             list(DISTINCT version ORDER BY version) AS versions
         FROM checkpoints WHERE digest IN (FROM hit) OR base IN (FROM hit) GROUP BY ALL ORDER BY ALL
     """
-    return rows(database, query, {"digests": [row["sha256"] for row in found], "name": source, "is_digest": bool(DIGEST.fullmatch(source))})
+    return rows(database, query, {**_named(source), "digests": [row["sha256"] for row in found]})
+
+
+def _named(source: str) -> Row:
+    """A source as parameters of a query; as an argument it may be any bytes, which no table has."""
+    return {"name": source.encode("utf-8", "replace").decode(), "is_digest": bool(DIGEST.fullmatch(source))}
 
 
 _KINDS = """

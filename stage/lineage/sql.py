@@ -1,6 +1,7 @@
 """Questions in SQL. A query can only read, and only the views; names and texts from data are values and are never run."""
 
 import resource
+import signal
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,12 +17,13 @@ ROOM = 2 * 2**30  # bytes
 
 def sql(database: Database, query: str, limit: int) -> Answer:
     """The first `limit` rows of a SELECT. Raises Refusal for anything else, and for what DuckDB cannot run."""
+    query = query.encode("utf-8", "replace").decode()  # arguments may be any bytes
     try:
         statements = database.extract_statements(query)
         if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
             found = ", ".join(statement.type.name for statement in statements) or "nothing"
             raise Refusal(f"Expected one SELECT, found {found}. The tables can be read and nothing else; docs/lineage.md lists them.")
-        with _bounded():
+        with _bounded(), _interruptible():
             database.execute("BEGIN TRANSACTION READ ONLY")
             cursor = database.execute(statements[0])
             names = [str(column[0]) for column in cursor.description or ()]
@@ -44,6 +46,16 @@ def _bounded() -> Generator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+@contextmanager
+def _interruptible() -> Generator[None]:
+    """Let Ctrl-C end this process: DuckDB looks for it between its tasks, and one task may take forever (DuckDB 2.0.0). Nothing is being written."""
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _data_bytes() -> int:

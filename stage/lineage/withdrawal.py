@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from stage.core.durable import whole_file
@@ -45,8 +47,16 @@ def records(database: Database, sources: Iterable[Row], reason: str, data: Path,
             continue
         if kind == "image" and (folder := data / "prepare" / str(more.get("category"))).is_dir():
             more["places"] = places_of(folder, sha256, params)
-        found[key] = Recall(kind=kind, path=path, sha256=sha256, reason=reason, date=today, **more)
+        found[key] = _recall(kind=kind, path=path, sha256=sha256, reason=reason, date=today, **more)
     return [*found.values()]
+
+
+def _recall(**values: Any) -> Recall:
+    try:
+        return Recall(**values)
+    except ValidationError as error:
+        told = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise Refusal(f"Expected a withdrawal that {FILE} can hold, found {told}. Give another --reason, of one line.") from None
 
 
 def places_of(folder: Path, sha256: str, params: Synthesize) -> dict[str, int]:
@@ -65,7 +75,14 @@ def places_of(folder: Path, sha256: str, params: Synthesize) -> dict[str, int]:
 
 
 def add(new: Sequence[Recall], path: Path = FILE) -> None:
-    """Add withdrawals to the file, keeping comments; raises Refusal if all of them are in it."""
+    """Add withdrawals to the file, keeping comments; raises Refusal if all of them are in it. Two at once are both recorded."""
+    lock = path.parent / ".spool" / "recalled.lock"  # where neither git nor DVC looks
+    lock.parent.mkdir(exist_ok=True)
+    with FileLock(lock):
+        _add(new, path)
+
+
+def _add(new: Sequence[Recall], path: Path) -> None:
     known = {(one.kind, one.path, one.sha256): one for one in read_recalls(path)}
     fresh = [one for one in new if (one.kind, one.path, one.sha256) not in known]
     if not fresh:

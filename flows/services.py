@@ -72,6 +72,8 @@ class Services(NamedTuple):
             "PREFECT_HOME": str(self.places.home / "prefect"),
             "PREFECT_API_URL": self.url,
             "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO",
+            # By default a server's memory holds which run has the place of the one night: killed with a night, it would cancel all later ones.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         }
         return {**os.environ, **own, "PYTHONPATH": os.pathsep.join(filter(None, [str(self.places.root), os.environ.get("PYTHONPATH", "")]))}
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -675,10 +677,45 @@ def outlive_the_server(services: Services, town: Town, deployment: dict[str, Any
     assert (last.outcome, "is not worse than" in last.message, len(before)) == ("refused", True, 2)
 
 
+def kill(services: Services) -> None:
+    """The server, the worker and the night that it runs end at once, as with the machine."""
+    noted = json.loads((services.places.home / "services.json").read_text())
+    roots = [psutil.Process(noted[name]["pid"]) for name in ("server", "worker") if is_running(noted[name]["pid"], noted[name]["started"])]
+    victims = [one for root in roots for one in (root, *root.children(recursive=True))]
+    for one in victims:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
+    psutil.wait_procs(victims)
+
+
+def let_leases_expire(services: Services) -> None:
+    """Move to the past what is otherwise waited for, five minutes."""
+    for path in (services.places.home / "prefect/concurrency_leases").glob("*.json"):
+        path.write_text(re.sub(r"20\d\d-(?=\d\d-\d\dT[^\"]*\"[,}])", "2020-", path.read_text()))
+
+
+def outlive_the_machine(services: Services, town: Town, deployment: dict[str, Any]) -> None:
+    """A night that was killed with everything else does not keep its place: the next one runs."""
+    (town.root / "pid").unlink()
+    (town.root / "go").unlink()
+    services.up()
+    let_leases_expire(services)
+    until(lambda: not api(services, "deployments/name/nightly/nightly")["global_concurrency_limit"]["active_slots"])
+    begun(services, deployment, "four")
+    until((town.root / "pid").exists)
+    kill(services)
+    (town.root / "go").touch()
+    services.up()
+    let_leases_expire(services)
+    until(lambda: not api(services, "deployments/name/nightly/nightly")["global_concurrency_limit"]["active_slots"])
+    assert end_of(services, begun(services, deployment, "five"))["state_name"] == "Refused"
+    assert [one.outcome for one in read_records(town.places.nights)[:2]] == ["refused", "killed"]
+
+
 def test_nightly_up_schedules_a_night_that_the_worker_runs(services: Services, town: Town, tmp_path: Path) -> None:
     """Nothing would happen at night. With another SQLAlchemy, no schedule makes a run, and only the server's log says so.
 
-    A late one must give way, and one that has begun must not need the server.
+    A late one must give way, one that has begun must not need the server, and one that is killed with it must not keep later ones from running.
     """
     town.commit("variant.txt", "worse")
     town.commit("look.sh", f"echo $$ > {town.root}/pid; while [ ! -e {town.root}/go ]; do sleep 0.2; done\n")
@@ -709,6 +746,8 @@ def test_nightly_up_schedules_a_night_that_the_worker_runs(services: Services, t
     if CHROMIUM:
         take_picture(services, run_id, tmp_path)
     outlive_the_server(services, town, deployment)
+    outlive_the_machine(services, town, deployment)
 
-    assert services.down() == ["worker"]
+    noted = json.loads((town.places.home / "services.json").read_text())
+    assert services.down() == ["worker", "server"]
     assert not any(is_running(noted[name]["pid"], noted[name]["started"]) for name in ("server", "worker"))

@@ -1,5 +1,6 @@
 """A night in a real repository with real remotes of git and DVC, in folders. The graph is small; its stages copy published data."""
 
+import asyncio
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 from zoneinfo import ZoneInfo
 
+import asyncpg
 import pandas as pd
 import psutil
 import pyarrow as pa
@@ -694,6 +697,13 @@ def let_leases_expire(services: Services) -> None:
         path.write_text(re.sub(r"20\d\d-(?=\d\d-\d\dT[^\"]*\"[,}])", "2020-", path.read_text()))
 
 
+def end_both(services: Services) -> None:
+    """`make nightly-down` ends server and worker."""
+    noted = json.loads((services.places.home / "services.json").read_text())
+    assert services.down() == ["worker", "server"]
+    assert not any(is_running(noted[name]["pid"], noted[name]["started"]) for name in ("server", "worker"))
+
+
 def outlive_the_machine(services: Services, town: Town, deployment: dict[str, Any]) -> None:
     """A night that was killed with everything else does not keep its place: the next one runs."""
     (town.root / "pid").unlink()
@@ -748,6 +758,53 @@ def test_nightly_up_schedules_a_night_that_the_worker_runs(services: Services, t
     outlive_the_server(services, town, deployment)
     outlive_the_machine(services, town, deployment)
 
-    noted = json.loads((town.places.home / "services.json").read_text())
-    assert services.down() == ["worker", "server"]
-    assert not any(is_running(noted[name]["pid"], noted[name]["started"]) for name in ("server", "worker"))
+    end_both(services)
+
+
+def programs_of_postgresql() -> Path | None:
+    """Where Debian's package has them."""
+    found = shutil.which("pg_ctl") or next(iter(sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin/pg_ctl")), reverse=True)), None)
+    return Path(found).resolve().parent if found else None
+
+
+@pytest.fixture
+def postgresql(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of an empty PostgreSQL on loopback, which Prefect is told of."""
+    programs = programs_of_postgresql()
+    if programs is None:
+        pytest.skip("POSTGRESQL IS NOT TESTED: it is not installed (`apt-get install postgresql`)")
+    user, port = None if os.geteuid() else "postgres", free_port()  # it does not run as root
+
+    def call(*command: str) -> None:
+        subprocess.run([programs / command[0], *command[1:]], cwd=folder, user=user, check=True, stdout=subprocess.DEVNULL)
+
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # the tests' own folder is closed to other users
+        if user:
+            shutil.chown(folder, user)
+        call("initdb", "--auth=trust", "--username=stage", "--no-sync", "-D", "db")
+        options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
+        call("pg_ctl", "start", "-w", "-D", "db", "-l", "log", "-o", options)
+        monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", f"postgresql+asyncpg://stage@127.0.0.1:{port}/postgres")
+        yield f"postgresql://stage@127.0.0.1:{port}/postgres"
+        call("pg_ctl", "stop", "-w", "-m", "fast", "-D", "db")
+
+
+async def outcomes(address: str) -> list[str]:
+    """Of the nights that a database knows."""
+    connection = await asyncpg.connect(address)
+    try:
+        return [row["state_name"] for row in await connection.fetch("SELECT state_name FROM flow_run WHERE end_time IS NOT NULL")]
+    finally:
+        await connection.close()
+
+
+def test_the_same_works_with_postgresql(postgresql: str, services: Services, town: Town) -> None:
+    """Whoever outgrows SQLite would have no nights, or nights that are recorded elsewhere."""
+    town.commit("variant.txt", "worse")
+    services.up()
+    deployment = api(services, "deployments/name/nightly/nightly")
+
+    assert until(lambda: api(services, "flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}))
+    assert end_of(services, begun(services, deployment, "one"))["state_name"] == "Refused"
+    assert asyncio.run(outcomes(postgresql)) == ["Refused"]
+    end_both(services)

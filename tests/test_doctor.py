@@ -16,11 +16,13 @@ from commands import run
 from source_tree import ROOT
 
 from stage.core.params import Params, load_params
+from stage.core.processes import started_s
 from stage.nights.doctor import examine
 from stage.nights.finding import Finding
 from stage.nights.leftovers import leftovers
 from stage.nights.machine import LEAST_FREE, disks, gpu, proxies
 from stage.nights.remotes import data_remotes
+from stage.nights.schedule import schedule
 from stage.nights.settings import Places, load_nightly
 
 LONG_AGO = 1_000_000_000.0  # s
@@ -291,7 +293,7 @@ def test_a_distant_remote_needs_its_package_and_credentials(project: Path, tmp_p
     monkeypatch.setenv("HOME", str(tmp_path))
     shown = {one.found.split()[0].rstrip(":"): one for one in data_remotes(places, load_nightly(project))}
 
-    assert shown[str(project / "store")].level == "fine"
+    assert shown[str(project / "store")].level == "look"
     assert (shown["azure://container/samples"].level, shown["azure://container/samples"].mend) == (
         "fails",
         "Run `pip install 'dvc[azure]'`.",
@@ -303,6 +305,41 @@ def test_a_distant_remote_needs_its_package_and_credentials(project: Path, tmp_p
     assert "no credentials" not in shown["s3://other/samples"].found
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     assert "no credentials" not in told(data_remotes(places, load_nightly(project)))
+
+
+def test_a_folder_that_is_gone_or_a_file_is_no_remote(project: Path) -> None:
+    """With its disk not mounted, every version would be missing; and a push would fill the disk below, or fail."""
+    places, store = Places(project), project / "store"
+
+    def found() -> tuple[str, str]:
+        return next((one.level, one.found) for one in data_remotes(places, load_nightly(project)) if str(store) in one.found)
+
+    assert found() == ("look", f"{store} does not exist")
+    store.touch()
+    assert found() == ("fails", f"{store}: {store} is a file")
+    store.unlink()
+    store.mkdir()
+    assert found() == ("fine", str(store))
+    store.rmdir()
+
+
+def test_a_server_that_has_ended_is_found(tmp_path: Path) -> None:
+    """After a restart of the machine no night would begin, and nothing say so."""
+    places, own = Places(tmp_path), {"pid": os.getpid(), "started": started_s(psutil.Process())}
+
+    def found(noted: str) -> tuple[str, str]:
+        places.home.mkdir(exist_ok=True)
+        (places.home / "services.json").write_text(noted)
+        [one] = schedule(places, load_nightly(ROOT))
+        return one.level, one.found
+
+    assert next(iter(schedule(places, load_nightly(ROOT)))).level == "look"
+    assert found(json.dumps({"server": own, "worker": own}))[0] == "fine"
+    assert found(json.dumps({"server": own, "worker": {**own, "started": 0.0}})) == (
+        "fails",
+        "no worker of `make nightly-up` runs, so no night begins",
+    )
+    assert found("{")[0] == "fails"
 
 
 @pytest.mark.parametrize("lock", ["<<<<<<< HEAD\n", "", "- a\n", "stages: [a]\n", "stages: {a: [b]}\n", "stages: {a: {outs: 3}}\n"])

@@ -20,6 +20,7 @@ from stage.nights.programs import DVC, ProgramError, output_of
 from stage.nights.record import read_records, running_night
 from stage.nights.remotes import data_remotes
 from stage.nights.repository import Repository
+from stage.nights.schedule import schedule
 from stage.nights.settings import FILE, Nightly, Places, load_nightly
 from stage.nights.versions import LOCK, made_size
 
@@ -37,7 +38,7 @@ def examine(root: Path) -> list[Finding]:
         settings = load_nightly(root)
     except Refusal as error:
         return [*found, Finding("fails", FILE.name, str(error), f"Run `git checkout {FILE}`.")]
-    night = (_branches, data_remotes, _disks, _left, _running, _night)
+    night = (_branches, data_remotes, _disks, _left, _running, _night, schedule)
     return [*found, *(one for look in night for one in _guarded(look.__name__.strip("_"), lambda look=look: look(places, settings)))]
 
 
@@ -167,8 +168,4 @@ def _night(places: Places, _settings: Nightly) -> Iterator[Finding]:
     if not places.webhook.is_file():
         yield Finding(
             "look", "webhook", f"no address in {places.webhook}; a failure is told to nobody", "Write one there (docs/nights.md)."
-        )
-    if not (places.home / "services.json").is_file():
-        yield Finding(
-            "look", "schedule", "no server of this project runs", "Run `make nightly-up`, or use cron or systemd (docs/nights.md)."
         )

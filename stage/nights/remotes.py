@@ -29,10 +29,21 @@ def data_remotes(places: Places, _settings: Nightly) -> Iterator[Finding]:
     for name, address in addresses.items():
         if "://" in address:
             yield _distant(name, address, {*told})
-        elif Path(address).exists() and not os.access(address, os.W_OK):
-            yield Finding("fails", "DVC remote", f"{address} may not be written", "Correct its permissions.")
         else:
-            yield Finding("fine", "DVC remote", address)
+            yield _near(Path(address))
+
+
+def _near(folder: Path) -> Finding:
+    home = next(place for place in (folder, *folder.absolute().parents) if place.exists())  # DVC makes what is missing
+    if not home.is_dir() or not os.access(home, os.W_OK):
+        found = "may not be written" if home.is_dir() else "is a file"
+        return Finding(
+            "fails", "DVC remote", f"{folder}: {home} {found}", "Correct its permissions, or its address in DVC's configuration."
+        )
+    if not folder.exists():
+        mend = "Run `dvc push`, which makes it; or mount its disk, if it was there before."
+        return Finding("look", "DVC remote", f"{folder} does not exist", mend)
+    return Finding("fine", "DVC remote", str(folder))
 
 
 def _distant(name: str, address: str, configured: set[str]) -> Finding:

@@ -1,0 +1,36 @@
+"""Whether the Prefect server and the worker that `make nightly-up` started still run, for `stage doctor`."""
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+from stage.core.processes import is_running
+from stage.nights.finding import Finding
+from stage.nights.settings import Nightly, Places
+
+SERVICES = ("server", "worker")
+
+
+def schedule(places: Places, _settings: Nightly) -> Iterator[Finding]:
+    """No schedule, or one whose server or worker has ended, as after a restart of the machine."""
+    noted: Any = {}
+    try:
+        with suppress(ValueError):
+            noted = json.loads((places.home / "services.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        mend = "Run `make nightly-up`, or use cron or systemd (docs/nights.md)."
+        yield Finding("look", "schedule", "no server of this project runs", mend)
+        return
+    ended = [name for name in SERVICES if not _runs(noted, name)]
+    if ended:
+        mend = "Run `make nightly-up`, or `make nightly-down` if something else starts the nights."
+        yield Finding("fails", "schedule", f"no {' and no '.join(ended)} of `make nightly-up` runs, so no night begins", mend)
+    else:
+        yield Finding("fine", "schedule", "server and worker run")
+
+
+def _runs(noted: Any, name: str) -> bool:
+    with suppress(KeyError, TypeError):
+        return is_running(noted[name]["pid"], noted[name]["started"])
+    return False

@@ -159,7 +159,7 @@ def _job_facets(run: Told) -> dict[str, Any]:
 def _uri(remote: str) -> str:
     """The address of a git remote as the URI that the facet requires, without a password; a path and `git@host:folder` are converted."""
     if "://" in remote:
-        return re.sub("(?<=://)[^/@]*@", "", remote)
+        return re.sub("(?<=://)[^/]*@", "", remote)
     host, colon, folder = remote.partition(":")
     return f"ssh://{host}/{quote(folder.lstrip('/'), safe='/%')}" if colon and "/" not in host else Path(remote).resolve().as_uri()
 

@@ -212,7 +212,7 @@ def test_our_own_facet_is_as_its_schema_says() -> None:
 @pytest.mark.parametrize(
     ("remote", "address"),
     [
-        ("https://me:secret@host.example/team/stage.git", "https://host.example/team/stage.git"),
+        ("https://me:sec@ret@host.example/team/stage.git", "https://host.example/team/stage.git"),
         ("git@host.example:team/my stage.git", "ssh://git@host.example/team/my%20stage.git"),
         ("/srv/git/stage", "file:///srv/git/stage"),
     ],

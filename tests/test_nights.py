@@ -515,7 +515,7 @@ def test_a_password_in_an_address_is_in_no_record_and_no_log(town: Town) -> None
     texts = [path.read_text() for path in town.places.nights.rglob("*") if path.is_file()]
     assert any("127.0.0.1:9" in text for text in texts)
     assert not [text for text in texts if "hunter2" in text]
-    assert without_secrets("token=abc https://u:p@h/x secret=q") == "token=... https://...@h/x secret=..."
+    assert without_secrets("token=abc https://u:p@q@h/x AWS_SECRET_ACCESS_KEY=q") == "token=... https://...@h/x AWS_SECRET_ACCESS_KEY=..."
 
 
 def objects(folder: Path) -> set[str]:

@@ -18,7 +18,7 @@ from stage.core.errors import MachineError, Refusal
 ASK_S = 600.0  # after which a call of git that should take seconds has hung
 GRACE_S = 20.0  # for a flow to reach a consistent state; it needs ten at most
 TOLD = 12  # last lines of a failed program that a message shows
-SECRETS = re.compile(r"(?<=://)[^/@\s]+@|\b(?:token|password|secret|key)=[^\s&\"']+", re.IGNORECASE)
+SECRETS = re.compile(r"(?<=://)[^/\s]+@|\b[\w-]*(?:token|password|secret|key)[\w-]*=[^\s&\"']+", re.IGNORECASE)
 DVC = (sys.executable, "-m", "dvc")
 # Replaces itself by the given program, which the kernel kills when the process with the given id is gone (prctl PR_SET_PDEATHSIG, Linux).
 # Done in the child and not between fork and exec, where a process with threads, such as Prefect's, may hang.

@@ -1,6 +1,5 @@
 """Where a project lies, and what it is run with: refused before any work, or taken as it is."""
 
-import os
 import shutil
 import subprocess
 from pathlib import Path

@@ -8,13 +8,12 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
 from stage.core.params import Params
 from stage.core.wording import counted
-from stage.nights.finding import Finding, Level
 
 LEAST_FREE = 2**30  # bytes, if the size of a version is unknown
 LEAST_FILES = 10_000  # that a disk must have room for; DVC keeps a copy of each file
@@ -26,6 +25,19 @@ TAKEN = ("http", "https", "socks5", "socks5h")  # schemes that httpx accepts
 DRIVER = ("nvidia-smi", "--query-gpu=name,driver_version,memory.total,memory.free", "--format=csv,noheader,nounits")
 ASK_S = 60.0
 IDENTITY = re.compile(r"\d+|(?:GPU|MIG)-[\w/-]+")  # of a GPU in CUDA_VISIBLE_DEVICES
+Level = Literal["fine", "look", "fails"]
+
+
+class Finding(NamedTuple):
+    """Something that a run or a night needs. `fails`: a run or a night will fail; `look`: it will not, but somebody should know.
+
+    `mend` is the next command, or what to do.
+    """
+
+    level: Level
+    what: str
+    found: str
+    mend: str = ""
 
 
 class Gpu(NamedTuple):

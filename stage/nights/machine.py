@@ -25,7 +25,7 @@ TAKEN = ("http", "https", "socks5", "socks5h")  # schemes that httpx accepts
 DRIVER = ("nvidia-smi", "--query-gpu=name,driver_version,memory.total,memory.free", "--format=csv,noheader,nounits")
 ASK_S = 60.0
 IDENTITY = re.compile(r"\d+|(?:GPU|MIG)-[\w/-]+")  # of a GPU in CUDA_VISIBLE_DEVICES
-Level = Literal["fine", "look", "fails"]
+Severity = Literal["fine", "look", "fails"]
 
 
 class Finding(NamedTuple):
@@ -34,7 +34,7 @@ class Finding(NamedTuple):
     `mend` is the next command, or what to do.
     """
 
-    level: Level
+    level: Severity
     what: str
     found: str
     mend: str = ""
@@ -76,7 +76,7 @@ def gpu(params: Params) -> Iterator[Finding]:
     asked = params.execution.device
     if asked == "cpu":
         return
-    level: Level = "fails" if asked == "cuda" else "look"
+    level: Severity = "fails" if asked == "cuda" else "look"
     without = "Set execution.device to cpu in params.yaml, or correct it."
     found = _gpus()
     if not found:
@@ -126,7 +126,7 @@ def _disk(name: str, place: Path, wanted: int) -> Finding:
     told = f"{use.free / 1e9:.1f} GB are free, a night may need {wanted / 1e9:.1f}"
     if use.free >= wanted and facts.f_files and facts.f_favail < LEAST_FILES:
         return Finding("fails", name, f"{place} has room for {counted(facts.f_favail, 'more file')}", _room(name))
-    level: Level = "fails" if use.free < wanted else "look" if use.free < (1 - NEARLY_FULL) * use.total else "fine"
+    level: Severity = "fails" if use.free < wanted else "look" if use.free < (1 - NEARLY_FULL) * use.total else "fine"
     nearly = f", {100 * (1 - use.free / use.total):.0f} % of it are used" * (level == "look")
     return Finding(level, name, f"{told}{nearly}" + f" ({place})" * (name != "disk"), _room(name) * (level != "fine"))
 

@@ -15,6 +15,7 @@ from functools import reduce
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
+from urllib.parse import quote
 
 from flows import PARENT
 from stage.core.params import Params
@@ -160,7 +161,7 @@ def _uri(remote: str) -> str:
     if "://" in remote:
         return re.sub("(?<=://)[^/@]*@", "", remote)
     host, colon, folder = remote.partition(":")
-    return f"ssh://{host}/{folder.lstrip('/')}" if colon and "/" not in host else Path(remote).resolve().as_uri()
+    return f"ssh://{host}/{quote(folder.lstrip('/'), safe='/%')}" if colon and "/" not in host else Path(remote).resolve().as_uri()
 
 
 def _git(*words: str) -> str:

@@ -58,6 +58,14 @@ def fails() -> int:
     raise Refusal("no images")
 
 
+def commit(remote: str) -> None:
+    """Make the project a git repository, so that events say where the code lies."""
+    author = "-c user.name=test -c user.email=test@localhost"
+    subprocess.run(
+        f"git init --quiet && git remote add origin '{remote}' && git {author} commit --quiet --allow-empty -m 1", shell=True, check=True
+    )
+
+
 def events() -> list[dict[str, Any]]:
     return [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
 
@@ -143,7 +151,9 @@ def schemas_named(event: dict[str, Any]) -> Iterator[tuple[Any, str]]:
 def test_every_event_is_as_the_published_schemas_say(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A collector that validates would refuse them, whatever the classes of OpenLineage's client let pass."""
     monkeypatch.setenv("STAGE_PARENT_FLOW_RUN", PARENT)
+    commit("git@host.example:team/stage.git")
     run(verb)
+    run(verb, status=130)
     with pytest.raises(Refusal):
         with_events("synthesize", WHOSE, load_params(), fails)
 
@@ -203,16 +213,13 @@ def test_our_own_facet_is_as_its_schema_says() -> None:
     ("remote", "address"),
     [
         ("https://me:secret@host.example/team/stage.git", "https://host.example/team/stage.git"),
-        ("git@host.example:team/stage.git", "ssh://git@host.example/team/stage.git"),
+        ("git@host.example:team/my stage.git", "ssh://git@host.example/team/my%20stage.git"),
         ("/srv/git/stage", "file:///srv/git/stage"),
     ],
 )
-def test_where_the_code_lies_is_a_uri_without_a_password(project: Path, remote: str, address: str) -> None:
+def test_where_the_code_lies_is_a_uri_without_a_password(remote: str, address: str) -> None:
     """The schema of the facet asks for a URI, and a collector would keep a password for everybody to read."""
-    author = "-c user.name=test -c user.email=test@localhost"
-    subprocess.run(
-        f"git init --quiet && git remote add origin {remote} && git {author} commit --quiet --allow-empty -m 1", shell=True, check=True
-    )
+    commit(remote)
 
     run()
 

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +88,13 @@ def show_night(night: Night) -> None:
 
 
 def summary(record: Record, report: Path) -> str:
-    """A night on a page of Markdown."""
+    """A night on a page of Markdown, in which names from data are no HTML."""
     counts = f"{counted(len(record.taken_in), 'file')} taken in, {len(record.set_aside)} set aside, {len(record.waiting)} waiting."
     link = f"The report: file://{report}" if report.is_file() else "There is no report."
     steps = "\n".join(f"| {step.name} | {'' if step.seconds is None else step.seconds} | {_line(step.told)} |" for step in record.steps)
     table = f"| step | s | |\n|---|--:|---|\n{steps}"
-    return "\n\n".join([f"# {record.outcome} {record.tag}", record.message, counts, link, table, *_warnings(record.warnings)])
+    message = escape(record.message, quote=False)
+    return "\n\n".join([f"# {record.outcome} {record.tag}", message, counts, link, table, *_warnings(record.warnings)])
 
 
 def _warnings(warnings: Sequence[str]) -> list[str]:
@@ -100,7 +102,7 @@ def _warnings(warnings: Sequence[str]) -> list[str]:
 
 
 def _line(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
+    return " ".join(escape(text, quote=False).replace("|", "\\|").split())
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:

@@ -160,6 +160,16 @@ def test_up_finds_a_file_that_has_lost_its_mark_and_says_where_pixels_differ(her
     assert "which does not decode" in refused("lineage", "up", str(tmp_path / "no.png"))
 
 
+@pytest.mark.usefixtures("here")
+def test_a_mark_cannot_command_a_terminal(tmp_path: Path) -> None:
+    """A picture from elsewhere could hide what is said of it, or type for its reader."""
+    mark = PngInfo()
+    mark.add_text("Sample", "\x1b[2Kfine/\x07")
+    Image.new("RGB", (8, 8)).save(tmp_path / "foreign.png", pnginfo=mark)
+
+    assert "says that it is \\x1b[2Kfine/\\x07;" in refused("lineage", "up", str(tmp_path / "foreign.png"))
+
+
 def test_up_from_a_metric_reaches_the_photographs(here: Project) -> None:
     """A number in a paper could not be traced to what it was measured with."""
     made = here.samples("v1", "stage").query("verdict == 'accepted'")

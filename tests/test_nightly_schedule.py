@@ -1,4 +1,4 @@
-"""When the night runs: the schedule of prefect.yaml, over the days on which clocks are set."""
+"""When the night runs: the schedule of prefect.yaml, over the days on which clocks are set; and its page in Prefect."""
 
 import asyncio
 from datetime import UTC, date, datetime, timedelta
@@ -9,6 +9,9 @@ import pytest
 import yaml
 from prefect.server.schemas.schedules import CronSchedule
 from source_tree import ROOT
+
+from flows.nightly import summary
+from stage.nights.record import Record, Step
 
 DEPLOYMENT = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"][0]
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -32,6 +35,18 @@ def test_there_is_one_night_a_day_when_clocks_are_set(changed: date) -> None:
     assert all(
         timedelta(hours=22) < later.astimezone(UTC) - earlier.astimezone(UTC) < timedelta(hours=26) for earlier, later in pairwise(found)
     )
+
+
+def test_a_name_from_data_is_no_html_in_the_summary() -> None:
+    """A folder's name would run in the browser of whoever looks at the night."""
+    name = "<img src=x onerror=alert(1)>"
+    record = Record.here(datetime.now().astimezone()).model_copy(
+        update={"message": name, "warnings": [name], "steps": [Step(name="gate", began=datetime.now().astimezone(), told=name)]}
+    )
+
+    told = summary(record, ROOT / "nowhere")
+
+    assert ("<img" in told, told.count("&lt;img")) == (False, 3)
 
 
 def test_a_night_that_meets_another_is_cancelled() -> None:

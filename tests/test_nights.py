@@ -1,6 +1,5 @@
 """A night in a real repository with real remotes of git and DVC, in folders. The graph is small; its stages copy published data."""
 
-import asyncio
 import json
 import os
 import re
@@ -22,7 +21,6 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 from zoneinfo import ZoneInfo
 
-import asyncpg
 import pandas as pd
 import psutil
 import pyarrow as pa
@@ -773,8 +771,8 @@ def programs_of_postgresql() -> Path | None:
 
 
 @pytest.fixture
-def postgresql(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of an empty PostgreSQL on loopback, which Prefect is told of."""
+def postgresql(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str | Path]]:
+    """Prefect is told of an empty PostgreSQL on loopback; gives the command that asks it a query."""
     programs = programs_of_postgresql()
     if programs is None:
         pytest.skip("POSTGRESQL IS NOT TESTED: it is not installed (`apt-get install postgresql`)")
@@ -790,20 +788,11 @@ def postgresql(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
         call("pg_ctl", "start", "-w", "-D", "db", "-l", "log", "-o", options)
         monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", f"postgresql+asyncpg://stage@127.0.0.1:{port}/postgres")
-        yield f"postgresql://stage@127.0.0.1:{port}/postgres"
+        yield [programs / "psql", f"postgresql://stage@127.0.0.1:{port}/postgres", "-At", "-c"]
         call("pg_ctl", "stop", "-w", "-m", "fast", "-D", "db")
 
 
-async def outcomes(address: str) -> list[str]:
-    """Of the nights that a database knows."""
-    connection = await asyncpg.connect(address)
-    try:
-        return [row["state_name"] for row in await connection.fetch("SELECT state_name FROM flow_run WHERE end_time IS NOT NULL")]
-    finally:
-        await connection.close()
-
-
-def test_the_same_works_with_postgresql(postgresql: str, services: Services, town: Town) -> None:
+def test_the_same_works_with_postgresql(postgresql: list[str | Path], services: Services, town: Town) -> None:
     """Whoever outgrows SQLite would have no nights, or nights that are recorded elsewhere."""
     town.commit("variant.txt", "worse")
     services.up()
@@ -811,5 +800,6 @@ def test_the_same_works_with_postgresql(postgresql: str, services: Services, tow
 
     assert until(lambda: api(services, "flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}))
     assert end_of(services, begun(services, deployment, "one"))["state_name"] == "Refused"
-    assert asyncio.run(outcomes(postgresql)) == ["Refused"]
+    ended = "SELECT state_name FROM flow_run WHERE end_time IS NOT NULL"
+    assert subprocess.run([*postgresql, ended], capture_output=True, text=True, check=True).stdout.split() == ["Refused"]
     end_both(services)

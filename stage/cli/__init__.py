@@ -7,6 +7,7 @@ import typer
 from stage.cli import data, lineage, nights, recall, results, work
 from stage.core.errors import Refusal
 from stage.core.processes import collect_rarely, keep_memory
+from stage.core.wording import printable
 
 app = typer.Typer(help="STAGE, a data factory for industrial anomaly synthesis.", no_args_is_help=True, pretty_exceptions_enable=False)
 for verbs in (data.verbs, results.verbs, work.verbs, recall.verbs, nights.verbs):
@@ -21,4 +22,4 @@ def main() -> None:
     try:
         app()
     except Refusal as error:
-        sys.exit(str(error))
+        sys.exit("\n".join(map(printable, str(error).split("\n"))))

@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from stage.cli.terminal import console
-from stage.core.wording import counted
+from stage.core.wording import counted, printable
 
 SHOWN = 20  # rows of a table, unless all are asked for
 UPRIGHT, WIDE = 4, 12  # columns; a single row with more, or any row with more, is shown one value a line
@@ -78,4 +78,4 @@ def _text(value: Any) -> str:
     text = str(value)
     if DIGEST.fullmatch(text):
         return f"{text[:12]}…"
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    return printable(text)

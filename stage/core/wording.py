@@ -1,4 +1,4 @@
-"""Numbers and lists in sentences."""
+"""Numbers, lists and foreign names in sentences."""
 
 from collections.abc import Sequence
 
@@ -11,6 +11,11 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 def first_of(names: Sequence[str], most: int, between: str = ", ") -> str:
     """The first names, `most` at most, and how many more there are: `a, b and 3 more`."""
     return between.join(names[:most]) + f" and {len(names) - most} more" * (len(names) > most)
+
+
+def printable(text: str) -> str:
+    """A text from data without control characters, which a terminal would obey: each as its escape."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def apart(one: float, other: float, digits: int) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from stage.core.data_params import FolderRule
 from stage.core.errors import DataError
 from stage.core.section import Name, one_name
-from stage.core.wording import counted, first_of
+from stage.core.wording import counted, first_of, printable
 from stage.datasets.folder import FoundFile, find
 from stage.datasets.groups import category_groups
 from stage.datasets.layouts import RULES, check_root, data_root, detect_layout, why_no_category
@@ -143,5 +143,4 @@ def _examples(files: list[str]) -> str:
 
 
 def _printable(name: str) -> str:
-    """A name on one line, without control characters."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in shown(name))
+    return printable(shown(name))

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from stage.core.processes import is_running
-from stage.nights.finding import Finding
+from stage.nights.machine import Finding
 from stage.nights.settings import Nightly, Places
 
 SERVICES = ("server", "worker")

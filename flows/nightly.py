@@ -15,7 +15,7 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from flows import PARENT
@@ -36,6 +36,8 @@ def nightly() -> State[Any]:
     """One night of the project in the working folder. It is cancelled if another night runs, or has run since it was due."""
     root = Path.cwd()
     os.environ[PARENT] = str(flow_run.id)
+    if deployment.id:
+        outlive_the_worker(Places(root).home / "worker.log")
     night = Night(Places(root), load_nightly(root), say=get_run_logger().info, around=as_task)
     try:
         night.run(due=_due())
@@ -47,6 +49,14 @@ def nightly() -> State[Any]:
     finally:
         if night.record.steps:
             show_night(night)
+
+
+def outlive_the_worker(log: Path) -> None:
+    """Write to the worker's log and not into a pipe to the worker: without a reader, the next line would end the night (rich 15 ends the process)."""
+    with log.open("ab") as file:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            os.dup2(file.fileno(), stream.fileno())
 
 
 def as_task(name: str, action: Action) -> str:

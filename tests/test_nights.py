@@ -671,12 +671,14 @@ def take_picture(services: Services, run_id: str, folder: Path) -> None:
 
 
 def outlive_the_server(services: Services, town: Town, deployment: dict[str, Any]) -> None:
-    """A night whose server is killed after it has begun comes to its own end, and nothing waits for the server."""
+    """A night whose server and worker are killed after it has begun comes to its own end, and nothing waits for them."""
     for name in ("go", "pid"):
         (town.root / name).unlink()
     begun(services, deployment, "three")
     until((town.root / "pid").exists)
-    os.kill(json.loads((town.places.home / "services.json").read_text())["server"]["pid"], signal.SIGKILL)
+    noted = json.loads((town.places.home / "services.json").read_text())
+    for name in ("server", "worker"):
+        os.kill(noted[name]["pid"], signal.SIGKILL)
     (town.root / "go").touch()
     until(lambda: running_night(town.places.nights) is None)
     last, *before = read_records(town.places.nights)

@@ -146,23 +146,26 @@ def test_the_first_sentences_say_what_each_method_does(report: Path) -> None:
 
 
 def test_the_headline_has_a_row_per_category_and_arm_with_its_interval(report: Path) -> None:
-    """Otherwise the one number that a user came for is wrong, or of another arm: 50.0 and 75.0 make +25.0."""
+    """Otherwise the one number that a user came for is wrong, or of another arm: 50.0 and 75.0 make +25.0.
+
+    The two seeds lie a point above and below, which is a standard deviation of 1.4.
+    """
     table = Page(report / "index.html").tables["headline"]
     stage, paste = ("+25.0 (+13.1 to +36.9)", "−25.0 (−48.8 to −1.3)")
 
     assert [row[:2] for row in table[1:4]] == [["fabric", "real only"], ["fabric", "real and stage"], ["fabric", "real and paste"]]
-    assert ["washer", "real and stage", "4", "75.0", stage, "75.0", stage] in table
-    assert ["washer", "real only", "4", "50.0", "", "50.0", ""] in table
-    assert table[-1] == ["Average", "real and paste", "8", "25.0", paste, "25.0", paste]
+    assert ["washer", "real and stage", "4", "75.0 ± 1.4", stage, "75.0 ± 1.4", stage] in table
+    assert ["washer", "real only", "4", "50.0 ± 1.4", "", "50.0 ± 1.4", ""] in table
+    assert table[-1] == ["Average", "real and paste", "8", "25.0 ± 1.4", paste, "25.0 ± 1.4", paste]
 
 
 def test_every_metric_is_explained_beside_its_values(report: Path) -> None:
     """Otherwise a reader takes one IoU for another, or pixels for percent."""
     rows = {row[0]: row[1:] for row in Page(report / "index.html").tables[""] if len(row) == 5}
 
-    assert rows["False pixels per image"][:3] == ["0.5", "0.8", "0.2"]
-    assert rows["Threshold"][:3] == ["0.50", "0.75", "0.25"]
-    assert rows["AUROC, %"][:3] == ["50.0", "75.0", "25.0"]
+    assert rows["False pixels per image"][:3] == ["0.5 ± 0.0", "0.8 ± 0.0", "0.2 ± 0.0"]
+    assert rows["Threshold"][:3] == ["0.50 ± 0.01", "0.75 ± 0.01", "0.25 ± 0.01"]
+    assert rows["AUROC, %"][:3] == ["50.0 ± 1.4", "75.0 ± 1.4", "25.0 ± 1.4"]
     assert rows["Image AP, %"][:3] == ["–", "–", "–"]
     assert all(row[3].endswith((".", "better")) for row in rows.values() if row[3] != "What it is")
 
@@ -420,7 +423,8 @@ def test_the_axis_of_intervals_is_that_of_the_methods() -> None:
     """The intervals of methods would be dots beside those of drawn samples, or what is cut would look whole."""
     wide, near = Difference(0.5, 0.4, 0.6), Difference(0.02, -0.01, 0.05)
     rows = [
-        ArmRow("a", "", arm, {}, {"ap": one}) for arm, one in (("real_and_perfect", wide), ("only_stage", wide), ("real_and_stage", near))
+        ArmRow("a", "", arm, {}, {"ap": one}, {})
+        for arm, one in (("real_and_perfect", wide), ("only_stage", wide), ("real_and_stage", near))
     ]
 
     assert reach(rows, "ap") == 0.05
@@ -456,11 +460,13 @@ def test_numbers_read_as_percent_and_signed_points() -> None:
         metric_text(None, "ap"),
         metric_text(0.1234, "threshold"),
         metric_text(12.34, "false_alarm_pixels"),
+        metric_text(0.1234, "ap", 0.0567),
     ] == [
         "12.3",
         "–",
         "0.12",
         "12.3",
+        "12.3 ± 5.7",
     ]
     assert [points(0.05), points(-0.05), points(-0.0001), points(None)] == ["+5.0", "−5.0", "0.0", "–"]
 

@@ -1,6 +1,7 @@
 """The arms side by side: rows of the report's tables, from the published results."""
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -66,13 +67,17 @@ class Whisker(NamedTuple):
 
 
 class ArmRow(NamedTuple):
-    """An arm's metrics of a category, or of the average, as means over seeds; the real third alone has no differences."""
+    """An arm's metrics of a category, or of the average, as means over seeds; the real third alone has no differences.
+
+    `spreads`: standard deviations over seeds, where there are several.
+    """
 
     category: str
     segmenter: str
     arm: str
     values: Mapping[str, float]
     differences: Mapping[str, Difference]
+    spreads: Mapping[str, float]
 
 
 class TypeRow(NamedTuple):
@@ -87,10 +92,23 @@ class TypeRow(NamedTuple):
 
 def arm_rows(results: Results) -> list[ArmRow]:
     """Every arm with all of the real third; by category, the average last, and by segmenter."""
+    spreads = _spreads(results.scores)
     return [
-        ArmRow(row["category"], row["segmenter"], row["arm"], _defined(row), _differences(results.differences, row))
+        ArmRow(
+            *(told := (row["category"], row["segmenter"], row["arm"])), _defined(row), _differences(results.differences, row), spreads[told]
+        )
         for row in rows_where(mean_over_seeds(results.scores), real_per_type=0).to_dict("records")
     ]
+
+
+def _spreads(scores: pd.DataFrame) -> Mapping[tuple[str, str, str], dict[str, float]]:
+    """Standard deviations over seeds by category, segmenter and arm, of each metric; none of a single seed."""
+    found: dict[tuple[str, str, str], dict[str, float]] = defaultdict(dict)
+    shown = rows_where(scores, defect=ALL_TYPES, real_per_type=0)
+    for (category, segmenter, arm, metric), values in shown.groupby(["category", "segmenter", "arm", "metric"]).value:
+        if len(values) > 1:
+            found[category, segmenter, arm][metric] = float(values.std())
+    return found
 
 
 def type_rows(results: Results, category: str) -> list[TypeRow]:
@@ -139,11 +157,12 @@ def seeds(results: Results) -> int:
     return int(results.scores.seed.nunique())
 
 
-def metric_text(value: float | None, metric: str) -> str:
-    """A metric's value in percent, or as a number if it is in NUMBERS; a dash if it is not defined."""
+def metric_text(value: float | None, metric: str, spread: float | None = None) -> str:
+    """A metric's value in percent, or as a number if it is in NUMBERS, and its spread if there is one; a dash if it is not defined."""
     if value is None:
         return DASH
-    return f"{value:.2f}" if metric == "threshold" else f"{value:.1f}" if metric in NUMBERS else f"{100 * value:.1f}"
+    text = f"{value:.2f}" if metric == "threshold" else f"{value:.1f}" if metric in NUMBERS else f"{100 * value:.1f}"
+    return text if spread is None else f"{text} ± {metric_text(spread, metric)}"
 
 
 def points(difference: float | None) -> str:

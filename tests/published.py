@@ -15,6 +15,7 @@ from small_factory import origin, publish_rows
 
 from stage.core.params import Params, load_params
 from stage.datasets.columns import PICTURE, STRING
+from stage.datasets.images import pixel_digest
 from stage.datasets.pairs import Pair, image_cell, write_table
 from stage.datasets.rules import GOOD
 from stage.datasets.table import COLUMNS as CATALOG_COLUMNS
@@ -102,7 +103,8 @@ def sample_rows(category: str, defect: str, method: str) -> list[dict]:
         first, own = f"{category}/{defect}/train-0.png", defective_pair(0)
         if method == "stage":
             sources |= {"mask_path": mask_path(first), "mask_sha256": digest(own[1])}
-        row = PlanRow(**(blank | names | sources | {"mask_kind": "scratch", "mask_seed": 7 * (method != "stage")}))
+        mask_of_row = {"mask_kind": "real", "mask_seed": 7 * (method != "stage"), "mask_digest": pixel_digest(own[1]), "foreground": "none"}
+        row = PlanRow(**(blank | names | sources | mask_of_row))
         verdict = verdict_on(Rendered(sample), background, defect, None)._replace(
             looks_normal=0.25, nearest_sha256="0" * 64, nearest_distance=9.0
         )

@@ -20,7 +20,7 @@ from stage.datasets.pairs import Pair, image_cell, write_table
 from stage.datasets.rules import GOOD
 from stage.datasets.table import COLUMNS as CATALOG_COLUMNS
 from stage.release.fidelity import measure_fidelity, write_fidelity
-from stage.segmentation.results import DIFFERENCE_COLUMNS, gather_results, write_results
+from stage.segmentation.results import DIFFERENCE_COLUMNS, TYPE_COLUMNS, TYPES, gather_results, write_results
 from stage.segmentation.scores import ALL_TYPES, COLUMNS
 from stage.synthesis.method import Rendered
 from stage.synthesis.quality import verdict_on
@@ -154,7 +154,14 @@ def write_scores(folder: Path, category: str, defects: list[str], few: Sequence[
         for metric in ("ap", "iou")
         for draw, value in [(-1, draws[1]), *enumerate(draws)]
     ]
+    types = [
+        ("segformer", arm, defect, metric, draws[1], draws[0], draws[2])
+        for arm, draws in DRAWS.items()
+        for defect in defects
+        for metric in ("ap", "iou")
+    ]
     pd.DataFrame(rows, columns=list(COLUMNS)).to_parquet(folder / "scores.parquet")
+    pd.DataFrame(types, columns=list(TYPE_COLUMNS)).to_parquet(folder / TYPES)
     pd.DataFrame(drawn, columns=list(DIFFERENCE_COLUMNS)).to_parquet(folder / "differences.parquet")
 
 

@@ -17,7 +17,7 @@ from stage.core.params import Params
 from stage.report import charts
 from stage.report.cards import slug
 from stage.report.charts import draw_curves, draw_learning_curve
-from stage.report.comparison import ArmRow, Difference, metric_text, points, reach, whisker
+from stage.report.comparison import ArmRow, Difference, metric_text, reach, whisker
 from stage.report.gallery import encoded
 from stage.report.lineage import NAMED, SamplesMade, read_lineage
 from stage.report.pages import write_report
@@ -171,13 +171,14 @@ def test_every_metric_is_explained_beside_its_values(report: Path) -> None:
 
 
 def test_a_category_shows_all_arms_by_defect_type(report: Path) -> None:
-    """Otherwise a type that a method harms hides behind one that it helps."""
+    """Otherwise a type that a method harms hides behind one that it helps, or chance passes for help."""
+    told = "+25.0 (+12.5 to +37.5)"
     table = Page(report / "category-fabric.html").tables["types"]
 
     assert [row[:2] for row in table[1:]] == [
         [defect, arm] for defect in ("hole", "thread") for arm in ("real only", "real and stage", "real and paste")
     ]
-    assert table[2] == ["hole", "real and stage", "2", "75.0", "+25.0", "75.0", "+25.0", "75.0", "75.0", "75.0"]
+    assert table[2] == ["hole", "real and stage", "2", "75.0", told, "75.0", told, "75.0", "75.0", "75.0"]
 
 
 def test_an_interval_of_one_seed_is_not_sold_as_more(report: Path, other_report: Path) -> None:
@@ -453,7 +454,7 @@ def test_an_example_is_of_middling_contrast_and_large_enough_to_be_seen(report: 
     assert not (before == COLOURS["stage"]).all(axis=2).any()
 
 
-def test_numbers_read_as_percent_and_signed_points() -> None:
+def test_numbers_read_as_percent() -> None:
     """Otherwise a loss looks like a gain, or nothing looks like something."""
     assert [
         metric_text(0.1234, "ap"),
@@ -468,7 +469,6 @@ def test_numbers_read_as_percent_and_signed_points() -> None:
         "12.3",
         "12.3 ± 5.7",
     ]
-    assert [points(0.05), points(-0.05), points(-0.0001), points(None)] == ["+5.0", "−5.0", "0.0", "–"]
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, "..", ".", "", "a b", "con/../", "x" * 300])

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from stage.segmentation.arms import PERFECT, REAL_ONLY, arm_name
+from stage.segmentation.arms import PERFECT, arm_name
 from stage.segmentation.results import Results, mean_over_seeds, rows_where
 from stage.segmentation.scores import ALL_TYPES
-from stage.segmentation.verdicts import SHOWN, signed
+from stage.segmentation.verdicts import SHOWN
 
 DASH = "–"
 METRICS = {
@@ -81,23 +81,23 @@ class ArmRow(NamedTuple):
 
 
 class TypeRow(NamedTuple):
-    """An arm's metrics over one defect type, as means over seeds, and the real third's alone."""
+    """An arm's metrics over one defect type, as means over seeds, and their differences to the real third's alone."""
 
     segmenter: str
     defect: str
     arm: str
     values: Mapping[str, float]
-    baseline: Mapping[str, float]
+    differences: Mapping[str, Difference]
 
 
 def arm_rows(results: Results) -> list[ArmRow]:
     """Every arm with all of the real third; by category, the average last, and by segmenter."""
     spreads = _spreads(results.scores)
+    means = rows_where(mean_over_seeds(results.scores), real_per_type=0).to_dict("records")
+    told = [(row["category"], row["segmenter"], row["arm"]) for row in means]
     return [
-        ArmRow(
-            *(told := (row["category"], row["segmenter"], row["arm"])), _defined(row), _differences(results.differences, row), spreads[told]
-        )
-        for row in rows_where(mean_over_seeds(results.scores), real_per_type=0).to_dict("records")
+        ArmRow(*names, values=_defined(row), differences=_differences(results.differences, row), spreads=spreads[names])
+        for names, row in zip(told, means, strict=True)
     ]
 
 
@@ -117,9 +117,15 @@ def type_rows(results: Results, category: str) -> list[TypeRow]:
     scores = scores.loc[scores.defect != ALL_TYPES]
     keys = ["segmenter", "defect", "arm"]
     means = scores.pivot_table(index=keys, columns="metric", values="value", sort=False).reset_index()
-    alone = {(row["segmenter"], row["defect"]): _defined(row) for row in rows_where(means, arm=REAL_ONLY).to_dict("records")}
+    types = rows_where(results.types, category=category)
     return [
-        TypeRow(row["segmenter"], row["defect"], row["arm"], _defined(row), alone[row["segmenter"], row["defect"]])
+        TypeRow(
+            row["segmenter"],
+            row["defect"],
+            row["arm"],
+            _defined(row),
+            _found(rows_where(types, **{name: row[name] for name in keys})),
+        )
         for row in means.to_dict("records")
     ]
 
@@ -165,17 +171,15 @@ def metric_text(value: float | None, metric: str, spread: float | None = None) -
     return text if spread is None else f"{text} ± {metric_text(spread, metric)}"
 
 
-def points(difference: float | None) -> str:
-    """A difference of fractions in percentage points, signed, or a dash."""
-    return DASH if difference is None else signed(difference)
-
-
 def _defined(row: Mapping[str, Any]) -> dict[str, float]:
     return {metric: float(row[metric]) for metric in METRICS if metric in row and math.isfinite(row[metric])}
 
 
 def _differences(table: pd.DataFrame, row: Mapping[str, Any]) -> dict[str, Difference]:
-    found = rows_where(table, **{name: row[name] for name in ("category", "segmenter", "real_per_type", "arm")})
+    return _found(rows_where(table, **{name: row[name] for name in ("category", "segmenter", "real_per_type", "arm")}))
+
+
+def _found(rows: pd.DataFrame) -> dict[str, Difference]:
     return {
-        one["metric"]: Difference(one["difference"], one["low"], one["high"]) for one in found.to_dict("records") if one["metric"] in SHOWN
+        one["metric"]: Difference(one["difference"], one["low"], one["high"]) for one in rows.to_dict("records") if one["metric"] in SHOWN
     }

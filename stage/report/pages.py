@@ -114,7 +114,6 @@ def _overview(data: Path, params: Params, results: Results) -> dict[str, Any]:
 def _environment() -> Environment:
     environment = templates()
     filters: dict[str, Any] = {
-        "points": comparison.points,
         "whisker": comparison.whisker,
         "shown": comparison.metric_text,
         "arm": arm_label,

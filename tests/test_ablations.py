@@ -236,7 +236,9 @@ WHOLE = json.loads(result("washer", {"A": 0.5}))
         result("washer", {}).encode(),
         json.dumps(WHOLE | {"real_only": {"iou_half": 0.4}}).encode(),
         json.dumps(WHOLE | {"configurations": [{"name": "a", "metrics": {"iou_half": 0.5, "acc_half": 0.5, "ap": 0.5}}]}).encode(),
-        json.dumps(WHOLE | {"configurations": [WHOLE["configurations"][0] | {"metrics": {"iou_half": None, "acc_half": 0.5, "ap": 0.5}}]}).encode(),
+        json.dumps(
+            WHOLE | {"configurations": [WHOLE["configurations"][0] | {"metrics": {"iou_half": None, "acc_half": 0.5, "ap": 0.5}}]}
+        ).encode(),
     ],
 )
 def test_damaged_or_older_results_are_refused(data: Path, text: bytes) -> None:

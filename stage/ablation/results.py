@@ -56,8 +56,7 @@ def table_rows(groups: Sequence[Group]) -> list[tuple[str, str, str, *tuple[floa
     rows: list[tuple[str, str, str, *tuple[float | None, ...]]] = []
     for group in groups:
         rows.append((group.category, REAL_ONLY_ROW, "", *map(group.real_only.get, METRICS)))
-        for bar in group.bars:
-            rows.append((group.category, bar.label, f"{bar.accepted} of {bar.made}", *map((bar.metrics or {}).get, METRICS)))
+        rows += [(group.category, bar.label, f"{bar.accepted} of {bar.made}", *map((bar.metrics or {}).get, METRICS)) for bar in group.bars]
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Claims: one holder at a time, none that outlives its process, none that comes back."""
+"""A claim has one holder. It ends with the holder's process; a holder that returns later cannot publish."""
 
 import json
 import os

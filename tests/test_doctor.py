@@ -17,9 +17,8 @@ from source_tree import ROOT
 
 from stage.core.params import Params, load_params
 from stage.nights.doctor import examine
-from stage.nights.finding import Finding
 from stage.nights.leftovers import leftovers
-from stage.nights.machine import LEAST_FREE, disks, gpu, proxies
+from stage.nights.machine import LEAST_FREE, Finding, disks, gpu, proxies
 from stage.nights.remotes import data_remotes
 from stage.nights.settings import Places, load_nightly
 

@@ -1,8 +1,8 @@
-"""Numbers in sentences."""
+"""Numbers and lists in sentences."""
 
 import pytest
 
-from stage.core.wording import apart, counted
+from stage.core.wording import apart, counted, first_of
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,12 @@ from stage.core.wording import apart, counted
 def test_a_number_has_its_noun(number: int, noun: str, plural: str, expected: str) -> None:
     """A page would say `1 clusters`."""
     assert counted(number, noun, plural) == expected
+
+
+@pytest.mark.parametrize(("names", "expected"), [((), ""), (("a", "b"), "a; b"), (("a", "b", "c", "d"), "a; b and 2 more")])
+def test_a_list_says_how_many_it_leaves_out(names: tuple[str, ...], expected: str) -> None:
+    """A message would hide all files but the first few, or say `and 0 more`."""
+    assert first_of(names, 2, "; ") == expected
 
 
 @pytest.mark.parametrize(

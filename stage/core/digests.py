@@ -38,6 +38,11 @@ def _read(path: Path, _size: int, _mtime_ns: int) -> str:
 _remembered = cache(_read)
 
 
+def bytes_digest(content: bytes) -> str:
+    """SHA-256 of bytes."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def digest_of(value: Any, size: int = 16) -> str:
     """A digest, `size` bytes in hexadecimal, of anything that JSON can say; the order of keys does not count."""
     return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=size).hexdigest()

@@ -1,6 +1,5 @@
 """Files and folders that are absent or complete at any time, and on the disk once they are there; and JSON under a seal."""
 
-import hashlib
 import json
 import os
 import secrets
@@ -9,6 +8,8 @@ from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from stage.core.digests import bytes_digest
 
 NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)  # errors of a path that has no file, on a disk that answers
 
@@ -95,7 +96,7 @@ def sealed_values(content: bytes) -> dict[str, Any]:
 
 
 def _seal(values: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_text(values).encode()).hexdigest()
+    return bytes_digest(_text(values).encode())
 
 
 def _text(values: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from stage.core.section import (
     Iterations,
     LengthPx,
     Limit,
-    Line,
+    OneLine,
     Positive,
     Precision,
     Rate,
@@ -33,7 +33,7 @@ class Prompts(Section):
 class BaseModelSource(Section):
     """Which latent diffusion model everything stands on."""
 
-    source: Annotated[str, Field(min_length=1, max_length=4_096), Line]
+    source: Annotated[str, Field(min_length=1, max_length=4_096), OneLine]
     image_size: Size
     timestep_count: Timesteps
     prompts: Prompts
@@ -42,7 +42,7 @@ class BaseModelSource(Section):
 class Pretrain(Section):
     """The small base from scratch. `patch`: px; 64 give a latent of 12,288 channels."""
 
-    start: Annotated[str, Field(min_length=1, max_length=4_096), Line]
+    start: Annotated[str, Field(min_length=1, max_length=4_096), OneLine]
     iterations: Iterations
     batch: Positive
     learning_rate: Rate

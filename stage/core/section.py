@@ -41,8 +41,8 @@ def _line(text: str) -> str:
     return text
 
 
-Line = AfterValidator(_line)
-Text = Annotated[str, Field(max_length=4_096), Line]  # the longest path of Linux
+OneLine = AfterValidator(_line)
+Text = Annotated[str, Field(max_length=4_096), OneLine]  # the longest path of Linux
 
 
 def _template(text: str) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from stage.core.section import LARGEST, Iterations, Line, Positive, Rate, Section, Share
+from stage.core.section import LARGEST, Iterations, OneLine, Positive, Rate, Section, Share
 
 Side = Annotated[int, Field(ge=32, le=LARGEST, multiple_of=32)]  # px; the networks' coarsest features have a stride of 32
 
@@ -16,7 +16,7 @@ class Segment(Section):
     """The downstream segmenter, its arms and its batches; sizes in px of a prepared image."""
 
     models: Annotated[tuple[Model, ...], Field(min_length=1)]
-    weights: dict[Model, Annotated[str, Field(min_length=1, max_length=4_096), Line]]
+    weights: dict[Model, Annotated[str, Field(min_length=1, max_length=4_096), OneLine]]
     arms: tuple[Literal["real_augmented", "synthetic_only", "perfect"], ...]
     mixture: dict[str, Annotated[float, Field(gt=0, le=1_000)]]
     few: tuple[Annotated[int, Field(ge=1, le=1_000)], ...]

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stage.core.section import Exponent, Factor, Line, Positive, Precision, Rising, SampleCount, Section, Share, Size, Text, Timesteps
+from stage.core.section import Exponent, Factor, OneLine, Positive, Precision, Rising, SampleCount, Section, Share, Size, Text, Timesteps
 
 Contrast = Annotated[float, Field(ge=0, le=255)]  # a mean difference to the photograph inside the mask, of 255
 Blends = Annotated[tuple[Literal["hard", "outward", "poisson"], ...], Field(min_length=1)]  # see `blending.blended`
@@ -109,7 +109,7 @@ class Quilt(Section):
 class Textures(Section):
     """Where DRAEM and GLASS take textures from; see `synthesis.textures`."""
 
-    source: Annotated[str, Field(min_length=1, max_length=4_096), Line]
+    source: Annotated[str, Field(min_length=1, max_length=4_096), OneLine]
     licence: Text
 
 

@@ -29,11 +29,17 @@ from stage.datasets.split import divide
 from stage.datasets.summary import Summary, summarise, unmatched_rows, write_summary
 from stage.datasets.table import COLUMNS
 
-Reader = Callable[..., Entry]  # `read_entry`, or another function with its arguments
+EntryReader = Callable[..., Entry]  # `read_entry`, or another function with its arguments
 
 
 def prepare(
-    params: Prepare, categories: Sequence[str], root: Path, output: Path, recalls: Sequence[Recall] = (), *, reader: Reader = read_entry
+    params: Prepare,
+    categories: Sequence[str],
+    root: Path,
+    output: Path,
+    recalls: Sequence[Recall] = (),
+    *,
+    reader: EntryReader = read_entry,
 ) -> Summary:
     """Read the categories in `root`; write `<category>/catalog.parquet`, `summary.json` and `set_aside.csv` to `output`.
 
@@ -55,7 +61,7 @@ def prepare(
 
 
 def _prepare_category(
-    params: Prepare, rule: FolderRule, category: str, root: Path, output: Path, recalls: Sequence[Recall], reader: Reader
+    params: Prepare, rule: FolderRule, category: str, root: Path, output: Path, recalls: Sequence[Recall], reader: EntryReader
 ) -> tuple[list[Entry], list[str]]:
     home = data_root(root, params.layout, category)
     found = find(home, category, rule, with_foregrounds=params.foreground.strategy == "files")

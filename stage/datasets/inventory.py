@@ -4,11 +4,11 @@ DVC compares this text instead of reading the folder itself, where it would stop
 `.dvcignore`, and wait for ever at a pipe.
 """
 
-import hashlib
 import json
 import stat
 from pathlib import Path
 
+from stage.core.digests import file_digest
 from stage.core.durable import write_whole
 from stage.datasets.walking import is_folder, shown, walk
 
@@ -44,15 +44,10 @@ def _line(path: Path, root: Path, before: Known, after: Known) -> str:
         if not stat.S_ISREG(found.st_mode):
             return f"{name}: {link}no file"
         key = shown(path.as_posix())
-        state: list[str | int] = [found.st_size, found.st_mtime_ns, found.st_ino]
+        state: list[str | int] = [found.st_mtime_ns, found.st_size, found.st_ino]
         known = before.get(key, [])
-        digest = known[0] if known[1:] == state else _digest(path)
+        digest = known[0] if known[1:] == state else file_digest(path)
         after[key] = [digest, *state]
     except OSError as error:
         return f"{name}: {error.strerror}"
     return f"{name}: {link}{digest}"
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

@@ -13,7 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from stage.core.durable import write_whole
 from stage.core.errors import ConfigError, CorruptFileError
-from stage.core.section import Line, Section, Text
+from stage.core.section import OneLine, Section, Text
 from stage.core.wording import counted
 from stage.core.yaml_files import read_yaml
 
@@ -31,7 +31,7 @@ class Recall(Section):
     kind: Literal["image", "mask", "texture", "sample"]
     path: Annotated[Text, Field(min_length=1)]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    reason: Annotated[str, Field(min_length=1, max_length=1_000), Line]
+    reason: Annotated[str, Field(min_length=1, max_length=1_000), OneLine]
     date: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")]
     category: Text = ""
     defect: Text = ""

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from stage.core.data_params import FolderRule
-from stage.core.wording import counted
+from stage.core.wording import counted, first_of
 from stage.datasets.entries import Entry
 from stage.datasets.groups import Groups
 from stage.datasets.matching import LOOK
@@ -109,9 +109,7 @@ def unmatched_rows(groups: Groups, rule: FolderRule, category: str) -> list[str]
     file = rule.groups.replace("{category}", category)
     slips = [f"{name!r} as {shown(image)}" for name, image in sorted(groups.slips.items())]
     return [
-        f"{category}: {counted(len(names), 'line')} of {file} {what}: {', '.join(names[:SHOWN])}"
-        + f" and {len(names) - SHOWN} more" * (len(names) > SHOWN)
-        + "."
+        f"{category}: {counted(len(names), 'line')} of {file} {what}: {first_of(names, SHOWN)}."
         for names, what in (
             (groups.unmatched, "naming no file, without effect"),
             (slips, "naming no image exactly, read by likeness"),

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from stage.core.data_params import FolderRule
 from stage.core.errors import DataError
 from stage.core.section import Name, one_name
-from stage.core.wording import counted
+from stage.core.wording import counted, first_of
 from stage.datasets.folder import FoundFile, find
 from stage.datasets.groups import category_groups
 from stage.datasets.layouts import RULES, check_root, data_root, detect_layout, why_no_category
@@ -139,7 +139,7 @@ def _set_aside(category: str, files: list[FoundFile] | str) -> list[str]:
 
 
 def _examples(files: list[str]) -> str:
-    return "; ".join(map(_printable, files[:SHOWN])) + f" and {len(files) - SHOWN} more" * (len(files) > SHOWN)
+    return first_of([*map(_printable, files)], SHOWN, "; ")
 
 
 def _printable(name: str) -> str:

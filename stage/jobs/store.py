@@ -1,6 +1,5 @@
 """The store of finished batches, each under the digest of everything that decides its bytes."""
 
-import hashlib
 import os
 import secrets
 from collections.abc import Callable, Mapping
@@ -9,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from stage.core.digests import file_digest
+from stage.core.digests import bytes_digest, file_digest
 from stage.core.durable import NO_FILE, read_sealed, sync, write_sealed
 from stage.core.processes import reached
 from stage.core.work import SPOOL
@@ -46,7 +45,7 @@ class BatchStore(NamedTuple):
             content, told = self.file(key).read_bytes(), self._told(key)["sha256"]
         except (*NO_FILE, ValueError):
             return None
-        return content if hashlib.sha256(content).hexdigest() == told else None
+        return content if bytes_digest(content) == told else None
 
     def keep(
         self,

@@ -16,7 +16,7 @@ TABLES = {  # below `data`: the folders that hold a table, how deep it lies, its
     "segment": (2, "scores.parquet", "scores"),
 }
 DIFFERENCES = "differences.parquet"  # beside the scores
-Record = dict[str, Any]
+ManifestValues = dict[str, Any]
 
 
 class PublishedTable(NamedTuple):
@@ -33,7 +33,7 @@ class Contents(NamedTuple):
 
     version: Version
     entries: list[PublishedTable]
-    manifests: list[Record]
+    manifests: list[ManifestValues]
     gaps: list[str]
 
 
@@ -119,7 +119,7 @@ def _record(version: Version) -> Path:
     return STORE / f"commit-{version.commit or 'none'}.json"
 
 
-def _samples(tree: Tree, files: dict[str, str], manifests: list[Record]) -> Iterator[PublishedTable]:
+def _samples(tree: Tree, files: dict[str, str], manifests: list[ManifestValues]) -> Iterator[PublishedTable]:
     """The tables of every published folder; its manifest is added to `manifests`."""
     for path in files:
         parts = PurePosixPath(path).parts
@@ -134,7 +134,7 @@ def _samples(tree: Tree, files: dict[str, str], manifests: list[Record]) -> Iter
         manifests.append({"category": category, "method": method, **_in_short(manifest)})
 
 
-def _manifest(tree: Tree, folder: str) -> Record:
+def _manifest(tree: Tree, folder: str) -> ManifestValues:
     """The manifest of a published folder, sealed and of this schema version."""
     place = Path(DATA, folder)
     with tree.open(f"{folder}/manifest.json") as file:
@@ -150,7 +150,7 @@ def _manifest(tree: Tree, folder: str) -> Record:
     return values
 
 
-def _in_short(manifest: Record) -> Record:
+def _in_short(manifest: ManifestValues) -> ManifestValues:
     """The parts of a manifest that queries use; `rendering` are the inputs that decide how a planned row is rendered and judged."""
     try:
         return {key: value for key, value in read_sealed(_short(manifest)).items() if key != "seal"}
@@ -163,7 +163,7 @@ def _in_short(manifest: Record) -> Record:
         return told
 
 
-def _short(manifest: Record) -> Path:
+def _short(manifest: ManifestValues) -> Path:
     return STORE / f"manifest-{manifest['seal']}.json"
 
 

@@ -10,18 +10,18 @@ from stage.lineage.trees import tree_of
 from stage.lineage.versions import Version
 
 
-class Pictures(NamedTuple):
+class SamplePictures(NamedTuple):
     """A sample's image and mask as PNG."""
 
     image: bytes
     mask: bytes
 
 
-def pictures_of(version: Version, sample_ids: Iterable[str]) -> dict[str, Pictures]:
+def pictures_of(version: Version, sample_ids: Iterable[str]) -> dict[str, SamplePictures]:
     """The pictures of samples by their ids. Raises CorruptFileError if a shard cannot be had."""
     tree, wanted = tree_of(version), set(sample_ids)
     folders = {"/".join(("synthesize", *reversed(sample_id.split("/")[:2]))) for sample_id in wanted}
-    found: dict[str, Pictures] = {}
+    found: dict[str, SamplePictures] = {}
     for folder in sorted(folders):
         for path in tree.files(folder):
             if path.startswith(f"{folder}/shards/") and wanted - set(found):
@@ -32,10 +32,12 @@ def pictures_of(version: Version, sample_ids: Iterable[str]) -> dict[str, Pictur
     return found
 
 
-def _in_shard(shard: pq.ParquetFile, wanted: set[str]) -> dict[str, Pictures]:
-    found: dict[str, Pictures] = {}
+def _in_shard(shard: pq.ParquetFile, wanted: set[str]) -> dict[str, SamplePictures]:
+    found: dict[str, SamplePictures] = {}
     for group in range(shard.num_row_groups):
         if wanted & set(shard.read_row_group(group, columns=["sample_id"])["sample_id"].to_pylist()):
             rows = shard.read_row_group(group, columns=["sample_id", "image", "mask"]).to_pylist()
-            found |= {row["sample_id"]: Pictures(row["image"]["bytes"], row["mask"]["bytes"]) for row in rows if row["sample_id"] in wanted}
+            found |= {
+                row["sample_id"]: SamplePictures(row["image"]["bytes"], row["mask"]["bytes"]) for row in rows if row["sample_id"] in wanted
+            }
     return found

@@ -3,7 +3,6 @@
 Shards suit training, so queries read extracts of them (stage/lineage/extracts.py).
 """
 
-import hashlib
 import io
 from collections.abc import Iterable
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stage.core.digests import bytes_digest
 from stage.core.errors import CorruptFileError
 from stage.datasets.columns import schema
 from stage.datasets.table import COLUMNS as CATALOG_COLUMNS
@@ -55,7 +55,7 @@ def table_told(tree: Tree, path: str, sha256: str) -> pa.Table:
     """A table of this SHA-256; raises CorruptFileError for any other."""
     with tree.open(path) as file:
         content = file.read()
-    if hashlib.sha256(content).hexdigest() != sha256:
+    if bytes_digest(content) != sha256:
         raise CorruptFileError(f"Expected {path} as its manifest says, found it changed. `stage verify` says more. {MEND}")
     return pq.ParquetFile(io.BytesIO(content)).read().replace_schema_metadata(None)
 

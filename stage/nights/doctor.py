@@ -13,9 +13,8 @@ from stage.core.errors import ConfigError, Refusal
 from stage.core.params import load_params
 from stage.core.wording import counted
 from stage.core.work import SPOOL
-from stage.nights.finding import Finding
 from stage.nights.leftovers import leftovers
-from stage.nights.machine import disks, gpu, proxies, temporary
+from stage.nights.machine import Finding, disks, gpu, proxies, temporary
 from stage.nights.programs import DVC, ProgramError, output_of
 from stage.nights.record import read_records, running_night
 from stage.nights.remotes import data_remotes

@@ -103,8 +103,7 @@ def _note(path: Path, rows: Sequence[tuple[str, str, str]]) -> None:
     is_new = not path.exists()
     with path.open("a", encoding="utf-8", errors="backslashreplace", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([("file", "reason", "detail")] * is_new + [*rows])
-        file.flush()
-        os.fsync(file.fileno())
+    sync(path)
 
 
 def _free(path: Path) -> Path:

@@ -13,7 +13,7 @@ from stage.core.errors import ConfigError
 from stage.core.wording import counted
 from stage.core.work import SPOOL
 from stage.jobs.unused import STALE_S, left_behind
-from stage.nights.finding import Finding
+from stage.nights.machine import Finding
 from stage.nights.settings import Places
 from stage.nights.versions import LOCK, made_size
 

@@ -8,13 +8,12 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
 from stage.core.params import Params
 from stage.core.wording import counted
-from stage.nights.finding import Finding, Level
 
 LEAST_FREE = 2**30  # bytes, if the size of a version is unknown
 LEAST_FILES = 10_000  # that a disk must have room for; DVC keeps a copy of each file
@@ -26,6 +25,19 @@ TAKEN = ("http", "https", "socks5", "socks5h")  # schemes that httpx accepts
 DRIVER = ("nvidia-smi", "--query-gpu=name,driver_version,memory.total,memory.free", "--format=csv,noheader,nounits")
 ASK_S = 60.0
 IDENTITY = re.compile(r"\d+|(?:GPU|MIG)-[\w/-]+")  # of a GPU in CUDA_VISIBLE_DEVICES
+Severity = Literal["fine", "look", "fails"]
+
+
+class Finding(NamedTuple):
+    """Something that a run or a night needs. `fails`: a run or a night will fail; `look`: it will not, but somebody should know.
+
+    `mend` is the next command, or what to do.
+    """
+
+    level: Severity
+    what: str
+    found: str
+    mend: str = ""
 
 
 class Gpu(NamedTuple):
@@ -64,7 +76,7 @@ def gpu(params: Params) -> Iterator[Finding]:
     asked = params.execution.device
     if asked == "cpu":
         return
-    level: Level = "fails" if asked == "cuda" else "look"
+    level: Severity = "fails" if asked == "cuda" else "look"
     without = "Set execution.device to cpu in params.yaml, or correct it."
     found = _gpus()
     if not found:
@@ -114,7 +126,7 @@ def _disk(name: str, place: Path, wanted: int) -> Finding:
     told = f"{use.free / 1e9:.1f} GB are free, a night may need {wanted / 1e9:.1f}"
     if use.free >= wanted and facts.f_files and facts.f_favail < LEAST_FILES:
         return Finding("fails", name, f"{place} has room for {counted(facts.f_favail, 'more file')}", _room(name))
-    level: Level = "fails" if use.free < wanted else "look" if use.free < (1 - NEARLY_FULL) * use.total else "fine"
+    level: Severity = "fails" if use.free < wanted else "look" if use.free < (1 - NEARLY_FULL) * use.total else "fine"
     nearly = f", {100 * (1 - use.free / use.total):.0f} % of it are used" * (level == "look")
     return Finding(level, name, f"{told}{nearly}" + f" ({place})" * (name != "disk"), _room(name) * (level != "fine"))
 

@@ -17,7 +17,7 @@ from stage.nights.programs import ProgramError, Say, without_secrets
 from stage.nights.record import DONE, Outcome, Record, Step, read_records, running_night
 from stage.nights.repository import Moved
 from stage.nights.settings import Nightly, Places
-from stage.nights.steps import Steps
+from stage.nights.steps import NightSteps
 from stage.nights.webhook import notify
 
 AGAIN = 2  # times that a night is done again because the remote branch has moved on
@@ -43,12 +43,12 @@ class Night:
     around: Around = lambda _name, action: action()
     accept: bool = False
     record: Record = field(init=False)
-    steps: Steps = field(init=False)
+    steps: NightSteps = field(init=False)
 
     def __post_init__(self) -> None:
         self.record = Record.here(datetime.now().astimezone())
         deadline = time.monotonic() + self.settings.limit_h * 3600
-        self.steps = Steps(self.places, self.settings, self.say, self.record, deadline, self.accept)
+        self.steps = NightSteps(self.places, self.settings, self.say, self.record, deadline, self.accept)
 
     def run(self, due: datetime | None = None) -> Record:
         """Run the whole night. Raises what a step raises, after recording and reporting it; NightIsRunning and Superseded record nothing.

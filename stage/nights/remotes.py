@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from stage.nights.finding import Finding
+from stage.nights.machine import Finding
 from stage.nights.programs import DVC, output_of, without_secrets
 from stage.nights.settings import Nightly, Places
 

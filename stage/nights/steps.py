@@ -24,7 +24,7 @@ EVIDENCE = ("scores.csv", "differences.csv", "fidelity.csv")  # outputs of `eval
 
 
 @dataclass
-class Steps:
+class NightSteps:
     """The steps of a night, in order; each returns a line on what it did.
 
     `record` gets their findings, `deadline` is a value of `time.monotonic`, `accept`: the gate does not compare metrics.

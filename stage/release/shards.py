@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from stage.core.digests import file_digest
+from stage.core.digests import bytes_digest, file_digest
 from stage.core.durable import sync, write_sealed
 from stage.core.errors import DataError
 from stage.datasets.pairs import ROW_GROUP
@@ -55,7 +55,7 @@ def shard_name(defect: str, run: int) -> str:
     The digits distinguish types whose safe characters are the same, or differ only in case, which some disks ignore.
     """
     safe = re.sub(r"[^A-Za-z0-9_-]", "_", defect)[:40]
-    return f"{SHARDS}/{safe}-{hashlib.sha256(defect.encode()).hexdigest()[:16]}-{run:05d}.parquet"
+    return f"{SHARDS}/{safe}-{bytes_digest(defect.encode())[:16]}-{run:05d}.parquet"
 
 
 def write_manifest(folder: Path, shards: list[Described], **more: Any) -> Described:
@@ -68,7 +68,7 @@ def write_manifest(folder: Path, shards: list[Described], **more: Any) -> Descri
 
 def data_digest(shards: Iterable[Described]) -> str:
     """SHA-256 of the shards' pixel digests; it names a version of the data."""
-    return hashlib.sha256("".join(shard["pixels"] for shard in shards).encode()).hexdigest()
+    return bytes_digest("".join(shard["pixels"] for shard in shards).encode())
 
 
 class Tally:

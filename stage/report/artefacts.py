@@ -25,7 +25,7 @@ from stage.synthesis.schema import VERDICT
 BATCH = 64  # rows whose pictures are in memory
 
 Row = dict[str, Any]
-Cell = dict[str, bytes]  # the struct<bytes, path> of a Parquet column
+ImageCell = dict[str, bytes]  # the struct<bytes, path> of a Parquet column
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def outcomes(data: Path, category: str, method: str) -> list[SampleCounts]:
     return [_outcome(defect, [row for row in rows if row["defect"] == defect], records.get(defect)) for defect in defects]
 
 
-def originals(data: Path, category: str, hashes: Collection[str]) -> dict[str, Cell]:
+def originals(data: Path, category: str, hashes: Collection[str]) -> dict[str, ImageCell]:
     """Prepared images of a category by their content hash; missing ones are left out."""
     wanted = among("image_sha256", sorted(hashes)) & pc.field("image").is_valid()
     return {row["image_sha256"]: row["image"] for row in query_rows([catalog(data, category)], ["image_sha256", "image"], wanted)}
@@ -104,7 +104,7 @@ def catalog(data: Path, category: str) -> Path:
     return data / "prepare" / category / "catalog.parquet"
 
 
-def decoded_picture(cell: Cell) -> Image.Image:
+def decoded_picture(cell: ImageCell) -> Image.Image:
     """The RGB picture in a Parquet cell; raises CorruptFileError."""
     return Image.fromarray(decode_image(cell["bytes"]))
 

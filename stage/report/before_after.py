@@ -9,7 +9,7 @@ from PIL import Image
 from stage.core.errors import Refusal
 from stage.datasets.pairs import decode_image, decode_mask
 from stage.lineage.changes import REGENERATED
-from stage.lineage.pictures import Pictures, pictures_of
+from stage.lineage.pictures import SamplePictures, pictures_of
 from stage.lineage.versions import Version
 from stage.report.sheets import Panel, Specimen, contact_sheet, enlargement, stacked
 
@@ -36,6 +36,6 @@ def before_and_after(before: Version, after: Version, changes: Sequence[dict[str
     return stacked(sheets)
 
 
-def _panels(version: Version, pictures: Pictures) -> Iterator[Panel]:
+def _panels(version: Version, pictures: SamplePictures) -> Iterator[Panel]:
     image, mask = Image.fromarray(decode_image(pictures.image)), Image.fromarray(decode_mask(pictures.mask))
     yield from enlargement(version.name[:12], image, mask)[:2]

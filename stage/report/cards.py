@@ -1,6 +1,5 @@
 """Shared by all pages: templates that escape names, and specimens as picture files under safe file names."""
 
-import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
+from stage.core.digests import digest_of
 from stage.core.wording import counted
 from stage.report.sheets import Panel, Specimen
 
@@ -56,7 +56,7 @@ def slug(name: str) -> str:
     """
     if re.fullmatch(r"[a-z0-9_]{1,40}", name):
         return name
-    digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    digest = digest_of(name, size=8)
     return f"{re.sub('[^A-Za-z0-9_]+', '_', name)[:40] or '_'}-{digest}"
 
 

@@ -74,7 +74,7 @@ class Ours(NamedTuple):
     high: float | None
 
 
-class Cell(NamedTuple):
+class FigurePair(NamedTuple):
     """A metric in the paper, in percent, and in ours; None: not measured."""
 
     paper: float | None
@@ -87,7 +87,7 @@ class PaperRow(NamedTuple):
     segmenter: str
     category: str
     method: str
-    cells: tuple[Cell, ...]
+    cells: tuple[FigurePair, ...]
 
     @property
     def has_ours(self) -> bool:
@@ -110,7 +110,7 @@ class Table(NamedTuple):
 
 
 SegmenterCategory = tuple[str, str]
-Measured = Mapping[SegmenterCategory, Mapping[str, Mapping[str, Ours]]]  # by arm and metric
+OurFigures = Mapping[SegmenterCategory, Mapping[str, Mapping[str, Ours]]]  # by arm and metric
 
 
 def read_paper(path: Path = FIGURES) -> Paper:
@@ -131,7 +131,7 @@ def beside_the_paper(results: Results, paper: Paper) -> list[Table]:
             arms = measured.get(ours, {})
             for method, arm in _methods(table, paper.methods, arms).items():
                 values = arms.get(arm, {})
-                cells = (Cell(table.figure(*theirs, method, metric.paper), values.get(metric.ours)) for metric in metrics)
+                cells = (FigurePair(table.figure(*theirs, method, metric.paper), values.get(metric.ours)) for metric in metrics)
                 lines.append(PaperRow(label, theirs[1], method, tuple(cells)))
         tables.append(Table(f"Table {table.number}: {table.data}, {', '.join(table.figures)}", table.remarks, metrics, ours_first(lines)))
     rest = {pair: arms for pair, arms in measured.items() if pair not in seen}
@@ -148,7 +148,7 @@ def ours_first(lines: list[PaperRow]) -> list[PaperRow]:
     return sorted(lines, key=lambda line: (line[:2] not in measured, places[line[:2]], not line.has_ours))
 
 
-def _measured(results: Results) -> Measured:
+def _measured(results: Results) -> OurFigures:
     keys = ["segmenter", "category", "arm", "metric"]
     shown = rows_where(results.scores, defect=ALL_TYPES, real_per_type=0)
     values = shown.groupby(keys, sort=False).value.agg(["mean", "std", "count"])
@@ -161,7 +161,7 @@ def _measured(results: Results) -> Measured:
     return found
 
 
-def _compared(paper: Paper, table: PaperTable, measured: Measured) -> Iterator[tuple[SegmenterCategory, str, SegmenterCategory]]:
+def _compared(paper: Paper, table: PaperTable, measured: OurFigures) -> Iterator[tuple[SegmenterCategory, str, SegmenterCategory]]:
     """Segmenter and category by the table's names, the segmenter's label, and both by our names; "" if we have none."""
     categories = {category for _, category in measured} - {AVERAGE}
     for segmenter, figures in table.figures.items():
@@ -181,10 +181,10 @@ def _methods(table: PaperTable, names: Mapping[str, str], arms: Collection[str])
     return {label: arm for label, arm in others.items() if arm == REAL_ONLY} | theirs | others
 
 
-def _alone(measured: Measured) -> Table:
+def _alone(measured: OurFigures) -> Table:
     metrics = tuple(metric._replace(paper="") for name in METRICS for metric in METRICS[name] if metric.ours)
     lines = [
-        PaperRow(segmenter, category, arm_label(arm), tuple(Cell(None, values.get(metric.ours)) for metric in metrics))
+        PaperRow(segmenter, category, arm_label(arm), tuple(FigurePair(None, values.get(metric.ours)) for metric in metrics))
         for (segmenter, category), arms in measured.items()
         for arm, values in arms.items()
     ]

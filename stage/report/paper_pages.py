@@ -8,7 +8,7 @@ from typing import Any
 
 from stage.core.durable import write_whole
 from stage.report.cards import templates
-from stage.report.paper import Cell, Metric, Ours, PaperRow, Table, beside_the_paper, read_paper
+from stage.report.paper import FigurePair, Metric, Ours, PaperRow, Table, beside_the_paper, read_paper
 from stage.segmentation.bootstrap import COMPARED
 from stage.segmentation.results import Results
 from stage.segmentation.verdicts import with_interval
@@ -34,7 +34,7 @@ def write_paper_tables(results: Results, output: Path) -> list[Path]:
 
 def heads(table: Table) -> list[str]:
     """The headings of the columns that follow segmenter, category and method."""
-    return [head for metric in table.metrics for head, _ in _columns(metric, Cell(None, None))]
+    return [head for metric in table.metrics for head, _ in _columns(metric, FigurePair(None, None))]
 
 
 def texts(table: Table, line: PaperRow) -> list[str]:
@@ -42,7 +42,7 @@ def texts(table: Table, line: PaperRow) -> list[str]:
     return [text for metric, cell in zip(table.metrics, line.cells, strict=True) for _, text in _columns(metric, cell)]
 
 
-def _columns(metric: Metric, cell: Cell) -> Iterator[tuple[str, str]]:
+def _columns(metric: Metric, cell: FigurePair) -> Iterator[tuple[str, str]]:
     """Heading and text of each column of a metric."""
     paper, ours = cell
     if metric.paper:
@@ -87,7 +87,7 @@ def _csv(tables: Sequence[Table]) -> str:
     return text.getvalue()
 
 
-def _values(cell: Cell) -> list[Any]:
+def _values(cell: FigurePair) -> list[Any]:
     ours = cell.ours or (None,) * len(Ours._fields)
     percent = [value if value is None or name == "seeds" else round(100 * value, 4) for name, value in zip(Ours._fields, ours, strict=True)]
     return [cell.paper, *percent]

@@ -119,10 +119,10 @@ def _gone(row: PlanRow, source: Source) -> str:
     return "mask" if masks - source.masks.keys() else ""
 
 
-Drawing = Callable[[str, PlanRow], tuple[Pair, bool]]
+DrawSample = Callable[[str, PlanRow], tuple[Pair, bool]]
 
 
-def _drawing(params: Params, data: Path, catalog: pd.DataFrame, source: Source) -> Drawing:
+def _drawing(params: Params, data: Path, catalog: pd.DataFrame, source: Source) -> DrawSample:
     """A function from a method and the row of a published sample to a pair on the same photograph, and whether it has the same mask."""
 
     def drawn(method: str, given: PlanRow) -> tuple[Pair, bool]:
@@ -148,7 +148,7 @@ def _on_photograph(recipe: Recipe, catalog: pd.DataFrame, source: Source, given:
     return METHODS[recipe.method].planner(recipe, catalog.loc[is_kept | defects], source)(given.identity._replace(method=recipe.method))
 
 
-def _row(published: Row, given: PlanRow, drawn: Drawing, source: Source, methods: Sequence[str], *, root: Path, place: Path) -> InputRow:
+def _row(published: Row, given: PlanRow, drawn: DrawSample, source: Source, methods: Sequence[str], *, root: Path, place: Path) -> InputRow:
     sample = Pair(decode_image(published["image"]["bytes"]), decode_mask(published["mask"]["bytes"]))
     cells: dict[str, MethodPicture] = {}
     photograph = _write(source.backgrounds[given.background_sha256].image, root, place / "photograph.png")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from stage.release.reader import shard_paths
-from stage.report.artefacts import Cell, Row, among, catalog, decoded_picture, originals, query_rows, stream_rows
+from stage.report.artefacts import ImageCell, Row, among, catalog, decoded_picture, originals, query_rows, stream_rows
 from stage.report.sheets import Panel, Specimen, enlargement
 
 
@@ -31,7 +31,7 @@ def real_specimens(data: Path, category: str, defect: str, count: int) -> Iterat
     yield from map(_real, islice(stream_rows([catalog(data, category)], ["image_path", "image", "mask"], wanted), count))
 
 
-def _synthetic(row: Row, background: Cell | None) -> Specimen:
+def _synthetic(row: Row, background: ImageCell | None) -> Specimen:
     first = [Panel("background", decoded_picture(background))] if background else []
     mask = decoded_picture(row["mask"])
     why = f", {row['reason']}" if row["reason"] else ""

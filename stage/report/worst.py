@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stage.datasets.pairs import decode_mask
-from stage.report.artefacts import Cell, Row, decoded_picture, query_rows, stream_rows
+from stage.report.artefacts import ImageCell, Row, decoded_picture, query_rows, stream_rows
 from stage.report.sheets import Panel, Specimen
 from stage.segmentation.arms import REAL_ONLY, arm_label
 from stage.segmentation.verdicts import signed
@@ -82,7 +82,7 @@ def _specimen(row: Row, index: int, predictions: Predictions, arm: str) -> Speci
     return Specimen(f"{predictions.defects[index]}, {told}, {row['image_path']}", tuple(panels))
 
 
-def _marked(cell: Cell, threshold: float) -> Mask:
+def _marked(cell: ImageCell, threshold: float) -> Mask:
     return (np.asarray(decoded_picture(cell))[..., 0] >= 255 * threshold).astype(np.uint8)
 
 

@@ -1,13 +1,13 @@
 """The texture bank of a folder of pictures, and the interface of every bank. H, W size of the sample; pictures are (H, W, 3) uint8 RGB."""
 
 from functools import cached_property, lru_cache
-from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
 
+from stage.core.digests import file_digest
 from stage.core.errors import ConfigError, CorruptFileError, DataError
 from stage.core.synthesis_params import Textures
 from stage.datasets.images import read_image
@@ -95,7 +95,7 @@ class Folder:
 
     def _digest(self, path: str) -> str:
         try:
-            return sha256((self.root / path).read_bytes()).hexdigest()
+            return file_digest(self.root / path)
         except OSError:
             return ""
 

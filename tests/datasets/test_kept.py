@@ -11,7 +11,7 @@ from flows.prepare import read
 from stage.core.data_params import Prepare
 from stage.core.durable import read_sealed, write_sealed
 from stage.core.work import SPOOL
-from stage.datasets.catalog import Reader, prepare
+from stage.datasets.catalog import EntryReader, prepare
 from stage.datasets.entries import Entry, read_entry
 from stage.datasets.kept import forget_kept, read_kept
 
@@ -37,7 +37,7 @@ def kept(params: Prepare, mvtec: Path, tmp_path: Path, monkeypatch: pytest.Monke
     return {read_sealed(file)["image_path"]: file for file in SPOOL.glob("prepare/part/*/*.json")}
 
 
-def catalog_of(params: Prepare, root: Path, reader: Reader = read_entry) -> dict[str, dict[str, Any]]:
+def catalog_of(params: Prepare, root: Path, reader: EntryReader = read_entry) -> dict[str, dict[str, Any]]:
     """The rows of a whole catalog, by the images' paths."""
     prepare(params, ["part"], root, root.parent / "out", reader=reader)
     return {row["image_path"]: row for row in pq.read_table(root.parent / "out/part/catalog.parquet").to_pylist()}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_fill_holes
 
+from stage.core.durable import replace_folder
 from stage.core.errors import Refusal
 from stage.datasets.blending import paste_back
 from stage.datasets.demo.canvas import Array, Drawing, painted
@@ -61,16 +62,12 @@ def write_demo(root: Path, seed: int, categories: Iterable[str] = tuple(DEFECTS)
     """
     root = root.resolve()
     _refuse_foreign(root)
-    fresh, old = root.with_name(f".{root.name}.drawing"), root.with_name(f".{root.name}.replaced")
-    for leftover in (fresh, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+    fresh = root.with_name(f".{root.name}.drawing")
+    shutil.rmtree(fresh, ignore_errors=True)
     for category in categories:
         _write_category(fresh / category, category, seed)
     (fresh / README).write_text(f"{MARK}, drawn by stage/datasets/demo/dataset.py with seed {seed}.\nLicence: CC0-1.0.\n", encoding="utf-8")
-    if root.exists():
-        root.rename(old)
-    fresh.rename(root)
-    shutil.rmtree(old, ignore_errors=True)
+    replace_folder(fresh, root)
 
 
 def _refuse_foreign(root: Path) -> None:

@@ -1,4 +1,4 @@
-"""How fast the methods without networks are, and DRAEM beside a vectorised transcription of its released loader.
+"""How fast the methods without networks are, and DRAEM, GLASS and CutPaste beside vectorised transcriptions of their specifications.
 
 `python -m benchmarks.rivals [CATEGORY]` in a project whose category is prepared. Samples are planned, rendered, judged by their contrast
 alone, and written as shards; one process, one thread. Wants a machine that does nothing else; about two minutes.
@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -15,26 +16,31 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from scipy import ndimage
-from skimage import exposure
 
+from benchmarks import transcriptions
 from stage.core.params import Params, load_params
+from stage.core.synthesis_params import CutPaste
 from stage.datasets.blending import mixed
 from stage.datasets.pairs import Pair
 from stage.datasets.table import read_catalog
 from stage.jobs.inputs import inputs_of, origin_of
-from stage.synthesis.augmenters import AUGMENTERS, drawn, rotated
+from stage.synthesis.augmenters import drawn
 from stage.synthesis.batch import write_batch
+from stage.synthesis.colour_jitter import jittered
 from stage.synthesis.method import METHODS
+from stage.synthesis.methods.cutpaste import drawn_cut, pasted
 from stage.synthesis.methods.draem import DraemRule
+from stage.synthesis.methods.glass import GlassRule
 from stage.synthesis.plan import defects_of, first_round
 from stage.synthesis.procedural import procedural
 from stage.synthesis.recipe import recipe_of
 from stage.synthesis.source import Source, read_source
+from stage.synthesis.textured import Rule
 
 RIVALS = ("paste", "quilt", "cutpaste", "draem", "glass")
-PAIRS, MVTEC = 128, 36_500
+PAIRS, DRAWS, MVTEC = 128, 512, 36_500
 Pixels = NDArray[np.uint8]
+Maker = Callable[[Pixels], Pair]
 
 
 def main() -> None:
@@ -44,7 +50,7 @@ def main() -> None:
     category = sys.argv[1] if len(sys.argv) > 1 else params.categories[0]
     folder = Path("data/prepare") / category
     Console().print(methods_table(params, folder))
-    Console().print(draem_table(params, folder))
+    Console().print(transcriptions_table(params, next(iter(read_source(folder).backgrounds.values())).image))
 
 
 def methods_table(params: Params, folder: Path) -> Table:
@@ -76,85 +82,44 @@ def steps(name: str, params: Params, folder: Path, source: Source) -> tuple[floa
     return plan_ms / PAIRS, render_ms / PAIRS, whole_ms / PAIRS
 
 
-def draem_table(params: Params, folder: Path) -> Table:
-    """Our pairs beside the transcription's: from a photograph and a texture in memory to a blended image and its mask."""
-    rule = DraemRule(params.draem.model_copy(update={"preset": "paper"}), params.synthesize.perlin)
-    photograph = next(iter(read_source(folder).backgrounds.values())).image
-    textures, random = [procedural(*photograph.shape[:2], seed) for seed in range(16)], np.random.default_rng(0)
-
-    def ours(texture: Pixels) -> Pair:
-        mask = rule.mask(np.ones(photograph.shape[:2], np.uint8), random).mask
-        anomaly = rule.dressed(texture, photograph, drawn([*AUGMENTERS], 3, random), random)
-        return Pair(mixed(anomaly, photograph, mask, rule.opacity(random)), mask)
-
-    table = Table(title=f"DRAEM, {len(photograph)} px, from pictures in memory, paper's preset")
-    for name in ("", "ms a pair", "pairs a second"):
+def transcriptions_table(params: Params, photograph: Pixels) -> Table:
+    """Our pairs beside the transcriptions': from a photograph and a texture in memory to a synthetic image and its mask, by the paper's rules."""
+    table = Table(title=f"{len(photograph)} px, from pictures in memory, paper's presets, ms of the processor a pair (pairs a second)")
+    for name in ("method", "transcription", "ours", "times as fast"):
         table.add_column(name)
-    for name, make in {"transcription": lambda texture: transcribed(photograph, texture, random), "ours": ours}.items():
-        spent, _ = timed(lambda make=make: [make(textures[k % 16]) for k in range(PAIRS)])
-        table.add_row(name, f"{spent / PAIRS:.1f}", f"{1000 * PAIRS / spent:.0f}")
+    textures, random = [procedural(*photograph.shape[:2], seed) for seed in range(16)], np.random.default_rng(0)
+    for name, (theirs, ours) in makers(params, photograph, random).items():
+        spent = [timed(lambda make=make: [make(textures[k % 16]) for k in range(DRAWS)])[0] / DRAWS for make in (theirs, ours)]
+        table.add_row(name, *(f"{value:.2f} ({1000 / value:.0f})" for value in spent), f"{spent[0] / spent[1]:.1f}")
     return table
 
 
-def transcribed(photograph: Pixels, texture: Pixels, random: np.random.Generator) -> Pair:
-    """A pair as the released loader makes it, whole arrays at a time, with scikit-image and SciPy in place of imgaug."""
-    height, width = photograph.shape[:2]
-    mask = np.zeros((height, width), np.float32)
-    while not mask.any():
-        lattice = [2 ** int(random.integers(6)) for _ in range(2)]
-        noise = tiled_noise((height, width), (lattice[0], lattice[1]), random)
-        turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), random.uniform(-90, 90), 1)
-        mask = (np.asarray(cv2.warpAffine(noise, turn, (width, height))) > 0.5).astype(np.float32)  # imgaug's rotation is OpenCV's, too
-    for k in random.permutation(len(TRANSCRIBED))[:3]:
-        texture = TRANSCRIBED[k](texture, random)
-    image, anomaly, inside = photograph.astype(np.float32) / 255, texture.astype(np.float32) / 255, mask[..., None]
-    beta = random.random() * 0.8
-    made = image * (1 - inside) + (1 - beta) * anomaly * inside + beta * image * inside
-    return Pair((made * 255).astype(np.uint8), mask.astype(np.uint8))
+def makers(params: Params, photograph: Pixels, random: np.random.Generator) -> dict[str, tuple[Maker, Maker]]:
+    """For each method a transcription and our own code, functions from a texture to a pair."""
+    rules = {
+        "draem": DraemRule(params.draem.model_copy(update={"preset": "paper"}), params.synthesize.perlin),
+        "glass": GlassRule(params.glass.model_copy(update={"preset": "paper", "smallest": 1}), params.synthesize.perlin),
+    }
+    published = params.cutpaste.model_copy(update={"variant": "union", "overlap": 1.0, "on_object": 0.0})
+    return {
+        "draem": (lambda texture: transcriptions.draem(photograph, texture, random), partial(textured, rules["draem"], photograph, random)),
+        "glass": (lambda texture: transcriptions.glass(photograph, texture, random), partial(textured, rules["glass"], photograph, random)),
+        "cutpaste": (lambda _: transcriptions.cutpaste(photograph, random), lambda _: cut_and_pasted(published, photograph, random)),
+    }
 
 
-def tiled_noise(shape: tuple[int, int], lattice: tuple[int, int], random: np.random.Generator) -> NDArray[np.float64]:
-    """Perlin noise by repeating the gradients of every cell over its pixels, as published; the sizes have to divide."""
-    cell = (shape[0] // lattice[0], shape[1] // lattice[1])
-    grid = np.mgrid[0 : lattice[0] : lattice[0] / shape[0], 0 : lattice[1] : lattice[1] / shape[1]].transpose(1, 2, 0) % 1
-    angles = 2 * np.pi * random.random((lattice[0] + 1, lattice[1] + 1))
-    gradients = np.stack((np.cos(angles), np.sin(angles)), axis=-1)
-    corners = {}
-    for y, x in np.ndindex(2, 2):
-        tiled = gradients[y : lattice[0] + y, x : lattice[1] + x].repeat(cell[0], 0).repeat(cell[1], 1)
-        corners[y, x] = ((grid - (y, x)) * tiled).sum(-1)
-    fade = 6 * grid**5 - 15 * grid**4 + 10 * grid**3
-    left, right = (corners[0, x] + fade[..., 0] * (corners[1, x] - corners[0, x]) for x in (0, 1))
-    return np.sqrt(2) * (left + fade[..., 1] * (right - left))
+def textured(rule: Rule, photograph: Pixels, random: np.random.Generator, texture: Pixels) -> Pair:
+    """A pair of DRAEM or GLASS."""
+    mask = rule.mask(np.ones(photograph.shape[:2], np.uint8), random).mask
+    anomaly = rule.dressed(texture, photograph, drawn(*rule.augmenters, random), random)
+    return Pair(mixed(anomaly, photograph, mask, rule.opacity(random)), mask)
 
 
-def _channels(picture: Pixels, change: Callable[[Pixels], NDArray[np.floating]]) -> Pixels:
-    return np.stack([np.clip(change(picture[..., k]), 0, 255).astype(np.uint8) for k in range(3)], axis=2)
-
-
-def _shifted(picture: Pixels, random: np.random.Generator) -> Pixels:
-    moved = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV).astype(np.int64)
-    moved[..., 0] = (moved[..., 0] + int(random.integers(-35, 36))) % 180
-    moved[..., 1] = np.clip(moved[..., 1] + random.integers(-50, 51), 0, 255)
-    return np.asarray(cv2.cvtColor(moved.astype(np.uint8), cv2.COLOR_HSV2RGB), np.uint8)
-
-
-TRANSCRIBED: list[Callable[[Pixels, np.random.Generator], Pixels]] = [
-    lambda picture, random: _channels(picture, lambda one: 255 * exposure.adjust_gamma(one / 255, random.uniform(0.5, 2))),
-    lambda picture, random: _channels(picture, lambda one: one * random.uniform(0.8, 1.2) + random.uniform(-30, 30)),
-    lambda picture, random: _channels(
-        picture, lambda one: one + random.uniform(0, 1) * (one - ndimage.uniform_filter(one.astype(float), 3))
-    ),
-    _shifted,
-    lambda picture, random: np.where(picture > random.uniform(32, 128), 255 - picture, picture),
-    lambda picture, random: picture >> 4 << 4,
-    lambda picture, random: 255 - picture,
-    lambda picture, random: _channels(
-        picture, lambda one: 255 * exposure.rescale_intensity(one / 255, tuple(np.percentile(one / 255, (10, 90))))
-    ),
-    lambda picture, random: _channels(picture, lambda one: 255 * exposure.equalize_hist(one)),
-    lambda picture, random: rotated(picture, random.uniform(-45, 45), cv2.INTER_LINEAR),
-]
+def cut_and_pasted(params: CutPaste, photograph: Pixels, random: np.random.Generator) -> Pair:
+    """A pair of CutPaste."""
+    cut, _ = drawn_cut(("patch", "scar")[random.integers(2)], np.ones(photograph.shape[:2], np.uint8), params, random)
+    mask, piece = cut.mask(*photograph.shape[:2]), jittered(cut.piece(photograph), params.jitter, random)
+    return Pair(pasted(piece, photograph, mask, cut.box), mask)
 
 
 def timed(act: Callable[[], list]) -> tuple[float, list]:

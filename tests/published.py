@@ -15,11 +15,12 @@ from small_factory import origin, publish_rows
 
 from stage.core.params import Params, load_params
 from stage.datasets.columns import PICTURE, STRING
+from stage.datasets.images import pixel_digest
 from stage.datasets.pairs import Pair, image_cell, write_table
 from stage.datasets.rules import GOOD
 from stage.datasets.table import COLUMNS as CATALOG_COLUMNS
 from stage.release.fidelity import measure_fidelity, write_fidelity
-from stage.segmentation.results import DIFFERENCE_COLUMNS, gather_results, write_results
+from stage.segmentation.results import DIFFERENCE_COLUMNS, TYPE_COLUMNS, TYPES, gather_results, write_results
 from stage.segmentation.scores import ALL_TYPES, COLUMNS
 from stage.synthesis.method import Rendered
 from stage.synthesis.quality import verdict_on
@@ -102,7 +103,8 @@ def sample_rows(category: str, defect: str, method: str) -> list[dict]:
         first, own = f"{category}/{defect}/train-0.png", defective_pair(0)
         if method == "stage":
             sources |= {"mask_path": mask_path(first), "mask_sha256": digest(own[1])}
-        row = PlanRow(**(blank | names | sources | {"mask_kind": "scratch", "mask_seed": 7 * (method != "stage")}))
+        mask_of_row = {"mask_kind": "real", "mask_seed": 7 * (method != "stage"), "mask_digest": pixel_digest(own[1]), "foreground": "none"}
+        row = PlanRow(**(blank | names | sources | mask_of_row))
         verdict = verdict_on(Rendered(sample), background, defect, None)._replace(
             looks_normal=0.25, nearest_sha256="0" * 64, nearest_distance=9.0
         )
@@ -152,7 +154,14 @@ def write_scores(folder: Path, category: str, defects: list[str], few: Sequence[
         for metric in ("ap", "iou")
         for draw, value in [(-1, draws[1]), *enumerate(draws)]
     ]
+    types = [
+        ("segformer", arm, defect, metric, draws[1], draws[0], draws[2])
+        for arm, draws in DRAWS.items()
+        for defect in defects
+        for metric in ("ap", "iou")
+    ]
     pd.DataFrame(rows, columns=list(COLUMNS)).to_parquet(folder / "scores.parquet")
+    pd.DataFrame(types, columns=list(TYPE_COLUMNS)).to_parquet(folder / TYPES)
     pd.DataFrame(drawn, columns=list(DIFFERENCE_COLUMNS)).to_parquet(folder / "differences.parquet")
 
 

@@ -178,17 +178,18 @@ def test_a_file_of_configurations_that_cannot_be_read_is_refused(file: Path, tex
 
 
 def result(category: str, scores: dict[str, float | None]) -> str:
-    """What `ablate` publishes of a category: IoU as given, Acc a tenth above."""
+    """What `ablate` publishes of a category: IoU as given, Acc a tenth above, AP another tenth."""
     configurations = [
         {
             "name": name.lower(),
             "label": name,
             "samples": {"accepted": 3 if iou else 0, "count": 4},
-            "metrics": {"iou_half": iou, "acc_half": iou + 0.1} if iou else None,
+            "metrics": {"iou_half": iou, "acc_half": iou + 0.1, "ap": iou + 0.2} if iou else None,
         }
         for name, iou in scores.items()
     ]
-    return json.dumps({"category": category, "real_only": {"iou_half": 0.4, "acc_half": 0.5}, "configurations": configurations})
+    real_only = {"iou_half": 0.4, "acc_half": 0.5, "ap": 0.6}
+    return json.dumps({"category": category, "real_only": real_only, "configurations": configurations})
 
 
 @pytest.fixture
@@ -204,7 +205,7 @@ def test_the_mean_is_over_all_categories_or_there_is_none(data: Path) -> None:
     mean = read_ablations(data, ["fabric", "washer"])[-1]
 
     assert (mean.category, mean.bars[0].metrics, mean.bars[0].accepted) == (MEAN, None, 3)
-    assert mean.bars[1].metrics == pytest.approx({"iou_half": 0.5, "acc_half": 0.6})
+    assert mean.bars[1].metrics == pytest.approx({"iou_half": 0.5, "acc_half": 0.6, "ap": 0.7})
 
 
 def test_one_category_has_no_mean(data: Path) -> None:
@@ -234,8 +235,10 @@ WHOLE = json.loads(result("washer", {"A": 0.5}))
         result("washer", {"A": 0.5}).encode()[:-9],
         result("washer", {}).encode(),
         json.dumps(WHOLE | {"real_only": {"iou_half": 0.4}}).encode(),
-        json.dumps(WHOLE | {"configurations": [{"name": "a", "metrics": {"iou_half": 0.5, "acc_half": 0.5}}]}).encode(),
-        json.dumps(WHOLE | {"configurations": [WHOLE["configurations"][0] | {"metrics": {"iou_half": None, "acc_half": 0.5}}]}).encode(),
+        json.dumps(WHOLE | {"configurations": [{"name": "a", "metrics": {"iou_half": 0.5, "acc_half": 0.5, "ap": 0.5}}]}).encode(),
+        json.dumps(
+            WHOLE | {"configurations": [WHOLE["configurations"][0] | {"metrics": {"iou_half": None, "acc_half": 0.5, "ap": 0.5}}]}
+        ).encode(),
     ],
 )
 def test_damaged_or_older_results_are_refused(data: Path, text: bytes) -> None:
@@ -253,14 +256,14 @@ def test_the_table_has_every_number(data: Path) -> None:
         console.print(ablation_table(read_ablations(data, ["fabric", "washer"])))
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in capture.get().splitlines() if "│" in line]
 
-    assert ["fabric", "A", "-", "-", "0 of 4"] in rows
-    assert ["washer", "B", "75.0", "85.0", "3 of 4"] in rows
-    assert [MEAN, "real only", "40.0", "50.0", ""] in rows
+    assert ["fabric", "A", "-", "-", "-", "0 of 4"] in rows
+    assert ["washer", "B", "75.0", "85.0", "95.0", "3 of 4"] in rows
+    assert [MEAN, "real only", "40.0", "50.0", "60.0", ""] in rows
 
 
 def test_bars_are_as_high_as_the_numbers(data: Path) -> None:
     """The picture would say something else than the table."""
-    iou, acc = bars_figure(read_ablations(data, ["fabric", "washer"])).axes
+    iou, acc, _ = bars_figure(read_ablations(data, ["fabric", "washer"])).axes
     heights = [[round(bar.get_height(), 6) for bar in bars] for bars in iou.containers]
     lines = [line.get_ydata()[0] for line in acc.lines]
 
@@ -271,11 +274,11 @@ def test_bars_are_as_high_as_the_numbers(data: Path) -> None:
 
 def test_the_svg_carries_its_numbers_as_text_and_names_from_data_as_they_are(tmp_path: Path) -> None:
     """A screen reader would find nothing, or a category's name would be read as a formula or as markup."""
-    metrics = {"iou_half": 0.123, "acc_half": 0.456}
+    metrics = {"iou_half": 0.123, "acc_half": 0.456, "ap": 0.789}
     write_bars([tmp_path / "bars.svg"], [Group("<b>$x^2$ & co", metrics, [Bar("a", "A", 1, 1, metrics)])])
     text = " ".join(ElementTree.parse(tmp_path / "bars.svg").getroot().itertext())
 
-    assert "<b>$x^2$ & co, A: IoU 12.3, Acc 45.6" in text
+    assert "<b>$x^2$ & co, A: IoU 12.3, Acc 45.6, AP 78.9" in text
     assert text.count("<b>$x^2$ & co") == 3  # in the description twice, at the axis once
 
 

@@ -68,7 +68,7 @@ def test_a_patch_is_copied_byte_for_byte_wherever_it_goes() -> None:
     mask = cut.mask(60, 80)
 
     assert mask.sum() == 15 * 25
-    assert np.array_equal(cut.moved(image)[mask > 0], image[8:23, 9:34].reshape(-1, 3))
+    assert np.array_equal(cut.piece(image)[mask[cut.box] > 0], image[8:23, 9:34].reshape(-1, 3))
 
 
 @pytest.mark.parametrize("rotation", [-40.0, 10.0, 90.0])
@@ -80,7 +80,7 @@ def test_a_turned_scar_shows_only_what_was_cut(rotation: float) -> None:
     inside = cv2.erode(cut.mask(60, 60), np.ones((3, 3), np.uint8)) > 0
 
     assert abs(int(cut.mask(60, 60).sum()) - 120) <= 6
-    assert (cut.moved(image)[inside] > 180).all()
+    assert (cut.piece(image)[inside[cut.box]] > 180).all()
 
 
 @pytest.mark.parametrize("shape", [(256, 256), (90, 200), (16, 16)])

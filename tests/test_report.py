@@ -17,7 +17,7 @@ from stage.core.params import Params
 from stage.report import charts
 from stage.report.cards import slug
 from stage.report.charts import draw_curves, draw_learning_curve
-from stage.report.comparison import ArmRow, Difference, metric_text, points, reach, whisker
+from stage.report.comparison import ArmRow, Difference, metric_text, reach, whisker
 from stage.report.gallery import encoded
 from stage.report.lineage import NAMED, SamplesMade, read_lineage
 from stage.report.pages import write_report
@@ -146,35 +146,39 @@ def test_the_first_sentences_say_what_each_method_does(report: Path) -> None:
 
 
 def test_the_headline_has_a_row_per_category_and_arm_with_its_interval(report: Path) -> None:
-    """Otherwise the one number that a user came for is wrong, or of another arm: 50.0 and 75.0 make +25.0."""
+    """Otherwise the one number that a user came for is wrong, or of another arm: 50.0 and 75.0 make +25.0.
+
+    The two seeds lie a point above and below, which is a standard deviation of 1.4.
+    """
     table = Page(report / "index.html").tables["headline"]
     stage, paste = ("+25.0 (+13.1 to +36.9)", "−25.0 (−48.8 to −1.3)")
 
     assert [row[:2] for row in table[1:4]] == [["fabric", "real only"], ["fabric", "real and stage"], ["fabric", "real and paste"]]
-    assert ["washer", "real and stage", "4", "75.0", stage, "75.0", stage] in table
-    assert ["washer", "real only", "4", "50.0", "", "50.0", ""] in table
-    assert table[-1] == ["Average", "real and paste", "8", "25.0", paste, "25.0", paste]
+    assert ["washer", "real and stage", "4", "75.0 ± 1.4", stage, "75.0 ± 1.4", stage] in table
+    assert ["washer", "real only", "4", "50.0 ± 1.4", "", "50.0 ± 1.4", ""] in table
+    assert table[-1] == ["Average", "real and paste", "8", "25.0 ± 1.4", paste, "25.0 ± 1.4", paste]
 
 
 def test_every_metric_is_explained_beside_its_values(report: Path) -> None:
     """Otherwise a reader takes one IoU for another, or pixels for percent."""
     rows = {row[0]: row[1:] for row in Page(report / "index.html").tables[""] if len(row) == 5}
 
-    assert rows["False pixels per image"][:3] == ["0.5", "0.8", "0.2"]
-    assert rows["Threshold"][:3] == ["0.50", "0.75", "0.25"]
-    assert rows["AUROC, %"][:3] == ["50.0", "75.0", "25.0"]
+    assert rows["False pixels per image"][:3] == ["0.5 ± 0.0", "0.8 ± 0.0", "0.2 ± 0.0"]
+    assert rows["Threshold"][:3] == ["0.50 ± 0.01", "0.75 ± 0.01", "0.25 ± 0.01"]
+    assert rows["AUROC, %"][:3] == ["50.0 ± 1.4", "75.0 ± 1.4", "25.0 ± 1.4"]
     assert rows["Image AP, %"][:3] == ["–", "–", "–"]
     assert all(row[3].endswith((".", "better")) for row in rows.values() if row[3] != "What it is")
 
 
 def test_a_category_shows_all_arms_by_defect_type(report: Path) -> None:
-    """Otherwise a type that a method harms hides behind one that it helps."""
+    """Otherwise a type that a method harms hides behind one that it helps, or chance passes for help."""
+    told = "+25.0 (+12.5 to +37.5)"
     table = Page(report / "category-fabric.html").tables["types"]
 
     assert [row[:2] for row in table[1:]] == [
         [defect, arm] for defect in ("hole", "thread") for arm in ("real only", "real and stage", "real and paste")
     ]
-    assert table[2] == ["hole", "real and stage", "2", "75.0", "+25.0", "75.0", "+25.0", "75.0", "75.0", "75.0"]
+    assert table[2] == ["hole", "real and stage", "2", "75.0", told, "75.0", told, "75.0", "75.0", "75.0"]
 
 
 def test_an_interval_of_one_seed_is_not_sold_as_more(report: Path, other_report: Path) -> None:
@@ -420,7 +424,8 @@ def test_the_axis_of_intervals_is_that_of_the_methods() -> None:
     """The intervals of methods would be dots beside those of drawn samples, or what is cut would look whole."""
     wide, near = Difference(0.5, 0.4, 0.6), Difference(0.02, -0.01, 0.05)
     rows = [
-        ArmRow("a", "", arm, {}, {"ap": one}) for arm, one in (("real_and_perfect", wide), ("only_stage", wide), ("real_and_stage", near))
+        ArmRow("a", "", arm, {}, {"ap": one}, {})
+        for arm, one in (("real_and_perfect", wide), ("only_stage", wide), ("real_and_stage", near))
     ]
 
     assert reach(rows, "ap") == 0.05
@@ -449,20 +454,21 @@ def test_an_example_is_of_middling_contrast_and_large_enough_to_be_seen(report: 
     assert not (before == COLOURS["stage"]).all(axis=2).any()
 
 
-def test_numbers_read_as_percent_and_signed_points() -> None:
+def test_numbers_read_as_percent() -> None:
     """Otherwise a loss looks like a gain, or nothing looks like something."""
     assert [
         metric_text(0.1234, "ap"),
         metric_text(None, "ap"),
         metric_text(0.1234, "threshold"),
         metric_text(12.34, "false_alarm_pixels"),
+        metric_text(0.1234, "ap", 0.0567),
     ] == [
         "12.3",
         "–",
         "0.12",
         "12.3",
+        "12.3 ± 5.7",
     ]
-    assert [points(0.05), points(-0.05), points(-0.0001), points(None)] == ["+5.0", "−5.0", "0.0", "–"]
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, "..", ".", "", "a b", "con/../", "x" * 300])

@@ -87,7 +87,7 @@ def test_headline_numbers_are_in_the_document(report: Path, window: Window) -> N
     window.go((report / "index.html").as_uri())
     table = Page(window.dom).tables["headline"]
 
-    assert ["<b>&'", "real and stage", "10", "75.0", *["+25.0 (+13.1 to +36.9)", "75.0"], "+25.0 (+13.1 to +36.9)"] in table
+    assert ["<b>&'", "real and stage", "10", "75.0 ± 1.4", *["+25.0 (+13.1 to +36.9)", "75.0 ± 1.4"], "+25.0 (+13.1 to +36.9)"] in table
 
 
 def test_every_picture_decodes_in_the_browser(report: Path, window: Window) -> None:

@@ -123,8 +123,8 @@ def means_of(scores: pd.DataFrame, metric: str) -> dict[tuple[str, int], float]:
     return rows.groupby(["arm", "real_per_type"]).value.mean().to_dict()
 
 
-def test_the_tables_have_every_training_and_thresholds_of_the_folds(tmp_path: Path, params: Params) -> None:
-    """A number would be of another arm or seed, or a threshold be taken from the test part."""
+def scored(folder: Path, params: Params) -> dict[Training, Path]:
+    """The counts of trainings on two seeds and two folds, whose predictions the folds put higher than the test images do."""
     rng = np.random.default_rng(0)
     masks = np.zeros((6, 16, 16), np.uint8)
     masks[:, 4:9, 3:11] = 1
@@ -134,12 +134,35 @@ def test_the_tables_have_every_training_and_thresholds_of_the_folds(tmp_path: Pa
             ["stage"], params.segment.model_copy(update={"seeds": 2, "arms": (), "few": (1,)}), ["dent", "dent", "hole"], ["a", "b", "c"]
         )
     ):
-        results[one] = tmp_path / str(number)
+        results[one] = folder / str(number)
         results[one].mkdir()
         shift = 3.0 if one.fold >= 0 else 0.0  # the folds ask for a threshold that the test images do not
         scores = rng.normal(size=masks.shape) + 3.0 * (2.0 * masks - 1) + shift
         Counts.of(zip(scores, masks, strict=True)).write(results[one] / "defective.npz")
         Counts.of(zip(scores - 6, 0 * masks, strict=True)).write(results[one] / "good.npz")
+    return results
+
+
+def test_a_type_differs_by_its_own_metrics_and_one_part_says_nothing(tmp_path: Path, params: Params) -> None:
+    """A type's gain would be of other images; or that of a single test image look certain."""
+    results = scored(tmp_path, params)
+    tables = side_by_side_table("part", results, dict.fromkeys(results, "digest"), TEST, seed=0)
+    rows = tables.scores[(tables.scores.defect == "dent") & (tables.scores.metric == "iou") & (tables.scores.real_per_type == 0)]
+    means = rows.groupby("arm").value.mean()
+    dent = tables.types[(tables.types.metric == "iou") & (tables.types.defect == "dent")].iloc[0]
+    single = [image._replace(group="one") if image.defect == "hole" else image for image in TEST]
+
+    assert [*zip(tables.types.arm, tables.types.defect, tables.types.metric, strict=True)] == [
+        ("real_and_stage", defect, metric) for defect in ("dent", "hole") for metric in ("ap", "iou")
+    ]
+    assert dent.difference == pytest.approx(means["real_and_stage"] - means["real_only"], abs=1e-6)
+    assert dent.low < dent.difference < dent.high
+    assert set(side_by_side_table("part", results, dict.fromkeys(results, "digest"), single, seed=0).types.defect) == {"dent"}
+
+
+def test_the_tables_have_every_training_and_thresholds_of_the_folds(tmp_path: Path, params: Params) -> None:
+    """A number would be of another arm or seed, or a threshold be taken from the test part."""
+    results = scored(tmp_path, params)
     tables = side_by_side_table("part", results, dict.fromkeys(results, "digest"), TEST, seed=0)
     kept = [one for one in results if one.fold < 0]
 

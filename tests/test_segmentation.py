@@ -210,6 +210,20 @@ def test_pretrained_weights_are_loaded_and_what_does_not_fit_is_named(tmp_path: 
     )  # pyright: ignore[reportAttributeAccessIssue]
 
 
+@pytest.mark.parametrize("name", ["stdc1", "stdc2"])
+def test_an_encoder_inside_another_part_is_found(name: str, tmp_path: Path):
+    """The checkpoint that params/paper-mvtec.yaml names for STDC holds the innermost encoder alone, and would be refused after hours."""
+    with torch.random.fork_rng():
+        given, model = build_segmenter(name), build_segmenter(name)
+    torch.save(given.backbone.backbone.state_dict(), tmp_path / "stdc.pth")  # pyright: ignore[reportAttributeAccessIssue]
+
+    load_pretrained(model, str(tmp_path / "stdc.pth"))
+
+    encoder = {name: value for name, value in model.state_dict().items() if name.startswith("backbone.backbone.")}
+    assert encoder
+    assert all(torch.equal(value, given.state_dict()[name]) for name, value in encoder.items())
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -16,7 +16,7 @@ COLOURS = ("#7b6bd6", "#4a7dde", "#2b9bb5", "#2f9e6b", "#a3932b", "#d9822b")  # 
 EXTRA: dict[str, Any] = {"facecolor": "none", "edgecolor": GREY, "hatch": "////", "linewidth": 0.8}  # of bars that Fig. 6 does not have
 LINE = "#30343b"
 GROUP_WIDTH = 0.84  # of the distance between groups
-LEAST_WIDTH, WIDTH_PER_GROUP, HEIGHT = 6.4, 1.2, 5.4  # inches
+LEAST_WIDTH, WIDTH_PER_GROUP, HEIGHT = 6.4, 1.2, 7.4  # inches
 
 
 def write_bars(paths: Sequence[Path], groups: Sequence[Group]) -> None:
@@ -30,7 +30,7 @@ def write_bars(paths: Sequence[Path], groups: Sequence[Group]) -> None:
 
 
 def bars_figure(groups: Sequence[Group]) -> Figure:
-    """IoU above Acc, in percent; the groups have the same configurations."""
+    """A chart per metric, in percent; the groups have the same configurations."""
     figure = Figure(figsize=(max(LEAST_WIDTH, WIDTH_PER_GROUP * len(groups)), HEIGHT), layout="constrained")
     charts = figure.subplots(len(METRICS), sharex=True)
     for axes, (name, label) in zip(charts, METRICS.items(), strict=True):

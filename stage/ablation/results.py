@@ -11,7 +11,8 @@ from rich.table import Table
 from stage.ablation.configurations import RESULTS
 from stage.core.errors import Refusal
 
-METRICS = {"iou_half": "IoU", "acc_half": "Acc"}  # the two that Fig. 6 shows; of the defect class, at a threshold of one half
+# Of the defect class: the two that Fig. 6 shows, at a threshold of one half, and AP, which depends on no threshold.
+METRICS = {"iou_half": "IoU", "acc_half": "Acc", "ap": "AP"}
 REAL_ONLY_ROW, MEAN = "real only", "(mean)"  # no category can have such a name
 
 
@@ -43,21 +44,19 @@ def read_ablations(data: Path, categories: Sequence[str]) -> list[Group]:
 
 
 def ablation_table(groups: Sequence[Group]) -> Table:
-    """A row per category and configuration: IoU and Acc of the defect class in percent, and how many samples there were."""
+    """A row per category and configuration: METRICS in percent, and how many samples there were."""
     table = Table("category", "configuration", *METRICS.values(), "accepted", title="Real defects never seen, %, defect class")
     for category, label, samples, *values in table_rows(groups):
         table.add_row(category, label, *("-" if value is None else f"{100 * value:.1f}" for value in values), samples)
     return table
 
 
-def table_rows(groups: Sequence[Group]) -> list[tuple[str, str, str, float | None, float | None]]:
-    """Rows of category, configuration, accepted samples out of all, IoU and Acc."""
-    rows: list[tuple[str, str, str, float | None, float | None]] = []
+def table_rows(groups: Sequence[Group]) -> list[tuple[str, str, str, *tuple[float | None, ...]]]:
+    """Rows of category, configuration, accepted samples out of all, and METRICS."""
+    rows: list[tuple[str, str, str, *tuple[float | None, ...]]] = []
     for group in groups:
-        rows.append((group.category, REAL_ONLY_ROW, "", group.real_only["iou_half"], group.real_only["acc_half"]))
-        for bar in group.bars:
-            values = bar.metrics or {}
-            rows.append((group.category, bar.label, f"{bar.accepted} of {bar.made}", values.get("iou_half"), values.get("acc_half")))
+        rows.append((group.category, REAL_ONLY_ROW, "", *map(group.real_only.get, METRICS)))
+        rows += [(group.category, bar.label, f"{bar.accepted} of {bar.made}", *map((bar.metrics or {}).get, METRICS)) for bar in group.bars]
     return rows
 
 

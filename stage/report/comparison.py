@@ -1,15 +1,16 @@
 """The arms side by side: rows of the report's tables, from the published results."""
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from stage.segmentation.arms import PERFECT, REAL_ONLY, arm_name
+from stage.segmentation.arms import PERFECT, arm_name
 from stage.segmentation.results import Results, mean_over_seeds, rows_where
 from stage.segmentation.scores import ALL_TYPES
-from stage.segmentation.verdicts import SHOWN, signed
+from stage.segmentation.verdicts import SHOWN
 
 DASH = "–"
 METRICS = {
@@ -66,31 +67,48 @@ class Whisker(NamedTuple):
 
 
 class ArmRow(NamedTuple):
-    """An arm's metrics of a category, or of the average, as means over seeds; the real third alone has no differences."""
+    """An arm's metrics of a category, or of the average, as means over seeds; the real third alone has no differences.
+
+    `spreads`: standard deviations over seeds, where there are several.
+    """
 
     category: str
     segmenter: str
     arm: str
     values: Mapping[str, float]
     differences: Mapping[str, Difference]
+    spreads: Mapping[str, float]
 
 
 class TypeRow(NamedTuple):
-    """An arm's metrics over one defect type, as means over seeds, and the real third's alone."""
+    """An arm's metrics over one defect type, as means over seeds, and their differences to the real third's alone."""
 
     segmenter: str
     defect: str
     arm: str
     values: Mapping[str, float]
-    baseline: Mapping[str, float]
+    differences: Mapping[str, Difference]
 
 
 def arm_rows(results: Results) -> list[ArmRow]:
     """Every arm with all of the real third; by category, the average last, and by segmenter."""
+    spreads = _spreads(results.scores)
+    means = rows_where(mean_over_seeds(results.scores), real_per_type=0).to_dict("records")
+    told = [(row["category"], row["segmenter"], row["arm"]) for row in means]
     return [
-        ArmRow(row["category"], row["segmenter"], row["arm"], _defined(row), _differences(results.differences, row))
-        for row in rows_where(mean_over_seeds(results.scores), real_per_type=0).to_dict("records")
+        ArmRow(*names, values=_defined(row), differences=_differences(results.differences, row), spreads=spreads[names])
+        for names, row in zip(told, means, strict=True)
     ]
+
+
+def _spreads(scores: pd.DataFrame) -> Mapping[tuple[str, str, str], dict[str, float]]:
+    """Standard deviations over seeds by category, segmenter and arm, of each metric; none of a single seed."""
+    found: dict[tuple[str, str, str], dict[str, float]] = defaultdict(dict)
+    shown = rows_where(scores, defect=ALL_TYPES, real_per_type=0)
+    for (category, segmenter, arm, metric), values in shown.groupby(["category", "segmenter", "arm", "metric"]).value:
+        if len(values) > 1:
+            found[category, segmenter, arm][metric] = float(values.std())
+    return found
 
 
 def type_rows(results: Results, category: str) -> list[TypeRow]:
@@ -99,9 +117,15 @@ def type_rows(results: Results, category: str) -> list[TypeRow]:
     scores = scores.loc[scores.defect != ALL_TYPES]
     keys = ["segmenter", "defect", "arm"]
     means = scores.pivot_table(index=keys, columns="metric", values="value", sort=False).reset_index()
-    alone = {(row["segmenter"], row["defect"]): _defined(row) for row in rows_where(means, arm=REAL_ONLY).to_dict("records")}
+    types = rows_where(results.types, category=category)
     return [
-        TypeRow(row["segmenter"], row["defect"], row["arm"], _defined(row), alone[row["segmenter"], row["defect"]])
+        TypeRow(
+            row["segmenter"],
+            row["defect"],
+            row["arm"],
+            _defined(row),
+            _found(rows_where(types, **{name: row[name] for name in keys})),
+        )
         for row in means.to_dict("records")
     ]
 
@@ -139,16 +163,12 @@ def seeds(results: Results) -> int:
     return int(results.scores.seed.nunique())
 
 
-def metric_text(value: float | None, metric: str) -> str:
-    """A metric's value in percent, or as a number if it is in NUMBERS; a dash if it is not defined."""
+def metric_text(value: float | None, metric: str, spread: float | None = None) -> str:
+    """A metric's value in percent, or as a number if it is in NUMBERS, and its spread if there is one; a dash if it is not defined."""
     if value is None:
         return DASH
-    return f"{value:.2f}" if metric == "threshold" else f"{value:.1f}" if metric in NUMBERS else f"{100 * value:.1f}"
-
-
-def points(difference: float | None) -> str:
-    """A difference of fractions in percentage points, signed, or a dash."""
-    return DASH if difference is None else signed(difference)
+    text = f"{value:.2f}" if metric == "threshold" else f"{value:.1f}" if metric in NUMBERS else f"{100 * value:.1f}"
+    return text if spread is None else f"{text} ± {metric_text(spread, metric)}"
 
 
 def _defined(row: Mapping[str, Any]) -> dict[str, float]:
@@ -156,7 +176,10 @@ def _defined(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _differences(table: pd.DataFrame, row: Mapping[str, Any]) -> dict[str, Difference]:
-    found = rows_where(table, **{name: row[name] for name in ("category", "segmenter", "real_per_type", "arm")})
+    return _found(rows_where(table, **{name: row[name] for name in ("category", "segmenter", "real_per_type", "arm")}))
+
+
+def _found(rows: pd.DataFrame) -> dict[str, Difference]:
     return {
-        one["metric"]: Difference(one["difference"], one["low"], one["high"]) for one in found.to_dict("records") if one["metric"] in SHOWN
+        one["metric"]: Difference(one["difference"], one["low"], one["high"]) for one in rows.to_dict("records") if one["metric"] in SHOWN
     }

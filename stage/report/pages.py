@@ -19,7 +19,7 @@ from stage.report.cards import slug, templates
 from stage.report.category import CategoryView, draw_losses, view_category
 from stage.report.fidelity import HEADS, MASK_HEADS, targets
 from stage.report.lineage import trained_elsewhere
-from stage.report.same_inputs import takes_masks, write_same_inputs
+from stage.report.same_inputs import shares_mask, shown_methods, write_same_inputs
 from stage.report.worst import FALSE, HIT, MISSED, NORMAL
 from stage.segmentation.arms import arm_label, compared_arms
 from stage.segmentation.bootstrap import RESAMPLES
@@ -66,8 +66,9 @@ def _write_pages(data: Path, root: Path, params: Params) -> None:
             _render(environment, "duplicates", found.page, shared | {"candidates": found, "rows": pictured(found, data)})
     places = {name: Path("pictures") / slug(name) / "methods" for name in params.categories}
     alike = [write_same_inputs(data, name, params, root=root, folder=place) for name, place in places.items()]
-    own_masks = [name for name in params.methods if not takes_masks(name, params)]
-    _render(environment, "methods", root / "methods.html", shared | {"alike": alike, "own_masks": own_masks})
+    methods = shown_methods(params)
+    own_masks = [name for name in methods if not shares_mask(name, params)]
+    _render(environment, "methods", root / "methods.html", shared | {"alike": alike, "methods": methods, "own_masks": own_masks})
     base = draw_losses(data / "pretrain" / "curve.csv", root, Path("pictures/base.svg"), ["loss"])
     origin = told_origin({"base": params.base.source} | start_of(data / "pretrain" / TRAINED_HERE))
     made = {
@@ -113,7 +114,6 @@ def _overview(data: Path, params: Params, results: Results) -> dict[str, Any]:
 def _environment() -> Environment:
     environment = templates()
     filters: dict[str, Any] = {
-        "points": comparison.points,
         "whisker": comparison.whisker,
         "shown": comparison.metric_text,
         "arm": arm_label,

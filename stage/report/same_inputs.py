@@ -1,6 +1,7 @@
 """The same photographs and masks under every method, in the layout of the paper's Fig. 3 and 4: rows of pictures for one page.
 
-The photograph and the mask are a published sample's. Methods without training render on them here, without a verdict.
+The photograph and the mask are a published sample's. Methods without training render on them here, without a verdict, also those that
+`methods` does not name.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -70,6 +71,19 @@ def takes_masks(method: str, params: Params) -> bool:
     return method in ("stage", "quilt") or (method == "cutpaste" and params.cutpaste.variant == "masks")
 
 
+def shown_methods(params: Params) -> tuple[str, ...]:
+    """The methods of a run, then the others that need no training, but for textures from files that nobody asked to read."""
+    is_at_hand = params.textures.source in ("procedural", "own")
+    more = [name for name, method in METHODS.items() if not method.needs_checkpoint and (is_at_hand or "textures" not in method.parameters)]
+    return tuple(dict.fromkeys([*params.methods, *more]))
+
+
+def shares_mask(method: str, params: Params) -> bool:
+    """Whether a method's pictures have the row's mask: that of the first method, if it is of the kind that others can fill."""
+    first = first_method(params)
+    return method == first or (takes_masks(method, params) and takes_masks(first, params))
+
+
 def first_method(params: Params) -> str:
     """The method that is shown as it was published: the one that needs training, else one that fills given masks, else the first."""
     return min(params.methods, key=lambda name: (not METHODS[name].needs_checkpoint, not takes_masks(name, params)))
@@ -88,7 +102,7 @@ def write_same_inputs(data: Path, category: str, params: Params, *, root: Path, 
                 continue
             place = folder / f"{slug(defect)}-{number}"
             (root / place).mkdir(parents=True, exist_ok=True)
-            rows.append(_row(published, given, drawn, source, params.methods, root=root, place=place))
+            rows.append(_row(published, given, drawn, source, shown_methods(params), root=root, place=place))
     return SameInputs(category, first, rows, gaps)
 
 
@@ -113,7 +127,7 @@ def _drawing(params: Params, data: Path, catalog: pd.DataFrame, source: Source) 
 
     def drawn(method: str, given: PlanRow) -> tuple[Pair, bool]:
         recipe = recipe_of(method, given.category, params, catalog=data / "prepare" / given.category, base=None, checkpoint=None)
-        is_given = takes_masks(method, params)
+        is_given = shares_mask(method, params)
         row = (_in_given_mask if is_given else _on_photograph)(recipe, catalog, source, given)
         return METHODS[method].renderer(recipe, "cpu").render([row], source)[0].pair, is_given
 

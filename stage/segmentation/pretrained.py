@@ -14,6 +14,7 @@ from stage.core.digests import digest_of
 from stage.core.errors import ConfigError
 
 SHOWN = 6  # names of weights in a message
+ENCODERS = ("backbone.", "backbone.backbone.")  # where a network has its encoder; the latter is STDC's, inside its context path
 
 
 def load_pretrained(model: nn.Module, weights: str) -> None:
@@ -22,8 +23,9 @@ def load_pretrained(model: nn.Module, weights: str) -> None:
     A classifier for another number of classes never fits.
     """
     given, own = read_weights(weights), model.state_dict()
-    if not any(name in own for name in given):
-        given = {f"backbone.{name}": value for name, value in given.items()}  # as mmsegmentation publishes encoders by themselves
+    if not any(name in own for name in given):  # as mmsegmentation publishes encoders by themselves
+        inside = next((place for place in ENCODERS if any(place + name in own for name in given)), ENCODERS[0])
+        given = {inside + name: value for name, value in given.items()}
     fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
     if not fitting:
         raise ConfigError(

@@ -19,7 +19,7 @@ from stage.segmentation.arms import Training
 from stage.segmentation.bootstrap import EvaluationImage
 from stage.segmentation.choice import CHOICE, Choice, held_out
 from stage.segmentation.misses import shares_found
-from stage.segmentation.results import DIFFERENCES, SCORES
+from stage.segmentation.results import DIFFERENCES, SCORES, TYPES
 from stage.segmentation.tables import means_by_arm, side_by_side_table
 
 METRICS, CURVE, PREDICTIONS, ERRORS, WEIGHTS = "metrics.json", "curve.csv", "predictions.parquet", FILE.name, "weights.safetensors"
@@ -35,6 +35,7 @@ def write_category(catalog: Path, results: Mapping[Training, Path], samples: Map
     tables = side_by_side_table(catalog.name, results, samples, image_parts(test), seed=params.seed)
     tables.scores.to_parquet(output / SCORES, index=False)
     tables.differences.to_parquet(output / DIFFERENCES, index=False)
+    tables.types.to_parquet(output / TYPES, index=False)
     write_whole(json.dumps(means_by_arm(tables.scores, model), indent=2) + "\n", output / METRICS)
     _write_shown(test, {one.choice.name: place for one, place in results.items() if one.is_shown and one.model == model}, output)
     if folds := held_out(results, image_parts(real), params.segment.folds):

@@ -2,7 +2,7 @@
 
 `scores`: the long table (`scores.COLUMNS`). `differences`: per category, segmenter, real_per_type (0: the whole third), arm, against and
 metric the difference to `against` real defects per type alone (0: the whole third), and its 95 % interval, `low` to `high`. Both have rows
-of the category AVERAGE. Values are fractions.
+of the category AVERAGE. `types`: the differences of each defect type with the whole third. Values are fractions.
 """
 
 from collections.abc import Collection, Sequence
@@ -17,17 +17,19 @@ from stage.segmentation.scores import ALL_TYPES
 from stage.segmentation.scores import COLUMNS as SCORE_COLUMNS
 
 AVERAGE = "(average)"  # no category can have such a name
-SCORES, DIFFERENCES = "scores.parquet", "differences.parquet"
+SCORES, DIFFERENCES, TYPES = "scores.parquet", "differences.parquet", "type_differences.parquet"
 INTERVAL = (2.5, 97.5)  # percentiles of the resampled differences
 COMPARISON = ["segmenter", "real_per_type", "arm", "against", "metric"]
 DIFFERENCE_COLUMNS = (*COMPARISON, "draw", "difference")  # as `segment` publishes them
+TYPE_COLUMNS = ("segmenter", "arm", "defect", "metric", "difference", "low", "high")  # likewise, of TYPES
 
 
 class Results(NamedTuple):
-    """The long table, and the differences with their intervals."""
+    """The long table, and the differences with their intervals: over all types, and of each type with the whole third."""
 
     scores: pd.DataFrame
     differences: pd.DataFrame
+    types: pd.DataFrame = pd.DataFrame(columns=["category", *TYPE_COLUMNS])
 
 
 def gather_results(data: Path, categories: Sequence[str]) -> Results:
@@ -37,7 +39,12 @@ def gather_results(data: Path, categories: Sequence[str]) -> Results:
     drawn = [read_table(folder / DIFFERENCES, DIFFERENCE_COLUMNS).assign(category=name) for name, folder in folders.items()]
     shared = set.intersection(*(set(scores.real_per_type[scores.category == name]) for name in categories))
     average = _average(rows_among(scores, shared, "real_per_type"))
-    return Results(pd.concat([scores, average], ignore_index=True), _with_intervals(pd.concat(drawn, ignore_index=True), shared))
+    types = [_read_types(folder, TYPE_COLUMNS).assign(category=name) for name, folder in folders.items()]
+    return Results(
+        pd.concat([scores, average], ignore_index=True),
+        _with_intervals(pd.concat(drawn, ignore_index=True), shared),
+        pd.concat(types, ignore_index=True).loc[:, ["category", *TYPE_COLUMNS]],
+    )
 
 
 def _average(scores: pd.DataFrame) -> pd.DataFrame:
@@ -68,8 +75,8 @@ def _with_intervals(drawn: pd.DataFrame, shared: Collection[int]) -> pd.DataFram
 
 
 def write_results(results: Results, output: Path) -> None:
-    """Write both tables as Parquet and CSV."""
-    for table, name in ((results.scores, SCORES), (results.differences, DIFFERENCES)):
+    """Write the tables as Parquet and CSV."""
+    for table, name in zip(results, (SCORES, DIFFERENCES, TYPES), strict=True):
         table.to_parquet(output / name, index=False)
         table.to_csv((output / name).with_suffix(".csv"), index=False)
 
@@ -78,7 +85,16 @@ def read_results(data: Path) -> Results:
     """What `evaluate` published. Raises Refusal if there is nothing, CorruptFileError on another file of that name."""
     intervals = ("category", *COMPARISON, "difference", "low", "high")
     folder = data / "evaluate"
-    return Results(read_table(folder / SCORES, SCORE_COLUMNS), read_table(folder / DIFFERENCES, intervals))
+    return Results(
+        read_table(folder / SCORES, SCORE_COLUMNS),
+        read_table(folder / DIFFERENCES, intervals),
+        _read_types(folder, ("category", *TYPE_COLUMNS)),
+    )
+
+
+def _read_types(folder: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """The differences of each type; none where an earlier version published."""
+    return read_table(folder / TYPES, columns) if (folder / TYPES).is_file() else pd.DataFrame(columns=list(columns))
 
 
 def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """The trainings of a category side by side: the long table of metrics, and the differences between arms."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from stage.segmentation.arms import REAL_ONLY, Training
 from stage.segmentation.bootstrap import AtThreshold, EvaluationImage, resampled_differences
 from stage.segmentation.counts import Counts
 from stage.segmentation.metrics import HALF
-from stage.segmentation.results import DIFFERENCE_COLUMNS, rows_where
+from stage.segmentation.results import DIFFERENCE_COLUMNS, INTERVAL, TYPE_COLUMNS, rows_where
 from stage.segmentation.scores import ALL_TYPES, Measured, metrics_of, rows_of, threshold_on
 
 DEFECTIVE_FILE, GOOD_FILE = "defective.npz", "good.npz"  # in a training's result: the counts of the defective and of the good images
@@ -24,10 +25,12 @@ class Tables(NamedTuple):
 
     `differences`: AP and IoU of each arm minus those of real defects alone, resampled, with the columns of DIFFERENCE_COLUMNS. `against` is the
     number of real defects per type of the latter: as many (`real_per_type`) or more. Draw -1 is the difference itself.
+    `types`: the same of each defect type alone, with the whole third, and its interval, with the columns of TYPE_COLUMNS.
     """
 
     scores: pd.DataFrame
     differences: pd.DataFrame
+    types: pd.DataFrame
 
 
 def side_by_side_table(
@@ -45,7 +48,10 @@ def side_by_side_table(
         if one.fold < 0
     ]
     rows = [row for one in measured for row in rows_of(category, one, levels[one.compared[:2]], defects)]
-    return Tables(pd.DataFrame(rows), _differences(measured, levels, test, derived_seed(seed, category)))
+    drawn_from = derived_seed(seed, category)
+    return Tables(
+        pd.DataFrame(rows), _differences(measured, levels, test, drawn_from), _type_differences(measured, levels, test, drawn_from)
+    )
 
 
 def _thresholds(results: Mapping[Training, Path]) -> dict[tuple[str, str], int]:
@@ -75,6 +81,30 @@ def _differences(
             for ((arm, few), (_, against)), table in zip(pairs, drawn, strict=True)
         ]
     return pd.concat([table for table in found if len(table)] or found, ignore_index=True).loc[:, list(DIFFERENCE_COLUMNS)]
+
+
+def _type_differences(
+    measured: Sequence[Measured], levels: Mapping[tuple[str, str], int], test: Sequence[EvaluationImage], seed: int
+) -> pd.DataFrame:
+    """Each arm with the whole third against real defects alone, on the test images of one type at a time; of two parts at least, which can vary."""
+    found: list[tuple[object, ...]] = []
+    for model, defect in product(dict.fromkeys(one.training.model for one in measured), sorted({image.defect for image in test})):
+        images = [image for image in test if image.defect == defect]
+        if len({image.group for image in images}) < 2:
+            continue
+        of_type = np.array([image.defect == defect for image in test])
+        trained: dict[str, list[AtThreshold]] = {}
+        for one in measured:
+            if one.training.model == model and not one.training.choice.few:
+                arm = one.training.choice.name
+                trained.setdefault(arm, []).append(AtThreshold(one.defective.of_images(of_type), levels[model, arm]))
+        pairs = [(arm, REAL_ONLY) for arm in trained if arm != REAL_ONLY]
+        drawn = resampled_differences(trained, pairs, images, np.random.default_rng(derived_seed(seed, defect)))
+        for (arm, _), table in zip(pairs, drawn, strict=True):
+            for metric, rows in table.groupby("metric", sort=False):
+                difference, *draws = rows.difference
+                found.append((model, arm, defect, metric, difference, *np.percentile(draws, INTERVAL)))
+    return pd.DataFrame(found, columns=list(TYPE_COLUMNS))
 
 
 def _compared(trained: Sequence[tuple[str, int]]) -> list[tuple[tuple[str, int], tuple[str, int]]]:

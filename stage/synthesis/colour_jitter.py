@@ -25,20 +25,20 @@ def brightness(picture: Pixels, factor: float) -> Pixels:
 
 def contrast(picture: Pixels, factor: float) -> Pixels:
     """The difference of every level from the picture's mean luminance times the factor."""
-    mean = float(picture.reshape(-1, 3).mean(axis=0) @ LUMA)
-    return _level(mean + factor * (picture - mean))
+    mean = float(np.array(cv2.sumElems(picture)[:3]) / (picture.shape[0] * picture.shape[1]) @ LUMA)
+    return np.asarray(cv2.LUT(picture, _level(mean + factor * (np.arange(256) - mean))), np.uint8)
 
 
 def saturation(picture: Pixels, factor: float) -> Pixels:
     """The difference of every level from its pixel's luminance times the factor."""
-    grey = luminance(picture)
+    grey = np.asarray(cv2.merge([luminance(picture)] * 3))
     return _level(grey + factor * (picture - grey))
 
 
 def hue(picture: Pixels, turn: float) -> Pixels:
     """Every hue turned by this share of the circle."""
     turned = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2HSV), np.uint8)
-    turned[..., 0] = (turned[..., 0].astype(np.int64) + round(turn * HUES)) % HUES
+    turned[..., 0] = ((np.arange(256) + round(turn * HUES)) % HUES).astype(np.uint8)[turned[..., 0]]
     return np.asarray(cv2.cvtColor(turned, cv2.COLOR_HSV2RGB), np.uint8)
 
 

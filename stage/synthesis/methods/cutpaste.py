@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from stage.core.digests import derived_seed
 from stage.core.synthesis_params import CutPaste, Perlin
-from stage.datasets.blending import paste_back
 from stage.datasets.components import bounding_box
 from stage.datasets.images import pixel_digest
 from stage.datasets.pairs import Pair
@@ -39,6 +38,7 @@ SIDE = 256  # px; the size of the paper's images, for which scars are given
 Mask = NDArray[np.uint8]
 Pixels = NDArray[np.uint8]
 Random = np.random.Generator
+Box = tuple[slice, slice]
 
 
 class Cut(NamedTuple):
@@ -55,13 +55,7 @@ class Cut(NamedTuple):
     @property
     def shape(self) -> Mask:
         """The pasted pixels in their box: those whose centres lie inside the turned rectangle; the whole box if it is not turned."""
-        sine, cosine = np.sin(np.deg2rad(self.rotation)), np.cos(np.deg2rad(self.rotation))
-        height = int(np.ceil(abs(self.height * cosine) + abs(self.width * sine) - 1e-9))
-        width = int(np.ceil(abs(self.width * cosine) + abs(self.height * sine) - 1e-9))
-        rows, columns = np.arange(height)[:, None] - (height - 1) / 2, np.arange(width) - (width - 1) / 2
-        across, down = columns * cosine - rows * sine, columns * sine + rows * cosine
-        # A turned line of one pixel would otherwise slip between the pixels' centres.
-        return ((np.abs(across) < max(self.width / 2, THINNEST)) & (np.abs(down) < max(self.height / 2, THINNEST))).astype(np.uint8)
+        return turned_rectangle(self.height, self.width, self.rotation)
 
     def mask(self, height: int, width: int) -> Mask:
         """The pasted pixels of an image."""
@@ -76,15 +70,39 @@ class Cut(NamedTuple):
         inside = shape[max(0, top) : max(0, top + self.height), max(0, left) : max(0, left + self.width)]
         return float(inside.sum() / shape.sum())
 
-    def moved(self, picture: Pixels) -> Pixels:
-        """The picture, moved and turned as the cut is."""
+    @property
+    def box(self) -> Box:
+        """Rows and columns of the image in which pixels are pasted."""
+        rows, columns = bounding_box(self.shape)
+        return slice(self.to_y + rows.start, self.to_y + rows.stop), slice(self.to_x + columns.start, self.to_x + columns.stop)
+
+    def piece(self, picture: Pixels) -> Pixels:
+        """What is pasted, as large as `box`: cut from the picture and turned."""
+        if not self.rotation:
+            return picture[self.from_y : self.from_y + self.height, self.from_x : self.from_x + self.width]
         rows, columns = self.shape.shape
         middle = (self.from_x + (self.width - 1) / 2, self.from_y + (self.height - 1) / 2)
         matrix = cv2.getRotationMatrix2D(middle, self.rotation, 1)
         matrix[:, 2] += (self.to_x + (columns - 1) / 2 - middle[0], self.to_y + (rows - 1) / 2 - middle[1])
-        return np.asarray(
-            cv2.warpAffine(picture, matrix, picture.shape[1::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101), np.uint8
-        )
+        # The box alone, at the places in single precision that OpenCV's `warpAffine` takes for the whole image, in a tenth of its time.
+        inverse = np.asarray(cv2.invertAffineTransform(matrix), np.float32)
+        y, x = np.ogrid[self.box]
+        from_x, from_y = (row[0] * x.astype(np.float32) + (row[1] * y.astype(np.float32) + row[2]) for row in inverse)
+        return np.asarray(cv2.remap(picture, from_x, from_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101), np.uint8)
+
+
+@lru_cache(maxsize=1)  # asked for many times while one cut is drawn and pasted
+def turned_rectangle(height: int, width: int, rotation: float) -> Mask:
+    """The pixels of a rectangle, px and degrees, in the smallest box around it; read-only."""
+    sine, cosine = np.sin(np.deg2rad(rotation)), np.cos(np.deg2rad(rotation))
+    rows_count = int(np.ceil(abs(height * cosine) + abs(width * sine) - 1e-9))
+    columns_count = int(np.ceil(abs(width * cosine) + abs(height * sine) - 1e-9))
+    rows, columns = np.arange(rows_count)[:, None] - (rows_count - 1) / 2, np.arange(columns_count) - (columns_count - 1) / 2
+    across, down = columns * cosine - rows * sine, columns * sine + rows * cosine
+    # A turned line of one pixel would otherwise slip between the pixels' centres.
+    inside = ((np.abs(across) < max(width / 2, THINNEST)) & (np.abs(down) < max(height / 2, THINNEST))).astype(np.uint8)
+    inside.flags.writeable = False
+    return inside
 
 
 def planner(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Planner:
@@ -154,16 +172,21 @@ class CutPasteRenderer(NamedTuple):
         background, choices = source.backgrounds[row.background_sha256].image, json.loads(row.choices)
         if row.mask_kind in ("patch", "scar"):
             cut = Cut(**{name: choices[name] for name in Cut._fields})
-            mask = cut.mask(*background.shape[:2])
+            mask, box, piece = cut.mask(*background.shape[:2]), cut.box, cut.piece(background)
             check_mask(mask, row)
-            moved = cut.moved(background)
         else:
             mask = sample_mask(row, source, self.perlin)
-            moved = np.roll(background, (-choices["shift_y"], -choices["shift_x"]), axis=(0, 1))
-        changed = jittered(moved[bounding_box(mask)], self.params.jitter, np.random.default_rng(derived_seed(row.seed, "jitter")))
-        image = background.copy()
-        image[bounding_box(mask)] = paste_back(changed, background[bounding_box(mask)], mask[bounding_box(mask)])
-        return Rendered(Pair(image, mask), least_contrast=self.params.visible)
+            box = bounding_box(mask)
+            piece = np.roll(background, (-choices["shift_y"], -choices["shift_x"]), axis=(0, 1))[box]
+        changed = jittered(piece, self.params.jitter, np.random.default_rng(derived_seed(row.seed, "jitter")))
+        return Rendered(Pair(pasted(changed, background, mask, box), mask), least_contrast=self.params.visible)
+
+
+def pasted(piece: Pixels, background: Pixels, mask: Mask, box: Box) -> Pixels:
+    """The photograph with a piece as large as the mask's box inside the mask."""
+    image = background.copy()
+    image[box] = cv2.copyTo(piece, mask[box], image[box].copy())
+    return image
 
 
 def drawn_cut(variant: str, part: Mask, params: CutPaste, random: Random) -> tuple[Cut, int]:

@@ -519,6 +519,7 @@ def test_a_password_in_an_address_is_in_no_record_and_no_log(town: Town) -> None
     assert any("127.0.0.1:9" in text for text in texts)
     assert not [text for text in texts if "hunter2" in text]
     assert without_secrets("token=abc https://u:p@q@h/x AWS_SECRET_ACCESS_KEY=q") == "token=... https://...@h/x AWS_SECRET_ACCESS_KEY=..."
+    assert without_secrets("'Authorization: Bearer abc.d' failed") == "'Authorization: ...' failed"
 
 
 def objects(folder: Path) -> set[str]:

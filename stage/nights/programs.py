@@ -18,7 +18,9 @@ from stage.core.errors import MachineError, Refusal
 ASK_S = 600.0  # after which a call of git that should take seconds has hung
 GRACE_S = 20.0  # for a flow to reach a consistent state; it needs ten at most
 TOLD = 12  # last lines of a failed program that a message shows
-SECRETS = re.compile(r"(?<=://)[^/\s]+@|\b[\w-]*(?:token|password|secret|key)[\w-]*=[^\s&\"']+", re.IGNORECASE)
+SECRETS = re.compile(  # in addresses, in settings and in headers of HTTP
+    r"(?<=://)[^/\s]+(?=@)|(\b[\w-]*(?:token|password|secret|key)[\w-]*=)[^\s&\"']+|(\bauthorization: *)[^\r\n\"']+", re.IGNORECASE
+)
 DVC = (sys.executable, "-m", "dvc")
 # Replaces itself by the given program, which the kernel kills when the process with the given id is gone (prctl PR_SET_PDEATHSIG, Linux).
 # Done in the child and not between fork and exec, where a process with threads, such as Prefect's, may hang.
@@ -43,11 +45,7 @@ class ProgramError(Refusal):
 
 def without_secrets(text: str) -> str:
     """A text without the user names and passwords in addresses, and without the values of tokens and the like."""
-    return SECRETS.sub(_hidden, text)
-
-
-def _hidden(found: re.Match[str]) -> str:
-    return "...@" if found[0].endswith("@") else f"{found[0].partition('=')[0]}=..."
+    return SECRETS.sub(r"\1\2...", text)
 
 
 def program_variables(folder: Path) -> dict[str, str]:

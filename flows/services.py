@@ -22,8 +22,9 @@ from filelock import FileLock
 from stage.core.digests import file_digest
 from stage.core.durable import write_whole
 from stage.core.errors import MachineError, Refusal
-from stage.core.processes import is_running, started_s
+from stage.core.processes import started_s
 from stage.nights.programs import output_of
+from stage.nights.schedule import NOTED, noted_services, service_runs
 from stage.nights.settings import Places, load_nightly
 
 POOL = "stage-nightly"
@@ -63,7 +64,7 @@ class Services(NamedTuple):
     def down(self) -> list[str]:
         """End the worker and its night, if one runs, and then the server; returns the names of those that ran."""
         ended = [name for name in ORDER if self._end(name)]
-        (self.places.home / "services.json").unlink(missing_ok=True)
+        (self.places.home / NOTED).unlink(missing_ok=True)
         return ended
 
     def environment(self) -> dict[str, str]:
@@ -78,13 +79,12 @@ class Services(NamedTuple):
         return {**os.environ, **own, "PYTHONPATH": os.pathsep.join(filter(None, [str(self.places.root), os.environ.get("PYTHONPATH", "")]))}
 
     def _known(self) -> dict[str, Any]:
-        with suppress(OSError, ValueError):
-            return json.loads((self.places.home / "services.json").read_text(encoding="utf-8"))
+        with suppress(OSError):
+            return noted_services(self.places)
         return {}
 
     def _runs(self, name: str) -> bool:
-        known = self._known().get(name)
-        return bool(known) and is_running(known["pid"], known["started"])
+        return service_runs(self._known(), name)
 
     def _start(self, name: str, *arguments: str) -> None:
         log = self.places.home / f"{name}.log"
@@ -97,7 +97,7 @@ class Services(NamedTuple):
         self._note(name, {"pid": process.pid, "started": started_s(psutil.Process(process.pid))})
 
     def _note(self, name: str, what: dict[str, Any] | str) -> None:
-        write_whole(json.dumps(self._known() | {name: what}), self.places.home / "services.json")
+        write_whole(json.dumps(self._known() | {name: what}), self.places.home / NOTED)
 
     def _answers(self, path: str) -> bool:
         """Whether a Prefect server answers at the address, and knows the path."""

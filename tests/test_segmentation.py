@@ -167,6 +167,24 @@ def test_every_network_trains_and_predicts_any_size(name: str):
     assert found.shape == (1, 2, 70, 45)
 
 
+def test_the_faster_head_computes_what_mmsegmentations_does():
+    """Results of SegFormer could not be compared with anyone's."""
+    from mmseg.models.decode_heads.segformer_head import SegformerHead
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        head = build_segmenter("segformer").decode_head.eval()
+        features = [torch.rand(2, channels, 32 >> level, 24 >> level) for level, channels in enumerate((32, 64, 160, 256))]
+    assert isinstance(head, SegformerHead)
+    assert type(head) is not SegformerHead
+    with torch.inference_mode():
+        ours, theirs = head(features), SegformerHead.forward(head, features)
+
+    assert ours.shape == (2, 2, 32, 24)
+    assert float(theirs.std()) > 1e-3
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
 def test_windows_see_the_whole_image_where_it_fits():
     """A photograph that is predicted in windows would get other logits at its edges than a small one, or gaps."""
     with torch.random.fork_rng():

@@ -89,10 +89,14 @@ class EfficientNetLite0(nn.Module):
 class _Convolution(nn.Conv2d):
     """Padded as TensorFlow's SAME: sides are divided by the stride and rounded up, and an odd pixel of padding goes to the end."""
 
+    def __init__(self, channels: int, wide: int, kernel: int, *, stride: int, groups: int) -> None:
+        padding = kernel // 2 if stride == 1 else 0  # alike on both sides, which needs no padded copy
+        super().__init__(channels, wide, kernel, stride, padding, groups=groups, bias=False)
+
     def forward(self, input: Tensor) -> Tensor:
-        (rows, columns), kernel, stride = input.shape[-2:], self.kernel_size[0], self.stride[0]
-        down, across = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in (rows, columns))
-        if down or across:
+        (kernel, _), (stride, _) = self.kernel_size, self.stride
+        if stride > 1:
+            down, across = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in input.shape[-2:])
             input = functional.pad(input, [across // 2, across - across // 2, down // 2, down - down // 2])
         return super().forward(input)
 
@@ -114,7 +118,7 @@ class _Block(nn.Module):
 
 
 def _convolution(channels: int, wide: int, kernel: int, *, stride: int = 1, groups: int = 1, is_last: bool = False) -> nn.Sequential:
-    convolution = _Convolution(channels, wide, kernel, stride, groups=groups, bias=False)
+    convolution = _Convolution(channels, wide, kernel, stride=stride, groups=groups)
     nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")  # as mmcv's, so that a head drawn after it is the same
     parts: OrderedDict[str, nn.Module] = OrderedDict(conv=convolution, bn=nn.BatchNorm2d(wide, eps=1e-3, momentum=0.1))
     return nn.Sequential(parts if is_last else OrderedDict(**parts, act=nn.ReLU6(inplace=True)))

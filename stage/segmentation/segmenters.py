@@ -85,10 +85,21 @@ def _efficientnet_lite0() -> Settings:
     from mmseg.registry import MODELS
 
     MODELS.register_module(module=EfficientNetLite0, force=True)
-    config = _configuration("segformer_mit-b0.py")
+    config = _segformer()
     config["data_preprocessor"].update(mean=[MEAN] * 3, std=[STD] * 3)
     config["backbone"] = {"type": "EfficientNetLite0"}
     config["decode_head"].update(in_channels=list(CHANNELS), in_index=list(range(len(CHANNELS))), channels=FUSED)
+    return config
+
+
+def _segformer() -> Settings:
+    from mmseg.registry import MODELS
+
+    from stage.segmentation.segformer_head import EarlyFusionHead
+
+    MODELS.register_module(module=EarlyFusionHead, force=True)
+    config = _configuration("segformer_mit-b0.py")
+    config["decode_head"]["type"] = EarlyFusionHead.__name__
     return config
 
 
@@ -100,7 +111,7 @@ def _stdc2() -> Settings:
 
 BUILDERS: dict[str, Callable[[], Settings]] = {
     "efficientnet_lite0": _efficientnet_lite0,
-    "segformer": lambda: _configuration("segformer_mit-b0.py"),
+    "segformer": _segformer,
     "bisenetv2": lambda: _configuration("bisenetv2.py"),
     "stdc1": lambda: _configuration("stdc.py"),
     "stdc2": _stdc2,

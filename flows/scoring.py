@@ -22,8 +22,7 @@ from stage.segmentation.arms import PERFECT, Training, shares_of, trainings
 from stage.segmentation.data import TrainingData, training_data
 from stage.segmentation.mixture import Mixture
 from stage.segmentation.published import CURVE, PREDICTIONS, WEIGHTS
-from stage.segmentation.scores import DIGESTS
-from stage.segmentation.tables import DEFECTIVE_FILE, GOOD_FILE
+from stage.segmentation.scores import DEFECTIVE_FILE, DIGESTS, GOOD_FILE
 
 CATALOGS = Path("data/prepare")
 SAMPLES = Path("data/synthesize")

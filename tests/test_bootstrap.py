@@ -21,7 +21,7 @@ def trained(strength: float, seed: int) -> AtThreshold:
 
 def resampled(arms: dict[str, list[AtThreshold]]) -> pd.DataFrame:
     """The difference of paste to real data alone."""
-    (found,) = resampled_differences(arms, [("real_and_paste", "real_only")], TEST, np.random.default_rng(0))
+    (found,) = resampled_differences(arms, [("real_and_paste", "real_only")], TEST, np.random.default_rng(0), seeds=len(arms["real_only"]))
     return found
 
 

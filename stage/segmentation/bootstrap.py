@@ -1,6 +1,6 @@
 """How sure the difference between two arms is: a bootstrap over test images and seeds, paired, since both arms share them."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -31,20 +31,22 @@ class AtThreshold(NamedTuple):
 
 
 def resampled_differences(
-    trained: Mapping[Arm, Sequence[AtThreshold]],
+    trained: Mapping[Arm, Iterable[AtThreshold]],
     compared: Sequence[tuple[Arm, Arm]],
     test: Sequence[EvaluationImage],
     random: np.random.Generator,
+    *,
+    seeds: int,
 ) -> list[pd.DataFrame]:
     """For each pair of `compared`, AP and IoU of the first minus those of the second, as fractions: a row per metric and draw.
 
-    Draw -1 is the difference itself. `trained` holds each arm's trainings, one per seed, in the same order. Groups of images are drawn,
-    since photographs of one part are not independent, and within their defect type, so that every draw has all types.
+    Draw -1 is the difference itself. `trained` gives each arm's trainings, one for each of the `seeds`, in the same order. It may read them one at a time. Groups of images
+    are drawn, since photographs of one part are not independent, and within their defect type, so that every draw has all types.
     """
     images = np.vstack([np.ones(len(test)), image_weights(test, RESAMPLES, random)])
-    count = len(next(iter(trained.values())))
-    seeds = np.vstack([np.full(count, 1 / count), random.multinomial(count, np.full(count, 1 / count), RESAMPLES) / count])
-    values = {name: _mean_over_seeds(seen, images, seeds) for name, seen in trained.items()}
+    evenly = np.full(seeds, 1 / seeds)
+    shares = np.vstack([evenly, random.multinomial(seeds, evenly, RESAMPLES) / seeds])
+    values = {name: _mean_over_seeds(seen, images, shares) for name, seen in trained.items()}
     draws = np.tile(np.arange(-1, RESAMPLES), len(COMPARED))
     return [
         pd.DataFrame(
@@ -72,10 +74,10 @@ def image_weights(test: Sequence[EvaluationImage], resamples: int, random: np.ra
     return weights
 
 
-def _mean_over_seeds(trained: Sequence[AtThreshold], images: Values, seeds: Values) -> dict[str, Values]:
+def _mean_over_seeds(trained: Iterable[AtThreshold], images: Values, shares: Values) -> dict[str, Values]:
     per_seed = [weighted_metrics(one, images) for one in trained]
     return {
-        metric: np.sum([weight * found[metric] for weight, found in zip(seeds.T, per_seed, strict=True)], axis=0) for metric in COMPARED
+        metric: np.sum([weight * found[metric] for weight, found in zip(shares.T, per_seed, strict=True)], axis=0) for metric in COMPARED
     }
 
 

@@ -23,7 +23,7 @@ from stage.segmentation.arms import MIXTURE, PERFECT, REAL_ONLY, Training, arm_l
 from stage.segmentation.bootstrap import RESAMPLES, AtThreshold, EvaluationImage, image_weights, weighted_metrics
 from stage.segmentation.counts import Counts
 from stage.segmentation.metrics import HALF
-from stage.segmentation.tables import DEFECTIVE_FILE
+from stage.segmentation.scores import DEFECTIVE_FILE
 
 CHOICE = "choice.json"
 ERRORS = 2  # standard errors that a gain must exceed: with one, several arms without effect would be chosen from every third time

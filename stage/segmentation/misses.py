@@ -7,8 +7,7 @@ import numpy as np
 
 from stage.segmentation.arms import REAL_ONLY, Training, folds_of
 from stage.segmentation.counts import Counts
-from stage.segmentation.scores import threshold_on
-from stage.segmentation.tables import DEFECTIVE_FILE
+from stage.segmentation.scores import DEFECTIVE_FILE, threshold_on
 
 
 def shares_found(results: Mapping[Training, Path], defects: Sequence[str], groups: Sequence[str], count: int) -> list[float]:

@@ -1,6 +1,7 @@
 """A trained segmenter's counts on the test images, and their metrics as rows of one long table."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ from stage.segmentation.arms import Training
 from stage.segmentation.counts import Counts, joined, probability_of
 from stage.segmentation.metrics import HALF, best_level, false_alarms, image_scores, pixel_scores, threshold_scores
 
+DEFECTIVE_FILE, GOOD_FILE = "defective.npz", "good.npz"  # in a training's result: the counts of the defective and of the good images
 DIGESTS = "+"  # between the digests of a mixture's samples
 ALL_TYPES = "(all)"  # no defect type can have such a name
 COLUMNS = (  # real_per_type: real defects of each type; 0: the whole third
@@ -25,17 +27,27 @@ COLUMNS = (  # real_per_type: real defects of each type; 0: the whole third
 
 
 class Measured(NamedTuple):
-    """A training and the counts of its segmenter on the test images; `samples` are the digests of the samples that it saw, joined by DIGESTS, or empty."""
+    """A training, and the folder with the counts of its segmenter, which are read when they are asked for: those of all trainings are large.
+
+    `samples` are the digests of the samples that it saw, joined by DIGESTS, or empty.
+    """
 
     training: Training
-    defective: Counts
-    good: Counts
+    place: Path
     samples: str
 
     @property
     def compared(self) -> tuple[str, str, int]:
         """What trainings of other seeds share with it: network, arm, and real defects per type."""
         return self.training.model, self.training.choice.name, self.training.choice.few
+
+    def defective(self) -> Counts:
+        """On the defective test images."""
+        return Counts.read(self.place / DEFECTIVE_FILE)
+
+    def good(self) -> Counts:
+        """On the good test images."""
+        return Counts.read(self.place / GOOD_FILE)
 
 
 def threshold_on(folds: Sequence[Counts]) -> int:
@@ -65,9 +77,9 @@ def metrics_of(defective: Counts, good: Counts, level: int) -> dict[str, float]:
 def rows_of(category: str, measured: Measured, level: int, defects: Sequence[str]) -> Iterator[dict[str, Any]]:
     """The long table's rows of a training: over all defective test images, whose types are `defects`, and over those of each type."""
     model, arm, few = measured.compared
-    of_type = np.array(defects)
+    of_type, defective, good = np.array(defects), measured.defective(), measured.good()
     for defect in (ALL_TYPES, *sorted(set(defects))):
         rows = np.ones(len(of_type), bool) if defect == ALL_TYPES else of_type == defect
-        for metric, value in metrics_of(measured.defective.of_images(rows), measured.good, level).items():
+        for metric, value in metrics_of(defective.of_images(rows), good, level).items():
             told = (category, model, arm, few, measured.training.seed, defect, metric, value, measured.samples)
             yield dict(zip(COLUMNS, told, strict=True))

@@ -1,6 +1,6 @@
 """The trainings of a category side by side: the long table of metrics, and the differences between arms."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from statistics import fmean
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from stage.core.digests import derived_seed
 from stage.segmentation.arms import REAL_ONLY, Training
@@ -15,9 +16,10 @@ from stage.segmentation.bootstrap import AtThreshold, EvaluationImage, resampled
 from stage.segmentation.counts import Counts
 from stage.segmentation.metrics import HALF
 from stage.segmentation.results import DIFFERENCE_COLUMNS, INTERVAL, TYPE_COLUMNS, rows_where
-from stage.segmentation.scores import ALL_TYPES, Measured, metrics_of, rows_of, threshold_on
+from stage.segmentation.scores import ALL_TYPES, DEFECTIVE_FILE, GOOD_FILE, Measured, metrics_of, rows_of, threshold_on
 
-DEFECTIVE_FILE, GOOD_FILE = "defective.npz", "good.npz"  # in a training's result: the counts of the defective and of the good images
+Arm = tuple[str, int]  # its name, and its real defects per type; 0: the whole third
+Pair = tuple[Arm, Arm]  # an arm, and what it is compared with
 
 
 class Tables(NamedTuple):
@@ -36,22 +38,15 @@ class Tables(NamedTuple):
 def side_by_side_table(
     category: str, results: Mapping[Training, Path], samples: Mapping[Training, str], test: Sequence[EvaluationImage], *, seed: int
 ) -> Tables:
-    """The tables of a category. `results` are folders with the counts of the defective images `test`, among others.
+    """The tables of a category. `results` are folders with the counts of the defective images `test`, among others; one is in memory at a time.
 
     Each category seeds its resamples by its name, so that they are independent in an average over categories.
     """
-    defects = [image.defect for image in test]
-    levels = _thresholds(results)
-    measured = [
-        Measured(one, Counts.read(place / DEFECTIVE_FILE), Counts.read(place / GOOD_FILE), samples[one])
-        for one, place in results.items()
-        if one.fold < 0
-    ]
+    defects, levels = [image.defect for image in test], _thresholds(results)
+    measured = [Measured(one, place, samples[one]) for one, place in results.items() if one.fold < 0]
     rows = [row for one in measured for row in rows_of(category, one, levels[one.compared[:2]], defects)]
-    drawn_from = derived_seed(seed, category)
-    return Tables(
-        pd.DataFrame(rows), _differences(measured, levels, test, drawn_from), _type_differences(measured, levels, test, drawn_from)
-    )
+    compared = Compared(measured, levels, test, derived_seed(seed, category))
+    return Tables(pd.DataFrame(rows), compared.differences(), compared.type_differences())
 
 
 def _thresholds(results: Mapping[Training, Path]) -> dict[tuple[str, str], int]:
@@ -64,50 +59,59 @@ def _thresholds(results: Mapping[Training, Path]) -> dict[tuple[str, str], int]:
     return {arm: threshold_on(found) for arm, found in folds.items()}
 
 
-def _differences(
-    measured: Sequence[Measured], levels: Mapping[tuple[str, str], int], test: Sequence[EvaluationImage], seed: int
-) -> pd.DataFrame:
-    found = [pd.DataFrame(columns=list(DIFFERENCE_COLUMNS))]
-    for model in dict.fromkeys(one.training.model for one in measured):
-        trained: dict[tuple[str, int], list[AtThreshold]] = {}
-        for one in measured:
-            if one.training.model == model:
-                _, arm, few = one.compared
-                trained.setdefault((arm, few), []).append(AtThreshold(one.defective, levels[model, arm]))
-        pairs = _compared(list(trained))
-        drawn = resampled_differences(trained, pairs, test, np.random.default_rng(seed))
-        found += [
-            table.assign(segmenter=model, arm=arm, real_per_type=few, against=against)
-            for ((arm, few), (_, against)), table in zip(pairs, drawn, strict=True)
-        ]
-    return pd.concat([table for table in found if len(table)] or found, ignore_index=True).loc[:, list(DIFFERENCE_COLUMNS)]
+class Compared(NamedTuple):
+    """The trainings whose arms are compared, the threshold of each network and arm, the test images, and the seed of the resamples."""
+
+    measured: Sequence[Measured]
+    levels: Mapping[tuple[str, str], int]
+    test: Sequence[EvaluationImage]
+    seed: int
+
+    @property
+    def models(self) -> list[str]:
+        """The networks."""
+        return list(dict.fromkeys(one.training.model for one in self.measured))
+
+    def differences(self) -> pd.DataFrame:
+        """`Tables.differences`."""
+        found = [pd.DataFrame(columns=list(DIFFERENCE_COLUMNS))]
+        for model in self.models:
+            found += [
+                table.assign(segmenter=model, arm=arm, real_per_type=few, against=against)
+                for ((arm, few), (_, against)), table in self.resampled(model, np.ones(len(self.test), bool), self.seed)
+            ]
+        return pd.concat([table for table in found if len(table)] or found, ignore_index=True).loc[:, list(DIFFERENCE_COLUMNS)]
+
+    def type_differences(self) -> pd.DataFrame:
+        """`Tables.types`: of types with two parts at least, since a single one cannot vary."""
+        found: list[tuple[object, ...]] = []
+        for model, defect in product(self.models, sorted({image.defect for image in self.test})):
+            of_type = np.array([image.defect == defect for image in self.test])
+            if len({image.group for image in self.test if image.defect == defect}) < 2:
+                continue
+            for ((arm, _), _), table in self.resampled(model, of_type, derived_seed(self.seed, defect), whole_third=True):
+                for metric, rows in table.groupby("metric", sort=False):
+                    difference, *draws = rows.difference
+                    found.append((model, arm, defect, metric, difference, *np.percentile(draws, INTERVAL)))
+        return pd.DataFrame(found, columns=list(TYPE_COLUMNS))
+
+    def resampled(
+        self, model: str, rows: NDArray[np.bool_], seed: int, *, whole_third: bool = False
+    ) -> Iterator[tuple[Pair, pd.DataFrame]]:
+        """The pairs of a network's arms, or of those with the whole third, and their `resampled_differences` on some of the images."""
+        arms: dict[Arm, list[Measured]] = {}
+        for one in self.measured:
+            if one.training.model == model and not (whole_third and one.training.choice.few):
+                arms.setdefault(one.compared[1:], []).append(one)
+        trained = {
+            arm: (AtThreshold(one.defective().of_images(rows), self.levels[model, arm[0]]) for one in ones) for arm, ones in arms.items()
+        }
+        pairs, images = _pairs(list(arms)), [image for image, is_seen in zip(self.test, rows, strict=True) if is_seen]
+        drawn = resampled_differences(trained, pairs, images, np.random.default_rng(seed), seeds=len(next(iter(arms.values()))))
+        return zip(pairs, drawn, strict=True)
 
 
-def _type_differences(
-    measured: Sequence[Measured], levels: Mapping[tuple[str, str], int], test: Sequence[EvaluationImage], seed: int
-) -> pd.DataFrame:
-    """Each arm with the whole third against real defects alone, on the test images of one type at a time; of two parts at least, which can vary."""
-    found: list[tuple[object, ...]] = []
-    for model, defect in product(dict.fromkeys(one.training.model for one in measured), sorted({image.defect for image in test})):
-        images = [image for image in test if image.defect == defect]
-        if len({image.group for image in images}) < 2:
-            continue
-        of_type = np.array([image.defect == defect for image in test])
-        trained: dict[str, list[AtThreshold]] = {}
-        for one in measured:
-            if one.training.model == model and not one.training.choice.few:
-                arm = one.training.choice.name
-                trained.setdefault(arm, []).append(AtThreshold(one.defective.of_images(of_type), levels[model, arm]))
-        pairs = [(arm, REAL_ONLY) for arm in trained if arm != REAL_ONLY]
-        drawn = resampled_differences(trained, pairs, images, np.random.default_rng(derived_seed(seed, defect)))
-        for (arm, _), table in zip(pairs, drawn, strict=True):
-            for metric, rows in table.groupby("metric", sort=False):
-                difference, *draws = rows.difference
-                found.append((model, arm, defect, metric, difference, *np.percentile(draws, INTERVAL)))
-    return pd.DataFrame(found, columns=list(TYPE_COLUMNS))
-
-
-def _compared(trained: Sequence[tuple[str, int]]) -> list[tuple[tuple[str, int], tuple[str, int]]]:
+def _pairs(trained: Sequence[Arm]) -> list[Pair]:
     """Pairs of arms: each with real defects alone, as many as it has; an arm with few also with more."""
     counts = [few for arm, few in trained if arm == REAL_ONLY]
     return [

@@ -103,12 +103,14 @@ class Compared(NamedTuple):
         for one in self.measured:
             if one.training.model == model and not (whole_third and one.training.choice.few):
                 arms.setdefault(one.compared[1:], []).append(one)
-        trained = {
-            arm: (AtThreshold(one.defective().of_images(rows), self.levels[model, arm[0]]) for one in ones) for arm, ones in arms.items()
-        }
+        trained = {arm: self.read(ones, rows) for arm, ones in arms.items()}
         pairs, images = _pairs(list(arms)), [image for image, is_seen in zip(self.test, rows, strict=True) if is_seen]
         drawn = resampled_differences(trained, pairs, images, np.random.default_rng(seed), seeds=len(next(iter(arms.values()))))
         return zip(pairs, drawn, strict=True)
+
+    def read(self, trainings: Sequence[Measured], rows: NDArray[np.bool_]) -> Iterator[AtThreshold]:
+        """The counts of some of the images, one training at a time."""
+        return (AtThreshold(one.defective().of_images(rows), self.levels[one.compared[:2]]) for one in trainings)
 
 
 def _pairs(trained: Sequence[Arm]) -> list[Pair]:

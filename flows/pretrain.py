@@ -12,6 +12,7 @@ from stage.core.durable import write_whole
 from stage.core.params import Params, load_params
 from stage.core.work import BASE_WORK, Work, work_key
 from stage.datasets.examples import CATALOG
+from stage.datasets.table import read_catalog
 from stage.jobs.heartbeat import present
 from stage.jobs.removal import finish
 from stage.model.base_pointer import TRAINED_HERE, needs_base, note_start, write_pointer
@@ -29,6 +30,8 @@ def pretrain() -> None:
     if not needs_base(params.methods):
         write_whole("No method of params.yaml needs a base.\n", OUTPUT / "none.txt")
     elif params.base.source == "scratch":
+        for category in params.categories:
+            read_catalog(CATALOGS / category / CATALOG)  # refuses without a prepared category
         with ExitStack() as users:
             train_from_scratch(params, users).publish(OUTPUT)
         if params.pretrain.start != "none":

@@ -9,6 +9,8 @@ from prefect.cache_policies import NO_CACHE
 from flows.runtime import run
 from flows.workers import make_all
 from stage.core.params import Params, load_params
+from stage.datasets.examples import CATALOG
+from stage.datasets.table import read_catalog
 from stage.jobs.heartbeat import present
 from stage.jobs.planning import make_job, rounds
 from stage.jobs.store import BatchStore
@@ -29,6 +31,7 @@ RUNS = Path("data/runs")  # apart from the samples, so that nothing is made agai
 def synthesize(category: str, method: str) -> None:
     """Plan, render, judge; plan again what was rejected; publish."""
     params = load_params()
+    read_catalog(CATALOGS / category / CATALOG)  # refuses without a prepared category
     with ExitStack() as users:
         jobs = make_rounds(plan(category, method, TRAININGS / category, params), params, users)
         publish_samples(jobs, OUTPUT / category / method, params)

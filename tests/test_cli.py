@@ -15,6 +15,7 @@ from commands import refused, run
 from test_results import differences, scores
 
 from stage.chaos.miniature import SIZE, draw
+from stage.core.errors import DataError
 from stage.core.params import load_params
 from stage.datasets.pairs import write_table
 from stage.datasets.table import COLUMNS
@@ -317,6 +318,19 @@ def test_every_verb_before_the_first_run_says_what_to_run_first(typed: str, proj
     assert re.fullmatch(r"Expected .+, found .+", told), told
     assert re.search(r"`(dvc repro|make ablation|make nightly-up|stage|git tag)[^`]*`", told)
     assert not re.search("[Ee]rrno|--force|fatal", told)
+
+
+@pytest.mark.usefixtures("project")
+def test_a_flow_started_by_hand_before_its_inputs_says_so_too() -> None:
+    """Whoever starts one from the README's table of times would see a traceback."""
+    from flows.pretrain import pretrain
+    from flows.synthesize import synthesize
+
+    for start in (pretrain.fn, lambda: synthesize.fn("fabric", "paste")):
+        with pytest.raises(
+            DataError, match=r"Expected a catalog at data/prepare/fabric/catalog.parquet, found none. Run `dvc repro prepare`"
+        ):
+            start()
 
 
 def test_a_folder_that_cannot_be_made_is_one_message() -> None:

@@ -138,6 +138,19 @@ def test_a_moved_module_does_not_count(checkout: Path) -> None:
     assert digest_of(checkout) == expected
 
 
+def test_a_module_that_only_passes_a_function_on_does_not_count(checkout: Path) -> None:
+    """Every run would end in a traceback, and a change of the function itself would not count."""
+    expected = digest_of(ROOT)
+
+    for source in (checkout / "stage").rglob("*.py"):
+        source.write_text(source.read_text().replace("from stage.datasets.resize import", "from stage.core.passing import"))
+    (checkout / "stage/core/passing.py").write_text("from stage.datasets.resize import covered, resize_image, resize_mask\n")
+    assert digest_of(checkout) == expected
+
+    edit(checkout / "stage/datasets/resize.py", "    return ", "    return None or ")
+    assert digest_of(checkout) != expected
+
+
 def test_each_method_has_a_digest_of_its_own(checkout: Path) -> None:
     """A change of one method would make the samples of all. How `paste` pastes counts for all: so does the verdict's nothing."""
     stage, paste = digest_of(ROOT), digest_of(ROOT, PASTE)

@@ -111,7 +111,13 @@ def _mentioned(name: str, module: str) -> Iterator[Definition]:
         yield Definition(module, name)
     elif name in known.imported:
         whole = ".".join(known.imported[name])
-        yield from (Definition(whole, inner) for inner in _module(whole).defined) if _file(whole) else [known.imported[name]]
+        yield from (Definition(whole, inner) for inner in _module(whole).defined) if _file(whole) else [_home(known.imported[name])]
+
+
+def _home(one: Definition) -> Definition:
+    """The definition itself where a module only passes it on, having imported it."""
+    known = _module(one.module)
+    return _home(known.imported[one.name]) if one.name in known.imported and one.name not in known.defined else one
 
 
 def _meaning(name: str, module: str) -> str:

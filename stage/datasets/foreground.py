@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.filters import threshold_otsu, threshold_triangle
 
+from stage.core.arrays import Mask
 from stage.core.data_params import Foreground
 from stage.datasets.components import components, largest_component
 
@@ -20,7 +21,6 @@ THRESHOLDS = {"otsu": threshold_otsu, "triangle": threshold_triangle}
 COVERAGE = (0.01, 0.98)  # of the image; an object that covers less or more counts as not found
 BORDER_WIDTH = 0.02  # of the image's side
 BORDER_SHARE = 0.85  # of the border's pixels; if fewer are background, the image shows a texture
-Mask = NDArray[np.uint8]
 
 
 class Outline(NamedTuple):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from stage.core.arrays import Pixels
 from stage.core.wording import apart
 from stage.datasets.examples import column, pairs_of
 from stage.datasets.resize import covered, resize_image
@@ -16,7 +17,6 @@ from stage.datasets.resize import covered, resize_image
 EDGE = 16  # px; enough to see where the part lies and how it is lit, too little to see its texture
 USUAL = 0.95  # quantile of the normal photographs' distances to their nearest; a defect's photograph farther from all of them is unlike
 FEW = 3  # normal photographs; among fewer, no distance is unusual
-Pixels = NDArray[np.uint8]
 
 
 class Likeness:

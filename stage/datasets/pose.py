@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stage.core.arrays import Pixels
+
 ELONGATED = 1.25  # ratio of the standard deviations along the two axes; under it, as of a disc or a square, the axis is chance
 SPAN = 5.0  # standard deviations along the axis that a picture in part coordinates shows; a bar is 3.5 of them long, a disc 4
 EDGE = 32  # px; enough to tell a head from a tip
-Pixels = NDArray[np.uint8]
-Matrix = NDArray[np.float64]
 
 
 class Pose(NamedTuple):

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stage.core.arrays import Values
 from stage.core.digests import derived_seed
 from stage.core.model_params import Crop, Prompts
 from stage.datasets.examples import DefectImages
@@ -25,7 +26,6 @@ MOST = 24  # defects of a category, spread over all
 STRENGTHS = (0.5, 0.7, 0.9, 1.2)  # of the filter, relative to the error of the noisy image; the best one counts
 FILTER = {"patch_size": 5, "patch_distance": 7, "fast_mode": True, "channel_axis": -1}
 COLUMNS = ("timestep", "defects", "noise", "base", "classical")
-Values = NDArray[np.float64]
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """The card of a data set, `README.md`: what is in the folder, for people, and which files are samples, for Hugging Face `datasets`."""
 
 from stage.core.wording import counted
-from stage.release.shards import Described
+from stage.release.shards import JsonObject
 from stage.synthesis.schema import SHARDS
 
 # Without `configs`, `datasets` takes every Parquet file of the folder for samples, and stops at the tables, which have other columns.
@@ -22,7 +22,7 @@ Their backgrounds and masks come from photographs, whose licence is in the colum
 """
 
 
-def card(manifest: Described) -> str:
+def card(manifest: JsonObject) -> str:
     """The text of the card, without names from data, which could be taken for Markdown or YAML."""
     return CARD_TEXT.format(
         shards=SHARDS, accepted=counted(manifest["accepted"], "sample"), rejected=manifest["rejected"], method=manifest["method"]

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from stage.core.wording import counted
-from stage.release.shards import Described
+from stage.release.shards import JsonObject
 from stage.synthesis.marking import source_type
 from stage.synthesis.schema import CHECKPOINTS, PLAN, SCHEMA, SCHEMA_VERSION, SHARDS, SOURCES
 
@@ -56,12 +56,12 @@ KINDS = {pa.string(): "sc:Text", pa.int64(): "cr:Int64", pa.float64(): "cr:Float
 DERIVED = ("background_sha256", "source_sha256", "mask_sha256", "checkpoint", "base")  # columns that name what a sample was made from
 
 
-def croissant(manifest: Described, licences: Iterable[str]) -> str:
+def croissant(manifest: JsonObject, licences: Iterable[str]) -> str:
     """The metadata of a published folder as JSON-LD; `licences` are those of its samples."""
     return json.dumps(_dataset(manifest, sorted({*licences})), indent=2, ensure_ascii=False) + "\n"
 
 
-def _dataset(manifest: Described, licences: list[str]) -> dict[str, Any]:
+def _dataset(manifest: JsonObject, licences: list[str]) -> dict[str, Any]:
     method, inputs = manifest["method"], manifest["inputs"]
     tables = {name: manifest["tables"][name]["sha256"] for name in (SOURCES, CHECKPOINTS, PLAN) if name in manifest["tables"]}
     made_by = {

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from stage.core.arrays import Values
 from stage.core.digests import derived_seed
 from stage.core.progress import track
 from stage.datasets.examples import CATALOG, column, pairs_of
@@ -35,7 +35,6 @@ SHAPE_SPREADS = {f"spread_{name}": (name,) for name in SHAPE}  # of the masks; n
 PROFILE, KID = "profile", "kid"
 LEAST = {"contrast_edge": 0.8, "contrast_core": 0.8} | dict.fromkeys(SPREADS, 0.7)  # of the real defects' value
 MOST = {"grain": 1.3}
-Values = NDArray[np.float64]
 
 
 class MeasuredDefects(NamedTuple):

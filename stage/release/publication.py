@@ -18,14 +18,14 @@ from stage.jobs.heartbeat import present
 from stage.jobs.job import Batch, Job, load_job
 from stage.release.card import card
 from stage.release.croissant import CROISSANT, croissant
-from stage.release.shards import Described, write_manifest, write_shards
+from stage.release.shards import JsonObject, write_manifest, write_shards
 from stage.release.tables import is_published, write_runs, write_tables
 from stage.synthesis.schema import CARD, PLAN
 
 AT_HAND = 16  # batches of later rounds that are kept in memory
 
 
-def publish_jobs(folders: Sequence[Path], output: Path, *, lease_s: float) -> Described:
+def publish_jobs(folders: Sequence[Path], output: Path, *, lease_s: float) -> JsonObject:
     """Assemble the shards and tables of a category and method beside `output`, then rename them to it; returns the manifest.
 
     `folders`: the jobs of all rounds, the first one first. `lease_s`: seconds, as in `execution`. Every batch is compared with its
@@ -35,7 +35,7 @@ def publish_jobs(folders: Sequence[Path], output: Path, *, lease_s: float) -> De
     first = jobs[0]
     for job in jobs:
         check_complete(job)
-    manifest: Described = {}
+    manifest: JsonObject = {}
 
     def write(new: Path) -> None:
         shards = write_shards(samples_of(jobs), first.recipe.synthesize.shard_rows, new)

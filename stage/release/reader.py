@@ -14,7 +14,7 @@ from stage.core.durable import read_sealed
 from stage.core.errors import CorruptFileError
 from stage.datasets.pairs import Pair, decode_image, decode_mask
 from stage.release.manifest import check_manifest
-from stage.release.shards import Described
+from stage.release.shards import JsonObject
 from stage.synthesis.rows import missed_defect, mixed_masks
 from stage.synthesis.schema import MANIFEST
 
@@ -96,7 +96,7 @@ def open_shard(path: Path) -> pq.ParquetFile:
         raise _unreadable(path, error) from None
 
 
-def read_manifest(folder: Path) -> Described:
+def read_manifest(folder: Path) -> JsonObject:
     """The manifest of a published folder; raises CorruptFileError if it is missing, was changed, or is not a valid manifest."""
     try:
         values = read_sealed(folder / MANIFEST)

@@ -11,7 +11,7 @@ from stage.core.errors import CorruptFileError
 from stage.datasets.images import pixel_digest
 from stage.datasets.pairs import decode_image, decode_mask
 from stage.release.reader import PIXELS
-from stage.release.shards import Described
+from stage.release.shards import JsonObject
 from stage.synthesis.marking import mark
 from stage.synthesis.rows import Identity, PlanRow
 from stage.synthesis.schema import CHECKPOINTS, PLAN, SOURCES
@@ -28,7 +28,7 @@ class KnownDigests(NamedTuple):
     checkpoints: frozenset[str]
 
 
-def sample_problems(row: dict[str, Any], shard: Described, lineage: KnownDigests | None) -> Iterator[str]:
+def sample_problems(row: dict[str, Any], shard: JsonObject, lineage: KnownDigests | None) -> Iterator[str]:
     """The problems of a sample by itself. `shard`: its entry in the manifest, with the manifest's method and category."""
     if empty := [name for name, value in row.items() if _is_null(value, name)]:
         yield f"expected a value in every column, found none in {', '.join(empty)}"

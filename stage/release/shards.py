@@ -18,7 +18,7 @@ from stage.core.errors import DataError
 from stage.datasets.pairs import ROW_GROUP
 from stage.synthesis.schema import MANIFEST, SCHEMA_VERSION, SHARDS, open_writer
 
-Described = dict[str, Any]
+JsonObject = dict[str, Any]
 
 
 class _Slot(NamedTuple):
@@ -29,14 +29,14 @@ class _Slot(NamedTuple):
     group: int
 
 
-def write_shards(samples: Iterable[pa.Table], shard_rows: int, folder: Path) -> list[Described]:
+def write_shards(samples: Iterable[pa.Table], shard_rows: int, folder: Path) -> list[JsonObject]:
     """Write samples, sorted by defect type and ordinal, from tables of any size; returns their entries in the manifest.
 
     Holds at most one table and one row group in memory. Raises DataError if two shards would have one name; none is written twice.
     """
     (folder / SHARDS).mkdir(parents=True, exist_ok=True)
     runs = groupby(_row_groups(samples, shard_rows), key=lambda one: one[0][:2])
-    facts: dict[str, Described] = {}
+    facts: dict[str, JsonObject] = {}
     for (defect, run), groups in runs:
         name = shard_name(defect, run)
         if name in facts:
@@ -58,7 +58,7 @@ def shard_name(defect: str, run: int) -> str:
     return f"{SHARDS}/{safe}-{bytes_digest(defect.encode())[:16]}-{run:05d}.parquet"
 
 
-def write_manifest(folder: Path, shards: list[Described], **more: Any) -> Described:
+def write_manifest(folder: Path, shards: list[JsonObject], **more: Any) -> JsonObject:
     """Write the manifest and return it; a folder without one counts as empty. `more`: the other keys of `Manifest`, by name."""
     count, accepted = (sum(shard[key] for shard in shards) for key in ("rows", "accepted"))
     counts = {"count": count, "accepted": accepted, "rejected": count - accepted}
@@ -66,7 +66,7 @@ def write_manifest(folder: Path, shards: list[Described], **more: Any) -> Descri
     return write_sealed(manifest, folder / MANIFEST)
 
 
-def data_digest(shards: Iterable[Described]) -> str:
+def data_digest(shards: Iterable[JsonObject]) -> str:
     """SHA-256 of the shards' pixel digests; it names a version of the data."""
     return bytes_digest("".join(shard["pixels"] for shard in shards).encode())
 
@@ -90,12 +90,12 @@ class Tally:
         self._rows += 1
         self._accepted += verdict == "accepted"
 
-    def facts(self) -> Described:
+    def facts(self) -> JsonObject:
         """The counts so far, under the manifest's names."""
         return {"rows": self._rows, "accepted": self._accepted, "pixels": self._digest.hexdigest()}
 
 
-def _write_shard(path: Path, groups: Iterator[pa.Table]) -> Described:
+def _write_shard(path: Path, groups: Iterator[pa.Table]) -> JsonObject:
     tally = Tally()
     with open_writer(path) as writer:
         for table in groups:

@@ -43,7 +43,6 @@ from stage.synthesis.schema import (
 
 RUN_COLUMNS = pa.schema([(name, pa.string()) for name in ("batch_key", *Maker._fields)])
 AT_ONCE = 4096  # rows of `plan` and `runs`
-Described = dict[str, dict[str, Any]]
 
 
 class CheckpointFacts(BaseModel):
@@ -52,7 +51,7 @@ class CheckpointFacts(BaseModel):
     base: str
 
 
-def write_tables(jobs: Sequence[Job], folder: Path) -> Described:
+def write_tables(jobs: Sequence[Job], folder: Path) -> dict[str, dict[str, Any]]:
     """Write `sources`, `checkpoints`, `plan` and `verdict` of the jobs of all rounds; returns the rows and the SHA-256 of each file."""
     job = jobs[0]
     catalog = read_catalog(job.recipe.catalog / CATALOG)

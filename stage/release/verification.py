@@ -18,7 +18,7 @@ from stage.datasets.walking import shown
 from stage.release.croissant import CROISSANT
 from stage.release.reader import read_manifest
 from stage.release.sample_checks import KnownDigests, plan_problems, sample_problems
-from stage.release.shards import Described, Tally, data_digest
+from stage.release.shards import JsonObject, Tally, data_digest
 from stage.synthesis.schema import CARD, CHECKPOINTS, MANIFEST, PLAN, RUNS, SCHEMA, SCHEMA_VERSION, SOURCES, TABLES
 
 ROWS_AT_ONCE = 64
@@ -67,12 +67,12 @@ def foreign_files(folder: Path) -> list[str]:
     return [shown(name) for name in _unnamed(folder, files) if not _is_parquet(folder / name)]
 
 
-def _named(manifest: Described) -> Described:
+def _named(manifest: JsonObject) -> JsonObject:
     """The entries of the manifest by the paths of their files."""
     return {**{shard["path"]: shard for shard in manifest["shards"]}, **manifest["tables"]}
 
 
-def _files(folder: Path, files: Described) -> Iterator[Problem]:
+def _files(folder: Path, files: JsonObject) -> Iterator[Problem]:
     for name in TABLES:
         if name not in files:
             yield Problem(name, "expected the manifest to name it, found that it does not")
@@ -89,7 +89,7 @@ def _files(folder: Path, files: Described) -> Iterator[Problem]:
             yield Problem(name, f"expected a file that can be read, found {error.strerror}")
 
 
-def _tables(folder: Path, manifest: Described, broken: set[str]) -> Iterator[Problem]:
+def _tables(folder: Path, manifest: JsonObject, broken: set[str]) -> Iterator[Problem]:
     """Check the columns and the rows of the tables that are there, down to every value."""
     for name, schema in TABLES.items():
         if name in broken:
@@ -106,7 +106,7 @@ def _tables(folder: Path, manifest: Described, broken: set[str]) -> Iterator[Pro
             yield Problem(name, _unreadable(error))
 
 
-def _totals(manifest: Described) -> Iterator[Problem]:
+def _totals(manifest: JsonObject) -> Iterator[Problem]:
     shards = manifest["shards"]
     accepted = sum(shard["accepted"] for shard in shards)
     counts = {"count": sum(shard["rows"] for shard in shards), "accepted": accepted}
@@ -116,13 +116,13 @@ def _totals(manifest: Described) -> Iterator[Problem]:
             yield Problem(MANIFEST, f"expected {name} {expected} by its shards, found {manifest[name]}")
 
 
-def _strangers(folder: Path, files: Described) -> Iterator[Problem]:
+def _strangers(folder: Path, files: JsonObject) -> Iterator[Problem]:
     for name in _unnamed(folder, files):
         if _is_parquet(folder / name):
             yield Problem(shown(name), "expected only the Parquet files that the manifest names, found one more")
 
 
-def _unnamed(folder: Path, files: Described) -> list[str]:
+def _unnamed(folder: Path, files: JsonObject) -> list[str]:
     """Files other than those that the manifest names, the manifest itself, the card and `croissant.json`."""
     names = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if not path.is_dir())
     return [name for name in names if name not in files and name not in (MANIFEST, CARD, CROISSANT)]
@@ -139,7 +139,7 @@ def _is_parquet(path: Path) -> bool:
         return False
 
 
-def _contents(folder: Path, shards: list[Described], broken: set[str]) -> Iterator[Problem]:
+def _contents(folder: Path, shards: list[JsonObject], broken: set[str]) -> Iterator[Problem]:
     """Check row by row, without the checks that need a damaged table."""
     lineage = None if broken & {SOURCES, CHECKPOINTS} else _lineage(folder)
     # A missing shard shifts every row after it: then the plan says nothing about where a row belongs.
@@ -158,7 +158,7 @@ def _unreadable(error: Exception) -> str:
 
 
 def _shard(
-    folder: Path, shard: Described, plan: Iterator[dict[str, Any]], lineage: KnownDigests | None, *, against_plan: bool
+    folder: Path, shard: JsonObject, plan: Iterator[dict[str, Any]], lineage: KnownDigests | None, *, against_plan: bool
 ) -> Iterator[Problem]:
     path = folder / shard["path"]
     found = pq.read_schema(path)

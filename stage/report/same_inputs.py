@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 from PIL import Image
 
+from stage.core.arrays import Pixels
 from stage.core.params import Params
 from stage.datasets.examples import CATALOG
 from stage.datasets.pairs import Pair, decode_image, decode_mask
@@ -38,7 +38,6 @@ IN_GIVEN_MASKS: dict[str, Callable[[MaskedPlanner], Planner]] = {
     "quilt": lambda masked: QuiltPlanner(masked, masked.recipe.quilt).row,
     "cutpaste": lambda masked: MaskPlanner(masked, masked.recipe.cutpaste).row,
 }
-Pixels = NDArray[np.uint8]
 
 
 class MethodPicture(NamedTuple):

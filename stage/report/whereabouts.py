@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 
+from stage.core.arrays import Values
 from stage.datasets.components import bounding_box
 from stage.datasets.pairs import decode_mask
 from stage.datasets.pose import SPAN, Pose, in_part_coordinates, is_reversed, reversed_pose
@@ -31,7 +32,6 @@ FAINT = 0.02  # of the examples; places where fewer show the part are cut off
 COUNT = 200  # samples in a map, at most
 LOOKED_AT = 24  # normal photographs; if none of them shows a part, the category shows a texture
 GROUND, PART, DEFECT = (np.array(colour, np.float64) for colour in ((250, 250, 250), (176, 182, 192), (205, 38, 48)))
-Values = NDArray[np.float64]
 
 
 class Map(NamedTuple):

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
+from stage.core.arrays import Mask
 from stage.datasets.pairs import decode_mask
 from stage.report.artefacts import ImageCell, Row, decoded_picture, query_rows, stream_rows
 from stage.report.sheets import Panel, Specimen
@@ -21,8 +22,6 @@ from stage.segmentation.verdicts import signed
 
 HIT, MISSED, FALSE, NORMAL = (255, 255, 255), (213, 94, 0), (86, 180, 233), (32, 34, 38)  # told apart by colour-blind people too
 TEXTS = ("category", "defect", "image_path", "image", "mask")  # the other columns are arms
-
-Mask = NDArray[np.uint8]
 
 
 class Predictions(NamedTuple):

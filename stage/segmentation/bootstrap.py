@@ -5,15 +5,14 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from stage.core.arrays import Values
 from stage.segmentation.counts import LEVELS, Counts
 
 RESAMPLES = 1000
 AT_ONCE = 50  # resamples whose counts are in memory
 COMPARED = ("ap", "iou")
-Values = NDArray[np.float64]
-Arm = TypeVar("Arm", bound=Hashable)  # whatever tells arms apart
+ArmKey = TypeVar("ArmKey", bound=Hashable)  # whatever tells arms apart
 
 
 class EvaluationImage(NamedTuple):
@@ -31,8 +30,8 @@ class AtThreshold(NamedTuple):
 
 
 def resampled_differences(
-    trained: Mapping[Arm, Iterable[AtThreshold]],
-    compared: Sequence[tuple[Arm, Arm]],
+    trained: Mapping[ArmKey, Iterable[AtThreshold]],
+    compared: Sequence[tuple[ArmKey, ArmKey]],
     test: Sequence[EvaluationImage],
     random: np.random.Generator,
     *,

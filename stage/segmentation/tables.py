@@ -18,8 +18,7 @@ from stage.segmentation.metrics import HALF
 from stage.segmentation.results import DIFFERENCE_COLUMNS, INTERVAL, TYPE_COLUMNS, rows_where
 from stage.segmentation.scores import ALL_TYPES, DEFECTIVE_FILE, GOOD_FILE, Measured, metrics_of, rows_of, threshold_on
 
-Arm = tuple[str, int]  # its name, and its real defects per type; 0: the whole third
-Pair = tuple[Arm, Arm]  # an arm, and what it is compared with
+CountedArm = tuple[str, int]  # its name, and its real defects per type; 0: the whole third
 
 
 class Tables(NamedTuple):
@@ -97,9 +96,9 @@ class Compared(NamedTuple):
 
     def resampled(
         self, model: str, rows: NDArray[np.bool_], seed: int, *, whole_third: bool = False
-    ) -> Iterator[tuple[Pair, pd.DataFrame]]:
+    ) -> Iterator[tuple[tuple[CountedArm, CountedArm], pd.DataFrame]]:
         """The pairs of a network's arms, or of those with the whole third, and their `resampled_differences` on some of the images."""
-        arms: dict[Arm, list[Measured]] = {}
+        arms: dict[CountedArm, list[Measured]] = {}
         for one in self.measured:
             if one.training.model == model and not (whole_third and one.training.choice.few):
                 arms.setdefault(one.compared[1:], []).append(one)
@@ -113,7 +112,7 @@ class Compared(NamedTuple):
         return (AtThreshold(one.defective().of_images(rows), self.levels[one.compared[:2]]) for one in trainings)
 
 
-def _pairs(trained: Sequence[Arm]) -> list[Pair]:
+def _pairs(trained: Sequence[CountedArm]) -> list[tuple[CountedArm, CountedArm]]:
     """Pairs of arms: each with real defects alone, as many as it has; an arm with few also with more."""
     counts = [few for arm, few in trained if arm == REAL_ONLY]
     return [

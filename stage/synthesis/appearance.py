@@ -14,6 +14,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
+from stage.core.arrays import Box
 from stage.datasets.components import components, dilated, largest_component
 from stage.datasets.windows import first_pixel
 from stage.model.efficientnet import CHANNELS, MEAN, STD, EfficientNetLite0
@@ -26,7 +27,6 @@ RING = 1 / 16  # of the window's side; width of the surroundings that a defect i
 NEAR_FULL = 0.3  # of the most covered cell; a cell covered by less shows mostly the surroundings
 FEATURES = 5 * sum(CHANNELS[:LEVELS])
 ALONE = 2 * sum(CHANNELS[:LEVELS])  # features of a defect whose background is unknown
-Box = tuple[slice, slice]
 Number = TypeVar("Number", np.uint8, np.float32)
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-Pixels = NDArray[np.uint8]
-Random = np.random.Generator
+from stage.core.arrays import Pixels, Random
+
 LEVELS = np.arange(256, dtype=np.float64)
 # Colour spaces with a channel of brightness: the conversions to and from each, and the channel's number.
 BRIGHTNESS = (

@@ -6,9 +6,10 @@ m pastes, n defects in all of them, F features, N training defects. No test imag
 import numpy as np
 import pandas as pd
 
+from stage.core.arrays import Values
 from stage.datasets.table import training_part
-from stage.synthesis.copies import Patches, nearest, patch
-from stage.synthesis.judge import PLACES, Discriminant, Judge, Values, standardised
+from stage.synthesis.copies import PatchArray, nearest, patch
+from stage.synthesis.judge import PLACES, Discriminant, Judge, standardised
 from stage.synthesis.null import MATCHED, Paster, nothing_of
 from stage.synthesis.paste_descriptions import SUMS, Described, described_draws
 from stage.synthesis.recipe import Recipe
@@ -113,7 +114,7 @@ def threshold_of(scores: pd.Series, share: float) -> float:
     return float(np.round(ranked[rank - 1], PLACES) + 10.0**-PLACES)
 
 
-def _copy_distance(patches: Patches, groups: list[str]) -> float:
+def _copy_distance(patches: PatchArray, groups: list[str]) -> float:
     """What a twentieth of the training defects are nearer than to their nearest of another part; 0 where there is no other."""
     others = [[k for k, other in enumerate(groups) if other != group] for group in groups]
     distances = [nearest(one, patches[other]).distance for one, other in zip(patches, others, strict=True) if other]

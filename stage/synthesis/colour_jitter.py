@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8]
-Random = np.random.Generator
-LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue; ITU-R BT.601
+from stage.core.arrays import Pixels, Random
+from stage.datasets.foreground import LUMA
+
 HUES = 180  # of OpenCV's hue circle
 
 

@@ -14,7 +14,9 @@ from stage.datasets.components import components, largest_component
 from stage.datasets.windows import TURNS, turn
 
 EDGE = 24  # px; a defect's bounding box is resized to this, so that its size and place do not count
-Patches = NDArray[np.float32]  # (N, E, E, 3): the colours less their mean over the defect, 0 outside it, of length 1; 0 for a flat defect
+PatchArray = NDArray[
+    np.float32
+]  # (N, E, E, 3): the colours less their mean over the defect, 0 outside it, of length 1; 0 for a flat defect
 
 
 class Nearest(NamedTuple):
@@ -24,7 +26,7 @@ class Nearest(NamedTuple):
     distance: float
 
 
-def patch(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> Patches:
+def patch(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> PatchArray:
     """The largest defect of an image as a patch, (E, E, 3). The same outline around other pixels is no copy."""
     labels = components(mask)
     if not labels.any():
@@ -39,7 +41,7 @@ def patch(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> Patches:
     return small / max(float(np.linalg.norm(small)), 1e-3)
 
 
-def nearest(one: Patches, among: Patches) -> Nearest:
+def nearest(one: PatchArray, among: PatchArray) -> Nearest:
     """The patch among (N, E, E, 3), N > 0, that `one` (E, E, 3) is most like in any of eight positions."""
     turned = np.stack([turn(one, k).ravel() for k in range(TURNS)])
     alike = (among.reshape(len(among), -1) @ turned.T).max(1)

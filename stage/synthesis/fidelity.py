@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from stage.core.arrays import Pixels, Values
 from stage.datasets.components import components, largest_component
 from stage.datasets.foreground import LUMA
 
@@ -19,9 +20,7 @@ DISTANCES = (*range(-REACH, 0), *range(1, REACH + 1))  # negative inside
 MEASURES = ("contrast_edge", "contrast_core", "texture", "grain", "red", "green", "blue")
 SHAPE = ("area", "elongation", "parts")
 STEPS = ((0, 1), (1, 0), (1, 1), (1, -1))  # the directions of second differences
-Pixels = NDArray[np.uint8]
 Region = NDArray[np.bool_]
-Values = NDArray[np.float64]
 
 
 def measured(image: Pixels, mask: Pixels) -> Values:

@@ -9,6 +9,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from stage.core.arrays import Values
 from stage.core.durable import whole_file
 from stage.datasets.pairs import Pair
 from stage.synthesis.copies import nearest, patch
@@ -17,7 +18,6 @@ from stage.synthesis.rows import TypeRecord
 FAR = 6.0  # standard deviations of nothing; beyond, the signed features say no more
 OUTLYING = 2.0  # weight of the features' distances beside the features themselves
 PLACES = 3  # decimals of scores
-Values = NDArray[np.float64]
 
 
 class Discriminant(NamedTuple):

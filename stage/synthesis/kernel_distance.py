@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+
+from stage.core.arrays import Values
 
 SPLITS = 100  # of the real defects into halves
-Values = NDArray[np.float64]
 
 
 class Distance(NamedTuple):

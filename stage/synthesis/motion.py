@@ -10,11 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stage.core.arrays import Mask, Matrix
 from stage.datasets.components import bounding_box
 from stage.synthesis.rows import PlanRow
-
-Mask = NDArray[np.uint8]
-Matrix = NDArray[np.float64]
 
 
 class Turn(NamedTuple):

@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from stage.core.arrays import Pixels
 from stage.core.synthesis_params import Paste
 from stage.datasets.blending import paste_back
 from stage.datasets.windows import TURNS, turn
@@ -36,7 +36,6 @@ MOTION = Paste(
     reach=2,
     ring=3,
 )
-Pixels = NDArray[np.uint8]
 
 
 def nothing_of(recipe: Recipe) -> tuple[Kind, ...]:

@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from stage.core.arrays import Values
 from stage.core.at_once import has_spare_threads, two_at_once
 from stage.core.progress import track
 from stage.datasets.pairs import Pair
 from stage.synthesis.appearance import described, encoder
-from stage.synthesis.judge import Values, difference_sums
+from stage.synthesis.judge import difference_sums
 from stage.synthesis.null import Pasted, Paster
 
 FIT, RANK = 0, 1  # draws of pastes

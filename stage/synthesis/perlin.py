@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stage.core.arrays import Values
 from stage.core.synthesis_params import Perlin
 from stage.datasets.components import components
 
 ROTATION = 90.0  # degrees; largest rotation of the noise, either way
 TRIES = 50  # draws for a mask with few enough components; if all fail, the largest components of the last draw are kept
-Values = NDArray[np.float64]
 
 
 def perlin_mask(height: int, width: int, params: Perlin, random: np.random.Generator) -> NDArray[np.uint8]:

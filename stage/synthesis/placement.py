@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import block_reduce
 
+from stage.core.arrays import Mask
 from stage.core.errors import CorruptFileError
 from stage.core.synthesis_params import Perlin
 from stage.datasets.components import bounding_box, components
@@ -26,7 +27,6 @@ ON_OBJECT = 0.5  # of a mask's area; with this much on the object it stays where
 GRID = 512  # px; larger images are searched in steps of several pixels
 TRIES = 50  # draws for a Perlin mask that meets the object
 SPOT = 1 / 16  # of the image's side; radius of the round defect that is drawn if no draw meets the object
-Mask = NDArray[np.uint8]
 
 
 class Shift(NamedTuple):

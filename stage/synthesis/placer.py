@@ -6,13 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stage.core.arrays import Mask
 from stage.core.digests import derived_seed
 from stage.core.synthesis_params import Synthesize
 from stage.datasets.images import pixel_digest
 from stage.datasets.windows import turn
 from stage.synthesis.motion import centre_of
 from stage.synthesis.parts import Carry, Parts, has_arrived
-from stage.synthesis.placement import Mask, PlacementGrid, Shift, file_mask, is_on, moved, places_on, row_mask, stays, trimmed
+from stage.synthesis.placement import PlacementGrid, Shift, file_mask, is_on, moved, places_on, row_mask, stays, trimmed
 from stage.synthesis.rows import PlanRow
 from stage.synthesis.shapes import NEW, shape_of
 from stage.synthesis.source import Source

@@ -18,7 +18,7 @@ from stage.datasets.table import training_part, training_pool
 from stage.synthesis.rows import Identity, PlanRow
 
 Item = TypeVar("Item")
-Choice = TypeVar("Choice", "Background", "DefectSource")
+Candidate = TypeVar("Candidate", "Background", "DefectSource")
 FIRST_ATTEMPT = 0
 
 
@@ -132,10 +132,10 @@ def empty_row(identity: Identity, settings: str, seed: int, background: Backgrou
     )
 
 
-def _places(table: pd.DataFrame, kind: type[Choice]) -> list[Choice | None]:
+def _places(table: pd.DataFrame, kind: type[Candidate]) -> list[Candidate | None]:
     is_left = (table.status == "accepted").tolist()
     return [row if left else None for row, left in zip(_rows(table, kind), is_left, strict=True)]
 
 
-def _rows(table: pd.DataFrame, kind: type[Choice]) -> list[Choice]:
+def _rows(table: pd.DataFrame, kind: type[Candidate]) -> list[Candidate]:
     return [kind(*row) for row in table[list(kind._fields)].itertuples(index=False)]

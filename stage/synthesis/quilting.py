@@ -11,20 +11,19 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from stage.core.arrays import Mask, Random
 from stage.core.synthesis_params import Quilt
 from stage.datasets.components import bounding_box
 from stage.datasets.pairs import Pair
 
 SMALLEST = 4  # px; side of the patches of a scratch, whose pixels are repeated around it
-Values = NDArray[np.float32]
-Mask = NDArray[np.uint8]
-Random = np.random.Generator
+Floats = NDArray[np.float32]
 
 
 class Patches(NamedTuple):
     """Squares of a defect (n, p, p, 4): its colours, and the weighted distance to its border."""
 
-    values: Values
+    values: Floats
 
     @property
     def side(self) -> int:
@@ -58,7 +57,7 @@ class _Errors:
         self.flat = patches.values.reshape(len(patches.values), -1).astype(np.float64)
         self.squares = self.flat**2
 
-    def to(self, wanted: Values, weights: Values) -> NDArray[np.float64]:
+    def to(self, wanted: Floats, weights: Floats) -> NDArray[np.float64]:
         """The differences (n,) from a canvas by weights, (p, p, 4) each; at least 0, though rounding could give less for an exact fit."""
         flat, goal = weights.ravel().astype(np.float64), wanted.ravel().astype(np.float64)
         return np.maximum(self.squares @ flat - 2 * (self.flat @ (flat * goal)) + flat @ goal**2, 0.0)
@@ -87,7 +86,7 @@ def quilted(defect: Pair, region: Mask, params: Quilt, random: Random) -> NDArra
     return image
 
 
-def inner_distance(mask: Mask) -> Values:
+def inner_distance(mask: Mask) -> Floats:
     """The distance of each pixel of a mask from the nearest pixel outside it, px; the image's border does not count as outside."""
     if mask.all():
         return np.full(mask.shape, max(mask.shape), np.float32)
@@ -100,7 +99,7 @@ def _chosen(errors: NDArray[np.float64], tolerance: float, random: Random) -> in
     return int(good[random.integers(len(good))])
 
 
-def _lay(patch: Values, canvas: Values, filled: NDArray[np.bool_], overlap: int) -> None:
+def _lay(patch: Floats, canvas: Floats, filled: NDArray[np.bool_], overlap: int) -> None:
     """Lay a patch on a canvas (p, p, 4) that is partly filled; both cuts begin at the overlaps with the patches above and to the left."""
     costs = ((patch - canvas)[..., :3] ** 2).sum(axis=2) * filled
     is_old = np.zeros_like(filled)
@@ -113,7 +112,7 @@ def _lay(patch: Values, canvas: Values, filled: NDArray[np.bool_], overlap: int)
     filled[...] = True
 
 
-def _before_cut(costs: Values, width: int) -> NDArray[np.bool_]:
+def _before_cut(costs: Floats, width: int) -> NDArray[np.bool_]:
     """The pixels (p, width) before the path of least cost from the first row to the last; `costs` (p, overlap)."""
     framed = np.full((len(costs), costs.shape[1] + 2), np.inf)
     total = framed[:, 1:-1]

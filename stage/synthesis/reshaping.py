@@ -7,9 +7,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
+from stage.core.arrays import Mask, Random, Values
 from stage.datasets.components import bounding_box
 from stage.datasets.pose import Pose, pose_of
 from stage.synthesis.strokes import lowest
@@ -20,9 +20,6 @@ SMOOTHEST = 2.0  # px; least smoothing of a small mask's displacements
 ROUNDING = 0.25  # px outside the displaced border that still count as defect, so that thin lines are hardly torn
 THIN = 1.5  # px; lines of one or two pixels are nowhere deeper
 MOST = 3  # real masks that a new shape is resampled from
-Mask = NDArray[np.uint8]
-Values = NDArray[np.float64]
-Random = np.random.Generator
 
 
 def warped(mask: Mask, random: Random) -> Mask:

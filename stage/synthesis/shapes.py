@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stage.core.arrays import Mask
 from stage.core.digests import derived_seed
 from stage.datasets.windows import turn
 from stage.synthesis.motion import centre_of
@@ -23,7 +24,6 @@ from stage.synthesis.strokes import DRAWN
 RESHAPED = ("warped", "resampled")  # from real masks
 NEW = (*DRAWN, *RESHAPED)
 LONGEST = 0.9  # of the image's smaller side; the longest line
-Mask = NDArray[np.uint8]
 
 
 class ShapePlanner:

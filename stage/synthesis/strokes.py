@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
+from stage.core.arrays import Mask, Random, Values
 from stage.datasets.components import bounding_box
 
 CRACK_RATIO, SCRATCH_RATIO = (12.0, 40.0), (25.0, 80.0)  # length over mean width
@@ -22,9 +22,6 @@ BEND = 0.5  # rad; by how much the direction of a scratch changes over its lengt
 SCRATCHES, PITS = (0.6, 0.25, 0.15), (0.4, 0.25, 0.2, 0.15)  # how often there are 1, 2, ... of them
 ROUGHNESS = 0.35  # of a pit's radius: how far its outline departs from a circle, about
 FINE = 0.5  # px between the points of a line, so that its pixels touch
-Mask = NDArray[np.uint8]
-Values = NDArray[np.float64]
-Random = np.random.Generator
 
 
 class Line(NamedTuple):

@@ -2,10 +2,10 @@
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+
+from stage.core.arrays import Pixels
 
 ASPECT = 4  # times the sample's aspect; a strip of 1 x 20,000 px would otherwise become one of gigabytes
-Pixels = NDArray[np.uint8]
 
 
 def stretched(picture: Pixels, height: int, width: int) -> Pixels:

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from PIL import Image
 
+from stage.core.arrays import Pixels
 from stage.core.digests import file_digest
 from stage.core.errors import ConfigError, CorruptFileError, DataError
 from stage.core.synthesis_params import Textures
@@ -14,7 +15,6 @@ from stage.datasets.images import read_image
 from stage.datasets.recalled import Withdrawn
 from stage.datasets.walking import is_folder, trouble_of, walk
 from stage.synthesis.plan import one_of
-from stage.synthesis.texture_fit import Pixels
 
 NOTHING = Withdrawn()
 MEMORY = Path(".spool/textures.json")  # digests of a folder's files, so that no file is read twice

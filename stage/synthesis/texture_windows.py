@@ -9,9 +9,9 @@ from typing import Annotated, NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
+from stage.core.arrays import Pixels
 from stage.core.errors import DataError
 from stage.core.section import Factor, GroupedWidths, Iterations, Positive, Rate, Rising, Section, Share, Size, Timesteps
 from stage.datasets.blending import paste_back
@@ -25,7 +25,6 @@ from stage.synthesis.textures import SEEDS
 
 MOST_MEGAPIXELS = 50  # of a picture; all are held at once
 CHANGES = (0.3, 1.6)  # factor on the contrast of a texture inside a defect that has no other texture
-Pixels = NDArray[np.uint8]
 
 
 class TextureBase(Section):

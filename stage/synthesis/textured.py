@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from stage.core.arrays import Mask, Pixels, Random
 from stage.core.digests import derived_seed
 from stage.core.errors import CorruptFileError
 from stage.datasets.blending import mixed
@@ -31,9 +31,6 @@ from stage.synthesis.texture_folder import Texture
 from stage.synthesis.textures import bank_of
 
 PARTS = 512  # objects that a planner keeps
-Mask = NDArray[np.uint8]
-Pixels = NDArray[np.uint8]
-Random = np.random.Generator
 
 
 class DrawnMask(NamedTuple):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stage.core.arrays import Pixels
 from stage.core.digests import digest_of
 from stage.core.errors import ConfigError
 from stage.core.synthesis_params import Textures
@@ -22,7 +23,6 @@ from stage.datasets.windows import TURNS, turn
 from stage.synthesis.plan import Background, background_pool, one_of
 from stage.synthesis.procedural import procedural
 from stage.synthesis.source import Source, read_source
-from stage.synthesis.texture_fit import Pixels
 from stage.synthesis.texture_folder import MEMORY, Bank, Folder, Texture
 
 CROP = (0.25, 0.75)  # of the photograph's side; size of the part that becomes an own texture

@@ -5,8 +5,8 @@ H, W image size. Images are (H, W, 3) uint8, masks (H, W) uint8 in {0, 1}, 1 = d
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from stage.core.arrays import Pixels
 from stage.datasets.components import dilated
 from stage.datasets.pairs import Pair
 from stage.datasets.windows import turn
@@ -14,8 +14,6 @@ from stage.synthesis.motion import motion
 from stage.synthesis.placement import file_mask
 from stage.synthesis.rows import PlanRow
 from stage.synthesis.source import Source
-
-Pixels = NDArray[np.uint8]
 
 
 def placed(row: PlanRow, source: Source, other: Pixels | None = None) -> Pair:

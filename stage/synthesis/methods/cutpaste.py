@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from stage.core.arrays import Box, Mask, Pixels, Random
 from stage.core.digests import derived_seed
 from stage.core.synthesis_params import CutPaste, Perlin
 from stage.datasets.components import bounding_box
@@ -35,10 +36,6 @@ TRIES = 50  # draws of two places; if none is good, the best is taken
 PARTS = 512  # objects that a planner keeps
 THINNEST = 0.75  # px; half the width of the thinnest scar
 SIDE = 256  # px; the size of the paper's images, for which scars are given
-Mask = NDArray[np.uint8]
-Pixels = NDArray[np.uint8]
-Random = np.random.Generator
-Box = tuple[slice, slice]
 
 
 class Cut(NamedTuple):

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from stage.core.arrays import Pixels
 from stage.core.synthesis_params import Draem, Perlin
 from stage.synthesis.augmenters import AUGMENTERS, augmented
 from stage.synthesis.method import Planner
@@ -21,7 +22,6 @@ from stage.synthesis.texture_fit import stretched
 from stage.synthesis.textured import DrawnMask, TexturePlanner, TextureRenderer, as_grey_as, first_on
 
 PUBLISHED = Perlin(exponents=(0, 5), threshold=0.5, max_components=10_000)  # as in the released code, which has no limit of components
-Pixels = NDArray[np.uint8]
 
 
 def planner(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Planner:

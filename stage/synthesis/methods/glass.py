@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from stage.core.arrays import Pixels, Random
 from stage.core.synthesis_params import Glass, Perlin
 from stage.synthesis import colour_jitter
 from stage.synthesis.augmenters import autocontrast, equalise, rotated
@@ -23,9 +24,6 @@ from stage.synthesis.recipe import Recipe
 from stage.synthesis.source import Source
 from stage.synthesis.texture_fit import centre_crop, covering
 from stage.synthesis.textured import DrawnMask, TexturePlanner, TextureRenderer, as_grey_as, first_on
-
-Pixels = NDArray[np.uint8]
-Random = np.random.Generator
 
 
 def planner(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Planner:

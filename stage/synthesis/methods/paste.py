@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from stage.core.arrays import Pixels
 from stage.core.digests import derived_seed
 from stage.core.errors import CorruptFileError
 from stage.core.synthesis_params import Paste
@@ -33,7 +34,6 @@ from stage.synthesis.source import Source
 from stage.synthesis.transplant import colour_matched, placed
 
 MIRRORED = 4  # of `windows.turn`: mirrored, not turned
-Pixels = NDArray[np.uint8]
 
 
 class Choices(NamedTuple):

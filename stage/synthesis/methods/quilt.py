@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from stage.core.arrays import Pixels
 from stage.core.digests import derived_seed
 from stage.core.synthesis_params import Perlin, Quilt
 from stage.datasets.blending import blended
@@ -24,8 +25,6 @@ from stage.synthesis.quilting import quilted
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow
 from stage.synthesis.source import Source
-
-Pixels = NDArray[np.uint8]
 
 
 def planner(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Planner:

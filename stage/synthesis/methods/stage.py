@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from stage.core.arrays import Pixels
 from stage.core.device import autocast, dtype_of
 from stage.core.errors import TrainingError
 from stage.core.model_params import Prompts, StageMethod
@@ -32,8 +33,6 @@ from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow
 from stage.synthesis.source import Source
 from stage.synthesis.transplant import placed
-
-Pixels = NDArray[np.uint8]
 
 
 def planner(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Planner:

@@ -153,7 +153,7 @@ def test_unknown_and_missing_keys_are_named_together(tmp_path: Path) -> None:
 NUMBERS = [
     *(("prepare", key) for key in ("image_size", "max_megapixels")),
     *(("base", key) for key in ("image_size", "timestep_count")),
-    *(("pretrain", key) for key in ("iterations", "batch", "learning_rate", "patch", "text_width", "balance_limit")),
+    *(("pretrain", key) for key in ("iterations", "batch", "learning_rate", "patch", "text_width", "balance_limit", "low_noise_below")),
     *(("method", key) for key in ("alignment_threshold", "token_count")),
     *(("train", key) for key in ("iterations", "batch", "learning_rate", "balance_limit", "accumulate")),
     *(
@@ -191,6 +191,7 @@ def test_the_list_of_numbers_is_whole() -> None:
     }
     shares = {
         "defect_share",
+        "low_noise",
         "weight_average",
         "hidden_share",
         "shift",

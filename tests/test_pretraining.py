@@ -15,7 +15,7 @@ from stage.datasets.windows import cut, window
 from stage.model.base import load_base
 from stage.model.examples import Examples, through_windows
 from stage.model.pretraining import TEXT_LENGTH, WeightAverage, pretrain, untrained
-from stage.model.pretraining_loss import PretrainingLoss, pick, turned
+from stage.model.pretraining_loss import PretrainingLoss, drawn_timesteps, pick, turned
 from stage.model.schedule import NoiseSchedule
 
 CELLS = SIZE // PATCH
@@ -117,6 +117,18 @@ def test_a_preconditioned_base_sees_channels_of_variance_one():
 
     assert torch.allclose(seen[True] * base.deviation, seen[False], atol=1e-4)
     assert not torch.allclose(seen[True], seen[False], atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("share", "below", "count", "least", "most"), [(0.0, 200, 1000, 0.17, 0.23), (0.5, 200, 1000, 0.57, 0.63), (1.0, 200, 50, 1, 1)]
+)
+def test_the_asked_share_of_timesteps_is_low(share, below, count, least, most):
+    """Otherwise the base would spend its updates where sampling never is, or be asked for timesteps that its schedule lacks."""
+    drawn = drawn_timesteps(4000, count, share, below, torch.Generator().manual_seed(0))
+
+    assert least <= (drawn < below).double().mean() <= most
+    assert (int(drawn.min()), drawn.dtype) == (0, torch.int64)
+    assert 0.9 * count < drawn.max() < count
 
 
 def test_running_average_by_hand():

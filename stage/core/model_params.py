@@ -50,6 +50,8 @@ class Pretrain(Section):
     widths: GroupedWidths
     text_width: Annotated[int, Field(gt=0, le=8_192, multiple_of=4)]  # four heads
     defect_share: Share
+    low_noise: Share
+    low_noise_below: Timesteps
     balance_limit: Limit
     weight_average: Share
     preconditioned: bool

@@ -58,7 +58,7 @@ class PretrainingLoss:
     def _draw(self, iteration: int) -> NoisyBatch:
         generator = torch.Generator().manual_seed(derived_seed(self.seed, iteration))
         latents, masks, texts = self._rows(generator)
-        t = torch.randint(self.base.schedule.timestep_count, (len(latents),), generator=generator)
+        t = drawn_timesteps(len(latents), self.base.schedule.timestep_count, self.params.low_noise, self.params.low_noise_below, generator)
         return NoisyBatch(latents, masks, t, torch.randn(latents.shape, generator=generator).to(latents.device), texts)
 
     def _rows(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -78,6 +78,13 @@ class PretrainingLoss:
             (self.examples.isolated if alone else self.examples.prompts)[row] for row, alone in zip(rows.tolist(), isolate, strict=True)
         ]
         return latents, cells, torch.tensor([self.number[text] for text in texts if text], device=latents.device)
+
+
+def drawn_timesteps(count: int, timestep_count: int, low_noise: float, low_noise_below: int, generator: torch.Generator) -> Tensor:
+    """Timesteps (count,) of a batch: with probability `low_noise` uniform below `low_noise_below`, else uniform over all."""
+    low = torch.rand(count, generator=generator) < low_noise
+    limits = torch.where(low, min(low_noise_below, timestep_count), timestep_count)
+    return (torch.rand(count, generator=generator) * limits).long()
 
 
 def velocity_error(base: Base, latents: Tensor, t: Tensor, noise: Tensor, condition: Tensor) -> Tensor:

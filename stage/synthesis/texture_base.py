@@ -16,7 +16,7 @@ from stage.datasets.inventory import inventory
 from stage.model.base import Base, check_image_size, pixels_to_tensor
 from stage.model.masks import latent_mask
 from stage.model.pretraining import Fitting, fitted, small_base
-from stage.model.pretraining_loss import velocity_error
+from stage.model.pretraining_loss import drawn_timesteps, velocity_error
 from stage.synthesis.texture_folder import MEMORY
 from stage.synthesis.texture_windows import TextureBase, TextureWindows, read_pictures
 
@@ -73,10 +73,10 @@ class TextureLoss:
 
     def __call__(self, iteration: int) -> Losses:
         """A pure function of the weights and the iteration."""
-        seed = derived_seed(self.recipe.seed, iteration)
+        recipe, seed = self.recipe, derived_seed(self.recipe.seed, iteration)
         generator, random = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
         latents = self._latents(random)
-        t = self._timesteps(generator)
+        t = drawn_timesteps(len(latents), recipe.timestep_count, recipe.low_noise, recipe.low_noise_below, generator)
         noise = torch.randn(latents.shape, generator=generator).to(latents.device)
         condition = self.base.embed([TEXT]).expand(len(latents), -1, -1)
         return {"loss": velocity_error(self.base, latents, t, noise, condition).mean()}
@@ -91,9 +91,3 @@ class TextureLoss:
                 latents[row] *= latent_mask(one.mask, self.base.factor, "max").to(latents.device)
                 left -= 1
         return latents
-
-    def _timesteps(self, generator: torch.Generator) -> Tensor:
-        count = self.recipe.batch
-        low = torch.rand(count, generator=generator) < self.recipe.low_noise
-        limits = torch.where(low, min(self.recipe.low_noise_below, self.recipe.timestep_count), self.recipe.timestep_count)
-        return (torch.rand(count, generator=generator) * limits).long()

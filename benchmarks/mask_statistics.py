@@ -17,7 +17,7 @@ from rich.table import Table
 from stage.core.params import load_params
 from stage.core.progress import track
 from stage.datasets.components import components
-from stage.synthesis.methods.cutpaste import drawn_cut, patch_size
+from stage.synthesis.cuts import drawn_cut, patch_size
 from stage.synthesis.methods.draem import PUBLISHED
 from stage.synthesis.methods.glass import GlassRule, combined
 from stage.synthesis.perlin import perlin_mask

@@ -27,8 +27,9 @@ from stage.jobs.inputs import inputs_of, origin_of
 from stage.synthesis.augmenters import drawn
 from stage.synthesis.batch import write_batch
 from stage.synthesis.colour_jitter import jittered
+from stage.synthesis.cuts import drawn_cut
 from stage.synthesis.method import METHODS
-from stage.synthesis.methods.cutpaste import drawn_cut, pasted
+from stage.synthesis.methods.cutpaste import pasted
 from stage.synthesis.methods.draem import DraemRule
 from stage.synthesis.methods.glass import GlassRule
 from stage.synthesis.plan import defects_of, first_round

@@ -6,7 +6,7 @@ import pytest
 
 from stage.core.synthesis_params import CutPaste
 from stage.synthesis.colour_jitter import brightness, contrast, grey, hue, jittered, saturation
-from stage.synthesis.methods.cutpaste import Cut, drawn_cut, drawn_shift, patch_size
+from stage.synthesis.cuts import Cut, drawn_cut, drawn_shift, patch_size
 
 PAPER = CutPaste(
     variant="union",

@@ -39,6 +39,7 @@ from stage.cli.answers import print_answer
 from stage.core.digests import file_digest, folder_digest
 from stage.core.durable import read_sealed, write_sealed
 from stage.datasets.catalog import prepare
+from stage.lineage.causes import Changed, in_words
 from stage.lineage.contents import history_of
 from stage.lineage.database import opened, rows
 from stage.lineage.versions import version_of
@@ -669,6 +670,12 @@ def test_another_attempt_is_a_cause(copy: Path) -> None:
         (added.removesuffix("1") + "0", "only metadata", []),
         (added, "added", ["attempt"]),
     ]
+
+
+@pytest.mark.parametrize(("inputs", "told"), [(("judge",), "the verdict"), (("judge", "paste.rotation"), "parameter paste.rotation")])
+def test_a_digest_is_no_parameter(inputs: tuple[str, ...], told: str) -> None:
+    """One would look for `judge` in params.yaml; it changes with the verdict's code, too."""
+    assert in_words(["rendered"], Changed((), inputs, ())) == told
 
 
 def tried_again(row: dict[str, Any]) -> dict[str, Any]:

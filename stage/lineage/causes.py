@@ -8,6 +8,7 @@ from stage.lineage.database import Database, rows
 # Digests among a manifest's inputs: a sample has a column for each that decides it; those in PLANNERS decide only what is planned.
 DIGESTS = ("base", "catalog", "checkpoint", "code", "device", "planner", "rejected", "synthesis", "versions")
 PLANNERS = {"catalog": "source", "planner": "code", "missed": "missed defects"}
+JUDGE = "judge"  # the digest of what decides a verdict: code, parameters, and what it was calibrated on
 NO_ROW = (
     "synthesize.count",
     "synthesize.missed_share",
@@ -69,4 +70,5 @@ def _told(cause: str, changed: Changed) -> str:
 
 
 def _parameter(names: Sequence[str]) -> str:
-    return f"parameter {', '.join(names)}" if names else ""
+    named = [name for name in names if name != JUDGE]
+    return f"parameter {', '.join(named)}" if named else "the verdict" if names else ""

@@ -14,11 +14,9 @@ from stage.datasets.table import read_catalog
 from stage.jobs.heartbeat import present
 from stage.jobs.planning import make_job, rounds
 from stage.jobs.store import BatchStore
-from stage.model.base_pointer import follow_pointer
 from stage.release.publication import publish_jobs, publish_runs
-from stage.synthesis.method import METHODS
 from stage.synthesis.missed import missed_here
-from stage.synthesis.recipe import recipe_of
+from stage.synthesis.recipe import networks_of, recipe_of
 
 CATALOGS = Path("data/prepare")
 BASE = Path("data/pretrain")
@@ -41,9 +39,7 @@ def synthesize(category: str, method: str) -> None:
 @task(cache_policy=NO_CACHE)
 def plan(category: str, method: str, checkpoint: Path, params: Params) -> Path:
     """Plan the first round; returns the folder of its job."""
-    networks: dict[str, Path | None] = {"base": None, "checkpoint": None}
-    if METHODS[method].needs_checkpoint:
-        networks = {"base": follow_pointer(BASE), "checkpoint": checkpoint}
+    networks = networks_of(method, params, pretrained=BASE, checkpoint=checkpoint)
     recipe = recipe_of(method, category, params, catalog=CATALOGS / category, **networks)
     return make_job(recipe.model_copy(update={"missed": missed_here(CATALOGS.parent, category, params.synthesize)}), BatchStore())
 

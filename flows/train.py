@@ -13,6 +13,7 @@ from stage.core.durable import write_whole
 from stage.core.params import Params, load_params
 from stage.core.work import Work, work_key
 from stage.datasets.examples import CATALOG, defect_images
+from stage.datasets.table import read_catalog
 from stage.jobs.heartbeat import present
 from stage.jobs.removal import finish
 from stage.model.base_pointer import follow_pointer, needs_base
@@ -29,6 +30,7 @@ def train(category: str) -> None:
     """Train one category and publish its checkpoint."""
     params = load_params()
     if needs_base(params.methods):
+        read_catalog(CATALOGS / category / CATALOG)  # refuses without a prepared category
         with ExitStack() as users:
             fine_tune(category, params, users, verb="train").publish(OUTPUT / category)
     else:

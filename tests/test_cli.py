@@ -325,8 +325,9 @@ def test_a_flow_started_by_hand_before_its_inputs_says_so_too() -> None:
     """Whoever starts one from the README's table of times would see a traceback."""
     from flows.pretrain import pretrain
     from flows.synthesize import synthesize
+    from flows.train import train
 
-    for start in (pretrain.fn, lambda: synthesize.fn("fabric", "paste")):
+    for start in (pretrain.fn, lambda: train.fn("fabric"), lambda: synthesize.fn("fabric", "paste")):
         with pytest.raises(
             DataError, match=r"Expected a catalog at data/prepare/fabric/catalog.parquet, found none. Run `dvc repro prepare`"
         ):

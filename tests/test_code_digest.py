@@ -138,17 +138,13 @@ def test_a_moved_module_does_not_count(checkout: Path) -> None:
     assert digest_of(checkout) == expected
 
 
-def test_a_module_that_only_passes_a_function_on_does_not_count(checkout: Path) -> None:
-    """Every run would end in a traceback, and a change of the function itself would not count."""
-    expected = digest_of(ROOT)
+def test_a_name_that_a_module_only_passes_on_is_refused(checkout: Path) -> None:
+    """A change of the function itself would not count; or every run end in an error that names no module."""
+    edit(checkout / "stage/synthesis/batch.py", "\nfrom ", "\nfrom stage.synthesis.quality import components\nfrom ")
+    edit(checkout / "stage/synthesis/batch.py", "backgrounds = ", "backgrounds = components and ")
 
-    for source in (checkout / "stage").rglob("*.py"):
-        source.write_text(source.read_text().replace("from stage.datasets.resize import", "from stage.core.passing import"))
-    (checkout / "stage/core/passing.py").write_text("from stage.datasets.resize import covered, resize_image, resize_mask\n")
-    assert digest_of(checkout) == expected
-
-    edit(checkout / "stage/datasets/resize.py", "    return ", "    return None or ")
-    assert digest_of(checkout) != expected
+    with pytest.raises(AssertionError, match=r"stage\.synthesis\.quality only passes components on"):
+        digest_of(checkout)
 
 
 def test_each_method_has_a_digest_of_its_own(checkout: Path) -> None:

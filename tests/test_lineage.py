@@ -672,10 +672,17 @@ def test_another_attempt_is_a_cause(copy: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(("inputs", "told"), [(("judge",), "the verdict"), (("judge", "paste.rotation"), "parameter paste.rotation")])
-def test_a_digest_is_no_parameter(inputs: tuple[str, ...], told: str) -> None:
-    """One would look for `judge` in params.yaml; it changes with the verdict's code, too."""
-    assert in_words(["rendered"], Changed((), inputs, ())) == told
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        (Changed((), (), ("the verdict",)), "the verdict"),
+        (Changed((), (), ("source", "the verdict")), "source"),
+        (Changed((), ("paste.rotation",), ("the verdict",)), "parameter paste.rotation"),
+    ],
+)
+def test_the_verdict_is_a_cause_where_nothing_decides_it(changed: Changed, told: str) -> None:
+    """One would look for `judge` in params.yaml, or at the verdict's code where a photograph was added."""
+    assert in_words(["planned"], changed) == told
 
 
 def tried_again(row: dict[str, Any]) -> dict[str, Any]:

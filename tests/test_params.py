@@ -34,6 +34,7 @@ def defaults() -> dict[str, Any]:
         ("synthesize", "graded_intervals", [[1000, 800]], r"within 0 and 1000, found \[1000, 800\]"),
         ("synthesize", "graded_intervals", [[800, 1001]], r"found \[800, 1001\]"),
         ("synthesize", "steps", 41, "at most synthesize.start_at, found 41 and 40"),
+        ("pretrain", "low_noise_below", 1001, "at most base.timestep_count, found 1001"),
         ("synthesize", "start_at", 1001, "at most base.timestep_count, found 1001"),
         ("method", "alignment_threshold", 1000, "under base.timestep_count, found 1000"),
         ("segment", "normal", 12, "segment.normal is under segment.batch, found 12 and 12"),

@@ -89,7 +89,7 @@ def reachable(*functions: str) -> frozenset[Definition]:
 
 @cache
 def _read(one: Definition) -> Statements:
-    return _statements([_module(one.module).defined[one.name]], one.module)
+    return _statements([_statement(one)], one.module)
 
 
 @cache
@@ -111,13 +111,7 @@ def _mentioned(name: str, module: str) -> Iterator[Definition]:
         yield Definition(module, name)
     elif name in known.imported:
         whole = ".".join(known.imported[name])
-        yield from (Definition(whole, inner) for inner in _module(whole).defined) if _file(whole) else [_home(known.imported[name])]
-
-
-def _home(one: Definition) -> Definition:
-    """The definition itself where a module only passes it on, having imported it."""
-    known = _module(one.module)
-    return _home(known.imported[one.name]) if one.name in known.imported and one.name not in known.defined else one
+        yield from (Definition(whole, inner) for inner in _module(whole).defined) if _file(whole) else [known.imported[name]]
 
 
 def _meaning(name: str, module: str) -> str:
@@ -131,7 +125,13 @@ def _meaning(name: str, module: str) -> str:
 
 
 def _text(one: Definition) -> str:
-    return _dumped(_module(one.module).defined[one.name])
+    return _dumped(_statement(one))
+
+
+def _statement(one: Definition) -> ast.stmt:
+    defined = _module(one.module).defined
+    assert one.name in defined, f"{one.module} only passes {one.name} on: import it from the module that defines it"
+    return defined[one.name]
 
 
 @cache

@@ -117,6 +117,8 @@ class Params(Section):
                 raise ValueError(f"synthesize.graded_intervals are [low, high] within 0 and {last}, found [{low}, {high}]")
         if not self.method.alignment_threshold < last:
             raise ValueError(f"method.alignment_threshold is under base.timestep_count, found {self.method.alignment_threshold} and {last}")
+        if not self.pretrain.low_noise_below <= last:
+            raise ValueError(f"pretrain.low_noise_below is at most base.timestep_count, found {self.pretrain.low_noise_below} and {last}")
         walk = self.synthesize
         if walk.known_region == "fresh_resample" and not (walk.jump_length < walk.steps and walk.resamplings > 1):
             raise ValueError(

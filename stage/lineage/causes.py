@@ -7,8 +7,11 @@ from stage.lineage.database import Database, rows
 
 # Digests among a manifest's inputs: a sample has a column for each that decides it; those in PLANNERS decide only what is planned.
 DIGESTS = ("base", "catalog", "checkpoint", "code", "device", "planner", "rejected", "synthesis", "versions")
-PLANNERS = {"catalog": "source", "planner": "code", "missed": "missed defects"}
-JUDGE = "judge"  # the digest of what decides a verdict: code, parameters, and what it was calibrated on
+VERDICT = "the verdict"  # follows from code, parameters and the training part, so it is a cause only where none of those is
+PLANNERS = {
+    **{"catalog": "source", "planner": "code", "missed": "missed defects"},
+    **{"textures": "textures", "withdrawn": "recall", "judge": VERDICT},
+}
 NO_ROW = (
     "synthesize.count",
     "synthesize.missed_share",
@@ -65,10 +68,10 @@ def _told(cause: str, changed: Changed) -> str:
         return _parameter(changed.rendered) or "a parameter that the manifests do not name"
     if cause == "planned":  # a parameter may decide both: a defect's rotation stands in its row, and decides its rendering
         chosen = [name for name in changed.planned if name not in NO_ROW] or changed.rendered
-        return _parameter(chosen) or " + ".join(changed.planners) or "the plan"
+        others = [one for one in changed.planners if one != VERDICT] or changed.planners
+        return _parameter(chosen) or " + ".join(others) or "the plan"
     return cause
 
 
 def _parameter(names: Sequence[str]) -> str:
-    named = [name for name in names if name != JUDGE]
-    return f"parameter {', '.join(named)}" if named else "the verdict" if names else ""
+    return f"parameter {', '.join(names)}" if names else ""

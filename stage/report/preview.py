@@ -4,16 +4,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from stage.core.errors import ConfigError
 from stage.core.params import Params
 from stage.datasets.examples import CATALOG
 from stage.datasets.table import read_catalog
-from stage.model.base_pointer import follow_pointer, needs_base
-from stage.model.files import ADAPTERS
 from stage.report.sheets import Panel, Specimen, contact_sheet, enlargement, stacked
 from stage.synthesis.method import METHODS, Rendered
 from stage.synthesis.plan import defects_of, first_round
-from stage.synthesis.recipe import Recipe, recipe_of
+from stage.synthesis.recipe import Recipe, networks_of, recipe_of
 from stage.synthesis.source import Source, read_source
 
 TILE = 160  # px
@@ -40,13 +37,7 @@ def preview(method: str, category: str, params: Params, data: Path, count: int) 
 
 
 def _recipe(method: str, category: str, params: Params, data: Path) -> Recipe:
-    networks: dict[str, Path | None] = {"base": None, "checkpoint": None}
-    if METHODS[method].needs_checkpoint:
-        checkpoint = data / "train" / category
-        if not (checkpoint / ADAPTERS).is_file():
-            first = "" if needs_base(params.methods) else f"Add {method} to methods in params.yaml, for only then something is trained. "
-            raise ConfigError(f"Expected a checkpoint of {category} in {checkpoint}, found none. {first}Run `dvc repro train@{category}`.")
-        networks = {"base": follow_pointer(data / "pretrain"), "checkpoint": checkpoint}
+    networks = networks_of(method, params, pretrained=data / "pretrain", checkpoint=data / "train" / category)
     return recipe_of(method, category, params, catalog=data / "prepare" / category, **networks)
 
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from stage.core.errors import Refusal
 from stage.datasets.windows import first_pixel
 
-Corners = tuple[int, int, int, int]  # left, top, right, bottom, px; right and bottom are outside
+Rectangle = tuple[int, int, int, int]  # left, top, right, bottom, px; right and bottom are outside
 
 SMALLEST_CROP = 12  # px; a defect of three pixels is still shown with its surroundings
 MARGIN, GAP, GROUP_GAP, LABEL_HEIGHT, TITLE_HEIGHT = 16, 6, 28, 28, 40  # px of a contact sheet
@@ -21,7 +21,7 @@ class Panel(NamedTuple):
 
     label: str
     picture: Image.Image
-    box: Corners | None = None
+    box: Rectangle | None = None
 
 
 class Specimen(NamedTuple):
@@ -32,7 +32,7 @@ class Specimen(NamedTuple):
     name: str = ""
 
 
-def defect_box(mask: Image.Image, *, room: float = 1.25, smallest: int = SMALLEST_CROP) -> Corners:
+def defect_box(mask: Image.Image, *, room: float = 1.25, smallest: int = SMALLEST_CROP) -> Rectangle:
     """The square around the non-zero pixels of an `L` mask, `room` times their extent and at least `smallest` px wide, moved inside the image."""
     left, top, right, bottom = mask.getbbox() or (0, 0, mask.width, mask.height)
     edge = min(max(int(room * max(right - left, bottom - top)) + 4, smallest), mask.width, mask.height)

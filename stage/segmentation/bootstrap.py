@@ -12,7 +12,7 @@ from stage.segmentation.counts import LEVELS, Counts
 RESAMPLES = 1000
 AT_ONCE = 50  # resamples whose counts are in memory
 COMPARED = ("ap", "iou")
-ArmKey = TypeVar("ArmKey", bound=Hashable)  # whatever tells arms apart
+Key = TypeVar("Key", bound=Hashable)  # whatever tells arms apart
 
 
 class EvaluationImage(NamedTuple):
@@ -30,8 +30,8 @@ class AtThreshold(NamedTuple):
 
 
 def resampled_differences(
-    trained: Mapping[ArmKey, Iterable[AtThreshold]],
-    compared: Sequence[tuple[ArmKey, ArmKey]],
+    trained: Mapping[Key, Iterable[AtThreshold]],
+    compared: Sequence[tuple[Key, Key]],
     test: Sequence[EvaluationImage],
     random: np.random.Generator,
     *,
@@ -39,8 +39,9 @@ def resampled_differences(
 ) -> list[pd.DataFrame]:
     """For each pair of `compared`, AP and IoU of the first minus those of the second, as fractions: a row per metric and draw.
 
-    Draw -1 is the difference itself. `trained` gives each arm's trainings, one for each of the `seeds`, in the same order. It may read them one at a time. Groups of images
-    are drawn, since photographs of one part are not independent, and within their defect type, so that every draw has all types.
+    Draw -1 is the difference itself. `trained` gives each arm's trainings, one for each of the `seeds`, in the same order; each is read once, so
+    an iterable may be lazy. Groups of images are drawn, since photographs of one part are not independent, and within their defect
+    type, so that every draw has all types.
     """
     images = np.vstack([np.ones(len(test)), image_weights(test, RESAMPLES, random)])
     evenly = np.full(seeds, 1 / seeds)

@@ -87,11 +87,6 @@ class Counts(NamedTuple):
         return Counts(self.levels[rows], self.regions[rows])
 
 
-def joined(parts: Sequence[Counts]) -> Counts:
-    """The images of all parts, one after the other."""
-    return Counts(np.concatenate([part.levels for part in parts]), np.concatenate([part.regions for part in parts]))
-
-
 class Total(NamedTuple):
     """Counts summed over images, (L,) each, and the number of defect regions."""
 
@@ -104,6 +99,16 @@ class Total(NamedTuple):
         """At index t, the counts of level t and higher: what a threshold of t marks as defect."""
         defect, normal, found = (np.cumsum(column[::-1])[::-1] for column in (self.defect, self.normal, self.found))
         return Total(defect, normal, found, self.regions)
+
+
+def summed(totals: Iterable[Total]) -> Total:
+    """The sum over the images of all; zero without any."""
+    sums, regions = np.zeros((3, LEVELS)), 0.0
+    for one in totals:
+        sums += (one.defect, one.normal, one.found)
+        regions += one.regions
+    defect, normal, found = sums
+    return Total(defect, normal, found, regions)
 
 
 def _of_image(levels: NDArray[np.int64], mask: Masks) -> tuple[NDArray[np.float32], int]:

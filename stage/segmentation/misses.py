@@ -24,7 +24,7 @@ def shares_found(results: Mapping[Training, Path], defects: Sequence[str], group
     }
     if not counts:
         return []
-    level = threshold_on([*counts.values()])
+    level = threshold_on(counts.values())
     shares = {fold: iter(_shares(one, level)) for fold, one in counts.items()}
     return [next(shares[fold]) for fold in folds_of(defects, groups, count)]
 

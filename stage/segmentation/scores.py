@@ -1,13 +1,13 @@
 """A trained segmenter's counts on the test images, and their metrics as rows of one long table."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from stage.segmentation.arms import Training
-from stage.segmentation.counts import Counts, joined, probability_of
+from stage.segmentation.counts import Counts, probability_of, summed
 from stage.segmentation.metrics import HALF, best_level, false_alarms, image_scores, pixel_scores, threshold_scores
 
 DEFECTIVE_FILE, GOOD_FILE = "defective.npz", "good.npz"  # in a training's result: the counts of the defective and of the good images
@@ -50,10 +50,10 @@ class Measured(NamedTuple):
         return Counts.read(self.place / GOOD_FILE)
 
 
-def threshold_on(folds: Sequence[Counts]) -> int:
+def threshold_on(folds: Iterable[Counts]) -> int:
     """The level of the best IoU over images that were left out of training, fold by fold; one half if none of them has a defect."""
-    total = joined(folds).total() if folds else None
-    return best_level(total) if total and total.defect.any() else HALF
+    total = summed(fold.total() for fold in folds)
+    return best_level(total) if total.defect.any() else HALF
 
 
 def metrics_of(defective: Counts, good: Counts, level: int) -> dict[str, float]:

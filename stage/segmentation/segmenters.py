@@ -81,7 +81,7 @@ def _padded(images: Tensor) -> Tensor:
 
 
 def _efficientnet_lite0() -> Settings:
-    """EfficientNet-Lite0 under SegFormer's head: the features of all strides, projected to 48 channels, enlarged, joined and fused."""
+    """EfficientNet-Lite0 under SegFormer's head: the features of all strides, projected to 48 channels, fused, enlarged and summed."""
     from mmseg.registry import MODELS
 
     MODELS.register_module(module=EfficientNetLite0, force=True)

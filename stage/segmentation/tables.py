@@ -18,7 +18,7 @@ from stage.segmentation.metrics import HALF
 from stage.segmentation.results import DIFFERENCE_COLUMNS, INTERVAL, TYPE_COLUMNS, rows_where
 from stage.segmentation.scores import ALL_TYPES, DEFECTIVE_FILE, GOOD_FILE, Measured, metrics_of, rows_of, threshold_on
 
-CountedArm = tuple[str, int]  # its name, and its real defects per type; 0: the whole third
+ArmKey = tuple[str, int]  # its name, and its real defects per type; 0: the whole third
 
 
 class Tables(NamedTuple):
@@ -37,7 +37,7 @@ class Tables(NamedTuple):
 def side_by_side_table(
     category: str, results: Mapping[Training, Path], samples: Mapping[Training, str], test: Sequence[EvaluationImage], *, seed: int
 ) -> Tables:
-    """The tables of a category. `results` are folders with the counts of the defective images `test`, among others; one is in memory at a time.
+    """The tables of a category. `results` are folders with the counts of the defective images `test`, among others, read one by one: those of all trainings are large.
 
     Each category seeds its resamples by its name, so that they are independent in an average over categories.
     """
@@ -50,12 +50,12 @@ def side_by_side_table(
 
 def _thresholds(results: Mapping[Training, Path]) -> dict[tuple[str, str], int]:
     """The level of each network and arm, from its folds; an arm with fewer real defects has no folds, and takes the same arm's."""
-    folds: dict[tuple[str, str], list[Counts]] = {}
+    folds: dict[tuple[str, str], list[Path]] = {}
     for one, place in results.items():
         found = folds.setdefault((one.model, one.choice.name), [])
         if one.fold >= 0:
-            found.append(Counts.read(place / DEFECTIVE_FILE))
-    return {arm: threshold_on(found) for arm, found in folds.items()}
+            found.append(place / DEFECTIVE_FILE)
+    return {arm: threshold_on(map(Counts.read, files)) for arm, files in folds.items()}
 
 
 class Compared(NamedTuple):
@@ -96,9 +96,9 @@ class Compared(NamedTuple):
 
     def resampled(
         self, model: str, rows: NDArray[np.bool_], seed: int, *, whole_third: bool = False
-    ) -> Iterator[tuple[tuple[CountedArm, CountedArm], pd.DataFrame]]:
+    ) -> Iterator[tuple[tuple[ArmKey, ArmKey], pd.DataFrame]]:
         """The pairs of a network's arms, or of those with the whole third, and their `resampled_differences` on some of the images."""
-        arms: dict[CountedArm, list[Measured]] = {}
+        arms: dict[ArmKey, list[Measured]] = {}
         for one in self.measured:
             if one.training.model == model and not (whole_third and one.training.choice.few):
                 arms.setdefault(one.compared[1:], []).append(one)
@@ -112,7 +112,7 @@ class Compared(NamedTuple):
         return (AtThreshold(one.defective().of_images(rows), self.levels[one.compared[:2]]) for one in trainings)
 
 
-def _pairs(trained: Sequence[CountedArm]) -> list[tuple[CountedArm, CountedArm]]:
+def _pairs(trained: Sequence[ArmKey]) -> list[tuple[ArmKey, ArmKey]]:
     """Pairs of arms: each with real defects alone, as many as it has; an arm with few also with more."""
     counts = [few for arm, few in trained if arm == REAL_ONLY]
     return [

@@ -14,9 +14,8 @@ from stage.datasets.components import components, largest_component
 from stage.datasets.windows import TURNS, turn
 
 EDGE = 24  # px; a defect's bounding box is resized to this, so that its size and place do not count
-PatchArray = NDArray[
-    np.float32
-]  # (N, E, E, 3): the colours less their mean over the defect, 0 outside it, of length 1; 0 for a flat defect
+# (N, E, E, 3): the colours less their mean over the defect, 0 outside it, of length 1; 0 for a flat defect.
+PatchArray = NDArray[np.float32]
 
 
 class Nearest(NamedTuple):

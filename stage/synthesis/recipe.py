@@ -3,10 +3,13 @@
 from pathlib import Path
 
 from stage.core.device import device
+from stage.core.errors import ConfigError
 from stage.core.model_params import Prompts, StageMethod
 from stage.core.params import Params
 from stage.core.section import Section
 from stage.core.synthesis_params import CutPaste, Draem, Glass, Paste, Quilt, Synthesize, Textures
+from stage.model.base_pointer import follow_pointer, needs_base
+from stage.model.files import ADAPTERS
 from stage.synthesis.missed import Missed
 
 
@@ -40,6 +43,17 @@ class Recipe(Section):
     def count_of(self, defect: str) -> int:
         """How many samples of a type are published: those with lower ordinals than this."""
         return self.synthesize.count + sum(one.extra for one in self.missed if one.defect == defect)
+
+
+def networks_of(method: str, params: Params, *, pretrained: Path, checkpoint: Path) -> dict[str, Path | None]:
+    """`base` and `checkpoint` of a recipe, from the outputs of `pretrain` and of the category's `train`. Raises ConfigError without them."""
+    if not needs_base([method]):
+        return {"base": None, "checkpoint": None}
+    if not (checkpoint / ADAPTERS).is_file():
+        category = checkpoint.name
+        first = "" if needs_base(params.methods) else f"Add {method} to methods in params.yaml, for only then something is trained. "
+        raise ConfigError(f"Expected a checkpoint of {category} in {checkpoint}, found none. {first}Run `dvc repro train@{category}`.")
+    return {"base": follow_pointer(pretrained), "checkpoint": checkpoint}
 
 
 def recipe_of(method: str, category: str, params: Params, *, catalog: Path, base: Path | None, checkpoint: Path | None) -> Recipe:

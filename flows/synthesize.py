@@ -39,7 +39,7 @@ def synthesize(category: str, method: str) -> None:
 @task(cache_policy=NO_CACHE)
 def plan(category: str, method: str, checkpoint: Path, params: Params) -> Path:
     """Plan the first round; returns the folder of its job."""
-    networks = networks_of(method, params, pretrained=BASE, checkpoint=checkpoint)
+    networks = networks_of(method, pretrained=BASE, checkpoint=checkpoint)
     recipe = recipe_of(method, category, params, catalog=CATALOGS / category, **networks)
     return make_job(recipe.model_copy(update={"missed": missed_here(CATALOGS.parent, category, params.synthesize)}), BatchStore())
 

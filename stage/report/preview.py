@@ -7,6 +7,7 @@ from PIL import Image
 from stage.core.params import Params
 from stage.datasets.examples import CATALOG
 from stage.datasets.table import read_catalog
+from stage.model.base_pointer import needs_base
 from stage.report.sheets import Panel, Specimen, contact_sheet, enlargement, stacked
 from stage.synthesis.method import METHODS, Rendered
 from stage.synthesis.plan import defects_of, first_round
@@ -37,7 +38,8 @@ def preview(method: str, category: str, params: Params, data: Path, count: int) 
 
 
 def _recipe(method: str, category: str, params: Params, data: Path) -> Recipe:
-    networks = networks_of(method, params, pretrained=data / "pretrain", checkpoint=data / "train" / category)
+    first = "" if needs_base(params.methods) else f"Add {method} to methods in params.yaml, for only then something is trained. "
+    networks = networks_of(method, pretrained=data / "pretrain", checkpoint=data / "train" / category, first=first)
     return recipe_of(method, category, params, catalog=data / "prepare" / category, **networks)
 
 

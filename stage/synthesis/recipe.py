@@ -45,13 +45,15 @@ class Recipe(Section):
         return self.synthesize.count + sum(one.extra for one in self.missed if one.defect == defect)
 
 
-def networks_of(method: str, params: Params, *, pretrained: Path, checkpoint: Path) -> dict[str, Path | None]:
-    """`base` and `checkpoint` of a recipe, from the outputs of `pretrain` and of the category's `train`. Raises ConfigError without them."""
+def networks_of(method: str, *, pretrained: Path, checkpoint: Path, first: str = "") -> dict[str, Path | None]:
+    """`base` and `checkpoint` of a recipe, from the outputs of `pretrain` and of the category's `train`.
+
+    Raises ConfigError if the method needs them and they are not there; `first` is what to do before `dvc repro train`.
+    """
     if not needs_base([method]):
         return {"base": None, "checkpoint": None}
     if not (checkpoint / ADAPTERS).is_file():
         category = checkpoint.name
-        first = "" if needs_base(params.methods) else f"Add {method} to methods in params.yaml, for only then something is trained. "
         raise ConfigError(f"Expected a checkpoint of {category} in {checkpoint}, found none. {first}Run `dvc repro train@{category}`.")
     return {"base": follow_pointer(pretrained), "checkpoint": checkpoint}
 

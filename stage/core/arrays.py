@@ -6,6 +6,5 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8]  # a picture (H, W, 3) or a part of one, 0 … 255
 Mask = NDArray[np.uint8]  # (H, W) in {0, 1}; 1: defect, or the object
 Values = NDArray[np.float64]  # of any shape
-Matrix = NDArray[np.float64]  # (2, 3), of an affine motion as OpenCV takes it
 Box = tuple[slice, slice]  # the rows and columns of a part of a picture
 Random = np.random.Generator

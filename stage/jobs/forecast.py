@@ -18,13 +18,11 @@ from stage.datasets.table import read_catalog
 from stage.jobs.job import Batch, Job, load_job
 from stage.jobs.planning import make_job
 from stage.jobs.store import BatchStore
-from stage.model.base_pointer import follow_pointer
-from stage.model.files import ADAPTERS
 from stage.synthesis.batch import write_batch
 from stage.synthesis.method import METHODS
 from stage.synthesis.missed import missed_here
 from stage.synthesis.plan import defects_of, first_round
-from stage.synthesis.recipe import Recipe, recipe_of
+from stage.synthesis.recipe import NO_NETWORKS, Recipe, is_ready, networks_of, recipe_of
 from stage.synthesis.schema import MANIFEST
 from stage.synthesis.source import read_source
 
@@ -88,14 +86,12 @@ def forecasts(categories: Sequence[str], params: Params, data: Path, *, measure:
 
 def _recipe(method: str, category: str, params: Params, data: Path) -> tuple[Recipe, bool]:
     """The recipe, without networks if they are not trained, and whether it is ready."""
-    checkpoint, networks = data / "train" / category, dict[str, Path | None](base=None, checkpoint=None)
-    needs_checkpoint = METHODS[method].needs_checkpoint
-    is_trained = needs_checkpoint and (checkpoint / ADAPTERS).is_file()
-    if is_trained:
-        networks = {"base": follow_pointer(data / "pretrain"), "checkpoint": checkpoint}
+    checkpoint = data / "train" / category
+    ready = is_ready(method, checkpoint)
+    networks = networks_of(method, pretrained=data / "pretrain", checkpoint=checkpoint) if ready else NO_NETWORKS
     recipe = recipe_of(method, category, params, catalog=data / "prepare" / category, **networks)
     missed = missed_here(data, category, params.synthesize)
-    return recipe.model_copy(update={"missed": missed}), is_trained or not needs_checkpoint
+    return recipe.model_copy(update={"missed": missed}), ready
 
 
 def _uncosted(recipe: Recipe, defects: Collection[str], data: Path) -> Forecast:

@@ -5,12 +5,16 @@ from typing import Any, NamedTuple
 
 from stage.lineage.database import Database, rows
 
-# Digests among a manifest's inputs: a sample has a column for each that decides it; those in PLANNERS decide only what is planned.
+# Digests among a manifest's inputs: a sample has a column for each that decides it, but not for those in PLANNERS.
 DIGESTS = ("base", "catalog", "checkpoint", "code", "device", "planner", "rejected", "synthesis", "versions")
 VERDICT = "the verdict"  # follows from code, parameters and the training part, so it is a cause only where none of those is
 PLANNERS = {
-    **{"catalog": "source", "planner": "code", "missed": "missed defects"},
-    **{"textures": "textures", "withdrawn": "recall", "judge": VERDICT},
+    "catalog": "source",
+    "planner": "code",
+    "missed": "missed defects",
+    "textures": "textures",
+    "withdrawn": "recall",
+    "judge": VERDICT,
 }
 NO_ROW = (
     "synthesize.count",

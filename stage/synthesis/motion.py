@@ -10,9 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stage.core.arrays import Mask, Matrix
+from stage.core.arrays import Mask
 from stage.datasets.components import bounding_box
 from stage.synthesis.rows import PlanRow
+
+Matrix = NDArray[np.float64]
 
 
 class Turn(NamedTuple):

@@ -1,5 +1,6 @@
 """What decides the samples of a category and method: folders and parameters."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from stage.core.device import device
@@ -11,6 +12,8 @@ from stage.core.synthesis_params import CutPaste, Draem, Glass, Paste, Quilt, Sy
 from stage.model.base_pointer import follow_pointer, needs_base
 from stage.model.files import ADAPTERS
 from stage.synthesis.missed import Missed
+
+NO_NETWORKS: Mapping[str, Path | None] = {"base": None, "checkpoint": None}
 
 
 class Recipe(Section):
@@ -45,14 +48,19 @@ class Recipe(Section):
         return self.synthesize.count + sum(one.extra for one in self.missed if one.defect == defect)
 
 
-def networks_of(method: str, *, pretrained: Path, checkpoint: Path, first: str = "") -> dict[str, Path | None]:
+def is_ready(method: str, checkpoint: Path) -> bool:
+    """Whether the category's training is finished, or the method needs none."""
+    return not needs_base([method]) or (checkpoint / ADAPTERS).is_file()
+
+
+def networks_of(method: str, *, pretrained: Path, checkpoint: Path, first: str = "") -> Mapping[str, Path | None]:
     """`base` and `checkpoint` of a recipe, from the outputs of `pretrain` and of the category's `train`.
 
     Raises ConfigError if the method needs them and they are not there; `first` is what to do before `dvc repro train`.
     """
     if not needs_base([method]):
-        return {"base": None, "checkpoint": None}
-    if not (checkpoint / ADAPTERS).is_file():
+        return NO_NETWORKS
+    if not is_ready(method, checkpoint):
         category = checkpoint.name
         raise ConfigError(f"Expected a checkpoint of {category} in {checkpoint}, found none. {first}Run `dvc repro train@{category}`.")
     return {"base": follow_pointer(pretrained), "checkpoint": checkpoint}

@@ -45,7 +45,8 @@ from stage.lineage.database import opened, rows
 from stage.lineage.versions import version_of
 from stage.release.reader import read_manifest
 from stage.release.shards import write_manifest, write_shards
-from stage.synthesis.schema import SCHEMA, SCHEMA_VERSION
+from stage.synthesis.rows import TypeRecord
+from stage.synthesis.schema import SCHEMA, SCHEMA_VERSION, VERDICT, VERDICT_SCHEMA
 
 
 @pytest.fixture(scope="module")
@@ -596,6 +597,17 @@ def republish(root: Path, method: str, change: Callable[[list[dict[str, Any]]], 
     shutil.rmtree(home / method, ignore_errors=True)
     new.rename(home / method)
     return rows
+
+
+def test_sql_reads_the_calibration_of_the_verdict(copy: Path) -> None:
+    """Nobody could compare how many labels look normal with real defects."""
+    record = TypeRecord("crack", 2, 40, 80, 0.2, 0.025, 1.0, 0.875, 16.5, 0.25, 0.5)._asdict()
+    pq.write_table(pa.Table.from_pylist([record], schema=VERDICT_SCHEMA), copy / "data/synthesize" / CATEGORY / "paste" / VERDICT)
+    republish(copy, "paste", lambda rows: rows)
+
+    found = ask("sql", "SELECT * FROM verdict WHERE method = 'paste'")["rows"]
+
+    assert found == [{"version": "workspace", "category": CATEGORY, "method": "paste", **record}]
 
 
 def test_a_method_of_another_name_needs_no_change(copy: Path) -> None:

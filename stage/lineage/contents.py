@@ -129,7 +129,7 @@ def _samples(tree: Tree, files: dict[str, str], manifests: list[ManifestValues])
         folder = f"synthesize/{category}/{method}"
         manifest = _manifest(tree, folder)
         found = [("samples", keep_samples(tree, folder, manifest))]
-        found += [(kind, keep_told(tree, folder, f"{kind}.parquet", manifest)) for kind in ("sources", "checkpoints")]
+        found += [(kind, keep_told(tree, folder, f"{kind}.parquet", manifest)) for kind in ("sources", "checkpoints", "verdict")]
         yield from (PublishedTable(kind, category, method, name) for kind, name in found)
         manifests.append({"category": category, "method": method, **_in_short(manifest)})
 

@@ -27,6 +27,7 @@ BEFORE = {
     "samples": "t.version",
     "sources": "t.version, t.method",
     "checkpoints": "t.version, t.category AS of_category, t.method AS of_method",
+    "verdict": "t.version, t.category, t.method",
     "runs": "t.version, t.category, t.method",
     "scores": "t.version",
     "differences": "t.version, t.category",

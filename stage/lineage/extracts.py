@@ -16,7 +16,7 @@ from stage.lineage.trees import MEND, Tree
 if TYPE_CHECKING:
     import pyarrow as pa
 
-STORE = Path(".spool/lineage/2")  # the number goes up when extracts change
+STORE = Path(".spool/lineage/3")  # the number goes up when extracts change
 ROWS = 16_384  # of a row group
 
 
@@ -39,7 +39,8 @@ def keep(name: str, table: "pa.Table") -> str:
 
 def empty_extracts() -> dict[str, str]:
     """A file without rows per kind of table, so that every kind has its columns even if no version has such a table."""
-    names = {kind: f"{kind}-empty.parquet" for kind in ("samples", "sources", "checkpoints", "runs", "scores", "differences", "catalog")}
+    kinds = ("samples", "sources", "checkpoints", "verdict", "runs", "scores", "differences", "catalog")
+    names = {kind: f"{kind}-empty.parquet" for kind in kinds}
     missing = [kind for kind, name in names.items() if not (STORE / name).is_file()]
     if missing:
         from stage.lineage.published import schemas

@@ -20,7 +20,7 @@ from stage.release.shards import Tally
 from stage.release.tables import RUN_COLUMNS
 from stage.segmentation.results import DIFFERENCE_COLUMNS
 from stage.segmentation.scores import COLUMNS
-from stage.synthesis.schema import CHECKPOINT_SCHEMA, PLAN, PLAN_SCHEMA, SCHEMA, SOURCE_SCHEMA
+from stage.synthesis.schema import CHECKPOINT_SCHEMA, PLAN, PLAN_SCHEMA, SCHEMA, SOURCE_SCHEMA, VERDICT_SCHEMA
 
 
 def samples(tree: Tree, folder: str, manifest: dict[str, Any]) -> pa.Table:
@@ -93,6 +93,7 @@ def schemas() -> dict[str, pa.Schema]:
         "samples": _plain(SCHEMA, ("image", "mask")),
         "sources": SOURCE_SCHEMA,
         "checkpoints": CHECKPOINT_SCHEMA,
+        "verdict": VERDICT_SCHEMA,
         "runs": RUN_COLUMNS,
         "scores": scores,
         "differences": differences,

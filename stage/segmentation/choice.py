@@ -137,9 +137,17 @@ def read_choices(data: Path, categories: Iterable[str]) -> dict[str, Choice]:
     return {category: choice for category, choice in found.items() if choice}
 
 
+def resampled_aps(fold: HeldOut, random: np.random.Generator) -> dict[str, NDArray[np.float64]]:
+    """The AP of every arm on a fold, the mean of the types, and its resamples by bootstrap over the fold's groups, (1 + RESAMPLES,)."""
+    # Drawn from all types together: the only image of a type in a fold would otherwise be in every draw, and look certain.
+    images = [image._replace(defect="") for image in fold.images]
+    weights = np.vstack([np.ones(len(images)), image_weights(images, RESAMPLES, random)])
+    return {arm: _mean_over_types(counts, fold.images, weights) for arm, counts in fold.counts.items()}
+
+
 def _gains(folds: Sequence[HeldOut], random: np.random.Generator) -> dict[str, Gain]:
     """What each arm gains over real defects alone: the mean over the folds."""
-    drawn = [_aps(fold, random) for fold in folds]
+    drawn = [resampled_aps(fold, random) for fold in folds]
     groups = [len({image.group for image in fold.images}) for fold in folds]
     arms = [arm for arm in folds[0].counts if arm not in (REAL_ONLY, arm_name(PERFECT))]
     return {arm: _gain([aps[arm] - aps[REAL_ONLY] for aps in drawn], groups) for arm in arms}
@@ -148,14 +156,6 @@ def _gains(folds: Sequence[HeldOut], random: np.random.Generator) -> dict[str, G
 def _gain(differences: Sequence[NDArray[np.float64]], groups: Sequence[int]) -> Gain:
     errors = [float(np.std(drawn)) * sqrt(count / (count - 1)) for (_, *drawn), count in zip(differences, groups, strict=True)]
     return Gain(fmean(float(one[0]) for one in differences), hypot(*errors) / len(errors))
-
-
-def _aps(fold: HeldOut, random: np.random.Generator) -> dict[str, NDArray[np.float64]]:
-    """The AP of every arm, and its resamples by bootstrap over the fold's groups, (1 + RESAMPLES,)."""
-    # Drawn from all types together: the only image of a type in a fold would otherwise be in every draw, and look certain.
-    images = [image._replace(defect="") for image in fold.images]
-    weights = np.vstack([np.ones(len(images)), image_weights(images, RESAMPLES, random)])
-    return {arm: _mean_over_types(counts, fold.images, weights) for arm, counts in fold.counts.items()}
 
 
 def _mean_over_types(counts: Counts, images: Sequence[EvaluationImage], weights: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -486,6 +486,19 @@ def test_a_night_over_its_limit_is_ended_and_told(town: Town, told: list[dict[st
     assert read_records(town.places.nights)[0].outcome == told[-1]["outcome"] == "failed"
 
 
+def test_a_killed_night_of_another_host_is_closed_and_told(fresh: Town, told: list[dict[str, Any]]) -> None:
+    """Each container has a host name of its own: a killed one's night would run for ever in `stage status`, and nobody be told."""
+    gone = Record.here(datetime.now().astimezone() - timedelta(days=1)).model_copy(update={"host": "5f0c2a7d9e11"})
+    fresh.places.nights.mkdir(parents=True)
+    gone.write(fresh.places.nights)
+    fresh.places.webhook.write_text(told[0]["address"])
+    with pytest.raises(MachineError):
+        fresh.night(limit_h=1e-9).run()
+
+    assert read_records(fresh.places.nights)[-1].outcome == "killed"
+    assert [one["outcome"] for one in told if one.get("id") == gone.id] == ["killed"]
+
+
 def test_a_program_at_its_limit_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
     """What hangs would go on behind a night that has given up."""
     command = ["sh", "-c", "sleep 600 & echo $! > pid; wait"]

@@ -133,12 +133,12 @@ class Night:
             )
 
     def _close_killed(self) -> None:
-        """Record and report earlier nights that were killed, since they could not do so themselves."""
-        for one in read_records(self.places.nights):
-            if one.outcome == "killed" and one.ended is None:
-                one.ended = self.record.began
-                one.warnings += notify(self.places, one)
-                one.write(self.places.nights)
+        """Record and report earlier nights that were killed. The lock is held, so none runs, on no host: each container has a name of its own."""
+        for one in (one for one in read_records(self.places.nights) if one.outcome in ("running", "killed") and one.ended is None):
+            killed = one.killed()
+            killed.ended = self.record.began
+            killed.warnings += notify(self.places, killed)
+            killed.write(self.places.nights)
 
 
 def _who_runs(places: Places) -> str:

@@ -12,7 +12,7 @@ from PIL import Image
 from small_factory import small_params
 
 from stage.chaos.miniature import CATEGORY, SIZE, draw
-from stage.core.errors import ConfigError
+from stage.core.errors import ConfigError, MachineError
 from stage.core.params import Params
 from stage.nights.arrivals import Arrival, Drop
 from stage.nights.intake import Intake, take_in
@@ -128,6 +128,15 @@ def test_bad_files_are_set_aside_with_the_reason(place: Place, spoil: object, re
     assert IMAGE not in place.left()
     assert reasons(place)[IMAGE].startswith(reason)
     assert os.path.lexists(place.drop / "set-aside" / "2026-11-29" / IMAGE)
+
+
+def test_a_disk_that_does_not_take_what_is_set_aside_is_named(place: Place) -> None:
+    """The night would end in a traceback, without the name of the file."""
+    cut(place)
+    (place.drop / "set-aside").touch()
+
+    with pytest.raises(MachineError, match=rf"{IMAGE}, .* aside: truncated or damaged.* found Not a directory \({place.drop}/set-aside"):
+        place.take_in()
 
 
 @pytest.mark.parametrize("name", ["000.png", "000.bmp"])

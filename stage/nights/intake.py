@@ -4,8 +4,8 @@ import csv
 import os
 import re
 import shutil
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
@@ -45,24 +45,34 @@ def take_in(drop: Path, params: Params, settle_s: float, day: date) -> Intake:
     for path in walk(source):
         if PARTIAL.fullmatch(path.name):  # what a killed night was copying
             path.unlink()
-    restored = _put_back([path for path in walk(drop) if path.parent.name == HELD], drop, day)
+    with _on_disk("put back what a killed night was copying", drop):
+        restored = _put_back([path for path in walk(drop) if path.parent.name == HELD], drop, day)
     found = Drop(drop, source, params, settle_s, restored).arrivals()
     taken: list[str] = []
     left = [one for one in found if one.reason]
     for one in (one for one in found if not one.reason):
         try:
-            _move_in(one, drop, source, day)
+            with _on_disk(f"copy {', '.join(one.files)} into {source}", drop):
+                _move_in(one, drop, source, day)
             taken += one.files
         except DataError as error:
             left.append(one._replace(reason=error.reason, detail=error.detail, waits=error.reason.startswith(INCOMPLETE)))
-        except OSError as error:
-            raise MachineError(
-                f"Expected to copy {', '.join(one.files)} into {source}, found {error.strerror}. Mend that; they are still in {drop}."
-            ) from None
     aside, waiting = ([one for one in left if one.waits is waits] for waits in (False, True))
     for one in aside:
-        _set_aside(one, drop, day)
+        with _on_disk(f"set {', '.join(one.files)} aside: {one.reason}", drop):
+            _set_aside(one, drop, day)
     return Intake(taken, [*map(printable, aside)], [*map(printable, waiting)])
+
+
+@contextmanager
+def _on_disk(deed: str, drop: Path) -> Generator[None]:
+    """What the disk does not let us do, as a MachineError."""
+    try:
+        yield
+    except OSError as error:
+        raise MachineError(
+            f"Expected to {deed}, found {error.strerror} ({error.filename or drop}). Mend that; the files are still in {drop}."
+        ) from None
 
 
 def _source(params: Params) -> Path:

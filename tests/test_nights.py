@@ -540,6 +540,11 @@ def objects(folder: Path) -> set[str]:
     return {path.parent.name + path.name for path in (folder / "files" / "md5").glob("*/*")}
 
 
+def removed(told: str) -> list[int]:
+    """The numbers of objects that DVC removes, or would."""
+    return [int(number) for number in re.findall(r"(\d+) objects", told)]
+
+
 def test_versions_that_are_not_kept_lose_their_data_and_no_other_does(accepted: Town) -> None:
     """The disk would fill up; or a version that somebody trains on would lose its data."""
     town = accepted
@@ -551,7 +556,8 @@ def test_versions_that_are_not_kept_lose_their_data_and_no_other_does(accepted: 
     assert (planned.kept, planned.retired) == ([f"{TODAY}.2"], [TODAY])
     assert (objects(cache), objects(town.store), town.tags()) == before
 
-    retain(town.places, settings, cloud=True, dry_run=False)
+    gone = retain(town.places, settings, cloud=True, dry_run=False)
+    assert removed(planned.told) == removed(gone.told) == [len(before[0] - objects(cache)), len(before[1] - objects(town.store))]
     assert town.tags() == [f"{TODAY}.2"]
     assert shell(town.bare, f"git cat-file -t refs/retired/{TODAY}").strip() == "tag"
     assert objects(cache) < before[0]

@@ -395,6 +395,23 @@ def test_a_branch_that_has_moved_on_is_taken_in(town: Town) -> None:
     assert shell(town.bare, "git rev-parse nightly").strip() == shell(town.bare, f"git rev-parse {TODAY}.2^{{commit}}").strip()
 
 
+def test_a_version_killed_before_its_push_is_pushed_although_the_branch_has_moved_on(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every later night without a change would fail, and the version never leave this machine."""
+    bring(town)
+    monkeypatch.setenv("STAGE_FAULT", "after tagged here")
+    child = os.fork()
+    if not child:
+        town.night().run()
+        os._exit(0)
+    os.waitpid(child, 0)
+    monkeypatch.delenv("STAGE_FAULT")
+    push_another_commit(town)
+    await_another_name(town)
+
+    assert town.night().run().outcome == "nothing to do"
+    assert town.tags() == [TODAY, f"{TODAY}.2"]
+
+
 def test_the_upstream_decides_everything_but_the_lock(town: Town) -> None:
     """A conflict would wait for a person at night; a lock of somebody's own run would name data that are on their machine alone."""
     town.commit("variant.txt", "good")

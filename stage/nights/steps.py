@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -16,7 +17,7 @@ from stage.nights.gate import metric_changes, metric_checks, published_checks, r
 from stage.nights.intake import take_in
 from stage.nights.programs import DVC, ProgramError, Say, work
 from stage.nights.record import Record
-from stage.nights.repository import Repository, share_cache
+from stage.nights.repository import Moved, Repository, share_cache
 from stage.nights.settings import Nightly, Places
 from stage.nights.versions import LOCK, changed_outputs
 
@@ -95,7 +96,8 @@ class NightSteps:
             is_left = False
         if is_left:
             self.push_data()
-            self.repository.push_branch()
+            with suppress(Moved):  # the tag brings the version's commits along, and the next version joins both branches
+                self.repository.push_branch()
             self.repository.push_tag(tag)
             return f"{tag} is the last version, and is now pushed"
         return f"{tag or 'nothing'} is the last version"

@@ -36,10 +36,11 @@ from source_tree import ROOT
 
 from flows.services import Services
 from stage.chaos.miniature import CATEGORY, DEFECTS
-from stage.core.errors import MachineError, Refusal
+from stage.core.errors import ConfigError, MachineError, Refusal
 from stage.core.processes import is_running
 from stage.datasets.found import FILE as ERRORS
 from stage.datasets.found import FoundDefect, read_errors, write_found
+from stage.nights.holder import held
 from stage.nights.night import Action, Night, NightIsRunning, Superseded
 from stage.nights.programs import ProgramError, without_secrets, work
 from stage.nights.record import Record, read_records, running_night
@@ -462,8 +463,53 @@ def test_two_nights_do_not_run_at_once(town: Town) -> None:
     """Both would write into one worktree."""
     record = Record.here(datetime.now().astimezone())
     record.write(town.places.nights)
-    with FileLock(town.places.home / "lock"), pytest.raises(NightIsRunning, match=rf"found process {os.getpid()} on .*, since "):
+    with FileLock(town.places.home / "lock"), pytest.raises(NightIsRunning, match=rf"found night .*, process {os.getpid()} on .*, since "):
         town.night().run()
+
+
+@pytest.fixture
+def bare(tmp_path: Path, told: list[dict[str, Any]]) -> Places:
+    """A project with a webhook and nothing else."""
+    places = Places(tmp_path)
+    places.home.mkdir()
+    places.webhook.write_text(told[0]["address"])
+    shutil.copy(ROOT / "nightly.yaml", tmp_path)
+    return places
+
+
+def test_a_night_that_cannot_begin_is_told(bare: Places, told: list[dict[str, Any]]) -> None:
+    """It would be found out when somebody misses a version."""
+    bare.nights.touch()  # as if the disk took no folder
+    with pytest.raises(FileExistsError):
+        Night.here(bare, print).run()
+    assert (told[-1]["outcome"], "FileExistsError" in told[-1]["message"]) == ("failed", True)
+
+    (bare.root / "nightly.yaml").write_text("keep: 0\n")
+    with pytest.raises(ConfigError):
+        Night.here(bare, print)
+    assert (told[-1]["outcome"], "nightly.yaml" in told[-1]["message"]) == ("failed", True)
+
+
+def test_a_night_waits_for_what_is_no_night_and_says_what_it_is(
+    bare: Places, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A night that is due while `stage retain` asks a distant remote would be cancelled, and nobody be told."""
+    begun = threading.Event()
+
+    def retain_a_while() -> None:
+        with held(bare, "`stage retain`"):
+            begun.set()
+            time.sleep(0.5)
+
+    threading.Thread(target=retain_a_while).start()
+    begun.wait()
+    with pytest.raises(ProgramError, match="not a git repository"):
+        Night.here(bare, print).run()
+
+    monkeypatch.setattr("stage.nights.night.WAIT_S", 0.0)
+    with held(bare, "`stage retain`"), pytest.raises(MachineError, match=rf"found `stage retain`, process {os.getpid()} on "):
+        Night.here(bare, print).run()
+    assert (told[-1]["outcome"], "stage retain" in told[-1]["message"]) == ("failed", True)
 
 
 def test_a_missed_week_is_made_good_by_one_night_that_finds_nothing_to_do(town: Town) -> None:

@@ -13,10 +13,11 @@ from stage.core.errors import ConfigError, Refusal
 from stage.core.params import load_params
 from stage.core.wording import counted
 from stage.core.work import SPOOL
+from stage.nights.holder import holder_of
 from stage.nights.leftovers import leftovers
 from stage.nights.machine import Finding, disks, gpu, proxies, temporary
 from stage.nights.programs import DVC, ProgramError, output_of
-from stage.nights.record import read_records, running_night
+from stage.nights.record import read_records
 from stage.nights.remotes import data_remotes
 from stage.nights.repository import Repository
 from stage.nights.schedule import schedule
@@ -155,9 +156,9 @@ def _running(places: Places, settings: Nightly) -> Iterator[Finding]:
         with FileLock(places.lock, timeout=0):
             yield Finding("fine", "night", "none runs")
     except Timeout:
-        running = running_night(places.nights)
-        whose = f"{running.id}, process {running.pid}" if running else "one"
-        yield Finding("look", "night", f"{whose} runs; it ends within {settings.limit_h:g} h", "Run `stage status`.")
+        yield Finding(
+            "look", "night", f"{holder_of(places)}, is at work; a night ends within {settings.limit_h:g} h", "Run `stage status`."
+        )
 
 
 def _night(places: Places, _settings: Nightly) -> Iterator[Finding]:

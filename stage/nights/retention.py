@@ -8,9 +8,10 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from stage.core.errors import Refusal
+from stage.nights.holder import held, holder_of
 from stage.nights.programs import DVC, output_of
 from stage.nights.repository import Repository, share_cache
 from stage.nights.settings import Nightly, Places
@@ -32,7 +33,7 @@ def retain(places: Places, settings: Nightly, *, cloud: bool, dry_run: bool) -> 
     `cloud`: also in DVC's remote, which others may use from other repositories. `dry_run`: change nothing. Raises Refusal while a night runs, and before the first.
     """
     try:
-        with FileLock(places.lock, timeout=0):
+        with held(places, "`stage retain`"):
             repository = Repository(places, settings)
             if not repository.has_branch():
                 raise Refusal(
@@ -47,7 +48,7 @@ def retain(places: Places, settings: Nightly, *, cloud: bool, dry_run: bool) -> 
             told = _collect(places, settings, [tag for tag in _tags(places) if tag not in retired], cloud=cloud, dry_run=dry_run)
             return Retention(kept, retired, told)
     except Timeout:
-        raise Refusal("Expected no night at work, found one. Wait for its end; `stage status` shows it.") from None
+        raise Refusal(f"Expected no night at work, found {holder_of(places)}. Wait for its end.") from None
 
 
 def _retire(repository: Repository, tag: str) -> None:

@@ -130,6 +130,6 @@ def is_same(one: Path, other: Path) -> bool:
     return one.is_file() and other.is_file() and one.stat().st_size == other.stat().st_size and file_digest(one) == file_digest(other)
 
 
-def printable(arrival: Arrival) -> dict[str, str]:
+def row_of(arrival: Arrival) -> dict[str, str]:
     """An arrival as a row for people."""
     return {"file": ", ".join(map(shown, arrival.files)), "reason": arrival.reason, "detail": shown(arrival.detail)}

@@ -17,7 +17,7 @@ from stage.core.params import Params
 from stage.core.processes import reached
 from stage.datasets.layouts import data_root
 from stage.datasets.walking import walk
-from stage.nights.arrivals import HELD, INCOMPLETE, SET_ASIDE, Arrival, Drop, is_same, printable
+from stage.nights.arrivals import HELD, INCOMPLETE, SET_ASIDE, Arrival, Drop, is_same, row_of
 
 PARTIAL = re.compile(r"\.[0-9a-f]{16}\.partial")
 REASONS = "reasons.csv"  # beside the files that were set aside
@@ -61,7 +61,7 @@ def take_in(drop: Path, params: Params, settle_s: float, day: date) -> Intake:
     for one in aside:
         with _on_disk(f"set {', '.join(one.files)} aside: {one.reason}", drop):
             _set_aside(one, drop, day)
-    return Intake(taken, [*map(printable, aside)], [*map(printable, waiting)])
+    return Intake(taken, [*map(row_of, aside)], [*map(row_of, waiting)])
 
 
 @contextmanager

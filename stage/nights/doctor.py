@@ -13,6 +13,7 @@ from stage.core.errors import ConfigError, Refusal
 from stage.core.params import load_params
 from stage.core.wording import counted
 from stage.core.work import SPOOL
+from stage.datasets.walking import is_folder
 from stage.nights.holder import holder_of
 from stage.nights.leftovers import leftovers
 from stage.nights.machine import Finding, disks, gpu, proxies, temporary
@@ -86,7 +87,7 @@ def _parameters(root: Path) -> Iterator[Finding]:
         )
         return
     source = Path(params.prepare.source)
-    if not source.is_dir():
+    if not is_folder(source):
         yield Finding("fails", "photographs", f"no folder {source}", "Run `stage use-data <folder>`, and commit params.yaml.")
     elif not source.is_absolute():
         yield Finding(

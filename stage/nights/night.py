@@ -143,7 +143,8 @@ class Night:
         step = Step(name=name, began=datetime.now().astimezone())
         self.record.steps.append(step)
         self.record.write(self.places.nights)
-        self.say(f"night {self.record.id}: {name}")
+        with suppress(OSError, ValueError):  # a full disk behind the log must not end the night
+            self.say(f"night {self.record.id}: {name}")
         began = time.monotonic()
         try:
             step.told = self.around(name, action)

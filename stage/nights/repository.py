@@ -65,6 +65,14 @@ class Repository(NamedTuple):
             versions = f"refs/tags/{PREFIX}*:refs/tags/{PREFIX}*"
             _git(self.places.root, "fetch", "--quiet", "--no-tags", remote, f"+refs/heads/*:refs/remotes/{remote}/*", versions)
 
+    def answers(self) -> bool:
+        """Whether the remote can be reached."""
+        try:
+            _git(self.places.root, "ls-remote", "--heads", self.settings.remote)
+        except ProgramError:
+            return False
+        return True
+
     def upstream(self) -> str:
         """The commit of the upstream branch, on the remote if there is one. Raises ConfigError if there is no such branch."""
         return (

@@ -62,7 +62,10 @@ class NightSteps:
         try:
             self.repository.fetch()
         except ProgramError as error:
-            self.record.warnings.append(f"The git remote could not be reached, so what is known here is used. {error}")
+            if self.repository.answers():  # the fault is here, such as a lock of a killed git
+                self.repository.fetch()
+            else:
+                self.record.warnings.append(f"The git remote could not be reached, so what is known here is used. {error}")
         self.repository.open_worktree()
         self.remotes = share_cache(self.places.root, self.places.worktree)
         return f"{self.settings.upstream} is {self.repository.upstream()[:12]}"

@@ -36,7 +36,7 @@ from source_tree import ROOT
 
 from flows.services import Services
 from stage.chaos.miniature import CATEGORY, DEFECTS
-from stage.core.errors import ConfigError, MachineError, Refusal
+from stage.core.errors import ConfigError, CorruptFileError, MachineError, Refusal
 from stage.core.processes import is_running
 from stage.datasets.found import FILE as ERRORS
 from stage.datasets.found import FoundDefect, read_errors, write_found
@@ -332,6 +332,21 @@ def test_a_person_may_accept_a_worse_metric_and_never_a_leak(accepted: Town) -> 
         accepted.night(accept=True).run()
 
 
+def test_a_person_may_accept_what_cannot_be_compared(town: Town) -> None:
+    """Once the last version's results are lost, no version could ever be published."""
+    town.commit("variant.txt", "worse")
+    lock = YAML(typ="safe").load(shell(town.bare, f"git show {TODAY}:dvc.lock"))
+    lost = next(one["md5"] for made in lock["stages"].values() for one in made["outs"] if one["path"] == "data/evaluate")
+    for place in (town.project / ".dvc/cache", town.store):
+        (place / "files/md5" / lost[:2] / lost[2:]).unlink()
+
+    with pytest.raises(CorruptFileError, match="--accept` publishes"):
+        town.night().run()
+    await_another_name(town)
+    assert "not compared" in (record := town.night(accept=True).run()).warnings[0]
+    assert record.tag in town.tags()
+
+
 STEPS = ("take in photographs", "dvc repro", "dvc push", "commit", "push the branch", "tagged here")
 
 
@@ -459,6 +474,16 @@ def test_a_remote_that_is_away_costs_a_push_and_no_work(town: Town) -> None:
     assert f"{TODAY}.2" in town.tags()
 
 
+def test_a_lock_that_a_killed_git_left_is_no_network_that_is_away(town: Town) -> None:
+    """Every later night would work with old code, and say that the network is away."""
+    town.commit("variant.txt", "good")
+    shell(town.project, "git update-ref refs/remotes/origin/main HEAD~1")
+    (town.project / ".git/refs/remotes/origin/main.lock").touch()
+
+    with pytest.raises(ProgramError, match=r"main\.lock"):
+        town.night().run()
+
+
 def test_two_nights_do_not_run_at_once(town: Town) -> None:
     """Both would write into one worktree."""
     record = Record.here(datetime.now().astimezone())
@@ -569,6 +594,16 @@ def test_a_program_at_its_limit_is_ended_with_all_that_it_started(tmp_path: Path
         work(command, tmp_path, tmp_path / "log", deadline=time.monotonic() + 5, say=lambda _line: None)
 
     until_gone(int((tmp_path / "pid").read_text()))
+
+
+def test_a_log_on_a_full_disk_ends_no_program(tmp_path: Path) -> None:
+    """`stage nightly >> log` would end `dvc repro` with a broken pipe when the log's disk is full."""
+
+    def say(_line: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    command = ["sh", "-c", "echo first; sleep 0.2; echo second"]
+    assert work(command, tmp_path, tmp_path / "log", deadline=time.monotonic() + 60, say=say) == "first\nsecond"
 
 
 def test_what_a_killed_night_started_ends_with_it(town: Town) -> None:

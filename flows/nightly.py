@@ -26,7 +26,7 @@ from stage.nights.gate import NotPublished
 from stage.nights.night import Action, Night, NightIsRunning, Superseded
 from stage.nights.record import Record
 from stage.nights.repository import Moved
-from stage.nights.settings import Places, load_nightly
+from stage.nights.settings import Places
 
 REPORT = "data/evaluate/report/index.html"  # in the worktree
 
@@ -38,7 +38,10 @@ def nightly() -> State[Any]:
     os.environ[PARENT] = str(flow_run.id)
     if deployment.id:
         outlive_the_worker(Places(root).home / "worker.log")
-    night = Night(Places(root), load_nightly(root), say=get_run_logger().info, around=as_task)
+    try:
+        night = Night.here(Places(root), get_run_logger().info, as_task)
+    except Refusal as error:
+        return Failed(message=str(error))
     try:
         night.run(due=_due())
         return Completed(message=f"{night.record.outcome}: {night.record.message}")

@@ -6,7 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,12 +15,14 @@ import pytest
 from commands import run
 from source_tree import ROOT
 
+from stage.cli.terminal import writable
+from stage.core.errors import Refusal
 from stage.core.params import Params, load_params
 from stage.core.processes import started_s
 from stage.nights.doctor import examine
 from stage.nights.leftovers import leftovers
 from stage.nights.machine import LEAST_FREE, Finding, disks, gpu, proxies
-from stage.nights.remotes import data_remotes
+from stage.nights.remotes import _near, data_remotes
 from stage.nights.schedule import schedule
 from stage.nights.settings import Places, load_nightly
 
@@ -214,6 +216,41 @@ def test_a_disk_that_is_nearly_full_is_told(tmp_path: Path, monkeypatch: pytest.
     assert "look DVC cache: 30.0 GB are free, a night may need 1.1, 97 % of it are used" in told(disks({"DVC cache": tmp_path}, {}))
 
 
+def as_nobody(question: Callable[[], str]) -> str:
+    """The answer of a process without rights; root may enter every folder."""
+    end, begin = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            if not os.geteuid():
+                os.setuid(65534)
+            os.write(begin, question().encode())
+        finally:
+            os._exit(0)
+    os.close(begin)
+    os.waitpid(child, 0)
+    with os.fdopen(end, encoding="utf-8") as file:
+        return file.read()
+
+
+def test_a_folder_that_may_not_be_entered_is_a_finding_and_no_traceback() -> None:
+    """The one tool that is to say what is wrong would end in a traceback over it, and name no folder."""
+    closed = Path("/tmp") / f"closed-{os.getpid()}"  # the tests' own folder is closed to others anyway
+    closed.mkdir(mode=0o700 if not os.geteuid() else 0)
+
+    def refusal() -> str:
+        with pytest.raises(Refusal) as refused:
+            writable(closed / "own" / "x.png")
+        return str(refused.value)
+
+    try:
+        assert as_nobody(lambda: told([_near(closed / "store")])).startswith(f"fails DVC remote: {closed}/store: {closed} may not be")
+        assert "drop folder: " in as_nobody(lambda: told(disks({"drop folder": closed / "drop"}, {})))
+        assert f"{closed} is a folder that may not be written, or entered." in as_nobody(refusal)
+    finally:
+        closed.rmdir()
+
+
 def test_what_was_left_behind_is_found_and_nothing_that_is_at_work(tmp_path: Path) -> None:
     """A lock of a killed tool would end every night; and whoever removed a living one's would spoil its work."""
     project, places = tmp_path, Places(tmp_path)
@@ -221,6 +258,8 @@ def test_what_was_left_behind_is_found_and_nothing_that_is_at_work(tmp_path: Pat
 
     (project / ".git").mkdir()
     (project / ".git/index.lock").touch()
+    (project / ".git/refs/remotes/origin").mkdir(parents=True)
+    (project / ".git/refs/remotes/origin/main.lock").touch()
     (project / ".git/MERGE_HEAD").touch()
     lock = places.worktree / ".dvc/tmp/rwlock"
     lock.parent.mkdir(parents=True)
@@ -235,6 +274,7 @@ def test_what_was_left_behind_is_found_and_nothing_that_is_at_work(tmp_path: Pat
     found = told(leftovers(places))
 
     assert f"look git lock: {project}/.git/index.lock" in found
+    assert f"look git lock: {project}/.git/refs/remotes/origin/main.lock" in found
     assert "look git: a merge is unfinished; the night runs what is committed Finish it, or run `git merge --abort`." in found
     assert f"fails DVC lock: {lock} cannot be read, and DVC refuses to work Where no DVC works: `rm {lock}`." in found
     assert "look data: 2 files under temporary names" in found

@@ -1,12 +1,14 @@
 """What a version may lose against the last one, against numbers taken by hand."""
 
+import io
 import math
 
 import pandas as pd
 import pytest
 from test_results import differences, scores
 
-from stage.nights.gate import Check, metric_changes, metric_checks, refusal
+from stage.core.errors import CorruptFileError
+from stage.nights.gate import Check, earlier_table, metric_changes, metric_checks, refusal
 from stage.segmentation.results import Results, _with_intervals
 
 
@@ -52,6 +54,17 @@ def test_an_arm_that_only_one_version_has_is_not_compared() -> None:
     renamed = now._replace(scores=now.scores.replace({"real_and_paste": "real_and_quilt"}))
 
     assert {one["arm"] for one in metric_changes(renamed, BEFORE)} == {"real_only"}
+
+
+@pytest.mark.parametrize(("columns", "found"), [(["category", "value"], "none called segmenter, "), ([], "found ")])
+def test_a_damaged_table_of_the_last_version_is_a_message(columns: list[str], found: str) -> None:
+    """Every night with new photographs would end in a traceback, and nobody know that it may be passed over."""
+    file = io.BytesIO(b"PAR1 and no more")
+    if columns:
+        pd.DataFrame(columns=columns).to_parquet(file)
+
+    with pytest.raises(CorruptFileError, match=found):
+        earlier_table(file, "evaluate/scores.parquet of data-2026-11-28", ["category", "segmenter", "value", "arm"])
 
 
 def test_a_refusal_names_every_check_that_fails() -> None:

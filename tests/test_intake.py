@@ -12,8 +12,9 @@ from PIL import Image
 from small_factory import small_params
 
 from stage.chaos.miniature import CATEGORY, SIZE, draw
-from stage.core.errors import ConfigError
+from stage.core.errors import ConfigError, MachineError
 from stage.core.params import Params
+from stage.nights.arrivals import Arrival, Drop
 from stage.nights.intake import Intake, take_in
 
 DAY = date(2026, 11, 29)
@@ -129,6 +130,15 @@ def test_bad_files_are_set_aside_with_the_reason(place: Place, spoil: object, re
     assert os.path.lexists(place.drop / "set-aside" / "2026-11-29" / IMAGE)
 
 
+def test_a_disk_that_does_not_take_what_is_set_aside_is_named(place: Place) -> None:
+    """The night would end in a traceback, without the name of the file."""
+    cut(place)
+    (place.drop / "set-aside").touch()
+
+    with pytest.raises(MachineError, match=rf"{IMAGE}, .* aside: truncated or damaged.* found Not a directory \({place.drop}/set-aside"):
+        place.take_in()
+
+
 @pytest.mark.parametrize("name", ["000.png", "000.bmp"])
 def test_a_name_that_is_taken_is_never_overwritten(place: Place, name: str) -> None:
     """A photograph that samples were made from would be another one; or two of one name would both be set aside by `prepare`."""
@@ -151,7 +161,7 @@ def test_a_file_of_no_category_is_set_aside_and_keeps_its_twin(place: Place) -> 
     assert set(reasons(place)) == {"screw/train/good/1.png", "screw/train/good/1.2.png"}
 
 
-@pytest.mark.parametrize("passes", range(6))
+@pytest.mark.parametrize("passes", range(9))
 def test_a_kill_between_two_files_is_made_good(place: Place, passes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A defect would stay without its mask, in one folder or the other."""
     monkeypatch.setenv("STAGE_FAULT", f"a photograph's file:{passes}")
@@ -166,6 +176,51 @@ def test_a_kill_between_two_files_is_made_good(place: Place, passes: int, monkey
     place.take_in()
     assert place.gained() == {NORMAL, IMAGE, MASK}
     assert not place.left()
+
+
+def test_a_file_that_comes_again_while_it_is_taken_in_is_not_lost(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be deleted in the place of the one that was copied, and nobody know."""
+    whole, copy = (place.drop / IMAGE).read_bytes(), shutil.copy2
+
+    def and_upload(source: Path, target: Path) -> object:
+        if source.name == Path(MASK).name:
+            (place.drop / IMAGE).write_bytes(whole[:500])
+        return copy(source, target)
+
+    monkeypatch.setattr(shutil, "copy2", and_upload)
+    place.take_in()
+
+    assert (place.source / IMAGE).read_bytes() == whole
+    assert (place.drop / IMAGE).read_bytes() == whole[:500]
+
+
+def test_a_file_that_changes_after_it_was_judged_waits(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a photograph would be taken in: it was whole when it was decoded, and its copy is the same as what is there now."""
+    judged = Drop.arrivals
+
+    def and_upload(drop: Drop) -> list[Arrival]:
+        found = judged(drop)
+        (place.drop / IMAGE).write_bytes((place.drop / IMAGE).read_bytes()[:500])
+        return found
+
+    monkeypatch.setattr(Drop, "arrivals", and_upload)
+    found = place.take_in()
+
+    assert place.gained() == {NORMAL}
+    assert [row["file"] for row in found.waiting] == [f"{IMAGE}, {MASK}"]
+    assert place.left() == {IMAGE, MASK}
+
+
+def test_what_a_killed_night_held_had_arrived(place: Place) -> None:
+    """Its renaming counts as a change, so half of a photograph that was being copied would wait for another night."""
+    held = place.drop / Path(NORMAL).parent / ".taking" / Path(NORMAL).name
+    held.parent.mkdir()
+    (place.drop / NORMAL).rename(held)
+    os.utime(held, (0, 0))
+    place.take_in(settle_s=60)
+
+    assert place.gained() == {NORMAL}
+    assert not held.parent.exists()
 
 
 def test_a_source_that_another_folder_would_stand_for_is_refused(place: Place) -> None:

@@ -36,10 +36,11 @@ from source_tree import ROOT
 
 from flows.services import Services
 from stage.chaos.miniature import CATEGORY, DEFECTS
-from stage.core.errors import MachineError, Refusal
+from stage.core.errors import ConfigError, CorruptFileError, MachineError, Refusal
 from stage.core.processes import is_running
 from stage.datasets.found import FILE as ERRORS
 from stage.datasets.found import FoundDefect, read_errors, write_found
+from stage.nights.holder import held
 from stage.nights.night import Action, Night, NightIsRunning, Superseded
 from stage.nights.programs import ProgramError, without_secrets, work
 from stage.nights.record import Record, read_records, running_night
@@ -331,6 +332,21 @@ def test_a_person_may_accept_a_worse_metric_and_never_a_leak(accepted: Town) -> 
         accepted.night(accept=True).run()
 
 
+def test_a_person_may_accept_what_cannot_be_compared(town: Town) -> None:
+    """Once the last version's results are lost, no version could ever be published."""
+    town.commit("variant.txt", "worse")
+    lock = YAML(typ="safe").load(shell(town.bare, f"git show {TODAY}:dvc.lock"))
+    lost = next(one["md5"] for made in lock["stages"].values() for one in made["outs"] if one["path"] == "data/evaluate")
+    for place in (town.project / ".dvc/cache", town.store):
+        (place / "files/md5" / lost[:2] / lost[2:]).unlink()
+
+    with pytest.raises(CorruptFileError, match="--accept` publishes"):
+        town.night().run()
+    await_another_name(town)
+    assert "not compared" in (record := town.night(accept=True).run()).warnings[0]
+    assert record.tag in town.tags()
+
+
 STEPS = ("take in photographs", "dvc repro", "dvc push", "commit", "push the branch", "tagged here")
 
 
@@ -395,6 +411,23 @@ def test_a_branch_that_has_moved_on_is_taken_in(town: Town) -> None:
     assert shell(town.bare, "git rev-parse nightly").strip() == shell(town.bare, f"git rev-parse {TODAY}.2^{{commit}}").strip()
 
 
+def test_a_version_killed_before_its_push_is_pushed_although_the_branch_has_moved_on(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every later night without a change would fail, and the version never leave this machine."""
+    bring(town)
+    monkeypatch.setenv("STAGE_FAULT", "after tagged here")
+    child = os.fork()
+    if not child:
+        town.night().run()
+        os._exit(0)
+    os.waitpid(child, 0)
+    monkeypatch.delenv("STAGE_FAULT")
+    push_another_commit(town)
+    await_another_name(town)
+
+    assert town.night().run().outcome == "nothing to do"
+    assert town.tags() == [TODAY, f"{TODAY}.2"]
+
+
 def test_the_upstream_decides_everything_but_the_lock(town: Town) -> None:
     """A conflict would wait for a person at night; a lock of somebody's own run would name data that are on their machine alone."""
     town.commit("variant.txt", "good")
@@ -441,12 +474,67 @@ def test_a_remote_that_is_away_costs_a_push_and_no_work(town: Town) -> None:
     assert f"{TODAY}.2" in town.tags()
 
 
+def test_a_lock_that_a_killed_git_left_is_no_network_that_is_away(town: Town) -> None:
+    """Every later night would work with old code, and say that the network is away."""
+    town.commit("variant.txt", "good")
+    shell(town.project, "git update-ref refs/remotes/origin/main HEAD~1")
+    (town.project / ".git/refs/remotes/origin/main.lock").touch()
+
+    with pytest.raises(ProgramError, match=r"main\.lock"):
+        town.night().run()
+
+
 def test_two_nights_do_not_run_at_once(town: Town) -> None:
     """Both would write into one worktree."""
     record = Record.here(datetime.now().astimezone())
     record.write(town.places.nights)
-    with FileLock(town.places.home / "lock"), pytest.raises(NightIsRunning, match=rf"found process {os.getpid()} on .*, since "):
+    with FileLock(town.places.home / "lock"), pytest.raises(NightIsRunning, match=rf"found night .*, process {os.getpid()} on .*, since "):
         town.night().run()
+
+
+@pytest.fixture
+def bare(tmp_path: Path, told: list[dict[str, Any]]) -> Places:
+    """A project with a webhook and nothing else."""
+    places = Places(tmp_path)
+    places.home.mkdir()
+    places.webhook.write_text(told[0]["address"])
+    shutil.copy(ROOT / "nightly.yaml", tmp_path)
+    return places
+
+
+def test_a_night_that_cannot_begin_is_told(bare: Places, told: list[dict[str, Any]]) -> None:
+    """It would be found out when somebody misses a version."""
+    bare.nights.touch()  # as if the disk took no folder
+    with pytest.raises(FileExistsError):
+        Night.here(bare, print).run()
+    assert (told[-1]["outcome"], "FileExistsError" in told[-1]["message"]) == ("failed", True)
+
+    (bare.root / "nightly.yaml").write_text("keep: 0\n")
+    with pytest.raises(ConfigError):
+        Night.here(bare, print)
+    assert (told[-1]["outcome"], "nightly.yaml" in told[-1]["message"]) == ("failed", True)
+
+
+def test_a_night_waits_for_what_is_no_night_and_says_what_it_is(
+    bare: Places, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A night that is due while `stage retain` asks a distant remote would be cancelled, and nobody be told."""
+    begun = threading.Event()
+
+    def retain_a_while() -> None:
+        with held(bare, "`stage retain`"):
+            begun.set()
+            time.sleep(0.5)
+
+    threading.Thread(target=retain_a_while).start()
+    begun.wait()
+    with pytest.raises(ProgramError, match="not a git repository"):
+        Night.here(bare, print).run()
+
+    monkeypatch.setattr("stage.nights.night.WAIT_S", 0.0)
+    with held(bare, "`stage retain`"), pytest.raises(MachineError, match=rf"found `stage retain`, process {os.getpid()} on "):
+        Night.here(bare, print).run()
+    assert (told[-1]["outcome"], "stage retain" in told[-1]["message"]) == ("failed", True)
 
 
 def test_a_missed_week_is_made_good_by_one_night_that_finds_nothing_to_do(town: Town) -> None:
@@ -486,6 +574,19 @@ def test_a_night_over_its_limit_is_ended_and_told(town: Town, told: list[dict[st
     assert read_records(town.places.nights)[0].outcome == told[-1]["outcome"] == "failed"
 
 
+def test_a_killed_night_of_another_host_is_closed_and_told(fresh: Town, told: list[dict[str, Any]]) -> None:
+    """Each container has a host name of its own: a killed one's night would run for ever in `stage status`, and nobody be told."""
+    gone = Record.here(datetime.now().astimezone() - timedelta(days=1)).model_copy(update={"host": "5f0c2a7d9e11"})
+    fresh.places.nights.mkdir(parents=True)
+    gone.write(fresh.places.nights)
+    fresh.places.webhook.write_text(told[0]["address"])
+    with pytest.raises(MachineError):
+        fresh.night(limit_h=1e-9).run()
+
+    assert read_records(fresh.places.nights)[-1].outcome == "killed"
+    assert [one["outcome"] for one in told if one.get("id") == gone.id] == ["killed"]
+
+
 def test_a_program_at_its_limit_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
     """What hangs would go on behind a night that has given up."""
     command = ["sh", "-c", "sleep 600 & echo $! > pid; wait"]
@@ -493,6 +594,16 @@ def test_a_program_at_its_limit_is_ended_with_all_that_it_started(tmp_path: Path
         work(command, tmp_path, tmp_path / "log", deadline=time.monotonic() + 5, say=lambda _line: None)
 
     until_gone(int((tmp_path / "pid").read_text()))
+
+
+def test_a_log_on_a_full_disk_ends_no_program(tmp_path: Path) -> None:
+    """`stage nightly >> log` would end `dvc repro` with a broken pipe when the log's disk is full."""
+
+    def say(_line: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    command = ["sh", "-c", "echo first; sleep 0.2; echo second"]
+    assert work(command, tmp_path, tmp_path / "log", deadline=time.monotonic() + 60, say=say) == "first\nsecond"
 
 
 def test_what_a_killed_night_started_ends_with_it(town: Town) -> None:
@@ -527,6 +638,11 @@ def objects(folder: Path) -> set[str]:
     return {path.parent.name + path.name for path in (folder / "files" / "md5").glob("*/*")}
 
 
+def removed(told: str) -> list[int]:
+    """The numbers of objects that DVC removes, or would."""
+    return [int(number) for number in re.findall(r"(\d+) objects", told)]
+
+
 def test_versions_that_are_not_kept_lose_their_data_and_no_other_does(accepted: Town) -> None:
     """The disk would fill up; or a version that somebody trains on would lose its data."""
     town = accepted
@@ -538,7 +654,8 @@ def test_versions_that_are_not_kept_lose_their_data_and_no_other_does(accepted: 
     assert (planned.kept, planned.retired) == ([f"{TODAY}.2"], [TODAY])
     assert (objects(cache), objects(town.store), town.tags()) == before
 
-    retain(town.places, settings, cloud=True, dry_run=False)
+    gone = retain(town.places, settings, cloud=True, dry_run=False)
+    assert removed(planned.told) == removed(gone.told) == [len(before[0] - objects(cache)), len(before[1] - objects(town.store))]
     assert town.tags() == [f"{TODAY}.2"]
     assert shell(town.bare, f"git cat-file -t refs/retired/{TODAY}").strip() == "tag"
     assert objects(cache) < before[0]

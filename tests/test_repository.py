@@ -170,3 +170,17 @@ def distributions(paths: list[Path], ours: set[str]) -> set[str]:
 
 def pinned(dependencies: list[str]) -> set[str]:
     return {name.split("==")[0].split("[")[0].lower() for name in dependencies}
+
+
+def test_the_image_has_the_history_and_no_address_of_a_remote(tmp_path: Path) -> None:
+    """A token in a remote's address would lie in a layer of the image; or the night in it find no branch."""
+    subprocess.run(["git", "init", "--quiet", "--initial-branch", "main", str(tmp_path)], check=True)
+    as_somebody = ["git", "-C", str(tmp_path), "-c", "user.name=A", "-c", "user.email=a@b.c"]
+    subprocess.run([*as_somebody, "commit", "--quiet", "--allow-empty", "-m", "first"], check=True)
+    subprocess.run([*as_somebody, "remote", "add", "origin", "https://user:hunter2@host/x.git"], check=True)
+    for name in (ROOT / ".containerignore").read_text(encoding="utf-8").splitlines():
+        if name.startswith(".git/"):
+            subprocess.run(["rm", "-rf", str(tmp_path / name)], check=True)
+
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
+    subprocess.run([*as_somebody, "worktree", "add", "--quiet", "-B", "nightly", str(tmp_path / "night"), "main"], check=True)

@@ -15,6 +15,7 @@ from small_factory import publish
 
 from stage.chaos.damage import flipped
 from stage.core.digests import folder_digest
+from stage.nights.repository import share_cache
 from stage.release.verification import verify
 
 OUTPUT = "data/synthesize/part"
@@ -73,6 +74,21 @@ def test_s3_gives_back_what_was_pushed_and_damage_in_it_is_noticed(project: Path
     assert sizes <= {found["Size"] for found in objects}
     flip_a_bit(project, s3)
     check_damage_is_noticed(project)
+
+
+def test_the_nights_worktree_has_every_remote_that_dvc_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version would be tagged whose data are on this machine alone; or they be pushed to a folder with quotes in its name."""
+    own, ours, worktree = (tmp_path / name for name in ("home", "project", "worktree"))
+    for folder in (own, ours / ".dvc", worktree):
+        folder.mkdir(parents=True)
+    (own / "config").write_text("[core]\n    remote = far\n['remote \"far\"']\n    url = s3://samples/versions\n")
+    (ours / ".dvc/config").write_text('[core]\n    no_scm = true\n[\'remote "near"\']\n    url = "../store, old"\n')
+    monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(own))
+
+    assert {*share_cache(ours, worktree)} == {"near", "far"}
+    told = dvc(worktree, "config", "--list").stdout.splitlines()  # its helper knows no global configuration
+    assert {f"remote.near.url={ours}/store, old", "remote.far.url=s3://samples/versions", "core.remote=far"} <= {*told}
+    assert f"cache.dir={ours}/.dvc/cache" in told
 
 
 def check_damage_is_noticed(project: Path) -> None:

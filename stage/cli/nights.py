@@ -25,13 +25,12 @@ def nightly(
 ) -> None:
     """Take in new photographs, make the data again in a worktree, and tag a version if it is not worse; without Prefect."""
     from stage.nights.night import Night
-    from stage.nights.settings import Places, load_nightly
+    from stage.nights.settings import Places
 
     if not once:
         raise Refusal("Expected --once, which runs one night now, found nothing. `make nightly-up` runs one every night (docs/nights.md).")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what systemd sends: the record then says that the night was stopped
-    root = Path.cwd()
-    record = Night(Places(root), load_nightly(root), say=typer.echo, accept=accept).run()
+    record = Night.here(Places(Path.cwd()), typer.echo, accept=accept).run()
     typer.echo(f"{record.outcome}: {record.message}")
 
 

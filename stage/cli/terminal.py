@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from stage.core.errors import Refusal
+from stage.core.paths import nearest
 
 if TYPE_CHECKING:
     from stage.core.params import Params
@@ -30,9 +31,9 @@ def chosen(asked: Sequence[str] | None, known: Sequence[str], place: Path = Path
 
 def writable(path: Path) -> Path:
     """The same path. Raises Refusal if its nearest existing parent is not a writable folder."""
-    home = next(place for place in path.absolute().parents if place.exists())
-    if not home.is_dir() or not os.access(home, os.W_OK):
-        found = "a folder that may not be written" if home.is_dir() else "a file"
+    home = nearest(path.absolute().parent)
+    if not home.is_dir() or not os.access(home, os.W_OK | os.X_OK):
+        found = "a folder that may not be written, or entered" if home.is_dir() else "a file"
         raise Refusal(f"Expected a folder to write {path} in, found that {home} is {found}. Name another place.")
     return path
 

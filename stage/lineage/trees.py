@@ -81,10 +81,11 @@ class CommitTree:
     def open(self, path: str) -> BinaryIO:
         """As `Tree.open`."""
         from dvc.exceptions import DvcException
+        from dvc.repo.data import DataIndexDirError
 
         try:
             return cast("BinaryIO", self._dvc.open(f"{DATA}/{path}", "rb"))
-        except (DvcException, OSError) as error:
+        except (DvcException, DataIndexDirError, OSError) as error:
             raise self._missing(f"{DATA}/{path}", error) from None
 
     def _missing(self, path: str, error: Exception) -> CorruptFileError:

@@ -15,11 +15,12 @@ from stage.datasets.rules import Expressions, compile_rule
 from stage.datasets.walking import is_folder, shown, walk
 
 SET_ASIDE = "set-aside"  # folder in the drop folder
+HELD = ".taking"  # folder beside files that are being copied, where nobody replaces them
 INCOMPLETE = (
     "has no mask: ",
     "a mask without an image",
     "a foreground without",
-    "changed while it was read",
+    "changed while it was ",
 )  # beginnings of reasons that time may cure
 MOVING = "still changing"
 TAKEN = "a photograph of that name is there already, with other bytes: rename it"
@@ -29,22 +30,27 @@ FOREIGN = "not of a category of params.yaml, or not used by prepare.layout"
 class Arrival(NamedTuple):
     """A photograph with its mask, or a file that belongs to no photograph; paths relative to the drop folder. An empty `reason` means usable.
 
-    `waits`: it is left in place, because time may cure the reason.
+    `waits`: it is left in place, because time may cure the reason. `digests`: of the files of a usable one, as they were judged.
     """
 
     files: tuple[str, ...]
     reason: str = ""
     detail: str = ""
     waits: bool = False
+    digests: tuple[str, ...] = ()
 
 
 class Drop(NamedTuple):
-    """The drop folder, the folder that `prepare` reads, how it reads, and the time in s after which a file counts as arrived."""
+    """The drop folder, the folder that `prepare` reads, how it reads, and the time in s after which a file counts as arrived.
+
+    `restored`: files that had arrived, which a killed night had renamed.
+    """
 
     folder: Path
     source: Path
     params: Params
     settle_s: float
+    restored: frozenset[str] = frozenset()
 
     def arrivals(self) -> list[Arrival]:
         """What lies in the drop folder, each file once. Decodes the files that no longer change."""
@@ -55,7 +61,7 @@ class Drop(NamedTuple):
 
     def _names(self) -> set[str]:
         paths = (path.relative_to(self.folder) for path in walk(self.folder)) if is_folder(self.folder) else ()
-        return {path.as_posix() for path in paths if path.parts[0] != SET_ASIDE}
+        return {path.as_posix() for path in paths if path.parts[0] != SET_ASIDE and path.parent.name != HELD}
 
     def _of_category(self, category: str, names: set[str]) -> Iterator[Arrival]:
         rule = rule_of(self.params.prepare, self.params.categories)
@@ -70,13 +76,14 @@ class Drop(NamedTuple):
             if any(map(self._is_moving, files)):
                 yield Arrival(files, MOVING, waits=True)
                 continue
+            digests = tuple(_digest(self.folder / name) for name in files)  # before they are decoded: a later change shows
             new = [name for name in files if not is_same(self.folder / name, self.source / name)]
             if not new:
-                yield Arrival(files)  # moved in by a night that was killed before it emptied the drop folder
+                yield Arrival(files, digests=digests)  # moved in by a night that was killed before it emptied the drop folder
             elif not one.reason and any(_key(name, ours) in there for name in new):
                 yield Arrival(files, TAKEN)
             else:
-                yield self._read(one, category, files)
+                yield self._read(one, category, files)._replace(digests=digests)
 
     def _read(self, one: FoundFile, category: str, files: tuple[str, ...]) -> Arrival:
         prepare = self.params.prepare
@@ -90,7 +97,10 @@ class Drop(NamedTuple):
             facts = (self.folder / name).lstat()
         except OSError:  # removed, or renamed by whoever brings it
             return True
-        return time.time() - max(facts.st_ctime, facts.st_mtime) < self.settle_s
+        changed = (
+            facts.st_mtime if name in self.restored else max(facts.st_ctime, facts.st_mtime)
+        )  # a renaming counts as the inode's change
+        return time.time() - changed < self.settle_s
 
 
 def _occupied(source: Path, ours: Expressions) -> set[str]:
@@ -107,11 +117,19 @@ def _key(path: str, ours: Expressions) -> str:
     return f"{place.role.removeprefix('bare_')}:{home}:{place.name}"
 
 
+def _digest(path: Path) -> str:
+    """Of a file; empty where it cannot be read, which its decoder reports."""
+    try:
+        return file_digest(path)
+    except OSError:
+        return ""
+
+
 def is_same(one: Path, other: Path) -> bool:
     """Whether both are files, with the same bytes."""
     return one.is_file() and other.is_file() and one.stat().st_size == other.stat().st_size and file_digest(one) == file_digest(other)
 
 
-def printable(arrival: Arrival) -> dict[str, str]:
+def row_of(arrival: Arrival) -> dict[str, str]:
     """An arrival as a row for people."""
     return {"file": ", ".join(map(shown, arrival.files)), "reason": arrival.reason, "detail": shown(arrival.detail)}

@@ -13,10 +13,12 @@ from stage.core.errors import ConfigError, Refusal
 from stage.core.params import load_params
 from stage.core.wording import counted
 from stage.core.work import SPOOL
+from stage.datasets.walking import is_folder
+from stage.nights.holder import holder_of
 from stage.nights.leftovers import leftovers
 from stage.nights.machine import Finding, disks, gpu, proxies, temporary
 from stage.nights.programs import DVC, ProgramError, output_of
-from stage.nights.record import read_records, running_night
+from stage.nights.record import read_records
 from stage.nights.remotes import data_remotes
 from stage.nights.repository import Repository
 from stage.nights.schedule import schedule
@@ -85,7 +87,7 @@ def _parameters(root: Path) -> Iterator[Finding]:
         )
         return
     source = Path(params.prepare.source)
-    if not source.is_dir():
+    if not is_folder(source):
         yield Finding("fails", "photographs", f"no folder {source}", "Run `stage use-data <folder>`, and commit params.yaml.")
     elif not source.is_absolute():
         yield Finding(
@@ -155,9 +157,9 @@ def _running(places: Places, settings: Nightly) -> Iterator[Finding]:
         with FileLock(places.lock, timeout=0):
             yield Finding("fine", "night", "none runs")
     except Timeout:
-        running = running_night(places.nights)
-        whose = f"{running.id}, process {running.pid}" if running else "one"
-        yield Finding("look", "night", f"{whose} runs; it ends within {settings.limit_h:g} h", "Run `stage status`.")
+        yield Finding(
+            "look", "night", f"{holder_of(places)}, is at work; a night ends within {settings.limit_h:g} h", "Run `stage status`."
+        )
 
 
 def _night(places: Places, _settings: Nightly) -> Iterator[Finding]:

@@ -4,21 +4,25 @@ import csv
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
+from stage.core.digests import file_digest
 from stage.core.durable import sync, whole_file
 from stage.core.errors import ConfigError, DataError, MachineError
 from stage.core.params import Params
 from stage.core.processes import reached
 from stage.datasets.layouts import data_root
 from stage.datasets.walking import walk
-from stage.nights.arrivals import SET_ASIDE, Arrival, Drop, is_same, printable
+from stage.nights.arrivals import HELD, INCOMPLETE, SET_ASIDE, Arrival, Drop, is_same, row_of
 
 PARTIAL = re.compile(r"\.[0-9a-f]{16}\.partial")
 REASONS = "reasons.csv"  # beside the files that were set aside
+CHANGED = "changed while it was taken in, or the disk gave other bytes back"
+NEWER = "another file of that name came while it was taken in"
 
 
 class Intake(NamedTuple):
@@ -41,22 +45,34 @@ def take_in(drop: Path, params: Params, settle_s: float, day: date) -> Intake:
     for path in walk(source):
         if PARTIAL.fullmatch(path.name):  # what a killed night was copying
             path.unlink()
-    found = Drop(drop, source, params, settle_s).arrivals()
+    with _on_disk("put back what a killed night was copying", drop):
+        restored = _put_back([path for path in walk(drop) if path.parent.name == HELD], drop, day)
+    found = Drop(drop, source, params, settle_s, restored).arrivals()
     taken: list[str] = []
-    aside = [one for one in found if one.reason and not one.waits]
+    left = [one for one in found if one.reason]
     for one in (one for one in found if not one.reason):
         try:
-            _move_in(one, drop, source)
+            with _on_disk(f"copy {', '.join(one.files)} into {source}", drop):
+                _move_in(one, drop, source, day)
             taken += one.files
         except DataError as error:
-            aside.append(one._replace(reason=error.reason, detail=error.detail))
-        except OSError as error:
-            raise MachineError(
-                f"Expected to copy {', '.join(one.files)} into {source}, found {error.strerror}. Mend that; they are still in {drop}."
-            ) from None
+            left.append(one._replace(reason=error.reason, detail=error.detail, waits=error.reason.startswith(INCOMPLETE)))
+    aside, waiting = ([one for one in left if one.waits is waits] for waits in (False, True))
     for one in aside:
-        _set_aside(one, drop, day)
-    return Intake(taken, [*map(printable, aside)], [printable(one) for one in found if one.waits])
+        with _on_disk(f"set {', '.join(one.files)} aside: {one.reason}", drop):
+            _set_aside(one, drop, day)
+    return Intake(taken, [*map(row_of, aside)], [*map(row_of, waiting)])
+
+
+@contextmanager
+def _on_disk(deed: str, drop: Path) -> Generator[None]:
+    """What the disk does not let us do, as a MachineError."""
+    try:
+        yield
+    except OSError as error:
+        raise MachineError(
+            f"Expected to {deed}, found {error.strerror} ({error.filename or drop}). Mend that; the files are still in {drop}."
+        ) from None
 
 
 def _source(params: Params) -> Path:
@@ -69,33 +85,83 @@ def _source(params: Params) -> Path:
     return data_root(source, params.prepare.layout, params.categories[0])
 
 
-def _move_in(one: Arrival, drop: Path, source: Path) -> None:
-    """Copy all files of a photograph, and only then remove them from the drop folder; after a kill in between, the next night completes it."""
-    for name in one.files:
-        target = source / name
-        if is_same(drop / name, target):
-            continue
-        with whole_file(target) as partial:
-            shutil.copy2(drop / name, partial)
-            if not is_same(drop / name, partial):
-                raise DataError("it changed while it was copied, or the disk gave other bytes back: bring it again")
-            if target.exists():
-                raise DataError("a file of that name is there already: rename it")
-        reached("a photograph's file")
-    for name in one.files:
-        (drop / name).unlink()
-        reached("a photograph's file")
+def _move_in(one: Arrival, drop: Path, source: Path, day: date) -> None:
+    """Take all files of a photograph out of reach of whoever may replace them, copy those that were judged, and only then delete them.
+
+    What is not deleted is put back; after a kill the next night does so, and completes it.
+    """
+    try:
+        held = _hold(one, drop)
+        for path, name, digest in zip(held, one.files, one.digests, strict=True):
+            _copy(path, source / name, digest)
+        for path, digest in zip(held, one.digests, strict=True):
+            _expect([path], [digest])  # whoever had it open may have written on
+            path.unlink()
+            reached("a photograph's file")
+    finally:
+        _put_back([_held(drop / name) for name in one.files], drop, day)
 
 
-def _set_aside(one: Arrival, drop: Path, day: date) -> None:
+def _hold(one: Arrival, drop: Path) -> list[Path]:
+    """Rename the files so that nobody replaces them, and compare them with what was judged. A link stays, since it may be relative."""
+    places: list[Path] = []
+    try:
+        for path in (drop / name for name in one.files):
+            places.append(path if path.is_symlink() else _held(path))
+            places[-1].parent.mkdir(exist_ok=True)
+            path.rename(places[-1])
+            reached("a photograph's file")
+        _expect(places, one.digests)
+    except FileNotFoundError:  # removed, or a link to a file that was
+        raise DataError(CHANGED) from None
+    return places
+
+
+def _expect(paths: Sequence[Path], digests: Sequence[str]) -> None:
+    if [*map(file_digest, paths)] != [*digests]:
+        raise DataError(CHANGED)
+
+
+def _copy(path: Path, target: Path, digest: str) -> None:
+    if is_same(path, target):
+        return
+    with whole_file(target) as partial:
+        shutil.copy2(path, partial)
+        _expect([partial], [digest])
+        if target.exists():
+            raise DataError("a file of that name is there already: rename it")
+    reached("a photograph's file")
+
+
+def _held(path: Path) -> Path:
+    return path.parent / HELD / path.name
+
+
+def _put_back(held: Sequence[Path], drop: Path, day: date) -> frozenset[str]:
+    """Put back the held files that were not deleted, and return their names; one whose name is taken again is set aside."""
+    there = {path.parent.parent / path.name: path for path in held if os.path.lexists(path)}
+    for place, path in there.items():
+        if is_same(path, place):
+            path.unlink()
+        elif os.path.lexists(place):
+            _set_aside(Arrival((place.relative_to(drop).as_posix(),), NEWER), drop, day, held=True)
+        else:
+            path.rename(place)
+    for folder in {path.parent for path in held}:
+        with suppress(OSError):  # not empty, or never made
+            folder.rmdir()
+    return frozenset(place.relative_to(drop).as_posix() for place in there)
+
+
+def _set_aside(one: Arrival, drop: Path, day: date, *, held: bool = False) -> None:
     """Set the files aside; the reasons are written first, so that no file is ever there without one."""
     folder = drop / SET_ASIDE / day.isoformat()
     places = [_free(folder / name) for name in one.files]
     folder.mkdir(parents=True, exist_ok=True)
     _note(folder / REASONS, [(place.relative_to(folder).as_posix(), one.reason, one.detail) for place in places])
-    for name, place in zip(one.files, places, strict=True):
+    for path, place in zip((drop / name for name in one.files), places, strict=True):
         place.parent.mkdir(parents=True, exist_ok=True)
-        (drop / name).rename(place)
+        (_held(path) if held else path).rename(place)
         sync(place.parent)
 
 

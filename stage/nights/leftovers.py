@@ -37,9 +37,9 @@ def leftovers(places: Places) -> Iterator[Finding]:
 
 
 def _git(folder: Path) -> Iterator[Finding]:
-    index = folder / "index.lock"
-    if index.exists():
-        yield Finding("look", "git lock", f"{index}; another git works, or was killed", f"Where none works: `rm {index}`.")
+    for lock in sorted([*folder.glob("*.lock"), *folder.glob("refs/**/*.lock")]):  # no reference can have such a name
+        mend = f"Where none works: `rm {shlex.quote(str(lock))}`."
+        yield Finding("look", "git lock", f"{lock}; another git works, or was killed", mend)
     for name, (what, command) in UNFINISHED.items():
         if (folder / name).exists():
             yield Finding("look", "git", f"{what} is unfinished; the night runs what is committed", f"Finish it, or run `{command}`.")

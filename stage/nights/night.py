@@ -5,21 +5,26 @@ Code -> photographs -> `dvc repro` -> gate -> `dvc push` -> commit -> branch -> 
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Self
 
 from filelock import FileLock, Timeout
 
-from stage.core.errors import Refusal
+from stage.core.errors import MachineError, Refusal
 from stage.core.processes import reached
 from stage.nights.gate import NotPublished
+from stage.nights.holder import holder_of
 from stage.nights.programs import ProgramError, Say, without_secrets
 from stage.nights.record import DONE, Outcome, Record, Step, read_records, running_night
 from stage.nights.repository import Moved
-from stage.nights.settings import Nightly, Places
+from stage.nights.settings import Nightly, Places, load_nightly
 from stage.nights.steps import NightSteps
 from stage.nights.webhook import notify
 
+WAIT_S = 1800.0  # for `stage retain`, which may remove objects from a distant remote
+POLL_S = 1.0
 AGAIN = 2  # times that a night is done again because the remote branch has moved on
 Action = Callable[[], str]
 Around = Callable[[str, Action], str]  # runs a step with its name; under Prefect as a task
@@ -50,36 +55,65 @@ class Night:
         deadline = time.monotonic() + self.settings.limit_h * 3600
         self.steps = NightSteps(self.places, self.settings, self.say, self.record, deadline, self.accept)
 
+    @classmethod
+    def here(cls, places: Places, say: Say, around: Around | None = None, *, accept: bool = False) -> Self:
+        """A night with the settings of `nightly.yaml`. Raises ConfigError, after recording and reporting it."""
+        try:
+            settings = load_nightly(places.root)
+        except Refusal as error:
+            end(Record.here(datetime.now().astimezone()), "failed", str(error), places)
+            raise
+        return cls(places, settings, say, around or cls.around, accept)
+
     def run(self, due: datetime | None = None) -> Record:
         """Run the whole night. Raises what a step raises, after recording and reporting it; NightIsRunning and Superseded record nothing.
 
         `due`: when it should have begun. A night that has finished since then makes it superfluous.
         """
-        self.places.nights.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.places.lock, timeout=0)
-        try:
-            with lock:
+        with ExitStack() as held:
+            try:
+                self.places.nights.mkdir(parents=True, exist_ok=True)
+                held.enter_context(self._lock())
                 self._refuse_if_superseded(due)
+                self.steps.folder.mkdir(exist_ok=True)
+                self.record.write(self.places.nights)
                 self._close_killed()
-                return self._recorded()
-        except Timeout:
-            raise NightIsRunning(_who_runs(self.places)) from None
-
-    def _recorded(self) -> Record:
-        self.steps.folder.mkdir(exist_ok=True)
-        self.record.write(self.places.nights)
-        try:
-            self._end(*self._walk())
-        except Refusal as error:
-            self._end("refused" if isinstance(error, NotPublished) else "failed", str(error))
-            raise
-        except Exception as error:
-            self._end("failed", f"{type(error).__name__}: {error}")
-            raise
-        except BaseException:  # Ctrl-C, a cancelled run
-            self._end("interrupted", "stopped by someone; the next night goes on from there")
-            raise
+                outcome, message = self._walk()
+                end(self.record, outcome, message, self.places)
+                self.record.write(self.places.nights)
+            except (NightIsRunning, Superseded):
+                raise
+            except Refusal as error:
+                end(self.record, "refused" if isinstance(error, NotPublished) else "failed", str(error), self.places)
+                raise
+            except Exception as error:
+                end(self.record, "failed", f"{type(error).__name__}: {error}", self.places)
+                raise
+            except BaseException:  # Ctrl-C, a cancelled run
+                end(self.record, "interrupted", "stopped by someone; the next night goes on from there", self.places)
+                raise
         return self.record
+
+    def _lock(self) -> FileLock:
+        """The nights' lock, held. Waits a while for `stage retain`, and not for another night. Raises NightIsRunning, or MachineError."""
+        lock, deadline = FileLock(self.places.lock, timeout=0), time.monotonic() + WAIT_S
+        while True:
+            try:
+                lock.acquire()
+            except Timeout:
+                found = holder_of(self.places)
+                if running_night(self.places.nights):
+                    raise NightIsRunning(
+                        f"Expected no other night in {self.places.root}, found {found}. Wait for it, or end that process; `stage status` shows it."
+                    ) from None
+                if time.monotonic() > deadline:
+                    raise MachineError(
+                        f"Expected the lock {self.places.lock} to be free within {WAIT_S / 60:g} min, found {found}. "
+                        "Look why it does not end, or end that process; the next night goes on."
+                    ) from None
+                time.sleep(POLL_S)
+            else:
+                return lock
 
     def _walk(self) -> tuple[Outcome, str]:
         self._step("take in code", self.steps.take_in_code)
@@ -109,7 +143,8 @@ class Night:
         step = Step(name=name, began=datetime.now().astimezone())
         self.record.steps.append(step)
         self.record.write(self.places.nights)
-        self.say(f"night {self.record.id}: {name}")
+        with suppress(OSError, ValueError):  # a full disk behind the log must not end the night
+            self.say(f"night {self.record.id}: {name}")
         began = time.monotonic()
         try:
             step.told = self.around(name, action)
@@ -119,12 +154,6 @@ class Night:
         reached(f"after {name}")
         return step.told
 
-    def _end(self, outcome: Outcome, message: str) -> None:
-        self.record.outcome, self.record.message = outcome, without_secrets(message)
-        self.record.ended = datetime.now().astimezone()
-        self.record.warnings += notify(self.places, self.record)
-        self.record.write(self.places.nights)
-
     def _refuse_if_superseded(self, due: datetime | None) -> None:
         later = [one for one in read_records(self.places.nights) if due and one.began >= due and one.outcome in DONE]
         if later:
@@ -133,15 +162,18 @@ class Night:
             )
 
     def _close_killed(self) -> None:
-        """Record and report earlier nights that were killed, since they could not do so themselves."""
-        for one in read_records(self.places.nights):
-            if one.outcome == "killed" and one.ended is None:
-                one.ended = self.record.began
-                one.warnings += notify(self.places, one)
-                one.write(self.places.nights)
+        """Record and report earlier nights that were killed. The lock is held, so none runs, on no host: each container has a name of its own."""
+        for one in (one for one in read_records(self.places.nights) if one.outcome in ("running", "killed") and one.ended is None):
+            killed = one.killed()
+            killed.ended = self.record.began
+            killed.warnings += notify(self.places, killed)
+            killed.write(self.places.nights)
 
 
-def _who_runs(places: Places) -> str:
-    running = running_night(places.nights)
-    whose = f"process {running.pid} on {running.host}, since {running.began:%Y-%m-%d %H:%M}" if running else "another process"
-    return f"Expected no other night in {places.root}, found {whose}. Wait for it, or end that process; `stage status` shows it."
+def end(record: Record, outcome: Outcome, message: str, places: Places) -> None:
+    """Report how a night ended, and record it; what cannot be written is reported nevertheless."""
+    record.outcome, record.message = outcome, without_secrets(message)
+    record.ended = datetime.now().astimezone()
+    record.warnings += notify(places, record)
+    with suppress(OSError):
+        record.write(places.nights)

@@ -114,7 +114,8 @@ def _relay(process: "subprocess.Popen[str]", lines: list[str], file: TextIO, say
             with suppress(OSError, ValueError):  # a full disk or a closed log must not stall the program
                 file.write(f"{told}\n")
                 file.flush()
-            say(told)
+            with suppress(OSError, ValueError):  # neither must what follows the night
+                say(told)
 
 
 def end_group(process: "subprocess.Popen[str]") -> None:

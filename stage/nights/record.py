@@ -64,6 +64,10 @@ class Record(BaseModel):
         """The record brought up to date: `running` becomes `killed` if its process on this machine is gone."""
         if self.outcome != "running" or self.host != socket.gethostname() or is_running(self.pid, self.started):
             return self
+        return self.killed()
+
+    def killed(self) -> Self:
+        """The record of a night that was killed, which could not say so itself."""
         last = self.steps[-1].name if self.steps else "the start"
         return self.model_copy(
             update={"outcome": "killed", "message": f"ended without a word in {last}; the next night goes on from there"}

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from stage.core.paths import nearest
 from stage.nights.machine import Finding
 from stage.nights.programs import DVC, output_of, without_secrets
 from stage.nights.settings import Nightly, Places
@@ -34,9 +35,9 @@ def data_remotes(places: Places, _settings: Nightly) -> Iterator[Finding]:
 
 
 def _near(folder: Path) -> Finding:
-    home = next(place for place in (folder, *folder.absolute().parents) if place.exists())  # DVC makes what is missing
-    if not home.is_dir() or not os.access(home, os.W_OK):
-        found = "may not be written" if home.is_dir() else "is a file"
+    home = nearest(folder)  # DVC makes what is missing
+    if not home.is_dir() or not os.access(home, os.W_OK | os.X_OK):
+        found = "may not be written, or entered" if home.is_dir() else "is a file"
         return Finding(
             "fails", "DVC remote", f"{folder}: {home} {found}", "Correct its permissions, or its address in DVC's configuration."
         )

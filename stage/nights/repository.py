@@ -3,7 +3,8 @@
 No merge can conflict, since the tree of every commit is made of these two. Every function may be repeated after a kill.
 """
 
-from configparser import ConfigParser
+import json
+import sys
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
@@ -13,21 +14,25 @@ from stage.core.durable import whole_file
 from stage.core.errors import ConfigError, Refusal
 from stage.core.yaml_files import read_yaml
 from stage.datasets.found import FILE
-from stage.nights.programs import DVC, ProgramError, output_of
+from stage.nights.programs import ProgramError, output_of
 from stage.nights.settings import Nightly, Places
 from stage.nights.versions import LOCK
 
 OWN = (LOCK, FILE.name)  # the night's files: what it made, and what segmenters missed, an input of the next plan
 PREFIX = "data-"  # of the tags of versions
-PATHS = {
-    "url",
-    "dir",
-    "credentialpath",
-    "configpath",
-    "keyfile",
-    "cert_path",
-    "key_path",
-}  # keys of DVC's configuration with paths relative to it
+# Prints DVC's configuration of the project in the working folder, of all levels and with absolute paths, as the text of a file, and its remotes.
+# In a process of its own, since the factory does not import DVC.
+CONFIGURATION = """
+import json
+from configobj import ConfigObj
+from dvc.config import Config
+told = dict(Config(".dvc", validate=False))
+told["cache"].setdefault("dir", Config._resolve(".dvc", "cache"))
+named = {kind: told.pop(kind) for kind in ("remote", "machine", "db")}
+told |= {f'{kind} "{name}"': values for kind, some in named.items() for name, values in some.items()}
+lines = ConfigObj({name: values for name, values in told.items() if values}).write()
+print(json.dumps({"lines": lines, "remotes": [*named["remote"]]}))
+"""
 NOBODY = {"user.name": "STAGE's night", "user.email": "nightly@localhost"}  # if git knows no name
 
 
@@ -59,6 +64,14 @@ class Repository(NamedTuple):
             remote = self.settings.remote
             versions = f"refs/tags/{PREFIX}*:refs/tags/{PREFIX}*"
             _git(self.places.root, "fetch", "--quiet", "--no-tags", remote, f"+refs/heads/*:refs/remotes/{remote}/*", versions)
+
+    def answers(self) -> bool:
+        """Whether the remote can be reached."""
+        try:
+            _git(self.places.root, "ls-remote", "--heads", self.settings.remote)
+        except ProgramError:
+            return False
+        return True
 
     def upstream(self) -> str:
         """The commit of the upstream branch, on the remote if there is one. Raises ConfigError if there is no such branch."""
@@ -188,18 +201,11 @@ class Repository(NamedTuple):
 
 def share_cache(root: Path, folder: Path) -> list[str]:
     """Let a worktree or clone in `folder` use the project's DVC cache and remotes, by a configuration with absolute paths; returns the remotes."""
-    told = ConfigParser(interpolation=None, strict=False, delimiters=("=",))
-    told.read([root / ".dvc" / name for name in ("config", "config.local")], encoding="utf-8")
-    for section in told.sections():
-        for key in set(told[section]) & PATHS:
-            if "://" not in told[section][key]:
-                told[section][key] = str((root / ".dvc" / Path(told[section][key]).expanduser()).resolve())
-    told.read_dict({"cache": {"dir": output_of([*DVC, "cache", "dir"], root).strip()}})
+    told = json.loads(output_of([sys.executable, "-"], root, stdin=CONFIGURATION))
     with whole_file(folder / ".dvc" / "config.local") as partial:
         partial.touch(mode=0o600)  # it may hold a password
-        with partial.open("w", encoding="utf-8") as file:
-            told.write(file)
-    return [section for section in told.sections() if section.startswith("'remote ")]
+        partial.write_text("\n".join(told["lines"]) + "\n", encoding="utf-8")
+    return told["remotes"]
 
 
 def _git(folder: Path, *arguments: str, missing: str | None = None) -> str:

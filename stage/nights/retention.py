@@ -5,11 +5,13 @@ DVC decides what is still needed, in a clone with every local and remote branch,
 """
 
 import shutil
+from pathlib import Path
 from typing import NamedTuple
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from stage.core.errors import Refusal
+from stage.nights.holder import held, holder_of
 from stage.nights.programs import DVC, output_of
 from stage.nights.repository import Repository, share_cache
 from stage.nights.settings import Nightly, Places
@@ -31,7 +33,7 @@ def retain(places: Places, settings: Nightly, *, cloud: bool, dry_run: bool) -> 
     `cloud`: also in DVC's remote, which others may use from other repositories. `dry_run`: change nothing. Raises Refusal while a night runs, and before the first.
     """
     try:
-        with FileLock(places.lock, timeout=0):
+        with held(places, "`stage retain`"):
             repository = Repository(places, settings)
             if not repository.has_branch():
                 raise Refusal(
@@ -46,7 +48,7 @@ def retain(places: Places, settings: Nightly, *, cloud: bool, dry_run: bool) -> 
             told = _collect(places, settings, [tag for tag in _tags(places) if tag not in retired], cloud=cloud, dry_run=dry_run)
             return Retention(kept, retired, told)
     except Timeout:
-        raise Refusal("Expected no night at work, found one. Wait for its end; `stage status` shows it.") from None
+        raise Refusal(f"Expected no night at work, found {holder_of(places)}. Wait for its end.") from None
 
 
 def _retire(repository: Repository, tag: str) -> None:
@@ -59,8 +61,9 @@ def _retire(repository: Repository, tag: str) -> None:
 
 
 def _collect(places: Places, settings: Nightly, tags: list[str], *, cloud: bool, dry_run: bool) -> str:
-    clone = places.home / "retention"
-    shutil.rmtree(clone, ignore_errors=True)
+    home = places.home / "retention"
+    shutil.rmtree(home, ignore_errors=True)
+    clone = home / "clone"
     clone.mkdir(parents=True)
     try:
         output_of(["git", "init", "--quiet"], clone)
@@ -70,13 +73,27 @@ def _collect(places: Places, settings: Nightly, tags: list[str], *, cloud: bool,
         )
         output_of(["git", "checkout", "--quiet", "--detach", f"here/{settings.branch}"], clone)
         share_cache(places.root, clone)
-        trees = [str(tree) for tree in (places.root, places.worktree) if tree.is_dir()]
+        trees = [tree for tree in (places.root, places.worktree) if tree.is_dir()]
+        if dry_run:  # the tags that would go are still there, and DVC asks each project for all of its tags
+            trees = [_stand_in(tree, places.root, home / f"tree-{number}") for number, tree in enumerate(trees)]
         options = ["--cloud"] * cloud + ["--dry"] * dry_run
         return output_of(
-            [*DVC, "gc", "--workspace", "--all-branches", "--all-tags", "--force", *options, "--projects", *trees], clone
+            [*DVC, "gc", "--workspace", "--all-branches", "--all-tags", "--force", *options, "--projects", *map(str, trees)], clone
         ).strip()
     finally:
-        shutil.rmtree(clone, ignore_errors=True)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _stand_in(tree: Path, root: Path, place: Path) -> Path:
+    """A repository without history in which the files of a working tree lie, as links; returns its folder."""
+    place.mkdir()
+    output_of(["git", "init", "--quiet"], place)
+    for name in output_of(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], tree).split("\0"):
+        if (tree / name).is_file() and not name.startswith(".dvc/"):
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            (place / name).symlink_to(tree / name)
+    share_cache(root, place)
+    return place
 
 
 def _tags(places: Places) -> list[str]:

@@ -75,6 +75,11 @@ class Places(NamedTuple):
         return self.home / "lock"
 
     @property
+    def holder(self) -> Path:
+        """A file in which whoever else holds the lock notes itself."""
+        return self.home / "holder"
+
+    @property
     def webhook(self) -> Path:
         """A file with the address that failures are posted to; not in `nightly.yaml`, since an address may hold a secret."""
         return self.home / "webhook"

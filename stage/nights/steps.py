@@ -2,21 +2,23 @@
 
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
 from stage.core.durable import write_whole
+from stage.core.errors import CorruptFileError
 from stage.core.params import Params, load_params
 from stage.core.processes import reached
 from stage.core.wording import counted
 from stage.datasets.found import FILE, use_errors
 from stage.nights.completeness import complete_cache
-from stage.nights.gate import metric_changes, metric_checks, published_checks, refusal, results_here, results_of
+from stage.nights.gate import Change, metric_changes, metric_checks, published_checks, refusal, results_here, results_of
 from stage.nights.intake import take_in
 from stage.nights.programs import DVC, ProgramError, Say, work
 from stage.nights.record import Record
-from stage.nights.repository import Repository, share_cache
+from stage.nights.repository import Moved, Repository, share_cache
 from stage.nights.settings import Nightly, Places
 from stage.nights.versions import LOCK, changed_outputs
 
@@ -61,7 +63,10 @@ class NightSteps:
         try:
             self.repository.fetch()
         except ProgramError as error:
-            self.record.warnings.append(f"The git remote could not be reached, so what is known here is used. {error}")
+            if self.repository.answers():  # the fault is here, such as a lock of a killed git
+                self.repository.fetch()
+            else:
+                self.record.warnings.append(f"The git remote could not be reached, so what is known here is used. {error}")
         self.repository.open_worktree()
         self.remotes = share_cache(self.places.root, self.places.worktree)
         return f"{self.settings.upstream} is {self.repository.upstream()[:12]}"
@@ -95,7 +100,8 @@ class NightSteps:
             is_left = False
         if is_left:
             self.push_data()
-            self.repository.push_branch()
+            with suppress(Moved):  # the tag brings the version's commits along, and the next version joins both branches
+                self.repository.push_branch()
             self.repository.push_tag(tag)
             return f"{tag} is the last version, and is now pushed"
         return f"{tag or 'nothing'} is the last version"
@@ -104,7 +110,7 @@ class NightSteps:
         """Refuse a version with a leak, with too few accepted or too unlike samples, or with a metric worse than the last version's."""
         params, last = self.params(), self._last_tag()
         checks = published_checks(self.data, params, self.settings.gate)
-        changes = metric_changes(results_here(self.data), results_of(last)) if last else []
+        changes = self._changes_since(last) if last else []
         compared = [] if self.accept else [*metric_checks(changes)]
         self.record.metrics = changes
         self.record.gate = [one._asdict() for one in (*checks, *compared)]
@@ -113,6 +119,16 @@ class NightSteps:
             self._keep_evidence()
             raise error
         return f"{len(self.record.gate)} checks hold" + ", metrics were not compared" * self.accept
+
+    def _changes_since(self, last: str) -> list[Change]:
+        try:
+            before = results_of(last)
+        except CorruptFileError as error:
+            if not self.accept:
+                raise CorruptFileError(f"{error} `stage nightly --once --accept` publishes without comparing the metrics.") from None
+            self.record.warnings.append(f"The metrics were not compared. {error}")
+            return []
+        return metric_changes(results_here(self.data), before)
 
     def push_data(self) -> str:
         """Push the outputs to DVC's remote, if there is one. Raises ProgramError if not all of them are in the cache."""

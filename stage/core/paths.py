@@ -1,0 +1,13 @@
+"""Where a path that need not exist would lie."""
+
+from contextlib import suppress
+from pathlib import Path
+
+
+def nearest(path: Path) -> Path:
+    """The path if there is something, else its nearest parent that is there; below a folder that may not be entered, that folder."""
+    for place in (path.absolute(), *path.absolute().parents):
+        with suppress(PermissionError):
+            if place.exists():
+                return place
+    return Path(path.absolute().anchor)

@@ -33,7 +33,7 @@ def defaults() -> dict[str, Any]:
     [
         ("synthesize", "graded_intervals", [[1000, 800]], r"within 0 and 1000, found \[1000, 800\]"),
         ("synthesize", "graded_intervals", [[800, 1001]], r"found \[800, 1001\]"),
-        ("synthesize", "steps", 41, "at most synthesize.start_at, found 41 and 40"),
+        ("synthesize", "steps", 21, "at most synthesize.start_at, found 21 and 20"),
         ("pretrain", "low_noise_below", 1001, "at most base.timestep_count, found 1001"),
         ("synthesize", "start_at", 1001, "at most base.timestep_count, found 1001"),
         ("method", "alignment_threshold", 1000, "under base.timestep_count, found 1000"),
@@ -93,7 +93,7 @@ def test_a_resampling_that_never_goes_back_is_refused(tmp_path: Path, jump_lengt
     content["synthesize"] |= {"known_region": "fresh_resample", "jump_length": jump_length, "resamplings": resamplings}
     yaml.dump(content, tmp_path / "params.yaml")
 
-    with pytest.raises(ConfigError, match=f"jump_length is under synthesize.steps .*found {jump_length}, 5 and {resamplings}"):
+    with pytest.raises(ConfigError, match=f"jump_length is under synthesize.steps .*found {jump_length}, 3 and {resamplings}"):
         load_params(tmp_path / "params.yaml")
 
 

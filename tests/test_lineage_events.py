@@ -17,6 +17,7 @@ from urllib.request import urlopen
 
 import pytest
 from jsonschema import Draft202012Validator
+from ruamel.yaml import YAML
 from source_tree import ROOT, VERBS
 
 from flows.lineage_events import FILE, with_events
@@ -246,6 +247,21 @@ def test_a_run_that_does_not_complete_says_so(error: BaseException, state: str) 
     assert [one["eventType"] for one in events()] == ["START", state]
     assert run(status=130) == 130
     assert events()[-1]["eventType"] == "ABORT"
+
+
+def test_no_event_has_a_secret(project: Path) -> None:
+    """A company's collector would keep the address that a colleague signed."""
+    address, params = "https://s3/w.pth?X-Amz-Signature=hunter2", YAML().load(project / "params.yaml")
+    params["segment"] |= {"models": ["segformer"], "weights": {"segformer": address}}
+    YAML().dump(params, project / "params.yaml")
+
+    def away() -> int:
+        raise Refusal(f"Expected to fetch {address}, found: HTTP 403.")
+
+    with pytest.raises(Refusal, match="HTTP 403"):
+        with_events("segment", {"category": "part"}, load_params(), away)
+    assert [one["eventType"] for one in events()] == ["START", "FAIL"]
+    assert "hunter2" not in FILE.read_text(encoding="utf-8")
 
 
 @pytest.fixture

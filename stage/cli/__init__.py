@@ -7,6 +7,7 @@ import typer
 from stage.cli import data, lineage, nights, recall, results, work
 from stage.core.errors import Refusal
 from stage.core.processes import collect_rarely, keep_memory
+from stage.core.redaction import without_secrets
 from stage.core.wording import printable
 
 app = typer.Typer(help="STAGE, a data factory for industrial anomaly synthesis.", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -22,4 +23,4 @@ def main() -> None:
     try:
         app()
     except Refusal as error:
-        sys.exit("\n".join(map(printable, str(error).split("\n"))))
+        sys.exit("\n".join(map(printable, without_secrets(str(error)).split("\n"))))

@@ -31,6 +31,7 @@ from flows import INTERRUPTED, PARENT, RESUME_NOTE, finished, server
 from flows.lineage_events import with_events
 from flows.owner import end_with_owner
 from stage.core.device import limit_threads
+from stage.core.durable import refusing_full_disks
 from stage.core.errors import Refusal
 from stage.core.params import Params, load_params
 from stage.core.progress import Interrupted, stop_on_signals
@@ -124,7 +125,8 @@ def _settling(function: Callable[..., Any], outcome: RunResult) -> Callable[...,
         os.environ[PARENT] = str(flow_run.id)
         outcome.status = 1
         try:
-            result = function(*args, **kwargs)
+            with refusing_full_disks():
+                result = function(*args, **kwargs)
         except Interrupted:
             _say(RESUME_NOTE)
             outcome.status = INTERRUPTED

@@ -5,6 +5,7 @@ import sys
 import typer
 
 from stage.cli import data, lineage, nights, recall, results, work
+from stage.core.durable import refusing_full_disks
 from stage.core.errors import Refusal
 from stage.core.processes import collect_rarely, keep_memory
 from stage.core.redaction import without_secrets
@@ -21,6 +22,7 @@ def main() -> None:
     collect_rarely()
     keep_memory()
     try:
-        app()
+        with refusing_full_disks():
+            app()
     except Refusal as error:
         sys.exit("\n".join(map(printable, without_secrets(str(error)).split("\n"))))

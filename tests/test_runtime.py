@@ -36,7 +36,7 @@ def refuse(): raise DataError("Expected a, found b in c. Do d.")
 def fail_inside_a_library():
     import json
     json.loads("1", parse_int=lambda _: int("x"))
-def fill(): open("/dev/full", "w").write("x")
+def fill(): Path("/dev/full").write_text("x")
 def wait():
     Path("begun").touch()
     for _ in track(range(1200), total=1200, label="wait"): time.sleep(0.1)

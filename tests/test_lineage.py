@@ -376,6 +376,13 @@ def test_sql_reads_the_views(here: Project) -> None:
     assert counts == {version: len(here.samples(version)) for version in ("v1", "v2", "v3")} | {"workspace": len(here.samples("v3"))}
 
 
+def test_sql_needs_no_proc(here: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On macOS, no query could be asked."""
+    monkeypatch.setattr("stage.lineage.sql.STATUS", Path("/no/such/status"))
+
+    assert ask("sql", "SELECT 1 AS one")["rows"] == [{"one": 1}]
+
+
 def test_the_page_names_every_view(here: Project) -> None:
     """Whoever asks would not know what there is."""
     found = ask("sql", "--all", "SELECT table_name FROM information_schema.tables WHERE table_type = 'VIEW'")["rows"]

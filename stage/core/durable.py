@@ -1,4 +1,4 @@
-"""Files and folders that are absent or complete at any time, and on the disk once they are there; and JSON under a seal."""
+"""Files and folders that are absent or complete at any time; files and copied folders are also on the disk once they are there. JSON under a seal."""
 
 import errno
 import json
@@ -26,6 +26,13 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def sync_folder(folder: Path) -> None:
+    """Wait until all that is below a folder is on the disk."""
+    for place, _, names in os.walk(folder):
+        for path in (*(Path(place, name) for name in names), Path(place)):
+            sync(path)
+
+
 @contextmanager
 def whole_file(path: Path, *, make_folder: bool = True) -> Generator[Path]:
     """Give a temporary path to write to, which becomes `path` at the end of the block; an error leaves `path` as it was.
@@ -51,7 +58,10 @@ def write_whole(text: str, path: Path, *, make_folder: bool = True) -> None:
 
 
 def replace_folder(new: Path, output: Path) -> None:
-    """Rename the complete folder `new` to `output`, replacing what is there. No kill leaves half a folder under that name."""
+    """Rename the complete folder `new` to `output`, replacing what is there. No kill leaves half a folder under that name.
+
+    The power may fail, too, if what is in the folder was synced before, by `sync_folder` for example.
+    """
     old = output.with_name(f".{output.name}.leaving")
     shutil.rmtree(old, ignore_errors=True)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -70,6 +80,7 @@ def copy_folder(folder: Path, output: Path, files: Iterable[str]) -> None:
     for name in files:
         (arriving / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(folder / name, arriving / name)
+    sync_folder(arriving)
     replace_folder(arriving, output)
 
 

@@ -22,12 +22,12 @@ from stage.core.params import Params
 from stage.core.redaction import without_secrets
 from stage.core.work import SPOOL
 from stage.core.yaml_files import read_yaml
+from stage.synthesis.schema import MANIFEST
 
 Result = TypeVar("Result")
-FILE = SPOOL / "openlineage.jsonl"
+EVENTS = SPOOL / "openlineage.jsonl"
 NAMESPACE = "stage-factory"
 GRAPHS = ("dvc.yaml", "ablation/dvc.yaml")
-MANIFEST = "manifest.json"
 PRODUCER = "urn:stage-factory"  # events require a URI; the project has no address of its own
 FACET = f"{PRODUCER}:flows/facets/1-0-0/StageManifestDatasetFacet.json#/$defs/StageManifestDatasetFacet"  # the schema of our own facet
 GUARDED = ("prepare", "segment", "evaluate")  # verbs that fail if an evaluation image is among the sources
@@ -126,8 +126,8 @@ def _client() -> Any:
     is_configured = any(name.startswith("OPENLINEAGE") for name in os.environ) or Path("openlineage.yml").is_file()
     if is_configured:
         return OpenLineageClient()
-    FILE.parent.mkdir(exist_ok=True)
-    return OpenLineageClient(transport=FileTransport(FileConfig(log_file_path=str(FILE), append=True)))
+    EVENTS.parent.mkdir(exist_ok=True)
+    return OpenLineageClient(transport=FileTransport(FileConfig(log_file_path=str(EVENTS), append=True)))
 
 
 def _run_facets(run: Told, params: Params, state: str, error: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from stage.core.redaction import without_secrets
 
 ASK_S = 600.0  # after which a call of git that should take seconds has hung
 GRACE_S = 20.0  # for a flow to reach a consistent state; it needs ten at most
-TOLD = 12  # last lines of a failed program that a message shows
+LAST_LINES = 12  # last lines of a failed program that a message shows
 DVC = (sys.executable, "-m", "dvc")
 # Replaces itself by the given program, which the kernel kills when the process with the given id is gone (prctl PR_SET_PDEATHSIG, Linux).
 # Done in the child and not between fork and exec, where a process with threads, such as Prefect's, may hang.
@@ -123,7 +123,7 @@ def end_group(process: "subprocess.Popen[str]") -> None:
 
 
 def _failed(command: Sequence[str], folder: Path, status: int, output: str) -> ProgramError:
-    told = without_secrets("\n".join(deque(filter(str.strip, output.splitlines()), TOLD)))
+    told = without_secrets("\n".join(deque(filter(str.strip, output.splitlines()), LAST_LINES)))
     return ProgramError(f"Expected `{_name(command)}` to work in {folder}, found exit status {status}:\n{told}", without_secrets(output))
 
 

@@ -82,7 +82,7 @@ def checkpoint_of(category: str, configuration: Configuration, variant: Params, 
     """The main run's checkpoint if the training is the same, else the configuration's own, which the next run finds again."""
     if (variant.method, variant.train) == (params.method, params.train):
         return CHECKPOINTS / category
-    return fine_tune(category, variant, users, verb=f"{TRAIN}-{configuration.name}").result
+    return fine_tune(category, variant, users, verb=f"{TRAIN}-{configuration.name}", with_denoising=False).result
 
 
 def configuration_samples(category: str, checkpoint: Path, variant: Params, users: ExitStack) -> Path:

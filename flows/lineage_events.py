@@ -19,14 +19,15 @@ from urllib.parse import quote
 
 from flows import PARENT
 from stage.core.params import Params
+from stage.core.redaction import without_secrets
 from stage.core.work import SPOOL
 from stage.core.yaml_files import read_yaml
+from stage.synthesis.schema import MANIFEST
 
 Result = TypeVar("Result")
-FILE = SPOOL / "openlineage.jsonl"
+EVENTS = SPOOL / "openlineage.jsonl"
 NAMESPACE = "stage-factory"
 GRAPHS = ("dvc.yaml", "ablation/dvc.yaml")
-MANIFEST = "manifest.json"
 PRODUCER = "urn:stage-factory"  # events require a URI; the project has no address of its own
 FACET = f"{PRODUCER}:flows/facets/1-0-0/StageManifestDatasetFacet.json#/$defs/StageManifestDatasetFacet"  # the schema of our own facet
 GUARDED = ("prepare", "segment", "evaluate")  # verbs that fail if an evaluation image is among the sources
@@ -125,8 +126,8 @@ def _client() -> Any:
     is_configured = any(name.startswith("OPENLINEAGE") for name in os.environ) or Path("openlineage.yml").is_file()
     if is_configured:
         return OpenLineageClient()
-    FILE.parent.mkdir(exist_ok=True)
-    return OpenLineageClient(transport=FileTransport(FileConfig(log_file_path=str(FILE), append=True)))
+    EVENTS.parent.mkdir(exist_ok=True)
+    return OpenLineageClient(transport=FileTransport(FileConfig(log_file_path=str(EVENTS), append=True)))
 
 
 def _run_facets(run: Told, params: Params, state: str, error: str) -> dict[str, Any]:
@@ -134,12 +135,12 @@ def _run_facets(run: Told, params: Params, state: str, error: str) -> dict[str, 
 
     read = [name.split(".")[0] for name in run.node.get("params", [])]
     values = {name: value for name, value in params.model_dump(mode="json").items() if name in read}
-    told = [execution_parameters_run.ExecutionParameter(name, value=json.dumps(value)) for name, value in values.items()]
+    told = [execution_parameters_run.ExecutionParameter(name, value=without_secrets(json.dumps(value))) for name, value in values.items()]
     facets: dict[str, Any] = {"executionParameters": execution_parameters_run.ExecutionParametersRunFacet(parameters=told)}
     if run.parent:
         facets["parent"] = parent_run.ParentRunFacet(parent_run.Run(run.parent), parent_run.Job(NAMESPACE, "parent flow"))
     if state == "FAIL":
-        facets["errorMessage"] = error_message_run.ErrorMessageRunFacet(message=error, programmingLanguage="python")
+        facets["errorMessage"] = error_message_run.ErrorMessageRunFacet(message=without_secrets(error), programmingLanguage="python")
     if state == "COMPLETE" and run.verb in GUARDED:
         guard = test_run.TestExecution("no evaluation image among the sources", "pass", severity="error", type="leak_guard")
         facets["test"] = test_run.TestRunFacet([guard])

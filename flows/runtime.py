@@ -31,10 +31,12 @@ from flows import INTERRUPTED, PARENT, RESUME_NOTE, finished, server
 from flows.lineage_events import with_events
 from flows.owner import end_with_owner
 from stage.core.device import limit_threads
+from stage.core.durable import refusing_full_disks
 from stage.core.errors import Refusal
 from stage.core.params import Params, load_params
 from stage.core.progress import Interrupted, stop_on_signals
 from stage.core.proxies import drop_proxies, users_certificates
+from stage.core.redaction import without_secrets
 from stage.core.wording import counted
 
 if TYPE_CHECKING:
@@ -69,7 +71,7 @@ def run(flow: Flow[..., Any], arguments: Sequence[str] | None = None) -> NoRetur
         _say(RESUME_NOTE)
         sys.exit(INTERRUPTED)
     except Refusal as error:
-        sys.exit(str(error))
+        sys.exit(without_secrets(str(error)))
 
 
 def _parse(flow: Flow[..., Any], given: Sequence[str], params: Params) -> dict[str, str]:
@@ -123,7 +125,8 @@ def _settling(function: Callable[..., Any], outcome: RunResult) -> Callable[...,
         os.environ[PARENT] = str(flow_run.id)
         outcome.status = 1
         try:
-            result = function(*args, **kwargs)
+            with refusing_full_disks():
+                result = function(*args, **kwargs)
         except Interrupted:
             _say(RESUME_NOTE)
             outcome.status = INTERRUPTED
@@ -131,7 +134,7 @@ def _settling(function: Callable[..., Any], outcome: RunResult) -> Callable[...,
         except Exception as error:
             outcome.error = error
             if isinstance(error, Refusal):
-                return Failed(message=str(error), name="Refused")
+                return Failed(message=without_secrets(str(error)), name="Refused")
             raise
         outcome.status = 0
         return result

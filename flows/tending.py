@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from prefect.states import Completed, Failed
 
 from flows import PARENT
 from flows.engines import WorkerSlot
+from flows.stuck import Watch
 from stage.jobs.job import Batch, Job, load_job
 from stage.jobs.worker_process import DONE, INCOMPLETE, REFUSED, STOPPED
 
@@ -23,18 +24,18 @@ POLL_S = 0.5
 
 
 @task(cache_policy=NO_CACHE, task_run_name="worker {place.number}")
-def tend(job_folder: Path, root: Path, place: WorkerSlot, orders: Path, max_failures: int) -> State[None]:
+def tend(job_folder: Path, root: Path, place: WorkerSlot, orders: Path, max_failures: int, stuck_s: float) -> State[None]:
     """Keep a worker running in `root` until its job has nothing left or `orders` names a signal; fails with the worker's last message.
 
     A worker's death counts as a failure of its batch; a worker that dies `max_failures` times in a row without making a batch or
-    setting one aside is not restarted.
+    setting one aside is not restarted. One that makes no progress for `stuck_s` seconds is ended, and counts as dead.
     """
     job, log = load_job(root / job_folder), root / job_folder / "logs" / f"{orders.name}-{place.number}.log"
     status, in_vain = DONE, 0
     while in_vain < max_failures:
         left, aside = job.left(), len(job.set_aside())
         command = ["-m", "stage.cli", "worker", str(job_folder), "--parent", str(os.getpid())]
-        pid, status = live(command, root, worker_variables(place), orders, log)
+        pid, status = live(command, root, worker_variables(place), orders, log, lambda pid: Watch(job, pid, stuck_s))
         if status in {DONE, INCOMPLETE, STOPPED} or orders.exists():
             return Completed(message="stopped" if status not in {DONE, INCOMPLETE} else "nothing left")
         if status == REFUSED:
@@ -46,20 +47,35 @@ def tend(job_folder: Path, root: Path, place: WorkerSlot, orders: Path, max_fail
     )
 
 
-def live(command: Sequence[str], root: Path, variables: Mapping[str, str], orders: Path, log: Path) -> tuple[int, int]:
-    """Run a process of this Python to its end, passing on the signals that `orders` names; returns its id and exit status."""
+def live(
+    command: Sequence[str],
+    root: Path,
+    variables: Mapping[str, str],
+    orders: Path,
+    log: Path,
+    watched: Callable[[int], Watch] | None = None,
+) -> tuple[int, int]:
+    """Run a process of this Python to its end, passing on the signals that `orders` names; returns its id and exit status.
+
+    `watched` gives the watch over the process with an id; the process is killed, with all that it started, once it is found stuck.
+    """
     log.parent.mkdir(exist_ok=True)
     with log.open("ab") as file:
         process = subprocess.Popen(
             [sys.executable, *command], cwd=root, env=variables, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
         )
-    given = None
+    given, watch = None, watched(process.pid) if watched else None
     while True:
         with suppress(subprocess.TimeoutExpired):
             return process.pid, process.wait(POLL_S)
         if (order := read_signal(orders)) not in (None, given):
             process.send_signal(signal.Signals[order])
             given = order
+        if watch is not None and watch.finds_it_stuck():
+            with log.open("a", encoding="utf-8") as file:
+                file.write(f"{watch.told()}\n")
+            os.killpg(process.pid, signal.SIGKILL)  # a hung call of the GPU's driver lets no other signal through
+            watch = None
 
 
 def worker_variables(place: WorkerSlot) -> dict[str, str]:

@@ -66,7 +66,13 @@ def drain_elsewhere(job: Job, where: str, execution: Execution) -> None:
     for_workers = places(execution, where)
     orders = (job.folder / "orders" / secrets.token_hex(4)).absolute()
     orders.parent.mkdir(exist_ok=True)
-    shared = {"job_folder": job.folder, "root": Path.cwd(), "orders": orders, "max_failures": execution.max_failures}
+    shared = {
+        "job_folder": job.folder,
+        "root": Path.cwd(),
+        "orders": orders,
+        "max_failures": execution.max_failures,
+        "stuck_s": execution.stuck_s,
+    }
     with running_engine(execution, where, len(for_workers)) as submit:
         futures = [submit(tend, {**shared, "place": place}) for place in for_workers]
         with attended(futures, orders):

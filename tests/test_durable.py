@@ -1,13 +1,17 @@
 """Small files that are whole or not there, and that show every change that was made to them."""
 
+import errno
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import SafetensorError
 
 from stage.chaos.damage import flipped
-from stage.core.durable import read_sealed, write_sealed, write_whole
+from stage.core.durable import read_sealed, refusing_full_disks, write_sealed, write_whole
+from stage.core.errors import DataError, MachineError
 
 FACTS = {"count": 3, "name": "rißig", "shards": [{"path": "a"}, {"path": "b"}]}
 
@@ -57,3 +61,28 @@ def test_what_is_not_sealed_says_so(tmp_path: Path, content: Any, problem: str) 
 
     with pytest.raises(ValueError, match=problem):
         read_sealed(tmp_path / "facts.json")
+
+
+def write_to_a_full_disk() -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as file:
+        file.write("x")
+
+
+def save_to_a_full_disk() -> None:
+    """What safetensors raises there, which has no number."""
+    raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+@pytest.mark.parametrize("write", [write_to_a_full_disk, save_to_a_full_disk])
+def test_a_full_disk_is_told_with_what_to_do(write: Callable[[], None]) -> None:
+    """A night would end in a traceback of whatever was being written."""
+    with pytest.raises(MachineError, match=r"found: .*No space left on device.*make room.*run the same command"), refusing_full_disks():
+        write()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), ValueError("28"), DataError("no space (os error 28)")])
+def test_other_errors_than_a_full_disk_s_pass_as_they_are(error: Exception) -> None:
+    """A defect of ours would be shown as a full disk."""
+    with pytest.raises(type(error)) as raised, refusing_full_disks():
+        raise error
+    assert raised.value is error

@@ -17,7 +17,9 @@ from stage.core.errors import ConfigError
 from stage.core.params import Execution
 from stage.jobs.gpus import parse_tokens
 
-EXECUTION = Execution(device="auto", threads=1, save_every_s=30, engine="local", workers=2, trainings=1, max_failures=3, lease_s=60)
+EXECUTION = Execution(
+    device="auto", threads=1, save_every_s=30, engine="local", workers=2, trainings=1, max_failures=3, lease_s=60, stuck_s=600
+)
 
 
 LISTED = """\
@@ -107,7 +109,7 @@ def hold() -> tuple[float, float, int, str | None]:
 
 @flow
 def held(engine: str) -> None:
-    execution = Execution(device="auto", threads=1, save_every_s=30, engine=engine, workers=4, trainings=1, max_failures=3, lease_s=60)
+    execution = Execution(device="auto", threads=1, save_every_s=30, engine=engine, workers=4, trainings=1, max_failures=3, lease_s=60, stuck_s=600)
     with running_engine(execution, "cuda", 4) as submit:
         held = [future.result() for future in [submit(hold, {}) for _ in range(3)]]
     print(*held, sep="\\n")

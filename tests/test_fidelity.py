@@ -15,7 +15,7 @@ from stage.datasets.pairs import Pair
 from stage.release.fidelity import COLUMNS, REAL, MeasuredDefects, compared, measure_fidelity, read_fidelity, write_fidelity
 from stage.report.fidelity import HEADS, fidelity_rows, fidelity_table, fidelity_verdicts
 from stage.report.pages import write_report
-from stage.synthesis.appearance import ALONE
+from stage.synthesis.appearance import ALONE, described, described_alone, encoder
 from stage.synthesis.fidelity import DISTANCES, MEASURES, measured, shape_of_mask
 from stage.synthesis.kernel_distance import between_halves, kernel_distance
 
@@ -332,3 +332,20 @@ def test_features_of_a_defect_alone_are_as_many_as_they_say(real: MeasuredDefect
     """Sets without an example could not stand beside others."""
     assert real.features.shape == (12, ALONE)
     assert examples([]).features.shape == (0, ALONE)
+
+
+def test_a_mask_of_dust_is_described_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mask of three thousand specks would take gigabytes."""
+    mask, random = np.zeros((64, 64), np.uint8), np.random.default_rng(0)
+    mask[:63:8, :63:8] = 1
+    image, background = random.integers(0, 256, (2, 64, 64, 3), np.uint8)
+    windows: list[int] = []
+    hook = encoder().stem.register_forward_pre_hook(lambda _, given: windows.append(len(given[0])))
+
+    found = described(image, background, mask)
+    described_alone(image, mask)
+    hook.remove()
+
+    assert windows == [64, 64, 1]
+    monkeypatch.setattr("stage.synthesis.appearance.AT_ONCE", 64)
+    np.testing.assert_allclose(found, described(image, background, mask), rtol=1e-4, atol=1e-5)

@@ -42,6 +42,7 @@ from stage.datasets.catalog import prepare
 from stage.lineage.causes import Changed, in_words
 from stage.lineage.contents import history_of
 from stage.lineage.database import opened, rows
+from stage.lineage.unused import remove_extracts
 from stage.lineage.versions import version_of
 from stage.release.reader import read_manifest
 from stage.release.shards import write_manifest, write_shards
@@ -375,6 +376,13 @@ def test_sql_reads_the_views(here: Project) -> None:
     assert counts == {version: len(here.samples(version)) for version in ("v1", "v2", "v3")} | {"workspace": len(here.samples("v3"))}
 
 
+def test_sql_needs_no_proc(here: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On macOS, no query could be asked."""
+    monkeypatch.setattr("stage.lineage.sql.STATUS", Path("/no/such/status"))
+
+    assert ask("sql", "SELECT 1 AS one")["rows"] == [{"one": 1}]
+
+
 def test_the_page_names_every_view(here: Project) -> None:
     """Whoever asks would not know what there is."""
     found = ask("sql", "--all", "SELECT table_name FROM information_schema.tables WHERE table_type = 'VIEW'")["rows"]
@@ -506,6 +514,26 @@ def test_a_damaged_extract_is_named(copy: Path) -> None:
         extract.write_bytes(extract.read_bytes()[:-100])
 
     assert "Delete that folder and ask again." in refused("lineage", "reuse")
+
+
+def test_extracts_of_versions_that_are_gone_are_collected_and_no_others(fresh: Path) -> None:
+    """The spool would grow with every version, and with every change of the working tree."""
+    kept = Path(".spool/lineage")
+    ask("sql", *(f"--rev={name}" for name in ("v2", "v3", "workspace")), "SELECT 1")
+    wanted = {path.name for path in kept.glob("*/*")}
+    shutil.rmtree(kept)
+    ask("sql", "--all", "SELECT 1")
+    (kept / "2").mkdir()
+    (kept / "2" / "samples-0.parquet").write_bytes(b"12345")
+    for path in kept.glob("*/*"):
+        os.utime(path, (0, 0))
+    assert [(one.path, one.size) for one in remove_extracts(dry_run=True)] == [(kept / "2", 5)]
+
+    shell(fresh, "git tag --delete v1")
+    assert remove_extracts(dry_run=False)
+
+    assert {path.name for path in kept.glob("*/*")} == wanted
+    assert remove_extracts(dry_run=True) == []
 
 
 def test_a_half_finished_run_can_be_asked(copy: Path) -> None:

@@ -17,9 +17,10 @@ from urllib.request import urlopen
 
 import pytest
 from jsonschema import Draft202012Validator
+from ruamel.yaml import YAML
 from source_tree import ROOT, VERBS
 
-from flows.lineage_events import FILE, with_events
+from flows.lineage_events import EVENTS, with_events
 from stage.core.errors import Refusal
 from stage.core.params import load_params
 
@@ -67,7 +68,7 @@ def commit(remote: str) -> None:
 
 
 def events() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in EVENTS.read_text(encoding="utf-8").splitlines()]
 
 
 def rebuilt(event: dict[str, Any]) -> RunEvent:
@@ -248,6 +249,21 @@ def test_a_run_that_does_not_complete_says_so(error: BaseException, state: str) 
     assert events()[-1]["eventType"] == "ABORT"
 
 
+def test_no_event_has_a_secret(project: Path) -> None:
+    """A company's collector would keep the address that a colleague signed."""
+    address, params = "https://s3/w.pth?X-Amz-Signature=hunter2", YAML().load(project / "params.yaml")
+    params["segment"] |= {"models": ["segformer"], "weights": {"segformer": address}}
+    YAML().dump(params, project / "params.yaml")
+
+    def away() -> int:
+        raise Refusal(f"Expected to fetch {address}, found: HTTP 403.")
+
+    with pytest.raises(Refusal, match="HTTP 403"):
+        with_events("segment", {"category": "part"}, load_params(), away)
+    assert [one["eventType"] for one in events()] == ["START", "FAIL"]
+    assert "hunter2" not in EVENTS.read_text(encoding="utf-8")
+
+
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
     """A collector on loopback, and what it was sent."""
@@ -275,7 +291,7 @@ def test_openlineage_s_own_configuration_sends_them_elsewhere(server: list[dict[
     run()
 
     assert [one["eventType"] for one in server] == ["START", "COMPLETE"]
-    assert not FILE.exists()
+    assert not EVENTS.exists()
 
 
 def test_a_collector_that_is_away_stops_no_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

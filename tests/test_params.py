@@ -168,7 +168,7 @@ NUMBERS = [
     *(("quilt", key) for key in ("patch", "candidates", "tolerance", "rim", "reach", "ring", "visible")),
     *(("segment", key) for key in ("seeds", "folds", "crop", "window", "iterations", "batch", "normal", "synthetic", "learning_rate")),
     ("evaluate", "gallery"),
-    *(("execution", key) for key in ("threads", "save_every_s", "workers", "trainings", "max_failures", "lease_s")),
+    *(("execution", key) for key in ("threads", "save_every_s", "workers", "trainings", "max_failures", "lease_s", "stuck_s")),
 ]
 
 

@@ -36,6 +36,7 @@ def refuse(): raise DataError("Expected a, found b in c. Do d.")
 def fail_inside_a_library():
     import json
     json.loads("1", parse_int=lambda _: int("x"))
+def fill(): Path("/dev/full").write_text("x")
 def wait():
     Path("begun").touch()
     for _ in track(range(1200), total=1200, label="wait"): time.sleep(0.1)
@@ -133,6 +134,17 @@ def test_a_refusal_is_one_message(prefect_home: Path, start: Start) -> None:
     """A user with a bad image would have to read a traceback."""
     assert end(start("PROBE refuse")) == (1, "Expected a, found b in c. Do d.\n")
     assert last_run(prefect_home)[:2] == ("probe refuse", "Refused")
+
+
+def test_a_full_disk_is_one_message(prefect_home: Path, start: Start) -> None:
+    """A night would end in a traceback of whatever was being published."""
+    status, errors = end(start("PROBE fill"))
+
+    assert status == 1
+    assert errors.startswith("Expected room on the disk for the work in ")
+    assert "[Errno 28] No space left on device" in errors
+    assert "Traceback" not in errors
+    assert last_run(prefect_home)[:2] == ("probe fill", "Refused")
 
 
 def test_an_unexpected_error_keeps_its_traceback(prefect_home: Path, start: Start) -> None:

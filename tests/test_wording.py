@@ -2,6 +2,7 @@
 
 import pytest
 
+from stage.core.redaction import without_secrets
 from stage.core.wording import apart, counted, first_of
 
 
@@ -27,3 +28,21 @@ def test_a_list_says_how_many_it_leaves_out(names: tuple[str, ...], expected: st
 def test_numbers_that_differ_are_shown_to_differ(one: float, other: float, expected: tuple[str, str]) -> None:
     """A message would call 4.5 more than 4.5."""
     assert apart(one, other, 1) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("token=abc https://u:p@q@h/x AWS_SECRET_ACCESS_KEY=q", "token=... https://...@h/x AWS_SECRET_ACCESS_KEY=..."),
+        ("'Authorization: Bearer abc.d' failed", "'Authorization: ...' failed"),
+        ("https://s3/w.pth?X-Amz-Date=1&X-Amz-Signature=ab%2Fc: HTTP 403", "https://s3/w.pth?X-Amz-Date=1&X-Amz-Signature=... HTTP 403"),
+        ("https://a.blob/w?sv=1&sig=a%3D&se=2", "https://a.blob/w?sv=1&sig=...&se=2"),
+        ('{"password": "a \\"b\\" c", "user": "u"}', '{"password": "...", "user": "u"}'),
+        ("{'api_key': 'a b', 'token_count': 8}", "{'api_key': \"...\", 'token_count': 8}"),
+        ("PASSWORD='a b' ran", "PASSWORD=... ran"),
+        ("the design=round of https://h/x?config=y", "the design=round of https://h/x?config=y"),
+    ],
+)
+def test_a_text_that_is_kept_or_sent_has_no_secret(text: str, shown: str) -> None:
+    """Whoever reads a log, a record or an event could fetch or push what they must not."""
+    assert without_secrets(text) == shown

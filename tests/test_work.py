@@ -1,5 +1,6 @@
 """What a verb has finished: found again only for the very same inputs, whole or not at all."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -39,6 +40,21 @@ def test_a_disk_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("stage.core.work.read_sealed", broken)
     with pytest.raises(MachineError, match=r"Expected to read the result in .*Input/output error"):
         work.is_finished()
+
+
+def test_a_result_and_its_copy_are_on_the_disk_before_they_have_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a power cut, DVC would keep weights of zeros under the digest of those that it saw in memory."""
+    synced, sync = set[int](), os.fsync
+
+    def noted(handle: int) -> None:
+        synced.add(os.fstat(handle).st_ino)
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    work = finished()
+    work.publish(Path("data/train"))
+
+    assert {path.stat().st_ino for folder in (work.result, Path("data/train")) for path in (folder, folder / "weights")} <= synced
 
 
 def test_the_same_inputs_have_the_same_key() -> None:

@@ -41,7 +41,9 @@ if __name__ == "__main__":
 """
 PATIENCE_S = 300
 HALT_IN_SECOND_BATCH = f"after_write:1:{int(signal.SIGSTOP)}"
-EXECUTION = Execution(device="auto", threads=1, save_every_s=30, engine="local", workers=2, trainings=1, max_failures=3, lease_s=60)
+EXECUTION = Execution(
+    device="auto", threads=1, save_every_s=30, engine="local", workers=2, trainings=1, max_failures=3, lease_s=60, stuck_s=600
+)
 
 
 class Run(NamedTuple):

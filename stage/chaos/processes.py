@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 import torch
 
+from stage.core.durable import refusing_full_disks
+
 PATIENCE_S = 120.0  # for a process that takes a second; after that it counts as hanging
 PROCESS_NAME = "stage-chaos"  # the name of every such process
 
@@ -83,7 +85,8 @@ def _do(log: Path, act: Callable[..., object], *arguments: object) -> None:
     torch.set_num_threads(1)
     with log.open("a", encoding="utf-8") as sys.stderr:
         try:
-            act(*arguments)
+            with refusing_full_disks():
+                act(*arguments)
         except (ValueError, OSError, RuntimeError) as error:
             sys.stderr.write(f"{type(error).__name__}: {error}\n")
             sys.exit(1)

@@ -5,8 +5,10 @@ import sys
 import typer
 
 from stage.cli import data, lineage, nights, recall, results, work
+from stage.core.durable import refusing_full_disks
 from stage.core.errors import Refusal
 from stage.core.processes import collect_rarely, keep_memory
+from stage.core.redaction import without_secrets
 from stage.core.wording import printable
 
 app = typer.Typer(help="STAGE, a data factory for industrial anomaly synthesis.", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -20,6 +22,7 @@ def main() -> None:
     collect_rarely()
     keep_memory()
     try:
-        app()
+        with refusing_full_disks():
+            app()
     except Refusal as error:
-        sys.exit("\n".join(map(printable, str(error).split("\n"))))
+        sys.exit("\n".join(map(printable, without_secrets(str(error)).split("\n"))))

@@ -129,14 +129,16 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove from .spool the jobs and batches that neither the current parameters nor their ablation use, and replaced trainings."""
+    """Remove from .spool the jobs and batches that neither the current parameters nor their ablation use, replaced trainings, and unused extracts."""
     from stage.ablation.configurations import wanted_today
     from stage.core.params import load_params
     from stage.jobs.gc import remove_garbage, sums
     from stage.jobs.store import BatchStore
+    from stage.lineage.unused import remove_extracts
 
     params = load_params()
     found = remove_garbage(BatchStore(), wanted_today(params), lease_s=params.execution.lease_s, dry_run=dry_run)
+    found += remove_extracts(dry_run=dry_run)
     if as_json:
         say_json([garbage._asdict() for garbage in found])
         return

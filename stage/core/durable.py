@@ -1,5 +1,6 @@
-"""Files and folders that are absent or complete at any time, and on the disk once they are there; and JSON under a seal."""
+"""Files and folders that are absent or complete at any time; files and copied folders are also on the disk once they are there. JSON under a seal."""
 
+import errno
 import json
 import os
 import secrets
@@ -10,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from stage.core.digests import bytes_digest
+from stage.core.errors import MachineError, Refusal
 
 NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)  # errors of a path that has no file, on a disk that answers
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk has no room, or this user no share left
 
 
 def sync(path: Path) -> None:
@@ -21,6 +24,13 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until all that is below a folder is on the disk."""
+    for place, _, names in os.walk(folder):
+        for path in (*(Path(place, name) for name in names), Path(place)):
+            sync(path)
 
 
 @contextmanager
@@ -48,7 +58,10 @@ def write_whole(text: str, path: Path, *, make_folder: bool = True) -> None:
 
 
 def replace_folder(new: Path, output: Path) -> None:
-    """Rename the complete folder `new` to `output`, replacing what is there. No kill leaves half a folder under that name."""
+    """Rename the complete folder `new` to `output`, replacing what is there. No kill leaves half a folder under that name.
+
+    The power may fail, too, if what is in the folder was synced before, by `sync_folder` for example.
+    """
     old = output.with_name(f".{output.name}.leaving")
     shutil.rmtree(old, ignore_errors=True)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +80,30 @@ def copy_folder(folder: Path, output: Path, files: Iterable[str]) -> None:
     for name in files:
         (arriving / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(folder / name, arriving / name)
+    sync_folder(arriving)
     replace_folder(arriving, output)
+
+
+@contextmanager
+def refusing_full_disks() -> Generator[None]:
+    """Turn the error of a full disk into a MachineError that says what to do; every other error passes as it is."""
+    try:
+        yield
+    except Refusal:
+        raise
+    except Exception as error:
+        if not _is_full(error):
+            raise
+        raise MachineError(
+            f"Expected room on the disk for the work in {Path.cwd()}, found: {error}. Finished work is kept: make room, for which "
+            "`stage gc --dry-run` says what nothing needs any more, and run the same command."
+        ) from error
+
+
+def _is_full(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in FULL
+    return str(error).endswith(tuple(f"(os error {number})" for number in FULL))  # as safetensors says it
 
 
 def write_sealed(values: Mapping[str, Any], path: Path) -> dict[str, Any]:

@@ -37,6 +37,7 @@ class Execution(Section):
     trainings: Annotated[int, Field(ge=0, le=MOST_PROCESSES)]
     max_failures: Annotated[int, Field(gt=0, le=100)]  # what fails so often fails always
     lease_s: Seconds
+    stuck_s: Seconds
 
 
 class Params(Section):

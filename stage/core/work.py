@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from stage.core.code_digest import code_digest
 from stage.core.digests import digest_of, file_digest
-from stage.core.durable import NO_FILE, copy_folder, read_sealed, replace_folder, write_sealed
+from stage.core.durable import NO_FILE, copy_folder, read_sealed, replace_folder, sync_folder, write_sealed
 from stage.core.errors import MachineError
 from stage.core.progress import check_stop
 
@@ -62,6 +62,7 @@ class Work(NamedTuple):
 
     def finish(self) -> Path:
         """Make the draft the result; returns its folder."""
+        sync_folder(self.draft)
         replace_folder(self.draft, self.result)
         digests = {path.relative_to(self.result).as_posix(): file_digest(path) for path in sorted(self.result.rglob("*")) if path.is_file()}
         write_sealed({"files": digests}, self.folder / "result.json")

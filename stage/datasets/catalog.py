@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from stage.datasets.resize import resize_image
 from stage.datasets.rules import GOOD
 from stage.datasets.split import divide
 from stage.datasets.summary import Summary, summarise, unmatched_rows, write_summary
-from stage.datasets.table import COLUMNS
+from stage.datasets.table import COLUMNS, PICTURES
 
 EntryReader = Callable[..., Entry]  # `read_entry`, or another function with its arguments
 
@@ -52,7 +53,8 @@ def prepare(
     warnings: list[str] = []
     for category in categories:
         found, told = _prepare_category(params, rule, category, root, output, recalls, reader)
-        entries, warnings = entries + found, warnings + told
+        entries += [replace(entry, **dict.fromkeys(PICTURES)) for entry in found]  # the summary needs none, and they are in the catalog
+        warnings += told
     unlike = [sentence for category in categories for sentence in unlike_types(output / category, category)]
     summary = summarise(entries, warnings)
     summary = summary._replace(warnings=[*summary.warnings, *unlike])

@@ -17,7 +17,7 @@ from stage.core.section import OneLine, Section, Text
 from stage.core.wording import counted
 from stage.core.yaml_files import read_yaml
 
-FILE = Path("recalled.yaml")
+WITHDRAWALS = Path("recalled.yaml")
 BESIDE = "recalled.json"  # what a category's planners must know, beside its catalog; absent if nothing is recalled
 
 
@@ -61,7 +61,7 @@ def place_key(mask_sha256: str, turned: int) -> str:
     return f"{mask_sha256[:16]}/{turned}"
 
 
-def read_recalls(path: Path = FILE) -> list[Recall]:
+def read_recalls(path: Path = WITHDRAWALS) -> list[Recall]:
     """All withdrawals; none where there is no file. Raises ConfigError for one that cannot be read."""
     if not path.exists():
         return []

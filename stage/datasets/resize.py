@@ -29,15 +29,21 @@ def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
     labels = components(mask)
     rescued = np.zeros_like(is_kept)
     for number, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
-        own = down[:, rows] @ (labels[rows, columns] == number) @ across[columns]
-        if not is_kept[own > 0].any():
-            rescued |= own >= own.max() / 2
+        cells = _cells(rows, mask.shape[0], size), _cells(columns, mask.shape[1], size)
+        own = down[cells[0], rows] @ (labels[rows, columns] == number) @ across[columns, cells[1]]
+        if not is_kept[cells][own > 0].any():
+            rescued[cells] |= own >= own.max() / 2
     return (is_kept | rescued).astype(np.uint8)
 
 
 def covered(mask: np.ndarray, size: int) -> np.ndarray:
     """A mask (H, W) as (S, S): every cell that a defect pixel touches."""
     return (_overlaps(mask.shape[0], size) @ mask @ _overlaps(mask.shape[1], size).T > 0).astype(np.uint8)
+
+
+def _cells(pixels: slice, native: int, size: int) -> slice:
+    """The cells that some pixels touch."""
+    return slice(pixels.start * size // native, -(-pixels.stop * size // native))
 
 
 def _overlaps(native: int, size: int) -> np.ndarray:

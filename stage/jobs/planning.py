@@ -14,9 +14,9 @@ from stage.core.digests import digest_of, file_digest
 from stage.core.durable import sync, write_sealed
 from stage.core.errors import CorruptFileError
 from stage.datasets.examples import CATALOG
-from stage.datasets.images import pixel_digest
+from stage.datasets.leaks import read_digests
 from stage.datasets.recalled import read_withdrawn
-from stage.datasets.table import read_catalog
+from stage.datasets.table import training_part
 from stage.jobs.inputs import deciding, inputs_of
 from stage.jobs.job import JUDGE, RECORD, Job, JobRecord, load_job
 from stage.jobs.plan_table import write_plan
@@ -98,9 +98,9 @@ def write_job(recipe: Recipe, inputs: dict[str, str], rejected: Sequence[Identit
     new = _beside(folder)
     new.mkdir(parents=True)
     try:
-        catalog, source, params = read_catalog(recipe.catalog / CATALOG), read_source(recipe.catalog), recipe.synthesize
-        pixels = {digest: pixel_digest(pair.image) for digest, pair in source.backgrounds.items()}
-        pixels |= {digest: pixel_digest(source.photographs[digest].image) for digest in source.photographs}
+        catalog, source, params = read_digests(recipe.catalog / CATALOG), read_source(recipe.catalog), recipe.synthesize
+        training = training_part(catalog)
+        pixels = dict(zip(training.image_sha256, training.image_digest, strict=True))
         row = METHODS[recipe.method].planner(recipe, catalog, source)
         planned = first_round(recipe.method, recipe.category, defects_of(catalog), params, {one.defect: one.extra for one in recipe.missed})
         batches = ([row(one) for one in batch] for batch in (next_round(rejected, params.batch) if rejected else planned))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from stage.core.device import device as device_of
 from stage.core.device import limit_threads
+from stage.core.durable import refusing_full_disks
 from stage.core.errors import IncompleteRunError, Refusal
 from stage.core.params import Execution
 from stage.core.progress import Interrupted, stop_on_signals
@@ -36,7 +37,8 @@ def status_of(work: Callable[[], None]) -> int:
     """Do the work of a process; returns its exit status, and prints the reason of a refusal. A signal lets it finish its step."""
     stop_on_signals()
     try:
-        work()
+        with refusing_full_disks():
+            work()
     except Interrupted:
         return STOPPED
     except IncompleteRunError as error:

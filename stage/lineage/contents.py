@@ -87,7 +87,7 @@ def _shown(unread: Sequence[Version]) -> Iterable[Version]:
 def _kept(version: Version) -> Contents | None:
     """What an earlier query found in a commit; None for the working tree, or if the record is missing or damaged or an extract is missing."""
     try:
-        told = read_sealed(_record(version))
+        told = read_sealed(record_of(version))
     except (OSError, ValueError):
         return None
     entries = [PublishedTable(*entry) for entry in told["entries"]]
@@ -112,10 +112,11 @@ def _read(version: Version) -> Contents:
 
 def keep_contents(contents: Contents) -> None:
     """Note what a commit holds, for later queries."""
-    write_sealed({"entries": contents.entries, "manifests": contents.manifests}, _record(contents.version))
+    write_sealed({"entries": contents.entries, "manifests": contents.manifests}, record_of(contents.version))
 
 
-def _record(version: Version) -> Path:
+def record_of(version: Version) -> Path:
+    """The file that notes what a commit holds."""
     return STORE / f"commit-{version.commit or 'none'}.json"
 
 

@@ -11,7 +11,7 @@ from stage.model.base_pointer import told_origin
 
 # Columns of a sample: where it is and its pixels, what is told of it, and what leads on. Others take time to read.
 PIXELS = ("extract", "image_digest", "mask_digest")
-TOLD = ("sample_id", "verdict", "reason", "contrast", "seed", "attempt", "image_digest", "licence")
+OWN_COLUMNS = ("sample_id", "verdict", "reason", "contrast", "seed", "attempt", "image_digest", "licence")
 CODE = ("code", "parameters", "timesteps", "device", "settings")
 BEHIND = (*COLUMNS, *CODE, "method", "category", "checkpoint", "base", "batch_key", "versions")
 
@@ -34,7 +34,7 @@ def origin_of(database: Database, history: History, sample_id: str, preferred: S
         "versions": [name for name in order if is_same[name]],
         "versions_with_other_pixels": [name for name in order if not is_same[name]],
     }
-    return {"sample": [{**{name: row[name] for name in TOLD}, **versions}], **_behind(database, last, row)}
+    return {"sample": [{**{name: row[name] for name in OWN_COLUMNS}, **versions}], **_behind(database, last, row)}
 
 
 def _behind(database: Database, contents: Contents, sample: Row) -> Answer:
@@ -60,7 +60,7 @@ def _behind(database: Database, contents: Contents, sample: Row) -> Answer:
 
 
 _PIXELS = f"SELECT {', '.join(PIXELS)} FROM read_parquet($files) WHERE sample_id = $id"
-_SAMPLE = f"SELECT {', '.join((*PIXELS, *TOLD, *BEHIND))} FROM read_parquet($files) WHERE sample_id = $id"
+_SAMPLE = f"SELECT {', '.join((*PIXELS, *OWN_COLUMNS, *BEHIND))} FROM read_parquet($files) WHERE sample_id = $id"
 _NETWORKS = """
 SELECT kind, digest, base AS on_base, facts AS origin, len(sources) AS training_files FROM read_parquet($networks)
 WHERE list_contains($names, digest) ORDER BY kind

@@ -13,6 +13,7 @@ from stage.core.errors import Refusal
 from stage.lineage.database import MEMORY, Answer, Database
 
 ROOM = 2 * 2**30  # bytes
+STATUS = Path("/proc/self/status")  # of Linux; elsewhere there is none
 
 
 def sql(database: Database, query: str, limit: int) -> Answer:
@@ -38,7 +39,13 @@ def sql(database: Database, query: str, limit: int) -> Answer:
 
 @contextmanager
 def _bounded() -> Generator[None]:
-    """Let this process grow by 2 GiB at most: DuckDB's own limit does not count texts that a query makes, with `repeat` for example (DuckDB 2.0.0)."""
+    """Let this process grow by 2 GiB at most: DuckDB's own limit does not count texts that a query makes, with `repeat` for example (DuckDB 2.0.0).
+
+    Where there is no /proc, as on macOS, whose kernel does not keep to RLIMIT_DATA either, DuckDB's own limit is the only one.
+    """
+    if not STATUS.exists():
+        yield
+        return
     before = resource.getrlimit(resource.RLIMIT_DATA)
     limit = _data_bytes() + ROOM
     resource.setrlimit(resource.RLIMIT_DATA, (limit if before[1] == resource.RLIM_INFINITY else min(limit, before[1]), before[1]))
@@ -60,7 +67,7 @@ def _interruptible() -> Generator[None]:
 
 def _data_bytes() -> int:
     """What this process has mapped for data, as RLIMIT_DATA counts it."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    lines = STATUS.read_text(encoding="ascii").splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmData:"))
 
 

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from stage.core.durable import whole_file
 from stage.core.errors import Refusal
 from stage.core.synthesis_params import Synthesize
-from stage.datasets.recalled import FILE, Recall, place_key, read_recalls
+from stage.datasets.recalled import WITHDRAWALS, Recall, place_key, read_recalls
 from stage.datasets.table import read_catalog
 from stage.datasets.windows import TURNS
 from stage.lineage.database import Database, Row, rows
@@ -56,7 +56,7 @@ def _recall(**values: Any) -> Recall:
         return Recall(**values)
     except ValidationError as error:
         told = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise Refusal(f"Expected a withdrawal that {FILE} can hold, found {told}. Give another --reason, of one line.") from None
+        raise Refusal(f"Expected a withdrawal that {WITHDRAWALS} can hold, found {told}. Give another --reason, of one line.") from None
 
 
 def places_of(folder: Path, sha256: str, params: Synthesize) -> dict[str, int]:
@@ -74,7 +74,7 @@ def places_of(folder: Path, sha256: str, params: Synthesize) -> dict[str, int]:
     return {key: some.index(number) for key, some in near.items() if number in some}
 
 
-def add(new: Sequence[Recall], path: Path = FILE) -> None:
+def add(new: Sequence[Recall], path: Path = WITHDRAWALS) -> None:
     """Add withdrawals to the file, keeping comments; raises Refusal if all of them are in it. Two at once are both recorded."""
     lock = path.parent / ".spool" / "recalled.lock"  # where neither git nor DVC looks
     lock.parent.mkdir(exist_ok=True)

@@ -23,6 +23,7 @@ from stage.model.prompts import prompts
 
 TIMESTEPS = (50, 100, 150, 300)  # of 1000; where texture is decided
 MOST = 24  # defects of a category, spread over all
+AT_ONCE = 8  # of them through the codec, of which Stable Diffusion's takes gigabytes for each; the U-Net would round otherwise
 STRENGTHS = (0.5, 0.7, 0.9, 1.2)  # of the filter, relative to the error of the noisy image; the best one counts
 FILTER = {"patch_size": 5, "patch_distance": 7, "fast_mode": True, "channel_axis": -1}
 COLUMNS = ("timestep", "defects", "noise", "base", "classical")
@@ -41,7 +42,7 @@ def denoising_errors(base: Base, data: DefectImages, crop: Crop, templates: Prom
         for pictures in (data.images, data.masks)
     )
     condition = base.embed([prompts(templates, data.category, data.defects[k])[0] for k in rows])
-    latents = base.encode(pixels_to_tensor(images).to(base.unet.device))
+    latents = _in_parts(base.encode, pixels_to_tensor(images).to(base.unet.device))
     times = [t for t in TIMESTEPS if t < base.schedule.timestep_count]
     errors = [_errors(base, latents, images, masks, condition, t, derived_seed(seed, "denoising", t)) for t in times]
     return pd.DataFrame([(t, len(rows), *found) for t, found in zip(times, errors, strict=True)], columns=list(COLUMNS))
@@ -59,9 +60,13 @@ def _errors(
     return of_noise, _error(_pixels(base, estimate), images, masks), filtered
 
 
+def _in_parts(network: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+    return torch.cat([*map(network, inputs.split(AT_ONCE))])
+
+
 def _pixels(base: Base, latents: Tensor) -> Values:
     """Unrounded pixels (N, s, s, 3) within 0 and 255."""
-    return ((base.decode(latents).clamp(-1, 1) + 1) * 127.5).movedim(1, -1).double().cpu().numpy()
+    return ((_in_parts(base.decode, latents).clamp(-1, 1) + 1) * 127.5).movedim(1, -1).double().cpu().numpy()
 
 
 def _filtered(noisy: Values, strength: float) -> Values:

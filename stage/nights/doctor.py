@@ -22,7 +22,7 @@ from stage.nights.record import read_records
 from stage.nights.remotes import data_remotes
 from stage.nights.repository import Repository
 from stage.nights.schedule import schedule
-from stage.nights.settings import FILE, Nightly, Places, load_nightly
+from stage.nights.settings import SETTINGS, Nightly, Places, load_nightly
 from stage.nights.versions import LOCK, made_size
 
 # Other versions of these have broken a run or a night, visible only in a server's log (pyproject.toml has the reasons).
@@ -38,7 +38,7 @@ def examine(root: Path) -> list[Finding]:
     try:
         settings = load_nightly(root)
     except Refusal as error:
-        return [*found, Finding("fails", FILE.name, str(error), f"Run `git checkout {FILE}`.")]
+        return [*found, Finding("fails", SETTINGS.name, str(error), f"Run `git checkout {SETTINGS}`.")]
     night = (_branches, data_remotes, _disks, _left, _running, _night, schedule)
     return [*found, *(one for look in night for one in _guarded(look.__name__.strip("_"), lambda look=look: look(places, settings)))]
 

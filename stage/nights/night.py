@@ -14,9 +14,10 @@ from filelock import FileLock, Timeout
 
 from stage.core.errors import MachineError, Refusal
 from stage.core.processes import reached
+from stage.core.redaction import without_secrets
 from stage.nights.gate import NotPublished
 from stage.nights.holder import holder_of
-from stage.nights.programs import ProgramError, Say, without_secrets
+from stage.nights.programs import ProgramError, Say
 from stage.nights.record import DONE, Outcome, Record, Step, read_records, running_night
 from stage.nights.repository import Moved
 from stage.nights.settings import Nightly, Places, load_nightly

@@ -1,7 +1,6 @@
 """Runs git and DVC as programs: limited in time, ended with their parent, without prompts, and without secrets in their output."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -14,13 +13,11 @@ from pathlib import Path
 from typing import TextIO
 
 from stage.core.errors import MachineError, Refusal
+from stage.core.redaction import without_secrets
 
 ASK_S = 600.0  # after which a call of git that should take seconds has hung
 GRACE_S = 20.0  # for a flow to reach a consistent state; it needs ten at most
-TOLD = 12  # last lines of a failed program that a message shows
-SECRETS = re.compile(  # in addresses, in settings and in headers of HTTP
-    r"(?<=://)[^/\s]+(?=@)|(\b[\w-]*(?:token|password|secret|key)[\w-]*=)[^\s&\"']+|(\bauthorization: *)[^\r\n\"']+", re.IGNORECASE
-)
+LAST_LINES = 12  # last lines of a failed program that a message shows
 DVC = (sys.executable, "-m", "dvc")
 # Replaces itself by the given program, which the kernel kills when the process with the given id is gone (prctl PR_SET_PDEATHSIG, Linux).
 # Done in the child and not between fork and exec, where a process with threads, such as Prefect's, may hang.
@@ -43,11 +40,6 @@ class ProgramError(Refusal):
         self.output = output
 
 
-def without_secrets(text: str) -> str:
-    """A text without the user names and passwords in addresses, and without the values of tokens and the like."""
-    return SECRETS.sub(r"\1\2...", text)
-
-
 def program_variables(folder: Path) -> dict[str, str]:
     """The environment of programs that work in a folder: its own code comes first, and nothing asks for a password."""
     kept = {
@@ -56,7 +48,8 @@ def program_variables(folder: Path) -> dict[str, str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
     code = os.pathsep.join([str(folder), *filter(None, [kept.get("PYTHONPATH")])])
     quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": kept.get("GIT_SSH_COMMAND", "ssh -oBatchMode=yes"), "LC_ALL": "C.UTF-8"}
-    return {**kept, **quiet, "DVC_NO_ANALYTICS": "1", "PATH": path, "PYTHONPATH": code}
+    # Secrets are looked for in each line, so no program may fold an address: rich does, at the width of an assumed terminal.
+    return {**kept, **quiet, "DVC_NO_ANALYTICS": "1", "COLUMNS": "8192", "PATH": path, "PYTHONPATH": code}
 
 
 def output_of(command: Sequence[str], folder: Path, *, stdin: str = "", **variables: str) -> str:
@@ -131,7 +124,7 @@ def end_group(process: "subprocess.Popen[str]") -> None:
 
 
 def _failed(command: Sequence[str], folder: Path, status: int, output: str) -> ProgramError:
-    told = without_secrets("\n".join(deque(filter(str.strip, output.splitlines()), TOLD)))
+    told = without_secrets("\n".join(deque(filter(str.strip, output.splitlines()), LAST_LINES)))
     return ProgramError(f"Expected `{_name(command)}` to work in {folder}, found exit status {status}:\n{told}", without_secrets(output))
 
 

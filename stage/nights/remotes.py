@@ -8,8 +8,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from stage.core.paths import nearest
+from stage.core.redaction import without_secrets
 from stage.nights.machine import Finding
-from stage.nights.programs import DVC, output_of, without_secrets
+from stage.nights.programs import DVC, output_of
 from stage.nights.settings import Nightly, Places
 
 PACKAGES = {"s3": "dvc_s3", "gs": "dvc_gs", "azure": "dvc_azure", "ssh": "dvc_ssh", "oss": "dvc_oss", "hdfs": "dvc_hdfs"}  # by scheme

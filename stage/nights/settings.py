@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 from stage.core.params import read_section
 from stage.core.section import Positive, Seconds, Section, Share, Text
 
-FILE = Path("nightly.yaml")
+SETTINGS = Path("nightly.yaml")
 FOLDER = ".nightly"  # below the project's root, ignored by git
 
 
@@ -91,4 +91,4 @@ class Places(NamedTuple):
 
 def load_nightly(root: Path) -> Nightly:
     """The settings of a project's nights. Raises ConfigError for a missing file, and for every unknown, missing or wrong key at once."""
-    return read_section(root / FILE, Nightly, what="the settings of the night", example="docs/nights.md has the file as it comes")
+    return read_section(root / SETTINGS, Nightly, what="the settings of the night", example="docs/nights.md has the file as it comes")

@@ -8,13 +8,13 @@ from urllib.request import Request, urlopen
 from stage.nights.record import Record
 from stage.nights.settings import Places
 
-TOLD = ("refused", "failed", "killed")  # outcomes
+BAD_OUTCOMES = ("refused", "failed", "killed")
 TIMEOUT_S = 10.0
 
 
 def notify(places: Places, record: Record) -> list[str]:
     """Post the outcome of a night that somebody must look at; returns why that did not work. The address is never shown."""
-    if record.outcome not in TOLD:
+    if record.outcome not in BAD_OUTCOMES:
         return []
     body = record.model_dump(mode="json", include={"id", "host", "outcome", "message", "began", "ended"}) | {"project": places.root.name}
     # Chat programs show `text`.

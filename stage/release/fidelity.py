@@ -112,17 +112,19 @@ def _samples(folder: Path, catalog: Path, method: str) -> dict[str, Iterator[tup
     """The first accepted samples of each type with their parts; a sample made from noise, or from a defect that is gone, is a part of its own."""
     part = _parts(read_catalog(catalog / CATALOG))
     rows = sample_rows(folder, ["sample_id", "defect", "verdict", "source_sha256", "mask_sha256"])
-    accepted = [row for row in rows if row["verdict"] == "accepted"]
-    pairs = read_samples(folder, accepted_only=True)
+    pairs, chosen = read_samples(folder, accepted_only=True), dict[str, list[tuple[int, dict[str, Any]]]]()
+    for number, row in enumerate(row for row in rows if row["verdict"] == "accepted"):
+        first = chosen.setdefault(row["defect"], [])
+        if len(first) < FIRST:
+            first.append((number, row))
 
     def stream(defect: str) -> Iterator[tuple[Pair, str]]:
-        numbers = [k for k, row in enumerate(accepted) if row["defect"] == defect][:FIRST]
-        for k in track(numbers, total=len(numbers), label=f"fidelity {catalog.name} {method} {defect}"):
-            row = accepted[k]
+        first = chosen[defect]
+        for number, row in track(first, total=len(first), label=f"fidelity {catalog.name} {method} {defect}"):
             origin = part.get(row["source_sha256"] or row["mask_sha256"])
-            yield pairs[k], origin or row["sample_id"]
+            yield pairs[number], origin or row["sample_id"]
 
-    return {defect: stream(defect) for defect in {row["defect"] for row in accepted}}
+    return {defect: stream(defect) for defect in chosen}
 
 
 def _parts(catalog: pd.DataFrame) -> dict[str, str]:

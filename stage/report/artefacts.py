@@ -1,6 +1,7 @@
 """Reads what the other verbs publish under `data/`; decodes only the pictures that are shown."""
 
 import csv
+from array import array
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -87,10 +88,13 @@ def image_counts(data: Path) -> list[Row]:
 def outcomes(data: Path, category: str, method: str) -> list[SampleCounts]:
     """Per defect type, in sorted order: how many samples were accepted, and why the others were not."""
     folder = data / "synthesize" / category / method
-    rows = query_rows(shard_paths(folder), ["defect", "verdict", "reason", "contrast", "outside", "looks_normal", "nearest_distance"])
+    columns = ["defect", "verdict", "reason", "contrast", "outside", "looks_normal", "nearest_distance"]
     records = {row["defect"]: row for row in query_rows([folder / VERDICT], list(TypeRecord._fields))}
-    defects = sorted({row["defect"] for row in rows})
-    return [_outcome(defect, [row for row in rows if row["defect"] == defect], records.get(defect)) for defect in defects]
+    tallies: dict[str, _Tally] = {}
+    for row in stream_rows(shard_paths(folder), columns):
+        defect = row["defect"]
+        tallies.setdefault(defect, _Tally(records.get(defect))).add(row)
+    return [tally.counts(defect) for defect, tally in sorted(tallies.items())]
 
 
 def originals(data: Path, category: str, hashes: Collection[str]) -> dict[str, ImageCell]:
@@ -139,20 +143,38 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _outcome(defect: str, rows: Sequence[Row], record: Row | None) -> SampleCounts:
-    accepted = [row for row in rows if row["verdict"] == "accepted"]
-    reasons = Counter(reason for row in rows if row["verdict"] != "accepted" for reason in _reason_kinds(row["reason"]))
-    return SampleCounts(
-        defect=defect,
-        accepted=len(accepted),
-        rejected=len(rows) - len(accepted),
-        reasons=tuple(reasons.most_common()),
-        contrast=median(row["contrast"] for row in accepted) if accepted else 0.0,
-        outside=max((row["outside"] for row in accepted), default=0),
-        looks_normal=fmean(row["looks_normal"] for row in accepted) if accepted else 0.0,
-        copies=fmean(row["nearest_distance"] < record["copy_distance"] for row in rows) if record else 0.0,
-        record=record,
-    )
+class _Tally:
+    """Counts a type's samples one by one: of a million, it keeps two numbers each."""
+
+    def __init__(self, record: Row | None) -> None:
+        self._record = record
+        self._made = self._copies = self._outside = 0
+        self._reasons = Counter[str]()
+        self._contrasts, self._looks_normal = array("d"), array("d")  # of the accepted ones
+
+    def add(self, row: Row) -> None:
+        self._made += 1
+        self._copies += self._record is not None and row["nearest_distance"] < self._record["copy_distance"]
+        if row["verdict"] == "accepted":
+            self._contrasts.append(row["contrast"])
+            self._looks_normal.append(row["looks_normal"])
+            self._outside = max(row["outside"], self._outside)
+        else:
+            self._reasons.update(_reason_kinds(row["reason"]))
+
+    def counts(self, defect: str) -> SampleCounts:
+        accepted = len(self._contrasts)
+        return SampleCounts(
+            defect=defect,
+            accepted=accepted,
+            rejected=self._made - accepted,
+            reasons=tuple(self._reasons.most_common()),
+            contrast=median(self._contrasts) if accepted else 0.0,
+            outside=self._outside,
+            looks_normal=fmean(self._looks_normal) if accepted else 0.0,
+            copies=self._copies / self._made if self._record else 0.0,
+            record=self._record,
+        )
 
 
 def _reason_kinds(reason: str) -> list[str]:

@@ -15,7 +15,7 @@ from stage.report.artefacts import Row, query_rows, stream_rows
 from stage.report.photographs import Photograph
 from stage.synthesis.schema import CHECKPOINTS
 
-TOLD = ("sample_id", "method", "seed", "attempt", "verdict", "reason", "contrast", "image_digest", "checkpoint", "base")
+OWN_COLUMNS = ("sample_id", "method", "seed", "attempt", "verdict", "reason", "contrast", "image_digest", "checkpoint", "base")
 NAMED = 200  # samples without a picture that a photograph's section names, per way of use
 
 
@@ -27,7 +27,7 @@ class SampleSource(NamedTuple):
 
 
 class SampleLineage(NamedTuple):
-    """A sample's own columns (TOLD), what it was made from, and the digests of its networks."""
+    """A sample's own columns (OWN_COLUMNS), what it was made from, and the digests of its networks."""
 
     told: Row
     origins: tuple[SampleSource, ...]
@@ -115,12 +115,12 @@ def trained_elsewhere(network: Network, others: Iterable[tuple[str, CategoryLine
 
 def _rows(data: Path, category: str, methods: Sequence[str]) -> Iterator[Row]:
     for method in methods:
-        yield from stream_rows(shard_paths(data / "synthesize" / category / method), [*TOLD, *COLUMNS])
+        yield from stream_rows(shard_paths(data / "synthesize" / category / method), [*OWN_COLUMNS, *COLUMNS])
 
 
 def _lineage(row: Row, by_file: dict[tuple[str, str], Photograph]) -> SampleLineage:
     origins = tuple(SampleSource(one, by_file.get((one.path, one.sha256))) for one in made_from(row))
-    return SampleLineage({name: row[name] for name in TOLD}, origins)
+    return SampleLineage({name: row[name] for name in OWN_COLUMNS}, origins)
 
 
 def _used(sample: SampleLineage, found: CategoryLineage) -> Iterator[SamplesMade]:

@@ -3,6 +3,7 @@
 H, W image size, n defects (components of the mask), S side of a window, B windows. Images are (H, W, 3) uint8, masks (H, W) in {0, 1}.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple, TypeVar
 
@@ -27,6 +28,7 @@ RING = 1 / 16  # of the window's side; width of the surroundings that a defect i
 NEAR_FULL = 0.3  # of the most covered cell; a cell covered by less shows mostly the surroundings
 FEATURES = 5 * sum(CHANNELS[:LEVELS])
 ALONE = 2 * sum(CHANNELS[:LEVELS])  # features of a defect whose background is unknown
+AT_ONCE = 32  # defects, with 64 windows, which take 250 MB in the network; a mask of dust has thousands
 Number = TypeVar("Number", np.uint8, np.float32)
 
 
@@ -46,11 +48,11 @@ def described(image: NDArray[np.uint8], background: NDArray[np.uint8], mask: NDA
     """
     if not mask.any():
         return np.zeros((0, FEATURES))
-    windows = _cut(image, background, mask)
-    with torch.inference_mode():
-        levels = encoder()((windows.pixels - MEAN) / STD, LEVELS)
-        parts = [_pooled(features, windows) for features in levels]
-    return torch.cat(parts, dim=1).double().numpy()
+    labels = components(mask)
+    count = int(labels.max())
+    # Of nearly equal size: for a few windows that are left over, oneDNN takes other kernels, which round otherwise.
+    some = np.array_split(np.arange(1, count + 1), -(-count // AT_ONCE))
+    return np.concatenate([_described(_cut(image, background, mask, labels, each.tolist())) for each in some])
 
 
 def described_alone(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -58,12 +60,11 @@ def described_alone(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArra
 
     The mask has at least one pixel of defect.
     """
-    largest = largest_component(components(mask)) - 1
-    pixels, defects, rings = _cut(image, image, mask)
-    defect, ring = defects[largest, None], rings[largest, None]
+    labels = components(mask)
+    pixels, defect, ring = _cut(image, image, mask, labels, [largest_component(labels)])
     parts: list[Tensor] = []
     with torch.inference_mode():
-        for features in encoder()((pixels[2 * largest, None] - MEAN) / STD, LEVELS):
+        for features in encoder()((pixels[:1] - MEAN) / STD, LEVELS):
             own, around = (_mean(features, functional.avg_pool2d(shares, SIDE // features.shape[-1])) for shares in (defect, ring))
             parts += [own, own - around]
     return torch.cat(parts, dim=1)[0].double().numpy()
@@ -76,6 +77,13 @@ def encoder() -> EfficientNetLite0:
         network = EfficientNetLite0()
     network.load_imagenet()
     return network.fused().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # the stubs lack this argument alone
+
+
+def _described(windows: _Windows) -> NDArray[np.float64]:
+    with torch.inference_mode():
+        levels = encoder()((windows.pixels - MEAN) / STD, LEVELS)
+        parts = [_pooled(features, windows) for features in levels]
+    return torch.cat(parts, dim=1).double().numpy()
 
 
 def _pooled(features: Tensor, windows: _Windows) -> Tensor:
@@ -93,11 +101,14 @@ def _mean(features: Tensor, shares: Tensor) -> Tensor:
     return (features * shares).sum((2, 3)) / shares.sum((2, 3)).clamp(min=1e-6)
 
 
-def _cut(image: NDArray[np.uint8], background: NDArray[np.uint8], mask: NDArray[np.uint8]) -> _Windows:
-    labels = components(mask)
+def _cut(
+    image: NDArray[np.uint8], background: NDArray[np.uint8], mask: NDArray[np.uint8], labels: NDArray[np.int32], numbers: Sequence[int]
+) -> _Windows:
+    """The windows around the defects of these numbers in `labels`."""
+    boxes = ndimage.find_objects(labels)
     pixels, defects, rings = list[NDArray[np.uint8]](), list[NDArray[np.float32]](), list[NDArray[np.float32]]()
-    for number, box in enumerate(ndimage.find_objects(labels), 1):
-        region = _window(box, mask.shape)
+    for number in numbers:
+        region = _window(boxes[number - 1], mask.shape)
         defect = labels[region] == number
         pixels += [_resized(pictures[region]) for pictures in (image, background)]
         defects.append(_resized(defect.astype(np.float32)))

@@ -56,9 +56,9 @@ class Withdrawn(NamedTuple):
 RECALLS = TypeAdapter(list[Recall])
 
 
-def place_key(mask_sha256: str, turned: int) -> str:
-    """Names a defect's photograph, by its mask, after `turned` of `windows.turn`."""
-    return f"{mask_sha256[:16]}/{turned}"
+def place_key(image_sha256: str, turned: int) -> str:
+    """Names a defect's photograph after `turned` of `windows.turn`."""
+    return f"{image_sha256[:16]}/{turned}"
 
 
 def read_recalls(path: Path = FILE) -> list[Recall]:

@@ -50,7 +50,7 @@ class MaskedPlanner(NamedTuple):
         missed = self.missed.drawn(identity, seed)
         real, drawn = missed or one_of(self.defects[identity.defect], random), int(random.integers(TURNS))
         turned = drawn if kind == "augmented" else 0
-        background = self.backgrounds.draw(real.mask_sha256, turned, random, like=missed is not None)
+        background = self.backgrounds.draw(real, turned, random, like=missed is not None)
         row = self._with_mask(empty_row(identity, self.recipe.name, seed, background), real, turned)
         return with_reason(self.placer.placed(row, background.foreground_strategy), missed)
 

@@ -130,6 +130,11 @@ class PlanRow(NamedTuple):
     licence: str
 
     @property
+    def mask(self) -> NamedMask:
+        """The real mask that it names; of empty texts if it names none."""
+        return NamedMask(self.mask_path, self.mask_sha256)
+
+    @property
     def identity(self) -> Identity:
         """The parts of `sample_id`."""
         return Identity(self.method, self.category, self.defect, self.ordinal, self.attempt)

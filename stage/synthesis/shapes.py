@@ -47,37 +47,37 @@ class ShapePlanner:
         others = [one for one in pool if one is not None]
         kind = "warped" if kind == "resampled" and not mixed else kind
         choices: dict[str, Any] = {} if kind == "warped" else {"area": self._drawn_area(others, random)}
-        choices |= {"masks": [NamedMask(one.mask_path, one.mask_sha256)._asdict() for one in mixed]} if kind == "resampled" else {}
+        choices |= {"masks": [one.mask._asdict() for one in mixed]} if kind == "resampled" else {}
         named = {"mask_path": real.mask_path, "mask_sha256": real.mask_sha256} if kind in RESHAPED else {}
         told = json.dumps(choices) if choices else ""
         return row._replace(mask_kind=kind, mask_turn=0, mask_seed=derived_seed(row.seed, "mask"), choices=told, **named)
 
     def _drawn_area(self, reals: Sequence[DefectSource], random: np.random.Generator) -> int:
-        areas = [self.area(one.mask_sha256) for one in reals]
+        areas = [self.area(one.mask) for one in reals]
         return round(float(np.exp(random.uniform(np.log(min(areas)), np.log(max(areas))))))
 
-    def _area(self, mask_sha256: str) -> int:
-        return int(self.source.masks[mask_sha256].mask.sum())
+    def _area(self, mask: NamedMask) -> int:
+        return int(self.source.masks[mask].mask.sum())
 
 
 def shape_of(row: PlanRow, source: Source) -> Mask:
     """The mask of a row before it is moved: turned, from its file; or a new shape, in the real mask's place or, if drawn, anywhere."""
     if row.mask_kind not in NEW:
-        return turn(source.masks[row.mask_sha256].mask, row.mask_turn)
+        return turn(source.masks[row.mask].mask, row.mask_turn)
     random = np.random.default_rng(row.mask_seed)
     if row.mask_kind in DRAWN:
         height, width = source.foregrounds[row.background_sha256].shape
         area = json.loads(row.choices)["area"]
         shape = DRAWN[row.mask_kind](area, LONGEST * min(height, width), random)
         return _inside(shape, random.integers((0, 0), (height, width)), height, width)
-    real = source.masks[row.mask_sha256].mask
+    real = source.masks[row.mask].mask
     return _inside(_reshaped(row, real, source, random), centre_of(real), *real.shape)
 
 
 def _reshaped(row: PlanRow, real: Mask, source: Source, random: np.random.Generator) -> Mask:
     if row.mask_kind == "warped":
         return warped(real, random)
-    others = (source.masks[one.sha256].mask for one in mixed_masks(row.choices))
+    others = (source.masks[one].mask for one in mixed_masks(row.choices))
     return resampled([real, *others], json.loads(row.choices)["area"], random)
 
 

@@ -28,7 +28,7 @@ from stage.synthesis.parts import Carry, Parts, has_arrived
 from stage.synthesis.placement import file_mask, part_of
 from stage.synthesis.plan import DefectSource, background_pool, defect_pool, empty_row, one_of, row_seed
 from stage.synthesis.recipe import Recipe
-from stage.synthesis.rows import Identity, PlanRow
+from stage.synthesis.rows import Identity, NamedMask, PlanRow
 from stage.synthesis.shapes import shape_of
 from stage.synthesis.source import Source
 from stage.synthesis.transplant import colour_matched, placed
@@ -72,7 +72,7 @@ class PastePlanner:
         missed = self.missed.drawn(identity, seed) if chosen is None else None
         real = chosen or missed or one_of(self.defects[identity.defect], random)
         mirrored = MIRRORED * int(random.integers(2)) if params.mirror else 0
-        background = self.backgrounds.draw(real.mask_sha256, mirrored, random, like=missed is not None)
+        background = self.backgrounds.draw(real, mirrored, random, like=missed is not None)
         choices = Choices(
             rotation=round(float(random.uniform(-params.rotation, params.rotation)), 3),
             scale=round(float(random.uniform(*params.scale)), 4),
@@ -107,7 +107,7 @@ class PastePlanner:
         """The motion from the defect's part to the background's; None if `synthesize.placement` asks for none or a pose is unknown."""
         if self.recipe.synthesize.placement != "on_part":
             return None
-        return self.parts.carried(row.mask_sha256, row.mask_turn, row.background_sha256)
+        return self.parts.carried(row.mask, row.mask_turn, row.background_sha256)
 
     def _placed(self, row: PlanRow, carry: Carry | None, random: np.random.Generator) -> PlanRow:
         """The row with its shift, and with the area and digest of the mask there."""
@@ -128,7 +128,7 @@ class PastePlanner:
             return places[random.integers(len(places))]
         centre = centre_of(own) if carry is None else carry.centre
         if self.params.where == "type":
-            other = one_of(self.defects[row.defect], random).mask_sha256
+            other = one_of(self.defects[row.defect], random).mask
             way = None if carry is None else self.parts.carried(other, 0, row.background_sha256)
             centre = self.centre(other) if way is None else way.centre
         most = round(self.params.shift * len(own))
@@ -136,8 +136,8 @@ class PastePlanner:
         # Across the axis a defect stays in place, since its surroundings have to meet the part's edges there.
         return centre + moved if carry is None or carry.axis is None else centre + moved[0] * carry.axis
 
-    def _centre(self, mask_sha256: str) -> NDArray[np.int64]:
-        return centre_of(self.source.masks[mask_sha256].mask)
+    def _centre(self, mask: NamedMask) -> NDArray[np.int64]:
+        return centre_of(self.source.masks[mask].mask)
 
 
 def _carried(row: PlanRow, carry: Carry, strategy: str) -> PlanRow:

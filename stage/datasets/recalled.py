@@ -41,6 +41,7 @@ class Recall(Section):
     image_sha256: Text = ""
     mask_path: Text = ""
     mask_sha256: Text = ""
+    prepared_area: Annotated[int, Field(ge=0)] = 0
     places: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict[str, int])
 
 

@@ -18,7 +18,8 @@ def with_places(entries: Sequence[Entry], recalls: Sequence[Recall], category: s
 
 def _place_of(one: Recall) -> Entry:
     place = (one.category, one.defect, one.source_split, one.image_path, one.mask_path or None)
-    return Entry(*place, one.group, "", image_sha256=one.image_sha256, mask_sha256=one.mask_sha256 or None)
+    digests = {"image_sha256": one.image_sha256, "mask_sha256": one.mask_sha256 or None}
+    return Entry(*place, one.group, "", **digests, prepared_area=one.prepared_area or None)
 
 
 def without_recalled(entries: Sequence[Entry], recalls: Sequence[Recall]) -> list[Entry]:

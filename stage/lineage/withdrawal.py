@@ -27,7 +27,7 @@ from stage.synthesis.source import read_source
 HEADER = "# What was withdrawn. `stage recall` adds to this list, git keeps it, and taking a line out takes it back (docs/lineage.md).\n"
 _RECORDS = """
 SELECT c.category, c.defect, c.source_split, c."group", c.image_path, c.image_sha256, coalesce(c.mask_path, '') AS mask_path,
-    coalesce(c.mask_sha256, '') AS mask_sha256
+    coalesce(c.mask_sha256, '') AS mask_sha256, coalesce(c.prepared_area, 0) AS prepared_area
 FROM catalog c JOIN versions v USING (version) WHERE c.status = 'accepted'
     AND CASE WHEN $kind = 'image' THEN (c.image_path, c.image_sha256) = ($path, $sha256) ELSE (c.mask_path, c.mask_sha256) = ($path, $sha256) END
 ORDER BY v.place DESC LIMIT 1

@@ -38,7 +38,7 @@ class MaskedPlanner(NamedTuple):
         backgrounds = Backgrounds(background_pool(catalog), source, recipe.synthesize)
         defects = defect_pool(catalog)
         missed = MissedDefects(recipe.synthesize.count, recipe.missed, defects)
-        return cls(recipe, backgrounds, defects, Placer(source, recipe.synthesize), ShapePlanner(source), missed)
+        return cls(recipe, backgrounds, defects, Placer(source, recipe.synthesize), ShapePlanner(catalog), missed)
 
     def row(self, identity: Identity) -> PlanRow:
         """The plan row; every choice is drawn from its own seed, so it does not depend on other rows."""

@@ -204,7 +204,8 @@ def test_earlier_versions_are_listed_as_tainted(here: Recalled) -> None:
 
 def plan(factory: Factory, method: str, folder: Path, **changes: object) -> list[PlanRow]:
     """The first rows of a method on a prepared category, of every type."""
-    params = factory.params.model_copy(update={"textures": Textures(source="own", licence="CC0-1.0")})
+    pasting = factory.params.paste.model_copy(update={"where": changes.pop("where", "own")})
+    params = factory.params.model_copy(update={"textures": Textures(source="own", licence="CC0-1.0"), "paste": pasting})
     recipe = factory.recipe(method, params, **changes).model_copy(update={"catalog": folder})
     catalog = read_catalog(folder / "catalog.parquet")
     row = METHODS[method].planner(recipe, catalog, read_source(folder))
@@ -268,6 +269,7 @@ def stages(done: Recalled, tmp_path_factory: pytest.TempPathFactory) -> Stages:
     [
         *((method, {"background": background}) for method in METHODS for background in ("nearest", "random")),
         *(("quilt", {"mask_source": kind}) for kind in ("crack", "resampled")),
+        ("paste", {"where": "type"}),
     ],
 )
 def test_a_recall_plans_anew_what_drew_it_and_nothing_else(done: Recalled, stages: Stages, method: str, changes: dict[str, object]) -> None:

@@ -66,7 +66,7 @@ def _ridge(x: Values, y: Values) -> Values:
     rows, columns = x.shape
     if rows <= columns:
         return x.T @ np.linalg.solve(x @ x.T + STRENGTH * np.eye(rows), y)
-    return np.linalg.solve(x.T @ x + STRENGTH * np.eye(columns), x.T @ y)
+    return np.asarray(np.linalg.solve(x.T @ x + STRENGTH * np.eye(columns), x.T @ y), np.float64)
 
 
 def _unseen(made: Described, group: dict[str, str]) -> Values:

@@ -5,7 +5,7 @@ H, W image size. Images are (H, W, 3) uint8, masks (H, W) uint8 in {0, 1}, 1 = d
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ from stage.synthesis.parts import Carry, Parts, has_arrived
 from stage.synthesis.placement import file_mask, part_of
 from stage.synthesis.plan import DefectSource, background_pool, defect_pool, empty_row, one_of, row_seed
 from stage.synthesis.recipe import Recipe
-from stage.synthesis.rows import Identity, NamedMask, PlanRow
+from stage.synthesis.rows import Identity, NamedMask, PlanRow, placing_masks
 from stage.synthesis.shapes import shape_of
 from stage.synthesis.source import Source
 from stage.synthesis.transplant import colour_matched, placed
@@ -88,20 +88,18 @@ class PastePlanner:
             choices=json.dumps({name: value for name, value in choices._asdict().items() if name != "beyond"}),
             foreground=background.foreground_strategy if params.where == "object" else "none",
         )
-        return with_reason(self._on_part(row, background.foreground_strategy) or self._placed(row, None, random), missed)
+        return with_reason(self._on_part(row, background.foreground_strategy, random), missed)
 
-    def _on_part(self, row: PlanRow, strategy: str) -> PlanRow | None:
-        """The row with its defect carried to the background's part; None if a pose is unknown, or the defect would miss the part."""
+    def _on_part(self, row: PlanRow, strategy: str, random: np.random.Generator) -> PlanRow:
+        """The row with its defect carried to the background's part; without parts if a pose is unknown, or the defect would miss the part."""
         carry = self._carry(row)
         if carry is None:
-            return None
+            return self._placed(row, None, random)
         own, part = shape_of(row, self.source), self.source.foregrounds[row.background_sha256]
-        carried, random = _carried(row, carry, strategy), np.random.default_rng(derived_seed(row.seed, "place"))
-        tries = (
-            self._placed(carried, carry, random),
-            self._at(carried, own, carry.centre),
-        )  # where a shift leads off the part: without one
-        return next((one for one in tries if has_arrived(file_mask(one, self.source), own, carry, part)), None)
+        shifted = self._placed(_carried(row, carry, strategy), carry, np.random.default_rng(derived_seed(row.seed, "place")))
+        tries = (shifted, self._at(shifted, own, carry.centre))  # where a shift leads off the part: without one
+        found = next((one for one in tries if has_arrived(file_mask(one, self.source), own, carry, part)), None)
+        return found or self._placed(_placed_by(row, placing_masks(shifted.choices)), None, random)
 
     def _carry(self, row: PlanRow) -> Carry | None:
         """The motion from the defect's part to the background's; None if `synthesize.placement` asks for none or a pose is unknown."""
@@ -111,8 +109,11 @@ class PastePlanner:
 
     def _placed(self, row: PlanRow, carry: Carry | None, random: np.random.Generator) -> PlanRow:
         """The row with its shift, and with the area and digest of the mask there."""
-        own = shape_of(row, self.source)
-        return self._at(row, own, self._target(row, own, carry, random))
+        own, other = shape_of(row, self.source), None
+        if self.params.where == "type":
+            other = one_of(self.defects[row.defect], random).mask
+            row = _placed_by(row, [other])
+        return self._at(row, own, self._target(row, own, carry, other, random))
 
     def _at(self, row: PlanRow, own: Pixels, target: NDArray[Any]) -> PlanRow:
         """The row with its mask's centre at a row and column."""
@@ -121,14 +122,13 @@ class PastePlanner:
         mask = file_mask(row, self.source, own)
         return row._replace(mask_area=int(mask.sum()), mask_digest=pixel_digest(mask))
 
-    def _target(self, row: PlanRow, own: Pixels, carry: Carry | None, random: np.random.Generator) -> NDArray[Any]:
-        """Row and column of the place where the defect's centre goes."""
+    def _target(self, row: PlanRow, own: Pixels, carry: Carry | None, other: NamedMask | None, random: np.random.Generator) -> NDArray[Any]:
+        """Row and column of the place where the defect's centre goes: near the one of the `other` mask if there is one."""
         if self.params.where == "object":
             places = np.argwhere(part_of(row, self.source))
             return places[random.integers(len(places))]
         centre = centre_of(own) if carry is None else carry.centre
-        if self.params.where == "type":
-            other = one_of(self.defects[row.defect], random).mask
+        if other is not None:
             way = None if carry is None else self.parts.carried(other, 0, row.background_sha256)
             centre = self.centre(other) if way is None else way.centre
         most = round(self.params.shift * len(own))
@@ -138,6 +138,12 @@ class PastePlanner:
 
     def _centre(self, mask: NamedMask) -> NDArray[np.int64]:
         return centre_of(self.source.masks[mask].mask)
+
+
+def _placed_by(row: PlanRow, masks: Iterable[NamedMask]) -> PlanRow:
+    """The row; its `choices` name these masks, whose recall would place it anew."""
+    told = [one._asdict() for one in (*placing_masks(row.choices), *masks)]
+    return row._replace(choices=json.dumps({**json.loads(row.choices), "places": told})) if told else row
 
 
 def _carried(row: PlanRow, carry: Carry, strategy: str) -> PlanRow:

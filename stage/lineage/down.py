@@ -122,7 +122,7 @@ def _kinds(database: Database) -> Row:
 def _is_named_in(database: Database, table: str, known: Mapping[str, list[str]]) -> str:
     """The condition that one of the masks with the `known` paths and digests is among a sample's `mixed` masks, or its `placing` ones."""
     database.execute(_NAMED_IN.format(table=table), known)
-    return f"(extract, sample_id) IN (FROM {table})"
+    return f"(extract, sample_id) IN (FROM named_{table})"
 
 
 def _is_missed(count: int) -> str:
@@ -155,7 +155,7 @@ def _named(source: str) -> Row:
 
 _KINDS = """
 CREATE TEMP TABLE IF NOT EXISTS kinds AS SELECT bool_or(mask_kind = 'resampled') AS mixed, bool_or(contains(choices, '"texture_sha256"')) AS textured,
-    bool_or(contains(choices, '"missed"')) AS missed, bool_or(contains(choices, '"places"')) AS placing
+    bool_or(contains(choices, '"missed"')) AS missed, bool_or(contains(choices, '"places"')) AS "placing"
 FROM samples_extracts
 """
 # Samples are distinguished by 63-bit hashes; the extracts and the versions that have one are bits.
@@ -191,7 +191,7 @@ CASE WHEN list_contains($digests::VARCHAR[], background_sha256) THEN 1 ELSE 0 EN
 """
 _IS_TEXTURE = """contains(choices, '"texture_sha256"') AND list_contains($digests::VARCHAR[], nullif(choices, '') ->> 'texture_sha256')"""
 _NAMED_IN = """
-CREATE OR REPLACE TEMP TABLE {table} AS SELECT DISTINCT t.extract, m.sample_id FROM {table}_masks m JOIN tables t
+CREATE OR REPLACE TEMP TABLE named_{table} AS SELECT DISTINCT t.extract, m.sample_id FROM {table}_masks m JOIN tables t
     ON t.kind = 'samples' AND t.version = m.version AND t.category = m.category AND t.method = m.method
 WHERE (m.path, m.sha256) IN (SELECT (unnest($paths::VARCHAR[]), unnest($digests::VARCHAR[])))
 """

@@ -15,7 +15,7 @@ from stage.core.arrays import Mask, Pixels, Random
 from stage.core.digests import derived_seed
 from stage.core.errors import CorruptFileError
 from stage.datasets.blending import mixed
-from stage.datasets.components import bounding_box
+from stage.datasets.components import bounding_box, components
 from stage.datasets.images import pixel_digest
 from stage.datasets.pairs import Pair
 from stage.synthesis.augmenters import drawn
@@ -144,8 +144,10 @@ def check_mask(mask: Mask, row: PlanRow) -> None:
         )
 
 
-def first_on(part: Mask, draw: Callable[[int, int], tuple[Mask, str]], random: Random, *, fill: bool, least: int = 1) -> DrawnMask:
-    """The first of 50 masks with at least `least` px on an object, cut to the object; else a round spot on it.
+def first_on(
+    part: Mask, draw: Callable[[int, int], tuple[Mask, str]], random: Random, *, fill: bool, most: int, least: int = 1
+) -> DrawnMask:
+    """The first of 50 masks with at least `least` px in at most `most` parts on an object, cut to the object; else a round spot on it.
 
     `draw` makes a mask of a height and width. With `fill` the noise fills the object's bounding box; otherwise the image, as in the papers,
     where it may miss a small object. Raises ValueError for an object without pixels, for which GLASS's own code never ends.
@@ -157,7 +159,7 @@ def first_on(part: Mask, draw: Callable[[int, int], tuple[Mask, str]], random: R
         mask = np.zeros_like(part)
         drawn_mask, how = draw(*part[box].shape)
         mask[box] = drawn_mask * part[box]
-        if np.count_nonzero(mask) >= least:
+        if np.count_nonzero(mask) >= least and components(mask[box]).max() <= most:
             return DrawnMask(mask, how, tries)
     return DrawnMask(spot(part, random), "spot", TRIES)
 

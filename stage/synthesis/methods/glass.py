@@ -60,8 +60,9 @@ class GlassRule(NamedTuple):
     def mask(self, part: NDArray[np.uint8], random: Random) -> DrawnMask:
         """The first draw with enough pixels on the object; the released code draws for ever."""
         is_paper = self.params.preset == "paper"
-        draw = partial(combined, perlin=PUBLISHED if is_paper else self.perlin, random=random)
-        return first_on(part, draw, random, fill=not is_paper, least=self.params.smallest)
+        perlin = PUBLISHED if is_paper else self.perlin
+        draw = partial(combined, perlin=perlin, random=random)
+        return first_on(part, draw, random, fill=not is_paper, most=perlin.max_components, least=self.params.smallest)
 
     def opacity(self, random: Random) -> float:
         """Normal, clipped; the released code's beta, one minus the opacity, has the same distribution."""

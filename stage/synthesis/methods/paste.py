@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from stage.core.arrays import Pixels
 from stage.core.digests import derived_seed
-from stage.core.errors import CorruptFileError
 from stage.core.synthesis_params import Paste
 from stage.datasets.blending import blended
 from stage.datasets.images import pixel_digest
@@ -25,7 +24,7 @@ from stage.synthesis.method import Planner, Rendered
 from stage.synthesis.missed import MissedDefects, with_reason
 from stage.synthesis.motion import centre_of
 from stage.synthesis.parts import Carry, Parts, has_arrived
-from stage.synthesis.placement import file_mask, part_of
+from stage.synthesis.placement import check_mask, file_mask, part_of
 from stage.synthesis.plan import DefectSource, background_pool, defect_pool, empty_row, one_of, row_seed
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, NamedMask, PlanRow, placing_masks
@@ -169,11 +168,7 @@ class PasteRenderer(NamedTuple):
 
     def _rendered(self, row: PlanRow, source: Source) -> Rendered:
         defect, background = placed(row, source), source.backgrounds[row.background_sha256].image
-        if pixel_digest(defect.mask) != row.mask_digest:
-            raise CorruptFileError(
-                f"Expected the planned mask {row.mask_digest[:12]} of {row.sample_id}, found {pixel_digest(defect.mask)[:12]}: its "
-                "photograph has changed since. Run `dvc repro synthesize`."
-            )
+        check_mask(defect.mask, row)
         image = pasted(defect, background, row, self.params)
         return Rendered(Pair(image, defect.mask), reach=reach_of(row, self.params))
 

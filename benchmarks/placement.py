@@ -45,7 +45,7 @@ def real(catalog: pd.DataFrame, source: Source) -> Iterator[Placed]:
     """The real masks of the training part, on their own objects."""
     for defect, some in defects_of(catalog).items():
         for one in some:
-            yield Placed(defect, share_on(source.masks[one.mask_sha256].mask, source.foregrounds[one.mask_sha256]), 0.0, 1.0)
+            yield Placed(defect, share_on(source.masks[one.mask].mask, source.foregrounds[one.mask]), 0.0, 1.0)
 
 
 def planned(params: Params, folder: Path, method: str, placement: str, catalog: pd.DataFrame, source: Source) -> Iterator[Placed]:
@@ -56,9 +56,9 @@ def planned(params: Params, folder: Path, method: str, placement: str, catalog: 
     for defect in defects_of(catalog):
         for number in range(COUNT):
             row = plan(Identity(method, folder.name, defect, number, 0))
-            mask, own = row_mask(row, source, params.synthesize.perlin), source.masks[row.mask_sha256].mask
+            mask, own = row_mask(row, source, params.synthesize.perlin), source.masks[row.mask].mask
             share = share_on(mask, source.foregrounds[row.background_sha256])
-            yield Placed(defect, share, share_on(own, source.foregrounds[row.mask_sha256]) - share, mask.sum() / own.sum())
+            yield Placed(defect, share, share_on(own, source.foregrounds[row.mask]) - share, mask.sum() / own.sum())
 
 
 def main(file: str, data: str, category: str) -> None:

@@ -29,7 +29,7 @@ def test_the_nearest_is_like_the_photograph_as_it_is_turned(factory: Factory, me
     source, normals = factory.source(), backgrounds_of(read_catalog(factory.catalog))
     likeness = Likeness(source.backgrounds[one.image_sha256].image for one in normals)
     for row in rows_of(factory, method, background="nearest", neighbours=1):
-        image, mask = source.masks[row.mask_sha256]
+        image, mask = source.masks[row.mask]
         distances = likeness.distances(turn(image, row.mask_turn), turn(mask, row.mask_turn))
 
         assert row.background_sha256 == normals[int(distances.argmin())].image_sha256

@@ -30,7 +30,7 @@ from stage.synthesis.method import METHODS
 from stage.synthesis.missed import missed_here, missed_types
 from stage.synthesis.plan import backgrounds_of
 from stage.synthesis.recipe import Recipe
-from stage.synthesis.rows import Identity, PlanRow, missed_defect
+from stage.synthesis.rows import Identity, NamedMask, PlanRow, missed_defect
 
 SHARE = 0.6  # of six samples of a type: 3.6, so four more
 
@@ -103,6 +103,7 @@ def test_more_samples_are_of_the_missed_and_say_so(factory: Factory, catalog: pd
     before, now = (rows_of(factory, one, "crack") for one in (recipe.model_copy(update={"missed": ()}), wide))
 
     assert now[:4] + now[8:] == before[:4] + before[8:]
+    mask_path = str(catalog.set_index("image_path").mask_path[path])
     told_of = {one and (one.image_path, one.mask_sha256) for one in (missed_defect(row.choices) for row in now[4:8])}
     assert told_of == {(path, mask)}
     assert all("missed" not in row.choices for row in before)
@@ -111,7 +112,7 @@ def test_more_samples_are_of_the_missed_and_say_so(factory: Factory, catalog: pd
     source, normals = factory.source(), backgrounds_of(catalog)
     likeness = Likeness(source.backgrounds[one.image_sha256].image for one in normals)
     for row in now[4:8]:
-        [nearest] = likeness.nearest(*(turn(pixels, row.mask_turn) for pixels in source.masks[mask]), 1)
+        [nearest] = likeness.nearest(*(turn(pixels, row.mask_turn) for pixels in source.masks[NamedMask(mask_path, mask)]), 1)
         assert row.background_sha256 == normals[nearest].image_sha256
 
 

@@ -4,10 +4,12 @@ from functools import partial
 
 import numpy as np
 import pytest
+from test_draem import QUALITY
 from test_perlin import PARAMS as PERLIN
 
 from stage.core.synthesis_params import Glass
-from stage.synthesis.methods.draem import PUBLISHED
+from stage.datasets.components import components
+from stage.synthesis.methods.draem import PUBLISHED, DraemRule
 from stage.synthesis.methods.glass import AUGMENTERS, GlassRule, combined
 
 PAPER = Glass(preset="paper", opacity=(0.2, 0.8), opacity_mean=0.5, opacity_deviation=0.1, augmenters=3, smallest=1, visible=8.0)
@@ -50,6 +52,18 @@ def test_an_object_without_pixels_is_refused() -> None:
     """A run would hang for ever."""
     with pytest.raises(ValueError, match="found one without pixels"):
         GlassRule(PAPER, PERLIN).mask(np.zeros((32, 32), np.uint8), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("rule", [GlassRule(PAPER.model_copy(update={"preset": "quality"}), PERLIN), DraemRule(QUALITY, PERLIN)])
+def test_a_mask_has_few_parts_on_its_object_too(rule: GlassRule | DraemRule) -> None:
+    """`max_components` would hold of the noise alone: a grid cuts it into more parts, and so does a union. Each would be a defect."""
+    grid = np.zeros((SIZE, SIZE), np.uint8)
+    grid[::4, :] = 1
+    random = np.random.default_rng(0)
+
+    counts = [components(rule.mask(part, random).mask).max() for part in (grid, np.ones_like(grid)) for _ in range(40)]
+
+    assert 1 < max(counts) <= PERLIN.max_components
 
 
 def test_an_object_that_no_noise_meets_gets_a_spot() -> None:

@@ -89,7 +89,7 @@ def test_a_defect_is_hidden_by_the_same_place_turned_alike() -> None:
 
     for row, place in enumerate(places):
         for variant in range(8):
-            drawn = cached.normals(torch.full((20,), row), torch.full((20,), variant), torch.Generator().manual_seed(0))
+            drawn = cached.normal[cached.normals(torch.full((20,), row), torch.full((20,), variant), torch.Generator().manual_seed(0))]
             expected = {turn(cut(image, place, SIZE), variant).tobytes() for image in data.normal}
             found = {seen.tobytes() for seen in pixels(drawn)}
             assert len(found) == 3  # five normal images over two places
@@ -110,9 +110,20 @@ def test_whole_images_are_hidden_by_any_normal_one() -> None:
     cached = encode(photographs(SIZE))
     rows, variants = torch.tensor([0, 2, 1, 2]), torch.tensor([0, 7, 3, 1])
 
-    drawn = cached.normals(rows, variants, torch.Generator().manual_seed(4))
+    drawn = cached.normal[cached.normals(rows, variants, torch.Generator().manual_seed(4))]
 
     assert torch.equal(drawn, cached.normal[torch.randint(5, (4,), generator=torch.Generator().manual_seed(4))])
+
+
+def test_a_training_that_hides_no_defect_holds_no_normal_image() -> None:
+    """Ten thousand normal images would fill the GPU for nothing. What is drawn stays the same, or the training would be another."""
+    data, base = photographs(LARGE), small_base()
+    held, none = (CachedLatents.encode(base, data, method(), augment=True, image_size=SIZE, hides=hides) for hides in (True, False))
+    rows, variants = torch.tensor([0, 2, 1]), torch.tensor([0, 7, 3])
+
+    assert len(none.normal) == 0 < len(held.normal)
+    assert torch.equal(none.latents, held.latents)
+    assert torch.equal(*(one.normals(rows, variants, torch.Generator().manual_seed(4)) for one in (held, none)))
 
 
 def specks() -> DefectImages:

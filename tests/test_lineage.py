@@ -651,19 +651,20 @@ def test_a_method_of_another_name_needs_no_change(copy: Path) -> None:
     assert {row["method"] for row in ask("diff", "v3", "workspace")["changes"] if row["cause"] == "new data set"} == {"glass"}
 
 
-def test_masks_that_another_was_mixed_with_are_traced_both_ways(copy: Path) -> None:
-    """A photograph that must go would stay in the shapes of samples."""
+@pytest.mark.parametrize(("name", "kind", "role"), [("masks", "resampled", "part of the mask"), ("places", "real", "place of the defect")])
+def test_masks_that_a_row_names_among_its_choices_are_traced_both_ways(copy: Path, name: str, kind: str, role: str) -> None:
+    """A photograph that must go would stay in the shapes or the places of samples, or its recall would change samples that nobody was told of."""
     masks = pd.read_parquet("data/prepare/" + CATEGORY + "/catalog.parquet").query("split == 'train' and defect != 'good'")
     one, other, *_ = masks[["mask_path", "mask_sha256"]].drop_duplicates("mask_sha256").itertuples(index=False)
-    mixed = json.dumps({"area": 9, "masks": [{"path": other.mask_path, "sha256": other.mask_sha256}]})
-    change = {"mask_kind": "resampled", "mask_path": one.mask_path, "mask_sha256": one.mask_sha256, "choices": mixed}
+    mixed = json.dumps({"area": 9, name: [{"path": other.mask_path, "sha256": other.mask_sha256}]})
+    change = {"mask_kind": kind, "mask_path": one.mask_path, "mask_sha256": one.mask_sha256, "choices": mixed}
     rows = republish(copy, "paste", lambda rows: [rows[0] | change, *rows[1:]])
 
     found = ask("down", other.mask_path, "--rev", "workspace")
     up = ask("up", rows[0]["sample_id"])["made_from"]
 
-    assert [row["sample_id"] for row in found["every_sample"] if "part of the mask" in row["used_as"]] == [rows[0]["sample_id"]]
-    assert ("part of the mask", other.mask_path, "train") in {(row["role"], row["path"], row["split"]) for row in up}
+    assert [row["sample_id"] for row in found["every_sample"] if role in row["used_as"]] == [rows[0]["sample_id"]]
+    assert (role, other.mask_path, "train") in {(row["role"], row["path"], row["split"]) for row in up}
 
 
 def test_a_missed_defect_is_traced_both_ways(copy: Path) -> None:

@@ -117,7 +117,10 @@ def test_a_name_given_twice_is_refused(tmp_path: Path, key: str, names: list[str
         load_params(tmp_path / "params.yaml")
 
 
-@pytest.mark.parametrize("name", ["fabric.", "fabric ", "fa\tbric", ".fabric", "con", "Aux.1", "com1 .x", "f" * 201, "a/b", ".."])
+@pytest.mark.parametrize(
+    "name",
+    ["fabric.", "fabric ", "fa\tbric", ".fabric", "con", "Aux.1", "com1 .x", "f" * 201, "a/b", "..", "Summary.json", "set_aside.csv"],
+)
 def test_a_name_that_no_folder_may_have_everywhere_is_refused(tmp_path: Path, name: str) -> None:
     """A data set could not be copied to another system, or two categories would be one folder there."""
     yaml = YAML()

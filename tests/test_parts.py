@@ -19,10 +19,11 @@ from stage.synthesis.motion import motion, moved_by
 from stage.synthesis.parts import Carry, Parts
 from stage.synthesis.placement import file_mask, row_mask, sample_mask, trimmed
 from stage.synthesis.placer import Placer
-from stage.synthesis.rows import Identity, PlanRow
+from stage.synthesis.rows import Identity, NamedMask, PlanRow
 from stage.synthesis.source import Source
 
 SIDE = 96
+DEFECT = NamedMask("part/ground_truth/crack/000_mask.png", "a" * 64)  # as `plan_row` names it
 Pixels = np.ndarray
 
 
@@ -52,11 +53,11 @@ def photograph(part: Pixels, mask: Pixels | None = None) -> Pair:
 def source_of(parts: tuple[Pixels, Pixels], mask: Pixels) -> Source:
     """A defective photograph of the first part, and a normal one of the second."""
     here, there = parts
-    return Source({"b" * 64: photograph(there)}, {"a" * 64: photograph(here, mask)}, {}, {"a" * 64: here, "b" * 64: there})
+    return Source({"b" * 64: photograph(there)}, {DEFECT: photograph(here, mask)}, {}, {DEFECT: here, "b" * 64: there})
 
 
 def carried(source: Source, turned: int = 0) -> Carry:
-    carry = Parts(source).carried("a" * 64, turned, "b" * 64)
+    carry = Parts(source).carried(DEFECT, turned, "b" * 64)
     assert carry is not None
     return carry
 
@@ -128,9 +129,8 @@ def test_a_symmetrical_part_is_laid_as_the_photographs_are_alike() -> None:
     """A capsule's print would come at its blank end. The outline says nothing: one end is brighter."""
     here, there = drawn(box(-30, -6, 30, 6), 20), drawn(box(-30, -6, 30, 6), 130)
     source = source_of((here, there), drawn(box(20, -3, 26, 3), 20))
-    for name, angle, kept in (("a", 20, source.masks), ("b", 130, source.backgrounds)):
-        bright = drawn(box(0, -6, 30, 6), angle)
-        kept[name * 64].image[bright > 0] = 140
+    for pair, angle in ((source.masks[DEFECT], 20), (source.backgrounds["b" * 64], 130)):
+        pair.image[drawn(box(0, -6, 30, 6), angle) > 0] = 140
     carry = carried(source)
 
     expected = 48 + 23 * np.array([math.sin(math.radians(130)), math.cos(math.radians(130))])
@@ -151,7 +151,7 @@ def test_parts_of_unlike_size_are_not_laid_on_each_other() -> None:
     """Where half of a part was not found, its middle is another: defects would be moved off it."""
     half = drawn(box(-30, -5, 0, 5), 0)
 
-    assert Parts(source_of((drawn(BOLT, 0), half), drawn(SPOT, 0))).carried("a" * 64, 0, "b" * 64) is None
+    assert Parts(source_of((drawn(BOLT, 0), half), drawn(SPOT, 0))).carried(DEFECT, 0, "b" * 64) is None
 
 
 def test_without_a_known_part_masks_are_placed_as_on_the_object(params: Synthesize) -> None:
@@ -193,8 +193,8 @@ def test_no_mask_lies_farther_off_the_part_than_its_own(factory: Factory) -> Non
         plan = METHODS[method].planner(recipe, catalog.assign(foreground_strategy=strategy), source)
         for number in range(20):
             row = plan(Identity(method, recipe.category, "crack", number, 0))
-            own, mask = source.masks[row.mask_sha256].mask, file_mask(row, source)
-            shares = [(one * parts[of]).sum() / one.sum() for one, of in ((mask, row.background_sha256), (own, row.mask_sha256))]
+            own, mask = source.masks[row.mask].mask, file_mask(row, source)
+            shares = [(one * parts[of]).sum() / one.sum() for one, of in ((mask, row.background_sha256), (own, row.mask))]
 
             assert shares[0] >= shares[1] - 1e-3 or not (mask * parts[row.background_sha256]).any()
             assert np.array_equal(file_mask(row, source), mask)

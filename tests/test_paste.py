@@ -70,7 +70,7 @@ def test_only_the_generators_third_and_normal_training_images_are_used(factory: 
 def test_turn_scale_and_shift_stay_within_their_bounds(factory: Factory, recipe: Callable[..., Recipe]) -> None:
     """A defect would lie where none occurs."""
     for row in rows_of(factory, recipe(rotation=5.0, scale=(0.9, 1.1), shift=0.1, mirror=False)):
-        choices, side = choices_of(row), len(factory.source().masks[row.mask_sha256].mask)
+        choices, side = choices_of(row), len(factory.source().masks[row.mask].mask)
 
         assert abs(choices.rotation) <= 5
         assert 0.9 <= choices.scale <= 1.1
@@ -80,7 +80,7 @@ def test_turn_scale_and_shift_stay_within_their_bounds(factory: Factory, recipe:
 def test_an_unmoved_defect_keeps_its_mask_and_pixels(factory: Factory, recipe: Callable[..., Recipe]) -> None:
     """Labels would lie beside their defects."""
     (row,) = rows_of(factory, recipe(rotation=0.0, scale=(1.0, 1.0), shift=0.0, mirror=False, where="own"), 1)
-    real, moved = factory.source().masks[row.mask_sha256], placed(row, factory.source())
+    real, moved = factory.source().masks[row.mask], placed(row, factory.source())
 
     assert np.array_equal(moved.mask, real.mask)
     assert np.array_equal(moved.image[real.mask > 0], real.image[real.mask > 0])
@@ -90,7 +90,7 @@ def test_an_unmoved_defect_keeps_its_mask_and_pixels(factory: Factory, recipe: C
 def test_no_defect_leaves_the_image(factory: Factory, recipe: Callable[..., Recipe], where: str) -> None:
     """A label would be empty, or cut off at the edge of the photograph."""
     for row in rows_of(factory, recipe(where=where, shift=0.5)):
-        real, moved = factory.source().masks[row.mask_sha256], placed(row, factory.source())
+        real, moved = factory.source().masks[row.mask], placed(row, factory.source())
 
         assert moved.mask.any()
         assert row.mask_area == moved.mask.sum()

@@ -159,7 +159,7 @@ def row_and_source(**changes: object) -> tuple[PlanRow, Source]:
     mask[:3, 1:] = 0
     image = np.zeros((SIDE, SIDE, 3), np.uint8)
     row = plan_row(0, **{"mask_kind": "real", "mask_turn": 0, "mask_shift_y": 20, "mask_shift_x": 22} | changes)
-    source = Source({row.background_sha256: Pair(image, mask * 0)}, {"a" * 64: Pair(image, mask)}, {}, {row.background_sha256: disc(0.3)})
+    source = Source({row.background_sha256: Pair(image, mask * 0)}, {row.mask: Pair(image, mask)}, {}, {row.background_sha256: disc(0.3)})
     planned = row_mask(row, source, PERLIN)
     return row._replace(mask_area=int(planned.sum()), mask_digest=pixel_digest(planned)), source
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from miniatures import SIZE
@@ -15,11 +16,13 @@ from stage.core.errors import CorruptFileError
 from stage.core.model_params import Prompts
 from stage.core.synthesis_params import Synthesize
 from stage.datasets.table import read_catalog
+from stage.synthesis.method import METHODS
 from stage.synthesis.placement import is_on, sample_mask
-from stage.synthesis.rows import PlanRow
+from stage.synthesis.rows import Identity, PlanRow
 from stage.synthesis.shapes import NEW
 from stage.synthesis.source import Source, read_source
 from stage.synthesis.strokes import DRAWN
+from stage.synthesis.transplant import placed
 
 
 @pytest.fixture(scope="module")
@@ -209,12 +212,31 @@ def test_a_source_reads_what_the_rows_name(factory: Factory, catalog: pd.DataFra
     root = factory.data.parent / "raw"
 
     assert np.array_equal(source.backgrounds[row.background_sha256].image, Image.open(root / row.background_path))
-    assert np.array_equal(source.masks[row.mask_sha256].mask * 255, Image.open(root / row.mask_path))
+    assert np.array_equal(source.masks[row.mask].mask * 255, Image.open(root / row.mask_path))
     assert set(source.foregrounds) == set(source.backgrounds) | set(source.masks)
-    assert set(source.backgrounds) | set(source.masks) <= set(
-        catalog[catalog.split == "train"][["image_sha256", "mask_sha256"]].to_numpy().ravel()
-    )
+    trained = catalog[catalog.split == "train"]
+    assert set(source.backgrounds) <= set(trained.image_sha256)
+    assert set(source.masks) <= set(trained[["mask_path", "mask_sha256"]].itertuples(index=False, name=None))
     assert (len(source.backgrounds), len(source.masks)) == (5, 3)
+
+
+def test_photographs_whose_masks_have_equal_bytes_keep_their_own_pixels(factory: Factory, tmp_path: Path) -> None:
+    """A part photographed in two lights with one mask file: a sample would show another photograph than its row and lineage name."""
+    table = pq.read_table(factory.catalog)
+    rows = table.to_pylist()
+    one, other = [row for row in rows if row["split"] == "train" and row["defect"] == "crack"][:2]
+    other |= {name: one[name] for name in ("mask", "mask_sha256")}
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), tmp_path / "catalog.parquet")
+    source, catalog = read_source(tmp_path), read_catalog(tmp_path / "catalog.parquet")
+    plan = METHODS["paste"].planner(factory.recipe("paste"), catalog, source)
+
+    planned = [plan(Identity("paste", CATEGORY, "crack", k, 0)) for k in range(20)]
+
+    assert {row.source_path for row in planned} >= {one["image_path"], other["image_path"]}
+    for row in planned:
+        named = source.photographs[row.source_sha256].image
+        assert np.array_equal(placed(row, source).image, placed(row, source, named).image)
+    assert len(source.masks) == len(source.photographs)
 
 
 def test_an_older_catalog_is_answered_with_the_command(factory: Factory, tmp_path: Path) -> None:

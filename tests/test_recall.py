@@ -204,7 +204,8 @@ def test_earlier_versions_are_listed_as_tainted(here: Recalled) -> None:
 
 def plan(factory: Factory, method: str, folder: Path, **changes: object) -> list[PlanRow]:
     """The first rows of a method on a prepared category, of every type."""
-    params = factory.params.model_copy(update={"textures": Textures(source="own", licence="CC0-1.0")})
+    pasting = factory.params.paste.model_copy(update={"where": changes.pop("where", "own")})
+    params = factory.params.model_copy(update={"textures": Textures(source="own", licence="CC0-1.0"), "paste": pasting})
     recipe = factory.recipe(method, params, **changes).model_copy(update={"catalog": folder})
     catalog = read_catalog(folder / "catalog.parquet")
     row = METHODS[method].planner(recipe, catalog, read_source(folder))
@@ -215,7 +216,8 @@ def recalls_of(factory: Factory, folder: Path, path: str) -> list[Recall]:
     """As the command line records a photograph of a prepared category."""
     row = read_catalog(folder / "catalog.parquet").set_index("image_path").loc[path]
     names = ("category", "defect", "source_split", "group", "image_sha256")
-    mask = {} if row.defect == "good" else {"mask_path": row.mask_path, "mask_sha256": row.mask_sha256}
+    of_mask = ("mask_path", "mask_sha256", "prepared_area")
+    mask = {} if row.defect == "good" else {name: row[name] for name in of_mask}
     places = places_of(folder, row.image_sha256, factory.params.synthesize)
     return [
         Recall(
@@ -262,11 +264,17 @@ def stages(done: Recalled, tmp_path_factory: pytest.TempPathFactory) -> Stages:
     return Stages(none, once, twice, ((normal,), (defect, second[0].mask_path)))
 
 
-@pytest.mark.parametrize("background", ["nearest", "random"])
-@pytest.mark.parametrize("method", [*METHODS])
-def test_a_recall_plans_anew_what_drew_it_and_nothing_else(done: Recalled, stages: Stages, method: str, background: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "changes"),
+    [
+        *((method, {"background": background}) for method in METHODS for background in ("nearest", "random")),
+        *(("quilt", {"mask_source": kind}) for kind in ("crack", "resampled")),
+        ("paste", {"where": "type"}),
+    ],
+)
+def test_a_recall_plans_anew_what_drew_it_and_nothing_else(done: Recalled, stages: Stages, method: str, changes: dict[str, object]) -> None:
     """Every recall would cost the whole data set again; a second one, or the photograph's deletion, likewise."""
-    plans = [plan(done.factory, method, folder, background=background) for folder in (stages.none, stages.once, stages.twice)]
+    plans = [plan(done.factory, method, folder, **changes) for folder in (stages.none, stages.once, stages.twice)]
 
     for before, after, gone in zip(plans, plans[1:], stages.gone, strict=False):
         assert [row.sample_id for row in before] == [row.sample_id for row in after]

@@ -22,7 +22,7 @@ from stage.model.schedule import CLEAN, Branch, Transition
 from stage.synthesis.batch import write_batch
 from stage.synthesis.methods.stage import RowNoise, StageRenderer, moves
 from stage.synthesis.placement import sample_mask
-from stage.synthesis.rows import PlanRow
+from stage.synthesis.rows import NamedMask, PlanRow
 
 
 @pytest.fixture(scope="module")
@@ -281,8 +281,16 @@ def test_a_batch_says_what_the_grid_could_not_hold(factory: Factory, rows: list[
     renderer = factory.renderer(method)
     source, mask = factory.source(), np.zeros((16, 16), np.uint8)
     mask[8, 8] = 1
-    spot = source._replace(masks={"spot": Pair(np.zeros((16, 16, 3), np.uint8), mask)})
-    planned = {"mask_kind": "real", "mask_sha256": "spot", "mask_turn": 0, "mask_shift_y": 0, "mask_shift_x": 0, "foreground": "none"}
+    spot = source._replace(masks={NamedMask("", "spot"): Pair(np.zeros((16, 16, 3), np.uint8), mask)})
+    planned = {
+        "mask_kind": "real",
+        "mask_path": "",
+        "mask_sha256": "spot",
+        "mask_turn": 0,
+        "mask_shift_y": 0,
+        "mask_shift_x": 0,
+        "foreground": "none",
+    }
     row = rows[0]._replace(**planned, mask_digest=pixel_digest(mask))
 
     write_batch(renderer, [row], spot, None, origin=origin(), file=tmp_path / "b.parquet")

@@ -14,7 +14,7 @@ from stage.synthesis.fidelity import shape_of_mask
 from stage.synthesis.masked import MaskedPlanner
 from stage.synthesis.placement import sample_mask
 from stage.synthesis.reshaping import resampled, warped
-from stage.synthesis.rows import Identity, PlanRow, mixed_masks
+from stage.synthesis.rows import Identity, NamedMask, PlanRow, mixed_masks
 from stage.synthesis.shapes import NEW
 from stage.synthesis.strokes import DRAWN, crack, pit, scratch
 
@@ -127,8 +127,8 @@ def rows_of(factory: Factory, kind: str, count: int = 12, *, keep: int | None = 
 def test_a_row_gives_its_mask_again_within_the_sizes_of_its_type(factory: Factory, kind: str) -> None:
     """A sample could not be rendered, or its defect would be larger than any that was ever seen."""
     source, catalog = factory.source(), read_catalog(factory.catalog)
-    trained = catalog[(catalog.split == "train") & (catalog.defect == "crack")].mask_sha256
-    areas = [int(source.masks[digest].mask.sum()) for digest in trained]
+    trained = catalog[(catalog.split == "train") & (catalog.defect == "crack")]
+    areas = [int(source.masks[NamedMask(*one)].mask.sum()) for one in zip(trained.mask_path, trained.mask_sha256, strict=True)]
     rows = rows_of(factory, kind)
 
     masks = [sample_mask(row, source, factory.params.synthesize.perlin) for row in rows]

@@ -24,7 +24,7 @@ from stage.model.masks import latent_mask
 from stage.model.schedule import NoiseSchedule
 from stage.synthesis.methods.stage import StageRenderer
 from stage.synthesis.quality import verdict_on
-from stage.synthesis.rows import PlanRow, Verdict
+from stage.synthesis.rows import NamedMask, PlanRow, Verdict
 from stage.synthesis.source import Source
 
 GREY, WHITE = 100, 255
@@ -76,7 +76,7 @@ def make(factory: StageRenderer, mask: np.ndarray, background: np.ndarray | None
     """The sample of a mask on a photograph, grey where none is given, and its verdict."""
     grey = np.full((*mask.shape, 3), GREY, np.uint8) if background is None else background
     pair = Pair(grey, mask)
-    (sample,) = factory.render([row(mask)], Source({"grey": pair}, {"mask": pair}, {}, {}))
+    (sample,) = factory.render([row(mask)], Source({"grey": pair}, {NamedMask("", "mask"): pair}, {}, {}))
     return sample.pair, verdict_on(sample, grey, "spot", None)
 
 

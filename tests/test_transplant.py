@@ -42,7 +42,7 @@ def seen(factory: Factory, rows: list[PlanRow]) -> Iterator[tuple[PlanRow, np.nd
     """Each row with its mask moved as a photograph is."""
     source = factory.source()
     for row in rows:
-        own = source.masks[row.mask_sha256].mask
+        own = source.masks[row.mask].mask
         picture = np.repeat(own[..., None] * np.uint8(255), 3, axis=2)
         yield row, placed(row, source, picture).image[..., 0] >= 128
 
@@ -79,10 +79,10 @@ def test_a_sample_is_one_of_paste_changed_inside_its_mask(factory: Factory) -> N
 
 def test_a_row_names_the_photograph_that_it_begins_with(factory: Factory) -> None:
     """A recall of that photograph would leave the sample in the data set."""
-    catalog = read_catalog(factory.catalog).set_index("mask_sha256")
+    catalog = read_catalog(factory.catalog).set_index("mask_path")
 
     for row in planned(factory, 6):
-        assert row.source_sha256 == catalog.image_sha256[row.mask_sha256]
+        assert row.source_sha256 == catalog.image_sha256[row.mask_path]
     assert {row.source_sha256 for row in planned(factory, 6, start="noise")} == {""}
 
 

@@ -1,5 +1,6 @@
 """The verdict's measure: it knows what nothing looks like, judges every defect, and names what a sample is a copy of."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,9 @@ from stage.datasets.pairs import Pair
 from stage.datasets.table import read_catalog
 from stage.datasets.windows import turn
 from stage.jobs.job import JUDGE
-from stage.synthesis.calibration import calibrate, threshold_of
+from stage.synthesis.calibration import calibrate, fit_discriminant, threshold_of
 from stage.synthesis.copies import nearest, patch
-from stage.synthesis.judge import Judge, normal_share
+from stage.synthesis.judge import Judge, normal_share, standardised
 from stage.synthesis.method import Rendered
 from stage.synthesis.null import MATCHED, NORMAL, Paster, nothing_of
 from stage.synthesis.quality import verdict_on
@@ -89,6 +90,34 @@ def test_a_job_has_the_same_measure_again_and_its_batches_know_it(factory: Facto
     assert on.judge.records == judge.records
     assert np.array_equal(on.judge.discriminant.weights, judge.discriminant.weights)
     assert np.array_equal(on.judge.patches, judge.patches)
+
+
+@pytest.mark.parametrize("rows", [20, 3000])
+def test_the_discriminant_is_a_ridge_regression_whatever_is_more(rows: int) -> None:
+    """With `verdict.pastes: 10000`, a matrix of all pairs of pastes would need 12.8 GB. Against least squares of the augmented system."""
+    features = np.random.default_rng(0).normal(size=(rows, 40))
+    tracemalloc.start()
+    found = fit_discriminant(features[: rows // 4] + 1, features[rows // 4 :])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    x = standardised(np.concatenate([features[: rows // 4] + 1, features[rows // 4 :]]), found.mean, found.deviation)
+    y = np.arange(rows) < rows // 4
+    root = np.sqrt(np.where(y, 0.5 / (rows // 4), 0.5 / (rows - rows // 4)))[:, None]
+    design = np.concatenate([np.hstack([root * x, root]), np.eye(80, 81)])  # the offset is not held small
+    expected = np.linalg.lstsq(design, np.concatenate([root[:, 0] * y, np.zeros(80)]))[0]
+    assert np.allclose([*found.weights, found.offset], expected, atol=1e-9)
+    assert rows < 80 or peak < rows * rows * 8 / 2
+
+
+def test_one_normal_photograph_is_enough_to_plan(factory: Factory) -> None:
+    """A category's first evening would end in a ZeroDivisionError: there is no nothing on other backgrounds to compare with."""
+    catalog = read_catalog(factory.catalog)
+    normal = catalog[(catalog.defect == "good") & (catalog.split == "train")].index
+    judge = calibrate(factory.recipe(verdict=verdict(0.5)), catalog.drop(normal[1:]), factory.source())
+
+    assert all(0 <= record.unseen_pass <= 1 for record in judge.records)
+    assert all(np.isfinite(values).all() for values in judge.discriminant)
 
 
 def test_two_threads_measure_what_one_does(factory: Factory) -> None:

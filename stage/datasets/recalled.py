@@ -41,6 +41,7 @@ class Recall(Section):
     image_sha256: Text = ""
     mask_path: Text = ""
     mask_sha256: Text = ""
+    prepared_area: Annotated[int, Field(ge=0)] = 0
     places: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict[str, int])
 
 
@@ -56,9 +57,9 @@ class Withdrawn(NamedTuple):
 RECALLS = TypeAdapter(list[Recall])
 
 
-def place_key(mask_sha256: str, turned: int) -> str:
-    """Names a defect's photograph, by its mask, after `turned` of `windows.turn`."""
-    return f"{mask_sha256[:16]}/{turned}"
+def place_key(image_sha256: str, turned: int) -> str:
+    """Names a defect's photograph after `turned` of `windows.turn`."""
+    return f"{image_sha256[:16]}/{turned}"
 
 
 def read_recalls(path: Path = WITHDRAWALS) -> list[Recall]:

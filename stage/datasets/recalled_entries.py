@@ -1,6 +1,7 @@
 """Recalls among the rows of a catalog: a recalled photograph keeps its place in the split, and nothing is drawn from it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from stage.datasets.entries import Entry
 from stage.datasets.recalled import Recall
@@ -18,7 +19,8 @@ def with_places(entries: Sequence[Entry], recalls: Sequence[Recall], category: s
 
 def _place_of(one: Recall) -> Entry:
     place = (one.category, one.defect, one.source_split, one.image_path, one.mask_path or None)
-    return Entry(*place, one.group, "", image_sha256=one.image_sha256, mask_sha256=one.mask_sha256 or None)
+    entry = Entry(*place, one.group, "", image_sha256=one.image_sha256, mask_sha256=one.mask_sha256 or None)
+    return replace(entry, prepared_area=one.prepared_area or None)
 
 
 def without_recalled(entries: Sequence[Entry], recalls: Sequence[Recall]) -> list[Entry]:

@@ -60,6 +60,13 @@ CREATE VIEW mixed_masks AS SELECT * EXCLUDE (mask), mask.path AS path, mask.sha2
         unnest(from_json(json_extract(choices, '$.masks'), '[{"path": "VARCHAR", "sha256": "VARCHAR"}]')) AS mask
     FROM samples WHERE mask_kind = 'resampled')
 """
+# The masks that decided where a sample's defect lies, a row each, with `paste.where: type`.
+_PLACING = """
+CREATE VIEW placing_masks AS SELECT * EXCLUDE (mask), mask.path AS path, mask.sha256 AS sha256 FROM (
+    SELECT version, sample_id, method, category, defect,
+        unnest(from_json(json_extract(choices, '$.places'), '[{"path": "VARCHAR", "sha256": "VARCHAR"}]')) AS mask
+    FROM samples WHERE contains(choices, '"places"'))
+"""
 # Photograph and mask of the missed defect that a sample is planned for, a row each.
 _MISSED = """
 CREATE VIEW missed_defects AS SELECT version, sample_id, method, category, defect, unnest([choices ->> '$.missed.image_path', choices ->> '$.missed.mask_path']) AS path,
@@ -136,6 +143,7 @@ def make_views(database: Database, contents: Sequence[Contents], *, is_foreign: 
             f"JOIN tables t ON t.kind = '{kind}' AND t.extract = s.extract"
         )
     database.execute(_MIXED)
+    database.execute(_PLACING)
     database.execute(_MISSED)
     database.execute(_PLACES)
 

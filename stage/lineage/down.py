@@ -21,6 +21,7 @@ USES = (
     "base",
     "itself",
     "missed defect",
+    "place of the defect",
 )  # the bits of `used_as` in the table `touched`
 NETWORKS = 0b1100000  # the bits of adapters and base
 
@@ -45,16 +46,14 @@ def touched_by(database: Database, found: list[Row], networks: list[Row], *, who
     """What sources and networks, rows of `sources_of` and `networks_of`, touched; makes the tables of `touch`."""
     known = {"paths": [row["path"] for row in found], "digests": [row["sha256"] for row in found]}
     has = _kinds(database)
-    if has["mixed"]:
-        database.execute(_MIXED, known)
-    is_mixed = "(extract, sample_id) IN (FROM mixed)" if has["mixed"] else "false"
+    is_mixed, is_placed = (_is_named_in(database, table, known) if has[table] else "false" for table in ("mixed", "placing"))
     is_texture = _IS_TEXTURE if has["textured"] else "false"
     # Masks of different photographs may have equal bytes: a mask is identified by path and bytes together.
     pairs = {f"{name}_{number}": row[key] for number, row in enumerate(found) for name, key in (("path", "path"), ("digest", "sha256"))}
     is_mask = " OR ".join(f"(mask_sha256 = $digest_{number} AND mask_path = $path_{number})" for number in range(len(found))) or "false"
     is_missed = _is_missed(len(found)) if has["missed"] else "false"
     chosen = {"digests": known["digests"], "networks": [row["digest"] for row in networks], **pairs}
-    used_as = _USED.format(is_mask=is_mask, is_mixed=is_mixed, is_texture=is_texture, is_missed=is_missed)
+    used_as = _USED.format(is_mask=is_mask, is_mixed=is_mixed, is_texture=is_texture, is_missed=is_missed, is_placed=is_placed)
     return {"source": found, "networks": networks, **touch(database, used_as, chosen, known, whole=whole)}
 
 
@@ -115,9 +114,15 @@ def sources_of(database: Database, source: str) -> list[Row]:
 
 
 def _kinds(database: Database) -> Row:
-    """Whether any sample has a mask mixed from several, a texture, or a missed defect: if none has, the samples need not be searched for it."""
+    """Whether any sample has a mask mixed from several, a texture, a missed defect, or a place by another mask: if none has, the samples need not be searched for it."""
     database.execute(_KINDS)
     return rows(database, "FROM kinds")[0]
+
+
+def _is_named_in(database: Database, table: str, known: Mapping[str, list[str]]) -> str:
+    """The condition that one of the masks with the `known` paths and digests is among a sample's `mixed` masks, or its `placing` ones."""
+    database.execute(_NAMED_IN.format(table=table), known)
+    return f"(extract, sample_id) IN (FROM named_{table})"
 
 
 def _is_missed(count: int) -> str:
@@ -150,7 +155,7 @@ def _named(source: str) -> Row:
 
 _KINDS = """
 CREATE TEMP TABLE IF NOT EXISTS kinds AS SELECT bool_or(mask_kind = 'resampled') AS mixed, bool_or(contains(choices, '"texture_sha256"')) AS textured,
-    bool_or(contains(choices, '"missed"')) AS missed
+    bool_or(contains(choices, '"missed"')) AS missed, bool_or(contains(choices, '"places"')) AS "placing"
 FROM samples_extracts
 """
 # Samples are distinguished by 63-bit hashes; the extracts and the versions that have one are bits.
@@ -182,10 +187,11 @@ CASE WHEN list_contains($digests::VARCHAR[], background_sha256) THEN 1 ELSE 0 EN
 + CASE WHEN checkpoint <> '' AND list_contains($networks::VARCHAR[], checkpoint) THEN 32 ELSE 0 END
 + CASE WHEN base <> '' AND list_contains($networks::VARCHAR[], base) THEN 64 ELSE 0 END
 + CASE WHEN {is_missed} THEN 256 ELSE 0 END
++ CASE WHEN {is_placed} THEN 512 ELSE 0 END
 """
 _IS_TEXTURE = """contains(choices, '"texture_sha256"') AND list_contains($digests::VARCHAR[], nullif(choices, '') ->> 'texture_sha256')"""
-_MIXED = """
-CREATE OR REPLACE TEMP TABLE mixed AS SELECT DISTINCT t.extract, m.sample_id FROM mixed_masks m JOIN tables t
+_NAMED_IN = """
+CREATE OR REPLACE TEMP TABLE named_{table} AS SELECT DISTINCT t.extract, m.sample_id FROM {table}_masks m JOIN tables t
     ON t.kind = 'samples' AND t.version = m.version AND t.category = m.category AND t.method = m.method
 WHERE (m.path, m.sha256) IN (SELECT (unnest($paths::VARCHAR[]), unnest($digests::VARCHAR[])))
 """

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from stage.synthesis.rows import missed_defect, mixed_masks
+from stage.synthesis.rows import missed_defect, mixed_masks, placing_masks
 
 ROLES = {"background": "background", "source": "defect", "mask": "mask"}  # columns of a plan row, and the role of the file that they name
 COLUMNS = (*(f"{name}_{part}" for name in ROLES for part in ("path", "sha256")), "mask_kind", "mask_seed", "choices")
@@ -19,12 +19,13 @@ class SourceFile(NamedTuple):
 
 
 def made_from(sample: Mapping[str, Any]) -> list[SourceFile]:
-    """Background, photograph of the defect, mask, further masks, texture, as far as the method uses them, and the missed defect; `sample` has COLUMNS.
+    """Background, photograph of the defect, mask, further masks, those that decided its place, texture, as far as the method uses them, and the missed defect; `sample` has COLUMNS.
 
     A missed defect decides at least the background, so its photograph and mask are listed even if no pixel of them is used.
     """
     named = [SourceFile(role, sample[f"{name}_path"], sample[f"{name}_sha256"]) for name, role in ROLES.items()]
     found = [one for one in named if one.sha256] + [SourceFile("part of the mask", *mask) for mask in mixed_masks(sample["choices"])]
+    found += [SourceFile("place of the defect", *mask) for mask in placing_masks(sample["choices"])]
     choices = json.loads(sample["choices"] or "{}")
     if digest := choices.get("texture_sha256"):
         found.append(SourceFile("texture", choices["texture_path"], digest))

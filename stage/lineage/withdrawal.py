@@ -21,13 +21,13 @@ from stage.datasets.table import read_catalog
 from stage.datasets.windows import TURNS
 from stage.lineage.database import Database, Row, rows
 from stage.synthesis.backgrounds import Backgrounds
-from stage.synthesis.plan import background_pool
+from stage.synthesis.plan import background_pool, defects_of
 from stage.synthesis.source import read_source
 
 HEADER = "# What was withdrawn. `stage recall` adds to this list, git keeps it, and taking a line out takes it back (docs/lineage.md).\n"
 _RECORDS = """
 SELECT c.category, c.defect, c.source_split, c."group", c.image_path, c.image_sha256, coalesce(c.mask_path, '') AS mask_path,
-    coalesce(c.mask_sha256, '') AS mask_sha256
+    coalesce(c.mask_sha256, '') AS mask_sha256, coalesce(c.prepared_area, 0) AS prepared_area
 FROM catalog c JOIN versions v USING (version) WHERE c.status = 'accepted'
     AND CASE WHEN $kind = 'image' THEN (c.image_path, c.image_sha256) = ($path, $sha256) ELSE (c.mask_path, c.mask_sha256) = ($path, $sha256) END
 ORDER BY v.place DESC LIMIT 1
@@ -68,9 +68,11 @@ def places_of(folder: Path, sha256: str, params: Synthesize) -> dict[str, int]:
     has_nearest = params.background == "nearest" or bool(params.missed_share)
     if not has_nearest or sha256 not in source.backgrounds:
         return {}
-    backgrounds = Backgrounds(background_pool(read_catalog(folder / "catalog.parquet")), source, params)
+    catalog = read_catalog(folder / "catalog.parquet")
+    backgrounds = Backgrounds(background_pool(catalog), source, params)
     number = next(number for number, one in enumerate(backgrounds.normals) if one.image_sha256 == sha256)
-    near = {place_key(mask, turned): backgrounds.nearest(mask, turned) for mask in sorted(source.masks) for turned in range(TURNS)}
+    defects = [one for some in defects_of(catalog).values() for one in some]
+    near = {place_key(one.image_sha256, turned): backgrounds.nearest(one, turned) for one in defects for turned in range(TURNS)}
     return {key: some.index(number) for key, some in near.items() if number in some}
 
 

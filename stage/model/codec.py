@@ -33,14 +33,16 @@ class PatchCodec(ModelMixin, ConfigMixin):
     def fit(cls, images: Tensor, patch: int, *, preconditioned: bool = False) -> "PatchCodec":
         """The codec of the patches of `images` (N, 3, H, W) in [-1, 1]; its latents have variance one on average."""
         codec = cls(patch=patch)
-        vectors = pixel_unshuffle(images.double(), patch).movedim(1, -1).flatten(0, -2)
-        variances, axes = torch.linalg.eigh(torch.cov(vectors.T))
+        vectors = pixel_unshuffle(images, patch).movedim(1, -1).flatten(0, -2).double()
+        mean = vectors.mean(0)
+        vectors -= mean  # in place, where torch.cov would hold all patches a second time; the bits are the same
+        variances, axes = torch.linalg.eigh(vectors.T @ vectors / (len(vectors) - 1))
         # An eigenvector's sign is arbitrary and differs between machines: the largest entry is made positive.
         axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
         deviations = variances.flip(0).clamp(min=0).sqrt()
         scale = (deviations + FLOOR).sqrt()
         codec.rotation.copy_(axes.flip(1).T)
-        codec.mean.copy_(vectors.mean(0))
+        codec.mean.copy_(mean)
         codec.scale.copy_(scale * (deviations / scale).square().mean().sqrt().clamp(min=FLOOR))
         if preconditioned:
             codec.deviation.copy_((deviations / codec.scale).clamp(min=FLOOR))

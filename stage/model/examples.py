@@ -74,8 +74,8 @@ def through_windows(examples: Examples, crop: Crop, base_size: int, random: np.r
 def _seen(examples: Examples, views: Sequence[Sequence[Window]], size: int) -> Examples:
     """One example per row and window."""
     images, masks = (
-        np.stack([cut(picture, place, size) for picture, places in zip(pictures, views, strict=True) for place in places])
-        for pictures in (examples.images, examples.masks)
+        np.stack([cut(picture, place, size) for picture, places in zip(some, views, strict=True) for place in places])
+        for some in (examples.images, examples.masks)
     )
     rows = [row for row, places in enumerate(views) for _ in places]
     return Examples(images, masks, [examples.prompts[row] for row in rows], [examples.isolated[row] for row in rows])

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from stage.core.errors import ConfigError
 from stage.core.model_params import StageMethod
-from stage.datasets.examples import DefectImages
+from stage.datasets.examples import DefectImages, Pictures
 from stage.datasets.windows import TURNS, Window, cut, turn, window
 from stage.model.base import Base, pixels_to_tensor
 from stage.model.masks import latent_mask
@@ -26,7 +26,7 @@ class CachedLatents:
     """The constant part of the training set.
 
     Latents (N, V, C, h, w), masks (N, V, 1, h, w) and type numbers (N,) of the defective images, each through its window.
-    `normal` (K, C, h, w) are latents of normal images through the same windows, in groups of `group_size`; `groups` (N, V) says
+    `normal` (K, C, h, w) are latents of normal images through the same windows, none if no defect is hidden, in groups of `group_size`; `groups` (N, V) says
     where the group of a row and variant begins.
     """
 
@@ -39,8 +39,10 @@ class CachedLatents:
 
     @classmethod
     @torch.no_grad()
-    def encode(cls, base: Base, data: DefectImages, method: StageMethod, *, augment: bool, image_size: int) -> "CachedLatents":
-        """Encode every image once under every variant, at the base's size, (image_size, image_size) px.
+    def encode(
+        cls, base: Base, data: DefectImages, method: StageMethod, *, augment: bool, image_size: int, hides: bool = True
+    ) -> "CachedLatents":
+        """Encode every image once under every variant, at the base's size, (image_size, image_size) px; normal ones only if some `hides` a defect.
 
         An image whose defect has no cell is left out, with a message: an empty mask would teach to draw defects outside masks.
         """
@@ -52,19 +54,24 @@ class CachedLatents:
         masks = [torch.stack([latent_mask(turn(mask, k), base.factor, method.mask_reduction) for k in turns]) for mask in seen]
         # A window's defect is hidden by the same window of a normal image, turned alike; a whole image's by one that is not turned.
         is_whole = all(place.side == len(mask) for place, mask in zip(windows, data.masks, strict=True))
-        normal, groups, group_size = _normal_latents(base, data, windows, range(1) if is_whole else turns, image_size)
+        places, hidden_turns = sorted(set(windows)), range(1) if is_whole else turns
+        size = -(-len(data.normal) // len(places))
+        groups = torch.tensor([[(places.index(place) * len(hidden_turns) + k) * size for k in hidden_turns] for place in windows])
+        latents = torch.stack(images)
         return cls(
-            torch.stack(images),
+            latents,
             torch.stack(masks).to(base.unet.device),
             torch.tensor([data.types.index(defect) for defect in data.defects]),
-            normal,
+            _normal_latents(base, data.normal, places, hidden_turns, image_size, latents)
+            if hides
+            else latents.new_empty(0, *latents.shape[2:]),
             groups.expand(-1, len(turns)),
-            group_size,
+            size,
         )
 
     def normals(self, rows: Tensor, variants: Tensor, random: torch.Generator) -> Tensor:
-        """Latents (B, C, h, w) of random normal images, with the window and the turn of these rows and variants, (B,) each."""
-        return self.normal[self.groups[rows, variants] + torch.randint(self.group_size, (len(rows),), generator=random)]
+        """The places in `normal` (B,) of random images, with the window and the turn of these rows and variants, (B,) each."""
+        return self.groups[rows, variants] + torch.randint(self.group_size, (len(rows),), generator=random)
 
     @property
     def bounds(self) -> tuple[Tensor, Tensor]:
@@ -87,18 +94,15 @@ def _with_cells(base: Base, data: DefectImages, method: StageMethod, image_size:
     return replace(data, images=data.images[rows], masks=data.masks[rows], defects=kept)
 
 
-def _normal_latents(base: Base, data: DefectImages, windows: list[Window], turns: range, image_size: int) -> tuple[Tensor, Tensor, int]:
-    """Latents (K, C, h, w) of normal images, spread evenly over the distinct windows; where groups begin, (N, turns); and their size."""
-    places = sorted(set(windows))
-    size = -(-len(data.normal) // len(places))
-    latents = [
-        _encode(base, cut(data.normal[(number + j * len(places)) % len(data.normal)], place, image_size), turns)
-        for number, place in enumerate(places)
-        for j in range(size)
-    ]
-    grouped = torch.stack(latents).unflatten(0, (len(places), size)).transpose(1, 2)  # (places, turns, size, C, h, w)
-    groups = torch.tensor([[(places.index(place) * len(turns) + k) * size for k in range(len(turns))] for place in windows])
-    return grouped.flatten(0, 2), groups, size
+def _normal_latents(base: Base, normal: Pictures, places: list[Window], turns: range, image_size: int, like: Tensor) -> Tensor:
+    """Latents (K, C, h, w) of normal images, spread evenly over the distinct windows, a group for each window and turn; held once."""
+    size = -(-len(normal) // len(places))
+    grouped = like.new_empty(len(places), len(turns), size, *like.shape[2:])
+    for number, place in enumerate(places):
+        for j in range(size):
+            image = normal[(number + j * len(places)) % len(normal)]
+            grouped[number, :, j] = _encode(base, cut(image, place, image_size), turns)
+    return grouped.flatten(0, 2)
 
 
 def _encode(base: Base, image: NDArray[np.uint8], turns: Iterable[int]) -> Tensor:

@@ -56,9 +56,9 @@ class StageLoss:
             self.conditions = TextConditions(generator.base, generator.texts(templates), generator.placeholders)
 
     def __call__(self, iteration: int) -> Iterator[list[Part]]:
-        """Yield the iteration's loss in summands, both branches of one part of the batch together. Back-propagate them before taking the next,
+        """Yield the iteration's loss in summands, both branches of one part of the batch together; a pure function of weights and iteration.
 
-        so that only their activations are held. A pure function of the weights and the iteration.
+        Back-propagate a part before taking the next, so that only its activations are held.
         """
         batch = self._draw(iteration)
         with autocast(self.device, self.dtype):
@@ -82,14 +82,16 @@ class StageLoss:
         noises = [torch.randn(x_0.shape, generator=random).to(self.device) for _ in BRANCHES]
         return Draws(self.data.types[rows], x_0, shown, mask, t, *noises)
 
-    def _shown(self, x_0: Tensor, mask: Tensor, t: Tensor, normal: Tensor, random: torch.Generator) -> Tensor:
-        """x_0, with its defect replaced by `normal`, a normal image's latents, in a share `hidden_share` of the rows above t_s.
+    def _shown(self, x_0: Tensor, mask: Tensor, t: Tensor, normals: Tensor, random: torch.Generator) -> Tensor:
+        """x_0, with its defect replaced by a normal image's latents, those of the numbers `normals`, in a share `hidden_share` of the rows above t_s.
 
         Not in the paper. While sampling, a weak network lets a faint defect fade into normal texture, a state that plain
         training never shows; here it learns to recover from it.
         """
         hidden = (torch.rand(len(x_0), generator=random) < self.train.hidden_share) & (paper_timestep(t) > self.method.alignment_threshold)
-        return torch.where(hidden.to(x_0.device)[:, None, None, None], compose(mask, normal, x_0), x_0)
+        if not hidden.any():  # a training that hides none holds no latents of normal images
+            return x_0
+        return torch.where(hidden.to(x_0.device)[:, None, None, None], compose(mask, self.data.normal[normals], x_0), x_0)
 
     def _summand(self, branch: Branch, part: Draws, table: Tensor, rows: Tensor) -> Losses:
         """The share of one branch and part in the batch's mean; `rows` of the table are its conditions."""

@@ -90,8 +90,9 @@ def fitted(base: Base, parts: Callable[[int], Sequence[Sequence[Part]]], how: Fi
 
 def untrained(examples: Examples, params: Pretrain, timestep_count: int) -> Base:
     """The small base that a training on the examples begins with."""
+    begins_anew = params.start == "none"
     return small_base(
-        examples.images,
+        examples.images if begins_anew else examples.images[:1],  # of a codec that `begun` replaces, only the form matters
         examples.texts,
         patch=params.patch,
         widths=params.widths,

@@ -37,10 +37,11 @@ class PretrainingLoss:
 
     def __init__(self, base: Base, examples: Examples, params: Pretrain, seed: int) -> None:
         self.base, self.examples, self.params, self.seed = base, examples, params, seed
-        self.number = {text: i for i, text in enumerate(examples.texts)}
+        self.texts = examples.texts  # once: sorting all prompts twice per iteration takes long where there are many images
+        self.number = {text: i for i, text in enumerate(self.texts)}
 
     def __call__(self, iteration: int) -> Losses:
-        """A pure function of the weights and the iteration."""
+        """The whole batch at once, whose halves must add up to it; a pure function of the weights and the iteration."""
         return self._share(self._draw(iteration))
 
     def halves(self, iteration: int) -> list[list[Part]]:
@@ -50,7 +51,7 @@ class PretrainingLoss:
 
     def _share(self, rows: NoisyBatch) -> Losses:
         """What some rows of a batch add to its mean."""
-        conditions = self.base.embed(self.examples.texts)[rows.texts]
+        conditions = self.base.embed(self.texts)[rows.texts]
         error = velocity_error(self.base, rows.latents, rows.t, rows.noise, conditions)
         mean = (area_balance(rows.masks, self.params.balance_limit) * error).mean()
         return {"loss": mean * len(rows.t) / self.params.batch}

@@ -46,7 +46,9 @@ def train(base: Base, data: DefectImages, params: Params, *, state: Path) -> Tra
             residual=settings.residual,
             adapters=params.method.adapters,
         ).to(where)
-    cached = CachedLatents.encode(base, data, params.method, augment=settings.augment, image_size=params.base.image_size)
+    cached = CachedLatents.encode(
+        base, data, params.method, augment=settings.augment, image_size=params.base.image_size, hides=settings.hidden_share > 0
+    )
     generator.codec.to("cpu")  # its work is done
     dtype = dtype_of(settings.precision, where)
     optimizer, modules = optimise(generator, settings)

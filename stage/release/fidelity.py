@@ -22,6 +22,7 @@ from stage.release.reader import read_samples, sample_rows
 from stage.segmentation.results import read_table
 from stage.synthesis.fidelity import DISTANCES, MEASURES, SHAPE, measured, shape_of_mask
 from stage.synthesis.kernel_distance import Distance, between_halves, kernel_distance
+from stage.synthesis.rows import NamedMask
 
 FIDELITY = "fidelity.parquet"
 COLUMNS = ("category", "defect", "made_by", "measure", "distance", "count", "value", "error", "ratio", "target")
@@ -111,7 +112,7 @@ def _told(rows: Iterable[dict[str, Any]], **names: str) -> Iterator[dict[str, An
 def _samples(folder: Path, catalog: Path, method: str) -> dict[str, Iterator[tuple[Pair, str]]]:
     """The first accepted samples of each type with their parts; a sample made from noise, or from a defect that is gone, is a part of its own."""
     part = _parts(read_catalog(catalog / CATALOG))
-    rows = sample_rows(folder, ["sample_id", "defect", "verdict", "source_sha256", "mask_sha256"])
+    rows = sample_rows(folder, ["sample_id", "defect", "verdict", "source_sha256", "mask_path", "mask_sha256"])
     pairs, chosen = read_samples(folder, accepted_only=True), dict[str, list[tuple[int, dict[str, Any]]]]()
     for number, row in enumerate(row for row in rows if row["verdict"] == "accepted"):
         first = chosen.setdefault(row["defect"], [])
@@ -121,17 +122,17 @@ def _samples(folder: Path, catalog: Path, method: str) -> dict[str, Iterator[tup
     def stream(defect: str) -> Iterator[tuple[Pair, str]]:
         first = chosen[defect]
         for number, row in track(first, total=len(first), label=f"fidelity {catalog.name} {method} {defect}"):
-            origin = part.get(row["source_sha256"] or row["mask_sha256"])
+            origin = part.get(row["source_sha256"] or NamedMask(row["mask_path"], row["mask_sha256"]))
             yield pairs[number], origin or row["sample_id"]
 
     return {defect: stream(defect) for defect in chosen}
 
 
-def _parts(catalog: pd.DataFrame) -> dict[str, str]:
-    """The group of every defect's photograph and mask of the training part, by SHA-256."""
+def _parts(catalog: pd.DataFrame) -> dict[str | NamedMask, str]:
+    """The group of every defect of the training part, by the SHA-256 of its photograph and by its mask."""
     training = training_part(catalog).loc[lambda part: part.defect != GOOD]
-    digests = pd.concat([training.mask_sha256, training.image_sha256])
-    return dict(zip(digests, [*training.group, *training.group], strict=True))
+    masks = map(NamedMask, training.mask_path, training.mask_sha256)
+    return dict(zip([*training.image_sha256, *masks], [*training.group, *training.group], strict=True))
 
 
 def _statistics(values: Values) -> Iterator[dict[str, Any]]:

@@ -15,7 +15,7 @@ from stage.core.errors import CorruptFileError
 from stage.datasets.pairs import Pair, decode_image, decode_mask
 from stage.release.manifest import check_manifest
 from stage.release.shards import JsonObject
-from stage.synthesis.rows import missed_defect, mixed_masks
+from stage.synthesis.rows import missed_defect, mixed_masks, placing_masks
 from stage.synthesis.schema import MANIFEST
 
 OPEN = 16  # files that are kept open
@@ -114,8 +114,9 @@ def read_manifest(folder: Path) -> JsonObject:
 
 
 def _used(told: dict[str, str]) -> set[str]:
-    """The digests of the photograph and masks that a sample was made from, and of the missed defect that it was planned for."""
-    named = {told["source_sha256"], told["mask_sha256"], *(mask.sha256 for mask in mixed_masks(told["choices"]))} - {""}
+    """The digests of the photograph and masks that a sample was made from or placed by, and of the missed defect that it was planned for."""
+    masks = (*mixed_masks(told["choices"]), *placing_masks(told["choices"]))
+    named = {told["source_sha256"], told["mask_sha256"], *(mask.sha256 for mask in masks)} - {""}
     missed = missed_defect(told["choices"])
     return named | ({missed.image_sha256, missed.mask_sha256} if missed else set())
 

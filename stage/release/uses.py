@@ -13,7 +13,7 @@ from stage.core.errors import CorruptFileError
 from stage.core.wording import counted
 from stage.datasets.examples import CATALOG
 from stage.datasets.leaks import Leak, Use, leaks, read_digests, refuse_leaks, training_images
-from stage.synthesis.rows import missed_defect, mixed_masks
+from stage.synthesis.rows import NamedMask, missed_defect, mixed_masks, placing_masks
 from stage.synthesis.schema import CHECKPOINTS, PLAN, SOURCES
 
 ROLES = {"background": "the background", "source": "the defect", "mask": "the mask"}  # by the columns of a plan
@@ -63,8 +63,8 @@ def uses_of(published: Published, elsewhere: Mapping[str, Use]) -> Iterator[Use]
             told = f"{role} of {counted(count, 'sample')} in {published.name}"
             yield Use(path, "", "", masks.get((path, digest), ""), told) if name == "mask" else _image(path, digest, images, told)
     choices = [one for one in _table(published.plan, ["choices"])["choices"].to_pylist() if one]
-    for one, count in Counter(mask for told in choices for mask in mixed_masks(told)).items():
-        yield Use(one.path, "", "", masks.get(one, ""), f"part of the mask of {counted(count, 'sample')} in {published.name}")
+    for (role, one), count in Counter(_masks_among(choices)).items():
+        yield Use(one.path, "", "", masks.get(one, ""), f"{role} of {counted(count, 'sample')} in {published.name}")
     for one, count in Counter(missed for told in choices if (missed := missed_defect(told))).items():
         yield _image(one.image_path, one.image_sha256, images, f"the missed defect of {counted(count, 'sample')} in {published.name}")
     for (path, digest), count in _textures(choices).items():
@@ -86,6 +86,13 @@ def _counted(plan: Path, *columns: str) -> Iterator[tuple[str, str, int]]:
         path, digest = (row[column] for column in columns)
         if digest:
             yield path, digest, row["count_all"]
+
+
+def _masks_among(choices: Iterable[str]) -> Iterator[tuple[str, NamedMask]]:
+    """The masks among the choices of samples, each with its role."""
+    for told in choices:
+        yield from (("part of the mask", one) for one in mixed_masks(told))
+        yield from (("the place of the defect", one) for one in placing_masks(told))
 
 
 def _textures(choices: Iterable[str]) -> Counter[tuple[str, str]]:

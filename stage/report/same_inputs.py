@@ -112,7 +112,7 @@ def _published(folder: Path, defect: str) -> Iterator[Row]:
 
 def _gone(row: PlanRow, source: Source) -> str:
     """Which of a row's files is missing because an image was withdrawn after the sample was published; empty if none is."""
-    masks = {row.mask_sha256, *(one.sha256 for one in mixed_masks(row.choices))} - {""}
+    masks = {*([row.mask] if row.mask_path else []), *mixed_masks(row.choices)}
     if row.background_sha256 not in source.backgrounds:
         return "photograph"
     return "mask" if masks - source.masks.keys() else ""
@@ -142,7 +142,7 @@ def _on_photograph(recipe: Recipe, catalog: pd.DataFrame, source: Source, given:
     """A row planned from a catalog with only this normal photograph and, if the mask is a file, only its defect, so that the same one is pasted."""
     is_kept = catalog.image_sha256 == given.background_sha256
     defects = catalog.defect != GOOD
-    if (named := catalog.mask_sha256 == given.mask_sha256).any():
+    if (named := (catalog.mask_path == given.mask_path) & (catalog.mask_sha256 == given.mask_sha256)).any():
         defects &= named | (catalog.defect != given.defect)
     return METHODS[recipe.method].planner(recipe, catalog.loc[is_kept | defects], source)(given.identity._replace(method=recipe.method))
 

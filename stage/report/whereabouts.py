@@ -24,6 +24,7 @@ from stage.report.artefacts import catalog, stream_rows
 from stage.report.cards import slug
 from stage.synthesis.parts import Parts, PosedPart
 from stage.synthesis.plan import defects_of
+from stage.synthesis.rows import NamedMask
 from stage.synthesis.source import Source, read_source
 
 EDGE = 96  # px of a map, which the page shows three times enlarged
@@ -84,7 +85,7 @@ def write_whereabouts(data: Path, category: str, methods: Sequence[str], *, root
     frames = Frames(read_source(data / "prepare" / category))
     drawn = dict[tuple[str, str], CoverageMap]()
     for defect, real in defects_of(read_catalog(catalog(data, category))).items():
-        found = {REAL: _summed(_real(frames, [one.mask_sha256 for one in real]))}
+        found = {REAL: _summed(_real(frames, [one.mask for one in real]))}
         found |= {method: _summed(_made(frames, shard_paths(data / "synthesize" / category / method), defect)) for method in methods}
         drawn |= {(defect, name): one for name, one in found.items() if one}
     region = _region([*drawn.values()])
@@ -113,11 +114,11 @@ class _Placed(NamedTuple):
     pose: Pose | None
 
 
-def _real(frames: Frames, masks: Sequence[str]) -> Iterator[_Placed]:
-    for sha256 in masks:
-        mask = frames.source.masks[sha256].mask
-        part = frames.source.foregrounds.get(sha256, np.ones_like(mask))
-        yield _Placed(mask, part, frames.pose(frames.parts.defective(sha256, 0), mask.shape))
+def _real(frames: Frames, masks: Sequence[NamedMask]) -> Iterator[_Placed]:
+    for one in masks:
+        mask = frames.source.masks[one].mask
+        part = frames.source.foregrounds.get(one, np.ones_like(mask))
+        yield _Placed(mask, part, frames.pose(frames.parts.defective(one, 0), mask.shape))
 
 
 def _made(frames: Frames, shards: Sequence[Path], defect: str) -> Iterator[_Placed]:

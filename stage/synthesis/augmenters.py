@@ -3,7 +3,7 @@
 That code calls imgaug, which does not import with NumPy 2. Pictures are (H, W, 3) uint8 RGB of any size.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 
 from stage.core.arrays import Pixels, Random
 
+Augmenter = Callable[[Pixels, Random], Pixels]
 LEVELS = np.arange(256, dtype=np.float64)
 # Colour spaces with a channel of brightness: the conversions to and from each, and the channel's number.
 BRIGHTNESS = (
@@ -26,10 +27,10 @@ SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]]) / 13  # Pillow's filter of 
 IDENTITY = np.array([[0, 0, 0], [0, 1, 0], [0, 0, 0]])
 
 
-def augmented(picture: Pixels, names: Sequence[str], random: Random) -> Pixels:
-    """The picture after these of the ten augmenters, in this order."""
+def augmented(picture: Pixels, names: Sequence[str], random: Random, augmenters: Mapping[str, Augmenter] | None = None) -> Pixels:
+    """The picture after these of the ten augmenters, or of others, in this order."""
     for name in names:
-        picture = AUGMENTERS[name](picture, random)
+        picture = (augmenters or AUGMENTERS)[name](picture, random)
     return picture
 
 
@@ -120,7 +121,7 @@ def _level(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.clip(np.rint(values), 0, 255)
 
 
-AUGMENTERS: dict[str, Callable[[Pixels, Random], Pixels]] = {
+AUGMENTERS: dict[str, Augmenter] = {
     "gamma": gamma,
     "brightness": brightness,
     "sharpness": sharpness,

@@ -25,28 +25,28 @@ class Backgrounds:
         self.normals = [one for one in pool if one is not None]
         self.nearest = lru_cache(None)(self._nearest)
 
-    def draw(self, mask_sha256: str, turned: int, random: np.random.Generator, *, like: bool = False) -> Background:
-        """A background for the defect of this mask after `turned` of `windows.turn`; with `like` one like its photograph, whatever the parameters."""
+    def draw(self, real: DefectSource, turned: int, random: np.random.Generator, *, like: bool = False) -> Background:
+        """A background for a real defect after `turned` of `windows.turn`; with `like` one like its photograph, whatever the parameters."""
         if self.params.background == "random" and not like:
             return one_of(self.pool, random)
-        return self.normals[one_of(self.nearest(mask_sha256, turned), random)]
+        return self.normals[one_of(self.nearest(real, turned), random)]
 
     def background_for(self, missed: DefectSource | None, random: np.random.Generator) -> Background:
         """Any background, all equally likely, or one like the photograph of a missed defect; for methods that use no real defects otherwise."""
-        return one_of(self.pool, random) if missed is None else self.draw(missed.mask_sha256, 0, random, like=True)
+        return one_of(self.pool, random) if missed is None else self.draw(missed, 0, random, like=True)
 
     @cached_property
     def likeness(self) -> Likeness:
         """The normal images as small pictures, in the order of `normals`."""
         return Likeness(self.source.backgrounds[one.image_sha256].image for one in self.normals)
 
-    def _nearest(self, mask_sha256: str, turned: int) -> list[int | None]:
+    def _nearest(self, real: DefectSource, turned: int) -> list[int | None]:
         """Numbers of `normals`, the most similar first, None in the place of a recalled one; if all would be None, the nearest that are left."""
-        image, mask = self.source.masks[mask_sha256]
+        image, mask = self.source.masks[real.mask]
         count = self.params.neighbours
         found: list[int | None] = [*self.likeness.nearest(turn(image, turned), turn(mask, turned), count)]
         shown = found
-        for place in sorted(self.source.recalled.get(place_key(mask_sha256, turned), ())):
+        for place in sorted(self.source.recalled.get(place_key(real.image_sha256, turned), ())):
             shown = [*shown[:place], None, *shown[place:]]
         shown = shown[:count]
         return shown if any(one is not None for one in shown) else found

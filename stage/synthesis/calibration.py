@@ -57,10 +57,16 @@ def fit_discriminant(real: Values, nothing: Values) -> Discriminant:
     weights = np.repeat([0.5 / len(real), 0.5 / len(nothing)], [len(real), len(nothing)])
     centre, middle = weights @ x, weights @ y
     scaled = np.sqrt(weights)[:, None] * (x - centre)
-    # In the space of samples, of which there are fewer than features.
-    dual = np.linalg.solve(scaled @ scaled.T + STRENGTH * np.eye(len(x)), np.sqrt(weights) * (y - middle))
-    slopes = scaled.T @ dual
+    slopes = _ridge(scaled, np.sqrt(weights) * (y - middle))
     return Discriminant(mean, deviation, slopes, float(middle - centre @ slopes))
+
+
+def _ridge(x: Values, y: Values) -> Values:
+    """The slopes (2 F,) that minimise |x slopes - y|^2 + STRENGTH |slopes|^2, for x (n, 2 F), in the smaller of the two spaces."""
+    rows, columns = x.shape
+    if rows <= columns:
+        return x.T @ np.linalg.solve(x @ x.T + STRENGTH * np.eye(rows), y)
+    return np.asarray(np.linalg.solve(x.T @ x + STRENGTH * np.eye(columns), x.T @ y), np.float64)
 
 
 def _unseen(made: Described, group: dict[str, str]) -> Values:
@@ -73,7 +79,7 @@ def _unseen(made: Described, group: dict[str, str]) -> Values:
     scores = np.zeros(len(made.owner))
     for number in range(FOLDS):
         others, own = made.part(fold != number), (fold == number)[made.owner]
-        if (others.facts.kind == "real").any() and own.any():  # not where all photographs are of one part
+        if {"real"} < {*others.facts.kind} and own.any():  # not where all defects are of one part, or all backgrounds one photograph
             scores[own] = fit_discriminant(others.at("real"), others.at("nothing")).scores(made.features[own])
     return made.faintest(scores)
 

@@ -38,7 +38,7 @@ class MaskedPlanner(NamedTuple):
         backgrounds = Backgrounds(background_pool(catalog), source, recipe.synthesize)
         defects = defect_pool(catalog)
         missed = MissedDefects(recipe.synthesize.count, recipe.missed, defects)
-        return cls(recipe, backgrounds, defects, Placer(source, recipe.synthesize), ShapePlanner(source), missed)
+        return cls(recipe, backgrounds, defects, Placer(source, recipe.synthesize), ShapePlanner(catalog), missed)
 
     def row(self, identity: Identity) -> PlanRow:
         """The plan row; every choice is drawn from its own seed, so it does not depend on other rows."""
@@ -50,7 +50,7 @@ class MaskedPlanner(NamedTuple):
         missed = self.missed.drawn(identity, seed)
         real, drawn = missed or one_of(self.defects[identity.defect], random), int(random.integers(TURNS))
         turned = drawn if kind == "augmented" else 0
-        background = self.backgrounds.draw(real.mask_sha256, turned, random, like=missed is not None)
+        background = self.backgrounds.draw(real, turned, random, like=missed is not None)
         row = self._with_mask(empty_row(identity, self.recipe.name, seed, background), real, turned)
         return with_reason(self.placer.placed(row, background.foreground_strategy), missed)
 

@@ -47,10 +47,9 @@ class Renderer(Protocol):
 
 
 class Method(NamedTuple):
-    """A synthesis method: its module, which is imported only when it is used, and whether it needs a checkpoint from `train`."""
+    """A synthesis method by its module, which is imported only when it is used."""
 
     module: str
-    needs_checkpoint: bool
     parameters: tuple[str, ...]  # sections of params.yaml that decide its pixels, beside `synthesize`
     begun_by: tuple[str, ...] = ()  # more of them, where `synthesize.start` is `defect`
 
@@ -61,6 +60,11 @@ class Method(NamedTuple):
     def renderer(self, recipe: Recipe, device: str) -> Renderer:
         """The renderer with its networks loaded, on a device, `cpu` or `cuda`."""
         return self._imported().renderer(recipe, device)
+
+    @property
+    def needs_checkpoint(self) -> bool:
+        """Whether it needs a checkpoint from `train`."""
+        return self.module.rpartition(".")[2] in TRAINED
 
     @property
     def planning(self) -> tuple[str, ...]:
@@ -78,12 +82,10 @@ class Method(NamedTuple):
 
 
 METHODS = {
-    "stage": Method(
-        "stage.synthesis.methods.stage", needs_checkpoint="stage" in TRAINED, parameters=("method", "base"), begun_by=("paste",)
-    ),
-    "paste": Method("stage.synthesis.methods.paste", needs_checkpoint="paste" in TRAINED, parameters=("paste",)),
-    "cutpaste": Method("stage.synthesis.methods.cutpaste", needs_checkpoint="cutpaste" in TRAINED, parameters=("cutpaste",)),
-    "draem": Method("stage.synthesis.methods.draem", needs_checkpoint="draem" in TRAINED, parameters=("draem", "textures")),
-    "glass": Method("stage.synthesis.methods.glass", needs_checkpoint="glass" in TRAINED, parameters=("glass", "textures")),
-    "quilt": Method("stage.synthesis.methods.quilt", needs_checkpoint="quilt" in TRAINED, parameters=("quilt",)),
+    "stage": Method("stage.synthesis.methods.stage", parameters=("method", "base"), begun_by=("paste",)),
+    "paste": Method("stage.synthesis.methods.paste", parameters=("paste",)),
+    "cutpaste": Method("stage.synthesis.methods.cutpaste", parameters=("cutpaste",)),
+    "draem": Method("stage.synthesis.methods.draem", parameters=("draem", "textures")),
+    "glass": Method("stage.synthesis.methods.glass", parameters=("glass", "textures")),
+    "quilt": Method("stage.synthesis.methods.quilt", parameters=("quilt",)),
 }

@@ -93,7 +93,7 @@ class Paster:
         """Any normal photograph pasted hard on any other, in its own colours, under the mask in any of eight positions."""
         onto = self.normals[random.integers(len(self.normals))]
         photograph = self._other(onto, random)
-        mask = turn(self.source.masks[row.mask_sha256].mask, int(random.integers(TURNS)))
+        mask = turn(self.source.masks[row.mask].mask, int(random.integers(TURNS)))
         background = self.source.backgrounds[onto].image
         image = paste_back(self.source.backgrounds[photograph].image, background, mask)
         return Pasted("turned", row.defect, photograph, onto, image, background, mask)

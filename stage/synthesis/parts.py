@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from stage.datasets.pose import Pose, in_part_coordinates, is_reversed, pose_of, reversed_pose
 from stage.datasets.windows import turn
 from stage.synthesis.motion import Turn, centre_of
+from stage.synthesis.rows import NamedMask
 from stage.synthesis.source import Source
 
 ALIKE = 1.25  # largest ratio of the sizes of two parts of one product; beyond it, one of the two was not found whole
@@ -58,13 +59,13 @@ class Parts:
         self.defective = lru_cache(POSES)(self._defective)
         self.beyond = lru_cache(POSES)(self._beyond)
 
-    def carried(self, mask_sha256: str, turned: int, background_sha256: str) -> Carry | None:
+    def carried(self, mask: NamedMask, turned: int, background_sha256: str) -> Carry | None:
         """How to carry a mask, after `turned` of `windows.turn`, to a background; None unless both parts are known and of like size.
 
         The axes are aligned in the direction in which photographs and outlines are more alike outside the defect. If one of the
         parts has no clear axis, the defect keeps its direction, and its place relative to the centroid.
         """
-        here, there = self.defective(mask_sha256, turned), self.normal(background_sha256)
+        here, there = self.defective(mask, turned), self.normal(background_sha256)
         if here is None or there is None or not 1 / ALIKE <= there.pose.size / here.pose.size <= ALIKE:
             return None
         pose = reversed_pose(there.pose) if is_reversed(here.picture, there.picture, here.bare) else there.pose
@@ -75,22 +76,22 @@ class Parts:
         y, x = here.centre - (here.pose.y, here.pose.x)
         landed = (pose.y, pose.x) + scale * np.array([x * math.sin(angle) + y * math.cos(angle), x * math.cos(angle) - y * math.sin(angle)])
         rotation = round(-math.degrees(math.remainder(angle, 2 * math.pi)), 3)  # OpenCV counts counter-clockwise
-        return Carry(Turn(rotation, round(scale, 4)), landed, self.beyond(mask_sha256), axis)
+        return Carry(Turn(rotation, round(scale, 4)), landed, self.beyond(mask), axis)
 
     def _normal(self, sha256: str) -> PosedPart | None:
         image = self.source.backgrounds[sha256].image
         return _seen(image, np.zeros(image.shape[:2], np.uint8), self.source.foregrounds.get(sha256))
 
-    def _defective(self, mask_sha256: str, turned: int) -> PosedPart | None:
-        part = self.source.foregrounds.get(mask_sha256)
+    def _defective(self, named: NamedMask, turned: int) -> PosedPart | None:
+        part = self.source.foregrounds.get(named)
         if part is None:
             return None
-        image, mask = self.source.masks[mask_sha256]
+        image, mask = self.source.masks[named]
         return _seen(turn(image, turned), turn(mask, turned), turn(part, turned))
 
-    def _beyond(self, mask_sha256: str) -> float:
-        mask = self.source.masks[mask_sha256].mask
-        return round(1 - float((mask * self.source.foregrounds[mask_sha256]).sum() / mask.sum()), 4)
+    def _beyond(self, named: NamedMask) -> float:
+        mask = self.source.masks[named].mask
+        return round(1 - float((mask * self.source.foregrounds[named]).sum() / mask.sum()), 4)
 
 
 def _seen(image: NDArray[np.uint8], mask: NDArray[np.uint8], part: NDArray[np.uint8] | None) -> PosedPart | None:

@@ -37,14 +37,22 @@ class Shift(NamedTuple):
 
 
 def sample_mask(row: PlanRow, source: Source, perlin: Perlin) -> Mask:
-    """The mask of a plan row, always the same. Raises CorruptFileError if it is not the one that was planned."""
+    """The mask of a row whose mask `MaskedPlanner` or `paste` planned, always the same. Raises CorruptFileError if it is not the planned one.
+
+    CutPaste's own cuts, and the noise of DRAEM and GLASS, which is `perlin` in their rows too, are drawn by these methods.
+    """
     mask = row_mask(row, source, perlin)
-    if pixel_digest(mask) != row.mask_digest:
-        raise CorruptFileError(
-            f"Expected the planned mask {row.mask_digest[:12]} of {row.sample_id}, found {pixel_digest(mask)[:12]}: its sources or "
-            "synthesize.perlin have changed since. Run `dvc repro synthesize`."
-        )
+    check_mask(mask, row)
     return mask
+
+
+def check_mask(mask: Mask, row: PlanRow) -> None:
+    """Raise CorruptFileError if a mask is not the one that was planned."""
+    if (found := pixel_digest(mask)) != row.mask_digest:
+        raise CorruptFileError(
+            f"Expected the planned mask {row.mask_digest[:12]} of {row.sample_id}, found {found[:12]}: its sources or parameters have "
+            "changed since. Run `dvc repro synthesize`."
+        )
 
 
 def row_mask(row: PlanRow, source: Source, perlin: Perlin) -> Mask:

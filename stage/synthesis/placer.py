@@ -14,7 +14,7 @@ from stage.datasets.windows import turn
 from stage.synthesis.motion import centre_of
 from stage.synthesis.parts import Carry, Parts, has_arrived
 from stage.synthesis.placement import PlacementGrid, Shift, file_mask, is_on, moved, places_on, row_mask, stays, trimmed
-from stage.synthesis.rows import PlanRow
+from stage.synthesis.rows import NamedMask, PlanRow
 from stage.synthesis.shapes import NEW, shape_of
 from stage.synthesis.source import Source
 
@@ -24,7 +24,7 @@ PICTURES, PAIRS, MASKS = 512, 2**15, 2**16  # entries per cache: arrays of an im
 class _Turned(NamedTuple):
     """A mask of a photograph before it is moved."""
 
-    sha256: str
+    named: NamedMask
     turn: int
 
 
@@ -47,7 +47,7 @@ class Placer:
         """
         row = row._replace(foreground="none" if self.placement == "as_is" else strategy)
         if self.placement == "on_part" and row.mask_sha256:
-            carry = self.parts.carried(row.mask_sha256, row.mask_turn, row.background_sha256)
+            carry = self.parts.carried(row.mask, row.mask_turn, row.background_sha256)
             carried = None if carry is None else self._carried(row, carry)
             if carried is not None:
                 return carried
@@ -55,7 +55,7 @@ class Placer:
 
     def _carried(self, row: PlanRow, carry: Carry) -> PlanRow | None:
         """None if the mask would not lie on the part there."""
-        turned = shape_of(row, self.source) if row.mask_kind in NEW else self.mask(_Turned(row.mask_sha256, row.mask_turn))
+        turned = shape_of(row, self.source) if row.mask_kind in NEW else self.mask(_Turned(row.mask, row.mask_turn))
         y, x = np.rint(carry.centre - centre_of(turned)).astype(int).tolist()
         choices = json.dumps({**json.loads(row.choices or "{}"), **carry.turned._asdict(), "beyond": carry.beyond})
         row = row._replace(mask_shift_y=y, mask_shift_x=x, choices=choices)
@@ -70,7 +70,7 @@ class Placer:
         if row.mask_kind == "perlin":
             mask = row_mask(row, self.source, self.perlin)
             return row._replace(mask_area=int(mask.sum()), mask_digest=pixel_digest(mask))
-        chosen = _Turned(row.mask_sha256, row.mask_turn)
+        chosen = _Turned(row.mask, row.mask_turn)
         places = None if row.foreground == "none" else self.places(chosen, row.background_sha256)
         if places is None:
             area, digest = self.measures(chosen, None, None)
@@ -88,7 +88,7 @@ class Placer:
         return row._replace(mask_area=int(mask.sum()), mask_digest=pixel_digest(mask))
 
     def _mask(self, chosen: _Turned) -> Mask:
-        return turn(self.source.masks[chosen.sha256].mask, chosen.turn)
+        return turn(self.source.masks[chosen.named].mask, chosen.turn)
 
     def _places(self, chosen: _Turned, background: str) -> PlacementGrid | None:
         """None if the mask already lies on the background's object."""

@@ -15,7 +15,7 @@ from stage.core.errors import DataError
 from stage.core.synthesis_params import Synthesize
 from stage.datasets.rules import GOOD
 from stage.datasets.table import training_part, training_pool
-from stage.synthesis.rows import Identity, PlanRow
+from stage.synthesis.rows import Identity, NamedMask, PlanRow
 
 Item = TypeVar("Item")
 Candidate = TypeVar("Candidate", "Background", "DefectSource")
@@ -38,6 +38,11 @@ class DefectSource(NamedTuple):
     image_sha256: str
     mask_path: str
     mask_sha256: str
+
+    @property
+    def mask(self) -> NamedMask:
+        """Its mask by path and bytes."""
+        return NamedMask(self.mask_path, self.mask_sha256)
 
 
 def first_round(

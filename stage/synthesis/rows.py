@@ -13,7 +13,16 @@ class NamedMask(NamedTuple):
 
 def mixed_masks(choices: str) -> list[NamedMask]:
     """The real masks that a sample's mask is mixed from, besides the one that its plan row names; `choices` is the row's column."""
-    return [NamedMask(**one) for one in json.loads(choices).get("masks", ())] if choices else []
+    return _named_masks(choices, "masks")
+
+
+def placing_masks(choices: str) -> list[NamedMask]:
+    """The real masks that decided where a pasted defect lies, without a pixel of it; `choices` is the row's column."""
+    return _named_masks(choices, "places")
+
+
+def _named_masks(choices: str, name: str) -> list[NamedMask]:
+    return [NamedMask(**one) for one in json.loads(choices).get(name, ())] if choices else []
 
 
 class MissedDefect(NamedTuple):
@@ -128,6 +137,11 @@ class PlanRow(NamedTuple):
     choices: str
     foreground: str
     licence: str
+
+    @property
+    def mask(self) -> NamedMask:
+        """The real mask that it names; of empty texts if it names none."""
+        return NamedMask(self.mask_path, self.mask_sha256)
 
     @property
     def identity(self) -> Identity:

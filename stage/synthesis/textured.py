@@ -13,16 +13,16 @@ import pandas as pd
 
 from stage.core.arrays import Mask, Pixels, Random
 from stage.core.digests import derived_seed
-from stage.core.errors import CorruptFileError
 from stage.datasets.blending import mixed
-from stage.datasets.components import bounding_box
+from stage.datasets.components import bounding_box, components
+from stage.datasets.foreground import LUMA
 from stage.datasets.images import pixel_digest
 from stage.datasets.pairs import Pair
 from stage.synthesis.augmenters import drawn
 from stage.synthesis.backgrounds import Backgrounds
 from stage.synthesis.method import Rendered
 from stage.synthesis.missed import MissedDefects, with_reason
-from stage.synthesis.placement import TRIES, spot
+from stage.synthesis.placement import TRIES, check_mask, spot
 from stage.synthesis.plan import background_pool, defect_pool, empty_row, row_seed
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow
@@ -135,17 +135,10 @@ class TextureRenderer:
         return Rendered(Pair(mixed(anomaly, background, mask, choices["opacity"]), mask), least_contrast=self.rule.visible)
 
 
-def check_mask(mask: Mask, row: PlanRow) -> None:
-    """Raise CorruptFileError if a mask is not the one that was planned."""
-    if (found := pixel_digest(mask)) != row.mask_digest:
-        raise CorruptFileError(
-            f"Expected the planned mask {row.mask_digest[:12]} of {row.sample_id}, found {found[:12]}: its sources or parameters have "
-            "changed since. Run `dvc repro synthesize`."
-        )
-
-
-def first_on(part: Mask, draw: Callable[[int, int], tuple[Mask, str]], random: Random, *, fill: bool, least: int = 1) -> DrawnMask:
-    """The first of 50 masks with at least `least` px on an object, cut to the object; else a round spot on it.
+def first_on(
+    part: Mask, draw: Callable[[int, int], tuple[Mask, str]], random: Random, *, fill: bool, most: int, least: int = 1
+) -> DrawnMask:
+    """The first of 50 masks with at least `least` px in at most `most` parts on an object, cut to the object; else a round spot on it.
 
     `draw` makes a mask of a height and width. With `fill` the noise fills the object's bounding box; otherwise the image, as in the papers,
     where it may miss a small object. Raises ValueError for an object without pixels, for which GLASS's own code never ends.
@@ -157,7 +150,7 @@ def first_on(part: Mask, draw: Callable[[int, int], tuple[Mask, str]], random: R
         mask = np.zeros_like(part)
         drawn_mask, how = draw(*part[box].shape)
         mask[box] = drawn_mask * part[box]
-        if np.count_nonzero(mask) >= least:
+        if np.count_nonzero(mask) >= least and components(mask[box]).max() <= most:
             return DrawnMask(mask, how, tries)
     return DrawnMask(spot(part, random), "spot", TRIES)
 
@@ -165,6 +158,6 @@ def first_on(part: Mask, draw: Callable[[int, int], tuple[Mask, str]], random: R
 def as_grey_as(background: Pixels, picture: Pixels) -> Pixels:
     """The picture in grey if the photograph is grey, where colour would give a synthetic defect away."""
     if (background == background[..., :1]).all():
-        grey = np.rint(picture @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
+        grey = np.rint(picture @ LUMA).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     return picture

@@ -21,7 +21,7 @@ def placed(row: PlanRow, source: Source, other: Pixels | None = None) -> Pair:
 
     `other`: a photograph that takes the defect's place.
     """
-    image, mask = (turn(pixels, row.mask_turn) for pixels in source.masks[row.mask_sha256])
+    image, mask = (turn(pixels, row.mask_turn) for pixels in source.masks[row.mask])
     moved = cv2.warpAffine(
         image if other is None else turn(other, row.mask_turn),
         motion(row, mask),

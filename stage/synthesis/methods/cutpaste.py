@@ -25,12 +25,11 @@ from stage.synthesis.cuts import Cut, drawn_cut, drawn_shift
 from stage.synthesis.masked import MaskedPlanner
 from stage.synthesis.method import Planner, Rendered
 from stage.synthesis.missed import MissedDefects, with_reason
-from stage.synthesis.placement import sample_mask
+from stage.synthesis.placement import check_mask, sample_mask
 from stage.synthesis.plan import background_pool, defect_pool, empty_row, one_of, row_seed
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow
 from stage.synthesis.source import Source
-from stage.synthesis.textured import check_mask
 
 PARTS = 512  # objects that a planner keeps
 

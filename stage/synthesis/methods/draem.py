@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stage.core.arrays import Pixels
+from stage.core.arrays import Mask, Pixels
 from stage.core.synthesis_params import Draem, Perlin
 from stage.synthesis.augmenters import AUGMENTERS, augmented
 from stage.synthesis.method import Planner
@@ -61,7 +61,11 @@ class DraemRule(NamedTuple):
     def mask(self, part: NDArray[np.uint8], random: np.random.Generator) -> DrawnMask:
         """The first draw that is not empty; the released loader calls a sample with an empty mask normal."""
         perlin = self.perlin if self.on_object else PUBLISHED
-        return first_on(part, lambda height, width: (perlin_mask(height, width, perlin, random), "single"), random, fill=self.on_object)
+
+        def draw(height: int, width: int) -> tuple[Mask, str]:
+            return perlin_mask(height, width, perlin, random), "single"
+
+        return first_on(part, draw, random, fill=self.on_object, most=perlin.max_components)
 
     def opacity(self, random: np.random.Generator) -> float:
         """Uniform; the released code's beta is one minus the opacity, the paper's beta is the opacity."""

@@ -4,7 +4,7 @@ Its other branch perturbs features inside a detector's training and makes no ima
 H, W image size. Images are (H, W, 3) uint8, masks (H, W) uint8 in {0, 1}, 1 = defect.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from stage.core.arrays import Pixels, Random
 from stage.core.synthesis_params import Glass, Perlin
 from stage.synthesis import colour_jitter
-from stage.synthesis.augmenters import autocontrast, equalise, rotated
+from stage.synthesis.augmenters import Augmenter, augmented, autocontrast, equalise, rotated
 from stage.synthesis.method import Planner
 from stage.synthesis.methods.draem import PUBLISHED
 from stage.synthesis.perlin import perlin_mask
@@ -60,8 +60,9 @@ class GlassRule(NamedTuple):
     def mask(self, part: NDArray[np.uint8], random: Random) -> DrawnMask:
         """The first draw with enough pixels on the object; the released code draws for ever."""
         is_paper = self.params.preset == "paper"
-        draw = partial(combined, perlin=PUBLISHED if is_paper else self.perlin, random=random)
-        return first_on(part, draw, random, fill=not is_paper, least=self.params.smallest)
+        perlin = PUBLISHED if is_paper else self.perlin
+        draw = partial(combined, perlin=perlin, random=random)
+        return first_on(part, draw, random, fill=not is_paper, most=perlin.max_components, least=self.params.smallest)
 
     def opacity(self, random: Random) -> float:
         """Normal, clipped; the released code's beta, one minus the opacity, has the same distribution."""
@@ -69,9 +70,7 @@ class GlassRule(NamedTuple):
 
     def dressed(self, picture: Pixels, background: Pixels, names: Sequence[str], random: Random) -> Pixels:
         """Resized by its shorter side, augmented, and then cropped."""
-        texture = covering(picture, *background.shape[:2])
-        for name in names:
-            texture = AUGMENTERS[name](texture, random)
+        texture = augmented(covering(picture, *background.shape[:2]), names, random, AUGMENTERS)
         texture = centre_crop(texture, *background.shape[:2])
         return texture if self.params.preset == "paper" else as_grey_as(background, texture)
 
@@ -111,7 +110,7 @@ def _rotate(picture: Pixels, random: Random) -> Pixels:
     return rotated(picture, random.uniform(-45, 45), cv2.INTER_NEAREST)
 
 
-AUGMENTERS: dict[str, Callable[[Pixels, Random], Pixels]] = {
+AUGMENTERS: dict[str, Augmenter] = {
     "contrast": _contrast,
     "brightness": _brightness,
     "saturation_and_hue": _colour,

@@ -5,7 +5,7 @@ H, W image size. Images are (H, W, 3) uint8, masks (H, W) uint8 in {0, 1}, 1 = d
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from stage.core.arrays import Pixels
 from stage.core.digests import derived_seed
-from stage.core.errors import CorruptFileError
 from stage.core.synthesis_params import Paste
 from stage.datasets.blending import blended
 from stage.datasets.images import pixel_digest
@@ -25,10 +24,10 @@ from stage.synthesis.method import Planner, Rendered
 from stage.synthesis.missed import MissedDefects, with_reason
 from stage.synthesis.motion import centre_of
 from stage.synthesis.parts import Carry, Parts, has_arrived
-from stage.synthesis.placement import file_mask, part_of
+from stage.synthesis.placement import check_mask, file_mask, part_of
 from stage.synthesis.plan import DefectSource, background_pool, defect_pool, empty_row, one_of, row_seed
 from stage.synthesis.recipe import Recipe
-from stage.synthesis.rows import Identity, PlanRow
+from stage.synthesis.rows import Identity, NamedMask, PlanRow, placing_masks
 from stage.synthesis.shapes import shape_of
 from stage.synthesis.source import Source
 from stage.synthesis.transplant import colour_matched, placed
@@ -72,7 +71,7 @@ class PastePlanner:
         missed = self.missed.drawn(identity, seed) if chosen is None else None
         real = chosen or missed or one_of(self.defects[identity.defect], random)
         mirrored = MIRRORED * int(random.integers(2)) if params.mirror else 0
-        background = self.backgrounds.draw(real.mask_sha256, mirrored, random, like=missed is not None)
+        background = self.backgrounds.draw(real, mirrored, random, like=missed is not None)
         choices = Choices(
             rotation=round(float(random.uniform(-params.rotation, params.rotation)), 3),
             scale=round(float(random.uniform(*params.scale)), 4),
@@ -88,31 +87,32 @@ class PastePlanner:
             choices=json.dumps({name: value for name, value in choices._asdict().items() if name != "beyond"}),
             foreground=background.foreground_strategy if params.where == "object" else "none",
         )
-        return with_reason(self._on_part(row, background.foreground_strategy) or self._placed(row, None, random), missed)
+        return with_reason(self._on_part(row, background.foreground_strategy, random), missed)
 
-    def _on_part(self, row: PlanRow, strategy: str) -> PlanRow | None:
-        """The row with its defect carried to the background's part; None if a pose is unknown, or the defect would miss the part."""
+    def _on_part(self, row: PlanRow, strategy: str, random: np.random.Generator) -> PlanRow:
+        """The row with its defect carried to the background's part; without parts if a pose is unknown, or the defect would miss the part."""
         carry = self._carry(row)
         if carry is None:
-            return None
+            return self._placed(row, None, random)
         own, part = shape_of(row, self.source), self.source.foregrounds[row.background_sha256]
-        carried, random = _carried(row, carry, strategy), np.random.default_rng(derived_seed(row.seed, "place"))
-        tries = (
-            self._placed(carried, carry, random),
-            self._at(carried, own, carry.centre),
-        )  # where a shift leads off the part: without one
-        return next((one for one in tries if has_arrived(file_mask(one, self.source), own, carry, part)), None)
+        shifted = self._placed(_carried(row, carry, strategy), carry, np.random.default_rng(derived_seed(row.seed, "place")))
+        tries = (shifted, self._at(shifted, own, carry.centre))  # where a shift leads off the part: without one
+        found = next((one for one in tries if has_arrived(file_mask(one, self.source), own, carry, part)), None)
+        return found or self._placed(_placed_by(row, placing_masks(shifted.choices)), None, random)
 
     def _carry(self, row: PlanRow) -> Carry | None:
         """The motion from the defect's part to the background's; None if `synthesize.placement` asks for none or a pose is unknown."""
         if self.recipe.synthesize.placement != "on_part":
             return None
-        return self.parts.carried(row.mask_sha256, row.mask_turn, row.background_sha256)
+        return self.parts.carried(row.mask, row.mask_turn, row.background_sha256)
 
     def _placed(self, row: PlanRow, carry: Carry | None, random: np.random.Generator) -> PlanRow:
         """The row with its shift, and with the area and digest of the mask there."""
-        own = shape_of(row, self.source)
-        return self._at(row, own, self._target(row, own, carry, random))
+        own, other = shape_of(row, self.source), None
+        if self.params.where == "type":
+            other = one_of(self.defects[row.defect], random).mask
+            row = _placed_by(row, [other])
+        return self._at(row, own, self._target(row, own, carry, other, random))
 
     def _at(self, row: PlanRow, own: Pixels, target: NDArray[Any]) -> PlanRow:
         """The row with its mask's centre at a row and column."""
@@ -121,14 +121,13 @@ class PastePlanner:
         mask = file_mask(row, self.source, own)
         return row._replace(mask_area=int(mask.sum()), mask_digest=pixel_digest(mask))
 
-    def _target(self, row: PlanRow, own: Pixels, carry: Carry | None, random: np.random.Generator) -> NDArray[Any]:
-        """Row and column of the place where the defect's centre goes."""
+    def _target(self, row: PlanRow, own: Pixels, carry: Carry | None, other: NamedMask | None, random: np.random.Generator) -> NDArray[Any]:
+        """Row and column of the place where the defect's centre goes: near the one of the `other` mask if there is one."""
         if self.params.where == "object":
             places = np.argwhere(part_of(row, self.source))
             return places[random.integers(len(places))]
         centre = centre_of(own) if carry is None else carry.centre
-        if self.params.where == "type":
-            other = one_of(self.defects[row.defect], random).mask_sha256
+        if other is not None:
             way = None if carry is None else self.parts.carried(other, 0, row.background_sha256)
             centre = self.centre(other) if way is None else way.centre
         most = round(self.params.shift * len(own))
@@ -136,8 +135,14 @@ class PastePlanner:
         # Across the axis a defect stays in place, since its surroundings have to meet the part's edges there.
         return centre + moved if carry is None or carry.axis is None else centre + moved[0] * carry.axis
 
-    def _centre(self, mask_sha256: str) -> NDArray[np.int64]:
-        return centre_of(self.source.masks[mask_sha256].mask)
+    def _centre(self, mask: NamedMask) -> NDArray[np.int64]:
+        return centre_of(self.source.masks[mask].mask)
+
+
+def _placed_by(row: PlanRow, masks: Iterable[NamedMask]) -> PlanRow:
+    """The row; its `choices` name these masks, whose recall would place it anew."""
+    told = [one._asdict() for one in (*placing_masks(row.choices), *masks)]
+    return row._replace(choices=json.dumps({**json.loads(row.choices), "places": told})) if told else row
 
 
 def _carried(row: PlanRow, carry: Carry, strategy: str) -> PlanRow:
@@ -163,11 +168,7 @@ class PasteRenderer(NamedTuple):
 
     def _rendered(self, row: PlanRow, source: Source) -> Rendered:
         defect, background = placed(row, source), source.backgrounds[row.background_sha256].image
-        if pixel_digest(defect.mask) != row.mask_digest:
-            raise CorruptFileError(
-                f"Expected the planned mask {row.mask_digest[:12]} of {row.sample_id}, found {pixel_digest(defect.mask)[:12]}: its "
-                "photograph has changed since. Run `dvc repro synthesize`."
-            )
+        check_mask(defect.mask, row)
         image = pasted(defect, background, row, self.params)
         return Rendered(Pair(image, defect.mask), reach=reach_of(row, self.params))
 

@@ -164,7 +164,9 @@ class Night:
 
     def _close_killed(self) -> None:
         """Record and report earlier nights that were killed. The lock is held, so none runs, on no host: each container has a name of its own."""
-        for one in (one for one in read_records(self.places.nights) if one.outcome in ("running", "killed") and one.ended is None):
+        for one in read_records(self.places.nights):
+            if one.id == self.record.id or one.outcome not in ("running", "killed") or one.ended is not None:
+                continue
             killed = one.killed()
             killed.ended = self.record.began
             killed.warnings += notify(self.places, killed)

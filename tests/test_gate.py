@@ -8,8 +8,8 @@ import pytest
 from test_results import differences, scores
 
 from stage.core.errors import CorruptFileError
-from stage.nights.gate import Check, earlier_table, metric_changes, metric_checks, refusal
-from stage.segmentation.results import Results, _with_intervals
+from stage.nights.gate import Check, metric_changes, metric_checks, refusal
+from stage.segmentation.results import Results, _with_intervals, table_in
 
 
 def results(real: float, paste: float, draws: list[float]) -> Results:
@@ -64,7 +64,7 @@ def test_a_damaged_table_of_the_last_version_is_a_message(columns: list[str], fo
         pd.DataFrame(columns=columns).to_parquet(file)
 
     with pytest.raises(CorruptFileError, match=found):
-        earlier_table(file, "evaluate/scores.parquet of data-2026-11-28", ["category", "segmenter", "value", "arm"])
+        table_in(file, "evaluate/scores.parquet of data-2026-11-28", ["category", "segmenter", "value", "arm"])
 
 
 def test_a_refusal_names_every_check_that_fails() -> None:

@@ -64,8 +64,10 @@ def check_name(text: str) -> str:
         raise ValueError("a name does not end in a dot or a blank, which Windows removes from a folder's name")
     if DEVICES.fullmatch(text.partition(".")[0].rstrip()):
         raise ValueError("a name is not a device's, such as CON or COM1, which no folder can have on Windows")
-    if one_name(text) in BESIDE:
-        raise ValueError(f"a name is not one of {' and '.join(BESIDE)}, the files that `prepare` writes beside the categories' folders")
+    if one_name(text) in SUMMARY_FILES:
+        raise ValueError(
+            f"a name is not one of {' and '.join(SUMMARY_FILES)}, the files that `prepare` writes beside the categories' folders"
+        )
     return text
 
 
@@ -76,7 +78,7 @@ def one_name(text: str) -> str:
 
 Template = Annotated[Text, AfterValidator(_template)]
 DEVICES = re.compile("con|prn|aux|nul|com[1-9¹²³]|lpt[1-9¹²³]", re.IGNORECASE)
-BESIDE = ("summary.json", "set_aside.csv")
+SUMMARY_FILES = ("summary.json", "set_aside.csv")
 NAME = r"^[\w][\w .-]*$"
 Name = Annotated[str, Field(pattern=NAME), AfterValidator(check_name)]
 

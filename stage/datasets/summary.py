@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from stage.core.data_params import FolderRule
-from stage.core.section import BESIDE
+from stage.core.section import SUMMARY_FILES
 from stage.core.wording import counted, first_of
 from stage.datasets.entries import Entry
 from stage.datasets.groups import Groups
@@ -124,7 +124,7 @@ def write_summary(entries: Sequence[Entry], summary: Summary, output: Path) -> N
     columns = ["category", "path", "reason", "detail"]
     rows = [[getattr(entry, name) for name in columns] for entry in entries if entry.reason]
     aside = pd.DataFrame(rows, columns=columns)
-    summary_file, aside_file = (output / name for name in BESIDE)
+    summary_file, aside_file = (output / name for name in SUMMARY_FILES)
     aside.to_csv(aside_file, index=False, lineterminator="\n")
     summary_file.write_text(json.dumps(_nested(summary.table), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -53,20 +53,17 @@ _PLACES = """
 CREATE TABLE places AS SELECT dense_rank() OVER (ORDER BY extract) AS number, extract, version, place, method, category
 FROM tables JOIN versions USING (version) WHERE kind = 'samples'
 """
-# The further masks that those of `resampled` samples were mixed with, a row each; a sample's row names only one mask.
-_MIXED = """
-CREATE VIEW mixed_masks AS SELECT * EXCLUDE (mask), mask.path AS path, mask.sha256 AS sha256 FROM (
+# Masks that the choices of samples name, a row each, under `name` in samples of which `condition` is true.
+_NAMED_MASKS = """
+CREATE VIEW {view} AS SELECT * EXCLUDE (mask), mask.path AS path, mask.sha256 AS sha256 FROM (
     SELECT version, sample_id, method, category, defect,
-        unnest(from_json(json_extract(choices, '$.masks'), '[{"path": "VARCHAR", "sha256": "VARCHAR"}]')) AS mask
-    FROM samples WHERE mask_kind = 'resampled')
+        unnest(from_json(json_extract(choices, '$.{name}'), '[{{"path": "VARCHAR", "sha256": "VARCHAR"}}]')) AS mask
+    FROM samples WHERE {condition})
 """
-# The masks that decided where a sample's defect lies, a row each, with `paste.where: type`.
-_PLACING = """
-CREATE VIEW placing_masks AS SELECT * EXCLUDE (mask), mask.path AS path, mask.sha256 AS sha256 FROM (
-    SELECT version, sample_id, method, category, defect,
-        unnest(from_json(json_extract(choices, '$.places'), '[{"path": "VARCHAR", "sha256": "VARCHAR"}]')) AS mask
-    FROM samples WHERE contains(choices, '"places"'))
-"""
+# The further masks that those of `resampled` samples were mixed with: a sample's row names only one mask.
+_MIXED = _NAMED_MASKS.format(view="mixed_masks", name="masks", condition="mask_kind = 'resampled'")
+# The masks that decided where a sample's defect lies, with `paste.where: type`.
+_PLACING = _NAMED_MASKS.format(view="placing_masks", name="places", condition="contains(choices, '\"places\"')")
 # Photograph and mask of the missed defect that a sample is planned for, a row each.
 _MISSED = """
 CREATE VIEW missed_defects AS SELECT version, sample_id, method, category, defect, unnest([choices ->> '$.missed.image_path', choices ->> '$.missed.mask_path']) AS path,

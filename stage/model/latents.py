@@ -58,13 +58,13 @@ class CachedLatents:
         size = -(-len(data.normal) // len(places))
         groups = torch.tensor([[(places.index(place) * len(hidden_turns) + k) * size for k in hidden_turns] for place in windows])
         latents = torch.stack(images)
+        normal = latents.new_empty(len(places), len(hidden_turns), size if hides else 0, *latents.shape[2:])
+        _encode_normals(base, data.normal, places, hidden_turns, image_size, normal)
         return cls(
             latents,
             torch.stack(masks).to(base.unet.device),
             torch.tensor([data.types.index(defect) for defect in data.defects]),
-            _normal_latents(base, data.normal, places, hidden_turns, image_size, latents)
-            if hides
-            else latents.new_empty(0, *latents.shape[2:]),
+            normal.flatten(0, 2),
             groups.expand(-1, len(turns)),
             size,
         )
@@ -94,15 +94,12 @@ def _with_cells(base: Base, data: DefectImages, method: StageMethod, image_size:
     return replace(data, images=data.images[rows], masks=data.masks[rows], defects=kept)
 
 
-def _normal_latents(base: Base, normal: Pictures, places: list[Window], turns: range, image_size: int, like: Tensor) -> Tensor:
-    """Latents (K, C, h, w) of normal images, spread evenly over the distinct windows, a group for each window and turn; held once."""
-    size = -(-len(normal) // len(places))
-    grouped = like.new_empty(len(places), len(turns), size, *like.shape[2:])
+def _encode_normals(base: Base, normal: Pictures, places: list[Window], turns: range, image_size: int, latents: Tensor) -> None:
+    """Fill `latents` (windows, turns, size, C, h, w), which are held once, with normal images spread evenly over the distinct windows."""
     for number, place in enumerate(places):
-        for j in range(size):
+        for j in range(latents.shape[2]):
             image = normal[(number + j * len(places)) % len(normal)]
-            grouped[number, :, j] = _encode(base, cut(image, place, image_size), turns)
-    return grouped.flatten(0, 2)
+            latents[number, :, j] = _encode(base, cut(image, place, image_size), turns)
 
 
 def _encode(base: Base, image: NDArray[np.uint8], turns: Iterable[int]) -> Tensor:

@@ -97,9 +97,8 @@ class Drop(NamedTuple):
             facts = (self.folder / name).lstat()
         except OSError:  # removed, or renamed by whoever brings it
             return True
-        changed = (
-            facts.st_mtime if name in self.restored else max(facts.st_ctime, facts.st_mtime)
-        )  # a renaming counts as the inode's change
+        # To rename a file changes its inode.
+        changed = facts.st_mtime if name in self.restored else max(facts.st_ctime, facts.st_mtime)
         return time.time() - changed < self.settle_s
 
 

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from stage.core.errors import CorruptFileError, DataError, Refusal
+from stage.core.errors import DataError, Refusal
 from stage.core.params import Params
 from stage.core.wording import counted
 from stage.datasets.leaks import check_catalogs
@@ -19,7 +19,7 @@ from stage.release.reader import sample_rows
 from stage.release.uses import check_samples
 from stage.segmentation.arms import REAL_ONLY
 from stage.segmentation.bootstrap import COMPARED
-from stage.segmentation.results import COMPARISON, DIFFERENCES, SCORES, Results, mean_over_seeds, read_results, rows_where
+from stage.segmentation.results import COMPARISON, DIFFERENCES, SCORES, Results, mean_over_seeds, read_results, rows_where, table_in
 from stage.segmentation.scores import COLUMNS as SCORE_COLUMNS
 
 KEYS = ("category", "segmenter", "arm")
@@ -71,22 +71,8 @@ def results_of(tag: str) -> Results:
     tree, tables = tree_of(version_of(tag)), list[pd.DataFrame]()
     for name, columns in ((SCORES, SCORE_COLUMNS), (DIFFERENCES, INTERVALS)):
         with tree.open(f"evaluate/{name}") as file:
-            tables.append(earlier_table(file, f"evaluate/{name} of {tag}", columns))
+            tables.append(table_in(file, f"evaluate/{name} of {tag}", columns))
     return Results(*tables)
-
-
-def earlier_table(file: BinaryIO, what: str, columns: Sequence[str]) -> pd.DataFrame:
-    """A table of an earlier version. Raises CorruptFileError where it cannot be read or lacks one of the columns."""
-    try:
-        table = pd.read_parquet(file)
-        found = ", ".join(name for name in columns if name not in table)
-    except (OSError, ValueError) as error:
-        found = str(error).partition("\n")[0]
-    else:
-        if not found:
-            return table
-        found = f"none called {found}"
-    raise CorruptFileError(f"Expected a table with the columns {', '.join(columns)} in {what}, found {found}.")
 
 
 def results_here(data: Path) -> Results:

@@ -81,7 +81,7 @@ class Night:
                 self._close_killed()
                 outcome, message = self._walk()
                 end(self.record, outcome, message, self.places)
-                self.record.write(self.places.nights)
+                self.record.write(self.places.nights)  # which `end` tried: a night without its record has failed
             except (NightIsRunning, Superseded):
                 raise
             except Refusal as error:

@@ -7,7 +7,7 @@ of the category AVERAGE. `types`: the differences of each defect type with the w
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import pandas as pd
 
@@ -101,16 +101,19 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """A published table. Raises Refusal where there is none, CorruptFileError where it cannot be read or lacks one of the columns."""
     if not path.is_file():
         raise Refusal(f"Expected the results of a finished run at {path}, found none. Run `dvc repro`.")
+    return table_in(path, str(path), columns, damaged=" Run `dvc checkout --force evaluate segment`.", outdated=" Run `dvc repro`.")
+
+
+def table_in(file: Path | BinaryIO, what: str, columns: Sequence[str], *, damaged: str = "", outdated: str = "") -> pd.DataFrame:
+    """A table of results with these columns. Raises CorruptFileError, which calls the file `what` and ends with what to do in that case."""
     try:
-        table = pd.read_parquet(path)
+        table = pd.read_parquet(file)
     except (OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
-        raise CorruptFileError(
-            f"Expected a Parquet table in {path}, found {reason}. Run `dvc checkout --force evaluate segment`."
-        ) from None
+        raise CorruptFileError(f"Expected a Parquet table in {what}, found {reason}.{damaged}") from None
     if missing := ", ".join(name for name in columns if name not in table):
         raise CorruptFileError(
-            f"Expected the columns {', '.join(columns)} in {path}, found none called {missing}: an earlier version wrote it. Run `dvc repro`."
+            f"Expected the columns {', '.join(columns)} in {what}, found none called {missing}: an earlier version wrote it.{outdated}"
         )
     return table
 

@@ -7,14 +7,10 @@ from typing import Any, NamedTuple
 from stage.core.durable import read_sealed, sealed_values, write_sealed
 from stage.core.errors import CorruptFileError, DataError, Refusal
 from stage.lineage.extracts import STORE, keep_samples, keep_table, keep_told
+from stage.lineage.layout import BESIDE, METHOD, TABLES, whose
 from stage.lineage.trees import DATA, MEND, Tree, tree_of
 from stage.lineage.versions import Version
 
-TABLES = {  # below `data`: the folders that hold a table, how deep it lies, its file, and the kind of table
-    "prepare": (2, "catalog.parquet", "catalog"),
-    "runs": (3, "runs.parquet", "runs"),
-    "segment": (2, "scores.parquet", "scores"),
-}
 DIFFERENCES = "differences.parquet"  # beside the scores
 ManifestValues = dict[str, Any]
 
@@ -123,20 +119,18 @@ def record_of(version: Version) -> Path:
 def _samples(tree: Tree, files: dict[str, str], manifests: list[ManifestValues]) -> Iterator[PublishedTable]:
     """The tables of every published folder; its manifest is added to `manifests`."""
     for path in files:
-        parts = PurePosixPath(path).parts
-        if len(parts) != 4 or parts[3] != "manifest.json":
+        if (found_in := whose(path)) is None:
             continue
-        _, category, method, _ = parts
-        folder = f"synthesize/{category}/{method}"
+        (category, method), folder = found_in, path.rpartition("/")[0]
         manifest = _manifest(tree, folder)
         found = [("samples", keep_samples(tree, folder, manifest))]
-        found += [(kind, keep_told(tree, folder, f"{kind}.parquet", manifest)) for kind in ("sources", "checkpoints", "verdict")]
+        found += [(kind, keep_told(tree, folder, f"{kind}.parquet", manifest)) for kind in BESIDE[manifest["schema_version"]]]
         yield from (PublishedTable(kind, category, method, name) for kind, name in found)
         manifests.append({"category": category, "method": method, **_in_short(manifest)})
 
 
 def _manifest(tree: Tree, folder: str) -> ManifestValues:
-    """The manifest of a published folder, sealed and of this schema version."""
+    """The manifest of a published folder, sealed and of a schema version that can be read."""
     place = Path(DATA, folder)
     with tree.open(f"{folder}/manifest.json") as file:
         content = file.read()
@@ -147,7 +141,7 @@ def _manifest(tree: Tree, folder: str) -> ManifestValues:
     if not _short(values).is_file():
         from stage.release.manifest import check_manifest  # here, because it loads pandas, and what was checked has its seal
 
-        check_manifest(values, place)
+        check_manifest({"method": METHOD, **values}, place, tuple(BESIDE))
     return values
 
 

@@ -79,7 +79,7 @@ def keep_told(tree: Tree, folder: str, file: str, manifest: dict[str, Any]) -> s
         raise CorruptFileError(f"Expected the manifest of {folder} to name {file}, found that it does not. {MEND}")
     name = f"{kind}-{told['sha256']}.parquet"
     if not (STORE / name).is_file():
-        from stage.lineage.published import table_told
+        from stage.lineage.published import beside
 
-        keep(name, table_told(tree, f"{folder}/{file}", told["sha256"]))
+        keep(name, beside(tree, f"{folder}/{file}", told["sha256"], kind, manifest["schema_version"]))
     return name

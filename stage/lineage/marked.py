@@ -6,10 +6,11 @@ from typing import NamedTuple
 from stage.core.errors import Refusal
 from stage.lineage.contents import History
 from stage.lineage.database import Database, Row, rows
+from stage.lineage.layout import todays_id
 
 
 class Marked(NamedTuple):
-    """The id in a picture's mark, empty without a mark, and the digests of its pixels as an image and as a mask."""
+    """The id in a picture's mark as it would be today, empty without a mark, and the digests of its pixels as an image and as a mask."""
 
     sample_id: str
     image_digest: str
@@ -28,7 +29,7 @@ def read_mark(file: Path) -> Marked:
         content = file.read_bytes()
         with Image.open(file, formats=("PNG",)) as picture:
             told = str(picture.info.get(SAMPLE, ""))
-        return Marked(told, pixel_digest(decode_image(content)), pixel_digest(decode_mask(content)))
+        return Marked(todays_id(told), pixel_digest(decode_image(content)), pixel_digest(decode_mask(content)))
     except UNDECODABLE as error:
         raise Refusal(
             f"Expected a PNG of a sample, found {file}, which does not decode ({type(error).__name__}). Name the file as it was exported."

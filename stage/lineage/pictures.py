@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pyarrow.parquet as pq
 
 from stage.core.errors import CorruptFileError
+from stage.lineage.layout import todays_id
 from stage.lineage.trees import tree_of
 from stage.lineage.versions import Version
 
@@ -20,11 +21,12 @@ class SamplePictures(NamedTuple):
 def pictures_of(version: Version, sample_ids: Iterable[str]) -> dict[str, SamplePictures]:
     """The pictures of samples by their ids. Raises CorruptFileError if a shard cannot be had."""
     tree, wanted = tree_of(version), set(sample_ids)
-    folders = {"/".join(("synthesize", *reversed(sample_id.split("/")[:2]))) for sample_id in wanted}
+    whose = {tuple(sample_id.split("/")[:2]) for sample_id in wanted}
     found: dict[str, SamplePictures] = {}
-    for folder in sorted(folders):
+    for method, category in sorted(whose):
+        folder = f"synthesize/{category}"  # in schema 1 the shards lie in it, later in a folder per method
         for path in tree.files(folder):
-            if path.startswith(f"{folder}/shards/") and wanted - set(found):
+            if path.startswith((f"{folder}/{method}/shards/", f"{folder}/shards/")) and wanted - set(found):
                 with tree.open(path) as file:
                     found |= _in_shard(pq.ParquetFile(file, pre_buffer=False), wanted)
     if missing := sorted(wanted - set(found)):
@@ -35,9 +37,9 @@ def pictures_of(version: Version, sample_ids: Iterable[str]) -> dict[str, Sample
 def _in_shard(shard: pq.ParquetFile, wanted: set[str]) -> dict[str, SamplePictures]:
     found: dict[str, SamplePictures] = {}
     for group in range(shard.num_row_groups):
-        if wanted & set(shard.read_row_group(group, columns=["sample_id"])["sample_id"].to_pylist()):
-            rows = shard.read_row_group(group, columns=["sample_id", "image", "mask"]).to_pylist()
-            found |= {
-                row["sample_id"]: SamplePictures(row["image"]["bytes"], row["mask"]["bytes"]) for row in rows if row["sample_id"] in wanted
-            }
+        ids = map(todays_id, shard.read_row_group(group, columns=["sample_id"])["sample_id"].to_pylist())
+        if wanted & set(ids):
+            for row in shard.read_row_group(group, columns=["sample_id", "image", "mask"]).to_pylist():
+                if (sample_id := todays_id(row["sample_id"])) in wanted:
+                    found[sample_id] = SamplePictures(row["image"]["bytes"], row["mask"]["bytes"])
     return found

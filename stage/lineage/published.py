@@ -15,6 +15,8 @@ from stage.core.errors import CorruptFileError
 from stage.datasets.columns import schema
 from stage.datasets.table import COLUMNS as CATALOG_COLUMNS
 from stage.datasets.table import PICTURES
+from stage.lineage.earlier import ADDED, completed, with_todays_ids
+from stage.lineage.layout import EARLIER, FIRST
 from stage.lineage.trees import MEND, Tree
 from stage.release.shards import Tally
 from stage.release.tables import RUN_COLUMNS
@@ -25,30 +27,40 @@ from stage.synthesis.schema import CHECKPOINT_SCHEMA, PLAN, PLAN_SCHEMA, SCHEMA,
 
 def samples(tree: Tree, folder: str, manifest: dict[str, Any]) -> pa.Table:
     """The samples of a published folder: the rows of the plan, whose row groups are large, and the shards' other columns beside them."""
-    beside = [name for name in SCHEMA.names if name not in (*PLAN_SCHEMA.names, "image", "mask")]
+    version = manifest["schema_version"]
+    more = pa.schema([field for field in SCHEMA if field.name not in (*PLAN_SCHEMA.names, "image", "mask")])
     told = manifest["tables"].get(PLAN, {})
     plan = table_told(tree, f"{folder}/{PLAN}", told.get("sha256", ""))
-    parts = [_shard(tree, folder, shard, beside) for shard in manifest["shards"]]
-    made = pa.concat_tables(parts) if parts else pa.schema([SCHEMA.field(name) for name in ("sample_id", *beside)]).empty_table()
+    columns = pa.schema([SCHEMA.field("sample_id"), *more])
+    parts = [_shard(tree, folder, shard, columns.names) for shard in manifest["shards"]]
+    if version in EARLIER:
+        plan, parts = completed(plan, PLAN_SCHEMA), [completed(part, columns) for part in parts]
+    made = pa.concat_tables(parts).select(columns.names) if parts else columns.empty_table()
     if not made["sample_id"].equals(plan["sample_id"]):
         raise CorruptFileError(
             f"Expected the samples of {folder} in the order of its {PLAN}, found others. `stage verify` says where. {MEND}"
         )
-    for name in beside:
-        plan = plan.append_column(SCHEMA.field(name), made[name])
-    return plan.replace_schema_metadata(None)
+    for field in more:
+        plan = plan.append_column(field, made[field.name])
+    return (with_todays_ids(plan) if version == FIRST else plan).replace_schema_metadata(None)
 
 
-def _shard(tree: Tree, folder: str, shard: dict[str, Any], beside: list[str]) -> pa.Table:
+def _shard(tree: Tree, folder: str, shard: dict[str, Any], columns: Iterable[str]) -> pa.Table:
     path, tally = f"{folder}/{shard['path']}", Tally()
-    table = _read(tree, path, dict.fromkeys((*Tally.COLUMNS, *beside)))
+    table = _read(tree, path, dict.fromkeys((*Tally.COLUMNS, *columns)))
     for row in table.select(list(Tally.COLUMNS)).to_pylist():
         tally.add(row)
     if wrong := [name for name, found in tally.facts().items() if shard[name] != found]:
         raise CorruptFileError(
             f"Expected {', '.join(wrong)} of {path} as its manifest says, found others. `stage verify` says where. {MEND}"
         )
-    return table.select(["sample_id", *beside])
+    return table
+
+
+def beside(tree: Tree, path: str, sha256: str, kind: str, version: str) -> pa.Table:
+    """A table beside the shards, compared with its SHA-256."""
+    table = table_told(tree, path, sha256)
+    return completed(table, schemas()[kind]) if version in EARLIER else table
 
 
 def table_told(tree: Tree, path: str, sha256: str) -> pa.Table:
@@ -68,12 +80,12 @@ def without_pictures(tree: Tree, path: str, kind: str) -> pa.Table:
             names = pq.read_schema(file).names
         except (pa.ArrowException, OSError, ValueError) as error:
             raise _unreadable(path, error) from None
-    if missing := [name for name in known.names if name not in names]:
+    if missing := [name for name in known.names if name not in (*names, *ADDED.get(kind, ()))]:
         raise CorruptFileError(
             f"Expected the columns {', '.join(known.names)} in {path}, found no {missing[0]}: an earlier version wrote it. Run `dvc repro`."
         )
     try:
-        return _read(tree, path, known.names).cast(known)
+        return completed(_read(tree, path, known.names), known).cast(known)
     except (pa.ArrowException, ValueError) as error:
         raise CorruptFileError(f"Expected the types of docs/data.md in {path}, found {str(error).splitlines()[0]}. {MEND}") from None
 

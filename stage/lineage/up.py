@@ -10,6 +10,7 @@ from stage.core.errors import Refusal
 from stage.core.wording import counted
 from stage.lineage.contents import History
 from stage.lineage.database import Answer, Database, make_views, rows
+from stage.lineage.layout import todays_id
 from stage.lineage.marked import found_in
 from stage.lineage.origin import origin_of
 
@@ -23,7 +24,9 @@ def up(database: Database, history: History, target: str) -> Answer:
 
     The last version that has it answers; for a PNG, the last one with its pixels, if there is one. The database may be without views.
     """
-    is_file, is_sample = Path(target).is_file(), bool(SAMPLE.fullmatch(target))
+    is_file = Path(target).is_file()
+    target = target if is_file else todays_id(target)
+    is_sample = bool(SAMPLE.fullmatch(target))
     if is_sample and not is_file and (answer := origin_of(database, history, target)):
         return answer
     make_views(database, history.contents)

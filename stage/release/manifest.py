@@ -49,11 +49,11 @@ class Manifest(Section):
     seal: Digest
 
 
-def check_manifest(values: dict[str, Any], folder: Path) -> None:
-    """Raise a CorruptFileError if a manifest is of another schema version, or if a key is missing, unknown or of another type."""
-    if (version := values.get("schema_version")) != SCHEMA_VERSION:
+def check_manifest(values: dict[str, Any], folder: Path, known: tuple[str, ...] = (SCHEMA_VERSION,)) -> None:
+    """Raise a CorruptFileError if a manifest is of no `known` schema version, or if a key is missing, unknown or of another type."""
+    if (version := values.get("schema_version")) not in known:
         raise CorruptFileError(
-            f"Expected schema version {SCHEMA_VERSION}, found {version!r}, in the manifest of {folder}. Read it with the version of "
+            f"Expected schema version {' or '.join(known)}, found {version!r}, in the manifest of {folder}. Read it with the version of "
             "this project that published it, or run `dvc repro synthesize`."
         )
     try:

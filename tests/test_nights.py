@@ -597,6 +597,24 @@ def test_a_program_at_its_limit_is_ended_with_all_that_it_started(tmp_path: Path
     until_gone(int((tmp_path / "pid").read_text()))
 
 
+def test_a_program_that_gets_on_no_more_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+    """A night whose training hangs would hold the place of every later one until its limit."""
+    command = ["sh", "-c", "echo epoch 1; sleep 600 & echo $! > pid; wait"]
+    with pytest.raises(MachineError, match="Its last line: epoch 1"):
+        work(command, tmp_path, tmp_path / "log", deadline=time.monotonic() + 600, say=lambda _line: None, silence_s=3)
+
+    until_gone(int((tmp_path / "pid").read_text()))
+
+
+def test_a_program_that_gets_on_slowly_is_left_alone(tmp_path: Path) -> None:
+    """A long run would be ended for being long."""
+    command = ["sh", "-c", "for step in 1 2 3 4; do sleep 2; echo $step; done"]
+
+    said = work(command, tmp_path, tmp_path / "log", deadline=time.monotonic() + 600, say=lambda _line: None, silence_s=7)
+
+    assert said.split() == ["1", "2", "3", "4"]
+
+
 def test_a_log_on_a_full_disk_ends_no_program(tmp_path: Path) -> None:
     """`stage nightly >> log` would end `dvc repro` with a broken pipe when the log's disk is full."""
 

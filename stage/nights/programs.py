@@ -1,5 +1,6 @@
 """Runs git and DVC as programs: limited in time, ended with their parent, without prompts, and without secrets in their output."""
 
+import math
 import os
 import signal
 import subprocess
@@ -69,13 +70,13 @@ def output_of(command: Sequence[str], folder: Path, *, stdin: str = "", **variab
     return done.stdout
 
 
-def work(command: Sequence[str], folder: Path, log: Path, *, deadline: float, say: Say) -> str:
+def work(command: Sequence[str], folder: Path, log: Path, *, deadline: float, say: Say, silence_s: float = math.inf) -> str:
     """Run a long program; its lines go to `log` and to `say` as they come, and are returned.
 
-    `deadline`: time of `time.monotonic()` at which the program and all that it started are ended. Raises ProgramError if it fails,
-    MachineError at the deadline.
+    The program and all that it started are ended at `deadline`, a time of `time.monotonic()`, or once it has printed nothing for
+    `silence_s`: it is stuck then, if it prints a line whenever it gets on. Raises ProgramError if it fails, MachineError if it is ended.
     """
-    lines = list[str]()
+    lines = Lines()
     with log.open("a", encoding="utf-8") as file:
         process = subprocess.Popen(
             [sys.executable, "-I", "-c", ENDS_WITH_PARENT, str(os.getpid()), *command],
@@ -85,11 +86,16 @@ def work(command: Sequence[str], folder: Path, log: Path, *, deadline: float, sa
         reader = threading.Thread(target=_relay, args=(process, lines, file, say), daemon=True)
         reader.start()
         try:
-            status = process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            raise MachineError(
-                f"Expected `{_name(command)}` to end within the night's limit, found it still running. {log} has what it said."
-            ) from None
+            status = _status(process, lines, deadline, silence_s)
+            if status is None and time.monotonic() < deadline:
+                raise MachineError(
+                    f"Expected `{_name(command)}` to get on within {silence_s:.0f} s, found that it printed nothing, so that it was ended as "
+                    f"stuck. Its last line: {(lines or ['none'])[-1]} Raise execution.stuck_s in params.yaml if a step may take longer."
+                )
+            if status is None:
+                raise MachineError(
+                    f"Expected `{_name(command)}` to end within the night's limit, found it still running. {log} has what it said."
+                )
         finally:
             end_group(process)
             reader.join(GRACE_S)
@@ -98,12 +104,29 @@ def work(command: Sequence[str], folder: Path, log: Path, *, deadline: float, sa
     return "\n".join(lines)
 
 
-def _relay(process: "subprocess.Popen[str]", lines: list[str], file: TextIO, say: Say) -> None:
+class Lines(list[str]):
+    """What a program has printed, and the time of `time.monotonic()` at which it last did, or began."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = time.monotonic()
+
+
+def _status(process: "subprocess.Popen[str]", lines: Lines, deadline: float, silence_s: float) -> int | None:
+    """The exit status of a process; None if it still runs at the deadline, or has been silent for too long."""
+    while (left := min(deadline, lines.last + silence_s) - time.monotonic()) > 0:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(min(left, threading.TIMEOUT_MAX))
+    return None
+
+
+def _relay(process: "subprocess.Popen[str]", lines: Lines, file: TextIO, say: Say) -> None:
     assert process.stdout is not None
     with process.stdout as output:
         for line in output:
             told = without_secrets(line.rstrip("\n"))
             lines.append(told)
+            lines.last = time.monotonic()
             with suppress(OSError, ValueError):  # a full disk or a closed log must not stall the program
                 file.write(f"{told}\n")
                 file.flush()

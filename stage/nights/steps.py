@@ -1,6 +1,7 @@
 """The steps of a night. A step may be repeated after a kill."""
 
 import json
+import math
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -85,7 +86,7 @@ class NightSteps:
 
     def repro(self) -> str:
         """Run `dvc repro`, and record which outputs differ from the last version's."""
-        self._dvc("repro")
+        self._dvc("repro", silence_s=self.params().execution.stuck_s)
         lock = (self.places.worktree / LOCK).read_text(encoding="utf-8")
         last = self._last_tag()
         self.record.changes = [*changed_outputs(self.repository.lock_of(last) if last else "", lock)]
@@ -161,9 +162,9 @@ class NightSteps:
         photographs = f"Taken in: {counted(len(self.record.taken_in), 'file')}.\n" if self.record.taken_in else ""
         return f"Data of {self.day.isoformat()}\n\n{photographs}" + "\n".join(lines) + f"\n\nNight {self.record.id}, {self.record.host}\n"
 
-    def _dvc(self, *arguments: str) -> str:
+    def _dvc(self, *arguments: str, silence_s: float = math.inf) -> str:
         log = self.folder / f"dvc-{arguments[0]}.log"
-        return work([*DVC, *arguments], self.places.worktree, log, deadline=self.deadline, say=self.say)
+        return work([*DVC, *arguments], self.places.worktree, log, deadline=self.deadline, say=self.say, silence_s=silence_s)
 
     def params(self) -> Params:
         """The parameters of the code that was taken in."""

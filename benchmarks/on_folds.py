@@ -22,13 +22,15 @@ from stage.core.digests import derived_seed
 from stage.core.params import Params, load_params
 from stage.datasets.examples import pairs_of
 from stage.segmentation.arms import REAL_ONLY, Training, arm_label
-from stage.segmentation.choice import held_out, resampled_aps
+from stage.segmentation.choice import held_out, parts_to_hold_out, resampled_aps
 from stage.segmentation.published import image_parts
 
 
 def main(category: str, seeds: str, *arms: str) -> None:
     """Train what is not in the spool yet, and print a line for each arm."""
     params = with_folds(load_params())
+    if (parts := parts_to_hold_out(Path("data"), [category]).get(category, 0)) < 2 * params.segment.folds:
+        sys.exit(f"Expected {2 * params.segment.folds} groups of real defects or more, found {parts}, in the training part of {category}.")
     wanted = [one for one in planned_trainings(category, params) if one.fold >= 0 and (not arms or one.choice.name in arms)]
     planned = [one._replace(seed=seed) for seed in range(int(seeds)) for one in wanted]
     at_once = max(params.execution.trainings, 1)
@@ -53,7 +55,9 @@ def seed_aps(category: str, results: Mapping[Training, Path], seed: int, params:
     """By arm: the mean AP of the types, the mean of the folds, and its resamples, (1 + R,)."""
     real = image_parts(pairs_of(CATALOGS / category, "train", good=False))
     folds = held_out({one: place for one, place in results.items() if one.seed == seed}, real, params.segment.folds)
-    found = [resampled_aps(fold, np.random.default_rng(derived_seed(params.seed, category, seed))) for fold in folds]
+    # The same draws for every seed, which sees the same images: drawn anew, their mean would look surer with every seed.
+    random = np.random.default_rng(derived_seed(params.seed, category))
+    found = [resampled_aps(fold, random) for fold in folds]
     return {arm: np.mean([aps[arm] for aps in found], axis=0) for arm in found[0]}
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stage.segmentation.bootstrap import RESAMPLES, AtThreshold, EvaluationImage, image_weights, resampled_differences
+from stage.segmentation.bootstrap import RESAMPLES, AtThreshold, EvaluationImage, drawn_weights, image_weights, resampled_differences
 from stage.segmentation.counts import Counts
 from stage.segmentation.metrics import HALF, pixel_scores, threshold_scores
 
@@ -68,8 +68,38 @@ def test_each_type_keeps_its_number_of_images():
     """A draw without a rare type would compare other questions."""
     weights = image_weights(TEST, 50, np.random.default_rng(0))
 
-    assert (weights[:, :8].sum(axis=1) == 8).all()
-    assert (weights[:, 8:].sum(axis=1) == 4).all()
+    assert weights[:, :8].sum(axis=1) == pytest.approx(8)
+    assert weights[:, 8:].sum(axis=1) == pytest.approx(4)
+
+
+@pytest.mark.parametrize("count", [2, 3, 8])
+def test_the_variance_of_a_mean_is_not_too_small(count: int) -> None:
+    """With three images a type, one of five equal arms would be called better."""
+    values = np.random.default_rng(1).normal(size=count)
+    means = drawn_weights(count, 20_000, np.random.default_rng(0)) @ values / count
+
+    assert means.var() == pytest.approx(values.var(ddof=1) / count, rel=0.05)
+    assert means.mean() == pytest.approx(values.mean(), abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("test", "drawn_together"),
+    [
+        ([*TEST, EvaluationImage("crack", "a")], [8, 9, 10, 11, 12]),  # with the type that has fewest
+        ([*TEST, EvaluationImage("crack", "a"), EvaluationImage("pit", "b")], [12, 13]),
+    ],
+)
+def test_a_type_with_a_single_part_varies_too(test: list[EvaluationImage], drawn_together: list[int]) -> None:
+    """What is always drawn would look certain."""
+    weights = image_weights(test, 50, np.random.default_rng(0))
+
+    assert weights[:, 12].std() > 0
+    assert weights[:, drawn_together].sum(axis=1) == pytest.approx(len(drawn_together))
+
+
+def test_a_single_part_tells_nothing() -> None:
+    """Its only difference would be sold as certain."""
+    assert (image_weights([EvaluationImage("dent", "a")] * 2, 50, np.random.default_rng(0)) == 1).all()
 
 
 def test_photographs_of_one_part_are_drawn_together():
@@ -78,4 +108,4 @@ def test_photographs_of_one_part_are_drawn_together():
 
     assert (weights[:, :3] == weights[:, :1]).all()
     assert (weights[:, 3:] == 2 - weights[:, :1]).all()
-    assert set(weights[:, 0]) == {0, 1, 2}
+    assert set(weights[:, 0]) == {0, 2}

@@ -90,7 +90,7 @@ def opened(path: Path) -> tuple[bytes, dict[str, Any]]:
 def choose(data: Path, arm: str) -> None:
     """Say that `segment` chose an arm."""
     (data / "segment" / CATEGORY).mkdir(parents=True, exist_ok=True)
-    Choice(arm, {arm: Gain(0.02, 0.005)}).write(data / "segment" / CATEGORY / CHOICE)
+    Choice(arm, {arm: Gain(0.02, 0.005)}, []).write(data / "segment" / CATEGORY / CHOICE)
 
 
 @pytest.mark.parametrize(

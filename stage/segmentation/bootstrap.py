@@ -1,4 +1,8 @@
-"""How sure the difference between two arms is: a bootstrap over test images and seeds, paired, since both arms share them."""
+"""How sure the difference between two arms is: a bootstrap over test images and seeds, paired, since both arms share them.
+
+Of n one draws n - 1, each counting n / (n - 1) times (Rao and Wu, JASA 1988): the variance of a plain bootstrap of n is too small by
+(n - 1) / n, half of it with two. What is left too narrow with a handful is the normal shape of its tails.
+"""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
@@ -40,12 +44,10 @@ def resampled_differences(
     """For each pair of `compared`, AP and IoU of the first minus those of the second, as fractions: a row per metric and draw.
 
     Draw -1 is the difference itself. `trained` gives each arm's trainings, one for each of the `seeds`, in the same order; each is read once, so
-    an iterable may be lazy. Groups of images are drawn, since photographs of one part are not independent, and within their defect
-    type, so that every draw has all types.
+    an iterable may be lazy.
     """
     images = np.vstack([np.ones(len(test)), image_weights(test, RESAMPLES, random)])
-    evenly = np.full(seeds, 1 / seeds)
-    shares = np.vstack([evenly, random.multinomial(seeds, evenly, RESAMPLES) / seeds])
+    shares = np.vstack([np.ones(seeds), drawn_weights(seeds, RESAMPLES, random)]) / seeds
     values = {name: _mean_over_seeds(seen, images, shares) for name, seen in trained.items()}
     draws = np.tile(np.arange(-1, RESAMPLES), len(COMPARED))
     return [
@@ -61,17 +63,39 @@ def resampled_differences(
 
 
 def image_weights(test: Sequence[EvaluationImage], resamples: int, random: np.random.Generator) -> Values:
-    """How often each image is drawn, (resamples, N): for each type as many groups as it has, each with all of its images of the type."""
+    """How much each image counts, (resamples, N): groups are drawn, since photographs of one part are not independent.
+
+    A group is drawn with all its images of a type, from those of the type, so that every draw has all types. A type with a single group
+    cannot vary, and is drawn together with the other such types, or with the type that has fewest groups (collapsed strata).
+    """
     columns: dict[EvaluationImage, list[int]] = {}
     for column, image in enumerate(test):
         columns.setdefault(image, []).append(column)
-    weights = np.zeros((resamples, len(test)))
-    for defect in sorted({image.defect for image in test}):
-        groups = [columns[image] for image in sorted(columns) if image.defect == defect]
-        drawn = random.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), resamples)
-        for group, times in zip(groups, drawn.T, strict=True):
+    weights = np.ones((resamples, len(test)))
+    for groups in _strata(columns):
+        for group, times in zip(groups, drawn_weights(len(groups), resamples, random).T, strict=True):
             weights[:, group] = times[:, None]
     return weights
+
+
+def drawn_weights(count: int, resamples: int, random: np.random.Generator) -> Values:
+    """How much each of `count` counts in each resample, (resamples, count); one by itself always counts 1."""
+    if count < 2:
+        return np.ones((resamples, count))
+    return np.multiply(random.multinomial(count - 1, np.full(count, 1 / count), resamples), count / (count - 1), dtype=np.float64)
+
+
+def _strata(columns: Mapping[EvaluationImage, list[int]]) -> list[list[list[int]]]:
+    """The columns of each group of images, by what they are drawn from."""
+    by_type: dict[str, list[list[int]]] = {}
+    for image in sorted(columns):
+        by_type.setdefault(image.defect, []).append(columns[image])
+    single = [group for groups in by_type.values() if len(groups) == 1 for group in groups]
+    strata = [groups for groups in by_type.values() if len(groups) > 1]
+    if len(single) == 1 and strata:
+        min(strata, key=len).extend(single)
+        return strata
+    return [*strata, single] if single else strata
 
 
 def _mean_over_seeds(trained: Iterable[AtThreshold], images: Values, shares: Values) -> dict[str, Values]:

@@ -4,8 +4,8 @@ A trained method's samples come from a network that has also seen the held-out d
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from math import hypot, sqrt
+from collections.abc import Container, Iterable, Mapping, Sequence
+from math import hypot
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple, Self
@@ -27,8 +27,6 @@ from stage.segmentation.scores import DEFECTIVE_FILE
 
 CHOICE = "choice.json"
 ERRORS = 2  # standard errors that a gain must exceed: with one, several arms without effect would be chosen from every third time
-# The mixture too, since it may contain a trained method.
-FLATTERED = {name(method) for method in (*TRAINED, MIXTURE) for name in (arm_name, only_name)}
 
 
 class HeldOut(NamedTuple):
@@ -47,47 +45,62 @@ class Gain(NamedTuple):
     ap: float
     error: float
 
+    @property
+    def is_certain(self) -> bool:
+        """Whether it exceeds two standard errors."""
+        return self.ap > ERRORS * self.error
+
+
+def flattered_arms(mixture: Iterable[str]) -> set[str]:
+    """The arms with samples of trained networks, which have seen the held-out images; `mixture`: the methods of the mixture."""
+    methods = [*TRAINED, *([MIXTURE] if {*mixture} & {*TRAINED} else [])]
+    return {name(method) for method in methods for name in (arm_name, only_name)}
+
 
 class Choice(NamedTuple):
-    """The chosen arm, and what every other arm gains over real defects alone."""
+    """The chosen arm, what every other arm gains over real defects alone, and which of these a trained network flatters."""
 
     arm: str
     gains: dict[str, Gain]
+    flattered: list[str]
 
     @classmethod
-    def of(cls, folds: Sequence[HeldOut], random: np.random.Generator) -> Self:
+    def of(cls, folds: Sequence[HeldOut], random: np.random.Generator, flattered: Container[str]) -> Self:
         """The choice by what each arm gains on held-out images."""
-        return cls.among(_gains(folds, random))
+        return cls.among(_gains(folds, random), flattered)
 
     @classmethod
-    def among(cls, gains: dict[str, Gain]) -> Self:
+    def among(cls, gains: dict[str, Gain], flattered: Container[str]) -> Self:
         """The arm with the largest gain, if that is over two standard errors; real defects alone if no gain is.
 
-        Where that arm's samples come from a trained network, which flatters it, an untrained arm within a standard error is taken instead.
+        Instead of a flattered arm, another within its standard error is taken, by itself certain or not (docs/decisions/0023).
         """
-        better = [arm for arm, gain in gains.items() if gain.ap > ERRORS * gain.error]
-        best = max(better, key=lambda arm: gains[arm].ap, default=REAL_ONLY)
-        if best in FLATTERED:
-            near = [arm for arm in gains if arm not in FLATTERED and gains[arm].ap >= gains[best].ap - gains[best].error]
+        best = max(filter(lambda arm: gains[arm].is_certain, gains), key=lambda arm: gains[arm].ap, default=REAL_ONLY)
+        if best in flattered:
+            near = [arm for arm in gains if arm not in flattered and gains[arm].ap >= gains[best].ap - gains[best].error]
             best = max(near, key=lambda arm: gains[arm].ap, default=best)
-        return cls(best, gains)
+        return cls(best, gains, [arm for arm in gains if arm in flattered])
 
     @property
     def sentence(self) -> str:
         """A sentence on what to train on, and why."""
         told = ", ".join(f"{arm_label(arm)} {100 * gain.ap:+.1f} ± {100 * gain.error:.1f}" for arm, gain in self.gains.items())
         told = f"on held-out images of the training part, points of AP against real defects alone, the mean of the defect types, ± standard error: {told or 'no other arm'}"
-        flattered = "; a method that is trained has seen those images, which flatters it" if FLATTERED & self.gains.keys() else ""
+        flattered = "; a method that is trained has seen those images, which flatters it" if self.flattered else ""
         told += ", which do not count the chance of a training"
         if self.arm == REAL_ONLY:
             return f"Train on real defects alone: nothing helps by more than two standard errors ({told}{flattered})."
-        if any(gain.ap > self.gains[self.arm].ap for gain in self.gains.values()):
-            return f"Train on {arm_label(self.arm)}: a trained method gains more, but by less than a standard error ({told}{flattered})."
-        return f"Train on {arm_label(self.arm)}: it helps most ({told}{flattered})."
+        above = [gain for gain in self.gains.values() if gain.ap > self.gains[self.arm].ap]
+        why = "it helps most"
+        if any(gain.is_certain for gain in above):
+            why = "a trained method gains more, but by less than a standard error"
+        elif above:
+            why = "it helps most of what helps by more than two standard errors"
+        return f"Train on {arm_label(self.arm)}: {why} ({told}{flattered})."
 
     def write(self, path: Path) -> None:
         """Write the choice as JSON."""
-        values = {"arm": self.arm, "gains": {arm: gain._asdict() for arm, gain in self.gains.items()}}
+        values = {"arm": self.arm, "gains": {arm: gain._asdict() for arm, gain in self.gains.items()}, "flattered": self.flattered}
         write_whole(json.dumps(values, indent=2) + "\n", path)
 
     @classmethod
@@ -95,7 +108,8 @@ class Choice(NamedTuple):
         """What `write` wrote; None if there is no such file, since nothing was held out. Raises CorruptFileError."""
         try:
             values: Any = json.loads(path.read_text(encoding="utf-8"))
-            return cls(str(values["arm"]), {str(arm): Gain(**gain) for arm, gain in values["gains"].items()})
+            gains = {str(arm): Gain(**gain) for arm, gain in values["gains"].items()}
+            return cls(str(values["arm"]), gains, [str(arm) for arm in values["flattered"]])
         except FileNotFoundError:
             return None
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
@@ -148,13 +162,12 @@ def resampled_aps(fold: HeldOut, random: np.random.Generator) -> dict[str, NDArr
 def _gains(folds: Sequence[HeldOut], random: np.random.Generator) -> dict[str, Gain]:
     """What each arm gains over real defects alone: the mean over the folds."""
     drawn = [resampled_aps(fold, random) for fold in folds]
-    groups = [len({image.group for image in fold.images}) for fold in folds]
     arms = [arm for arm in folds[0].counts if arm not in (REAL_ONLY, arm_name(PERFECT))]
-    return {arm: _gain([aps[arm] - aps[REAL_ONLY] for aps in drawn], groups) for arm in arms}
+    return {arm: _gain([aps[arm] - aps[REAL_ONLY] for aps in drawn]) for arm in arms}
 
 
-def _gain(differences: Sequence[NDArray[np.float64]], groups: Sequence[int]) -> Gain:
-    errors = [float(np.std(drawn)) * sqrt(count / (count - 1)) for (_, *drawn), count in zip(differences, groups, strict=True)]
+def _gain(differences: Sequence[NDArray[np.float64]]) -> Gain:
+    errors = [float(np.std(drawn)) for _, *drawn in differences]
     return Gain(fmean(float(one[0]) for one in differences), hypot(*errors) / len(errors))
 
 

@@ -29,7 +29,7 @@ def threshold_scores(total: Total, level: int) -> dict[str, float]:
 
 
 def pixel_scores(total: Total) -> dict[str, float]:
-    """Threshold-free metrics per pixel: AUROC (where there are normal pixels), AP, the best F1, and PRO."""
+    """Threshold-free metrics per pixel: AP, the best F1, and where there are normal pixels AUROC and PRO."""
     above = total.at_least()
     positives, negatives = above.defect[0], above.normal[0]
     _require_defect(positives)
@@ -37,12 +37,10 @@ def pixel_scores(total: Total) -> dict[str, float]:
     marked = above.defect + above.normal
     precision = np.divide(above.defect, marked, out=np.ones_like(marked), where=marked > 0)
     f1 = 2 * above.defect / (marked + positives)
-    return {
-        **({"auroc": float(np.trapezoid(np.append(recall, 0.0)[::-1], np.append(rate, 0.0)[::-1]))} if negatives else {}),
-        "ap": float(-np.sum(np.diff(np.append(recall, 0.0)) * precision)),
-        "f1": float(f1.max()),
-        "pro": _pro(above, rate),
-    }
+    found = {"ap": float(-np.sum(np.diff(np.append(recall, 0.0)) * precision)), "f1": float(f1.max())}
+    if negatives:
+        found |= {"auroc": float(np.trapezoid(np.append(recall, 0.0)[::-1], np.append(rate, 0.0)[::-1])), "pro": _pro(above, rate)}
+    return found
 
 
 def best_level(total: Total) -> int:

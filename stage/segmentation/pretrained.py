@@ -1,8 +1,9 @@
 """The weights that a segmenter starts from: an mmsegmentation checkpoint, given as a path or URL. Tensors only; pickled code never runs."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from pickle import UnpicklingError
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
 from rich.console import Console
@@ -12,8 +13,10 @@ from torch import Tensor, nn
 
 from stage.core.digests import digest_of
 from stage.core.errors import ConfigError
+from stage.core.redaction import without_secrets
 
 SHOWN = 6  # names of weights in a message
+NAME = 80  # last letters of a file's name in an address that its copy keeps
 ENCODERS = ("backbone.", "backbone.backbone.")  # where a network has its encoder; the latter is STDC's, inside its context path
 
 
@@ -29,13 +32,15 @@ def load_pretrained(model: nn.Module, weights: str) -> None:
     fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
     if not fitting:
         raise ConfigError(
-            f"Expected weights of this network in segment.weights, found {_names(list(given))} in {weights}. "
+            f"Expected weights of this network in segment.weights, found {_names(list(given))} in {without_secrets(weights)}. "
             "Name a checkpoint of the model that it stands beside."
         )
     model.load_state_dict({**own, **fitting})
     missing = [name for name in own if name not in fitting]
     Console(stderr=True).print(
-        f"{weights}: {len(fitting)} of {len(own)} weights loaded; at random: {_names(missing)}", highlight=False, markup=False
+        f"{without_secrets(weights)}: {len(fitting)} of {len(own)} weights loaded; at random: {_names(missing)}",
+        highlight=False,
+        markup=False,
     )
 
 
@@ -61,14 +66,15 @@ def fetch_weights(weights: str) -> Path:
     if "://" not in weights:
         return Path(weights)
     # The digest is of the whole address: two checkpoints may have one name.
-    path = Path(torch.hub.get_dir()) / "checkpoints" / f"{digest_of(weights, 8)}-{weights.rpartition('/')[2] or 'weights.pth'}"
+    name = PurePosixPath(urlsplit(weights).path).name[-NAME:] or "weights.pth"
+    path = Path(torch.hub.get_dir()) / "checkpoints" / f"{digest_of(weights, 8)}-{name}"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             torch.hub.download_url_to_file(weights, str(path))
         except (OSError, ValueError) as error:
             raise ConfigError(
-                f"Expected to fetch segment.weights from {weights}, found: {error}. "
+                f"Expected to fetch segment.weights from {without_secrets(weights)}, found: {without_secrets(str(error))}. "
                 "Download it where there is a network, and give the file's path."
             ) from None
     return path

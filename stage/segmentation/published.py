@@ -17,7 +17,7 @@ from stage.datasets.found import FILE, FoundDefect, write_found
 from stage.datasets.pairs import Pairs
 from stage.segmentation.arms import Training
 from stage.segmentation.bootstrap import EvaluationImage
-from stage.segmentation.choice import CHOICE, Choice, held_out
+from stage.segmentation.choice import CHOICE, Choice, flattered_arms, held_out
 from stage.segmentation.misses import shares_found
 from stage.segmentation.results import DIFFERENCES, SCORES, TYPES
 from stage.segmentation.tables import means_by_arm, side_by_side_table
@@ -39,7 +39,8 @@ def write_category(catalog: Path, results: Mapping[Training, Path], samples: Map
     write_whole(json.dumps(means_by_arm(tables.scores, model), indent=2) + "\n", output / METRICS)
     _write_shown(test, {one.choice.name: place for one, place in results.items() if one.is_shown and one.model == model}, output)
     if folds := held_out(results, image_parts(real), params.segment.folds):
-        Choice.of(folds, np.random.default_rng(derived_seed(params.seed, catalog.name))).write(output / CHOICE)
+        random = np.random.default_rng(derived_seed(params.seed, catalog.name))
+        Choice.of(folds, random, flattered_arms(params.segment.mixture)).write(output / CHOICE)
     _write_errors(real, results, params, output)
 
 

@@ -138,16 +138,18 @@ def mean_over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def headline(results: Results) -> dict[str, Any]:
-    """AP and IoU of the real third alone and of the arm with the highest AP, averaged over categories; of the first segmenter.
+    """AP and IoU of the real third alone and of the other arm with the highest AP, averaged over categories; of the first segmenter.
 
     For `dvc metrics`, whose table has a column per value and must not grow with the number of methods; an arm with samples is called by its
     method, to fit 100 columns.
     """
     means = mean_over_seeds(results.scores)
     means = rows_where(means, category=AVERAGE, real_per_type=0, segmenter=means.segmenter.iloc[0]).set_index("arm")
-    best = str(means.ap.drop([arm for arm in means.index if arm.endswith("perfect")]).idxmax())
-    values = {arm: {metric: float(means.loc[arm, metric]) for metric in ("ap", "iou")} for arm in (REAL_ONLY, best)}
-    return {REAL_ONLY: values[REAL_ONLY], "best": {"arm": best.removeprefix(arm_name("")), **values[best]}}
+    values = {arm: {metric: float(means.loc[arm, metric]) for metric in ("ap", "iou")} for arm in means.index}
+    others = [arm for arm in values if arm != REAL_ONLY and not arm.endswith("perfect")]
+    best = max(others, key=lambda arm: values[arm]["ap"], default="")
+    found = {"best": {"arm": best.removeprefix(arm_name("")), **values[best]}} if best else {}
+    return {REAL_ONLY: values[REAL_ONLY], **found}
 
 
 def write_loss_curves(data: Path, categories: Sequence[str], output: Path) -> None:

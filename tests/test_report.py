@@ -3,11 +3,14 @@
 import hashlib
 import re
 import shutil
+import tracemalloc
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from published import ARMS, COLOURS, EDGE, Page, defective_pair, demo_params, publish, write_text
@@ -23,6 +26,7 @@ from stage.report.lineage import NAMED, SamplesMade, read_lineage
 from stage.report.pages import write_report
 from stage.report.photographs import write_photographs
 from stage.report.sheets import Panel, Specimen, contact_sheet, defect_box, stacked
+from stage.report.specimens import synthetic_specimens
 from stage.report.typical import write_example
 from stage.report.worst import FALSE, HIT, MISSED, NORMAL, difference_picture, read_predictions
 from stage.segmentation.verdicts import WHOLE
@@ -452,6 +456,31 @@ def test_an_example_is_of_middling_contrast_and_large_enough_to_be_seen(report: 
     assert ((sample == COLOURS["stage"]).all(axis=2) == (mask == 255).all(axis=2)).all()
     assert (mask == 255).all(axis=2).sum() == 16
     assert not (before == COLOURS["stage"]).all(axis=2).any()
+
+
+def test_a_few_of_many_samples_are_chosen_in_little_memory(tmp_path: Path) -> None:
+    """The report of a million samples would hold a row of each: 10,000 rows are over 4 MB. In the middle, many have the same contrast."""
+    data, many = tmp_path / "data", 10_000
+    publish(data, ["fabric"], ["hole"])
+    [path] = (data / "synthesize/fabric/stage/shards").iterdir()
+    numbers = np.random.default_rng(0).permutation(many)
+    ids, contrasts = [f"stage/fabric/hole/{number:06d}/0" for number in numbers], (numbers % 997 // 5).astype(float)
+    table = pq.read_table(path).take(pa.array(np.zeros(many, int)))
+    for name, values in {"ordinal": numbers, "sample_id": ids, "contrast": contrasts}.items():
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, table.schema.field(place), pa.array(values, table.schema.field(place).type))
+    pq.write_table(table, path, row_group_size=16)
+    del table
+    tracemalloc.start()
+    first = {one.name for one in synthetic_specimens(data, "fabric", "stage", "hole", 4)}
+    example = write_example(data, "fabric", "stage", "hole", root=tmp_path, path=Path("example.webp"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert first == {f"stage/fabric/hole/{number:06d}/0" for number in range(4)}
+    assert example is not None
+    assert (example.contrast, example.sample_id) == sorted(zip(contrasts, ids, strict=True))[many // 2]
+    assert peak < 2_000_000
 
 
 def test_numbers_read_as_percent() -> None:

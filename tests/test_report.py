@@ -209,6 +209,12 @@ def test_a_learning_curve_is_drawn_and_told_where_there_is_one(report: Path, oth
             "With samples of stage, 1 photograph of each defect does what all of the third did without: the difference in AP is +25.0"
             in Page(other_report / page).text
         )
+    assert Page(other_report / "category-fabric.html").tables["learning"] == [
+        ["Trained on", "1", "2", "whole third"],
+        ["real only", "31.0", "41.0", "51.0"],
+        ["real and stage", "56.0", "66.0", "76.0"],
+        ["real and paste", "6.0", "16.0", "26.0"],
+    ]
     assert not list(report.rglob("learning.svg"))
     assert "With samples of" not in Page(report / "index.html").text
 
@@ -579,13 +585,18 @@ def test_curves_with_gaps_and_of_few_iterations_are_drawn(tmp_path: Path) -> Non
     assert ElementTree.parse(tmp_path / "curve.svg").getroot().tag.endswith("svg")
 
 
-def test_every_curve_is_drawn(tmp_path: Path) -> None:
-    """The curve of a method would be missing where there are more methods than colours."""
-    names = [f"curve {number}" for number in range(8)]
+def test_every_curve_is_drawn_in_a_way_of_its_own(tmp_path: Path) -> None:
+    """The curve of a method would be missing, or look like another's, where there are more methods than colours."""
+    names = [f"curve {number}" for number in range(14)]
     draw_curves(tmp_path / "curve.svg", {name: ([0, 1], [1.0, 0.5]) for name in names}, label="loss")
+    draw_learning_curve(tmp_path / "learning.svg", pd.DataFrame({name: [0.4, 0.6] for name in names}, index=[2, WHOLE]))
 
-    drawn = (tmp_path / "curve.svg").read_text()
-    assert all(name in drawn for name in names)
+    for path in tmp_path.iterdir():
+        drawn = path.read_text()
+        strokes = {style for style in re.findall(r"stroke[^\"]*", drawn) if any(colour in style for colour in charts.COLOURS)}
+        lines = {style for style in strokes if "stroke-width: 1.6" in style}
+        assert all(name in drawn for name in names)
+        assert len(lines) == 14, lines
 
 
 def test_a_learning_curve_of_arms_with_and_without_few_defects_is_drawn(tmp_path: Path) -> None:

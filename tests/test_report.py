@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shlex
 import shutil
 import tracemalloc
 from pathlib import Path
@@ -18,7 +19,7 @@ from published import ARMS, COLOURS, EDGE, Page, defective_pair, demo_params, pu
 from stage.core.errors import CorruptFileError, Refusal
 from stage.core.params import Params
 from stage.report import charts
-from stage.report.cards import slug
+from stage.report.cards import slug, templates
 from stage.report.charts import draw_curves, draw_learning_curve
 from stage.report.comparison import ArmRow, Difference, metric_text, reach, whisker
 from stage.report.gallery import encoded
@@ -33,6 +34,7 @@ from stage.report.worst import FALSE, HIT, MISSED, NORMAL, difference_picture, r
 from stage.segmentation.verdicts import WHOLE
 
 HOSTILE = ["<script>alert(1)</script>", "../../x", '"><img src=x onerror=alert(1)>', "Riß ✓"]
+OWN_IDS = ["samples", "verdict", "made", "enlarged"]  # of a category's page
 STYLE = Path(__file__).parents[1] / "stage/report/templates/style.css"
 
 
@@ -58,9 +60,14 @@ def other_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def other_params() -> Params:
-    """With the samples of stage alone, and galleries of two."""
+    """With the samples of stage alone, galleries of two, and addresses with passwords."""
     params = demo_params(["fabric"], ("stage",))
-    return params.model_copy(update={"evaluate": params.evaluate.model_copy(update={"gallery": 2})})
+    changed = {
+        "evaluate": {"gallery": 2},
+        "base": {"source": "https://me:hunter1@hub/base"},
+        "segment": {"weights": {"segformer": "https://me:hunter2@hub/w.safetensors?token=hunter3"}},
+    }
+    return params.model_copy(update={name: getattr(params, name).model_copy(update=values) for name, values in changed.items()})
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +93,9 @@ def paste_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def hostile_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report on a category and defect types whose names are attacks."""
+    """A report on a category and defect types whose names are attacks, or ids of the page itself."""
     folder = tmp_path_factory.mktemp("hostile")
-    publish(folder / "data", ["<b>&'"], HOSTILE)
+    publish(folder / "data", ["<b>&'"], [*HOSTILE, *OWN_IDS])
     write_report(folder / "data", folder / "report", demo_params(["<b>&'"]))
     return folder / "report"
 
@@ -120,6 +127,34 @@ def test_pages_run_no_script_but_the_report_s_own_and_name_no_other_host(hostile
         assert not {"iframe", "object"} & set(page.tags)
         assert not [image for image in page.images if "onerror" in image or image["src"] == "x"]
         assert "http" not in path.read_text().replace("http-equiv", "")
+
+
+def test_every_id_is_that_of_one_element(hostile_report: Path) -> None:
+    """Otherwise a link to a defect type called `made` leads to a table, and the gallery of one called `enlarged` shows no sample."""
+    for path in hostile_report.glob("*.html"):
+        ids = Page(path).ids
+        assert len(ids) == len({*ids}), path.name
+
+
+def test_commands_can_be_copied_whatever_the_names(hostile_report: Path) -> None:
+    """Otherwise the shell reads another category or path than the page means, or runs a part of it."""
+    text = Page(next(hostile_report.glob("candidates-*.html"))).text
+    down = templates().from_string(
+        re.findall(r"<code>(stage lineage down .*?)</code>", (STYLE.parent / "lineage.html.jinja").read_text())[0]
+    )
+    page = Page(down.render(one={"path": "it's/metal nut.png"}))
+
+    assert shlex.split(text.partition("run stage groups")[2].partition(", which")[0]) == ["<b>&'"]
+    assert shlex.split(page.text) == ["stage", "lineage", "down", "it's/metal nut.png"]
+
+
+def test_no_password_stands_on_a_page(other_report: Path) -> None:
+    """Otherwise whoever gets the report can fetch weights that are not theirs."""
+    texts = {path.name: path.read_text() for path in other_report.glob("*.html")}
+
+    assert [name for name, text in texts.items() if "hunter" in text] == []
+    assert "base model https://...@hub/base." in texts["made.html"]
+    assert '"https://...@hub/w.safetensors?token=..."' in Page(texts["made.html"]).text
 
 
 def test_hostile_names_are_shown_as_they_are(hostile_report: Path) -> None:

@@ -200,7 +200,7 @@ def demo_params(categories: list[str], methods: tuple[str, ...] = ("stage", "pas
 
 
 class Page(HTMLParser):
-    """The tags, addresses, text and rows of tables (by their id, the others under "") of a page, as a browser would take them apart."""
+    """The tags, ids, addresses, text and rows of tables (by their id, the others under "") of a page, as a browser would take them apart."""
 
     def __init__(self, html: Path | str) -> None:
         super().__init__()
@@ -209,6 +209,7 @@ class Page(HTMLParser):
         self.row: list[str] = []
         self.is_script = False
         self.tags: list[str] = []
+        self.ids: list[str] = []
         self.addresses: list[str] = []
         self.images: list[dict[str, str | None]] = []
         self.text = ""
@@ -216,6 +217,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+        self.ids += [value or "" for name, value in attrs if name == "id"]
         self.addresses += [value or "" for name, value in attrs if name in ("href", "src")]
         self.images += [dict(attrs)] if tag == "img" else []
         self.is_script = tag == "script"

@@ -139,7 +139,7 @@ def test_no_page_is_wider_than_its_window_and_no_table_than_a_laptop_s(report: P
 
 
 def test_a_click_on_a_heading_sorts_the_table(report: Path, window: Window) -> None:
-    """Otherwise the best of twenty arms has to be looked for by eye; rows without a difference stay last, averages at the foot."""
+    """Otherwise the best of twenty arms has to be looked for by eye; rows without a difference or with a dash stay last, averages at the foot."""
     rows = "[...document.querySelector('#headline').tBodies[0].rows].map(row => row.cells[4].innerText.trim().slice(0, 5))"
     heading = "#headline thead th:nth-child(5)"
     window.go((report / "index.html").as_uri())
@@ -149,12 +149,21 @@ def test_a_click_on_a_heading_sorts_the_table(report: Path, window: Window) -> N
     window.press("Enter")  # the heading that was clicked has the focus
     ascending = window.value(rows)
     foot = window.value("document.querySelector('#headline').tFoot.innerText")
+    values = "[...document.querySelector('#headline').tBodies[0].rows].map(row => row.cells[3].innerText.trim().slice(0, 4))"
+    window.value(
+        "(cell => { cell.textContent = '–'; delete cell.dataset.value })(document.querySelector('#headline tbody td:nth-child(4)'))"
+    )
+    orders = []
+    for _ in range(2):
+        window.click("#headline thead th:nth-child(4) button")
+        orders.append(window.value(values))
 
     assert before == ["", "+25.0", "−25.0"] * 2
     assert descending == ["+25.0", "+25.0", "−25.0", "−25.0", "", ""]
     assert told == "descending"
     assert ascending == ["−25.0", "−25.0", "+25.0", "+25.0", "", ""]
     assert foot.startswith("Average")
+    assert orders == [["75.0", "75.0", "50.0", "50.0", "25.0", "–"], ["25.0", "50.0", "50.0", "75.0", "75.0", "–"]]
 
 
 def test_filters_hide_cards(report: Path, window: Window) -> None:

@@ -31,7 +31,7 @@ ImageCell = dict[str, bytes]  # the struct<bytes, path> of a Parquet column
 
 @dataclass(frozen=True)
 class SampleCounts:
-    """Verdicts on one defect type's samples; for the accepted ones, the median contrast and the largest change outside, of 255.
+    """Verdicts on one defect type's samples; `contrast` is the median of the accepted ones, of 255.
 
     `looks_normal` is a share of the accepted ones' labelled pixels, `copies` a share of all samples; `record` is the row of the
     verdict's table, None if every sample is kept.
@@ -42,7 +42,6 @@ class SampleCounts:
     rejected: int
     reasons: tuple[tuple[str, int], ...]
     contrast: float
-    outside: float
     looks_normal: float
     copies: float
     record: Row | None
@@ -88,7 +87,7 @@ def image_counts(data: Path) -> list[Row]:
 def outcomes(data: Path, category: str, method: str) -> list[SampleCounts]:
     """Per defect type, in sorted order: how many samples were accepted, and why the others were not."""
     folder = data / "synthesize" / category / method
-    columns = ["defect", "verdict", "reason", "contrast", "outside", "looks_normal", "nearest_distance"]
+    columns = ["defect", "verdict", "reason", "contrast", "looks_normal", "nearest_distance"]
     records = {row["defect"]: row for row in query_rows([folder / VERDICT], list(TypeRecord._fields))}
     tallies: dict[str, _Tally] = {}
     for row in stream_rows(shard_paths(folder), columns):
@@ -148,7 +147,7 @@ class _Tally:
 
     def __init__(self, record: Row | None) -> None:
         self._record = record
-        self._made = self._copies = self._outside = 0
+        self._made = self._copies = 0
         self._reasons = Counter[str]()
         self._contrasts, self._looks_normal = array("d"), array("d")  # of the accepted ones
 
@@ -158,7 +157,6 @@ class _Tally:
         if row["verdict"] == "accepted":
             self._contrasts.append(row["contrast"])
             self._looks_normal.append(row["looks_normal"])
-            self._outside = max(row["outside"], self._outside)
         else:
             self._reasons.update(_reason_kinds(row["reason"]))
 
@@ -170,7 +168,6 @@ class _Tally:
             rejected=self._made - accepted,
             reasons=tuple(self._reasons.most_common()),
             contrast=median(self._contrasts) if accepted else 0.0,
-            outside=self._outside,
             looks_normal=fmean(self._looks_normal) if accepted else 0.0,
             copies=self._copies / self._made if self._record else 0.0,
             record=self._record,

@@ -1,6 +1,7 @@
 """Shared by all pages: templates that escape names, and specimens as picture files under safe file names."""
 
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from stage.core.digests import digest_of
+from stage.core.redaction import without_secrets
 from stage.core.wording import counted
 from stage.report.sheets import Panel, Specimen
 
@@ -19,7 +21,7 @@ def templates() -> Environment:
     """The pages' templates: data are escaped, and a missing value is an error."""
     loader = FileSystemLoader(Path(__file__).parent / "templates")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    filters: dict[str, Any] = {"counted": counted}
+    filters: dict[str, Any] = {"counted": counted, "quoted": shlex.quote, "without_secrets": without_secrets}
     environment.filters.update(filters)
     return environment
 

@@ -12,11 +12,12 @@ from stage.release.reader import read_manifest
 from stage.report import artefacts, comparison
 from stage.report.candidates import Candidates, candidates_of
 from stage.report.cards import Card, slug, write_cards
-from stage.report.charts import Series, draw_curves, draw_learning_curve
+from stage.report.charts import Series, draw_curves
 from stage.report.denoising import Denoising, denoising, denoising_verdict
 from stage.report.fidelity import FidelityRow, fidelity_rows, fidelity_verdicts
 from stage.report.fidelity_pictures import TypePictures, write_pictures
 from stage.report.gallery import Thumbnail, write_gallery
+from stage.report.learning import LearningCurve, write_learning_curve
 from stage.report.lineage import CategoryLineage, read_lineage
 from stage.report.photographs import write_photographs
 from stage.report.typical import Example, write_example
@@ -25,7 +26,7 @@ from stage.report.worst import read_predictions, worst_specimens
 from stage.segmentation.arms import arm_label, compared_arms
 from stage.segmentation.choice import CHOICE, Choice
 from stage.segmentation.results import Results
-from stage.segmentation.verdicts import learning_curve, verdict, worth
+from stage.segmentation.verdicts import verdict, worth
 from stage.synthesis.method import METHODS
 
 WORST = 8  # test images of each list
@@ -69,7 +70,7 @@ class CategoryView:
     gallery: list[Thumbnail]
     lineage_page: str
     lineage: CategoryLineage
-    learning: str
+    learning: LearningCurve | None
     curves: dict[str, str]
     denoising: list[Denoising]
     candidates: Candidates
@@ -129,7 +130,7 @@ def view_category(data: Path, root: Path, name: str, params: Params, results: Re
         gallery=gallery,
         lineage_page=f"lineage-{slug(name)}.html",
         lineage=read_lineage(data, name, params.methods, photographs, {one.name for one in gallery}),
-        learning=_learning(results, name, root, folder),
+        learning=write_learning_curve(results, name, root, folder),
         curves=_curves(data, name, params.methods, root, folder),
         denoising=denoising(data, name),
         candidates=candidates_of(params.prepare, name, data, root / f"candidates-{slug(name)}.html"),
@@ -157,14 +158,6 @@ def _fidelity(data: Path, category: str, methods: tuple[str, ...], root: Path, f
     table = read_fidelity(data)
     rows = fidelity_rows(table, category)
     return Fidelity(rows, fidelity_verdicts(rows), write_pictures(data, table, category, methods, root=root, folder=folder))
-
-
-def _learning(results: Results, category: str, root: Path, folder: Path) -> str:
-    curve = learning_curve(results, category)
-    if len(curve) == 1:
-        return ""
-    draw_learning_curve(root / folder / "learning.svg", curve)
-    return (folder / "learning.svg").as_posix()
 
 
 def _curves(data: Path, category: str, methods: tuple[str, ...], root: Path, folder: Path) -> dict[str, str]:

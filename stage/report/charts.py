@@ -1,8 +1,8 @@
 """Curves as SVG files that are readable on light and dark pages."""
 
 import io
-from collections.abc import Mapping, Sequence
-from itertools import cycle
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle, product
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from matplotlib.figure import Figure
 from stage.segmentation.arms import arm_label
 from stage.segmentation.verdicts import WHOLE
 
-COLOURS = ("#4a7dde", "#c8741f", "#2f9e6b", "#7b6bd6", "#2b8fa8", "#94851f")  # the seventh curve has the first colour again
+COLOURS = ("#4a7dde", "#c8741f", "#2f9e6b", "#7b6bd6", "#2b8fa8", "#94851f")  # the seventh curve has the first colour again, dashed
 GREY = "#858b95"  # visible on white and on near-black
 TEXT = {"light": "#646a75", "dark": "#9aa0aa"}  # of the page, by its colour scheme; as --muted of style.css
+LINES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 POINTS = 80  # of a curve at most; a short one has a point per five values, but at least 10
 STYLE: dict[Any, Any] = {
@@ -43,10 +44,10 @@ def draw_curves(path: Path, curves: Series, *, label: str) -> None:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 2.7), layout="constrained")
         axes = figure.add_subplot(xlabel="iteration", ylabel=label)
-        for (name, curve), colour in zip(curves.items(), cycle(COLOURS), strict=False):
+        for (name, curve), look in zip(curves.items(), _looks(COLOURS), strict=False):
             x, low, mean, high = _binned(*curve)
-            axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
-            axes.plot(x, mean, color=colour, linewidth=1.6, label=name)
+            axes.fill_between(x, low, high, color=look["color"], alpha=0.18, linewidth=0)
+            axes.plot(x, mean, label=name, **look)
         axes.set_ylim(bottom=0)
         _save(figure, axes, path)
 
@@ -56,11 +57,16 @@ def draw_learning_curve(path: Path, curve: pd.DataFrame) -> None:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 3.2), layout="constrained")
         axes = figure.add_subplot(xlabel="real defects per type", ylabel="AP, %")
-        for name, colour, marker in zip(curve.columns, cycle(COLOURS), cycle(MARKERS), strict=False):
+        for name, look, marker in zip(curve.columns, _looks(COLOURS), cycle(MARKERS), strict=False):
             drawn = 100 * curve[name].to_numpy(float)
-            axes.plot(range(len(curve)), drawn, color=colour, marker=marker, markersize=5, linewidth=1.6, label=arm_label(str(name)))
-        axes.set_xticks(range(len(curve)), ["whole third" if count == WHOLE else str(count) for count in curve.index])
+            axes.plot(range(len(curve)), drawn, marker=marker, markersize=5, label=arm_label(str(name)), **look)
+        axes.set_xticks(range(len(curve)), [defects_label(count) for count in curve.index])
         _save(figure, axes, path)
+
+
+def defects_label(count: int) -> str:
+    """A number of real defects per type, as it is shown."""
+    return "whole third" if count == WHOLE else str(count)
 
 
 def draw_profile(path: Path, curves: Series) -> None:
@@ -68,11 +74,17 @@ def draw_profile(path: Path, curves: Series) -> None:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 2.4), layout="constrained")
         axes = figure.add_subplot(xlabel="px from the mask's border; shaded: inside", ylabel="difference, of 255")
-        for (name, (x, y)), colour, marker in zip(curves.items(), cycle((GREY, *COLOURS)), cycle(MARKERS), strict=False):
-            axes.plot(x, y, color=colour, marker=marker, markersize=4, linewidth=1.6, label=name)
+        for (name, (x, y)), look, marker in zip(curves.items(), _looks((GREY, *COLOURS)), cycle(MARKERS), strict=False):
+            axes.plot(x, y, marker=marker, markersize=4, label=name, **look)
         axes.axvspan(min(x for xs, _ in curves.values() for x in xs), 0, color=GREY, alpha=0.12, linewidth=0)
         axes.set_ylim(bottom=0)
         _save(figure, axes, path)
+
+
+def _looks(colours: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """How the lines of a picture are drawn: in each colour once, then likewise dashed, dotted, and so on."""
+    for line, colour in cycle(product(LINES, colours)):
+        yield {"color": colour, "linestyle": line, "linewidth": 1.6}
 
 
 def _save(figure: Figure, axes: Axes, path: Path) -> None:

@@ -20,6 +20,7 @@ from stage.report.category import CategoryView, draw_losses, view_category
 from stage.report.fidelity import HEADS, MASK_HEADS, targets
 from stage.report.lineage import trained_elsewhere
 from stage.report.same_inputs import shares_mask, shown_methods, write_same_inputs
+from stage.report.seams import soft_seams
 from stage.report.worst import FALSE, HIT, MISSED, NORMAL
 from stage.segmentation.arms import arm_label, compared_arms
 from stage.segmentation.bootstrap import RESAMPLES
@@ -102,6 +103,7 @@ def _axes(rows: list[comparison.ArmRow]) -> dict[str, float]:
 
 def _overview(data: Path, params: Params, results: Results) -> dict[str, Any]:
     return {
+        "seams": soft_seams(params),
         "summary": artefacts.image_counts(data),
         "set_aside": artefacts.read_csv(data / "prepare" / "set_aside.csv", ["category", "path", "reason", "detail"]),
         "listed": LISTED,

@@ -1,13 +1,15 @@
 """Real defects and samples as rows of panels, one decoded at a time."""
 
 from collections.abc import Iterator
+from heapq import nsmallest
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 
 import pyarrow.compute as pc
 
 from stage.release.reader import shard_paths
-from stage.report.artefacts import ImageCell, Row, among, catalog, decoded_picture, originals, query_rows, stream_rows
+from stage.report.artefacts import ImageCell, Row, among, catalog, decoded_picture, originals, stream_rows
 from stage.report.sheets import Panel, Specimen, enlargement
 
 
@@ -17,8 +19,7 @@ def synthetic_specimens(
     """The first `count` samples of a defect type, by ordinal as published: background, synthetic image, and its defect and mask enlarged."""
     shards = shard_paths(data / "synthesize" / category / method)
     wanted = (pc.field("defect") == defect) & (pc.field("verdict") == verdict) & pc.field("image").is_valid()
-    keys = query_rows(shards, ["ordinal", "sample_id", "background_sha256"], wanted)
-    keys = sorted(keys, key=lambda row: row["ordinal"])[:count]
+    keys = nsmallest(count, stream_rows(shards, ["ordinal", "sample_id", "background_sha256"], wanted), key=itemgetter("ordinal"))
     backgrounds = originals(data, category, {key["background_sha256"] for key in keys})
     names = ["sample_id", "contrast", "reason", "background_sha256", "image", "mask"]
     for row in stream_rows(shards, names, among("sample_id", [key["sample_id"] for key in keys])):

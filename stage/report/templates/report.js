@@ -1,14 +1,13 @@
 "use strict";
 
 // Tables: a click on a heading sorts by its column, another click the other way; rows without a value stay last.
-const valueOf = (row, column) => {
-  const cell = row.cells[column];
-  if (!cell || cell.textContent.trim() === "") return null;
-  return cell.dataset.value === undefined ? cell.textContent.trim() : Number(cell.dataset.value);
+const valueOf = (cell, isNumeric) => {
+  if (!isNumeric) return cell?.textContent.trim() || null;
+  const value = Number.parseFloat(cell?.dataset.value); // NaN where there is only a dash
+  return Number.isNaN(value) ? null : value;
 };
 
-const compare = (one, other) =>
-  typeof one === "number" && typeof other === "number" ? one - other : String(one).localeCompare(String(other), undefined, { numeric: true });
+const compare = (one, other) => (typeof one === "number" ? one - other : one.localeCompare(other, undefined, { numeric: true }));
 
 const sortBy = (table, heading, column) => {
   const isNumeric = heading.dataset.kind === "number";
@@ -17,7 +16,7 @@ const sortBy = (table, heading, column) => {
   for (const other of heading.parentElement.cells) other.removeAttribute("aria-sort");
   heading.setAttribute("aria-sort", order);
   const sign = order === "ascending" ? 1 : -1;
-  const rows = [...table.tBodies[0].rows].map((row) => [valueOf(row, column), row]);
+  const rows = [...table.tBodies[0].rows].map((row) => [valueOf(row.cells[column], isNumeric), row]);
   rows.sort(([one], [other]) => (one === null) - (other === null) || (one === null ? 0 : sign * compare(one, other)));
   table.tBodies[0].append(...rows.map(([, row]) => row));
 };

@@ -59,7 +59,7 @@ def read_groups(root: Path, path: str, images: Sequence[str]) -> Groups:
             raise DataError(
                 f"Expected one group for each file in {file}, found two for {shown(image)!r}, one of them under {name!r}. Keep one line."
             )
-    if not groups:
+    if all(image is None for image in found.values()):
         raise DataError(
             f"Expected images of this data set in the column file of {file}, found {list(lines)[:SHOWN]}, which name none. Correct the paths."
         )

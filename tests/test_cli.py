@@ -357,3 +357,12 @@ def test_an_ablation_that_cannot_be_is_refused_before_it_begins(project: Path) -
     shutil.copy(ROOT / "params/paper-mvtec.yaml", project / "params.yaml")
 
     assert "MGA + AIF" in refused("ablation", "--check")
+
+
+@pytest.mark.parametrize("typed", ["contact-sheet build/sheet", "lineage diff v1 v2 --sheet build/sheet.txt"])
+def test_a_picture_that_cannot_be_written_is_refused_before_it_is_drawn(typed: str) -> None:
+    """A user would wait for a picture, and see a traceback of Pillow."""
+    assert re.match(
+        r"Expected the name of a picture to draw, such as sheet\.png, found 'build/sheet.*'\. Name a file", refused(*typed.split())
+    )
+    assert not Path("build").exists()

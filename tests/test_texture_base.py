@@ -6,17 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from commands import refused
 from miniatures import small_params
 from PIL import Image
 from ruamel.yaml import YAML
 from safetensors.torch import load_file
 from test_pretraining import examples
 
-from stage.core.errors import ConfigError, DataError
+from stage.core.errors import ConfigError, DataError, Refusal
 from stage.core.params import Execution, read_section
 from stage.model.base import Base, load_base
 from stage.model.pretraining import begun, untrained
-from stage.synthesis.texture_base import TextureLoss, make_texture_base, train_on_textures, untrained_on
+from stage.synthesis.texture_base import TextureLoss, check_place, make_texture_base, train_on_textures, untrained_on
 from stage.synthesis.texture_windows import TextureBase, TextureWindows, read_pictures
 
 RECIPE = Path(__file__).parents[1] / "bases" / "textures.yaml"
@@ -145,10 +146,35 @@ def test_making_again_finds_what_was_made(tmp_path: Path, monkeypatch: pytest.Mo
         Image.fromarray(picture).save(folder / f"{number}.png")
     YAML().dump(recipe().model_dump(mode="json"), tmp_path / "recipe.yaml")
     made = [make_texture_base(folder, tmp_path / "recipe.yaml", execution()) for _ in range(2)]
-    made[0].publish(tmp_path / "base")
+    for one in made:  # an earlier base is replaced
+        check_place(tmp_path / "base")
+        one.publish(tmp_path / "base")
 
     assert made[0] == made[1]
     assert load_base(tmp_path / "base").prediction == "v_prediction"
     assert load_base(tmp_path / "base").unet.dtype == torch.float32
     assert {tensor.dtype for tensor in load_file(next((tmp_path / "base" / "unet").glob("*.safetensors"))).values()} == {torch.float16}
     assert len(list((tmp_path / ".spool" / "make-base").rglob("result.json"))) == 1
+
+
+@pytest.mark.parametrize("place", ["bases", ".", "bases/../bases", "bases/textures.yaml"])
+def test_what_is_no_earlier_base_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """The recipes, or the whole project, would be deleted for a base that was an hour in the making."""
+    monkeypatch.chdir(tmp_path)
+    Path("bases").mkdir()
+    Path("bases/textures.yaml").write_text("a recipe")
+
+    assert refused("make-base", "textures", "--output", place).startswith(
+        f"Expected an empty place or an earlier base of make-base at {tmp_path}"
+    )
+    assert Path("bases/textures.yaml").read_text() == "a recipe"
+
+
+def test_a_file_beside_the_weights_of_an_earlier_base_is_not_lost(tmp_path: Path) -> None:
+    """Notes on a base would go with it."""
+    for file in ("model_index.json", "curve.csv", "unet/config.json", "unet/notes.txt"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+
+    with pytest.raises(Refusal, match=r"found a folder with 1 other entry, such as 'unet/notes\.txt'"):
+        check_place(tmp_path)

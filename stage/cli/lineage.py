@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stage.cli.answers import print_answer
-from stage.cli.terminal import AsJson, say_json, writable
+from stage.cli.terminal import AsJson, picture_file, say_json
 
 if TYPE_CHECKING:
     from stage.lineage.database import Answer
@@ -69,6 +69,8 @@ def diff(
     from stage.lineage.changes import diff as question
     from stage.lineage.versions import version_of
 
+    if sheet is not None:
+        picture_file(sheet)
     sides = version_of(before), version_of(after)
     answer = ask(sides, lambda database, _: question(database, *sides), strict=True)
     _show(answer, as_json=as_json)
@@ -76,7 +78,7 @@ def diff(
         from stage.report.before_after import before_and_after
 
         picture = before_and_after(*sides, answer["every_change"], count)
-        writable(sheet).parent.mkdir(parents=True, exist_ok=True)
+        sheet.parent.mkdir(parents=True, exist_ok=True)
         picture.save(sheet)
         typer.echo(f"file://{sheet.resolve()}", err=as_json)
 

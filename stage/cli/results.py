@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stage.cli.terminal import COLUMNS, DATA, AsJson, chosen, console, say_json, writable
+from stage.cli.terminal import COLUMNS, DATA, AsJson, chosen, console, picture_file, say_json, writable
 
 verbs = typer.Typer()
 
@@ -107,7 +107,7 @@ def contact_sheet(
     from stage.core.params import load_params
     from stage.report.overview import overview
 
-    writable(output).parent.mkdir(parents=True, exist_ok=True)
+    picture_file(output).parent.mkdir(parents=True, exist_ok=True)
     params = load_params()
     overview(DATA, params.categories, params.methods, count).save(output)
     typer.echo(f"The first {count} accepted samples of every defect type in {output}")

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from stage.core.errors import Refusal
 from stage.core.paths import nearest
+from stage.datasets.walking import SUFFIXES
 
 if TYPE_CHECKING:
     from stage.core.params import Params
@@ -36,6 +37,13 @@ def writable(path: Path) -> Path:
         found = "a folder that may not be written, or entered" if home.is_dir() else "a file"
         raise Refusal(f"Expected a folder to write {path} in, found that {home} is {found}. Name another place.")
     return path
+
+
+def picture_file(path: Path) -> Path:
+    """The same path, if it is `writable`. Raises Refusal if its extension is not that of a picture."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise Refusal(f"Expected the name of a picture to draw, such as sheet.png, found {str(path)!r}. Name a file that ends in .png.")
+    return writable(path)
 
 
 def published_folders(params: "Params", categories: Sequence[str] | None) -> list[Path]:

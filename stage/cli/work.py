@@ -173,8 +173,9 @@ def make_base(
 ) -> None:
     """Train a small base on textures, once for all data sets; `pretrain.start` begins with it. Run it again to go on after a stop."""
     from stage.core.params import load_params
-    from stage.synthesis.texture_base import make_texture_base
+    from stage.synthesis.texture_base import check_place, make_texture_base
 
-    made = make_texture_base(textures, recipe, load_params().execution)
-    made.publish(writable(output))
-    typer.echo(f"The base: {output.resolve()}. Name it as pretrain.start in params.yaml.")
+    place = writable(output.resolve())
+    check_place(place)
+    make_texture_base(textures, recipe, load_params().execution).publish(place)
+    typer.echo(f"The base: {place}. Name it as pretrain.start in params.yaml.")

@@ -5,13 +5,14 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from stage.core.digests import bytes_digest
 from stage.core.errors import MachineError, Refusal
+from stage.core.wording import counted
 
 NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)  # errors of a path that has no file, on a disk that answers
 FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk has no room, or this user no share left
@@ -70,6 +71,16 @@ def replace_folder(new: Path, output: Path) -> None:
     new.rename(output)
     sync(output.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def refuse_foreign(folder: Path, files: Collection[str], what: str) -> None:
+    """Raise Refusal unless `folder` may be replaced: it is absent, or holds nothing but `files`, the paths below it of an earlier `what`."""
+    known = {str(path) for file in files for path in (PurePosixPath(file), *PurePosixPath(file).parents)}
+    entries = (Path(place, name) for place, folders, names in os.walk(folder) for name in (*folders, *names))
+    foreign = sorted({path.relative_to(folder).as_posix() for path in entries} - known)
+    if foreign or (folder.exists() and not folder.is_dir()):
+        others = f"a folder with {counted(len(foreign), 'other entry', 'other entries')}, such as {foreign[0]!r}" if foreign else "a file"
+        raise Refusal(f"Expected an empty place or an earlier {what} at {folder}, found {others}. Name another folder, or remove this one.")
 
 
 def copy_folder(folder: Path, output: Path, files: Iterable[str]) -> None:

@@ -85,7 +85,15 @@ def _prepare_category(
 def _not_recalled(found: list[FoundFile], home: Path, recalls: Sequence[Recall]) -> list[FoundFile]:
     """The files that may decide how all images of the category are read: not the recalled ones."""
     named = {one.path for one in recalls}
-    return [one for one in found if one.path not in named or not recalled_path(recalls, one.path, file_digest(home / one.path))]
+    return [one for one in found if one.reason or one.path not in named or not recalled_path(recalls, one.path, _digest(home / one.path))]
+
+
+def _digest(path: Path) -> str:
+    """Of a file; empty if it cannot be read, which its own row will say."""
+    try:
+        return file_digest(path)
+    except OSError:
+        return ""
 
 
 def _near_duplicates(entries: list[Entry], groups: Groups, category: str) -> list[str]:

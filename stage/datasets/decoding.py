@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from stage.core.errors import DataError
@@ -14,19 +15,22 @@ from stage.core.errors import DataError
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP", "PPM", "JPEG2000")
 LOSSY = ("JPEG", "MPO", "WEBP", "JPEG2000")  # formats that may change a value by a little
 PHOTOMETRIC = 262  # TIFF's tag; 0 says that white is zero. Pillow obeys it at 8 bits and below only
+WIDEST = 65535  # the largest level of 16 bits
 TURNED = range(2, 9)  # EXIF orientations other than upright
 
 
 class Picture(NamedTuple):
     """An upright picture and what its file says of it; `orientation` is EXIF's, 1 if the file has none.
 
-    `is_wide`: grey with 16 bits a pixel. `is_negative`: wide, and white is zero. `is_lossy`: values may be a little off.
+    `is_wide`: grey with 16 bits a pixel. `top`: the largest level that a wide file may hold, which a PGM's header says.
+    `is_negative`: wide, and white is zero. `is_lossy`: values may be a little off.
     """
 
     image: Image.Image
     mode: str
     frames: int
     is_wide: bool
+    top: int
     is_negative: bool
     is_lossy: bool
     orientation: int
@@ -67,17 +71,18 @@ def _is_wide(opened: Image.Image) -> bool:
 
 def _upright(opened: Image.Image) -> Picture:
     frames, wide = getattr(opened, "n_frames", 1), _is_wide(opened)
-    raw = _raw_mode(opened)
+    raw, limit = _raw_mode(opened)
     negative = wide and getattr(opened, "tag_v2", {}).get(PHOTOMETRIC) == 0
     opened.load()
     orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
     notes = (f"the first of {frames} frames",) * (frames > 1)
-    notes += ("16 bits a channel, of which the high 8 are used",) * (";16" in raw and not wide)
+    notes += ("16 bits a channel, of which the high 8 are used",) * ((";16" in raw or limit > 255) and not wide)
     return Picture(
-        ImageOps.exif_transpose(opened),
+        _unstretched(opened, limit or WIDEST) if opened.mode == "I" and wide else ImageOps.exif_transpose(opened),
         opened.mode,
         frames,
         wide,
+        limit or WIDEST,
         negative,
         opened.format in LOSSY,
         orientation if orientation in TURNED else 1,
@@ -85,10 +90,17 @@ def _upright(opened: Image.Image) -> Picture:
     )
 
 
-def _raw_mode(opened: Image.Image) -> str:
+def _raw_mode(opened: Image.Image) -> tuple[str, int]:
+    """How a file stores a pixel, in Pillow's words; and the largest level by the header of a PGM or PPM, 0 if Pillow keeps none."""
     tiles = getattr(opened, "tile", None)
     arguments = tiles[0].args if tiles else ""
-    return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
+    several = arguments if isinstance(arguments, tuple) and arguments else (arguments,)
+    return str(several[0]), int(several[1]) if opened.format == "PPM" and len(several) == 2 else 0
+
+
+def _unstretched(opened: Image.Image, top: int) -> Image.Image:
+    """A wide PGM with the levels that are in the file; Pillow has stretched them so that the header's largest is 65,535."""
+    return Image.fromarray(np.rint(np.array(opened) * (top / WIDEST)).astype(np.uint16))
 
 
 @contextmanager

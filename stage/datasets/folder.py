@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from stage.core.data_params import FolderRule
 from stage.core.errors import DataError
 from stage.datasets.rules import GOOD, Expressions, FileRole, compile_rule, mask_of_neighbour
-from stage.datasets.walking import SUFFIXES, is_folder, leads_nowhere, shown, trouble_of, walk
+from stage.datasets.walking import SUFFIXES, is_folder, leads_nowhere, shown, spelled, trouble_of, walk
 
 MASKS = ("mask", "bare_mask")  # roles
 Key = tuple[str, str]
@@ -47,7 +47,7 @@ def find(root: Path, category: str, rule: FolderRule, *, with_foregrounds: bool 
     Only the folder that all patterns share is searched; `with_foregrounds` counts the foreground pattern among them.
     """
     patterns = [rule.normal, rule.test_normal, rule.image, rule.mask, rule.foreground if with_foregrounds else ""]
-    start = root / _common_folder(patterns, category)
+    start = spelled(root, _common_folder(patterns, category))
     if not is_folder(start) or not start.resolve().is_relative_to(root.resolve()):
         raise DataError(
             f"Expected the images of category {category} in the folder {start}, found no such folder inside {root} that may be read. "
@@ -93,7 +93,7 @@ def _is_stray(path: Path, relative: str, ours: Expressions) -> bool:
 
 
 def _stray(path: str, place: FileRole | None, trouble: str) -> FoundFile:
-    return FoundFile(shown(path), defect=place.defect if place else "", reason=trouble or "no rule of the layout names this file")
+    return FoundFile(shown(path), defect=shown(place.defect) if place else "", reason=trouble or "no rule of the layout names this file")
 
 
 def _assemble(placed: list[tuple[str, FileRole]], ours: Expressions, rule: FolderRule) -> Iterator[FoundFile]:

@@ -10,7 +10,9 @@ import pandas as pd
 from stage.core.durable import whole_file, write_whole
 from stage.core.errors import DataError
 from stage.datasets.groups import COLUMNS, read_groups
+from stage.datasets.joining import joined
 from stage.datasets.near_duplicates import Cluster
+from stage.datasets.walking import spelled
 
 ALL = "all"
 WRITABLE = 0o222  # a folder with none of these bits is read-only, though root could write to it
@@ -53,18 +55,21 @@ def read_draft(path: Path, accept: str) -> dict[str, str]:
 def accept_groups(chosen: Mapping[str, str], root: Path, path: str, images: Sequence[str]) -> int:
     """Add the chosen images to the groups file at `path` below `root`, which may not be there yet; returns how many lines it gained.
 
-    If an image already has another group, the two groups are merged. Other lines and columns stay. Raises DataError if the file
-    cannot be written, or does not read back as written.
+    If an image already has another group, the two groups are merged, and with them all that other chosen images connect. Other lines and
+    columns stay. Raises DataError for an image that is not among `images`, and if the file cannot be written or read back as written.
     """
-    file = root / path
+    if gone := {*chosen} - {*images}:
+        raise DataError(
+            f"Expected a draft of photographs that the last `dvc repro` has read, found {min(gone)!r}, which it has not. Run `stage groups` again."
+        )
+    file = spelled(root, path)
     if not file.parent.is_dir() or not file.parent.stat().st_mode & WRITABLE:
         raise DataError(f"Expected a folder that may be written for {file}, found none. Copy the draft's lines into a groups file by hand.")
     known = read_groups(root, path, images).of
-    # A group that a chosen image has in the file is renamed to the one chosen for it.
-    renamed = {known[image]: group for image, group in chosen.items() if image in known}
-    new = {image: group for image, group in chosen.items() if image not in known}
+    one = joined((group, known.get(image, group)) for image, group in chosen.items())
+    new = {image: one[group] for image, group in chosen.items() if image not in known}
     table = _table(file)
-    table["group"] = [renamed.get(group.strip(), group) for group in table["group"]]
+    table["group"] = [one.get(group.strip(), group) for group in table["group"]]
     added = pd.DataFrame(list(new.items()), columns=list(COLUMNS))
     try:
         with whole_file(file, make_folder=False) as partial:

@@ -18,7 +18,7 @@ from stage.core.data_params import FolderRule
 from stage.core.errors import DataError
 from stage.core.section import one_name
 from stage.datasets.folder import FoundFile
-from stage.datasets.walking import shown
+from stage.datasets.walking import shown, spelled
 
 COLUMNS = ("file", "group")
 SHOWN = 3  # names in a message
@@ -43,7 +43,7 @@ def read_groups(root: Path, path: str, images: Sequence[str]) -> Groups:
     The column `file` holds paths from the root or from the file's own folder, however they are spelled, or bare file names.
     A name that differs from one image's only in case, blanks or the extension is a slip, and means that image. Raises DataError.
     """
-    file = root / path
+    file = spelled(root, path)
     if not path or not _is_there(file):
         return Groups({}, [], {})
     if not file.resolve().is_relative_to(root.resolve()):
@@ -59,7 +59,7 @@ def read_groups(root: Path, path: str, images: Sequence[str]) -> Groups:
             raise DataError(
                 f"Expected one group for each file in {file}, found two for {shown(image)!r}, one of them under {name!r}. Keep one line."
             )
-    if not groups:
+    if all(image is None for image in found.values()):
         raise DataError(
             f"Expected images of this data set in the column file of {file}, found {list(lines)[:SHOWN]}, which name none. Correct the paths."
         )

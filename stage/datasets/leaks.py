@@ -4,6 +4,7 @@ A photograph is identified by the digest of its prepared pixels, `image_digest`:
 files that differ only below the prepared size are the same picture to every network.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ import pandas as pd
 
 from stage.core.errors import CorruptFileError, DataError
 from stage.datasets.examples import CATALOG
+from stage.datasets.joining import Member, joined_groups
 from stage.datasets.table import read_catalog
 
 SHOWN = 5  # leaks in a message
@@ -43,19 +45,20 @@ def leaks(catalog: pd.DataFrame, uses: Iterable[Use]) -> list[Leak]:
     """The uses of photographs that equal an evaluation image of the catalog in bytes or pixels, or share its group, each once.
 
     A use's groups are its own and those that today's catalog gives to its path, bytes or pixels, so that a group that was
-    confirmed after the use counts as well.
+    confirmed after the use counts as well. Groups that hold the same picture are one, as in the split.
     """
     evaluated = catalog.loc[(catalog["status"] == "accepted") & (catalog["split"] == "test")]
     files, pixels = _by(evaluated, "image_sha256", "image_path"), _by(evaluated, "image_digest", "image_path")
-    members = _by(evaluated, "group", "image_path")
-    groups = {name: _by(catalog, name, "group") for name in ("image_path", "mask_path", "image_sha256", "image_digest")}
+    one = joined_groups(_members(catalog))
+    members = _by(evaluated.assign(group=[one.get(group, group) for group in evaluated["group"]]), "group", "image_path")
+    groups = {name: _all(catalog, name, "group") for name in ("image_path", "mask_path", "image_sha256", "image_digest")}
     found: list[Leak] = []
     for use in uses:
         if image := files.get(use.sha256):
             found.append(Leak(image, use.path, "the same file", use.role))
         elif image := pixels.get(use.image_digest):
             found.append(Leak(image, use.path, "the same pixels", use.role))
-        elif group := next((one for one in _groups(use, groups) if one in members), ""):
+        elif group := next((name for each in _groups(use, groups) if (name := one.get(each, each)) in members), ""):
             by = "the same photograph" if group == members[group] else f"the same group, {group}"
             found.append(Leak(members[group], use.path, by, use.role))
     return found
@@ -101,14 +104,24 @@ def refuse_leaks(found: Sequence[Leak], category: str) -> None:
 
 def _by(table: pd.DataFrame, key: str, value: str) -> dict[str, str]:
     """The first `value` of each `key` that is there."""
-    found: dict[str, str] = {}
+    return {one: others[0] for one, others in _all(table, key, value).items()}
+
+
+def _all(table: pd.DataFrame, key: str, value: str) -> dict[str, list[str]]:
+    """Every `value` of each `key` that is there."""
+    found: dict[str, list[str]] = defaultdict(list)
     for one, other in zip(table[key], table[value], strict=True):
         if isinstance(one, str) and isinstance(other, str) and one:
-            found.setdefault(one, other)
+            found[one].append(other)
     return found
 
 
-def _groups(use: Use, known: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+def _members(catalog: pd.DataFrame) -> Iterator[Member]:
+    for path, group, status, *digests in catalog[["image_path", "group", "status", "image_sha256", "image_digest"]].itertuples(index=False):
+        yield Member(path, group, [one for one in digests if isinstance(one, str) and one], status == "accepted")
+
+
+def _groups(use: Use, known: Mapping[str, Mapping[str, Sequence[str]]]) -> Iterator[str]:
     yield use.group
     for name, content in (
         ("image_path", use.path),
@@ -116,4 +129,4 @@ def _groups(use: Use, known: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
         ("image_sha256", use.sha256),
         ("image_digest", use.image_digest),
     ):
-        yield known[name].get(content, "")
+        yield from known[name].get(content, ())

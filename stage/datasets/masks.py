@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from stage.core.errors import DataError
-from stage.datasets.decoding import Picture, decode
+from stage.datasets.decoding import WIDEST, Picture, decode
 from stage.datasets.images import Converted, Raster
 
 LARGEST_LABEL = 31  # a lossless value up to this is a label, not a grey level; mask palettes have fewer classes
@@ -41,7 +41,7 @@ def _marked(picture: Picture, threshold: int) -> Converted:
     if image.mode == "P":
         return _palette(image, picture.is_lossy, threshold)
     if picture.is_wide or image.mode in ("I", "F", "L"):
-        return _grey(np.array(image), picture.is_lossy, threshold)
+        return _grey(np.array(image), picture.is_lossy, threshold, picture.top)
     return _colour(np.array(image.convert("RGB")), picture.is_lossy, threshold)
 
 
@@ -111,10 +111,10 @@ def _colour(rgb: np.ndarray, is_lossy: bool, threshold: int) -> Converted:
     return marked, notes + [f"{border.sum()} pixels of VOC's border colour, ignore, are normal"] * bool((border & ~marked).any())
 
 
-def _grey(values: np.ndarray, is_lossy: bool, threshold: int) -> Converted:
+def _grey(values: np.ndarray, is_lossy: bool, threshold: int, top: int = WIDEST) -> Converted:
     used = np.unique(values) if values.dtype != np.uint8 else np.flatnonzero(np.bincount(values.ravel(), minlength=256))
     bits = values.dtype.itemsize * 8
-    scaled = np.rint(values / 257).astype(np.uint8) if bits == 16 else values  # 65535 / 255
+    scaled = np.rint(values / (top / 255)).astype(np.uint8) if bits == 16 else values
     if len(used) == 1:
         return np.full(values.shape, bool(used[0] > 0)), []
     if len(used) == 2 and used[0] == 0 and not is_lossy:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from stage.datasets.entries import Entry
+from stage.datasets.joining import Member, joined_groups
 from stage.datasets.rules import GOOD
 
 FEWEST = 3  # images of a defect type; a third of fewer is less than one image
@@ -15,9 +16,10 @@ def divide(entries: Sequence[Entry]) -> list[Entry]:
 
     Groups are assigned whole, in the order of their first image. A group goes to training unless it has a normal test image or
     would exceed floor(n/3) training images of some defect type; otherwise it goes to the test. An image without a group is a
-    group of its own, so that without groups the first floor(n/3) images of each type are for training.
+    group of its own, so that without groups the first floor(n/3) images of each type are for training. Groups that hold the same
+    picture are one.
     """
-    entries = _without_duplicates(sorted(entries, key=lambda entry: entry.path))
+    entries = _in_joined_groups(_without_duplicates(sorted(entries, key=lambda entry: entry.path)))
     while True:
         trained = _training_groups(entries)
         reasons = _unusable_types(entries, trained)
@@ -42,6 +44,14 @@ def _content(entry: Entry) -> str | None:
 def _without_copy(entry: Entry, kept: Entry) -> Entry:
     same = "bytes" if entry.image_sha256 == kept.image_sha256 else "pixels"
     return _set_aside(entry, "" if kept is entry else f"the same {same} as another file, which is kept", kept.path)
+
+
+def _in_joined_groups(entries: list[Entry]) -> list[Entry]:
+    """The entries, with one name for groups that hold the same picture: a copy that is set aside says which part the kept one shows."""
+    contents = ([one for one in (entry.image_sha256, entry.image_digest) if one] for entry in entries)
+    members = [Member(entry.path, entry.group, some, not entry.reason) for entry, some in zip(entries, contents, strict=True)]
+    one = joined_groups(members)
+    return [entry if entry.reason else replace(entry, group=one.get(entry.group, entry.group)) for entry in entries]
 
 
 def _set_aside(entry: Entry, reason: str, detail: str = "") -> Entry:

@@ -1,8 +1,9 @@
-"""Every file below a folder, why one may not be opened, and paths as text that can be written anywhere."""
+"""Every file below a folder, why one may not be opened, and paths as the disk spells them and as text that can be written anywhere."""
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from unicodedata import category, normalize
 
 from stage.core.errors import DataError
 
@@ -32,10 +33,8 @@ def walk(start: Path) -> Iterator[Path]:
 
 def trouble_of(path: Path, root: Path) -> str:
     """Why a file, or a folder that `walk` gives, may not be opened as an image of the data in `root`; empty if it may. Opens nothing."""
-    if any("\udc80" <= letter <= "\udcff" for letter in path.as_posix()):
-        return "its name is not valid UTF-8: rename it"
-    if any(part.startswith(".") for part in path.relative_to(root).parts):
-        return "hidden: its name, or that of its folder, begins with a dot"
+    if trouble := _trouble_of_name(path, path.relative_to(root)):
+        return trouble
     try:
         is_link = path.is_symlink()
     except OSError as error:
@@ -48,6 +47,16 @@ def trouble_of(path: Path, root: Path) -> str:
         return "not a file"
     if path.suffix.lower() not in SUFFIXES:
         return "not an image file, by its extension"
+    return ""
+
+
+def _trouble_of_name(path: Path, relative: Path) -> str:
+    if any("\udc80" <= letter <= "\udcff" for letter in path.as_posix()):
+        return "its name is not valid UTF-8: rename it"
+    if any(category(letter) == "Cc" for letter in relative.as_posix()):  # the lists of found defects and of recalls could not name it
+        return "its name, or that of its folder, has a control character such as a line break: rename it"
+    if any(part.startswith(".") for part in relative.parts):
+        return "hidden: its name, or that of its folder, begins with a dot"
     return ""
 
 
@@ -75,6 +84,15 @@ def leads_nowhere(path: Path) -> bool:
         return path.is_symlink() and not path.exists()
     except OSError:
         return False
+
+
+def spelled(root: Path, path: str) -> Path:
+    """`path` below `root` as the disk spells it: a name that is not there may be there with its accents composed in another way."""
+    place = root
+    for part in PurePosixPath(path).parts:
+        others = () if os.path.lexists(place / part) or not is_folder(place) else sorted(place.glob("*"))
+        place = next((other for other in others if normalize("NFC", other.name) == normalize("NFC", part)), place / part)
+    return place
 
 
 def shown(path: str) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from stage.core.device import device
 from stage.core.digests import derived_seed, digest_of
+from stage.core.durable import refuse_foreign
 from stage.core.fitting import Losses, in_one_part
 from stage.core.params import Execution, read_section
 from stage.core.work import BASE_WORK, Work, work_key
@@ -21,6 +22,12 @@ from stage.synthesis.texture_folder import MEMORY
 from stage.synthesis.texture_windows import TextureBase, TextureWindows, read_pictures
 
 CODE = "stage.synthesis.texture_base:train_on_textures"
+CURVE = "curve.csv"
+FILES = (
+    *("model_index.json", "scheduler/scheduler_config.json", "text_encoder/config.json", "text_encoder/model.safetensors", CURVE),
+    *("tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors"),
+    *("vae/config.json", "vae/diffusion_pytorch_model.safetensors"),
+)  # of a base that was made here
 TEXT = "texture"  # the only prompt; the text encoder is replaced by pretraining
 
 
@@ -34,9 +41,14 @@ def make_texture_base(textures: Path, recipe: Path, execution: Execution) -> Wor
         base, curve = train_on_textures(windows, state=work.folder / "state.safetensors", execution=execution)
         base.unet.half()  # half the file; `load_base` reads it as float32, and training goes on from there
         base.save(work.draft)
-        curve.to_csv(work.draft / "curve.csv", index=False)
+        curve.to_csv(work.draft / CURVE, index=False)
         work.finish()
     return work
+
+
+def check_place(folder: Path) -> None:
+    """Raise Refusal unless the folder is empty, absent, or a base that was made here, which has its loss curve: publishing replaces it."""
+    refuse_foreign(folder, FILES if (folder / CURVE).is_file() else (), "base of make-base")
 
 
 def train_on_textures(windows: TextureWindows, *, state: Path, execution: Execution) -> tuple[Base, pd.DataFrame]:

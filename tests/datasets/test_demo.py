@@ -15,7 +15,7 @@ from source_tree import ROOT
 
 from stage.datasets.components import components
 from stage.datasets.demo.dataset import DEFECTS as DRAWINGS
-from stage.datasets.demo.dataset import NORMAL, DrawnPhotograph, draw, perfect_pairs, write_demo
+from stage.datasets.demo.dataset import MARK, NORMAL, DrawnPhotograph, draw, perfect_pairs, write_demo
 from stage.datasets.demo.washer import draw_washer
 from stage.datasets.layouts import detect_layout
 from stage.datasets.pairs import Pair
@@ -106,6 +106,17 @@ def test_a_folder_with_someone_elses_files_is_refused_and_left_alone(tmp_path: P
     with pytest.raises(ValueError, match=r"Expected an empty place.*precious\.png.*Name another folder"):
         write_demo(tmp_path, SEED)
     assert (tmp_path / "precious.png").read_bytes() == b"photograph"
+
+
+@pytest.mark.parametrize("name", ["fabric/groups.csv", "fabric/test/stain/011.png", "washer/mine/0.png"])
+def test_a_file_inside_an_earlier_demo_is_not_lost(tmp_path: Path, name: str) -> None:
+    """The groups that a user has confirmed would go with the pictures."""
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).write_text("mine")
+    (tmp_path / "readme.txt").write_text(f"{MARK}, drawn before", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"Expected an empty place or an earlier demo.*found a folder with"):
+        write_demo(tmp_path, SEED)
+    assert (tmp_path / name).read_text() == "mine"
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:

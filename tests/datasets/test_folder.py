@@ -80,6 +80,15 @@ def add_text(part: Path) -> None:
     (part / "test/crack/001.json").write_text("{}")
 
 
+def add_line_break(part: Path) -> None:
+    shutil.copy(part / "train/good/001.png", part / "train/good/a\nb.png")
+
+
+def add_folder_with_escape(part: Path) -> None:
+    (part / "test/cr\x1back").mkdir()
+    shutil.copy(part / "test/crack/001.png", part / "test/cr\x1back")
+
+
 def add_hidden(part: Path) -> None:
     (part / "test/crack/.DS_Store").write_bytes(b"\0")
 
@@ -120,6 +129,8 @@ def add_pipe(part: Path) -> None:
         (spoil_image, {"ground_truth/crack/001_mask.png": "a mask without an image"}),
         (spoil_mask_name, {"test/crack/001.png": "has no mask", "ground_truth/crack/001_gt.png": "a mask without an image"}),
         (add_text, {"test/crack/001.json": "not an image file"}),
+        (add_line_break, {"train/good/a\nb.png": "its name, or that of its folder, has a control character"}),
+        (add_folder_with_escape, {"test/cr\x1back/001.png": "its name, or that of its folder, has a control character"}),
         (add_hidden, {"test/crack/.DS_Store": "hidden"}),
         (add_type_without_folder, {"test/loose.png": "no rule of the layout"}),
         (add_link_out, {"train/good/linked.png": "a link that leaves"}),
@@ -161,6 +172,16 @@ def test_a_name_that_is_no_utf8_is_shown_and_set_aside(mvtec: Path) -> None:
         pytest.skip("this file system takes UTF-8 names only")
 
     assert reasons(mvtec) == {"part/train/good/\\xff.png": "its name is not valid UTF-8: rename it"}
+
+
+def test_a_defect_type_that_is_no_utf8_is_shown(mvtec: Path) -> None:
+    """The catalog could not be written."""
+    try:
+        (mvtec / "part/test/crack").rename(mvtec / "part/test" / os.fsdecode(b"\xff"))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+
+    assert {each.defect for each in find(mvtec, "part", RULE) if each.image} == {"good", "spot", "\\xff"}
 
 
 def test_files_beside_the_layout_are_left_alone(mvtec: Path) -> None:

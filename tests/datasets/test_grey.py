@@ -68,6 +68,27 @@ def test_a_named_range_may_be_negative_and_covers_32_bits(tmp_path: Path) -> Non
         read(floats, WHOLE_RANGE)
 
 
+@pytest.mark.parametrize("grey", [GreyRange(0, 4095, is_named=True), "auto"])
+@pytest.mark.parametrize("is_plain", [False, True])
+def test_a_pgm_has_the_levels_that_are_stored_in_it(tmp_path: Path, grey: GreyRange | str, is_plain: bool) -> None:
+    """All but black would be white: Pillow stretches a PGM to 65,535. 2048 of 4095 is 127.5 of 255, as in a PNG."""
+    levels, path = np.array([[0, 1000, 2048, 4095]], np.uint16), tmp_path / "a.pgm"
+    stored = b" ".join(b"%d" % level for level in levels[0]) if is_plain else levels.astype(">u2").tobytes()
+    path.write_bytes((b"P2" if is_plain else b"P5") + b" 4 1 4095\n" + stored)
+    known = grey if isinstance(grey, GreyRange) else grey_range([path], max_megapixels=1)
+
+    assert read(path, known) == read(save(tmp_path / "a.png", levels), known) == [0, 62, 128, 255]
+
+
+def test_16_bits_of_colour_are_noted_in_a_ppm_too(tmp_path: Path) -> None:
+    """Nobody would know that half of the bits are not used."""
+    for name, top, stored in (("wide", 65535, np.zeros(3, ">u2")), ("narrow", 200, np.zeros(3, np.uint8))):
+        (tmp_path / f"{name}.ppm").write_bytes(b"P6 1 1 %d\n" % top + stored.tobytes())
+
+    assert read_image(tmp_path / "wide.ppm", max_megapixels=1).notes == ("16 bits a channel, of which the high 8 are used",)
+    assert read_image(tmp_path / "narrow.ppm", max_megapixels=1).notes == ()
+
+
 @pytest.mark.parametrize(("named", "brightest"), [("auto", 255), ((0.0, 65535.0), 16)])
 def test_a_category_has_one_range(params: Prepare, mvtec: Path, tmp_path: Path, named: object, brightest: int) -> None:
     """A dark part would come out as bright as a bright one, or all parts black."""

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from stage.core.errors import DataError
+from stage.datasets.group_files import accept_groups
 from stage.datasets.groups import read_groups
 from stage.datasets.layouts import MVTEC
 from stage.datasets.summary import unmatched_rows
@@ -149,3 +150,39 @@ def test_a_path_may_be_spelled_in_any_way(tmp_path: Path, spelling: str) -> None
     assert groups(tmp_path, f"file,group\n{name},A\n") == {"part/crack/2.png": "A"}
     with pytest.raises(DataError, match=r"Expected one group for each file in .*, found two for 'part/crack/2.png'"):
         groups(tmp_path, f"file,group\n{name},A\npart/crack/2.png,B\n")
+
+
+def test_a_table_may_list_other_categories_alone(tmp_path: Path) -> None:
+    """One table for all categories would refuse each category that has no groups."""
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/1.png").touch()
+    (tmp_path / "groups.csv").write_text("file,group\nother/1.png,A\n")
+
+    assert read_groups(tmp_path, "groups.csv", IMAGES) == ({}, [], {})
+
+
+@pytest.mark.parametrize(
+    ("lines", "chosen"),
+    [
+        ("a,1 b,2 c,2 d,3", "a,1 b,1 c,2 d,2"),  # clusters {a, b} and {c, d}; b and c are of one group
+        ("a,0 c,1 d,1", "d,1 x,1 a,0 c,0"),  # {d, x} and {a, c}; c and d are of one group
+        ("a,1 b,2 c,2 d,3 e,3 f,4", "a,5 b,5 c,6 d,6 e,7 f,7"),
+    ],
+)
+def test_accepted_clusters_are_never_divided(tmp_path: Path, lines: str, chosen: str) -> None:
+    """Two photographs that a person has called one part would stand on both sides of the split."""
+    rows = [line.split(",") for line in (lines + " " + chosen).split()]
+    images = sorted({name for name, _ in rows})
+    (tmp_path / "groups.csv").write_text("file,group\n" + "\n".join([*lines.split(), "other,9"]))
+    accept_groups(dict(line.split(",") for line in chosen.split()), tmp_path, "groups.csv", [*images, "other"])
+    found = read_groups(tmp_path, "groups.csv", [*images, "other"]).of
+
+    assert len({found[name] for name in images}) == 1
+    assert found["other"] == "9"
+
+
+def test_a_draft_that_is_older_than_the_images_is_refused(tmp_path: Path) -> None:
+    """A user would be told to rename a photograph that is gone."""
+    with pytest.raises(DataError, match=r"found 'part/gone\.png', which it has not\. Run `stage groups` again"):
+        accept_groups({"part/crack/1.png": "A", "part/gone.png": "A"}, tmp_path, "groups.csv", IMAGES)
+    assert not (tmp_path / "groups.csv").exists()

@@ -174,6 +174,27 @@ def test_16_bit_mask_is_scaled_first(tmp_path: Path) -> None:
     assert mask(save(tmp_path / "a.png", np.array([[0, 300, 127 * 257, 128 * 257]], np.uint16))) == [[0, 0, 0, 1]]
 
 
+@pytest.mark.parametrize(
+    ("top", "levels", "marked", "notes"),
+    [
+        (65535, [0, 65535], [0, 1], ()),
+        (65535, [0, 30000, 65535], [0, 0, 1], ("grey levels 0, 30000, 65535: from 128 of 255 on they are defect",)),
+        (4095, [0, 4095], [0, 1], ()),
+        (4095, [0, 2047, 2060], [0, 0, 1], ("grey levels 0, 2047, 2060: from 128 of 255 on they are defect",)),
+        (4095, [0, 1, 2], [0, 1, 1], ("a mask of labels 1, 2: every one but 0 is defect",)),
+    ],
+)
+def test_16_bit_pgm_mask_is_read_by_its_largest_level(
+    tmp_path: Path, top: int, levels: list[int], marked: list[int], notes: tuple[str]
+) -> None:
+    """Masks would be set aside for 32 bits that they do not have, or marked by levels that are not in the file. 4095 / 255 * 128 = 2055.5."""
+    (tmp_path / "a.pgm").write_bytes(b"P5 %d 1 %d\n" % (len(levels), top) + np.array(levels, ">u2").tobytes())
+    raster = read_mask(tmp_path / "a.pgm", max_megapixels=1, threshold=128)
+
+    assert raster.pixels.tolist() == [marked]
+    assert raster.notes == notes
+
+
 def test_bilevel_mask_is_read(tmp_path: Path) -> None:
     """A one-bit mask would be empty."""
     assert mask(save(tmp_path / "a.png", np.array([[False, True]]))) == [[0, 1]]

@@ -13,7 +13,7 @@ from PIL import Image
 from stage.core.data_params import Prepare
 from stage.core.errors import CorruptFileError, DataError
 from stage.datasets.catalog import prepare
-from stage.datasets.leaks import Use, check_catalogs, leaks
+from stage.datasets.leaks import Leak, Use, check_catalogs, leaks, training_images
 from stage.datasets.table import read_catalog
 
 TRAINED, TESTED = "part/test/crack/000.png", "part/test/crack/006.png"
@@ -126,3 +126,26 @@ def test_images_that_are_set_aside_are_no_evaluation(params: Prepare, mvtec: Pat
     assert isinstance(gone, pd.DataFrame)
     assert [leak.evaluated for leak in leaks(catalog, [use])] == [TESTED]
     assert leaks(gone, [use]) == []
+
+
+def rows(*given: str) -> pd.DataFrame:
+    """A catalog of rows `path group digest side`; without a side, the row is set aside."""
+    named = [dict(zip(("image_path", "group", "image_digest", "split"), row.split(), strict=False)) for row in given]
+    told = [{"split": "", **row, "status": "accepted" if "split" in row else "set_aside", "mask_path": None} for row in named]
+    return pd.DataFrame(told).assign(image_sha256=lambda table: table["image_path"])
+
+
+@pytest.mark.parametrize(("kept", "other"), [("test", "train"), ("train", "test")])
+def test_the_group_of_a_copy_that_is_set_aside_counts(kept: str, other: str) -> None:
+    """The photograph of a part would be tested, and the part trained on, since its copy in the groups file was not kept."""
+    catalog = rows(f"a_1 P a {other}", f"z00 z00 same {kept}", "z_2 P same")
+    evaluated, used = ("z00", "a_1") if kept == "test" else ("a_1", "z00")
+
+    assert leaks(catalog, training_images(catalog)) == [Leak(evaluated, used, "the same group, P", "a training image")]
+
+
+def test_every_group_of_a_digest_counts() -> None:
+    """A background whose copies were all set aside since would be looked for in the first one's group alone."""
+    catalog = rows("a Q same", "b P same", "c P c test")
+
+    assert [leak.by for leak in leaks(catalog, [Use("gone", "", "same", "gone", "a background")])] == ["the same group, P"]

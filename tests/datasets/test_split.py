@@ -65,6 +65,7 @@ def test_second_of_two_equal_files_is_set_aside() -> None:
 
     assert found["crack/9"].reason == "the same bytes as another file, which is kept"
     assert found["crack/9"].detail == "crack/0"
+    assert [found[path].group for path in ("crack/0", "crack/9")] == ["crack/0", "crack/9"]
     assert Counter(each.split for each in split if each.defect == "crack") == {"train": 1, "test": 3, "": 1}
 
 
@@ -75,6 +76,26 @@ def test_equal_files_set_aside_before_do_not_displace_a_good_one() -> None:
     )
 
     assert {each.path: each.reason for each in split}["crack/1"] == ""
+
+
+@pytest.mark.parametrize("reason", ["", "its mask cannot be read"])
+def test_a_copy_that_is_set_aside_says_which_part_the_kept_one_shows(reason: str) -> None:
+    """A part would be trained on and tested on, because the copy that is kept is not in the groups file."""
+    listed = [entry("crack/a_1", group="P"), entry("crack/z_2", group="P", digest="same", reason=reason)]
+    split = divide([NORMAL, *listed, entry("crack/z00", digest="same"), *(entry(f"crack/m{number}") for number in range(4))])
+    found = {each.path: each for each in split}
+
+    assert found["crack/z_2"].reason
+    assert (found["crack/z00"].group, found["crack/z00"].split) == ("P", found["crack/a_1"].split)
+    assert sorted(each.path for each in split if each.split == "train" and each.defect != "good") == ["crack/a_1", "crack/z00"]
+
+
+def test_equal_pictures_that_are_all_set_aside_join_no_groups() -> None:
+    """Black frames of a broken camera would make one part of all."""
+    black = [entry(f"crack/{number}", group=f"g{number}", digest="black", reason="one colour") for number in range(4)]
+    split = divide([NORMAL, *black, *(entry(f"crack/{number + 4}", group=f"g{number}") for number in range(4))])
+
+    assert [each.group for each in split if each.split and each.defect == "crack"] == ["g0", "g1", "g2", "g3"]
 
 
 def test_groups_go_whole_and_skip_what_does_not_fit() -> None:

@@ -12,7 +12,7 @@ import pytest
 from stage.core.data_params import Prepare
 from stage.core.errors import DataError
 from stage.datasets.catalog import prepare
-from stage.datasets.layouts import data_root
+from stage.datasets.layouts import MVTEC, data_root
 from stage.datasets.survey import survey
 
 
@@ -133,3 +133,14 @@ def test_what_may_not_be_read_is_named(mvtec: Path) -> None:
         "it cannot be looked at (Permission denied): correct the permissions of its folder (part/test/spot/000.png; " in found.set_aside[0]
     )
     assert "a folder that cannot be read: correct its permissions (part/ground_truth/spot)" in found.set_aside[1]
+
+
+def test_a_category_is_found_however_its_accents_are_composed(params: Prepare, mvtec: Path, tmp_path: Path) -> None:
+    """A folder from a Mac, described by patterns, could not be read at all, or not its groups file."""
+    (mvtec / "part").rename(mvtec / "pie\u0300ce")
+    (mvtec / "pie\u0300ce/groups.csv").write_text("file,group\ntest/crack/000.png,A\ntest/crack/001.png,A\n")
+    found = survey(mvtec, MVTEC)
+    prepare(params.model_copy(update={"layout": "folder", "folder": MVTEC}), found.categories, mvtec, tmp_path / "out")
+
+    assert found.categories == ["pi\u00e8ce"]
+    assert "puts 2 images into 1 group" in found.grouped[0]

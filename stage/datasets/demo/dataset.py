@@ -4,24 +4,25 @@ Pictures are (128, 128, 3) uint8; masks (128, 128) uint8, 255 = defect.
 """
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_fill_holes
 
-from stage.core.durable import replace_folder
-from stage.core.errors import Refusal
+from stage.core.durable import refuse_foreign, replace_folder
 from stage.datasets.blending import paste_back
 from stage.datasets.demo.canvas import Array, Drawing, painted
 from stage.datasets.demo.fabric import draw_cloth, pinhole, stain
 from stage.datasets.demo.washer import corrosion, draw_washer, scratch
 from stage.datasets.pairs import Pair
 from stage.datasets.resize import resize_image, resize_mask
+from stage.datasets.rules import GOOD
 
 GOOD_COUNTS = {"train": 40, "test": 12}
 DEFECT_COUNT = 11
@@ -58,10 +59,10 @@ class DrawnPhotograph:
 def write_demo(root: Path, seed: int, categories: Iterable[str] = tuple(DEFECTS)) -> None:
     """Draw some of the demo's categories under `root`, replacing an earlier demo as a whole. The same seed gives the same bytes.
 
-    Raises Refusal if `root` is a file or a folder with anything else in it.
+    Raises Refusal if `root` is a file or a folder with anything else in it, at any depth.
     """
     root = root.resolve()
-    _refuse_foreign(root)
+    refuse_foreign(root, [README, *_files()] if _is_demo(root) else (), "demo")
     fresh = root.with_name(f".{root.name}.drawing")
     shutil.rmtree(fresh, ignore_errors=True)
     for category in categories:
@@ -70,25 +71,45 @@ def write_demo(root: Path, seed: int, categories: Iterable[str] = tuple(DEFECTS)
     replace_folder(fresh, root)
 
 
-def _refuse_foreign(root: Path) -> None:
-    """Raise Refusal for a file, or for a folder with entries that the demo did not write; the readme identifies a demo."""
-    names = {path.name for path in root.iterdir()} if root.is_dir() else set[str]()
-    ours = README in names and (root / README).read_text(encoding="utf-8", errors="replace").startswith(MARK)
-    foreign = sorted(names - {README, *DEFECTS} if ours else names)
-    if foreign or root.is_file():
-        found = f"a folder with {len(foreign)} entries that the demo did not write, such as {foreign[0]!r}" if foreign else "a file"
-        raise Refusal(f"Expected an empty place or an earlier demo at {root}, found {found}. Name another folder, or remove this one.")
+def _is_demo(root: Path) -> bool:
+    """Whether the readme identifies a demo."""
+    readme = root / README
+    return readme.is_file() and readme.read_text(encoding="utf-8", errors="replace").startswith(MARK)
+
+
+class _Place(NamedTuple):
+    """Which photograph of a category it is; as in `draw`."""
+
+    split: str
+    defect: str
+    number: int
+
+    @property
+    def image(self) -> str:
+        return f"{self.split}/{self.defect}/{self.number:03d}.png"
+
+    @property
+    def mask(self) -> str:
+        """Empty for a normal photograph."""
+        return "" if self.defect == GOOD else f"ground_truth/{self.defect}/{self.number:03d}_mask.png"
+
+
+def _places(category: str) -> Iterator[_Place]:
+    yield from (_Place(split, GOOD, index) for split, count in GOOD_COUNTS.items() for index in range(count))
+    yield from (_Place("test", defect, index) for defect in DEFECTS[category] for index in range(DEFECT_COUNT))
+
+
+def _files() -> Iterator[str]:
+    """The paths of all pictures of the demo."""
+    yield from (f"{category}/{file}" for category in DEFECTS for place in _places(category) for file in (place.image, place.mask) if file)
 
 
 def _write_category(folder: Path, category: str, seed: int) -> None:
-    for split, count in GOOD_COUNTS.items():
-        for index in range(count):
-            _save(draw(category, split, "good", index, seed=seed).image, folder / split / "good" / f"{index:03d}.png")
-    for defect in DEFECTS[category]:
-        for index in range(DEFECT_COUNT):
-            photograph = draw(category, "test", defect, index, seed=seed)
-            _save(photograph.image, folder / "test" / defect / f"{index:03d}.png")
-            _save(photograph.mask, folder / "ground_truth" / defect / f"{index:03d}_mask.png")
+    for place in _places(category):
+        photograph = draw(category, *place, seed=seed)
+        _save(photograph.image, folder / place.image)
+        if place.mask:
+            _save(photograph.mask, folder / place.mask)
 
 
 def _save(pixels: NDArray[np.uint8], path: Path) -> None:
@@ -97,10 +118,10 @@ def _save(pixels: NDArray[np.uint8], path: Path) -> None:
 
 
 def draw(category: str, split: str, defect: str, index: int, *, seed: int) -> DrawnPhotograph:
-    """One photograph of the demo; `defect` is "good" for none. It depends on its arguments alone, not on other photographs."""
+    """One photograph of the demo; `defect` is `good` for none. It depends on its arguments alone, not on other photographs."""
     identity = f"{seed}|{category}|{split}|{defect}|{index}"
     part, damage = np.random.default_rng(int.from_bytes(blake2b(identity.encode(), digest_size=16).digest())).spawn(2)
-    if defect != "good":
+    if defect != GOOD:
         return _photographed(DEFECTS[category][defect](part, damage))
     clean = np.rint(NORMAL[category](part)).astype(np.uint8)
     return DrawnPhotograph(clean, clean, np.zeros(clean.shape[:2], np.uint8))

@@ -199,6 +199,12 @@ def test_the_headline_has_a_row_per_category_and_arm_with_its_interval(report: P
     assert table[-1] == ["Average", "real and paste", "8", "25.0 ± 1.4", paste, "25.0 ± 1.4", paste]
 
 
+def test_few_test_images_are_named_beside_the_intervals(report: Path) -> None:
+    """An interval over two photographs would be believed like one over fifty."""
+    assert "Few test images of " in Page(report / "index.html").text
+    assert "the intervals are narrower than they should be" in Page(report / "category-washer.html").text
+
+
 def test_every_metric_is_explained_beside_its_values(report: Path) -> None:
     """Otherwise a reader takes one IoU for another, or pixels for percent."""
     rows = {row[0]: row[1:] for row in Page(report / "index.html").tables[""] if len(row) == 5}

@@ -30,6 +30,7 @@ from stage.segmentation.verdicts import verdict, worth
 from stage.synthesis.method import METHODS
 
 WORST = 8  # test images of each list
+FEW = 5  # test images of a type; fewer make intervals that are plainly too narrow (docs/method.md, How sure)
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,11 @@ class CategoryView:
     def test_images(self) -> int:
         """Test images with a defect."""
         return sum(self.tested.values())
+
+    @property
+    def scarce(self) -> list[str]:
+        """The types with so few test images that the intervals are too narrow."""
+        return [defect for defect, count in self.tested.items() if count < FEW]
 
     @property
     def denoised(self) -> str:

@@ -9,8 +9,7 @@ from PIL import Image
 
 from stage.core.errors import CorruptFileError
 from stage.datasets.images import pixel_digest
-from stage.datasets.pairs import decode_image, decode_mask
-from stage.release.reader import PIXELS
+from stage.datasets.pairs import PIXELS, decode_image, decode_mask
 from stage.release.shards import JsonObject
 from stage.synthesis.marking import mark
 from stage.synthesis.rows import Identity, PlanRow

@@ -15,6 +15,7 @@ from stage.core.digests import digest_of
 from stage.core.durable import write_whole
 from stage.core.errors import ConfigError, MachineError, Refusal
 from stage.core.params import Params, load_params
+from stage.core.redaction import for_terminal
 from stage.core.work import PACKAGES
 from stage.datasets.found import NOTED, read_errors, write_found
 from stage.datasets.inventory import inventory
@@ -148,7 +149,7 @@ def main() -> None:
         check_places()
         note()
     except Refusal as error:
-        sys.exit(str(error))
+        sys.exit(for_terminal(str(error)))
 
 
 if __name__ == "__main__":

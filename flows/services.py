@@ -23,6 +23,7 @@ from stage.core.digests import file_digest
 from stage.core.durable import write_whole
 from stage.core.errors import MachineError, Refusal
 from stage.core.processes import started_s
+from stage.core.redaction import for_terminal
 from stage.nights.programs import output_of
 from stage.nights.schedule import NOTED, noted_services, service_runs
 from stage.nights.settings import Places, load_nightly
@@ -156,4 +157,4 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except Refusal as error:
-        sys.exit(str(error))
+        sys.exit(for_terminal(str(error)))

@@ -138,14 +138,15 @@ def rows_of(table: pa.Table, numbers: Iterable[int]) -> pa.Table:
 
 
 def rows_digest(path: Path, where: pc.Expression, columns: Sequence[str]) -> str:
-    """Digest of the rows that `Pairs.read` gives of a file, in their order: of their pictures, and of their values of these columns."""
-    with _readable(path):
-        batches = pads.dataset(path, format="parquet").to_batches(columns=[*columns, *PIXELS], filter=_with_pixels(where))
-        told = [
-            [*(row[name] for name in columns), *(bytes_digest(row[name]["bytes"]) for name in PIXELS)]
-            for batch in batches
-            for row in batch.to_pylist()
-        ]
+    """Digest of the rows that `Pairs.read` gives of a file, in their order: of their pictures, and of their values of these columns.
+
+    A row group is in memory at a time.
+    """
+    told: list[list[str]] = []
+    with _readable(path), pq.ParquetFile(path, pre_buffer=False) as file:
+        for number in range(file.num_row_groups):
+            rows = file.read_row_group(number).filter(_with_pixels(where)).to_pylist()
+            told += [[*(row[name] for name in columns), *(bytes_digest(row[name]["bytes"]) for name in PIXELS)] for row in rows]
     return digest_of(told)
 
 

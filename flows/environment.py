@@ -15,6 +15,7 @@ from stage.core.digests import digest_of
 from stage.core.durable import write_whole
 from stage.core.errors import ConfigError, MachineError, Refusal
 from stage.core.params import Params, load_params
+from stage.core.redaction import for_terminal
 from stage.core.work import PACKAGES
 from stage.datasets.found import NOTED, read_errors, write_found
 from stage.datasets.inventory import inventory
@@ -89,8 +90,9 @@ def textures(params: Params, method: str, photographs: str) -> str:
     source = params.textures.source
     if "textures" not in METHODS[method].parameters or source in ("procedural", "own"):
         return ""
-    if source == "others":  # prepared photographs follow from the images, the parameters and the code
-        return digest_of([photographs, params.categories, params.prepare.model_dump(mode="json"), *code_digests(*CODE["prepare"])])
+    if source == "others":  # prepared photographs follow from the images, the recalled ones among them, the parameters and the code
+        gone = sorted([one.path, one.sha256] for one in read_recalls() if one.kind == "image")
+        return digest_of([photographs, gone, params.categories, params.prepare.model_dump(mode="json"), *code_digests(*CODE["prepare"])])
     from stage.synthesis.texture_folder import MEMORY as MEMORY_OF_TEXTURES  # here, because it loads pandas and OpenCV
 
     return inventory(Path(source), MEMORY_OF_TEXTURES)
@@ -147,7 +149,7 @@ def main() -> None:
         check_places()
         note()
     except Refusal as error:
-        sys.exit(str(error))
+        sys.exit(for_terminal(str(error)))
 
 
 if __name__ == "__main__":

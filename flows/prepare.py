@@ -11,6 +11,7 @@ from flows.engines import check_engine
 from flows.runtime import run
 from stage.core.data_params import Prepare
 from stage.core.params import load_params
+from stage.core.wording import printable
 from stage.datasets.catalog import prepare as read_catalogs
 from stage.datasets.demo.dataset import DEFECTS, write_demo
 from stage.datasets.kept import forget_kept, read_kept
@@ -35,18 +36,23 @@ def prepare() -> None:
             summary = read(params.prepare, params.categories, Path(folder) / "demo")
     else:
         summary = read(params.prepare, params.categories, Path(params.prepare.source))
-    Console().print(summary_table(summary.table))
-    for warning in summary.warnings[:SHOWN]:
-        Console().print(warning, markup=False, highlight=False, soft_wrap=True)
-    if len(summary.warnings) > SHOWN:
-        Console().print(f"... and {len(summary.warnings) - SHOWN} more.")
-    if summary.warnings:
-        Console().print(f"{OUTPUT / 'set_aside.csv'} and the column note of the catalogs name every file.", soft_wrap=True)
+    show(summary)
     is_trained_here = needs_base(params.methods) and params.base.source == "scratch"
     check_catalogs(OUTPUT, params.categories, share_base=is_trained_here)
     if needs_base(params.methods):
         check_base(params.base, params.method.token_count, trained_types(summary.table))
     forget_kept()
+
+
+def show(summary: Summary) -> None:
+    """Print the table and the first warnings."""
+    Console().print(summary_table(summary.table))
+    for warning in summary.warnings[:SHOWN]:
+        Console().print(printable(warning), markup=False, highlight=False, soft_wrap=True)
+    if len(summary.warnings) > SHOWN:
+        Console().print(f"... and {len(summary.warnings) - SHOWN} more.")
+    if summary.warnings:
+        Console().print(f"{OUTPUT / 'set_aside.csv'} and the column note of the catalogs name every file.", soft_wrap=True)
 
 
 @task(cache_policy=NO_CACHE)

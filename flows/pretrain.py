@@ -7,11 +7,10 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.runtime import run
-from stage.core.digests import file_digest
 from stage.core.durable import write_whole
 from stage.core.params import Params, load_params
 from stage.core.work import BASE_WORK, Work, work_key
-from stage.datasets.examples import CATALOG
+from stage.datasets.examples import CATALOG, pairs_digest
 from stage.datasets.table import read_catalog
 from stage.jobs.heartbeat import present
 from stage.jobs.removal import finish
@@ -76,7 +75,9 @@ def pretraining_key(catalogs: list[Path], params: Params) -> str:
         pretrain=params.pretrain.model_dump(exclude={"start"}),
         start="" if params.pretrain.start == "none" else base_digest(Path(params.pretrain.start)),
         crop=params.method.crop,
-        catalogs=[file_digest(folder / CATALOG) for folder in catalogs],
+        examples=[
+            pairs_digest(folder, "train", good=good, columns=("category", "defect")) for folder in catalogs for good in (True, False)
+        ],
     )
 
 

@@ -36,7 +36,7 @@ from stage.core.errors import Refusal
 from stage.core.params import Params, load_params
 from stage.core.progress import Interrupted, stop_on_signals
 from stage.core.proxies import drop_proxies, users_certificates
-from stage.core.redaction import without_secrets
+from stage.core.redaction import for_terminal
 from stage.core.wording import counted
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def run(flow: Flow[..., Any], arguments: Sequence[str] | None = None) -> NoRetur
         _say(RESUME_NOTE)
         sys.exit(INTERRUPTED)
     except Refusal as error:
-        sys.exit(without_secrets(str(error)))
+        sys.exit(for_terminal(str(error)))
 
 
 def _parse(flow: Flow[..., Any], given: Sequence[str], params: Params) -> dict[str, str]:
@@ -134,7 +134,7 @@ def _settling(function: Callable[..., Any], outcome: RunResult) -> Callable[...,
         except Exception as error:
             outcome.error = error
             if isinstance(error, Refusal):
-                return Failed(message=without_secrets(str(error)), name="Refused")
+                return Failed(message=for_terminal(str(error)), name="Refused")
             raise
         outcome.status = 0
         return result

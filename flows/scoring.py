@@ -14,7 +14,7 @@ from stage.core.digests import derived_seed, file_digest
 from stage.core.params import Params
 from stage.core.progress import check_stop
 from stage.core.work import SEGMENTERS, Work, versions, work_key
-from stage.datasets.examples import CATALOG, column, pairs_of
+from stage.datasets.examples import column, pairs_digest, pairs_of
 from stage.jobs.heartbeat import present
 from stage.jobs.removal import finish
 from stage.release.reader import accepted_ids, read_manifest, read_samples
@@ -28,6 +28,12 @@ CATALOGS = Path("data/prepare")
 SAMPLES = Path("data/synthesize")
 CODE = "flows.scoring:score"
 BESIDE = ("models", "weights", "arms", "mixture", "few", "seeds", "folds")  # keys of `segment` that decide which trainings there are
+SEEN = (
+    "defect",
+    "group",
+    "image_sha256",
+    "mask_sha256",
+)  # columns that decide which defects a training sees, and the samples made from these
 
 
 class Scored(NamedTuple):
@@ -86,9 +92,17 @@ def training_key(category: str, training: Training, samples: Mapping[Path, float
         training=[*training._replace(choice=training.choice._replace(name="", method=""))],
         drawn=params.prepare.image_size if training.choice.method == PERFECT else None,
         libraries=versions(SEGMENTERS),
-        catalog=file_digest(CATALOGS / category / CATALOG),
+        images=images_digests(CATALOGS / category, training),
         samples=[[read_manifest(folder)["digest"], accepted_ids(folder), share] for folder, share in samples.items()],
     )
+
+
+def images_digests(catalog: Path, training: Training) -> list[str]:
+    """The digests of the images that a training sees or is scored on, and, where it does not see all defects, of what says which."""
+    is_partial = training.fold >= 0 or training.choice.few
+    parts = [("train", False, SEEN if is_partial else ()), ("train", True, ())]
+    parts += [] if training.fold >= 0 else [("test", good, ()) for good in (False, True)]
+    return [pairs_digest(catalog, split, good=good, columns=columns) for split, good, columns in parts]
 
 
 def weights_digest(weights: str) -> str:

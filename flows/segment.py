@@ -14,6 +14,7 @@ from flows.scoring import CATALOGS, SAMPLES, Scored, planned_trainings, score, t
 from stage.core.device import device, limit_threads
 from stage.core.params import Params, load_params
 from stage.core.work import Work, work_key
+from stage.datasets.examples import pairs_digest
 from stage.jobs.heartbeat import present
 from stage.jobs.removal import finish
 from stage.release.reader import read_manifest
@@ -23,6 +24,7 @@ from stage.segmentation.published import write_category
 
 OUTPUT = Path("data/segment")
 TABLES = "flows.segment:all_arms"
+SHOWN = ("category", "defect", "group", "image_path", "mask_sha256")  # columns of the catalog that the tables are made with
 ALL_ARMS = "all-arms"  # the spool folder of all arms together, beside those of the trainings
 
 
@@ -72,7 +74,8 @@ def check_inputs(category: str, params: Params) -> None:
 def all_arms(category: str, scored: Sequence[Scored], params: Params, users: ExitStack) -> Work:
     """The trainings of a category side by side, in use until `users` ends: the tables, curves and weights, and predictions of the defective test images."""
     told = [[one.training.label, one.work.folder.name, one.samples] for one in scored]
-    work = Work.of("segment", f"{category}/{ALL_ARMS}", work_key(TABLES, seed=params.seed, trainings=told))
+    shown = [pairs_digest(CATALOGS / category, split, good=False, columns=SHOWN) for split in ("test", "train")]
+    work = Work.of("segment", f"{category}/{ALL_ARMS}", work_key(TABLES, seed=params.seed, trainings=told, images=shown))
     users.enter_context(present(work.folder, lease_s=params.execution.lease_s))
     if not work.is_finished():
         work.draft.mkdir(exist_ok=True)

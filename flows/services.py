@@ -9,20 +9,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
 import psutil
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from stage.core.digests import file_digest
 from stage.core.durable import write_whole
 from stage.core.errors import MachineError, Refusal
 from stage.core.processes import started_s
+from stage.core.redaction import for_terminal
 from stage.nights.programs import output_of
 from stage.nights.schedule import NOTED, noted_services, service_runs
 from stage.nights.settings import Places, load_nightly
@@ -48,7 +49,7 @@ class Services(NamedTuple):
     def up(self) -> None:
         """Start what does not run, and deploy. Raises MachineError if the server does not answer, or another Prefect server has its port."""
         self.places.home.mkdir(exist_ok=True)
-        with FileLock(self.places.home / "services.lock", timeout=START_S):
+        with self._alone():
             if not self._runs("server"):
                 if self._answers("health"):
                     raise MachineError(
@@ -63,9 +64,28 @@ class Services(NamedTuple):
 
     def down(self) -> list[str]:
         """End the worker and its night, if one runs, and then the server; returns the names of those that ran."""
-        ended = [name for name in ORDER if self._end(name)]
-        (self.places.home / NOTED).unlink(missing_ok=True)
-        return ended
+        if not self.places.home.is_dir():
+            return []
+        with self._alone():
+            ended = [name for name in ORDER if self._end(name)]
+            (self.places.home / NOTED).unlink(missing_ok=True)
+            return ended
+
+    @contextmanager
+    def _alone(self) -> Generator[None]:
+        """Wait for another `up` or `down` of this project to end, and keep others waiting."""
+        lock = FileLock(self.places.home / "services.lock")
+        try:
+            lock.acquire(timeout=START_S)
+        except Timeout:
+            raise MachineError(
+                f"Expected another `make nightly-up` or `make nightly-down` to end within {START_S:.0f} s, found that it still holds "
+                f"{lock.lock_file}. Wait for it, or end it by Ctrl-C, and run the same command."
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def environment(self) -> dict[str, str]:
         """The environment of the server, the worker and the commands. The user's `PREFECT_API_DATABASE_CONNECTION_URL` stays in force."""
@@ -93,8 +113,10 @@ class Services(NamedTuple):
                 [*PREFECT, *arguments],
                 cwd=self.places.root, env=self.environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
-        threading.Thread(target=process.wait, daemon=True).start()  # it outlives this process, or is reaped by it
         self._note(name, {"pid": process.pid, "started": started_s(psutil.Process(process.pid))})
+        threading.Thread(
+            target=process.wait, daemon=True
+        ).start()  # it outlives this process, or is reaped by it, now that its start is noted
 
     def _note(self, name: str, what: dict[str, Any] | str) -> None:
         write_whole(json.dumps(self._known() | {name: what}), self.places.home / NOTED)
@@ -126,8 +148,11 @@ class Services(NamedTuple):
     def _end(self, name: str) -> bool:
         if not self._runs(name):
             return False
-        process = psutil.Process(self._known()[name]["pid"])
-        own = [process, *process.children(recursive=True)]
+        try:
+            process = psutil.Process(self._known()[name]["pid"])
+            own = [process, *process.children(recursive=True)]
+        except psutil.NoSuchProcess:  # it has ended since
+            return False
         for one in own:
             with suppress(psutil.NoSuchProcess):
                 one.terminate()
@@ -156,4 +181,4 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except Refusal as error:
-        sys.exit(str(error))
+        sys.exit(for_terminal(str(error)))

@@ -9,11 +9,10 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.runtime import run
 from stage.core.device import device, dtype_name
-from stage.core.digests import file_digest
 from stage.core.durable import write_whole
 from stage.core.params import Params, load_params
 from stage.core.work import Work, work_key
-from stage.datasets.examples import CATALOG, DefectImages, defect_images
+from stage.datasets.examples import CATALOG, DefectImages, defect_images, pairs_digest
 from stage.datasets.table import read_catalog
 from stage.jobs.heartbeat import present
 from stage.jobs.removal import finish
@@ -89,7 +88,7 @@ def training_key(catalog: Path, base: Path, params: Params) -> str:
         method=params.method,
         train=params.train,
         precision=f"torch.{dtype_name(params.train.precision, device(params.execution.device))}",
-        catalog=file_digest(catalog / CATALOG),
+        images=[pairs_digest(catalog, "train", good=good, columns=("defect",)) for good in (False, True)],
     )
 
 

@@ -141,6 +141,26 @@ def test_states_are_saved_on_the_way(tmp_path):
     assert same(again.network, line.network)
 
 
+@pytest.mark.parametrize("place", [3, 40, -9])
+def test_a_damaged_state_is_not_continued(tmp_path, capsys, place):
+    """Otherwise one flipped bit would be trained on for hours, or every further run would end in a traceback: in the header's length, the header and a tensor."""
+    whole = Line(tmp_path / "whole")
+    curve = whole.fit.run(whole.losses)
+    line = Line(tmp_path / "parts", interrupt_at=13)
+    with interruptible(), pytest.raises(Interrupted):
+        line.fit.run(line.losses)
+    state = tmp_path / "parts" / "state.safetensors"
+    content = bytearray(state.read_bytes())
+    content[place] ^= 1
+    state.write_bytes(content)
+
+    again = Line(tmp_path / "parts")
+    assert again.fit.run(again.losses).equals(curve)
+    assert same(again.network, whole.network)
+    assert "Expected the state of line" in (said := capsys.readouterr().err)
+    assert "It begins again." in said
+
+
 def test_curve_has_every_loss_of_every_iteration(tmp_path):
     """Otherwise the report would draw another training than the one that was run."""
     line = Line(tmp_path, iterations=4)

@@ -1,12 +1,14 @@
 """Pictures in Parquet: nothing is lost, nothing is decoded before it is asked for, other tools read them."""
 
 import io
+import mmap
 import resource
 import signal
 from pathlib import Path
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -16,6 +18,7 @@ from PIL import Image
 
 from stage.core.errors import CorruptFileError
 from stage.datasets.columns import INTEGER, INTEGERS, NUMBER, PICTURE, STRING, schema
+from stage.datasets.examples import DecodedColumn
 from stage.datasets.pairs import Pairs, decode_image, decode_mask, encode_png, image_cell, image_columns, write_table
 
 COLUMNS = {"name": STRING, **image_columns()}
@@ -80,6 +83,29 @@ def test_pairs_come_back_in_order_over_files(tmp_path: Path) -> None:
     assert np.array_equal(pairs[5:8][1].image, picture(6)[0])
     with pytest.raises(IndexError):
         pairs[23]
+
+
+def test_rows_are_picked_from_any_amount_of_pictures() -> None:
+    """A large category would end with an error of pyarrow's: the cells of one of its arrays hold 2 GiB at most."""
+    cells = [encode_png(part) for seed in range(3) for part in picture(seed)]
+
+    def with_begin(png: bytes) -> mmap.mmap:
+        large = mmap.mmap(-1, 2**30)  # pages that nobody writes take no memory
+        large[: len(png)] = png
+        return large
+
+    def column(png: bytes) -> pa.Array:
+        ends = pa.py_buffer(np.array([0, len(png), 2**30], np.int32).tobytes())
+        content = pa.Array.from_buffers(pa.binary(), 2, [None, ends, pa.py_buffer(with_begin(png))])
+        return pa.StructArray.from_arrays([content, pa.nulls(2, pa.string())], fields=[*PICTURE])
+
+    table = pa.table({name: pa.chunked_array([column(png) for png in cells[k::2]]) for k, name in enumerate(("image", "mask"))})
+    pairs = Pairs(table)
+
+    for picked in (pairs.rows([4, 0]), pairs[4::-4]):
+        assert [pair.image.tolist() for pair in picked] == [picture(seed)[0].tolist() for seed in (2, 0)]
+    assert len(pairs.rows([])) == len(pairs[3:3]) == 0
+    assert np.array_equal(DecodedColumn(table["mask"], decode_mask)[2:3][0], picture(1)[1])
 
 
 def test_where_selects_rows_and_rows_without_pixels_are_left_out(tmp_path: Path) -> None:

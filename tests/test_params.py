@@ -77,12 +77,30 @@ def defaults() -> dict[str, Any]:
             "multiple of 16 px, which is pretrain.patch times 2 for each of pretrain.widths after the first, found 60",
         ),
         ("segment", "crop", 48, "segment.crop: .*multiple of 32"),
+        ("segment", "folds", "3", r"segment.folds: .*integer \(found '3'\)"),
+        ("segment", "seeds", 2.0, r"segment.seeds: .*integer \(found 2.0\)"),
+        ("segment", "mixture", {"paste": "1", "draem": 1}, r"segment.mixture.paste: .*number \(found '1'\)"),
+        ("train", "learning_rate", "0.1", r"train.learning_rate: .*number \(found '0.1'\)"),
+        ("train", "augment", "on", r"train.augment: .*boolean \(found 'on'\)"),
+        ("train", "augment", 1, r"train.augment: .*boolean \(found 1\)"),
+        ("pretrain", "widths", ["32"], r"pretrain.widths.0: .*integer \(found '32'\)"),
+        ("pretrain", "patch", [4], r"pretrain.patch: .*integer \(found \[4\]\)"),
+        ("synthesize", "graded_intervals", [["800", 1000]], r"graded_intervals.0.0: .*integer \(found '800'\)"),
     ],
 )
 def test_values_that_cannot_work_are_refused_at_once(tmp_path: Path, section: str, key: str, value: Any, message: str) -> None:
     """A night's training would end in a traceback, or a part of the method be off without a word."""
     with pytest.raises(ConfigError, match=message):
         load_params(changed(tmp_path, section, key, value))
+
+
+def test_whole_numbers_and_lists_of_lists_are_taken_where_they_fit(tmp_path: Path) -> None:
+    """A user would have to write 1.0 for 1, or the digest of the parameters tell 1 from 1.0 and make every sample again."""
+    whole = load_params(changed(tmp_path, "train", "balance_limit", 60)).train.balance_limit
+    intervals = load_params(changed(tmp_path, "synthesize", "graded_intervals", [[300, 400], [800, 1000]])).synthesize.graded_intervals
+
+    assert (whole, type(whole)) == (60.0, float)
+    assert intervals == ((300, 400), (800, 1000))
 
 
 @pytest.mark.parametrize(("jump_length", "resamplings"), [(50, 10), (10, 1)])

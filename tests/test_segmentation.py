@@ -23,7 +23,8 @@ from stage.core.params import load_params
 from stage.core.progress import Interrupted, stop_on_signals
 from stage.core.segment_params import Segment
 from stage.datasets.examples import CATALOG
-from stage.datasets.pairs import Pair
+from stage.datasets.pairs import Pair, image_cell, write_table
+from stage.datasets.table import COLUMNS
 from stage.segmentation.arms import Arm, ArmChoice, Training, arm_choices, few_of, folds_of, make_arm, trainings
 from stage.segmentation.augmentation import Augmentation, crop_of
 from stage.segmentation.batches import BatchCounts, batch_at, composition
@@ -472,12 +473,18 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
     assert same_weights(whole, parts)
 
 
+def write_catalog(brightness: int) -> None:
+    """The catalog of a category with a normal training image of one brightness."""
+    row = dict.fromkeys(COLUMNS) | {"category": "part", "defect": "good", "split": "train", "status": "accepted"}
+    pixels = {"image": image_cell(np.full((8, 8, 3), brightness, np.uint8)), "mask": image_cell(np.zeros((8, 8), np.uint8))}
+    write_table([row | pixels], COLUMNS, CATALOGS / "part" / CATALOG)
+
+
 def test_other_data_or_parameters_do_not_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Otherwise weights trained on yesterday's images would be finished on today's and reported as theirs: each has a key of its own."""
     monkeypatch.chdir(tmp_path)
-    catalog, folder, params = CATALOGS / "part" / CATALOG, tmp_path / "samples", load_params(ROOT / "params.yaml")
-    catalog.parent.mkdir(parents=True)
-    catalog.write_text("yesterday's images")
+    folder, params = tmp_path / "samples", load_params(ROOT / "params.yaml")
+    write_catalog(brightness=90)
     publish_rows(sample_rows("part", "crack", "stage"), 1, folder)
     samples = {folder: 1.0}
     key = training_key("part", BOTH, samples, params)
@@ -494,7 +501,7 @@ def test_other_data_or_parameters_do_not_resume(tmp_path: Path, monkeypatch: pyt
     for rows in (stricter, sample_rows("part", "crack", "paste")):
         publish_rows(rows, 1, folder)
         others.append(training_key("part", BOTH, samples, params))
-    catalog.write_text("today's images")
+    write_catalog(brightness=91)
     others.append(training_key("part", BOTH, samples, params))
 
     assert len({key, *others}) == 1 + len(others)
@@ -503,9 +510,8 @@ def test_other_data_or_parameters_do_not_resume(tmp_path: Path, monkeypatch: pyt
 def test_another_mmsegmentation_is_another_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """DVC would notice an upgrade and run again, and the store would hand back what the old version had made."""
     monkeypatch.chdir(tmp_path)
-    params, catalog = load_params(ROOT / "params.yaml"), CATALOGS / "part" / CATALOG
-    catalog.parent.mkdir(parents=True)
-    catalog.write_text("images")
+    params = load_params(ROOT / "params.yaml")
+    write_catalog(brightness=90)
     before = training_key("part", ALONE, {}, params)
     true = importlib.metadata.version
     monkeypatch.setattr("stage.core.work.version", lambda name: "0" if name == "onedl-mmsegmentation" else true(name))

@@ -12,7 +12,9 @@ from flows.environment import textures as noted
 from stage.core.errors import ConfigError, CorruptFileError
 from stage.core.params import load_params
 from stage.core.synthesis_params import Textures
+from stage.datasets.recalled import Recall
 from stage.datasets.table import read_catalog
+from stage.lineage.withdrawal import add
 from stage.synthesis.procedural import PATTERNS, procedural
 from stage.synthesis.texture_fit import centre_crop, covering, stretched
 from stage.synthesis.texture_folder import check_folder
@@ -184,6 +186,17 @@ def test_the_graph_notices_what_a_bank_holds_and_nothing_else(folder: Path) -> N
     assert noted(chosen, "draem", "photographs") == before
     Image.new("L", (30, 20), 91).save(folder / "grey.png")
     assert noted(chosen, "draem", "photographs") != before
+
+
+def test_the_graph_notices_a_photograph_that_no_category_may_take_textures_from(folder: Path) -> None:
+    """A sample of one category would keep the pixels of another's photograph after its recall: it changes no file that the sample's stage reads."""
+    params = load_params(ROOT / "params.yaml")
+    banks = {name: params.model_copy(update={"textures": bank(name)}) for name in ("others", "own")}
+    before = {name: noted(one, "draem", "photographs") for name, one in banks.items()}
+    recalled = Recall(kind="image", path="washer/train/good/007.png", sha256="7" * 64, reason="a scratch", date="2026-11-30")
+    add([recalled], folder.parent / "recalled.yaml")
+
+    assert {name for name, one in banks.items() if noted(one, "draem", "photographs") != before[name]} == {"others"}
 
 
 def test_pictures_are_stretched_or_cover() -> None:

@@ -29,6 +29,7 @@ from stage.core.errors import CorruptFileError
 from stage.datasets.pairs import decode_image, encode_png
 from stage.release.shards import Tally, data_digest
 from stage.release.verification import foreign_files, verify
+from stage.synthesis.rows import MissedDefect
 from stage.synthesis.schema import SCHEMA, open_writer
 
 Rows = list[dict[str, Any]]
@@ -250,6 +251,19 @@ def test_a_wrong_picture_is_found_under_digests_that_hold(folder: Path, column: 
         ({"background_sha256": "e" * 64}, ["expected a background among the training images"]),
         ({"source_sha256": "e" * 64}, ["expected a photograph of the generator's third"]),
         ({"mask_sha256": "e" * 64}, ["expected a mask of the generator's third"]),
+        *(
+            ({"choices": json.dumps(told)}, [what])
+            for told, what in (
+                ({"masks": [{"path": "m.png", "sha256": "e" * 64}]}, "expected a mask of the generator's third"),
+                ({"places": [{"path": "m.png", "sha256": "e" * 64}]}, "expected a mask of the generator's third"),
+                ({"missed": dict.fromkeys(MissedDefect._fields, "e" * 64)}, "expected a missed defect of the generator's third"),
+                ({"missed": dict.fromkeys(MissedDefect._fields, "e" * 64)}, "expected a mask of the generator's third"),
+                ({"masks": [{"path": "m.png"}]}, "expected choices that name their files"),
+                ({"masks": [{"path": "m.png", "sha256": []}]}, "expected choices that name their files"),
+                ([1], "expected choices that name their files"),
+            )
+        ),
+        ({"choices": "{"}, ["expected choices that name their files by path and digest, found '{'"]),
         ({"checkpoint": "e" * 64}, ["expected its checkpoint and base in checkpoints.parquet"]),
         ({"checkpoint": "", "base": ""}, ["expected its checkpoint and base in checkpoints.parquet"]),
     ],
@@ -270,6 +284,20 @@ def test_a_test_image_among_the_sources_of_a_sample_is_found(folder: Path) -> No
     rewrite(folder, lambda rows: rows[0].update(background_sha256=digest))
 
     assert any(what.startswith("expected a background among the training images") for _, what in found(folder))
+
+
+@pytest.mark.parametrize(
+    ("source", "role", "is_wrong"),
+    [("own", "background", False), ("own", "test", True), ("own", "", True), ("bank", "test", True), ("bank", "", False)],
+)
+def test_a_texture_from_the_wrong_side_is_found(folder: Path, source: str, role: str, is_wrong: bool) -> None:
+    """A segmenter would learn the test's photographs as textures; a picture from a bank is in no table of sources, and may not be called wrong."""
+    sources = pq.read_table(folder / "sources.parquet").to_pylist()
+    digest = next((row["sha256"] for row in sources if row["role"] == role and row["kind"] == "image"), "e" * 64)
+    rewrite(folder, lambda rows: rows[0].update(choices=json.dumps({"texture_path": "t.png", "texture_sha256": digest})))
+    tell(folder, manifest(folder) | {"inputs": manifest(folder)["inputs"] | {"textures.source": json.dumps(source)}})
+
+    assert any(what.startswith("expected a texture of the training side") for _, what in found(folder)) == is_wrong
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,16 @@
 """Numbers and lists in sentences."""
 
+from pathlib import Path
+
+import pandas as pd
 import pytest
 
+from flows import environment
+from flows.prepare import prepare, show
+from flows.runtime import run
 from stage.core.redaction import without_secrets
 from stage.core.wording import apart, counted, first_of
+from stage.datasets.summary import Summary
 
 
 @pytest.mark.parametrize(
@@ -46,3 +53,23 @@ def test_numbers_that_differ_are_shown_to_differ(one: float, other: float, expec
 def test_a_text_that_is_kept_or_sent_has_no_secret(text: str, shown: str) -> None:
     """Whoever reads a log, a record or an event could fetch or push what they must not."""
     assert without_secrets(text) == shown
+
+
+def test_a_message_obeys_no_name_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder's name could clear the terminal, hide what was refused, or carry a token into the log of a night."""
+    place = tmp_path / "\x1b[2Jtoken=abc"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    with pytest.raises(SystemExit) as of_flow:  # there is no params.yaml, and the message says where it looked
+        run(prepare, [])
+    Path("data").mkdir()
+    Path("data/prepare").symlink_to(place)
+    with pytest.raises(SystemExit) as of_environment:
+        environment.main()
+    counts = dict.fromkeys(["accepted", "train", "test", "set_aside", "groups", "noted", "defect_percent"], 1)
+    show(Summary(pd.DataFrame([{"category": "part", "defect": "\x1b[2Jdent", **counts}]), ["1 x \x1b[2Jdent is odd"]))
+
+    said = [str(of_flow.value), str(of_environment.value), *capsys.readouterr()]
+    assert not any("\x1b" in one or "abc" in one for one in said)
+    assert all(r"\x1b[2J" in one for one in said[:3])
+    assert said[2].count(r"\x1b[2Jdent") == 2

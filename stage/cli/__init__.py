@@ -8,8 +8,7 @@ from stage.cli import data, lineage, nights, recall, results, work
 from stage.core.durable import refusing_full_disks
 from stage.core.errors import Refusal
 from stage.core.processes import collect_rarely, keep_memory
-from stage.core.redaction import without_secrets
-from stage.core.wording import printable
+from stage.core.redaction import for_terminal
 
 app = typer.Typer(help="STAGE, a data factory for industrial anomaly synthesis.", no_args_is_help=True, pretty_exceptions_enable=False)
 for verbs in (data.verbs, results.verbs, work.verbs, recall.verbs, nights.verbs):
@@ -25,4 +24,4 @@ def main() -> None:
         with refusing_full_disks():
             app()
     except Refusal as error:
-        sys.exit("\n".join(map(printable, without_secrets(str(error)).split("\n"))))
+        sys.exit(for_terminal(str(error)))

@@ -26,6 +26,7 @@ ASIDE = frozenset(
                 "processes",
                 "progress",
                 "proxies",
+                "sealed_tensors",
                 "section",
                 "work",
                 "yaml_files",

@@ -1,6 +1,7 @@
 """The training loop that `pretrain` and `train` share: resumable to the bit, stoppable between two updates."""
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -10,13 +11,12 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from stage.core.at_once import Each, two_at_once
-from stage.core.durable import whole_file
 from stage.core.errors import TrainingError
 from stage.core.progress import Interrupted, track
+from stage.core.sealed_tensors import read_sealed_tensors, write_sealed_tensors
 
 Losses = dict[str, Tensor]
 Part = Callable[[], Losses]
@@ -27,7 +27,8 @@ GRADIENT_NORM = 1.0  # clipped to; keeps a small network stable at these learnin
 class Fit:
     """What a training updates, for how long, and where its unfinished state lies.
 
-    `modules` are saved and restored, `optimizer` updates some of their parameters, `state` is a safetensors file.
+    `modules` are saved and restored, `optimizer` updates some of their parameters, `state` is a file of sealed tensors; from a damaged one
+    the training begins again.
     `at_once`: compute two parts of a loss at once, each with half of torch's threads. Small networks gain nothing from a second thread.
     """
 
@@ -117,13 +118,16 @@ class Fit:
         tensors |= {
             f"curve.{name}": torch.tensor([row[name] for row in curve], dtype=torch.float64) for name in (curve[0] if curve else ())
         }
-        with whole_file(self.state) as partial:
-            save_file({key: value.contiguous().clone() for key, value in tensors.items()}, partial)
+        write_sealed_tensors(tensors, self.state)
 
     def _resume(self) -> list[dict[str, float]]:
-        if not self.state.exists():
+        try:
+            tensors = read_sealed_tensors(self.state)
+        except FileNotFoundError:
             return []
-        tensors = load_file(self.state)
+        except ValueError as error:
+            sys.stderr.write(f"Expected the state of {self.label} in {self.state}, found {error}. It begins again.\n")
+            return []
         for name, module in self.modules.items():
             module.load_state_dict(below(tensors, name))
         moments: dict[int, dict[str, Tensor]] = {}

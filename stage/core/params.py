@@ -67,7 +67,7 @@ class Params(Section):
     @classmethod
     def _no_word_for_methods(cls, value: Any) -> Any:
         """`auto` cannot stand in the file: the graph has a branch for each method, and DVC reads the list itself."""
-        if value == "auto" or value == ["auto"]:
+        if value in ("auto", ["auto"], ("auto",)):
             raise ValueError(
                 "methods are a list of names, since the graph has a branch for each. Write [paste] here, and run `stage use-methods auto`, which writes all candidates"
             )
@@ -170,11 +170,16 @@ def _explain(path: Path, error: ValidationError, kind: type[Section], example: s
     for problem in problems:
         place = ".".join(str(part) for part in problem["loc"]) or "the file"
         found = (
-            "" if problem["type"] == "value_error" else f" (found {brief.repr(problem['input'])})"
+            "" if problem["type"] == "value_error" else f" (found {brief.repr(_as_written(problem['input']))})"
         )  # these messages already say what was found
         quotes = ", so put it in quotes" * (problem["type"] == "string_type" and isinstance(problem["input"], (int, float, date)))
         lines.append(f"  {place}: {problem['msg'].removeprefix('Value error, ')}{quotes}{found}")
     return "\n".join([*lines, f"Correct these lines; {example}."])
+
+
+def _as_written(value: Any) -> Any:
+    """A value as YAML has it, which has no tuples."""
+    return [*value] if isinstance(value, tuple) else value  # pyright: ignore[reportUnknownVariableType]
 
 
 def _holds_any(place: Place, places: Sequence[Place]) -> bool:

@@ -9,7 +9,7 @@ from string import Formatter
 from typing import Annotated, Any, Literal
 from unicodedata import category, normalize
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationInfo, field_validator
 
 LARGEST = 16_384  # px; a photograph of that side takes 0.8 GB as pixels, and several are held at once
 
@@ -90,12 +90,13 @@ def _rising(values: tuple[float, float]) -> tuple[float, float]:
 
 
 Rising = AfterValidator(_rising)  # of a pair of numbers
+Listed = Strict(False)  # of a tuple in a list or a mapping: it may be given as a list, since YAML has no tuples
 
 
 class Section(BaseModel):
-    """A part of params.yaml: frozen, complete, nothing unknown, every number finite."""
+    """A part of params.yaml: frozen, complete, nothing unknown, every number finite, and no value of another kind, such as text for a number."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
     @field_validator("*", mode="before")
     @classmethod
@@ -104,4 +105,4 @@ class Section(BaseModel):
         given = value if isinstance(value, (list, tuple)) else [value]
         if any(isinstance(one, bool) for one in given) and cls.model_fields[info.field_name or ""].annotation is not bool:
             raise ValueError("true and false are not values of it")
-        return value
+        return tuple(given) if isinstance(value, list) else value  # YAML has no tuples

@@ -4,7 +4,21 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stage.core.section import Exponent, Factor, OneLine, Positive, Precision, Rising, SampleCount, Section, Share, Size, Text, Timesteps
+from stage.core.section import (
+    Exponent,
+    Factor,
+    Listed,
+    OneLine,
+    Positive,
+    Precision,
+    Rising,
+    SampleCount,
+    Section,
+    Share,
+    Size,
+    Text,
+    Timesteps,
+)
 
 Contrast = Annotated[float, Field(ge=0, le=255)]  # a mean difference to the photograph inside the mask, of 255
 Blends = Annotated[tuple[Literal["hard", "outward", "poisson"], ...], Field(min_length=1)]  # see `blending.blended`
@@ -48,7 +62,7 @@ class Synthesize(Section):
     start_at: Timesteps
     steps: Timesteps
     spacing: Literal["uniform", "coarse_to_fine"]
-    graded_intervals: Annotated[tuple[tuple[int, int], ...], Field(max_length=100)]
+    graded_intervals: Annotated[tuple[Annotated[tuple[int, int], Listed], ...], Field(max_length=100)]
     known_region: Literal["posterior", "fresh", "fresh_resample"]
     composition: Literal["algorithm_1", "equation_7", "released"]
     mask_noise: Literal["per_channel", "shared"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Self, overload
 
@@ -10,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stage.datasets.pairs import Pairs, decode_image, decode_mask
+from stage.core.digests import file_digest
+from stage.datasets.pairs import Pairs, decode_image, decode_mask, rows_digest, rows_of
 from stage.datasets.rules import GOOD
 
 CATALOG = "catalog.parquet"
@@ -31,7 +33,7 @@ class DecodedColumn(Sequence[NDArray[np.uint8]]):
     def __getitem__(self, index: slice) -> Self: ...
     def __getitem__(self, index: int | slice) -> NDArray[np.uint8] | Self:
         if isinstance(index, slice):
-            return type(self)(self.cells.take(pa.array(range(*index.indices(len(self))), pa.int64())), self.decode)
+            return type(self)(rows_of(pa.table({"cells": self.cells}), range(*index.indices(len(self))))["cells"], self.decode)
         return self.decode(self.cells[int(index)]["bytes"].as_py())
 
 
@@ -59,8 +61,22 @@ class DefectImages:
 
 def pairs_of(folder: Path, split: str, *, good: bool) -> Pairs:
     """The accepted images of one split in a category's folder: the normal ones if `good`, else the defective ones."""
+    return Pairs.read([folder / CATALOG], _where(split, good=good))
+
+
+def pairs_digest(folder: Path, split: str, *, good: bool, columns: Sequence[str] = ()) -> str:
+    """Digest of the pairs that `pairs_of` gives, with these text columns: what else the catalog holds decides nothing that is made from them."""
+    return _pairs_digest(folder / CATALOG, file_digest(folder / CATALOG), split, good, (*columns,))
+
+
+@cache  # one training after the other asks for it; the file's digest is there to be asked again when the file has changed
+def _pairs_digest(file: Path, _content: str, split: str, good: bool, columns: tuple[str, ...]) -> str:
+    return rows_digest(file, _where(split, good=good), columns)
+
+
+def _where(split: str, *, good: bool) -> pc.Expression:
     is_good = pc.field("defect") == GOOD
-    return Pairs.read([folder / CATALOG], (pc.field("split") == split) & (is_good if good else ~is_good))
+    return (pc.field("split") == split) & (is_good if good else ~is_good)
 
 
 def column(pairs: Pairs, name: str) -> list[str]:

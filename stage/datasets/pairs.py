@@ -6,7 +6,9 @@ H, W image size. Images are (H, W, 3) uint8 RGB; masks are (H, W) uint8 in {0, 1
 import io
 import struct
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple, Self, overload
@@ -18,6 +20,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 from PIL import Image, PngImagePlugin
 
+from stage.core.digests import bytes_digest, digest_of
 from stage.core.durable import whole_file
 from stage.core.errors import CorruptFileError
 from stage.datasets.columns import PICTURE, Columns, schema
@@ -29,6 +32,7 @@ UNDECODABLE = (  # what Pillow raises for bytes that are not a PNG, or for a PNG
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, MemoryError, struct.error, zlib.error),
     *(Image.DecompressionBombError, Image.DecompressionBombWarning),
 )
+PIXELS = ("image", "mask")
 HALF_SCALE = 128  # grey level that separates the stored 0 from the stored 255
 
 
@@ -79,7 +83,7 @@ def _decode(png: bytes | None, mode: str) -> np.ndarray:
 
 def image_columns() -> Columns:
     """The columns `image` and `mask`, struct<bytes, path>; a table's own columns go beside them."""
-    return {"image": PICTURE, "mask": PICTURE}
+    return dict.fromkeys(PIXELS, PICTURE)
 
 
 def image_cell(pixels: np.ndarray, text: Mapping[str, str] = NO_TEXT) -> dict[str, bytes | None]:
@@ -88,10 +92,11 @@ def image_cell(pixels: np.ndarray, text: Mapping[str, str] = NO_TEXT) -> dict[st
 
 
 def write_table(rows: Iterable[Mapping[str, object]], columns: Columns, path: Path) -> None:
-    """Write `rows` to `path` as Parquet (zstd, row groups of 16), atomically."""
-    table = pa.Table.from_pylist(list(rows), schema=schema(columns))
-    with whole_file(path) as partial:
-        pq.write_table(table, partial, compression="zstd", row_group_size=ROW_GROUP)
+    """Write `rows` to `path` as Parquet (zstd), atomically, a row group of 16 in memory at a time."""
+    left, kind = iter(rows), schema(columns)
+    with whole_file(path) as partial, pq.ParquetWriter(partial, kind, compression="zstd") as writer:
+        while some := list(islice(left, ROW_GROUP)):
+            writer.write_table(pa.Table.from_pylist(some, schema=kind))
 
 
 class Pairs(Sequence[Pair]):
@@ -104,8 +109,7 @@ class Pairs(Sequence[Pair]):
     @classmethod
     def read(cls, paths: Sequence[Path], where: pc.Expression | None = None) -> Self:
         """The rows that have pixels and satisfy `where`, in the order of `paths`; raises CorruptFileError."""
-        has_pixels = pc.field("image").is_valid()
-        tables = [_read_table(path, has_pixels if where is None else has_pixels & where) for path in paths]
+        tables = [_read_table(path, _with_pixels(where)) for path in paths]
         if not tables:
             raise ValueError("Expected at least one Parquet file to read pairs from, found an empty list.")
         return cls(pa.concat_tables(tables))
@@ -119,14 +123,48 @@ class Pairs(Sequence[Pair]):
     def __getitem__(self, index: slice) -> Self: ...
     def __getitem__(self, index: int | slice) -> Pair | Self:
         if isinstance(index, slice):
-            return type(self)(self.table.take(pa.array(range(*index.indices(len(self))), pa.int64())))
-        image, mask = (self.table[column][index]["bytes"].as_py() for column in ("image", "mask"))
+            return self.rows(range(*index.indices(len(self))))
+        image, mask = (self.table[column][index]["bytes"].as_py() for column in PIXELS)
         return Pair(decode_image(image), decode_mask(mask))
+
+    def rows(self, numbers: Iterable[int]) -> Self:
+        """The pairs of these numbers, in this order."""
+        return type(self)(rows_of(self.table, numbers))
+
+
+def rows_of(table: pa.Table, numbers: Iterable[int]) -> pa.Table:
+    """The rows of these numbers, in this order. Nothing is copied: `Table.take` joins a column's cells, and fails beyond 2 GiB of them."""
+    return pa.concat_tables([table.slice(0, 0), *(table.slice(number, 1) for number in numbers)])
+
+
+def rows_digest(path: Path, where: pc.Expression, columns: Sequence[str]) -> str:
+    """Digest of the rows that `Pairs.read` gives of a file, in their order: of their pictures, and of their values of these columns.
+
+    A row group is in memory at a time.
+    """
+    told: list[list[str]] = []
+    with _readable(path), pq.ParquetFile(path, pre_buffer=False) as file:
+        for number in range(file.num_row_groups):
+            rows = file.read_row_group(number).filter(_with_pixels(where)).to_pylist()
+            told += [[*(row[name] for name in columns), *(bytes_digest(row[name]["bytes"]) for name in PIXELS)] for row in rows]
+    return digest_of(told)
+
+
+def _with_pixels(where: pc.Expression | None) -> pc.Expression:
+    has_pixels = pc.field("image").is_valid()
+    return has_pixels if where is None else has_pixels & where
 
 
 def _read_table(path: Path, where: pc.Expression) -> pa.Table:
-    try:
+    with _readable(path):
         return pads.dataset(path, format="parquet").to_table(filter=where)
+
+
+@contextmanager
+def _readable(path: Path) -> Generator[None]:
+    """Turn what reading a Parquet file of pairs raises into a CorruptFileError."""
+    try:
+        yield
     except FileNotFoundError:
         raise CorruptFileError(f"Expected a Parquet file at {path}, found none. Run `dvc repro` to make it.") from None
     except (pa.ArrowException, OSError) as error:

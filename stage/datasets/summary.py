@@ -14,7 +14,7 @@ from rich.table import Table
 
 from stage.core.data_params import FolderRule
 from stage.core.section import SUMMARY_FILES
-from stage.core.wording import counted, first_of
+from stage.core.wording import counted, first_of, printable
 from stage.datasets.entries import Entry
 from stage.datasets.groups import Groups
 from stage.datasets.matching import LOOK
@@ -150,5 +150,5 @@ def summary_table(table: pd.DataFrame) -> Table:
         shown.add_column(name.replace("_", " "), justify="right", no_wrap=True)
     for row in table.to_dict("records"):
         share = "" if pd.isna(row[SHARE]) else f"{row[SHARE]:.2f}"
-        shown.add_row(*(escape(row[name] or "-") for name in texts), *(str(row[name]) for name in COUNTS), share)
+        shown.add_row(*(escape(printable(row[name]) or "-") for name in texts), *(str(row[name]) for name in COUNTS), share)
     return shown

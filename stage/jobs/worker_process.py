@@ -10,6 +10,7 @@ from stage.core.durable import refusing_full_disks
 from stage.core.errors import IncompleteRunError, Refusal
 from stage.core.params import Execution
 from stage.core.progress import Interrupted, stop_on_signals
+from stage.core.redaction import for_terminal
 from stage.jobs.failures import check_complete
 from stage.jobs.job import load_job
 from stage.jobs.worker import drain
@@ -49,5 +50,5 @@ def status_of(work: Callable[[], None]) -> int:
 
 
 def _say(text: str, status: int) -> int:
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{for_terminal(text)}\n")
     return status

@@ -1,10 +1,9 @@
 """What a sample was made from, by its own row; no other table is read."""
 
-import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from stage.synthesis.rows import missed_defect, mixed_masks, placing_masks
+from stage.synthesis.rows import missed_defect, mixed_masks, placing_masks, texture_file
 
 ROLES = {"background": "background", "source": "defect", "mask": "mask"}  # columns of a plan row, and the role of the file that they name
 COLUMNS = (*(f"{name}_{part}" for name in ROLES for part in ("path", "sha256")), "mask_kind", "mask_seed", "choices")
@@ -26,9 +25,8 @@ def made_from(sample: Mapping[str, Any]) -> list[SourceFile]:
     named = [SourceFile(role, sample[f"{name}_path"], sample[f"{name}_sha256"]) for name, role in ROLES.items()]
     found = [one for one in named if one.sha256] + [SourceFile("part of the mask", *mask) for mask in mixed_masks(sample["choices"])]
     found += [SourceFile("place of the defect", *mask) for mask in placing_masks(sample["choices"])]
-    choices = json.loads(sample["choices"] or "{}")
-    if digest := choices.get("texture_sha256"):
-        found.append(SourceFile("texture", choices["texture_path"], digest))
+    if texture := texture_file(sample["choices"]):
+        found.append(SourceFile("texture", *texture))
     if missed := missed_defect(sample["choices"]):
         found += [SourceFile("missed defect", *missed[:2]), SourceFile("missed defect", *missed[2:])]
     if not sample["mask_sha256"]:

@@ -13,9 +13,9 @@ from stage.core.errors import CorruptFileError, Refusal
 from stage.core.params import Params
 from stage.core.progress import track
 from stage.datasets.examples import column, pairs_of
-from stage.datasets.pairs import Pairs
+from stage.datasets.pairs import PIXELS, Pairs
 from stage.datasets.rules import GOOD
-from stage.release.reader import PIXELS, read_manifest, sample_rows
+from stage.release.reader import read_manifest, sample_rows
 from stage.segmentation.arms import ArmChoice, arm_choices, compared_arms, shares_of
 from stage.segmentation.choice import CHOICE, Choice
 from stage.segmentation.mixture import thinned

@@ -45,7 +45,7 @@ class Manifest(Section):
     accepted: Count
     rejected: Count
     digest: Digest
-    shards: list[ShardEntry]
+    shards: tuple[ShardEntry, ...]
     seal: Digest
 
 
@@ -57,7 +57,7 @@ def check_manifest(values: dict[str, Any], folder: Path, known: tuple[str, ...] 
             "this project that published it, or run `dvc repro synthesize`."
         )
     try:
-        Manifest.model_validate(values, strict=True)
+        Manifest.model_validate(values)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:NAMED])
         raise CorruptFileError(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stage.core.durable import read_sealed
 from stage.core.errors import CorruptFileError
-from stage.datasets.pairs import Pair, decode_image, decode_mask
+from stage.datasets.pairs import PIXELS, Pair, decode_image, decode_mask
 from stage.release.manifest import check_manifest
 from stage.release.shards import JsonObject
 from stage.synthesis.rows import missed_defect, mixed_masks, placing_masks
@@ -20,7 +20,6 @@ from stage.synthesis.schema import MANIFEST
 
 OPEN = 16  # files that are kept open
 CACHE = 128 * 2**20  # bytes; about as much as the row groups in memory take: 64 of them, each 16 pictures of 256 px
-PIXELS = ("image", "mask")
 
 
 class _Group(NamedTuple):

@@ -9,23 +9,27 @@ from PIL import Image
 
 from stage.core.errors import CorruptFileError
 from stage.datasets.images import pixel_digest
-from stage.datasets.pairs import decode_image, decode_mask
-from stage.release.reader import PIXELS
+from stage.datasets.pairs import PIXELS, decode_image, decode_mask
 from stage.release.shards import JsonObject
 from stage.synthesis.marking import mark
-from stage.synthesis.rows import Identity, PlanRow
+from stage.synthesis.rows import Identity, NamedMask, PlanRow, missed_defect, mixed_masks, placing_masks, texture_file
 from stage.synthesis.schema import CHECKPOINTS, PLAN, SOURCES
 
 SHOWN = 200  # characters of a text from the data that a message shows
 
 
 class KnownDigests(NamedTuple):
-    """Digests that samples may name: photographs and masks of the training side, and networks."""
+    """Digests that samples may name: photographs and masks of the training side, and networks; and those of `tested` images, which none may.
+
+    `has_own_textures`: textures are cut from the category's own backgrounds.
+    """
 
     backgrounds: frozenset[str]
     defective: frozenset[str]
     masks: frozenset[str]
     checkpoints: frozenset[str]
+    tested: frozenset[str]
+    has_own_textures: bool
 
 
 def sample_problems(row: dict[str, Any], shard: JsonObject, lineage: KnownDigests | None) -> Iterator[str]:
@@ -75,8 +79,25 @@ def _sources(row: dict[str, Any], lineage: KnownDigests) -> Iterator[str]:
         yield f"expected a photograph of the generator's third in {SOURCES}, found {row['source_path']!r}"
     if row["mask_sha256"] and row["mask_sha256"] not in lineage.masks:
         yield f"expected a mask of the generator's third in {SOURCES}, found {row['mask_path']!r}"
+    try:
+        yield from list(_chosen(row["choices"], lineage))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):  # no JSON, or not such as a plan has
+        yield f"expected choices that name their files by path and digest, found {row['choices'][:SHOWN]!r}"
     if not {row["checkpoint"], row["base"]} <= (lineage.checkpoints or {""}):  # for a method without networks, both are empty
         yield f"expected its checkpoint and base in {CHECKPOINTS}, found no such digest there"
+
+
+def _chosen(choices: str, lineage: KnownDigests) -> Iterator[str]:
+    """The problems of the masks, the missed defect and the texture that a sample's choices name."""
+    missed, texture = missed_defect(choices), texture_file(choices)
+    masks = [*mixed_masks(choices), *placing_masks(choices), *([NamedMask(*missed[2:])] if missed else [])]
+    for mask in masks:
+        if mask.sha256 not in lineage.masks:
+            yield f"expected a mask of the generator's third in {SOURCES} among its choices, found {mask.path!r}"
+    if missed and missed.image_sha256 not in lineage.defective:
+        yield f"expected a missed defect of the generator's third in {SOURCES}, found {missed.image_path!r}"
+    if texture and (texture.sha256 not in lineage.backgrounds if lineage.has_own_textures else texture.sha256 in lineage.tested):
+        yield f"expected a texture of the training side in {SOURCES}, or from elsewhere, found {texture.path!r}"
 
 
 def plan_problems(row: dict[str, Any], planned: dict[str, Any] | None) -> Iterator[str]:

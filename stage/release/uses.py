@@ -1,6 +1,5 @@
 """What published samples and their networks were made from, and the leak guard over it. Reads tables, no picture."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from stage.core.errors import CorruptFileError
 from stage.core.wording import counted
 from stage.datasets.examples import CATALOG
 from stage.datasets.leaks import Leak, Use, leaks, read_digests, refuse_leaks, training_images
-from stage.synthesis.rows import NamedMask, missed_defect, mixed_masks, placing_masks
+from stage.synthesis.rows import NamedMask, missed_defect, mixed_masks, placing_masks, texture_file
 from stage.synthesis.schema import CHECKPOINTS, PLAN, SOURCES
 
 ROLES = {"background": "the background", "source": "the defect", "mask": "the mask"}  # by the columns of a plan
@@ -67,8 +66,8 @@ def uses_of(published: Published, elsewhere: Mapping[str, Use]) -> Iterator[Use]
         yield Use(one.path, "", "", masks.get(one, ""), f"{role} of {counted(count, 'sample')} in {published.name}")
     for one, count in Counter(missed for told in choices if (missed := missed_defect(told))).items():
         yield _image(one.image_path, one.image_sha256, images, f"the missed defect of {counted(count, 'sample')} in {published.name}")
-    for (path, digest), count in _textures(choices).items():
-        yield elsewhere.get(digest) or _image(path, digest, images, f"a texture of {counted(count, 'sample')} in {published.name}")
+    for one, count in Counter(texture for told in choices if (texture := texture_file(told))).items():
+        yield elsewhere.get(one.sha256) or _image(*one, images, f"a texture of {counted(count, 'sample')} in {published.name}")
     files = {digest for _, digest in masks}
     for row in _read(published.checkpoints):
         told = f"a training image of the {row['kind']} behind {published.name}"
@@ -93,12 +92,6 @@ def _masks_among(choices: Iterable[str]) -> Iterator[tuple[str, NamedMask]]:
     for told in choices:
         yield from (("part of the mask", one) for one in mixed_masks(told))
         yield from (("the place of the defect", one) for one in placing_masks(told))
-
-
-def _textures(choices: Iterable[str]) -> Counter[tuple[str, str]]:
-    """The path and the digest of each texture file among the choices of samples, and how many samples have it."""
-    told = map(json.loads, choices)
-    return Counter((one["texture_path"], one["texture_sha256"]) for one in told if one.get("texture_sha256"))
 
 
 def _image(path: str, digest: str, images: Sources, role: str) -> Use:

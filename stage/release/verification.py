@@ -3,6 +3,7 @@
 Files are read in small parts. Nothing is repaired, and nothing is trusted: every problem is reported with its place.
 """
 
+import json
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path, PurePosixPath
@@ -45,7 +46,7 @@ def verify(folder: Path) -> list[Problem]:
     broken = {problem.where for problem in damaged}
     whose = {name: manifest[name] for name in ("method", "category")}
     readable = [{**shard, **whose} for shard in manifest["shards"] if shard["path"] not in broken]
-    return [*damaged, *_strangers(folder, files), *_contents(folder, readable, broken)]
+    return [*damaged, *_strangers(folder, files), *_contents(folder, manifest, readable, broken)]
 
 
 def verify_runs(folder: Path) -> list[Problem]:
@@ -139,9 +140,9 @@ def _is_parquet(path: Path) -> bool:
         return False
 
 
-def _contents(folder: Path, shards: list[JsonObject], broken: set[str]) -> Iterator[Problem]:
+def _contents(folder: Path, manifest: JsonObject, shards: list[JsonObject], broken: set[str]) -> Iterator[Problem]:
     """Check row by row, without the checks that need a damaged table."""
-    lineage = None if broken & {SOURCES, CHECKPOINTS} else _lineage(folder)
+    lineage = None if broken & {SOURCES, CHECKPOINTS} else _lineage(folder, manifest)
     # A missing shard shifts every row after it: then the plan says nothing about where a row belongs.
     plan = iter(()) if broken else _rows(folder / PLAN)
     for shard in shards:
@@ -198,10 +199,11 @@ def _batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
         yield batch
 
 
-def _lineage(folder: Path) -> KnownDigests:
+def _lineage(folder: Path, manifest: JsonObject) -> KnownDigests:
     sources = pq.read_table(folder / SOURCES, columns=["sha256", "role"]).to_pylist()
     checkpoints = pq.read_table(folder / CHECKPOINTS, columns=["digest"])["digest"].to_pylist()
-    backgrounds, defective, masks = (
-        frozenset(row["sha256"] for row in sources if row["role"] == role) for role in ("background", "training", "mask")
+    backgrounds, defective, masks, tested = (
+        frozenset(row["sha256"] for row in sources if row["role"] == role) for role in ("background", "training", "mask", "test")
     )
-    return KnownDigests(backgrounds, defective, masks, frozenset(checkpoints))
+    has_own_textures = manifest["inputs"].get("textures.source") == json.dumps("own")
+    return KnownDigests(backgrounds, defective, masks, frozenset(checkpoints), tested, has_own_textures)

@@ -2,12 +2,12 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import pandas as pd
 from pydantic import TypeAdapter
 
-from stage.core.section import Section
+from stage.core.section import Listed, Section
 from stage.core.yaml_files import read_yaml
 from stage.segmentation.arms import REAL_ONLY, arm_label, arm_name
 from stage.segmentation.results import AVERAGE, Results, rows_where
@@ -44,7 +44,7 @@ class PaperTable(Section):
     metrics: tuple[str, ...]
     methods: tuple[str, ...]
     remarks: tuple[str, ...]
-    figures: dict[str, dict[str, tuple[float, ...]]]
+    figures: dict[str, dict[str, Annotated[tuple[float, ...], Listed]]]
 
     def figure(self, segmenter: str, category: str, method: str, metric: str) -> float | None:
         """A single value, None if the table has no such method or metric."""
@@ -57,7 +57,7 @@ class PaperTable(Section):
 class Paper(Section):
     """All tables, and our names by the paper's: segmenters, methods, and the categories whose names differ."""
 
-    segmenters: dict[str, tuple[str, ...]]
+    segmenters: dict[str, Annotated[tuple[str, ...], Listed]]
     methods: dict[str, str]
     categories: dict[str, str]
     tables: tuple[PaperTable, ...]

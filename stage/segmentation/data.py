@@ -41,7 +41,7 @@ def training_data(catalog: Path, training: Training, read_samples: Reader | None
     """
     real, normal = (pairs_of(catalog, "train", good=good) for good in (False, True))
     seen, held_out = _divided(real, training, params)
-    chosen = real[0:0] if not seen else Pairs(real.table.take(seen))
+    chosen = real.rows(seen)
     sources = {*column(chosen, "image_sha256"), *column(chosen, "mask_sha256")} if len(seen) < len(real) else None
     synthetic: Sequence[Pair] = read_samples(sources=sources) if read_samples else ()
     if training.choice.method == PERFECT:
@@ -51,7 +51,7 @@ def training_data(catalog: Path, training: Training, read_samples: Reader | None
         choice = choice._replace(method="", is_real=True)
     arm = make_arm(choice, normal, chosen, synthetic)
     if training.fold >= 0:
-        return TrainingData(arm, Pairs(real.table.take(held_out)), ())
+        return TrainingData(arm, real.rows(held_out), ())
     return TrainingData(arm, *(pairs_of(catalog, "test", good=good) for good in (False, True)))
 
 

@@ -3,12 +3,13 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from stage.core.digests import derived_seed
+from stage.core.section import Listed
 from stage.core.synthesis_params import Synthesize
 from stage.datasets.examples import CATALOG
 from stage.datasets.found import FoundDefect, read_noted
@@ -23,7 +24,7 @@ class Missed(NamedTuple):
 
     defect: str
     extra: int
-    photographs: tuple[str, ...]
+    photographs: Annotated[tuple[str, ...], Listed]
 
 
 def missed_types(found: Iterable[FoundDefect], catalog: pd.DataFrame, params: Synthesize) -> tuple[Missed, ...]:

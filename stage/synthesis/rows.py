@@ -40,6 +40,19 @@ def missed_defect(choices: str) -> MissedDefect | None:
     return MissedDefect(**told) if told else None
 
 
+class TextureFile(NamedTuple):
+    """A texture by the path of its photograph or picture and the SHA-256 of its bytes."""
+
+    path: str
+    sha256: str
+
+
+def texture_file(choices: str) -> TextureFile | None:
+    """What a sample's texture is from; None if that is computed, or the sample has none. `choices` is the row's column."""
+    told = json.loads(choices) if choices else {}
+    return TextureFile(told["texture_path"], told["texture_sha256"]) if told.get("texture_sha256") else None
+
+
 class Verdict(NamedTuple):
     """`contrast`: mean absolute difference to the background inside the mask; `outside`: largest one outside it; both of 255.
 

@@ -61,7 +61,7 @@ def metrics(project: Path) -> None:
     """What `evaluate` would have published of one category and two methods."""
     (project / "data" / "evaluate").mkdir(parents=True)
     arms = {"real_only": 0.25, "real_and_stage": 0.5, "real_and_paste": 0.125}
-    drawn = {arm: [arms[arm] - 0.25] * 2 for arm in ("real_and_stage", "real_and_paste")}
+    drawn = {arm: [arms[arm] - 0.25 + change for change in (-0.01, 0.01)] for arm in ("real_and_stage", "real_and_paste")}
     segmented = project / "data" / "segment" / "bolt"
     segmented.mkdir(parents=True)
     scores("bolt", arms).to_parquet(segmented / "scores.parquet")

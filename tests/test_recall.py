@@ -216,8 +216,7 @@ def recalls_of(factory: Factory, folder: Path, path: str) -> list[Recall]:
     """As the command line records a photograph of a prepared category."""
     row = read_catalog(folder / "catalog.parquet").set_index("image_path").loc[path]
     names = ("category", "defect", "source_split", "group", "image_sha256")
-    of_mask = ("mask_path", "mask_sha256", "prepared_area")
-    mask = {} if row.defect == "good" else {name: row[name] for name in of_mask}
+    mask = {"mask_path": row.mask_path, "mask_sha256": row.mask_sha256, "prepared_area": int(row.prepared_area)}
     places = places_of(folder, row.image_sha256, factory.params.synthesize)
     return [
         Recall(
@@ -229,7 +228,7 @@ def recalls_of(factory: Factory, folder: Path, path: str) -> list[Recall]:
             image_path=path,
             places=places,
             **{name: row[name] for name in names},
-            **mask,
+            **({} if row.defect == "good" else mask),
         )
     ]
 

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from prefect import task
@@ -20,6 +21,8 @@ from flows.workers import Futures, attended
 from stage.core.params import Execution
 from stage.core.progress import check_stop, track
 from stage.jobs.worker_process import DONE, STOPPED
+
+RELAY_EVERY_S = 60.0
 
 
 def slots_of(execution: Execution, where: str) -> list[WorkerSlot]:
@@ -56,14 +59,33 @@ def train_in_turn(category: str, numbers: Sequence[int], place: WorkerSlot, orde
         log.rename(log.with_suffix(".ended"))
 
 
+class Told:
+    """Passes on what trainings under way say, now and then: someone who watches, as a night does, sees that they get on."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._sizes, self._next = folder, dict[Path, int](), time.monotonic() + RELAY_EVERY_S
+
+    def relay(self) -> None:
+        """Print the last line of every log that has grown, if it is time."""
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + RELAY_EVERY_S
+        for log in sorted(self._folder.glob("*.log")):
+            with suppress(OSError):  # its training has just ended
+                if (size := log.stat().st_size) != self._sizes.get(log):
+                    self._sizes[log] = size
+                    sys.stderr.write(f"{last_words(log)}\n")
+
+
 def _ended(folder: Path, count: int, futures: Futures) -> Iterator[None]:
     """Yield once for every training whose process has ended, until all have ended or no task is left to run them."""
     gone: list[object] = []
     for future in futures:
         future.add_done_callback(gone.append)
-    seen, is_last_look = 0, False
+    seen, is_last_look, told = 0, False, Told(folder)
     while seen < count and not is_last_look:
         check_stop()
+        told.relay()
         is_last_look = len(gone) == len(futures)
         found = len(list(folder.glob("*.ended")))
         for _ in range(found - seen):

@@ -74,6 +74,7 @@ def live(
         if watch is not None and watch.finds_it_stuck():
             with log.open("a", encoding="utf-8") as file:
                 file.write(f"{watch.told()}\n")
+            sys.stderr.write(f"{watch.told()}\n")
             os.killpg(process.pid, signal.SIGKILL)  # a hung call of the GPU's driver lets no other signal through
             watch = None
 

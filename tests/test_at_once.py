@@ -13,6 +13,7 @@ import yaml
 from small_factory import CATEGORY, build
 from source_tree import ROOT
 
+from flows.at_once import Told
 from stage.release.publication import publish_jobs
 
 ITERATIONS = 16
@@ -50,6 +51,20 @@ def trainings(run: "subprocess.Popen[str]") -> list[psutil.Process]:
             break
         time.sleep(0.1)
     return found
+
+
+def test_what_trainings_say_is_passed_on_while_they_get_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A night takes long silence for a stuck run, and would end a healthy training of hours."""
+    monkeypatch.setattr("flows.at_once.RELAY_EVERY_S", 0.0)
+    told, log = Told(tmp_path), tmp_path / "0.log"
+    for line in ("segment real_only: 1/9\n", "", "segment real_only: 2/9\n"):
+        with log.open("a") as file:
+            file.write(line)
+        told.relay()
+
+    assert capsys.readouterr().err.splitlines() == ["segment real_only: 1/9", "segment real_only: 2/9"]
 
 
 def test_a_killed_training_is_made_again_and_the_other_is_kept(project: Path, prefect_home: Path) -> None:

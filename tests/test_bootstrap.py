@@ -98,8 +98,14 @@ def test_a_type_with_a_single_part_varies_too(test: list[EvaluationImage], drawn
 
 
 def test_a_single_part_tells_nothing() -> None:
-    """Its only difference would be sold as certain."""
-    assert (image_weights([EvaluationImage("dent", "a")] * 2, 50, np.random.default_rng(0)) == 1).all()
+    """Its only difference would be sold as certain, or as sure as the seeds agree."""
+    arms = {"real_only": [trained(0.8, seed) for seed in (1, 2, 3)], "real_and_paste": [trained(1.6, seed) for seed in (4, 5, 6)]}
+    test = [image._replace(group="a") for image in TEST]
+    (found,) = resampled_differences(arms, [("real_and_paste", "real_only")], test, np.random.default_rng(0), seeds=3)
+    draws = found[(found.metric == "ap") & (found.draw >= 0)].difference
+
+    assert (*np.percentile(draws, [2.5, 97.5]),) == (-1, 1)
+    assert 0 < found[(found.metric == "ap") & (found.draw == -1)].difference.item() < 1
 
 
 def test_photographs_of_one_part_are_drawn_together():

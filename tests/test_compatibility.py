@@ -124,6 +124,7 @@ def test_a_picture_and_an_id_of_schema_1_are_known(project: Path) -> None:
 
     assert by_id[0]["sample_id"] == "stage/washer/scratch/000000/0"
     assert [ask("up", f"{name}.png")["sample"] for name in ("image", "mask")] == [by_id, by_id]
+    assert json.loads(run("recall", "washer/scratch/000000", "--dry-run", "--json").stdout)["every_sample"]
 
 
 def test_versions_of_two_schemas_are_compared(project: Path) -> None:

@@ -162,14 +162,6 @@ def test_the_verdict_follows_the_interval(data: Path, draws: list[float], expect
     assert told.endswith(".")
 
 
-def test_a_difference_that_cannot_vary_tells_nothing(data: Path) -> None:
-    """Two photographs of a single part would prove that samples help."""
-    for category in ARMS:
-        differences([0.2, 0.2, 0.2]).to_parquet(data / "segment" / category / "differences.parquet")
-
-    assert verdict(gather_results(data, ("bolt", "nut")), "paste").startswith("These data cannot tell whether samples of paste help, since")
-
-
 REAL = {1: 0.4, 2: 0.5, 4: 0.45, 0: 0.75}  # AP of real data alone by real defects per type, 0 for the whole third; a dip at 4
 
 

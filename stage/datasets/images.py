@@ -4,6 +4,7 @@ H, W image size after EXIF rotation. Images are (H, W, 3) uint8 RGB; masks are (
 """
 
 import hashlib
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -36,6 +37,7 @@ class GreyRange(NamedTuple):
 
 
 WHOLE_RANGE = GreyRange()
+BY_FILE = GreyRange(0, math.inf)  # white is the largest level that each file may hold: a PGM's header says it, in others it is 65,535
 Converted = tuple[np.ndarray, list[str]]
 
 
@@ -82,7 +84,8 @@ def _rgb(picture: Picture, grey: GreyRange) -> Converted:
 
 
 def _scaled(values: np.ndarray, picture: Picture, grey: GreyRange) -> Converted:
-    black, white = (grey.white, grey.black) if picture.is_negative and not grey.is_named else grey[:2]
+    black, white = grey.black, min(grey.white, picture.top) if grey == BY_FILE else grey.white
+    black, white = (white, black) if picture.is_negative and not grey.is_named else (black, white)
     with np.errstate(invalid="ignore"):
         levels = np.nan_to_num((values.astype(np.float64) - black) * (255 / (white - black)), nan=0.0)
     pixels = np.rint(np.clip(levels, 0, 255)).astype(np.uint8)

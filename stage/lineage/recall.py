@@ -7,6 +7,7 @@ from stage.core.errors import Refusal
 from stage.lineage.contents import History
 from stage.lineage.database import Answer, Database, Row, rows
 from stage.lineage.down import NETWORKS, USES, down, networks_of, touch, touched_by
+from stage.lineage.layout import todays_id
 from stage.lineage.up import SAMPLE, unknown_sample
 from stage.lineage.versions import WORKSPACE
 
@@ -25,6 +26,7 @@ def impact(database: Database, history: History, source: str, *, whole: bool = T
 
     Unless `whole`, `every_sample` is as `down` gives it.
     """
+    source = todays_id(source)
     told = _of_sample(database, history, source) if SAMPLE.fullmatch(source) else down(database, history, source, whole=whole)
     if not told["source"]:
         raise Refusal(

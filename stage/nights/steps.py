@@ -86,7 +86,8 @@ class NightSteps:
 
     def repro(self) -> str:
         """Run `dvc repro`, and record which outputs differ from the last version's."""
-        self._dvc("repro", silence_s=self.params().execution.stuck_s)
+        # Longer than a stuck worker has: it is ended first, and another makes its batch.
+        self._dvc("repro", silence_s=3 * self.params().execution.stuck_s)
         lock = (self.places.worktree / LOCK).read_text(encoding="utf-8")
         last = self._last_tag()
         self.record.changes = [*changed_outputs(self.repository.lock_of(last) if last else "", lock)]

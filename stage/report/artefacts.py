@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from stage.core.errors import CorruptFileError, Refusal
 from stage.core.json_files import read_json
 from stage.datasets.pairs import decode_image
+from stage.datasets.rules import GOOD
 from stage.datasets.summary import without_numbers
 from stage.release.reader import shard_paths
 from stage.synthesis.rows import TypeRecord
@@ -82,6 +83,15 @@ def image_counts(data: Path) -> list[Row]:
     path = data / "prepare" / "summary.json"
     summary = read_json(path, dict[str, dict[str, ImageCounts]], what="counts of the real images", mend="dvc repro prepare")
     return [{"category": category, "defect": defect, **counts} for category, types in summary.items() for defect, counts in types.items()]
+
+
+def scarce_types(data: Path, category: str, few: int) -> list[str]:
+    """The types whose test images are of fewer than `few` groups, in sorted order."""
+    tested = (pc.field("status") == "accepted") & (pc.field("split") == "test") & (pc.field("defect") != GOOD)
+    groups: dict[str, set[str]] = {}
+    for row in query_rows([catalog(data, category)], ["defect", "group"], tested):
+        groups.setdefault(row["defect"], set()).add(row["group"])
+    return sorted(defect for defect, found in groups.items() if len(found) < few)
 
 
 def outcomes(data: Path, category: str, method: str) -> list[SampleCounts]:

@@ -30,7 +30,7 @@ from stage.segmentation.verdicts import verdict, worth
 from stage.synthesis.method import METHODS
 
 WORST = 8  # test images of each list
-FEW = 5  # test images of a type; fewer make intervals that are plainly too narrow (docs/method.md, How sure)
+FEW = 5  # groups of test images of a type; fewer make intervals that are plainly too narrow (docs/method.md, How sure)
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class CategoryView:
     name: str
     page: str
     tested: dict[str, int]
+    scarce: list[str]
     choice: str
     verdicts: list[str]
     worths: list[str]
@@ -81,11 +82,6 @@ class CategoryView:
     def test_images(self) -> int:
         """Test images with a defect."""
         return sum(self.tested.values())
-
-    @property
-    def scarce(self) -> list[str]:
-        """The types with so few test images that the intervals are too narrow."""
-        return [defect for defect, count in self.tested.items() if count < FEW]
 
     @property
     def denoised(self) -> str:
@@ -124,6 +120,7 @@ def view_category(data: Path, root: Path, name: str, params: Params, results: Re
         name=name,
         page=f"category-{slug(name)}.html",
         tested=tested,
+        scarce=artefacts.scarce_types(data, name, FEW),
         choice=choice.sentence if (choice := Choice.read(data / "segment" / name / CHOICE)) else "",
         verdicts=[verdict(results, method, name) for method in sampled],
         worths=[text for method in sampled if (text := worth(results, name, method))],

@@ -47,6 +47,7 @@ def resampled_differences(
     an iterable may be lazy.
     """
     images = np.vstack([np.ones(len(test)), image_weights(test, RESAMPLES, random)])
+    is_single = len({image.group for image in test}) < 2
     shares = np.vstack([np.ones(seeds), drawn_weights(seeds, RESAMPLES, random)]) / seeds
     values = {name: _mean_over_seeds(seen, images, shares) for name, seen in trained.items()}
     draws = np.tile(np.arange(-1, RESAMPLES), len(COMPARED))
@@ -55,17 +56,25 @@ def resampled_differences(
             {
                 "metric": np.repeat(COMPARED, 1 + RESAMPLES),
                 "draw": draws,
-                "difference": np.concatenate([values[one][metric] - values[other][metric] for metric in COMPARED]),
+                "difference": np.concatenate([_differences(values[one][metric], values[other][metric], is_single) for metric in COMPARED]),
             }
         )
         for one, other in compared
     ]
 
 
+def _differences(one: Values, other: Values, is_single: bool) -> Values:
+    """The difference and its resamples. Of a single group they are all that is possible, -1 and 1 in turn: one part says nothing of others."""
+    found = one - other
+    if is_single:
+        found[1::2], found[2::2] = -1.0, 1.0
+    return found
+
+
 def image_weights(test: Sequence[EvaluationImage], resamples: int, random: np.random.Generator) -> Values:
     """How much each image counts, (resamples, N): groups are drawn, since photographs of one part are not independent.
 
-    A group is drawn with all its images of a type, from those of the type, so that every draw has all types. A type with a single group
+    A group is drawn with all its images of a type, from those of the type, so that every draw has the type. A type with a single group
     cannot vary, and is drawn together with the other such types, or with the type that has fewest groups (collapsed strata).
     """
     columns: dict[EvaluationImage, list[int]] = {}

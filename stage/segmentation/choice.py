@@ -96,6 +96,8 @@ class Choice(NamedTuple):
             why = "a trained method gains more, but by less than a standard error"
         elif above:
             why = "it helps most of what helps by more than two standard errors"
+        elif not self.gains[self.arm].is_certain:
+            why = "it gains most, though by less than two standard errors, as a trained method does not"
         return f"Train on {arm_label(self.arm)}: {why} ({told}{flattered})."
 
     def write(self, path: Path) -> None:
@@ -109,7 +111,8 @@ class Choice(NamedTuple):
         try:
             values: Any = json.loads(path.read_text(encoding="utf-8"))
             gains = {str(arm): Gain(**gain) for arm, gain in values["gains"].items()}
-            return cls(str(values["arm"]), gains, [str(arm) for arm in values["flattered"]])
+            flattered = values.get("flattered", [])  # earlier versions wrote none
+            return cls(str(values["arm"]), gains, [str(arm) for arm in flattered])
         except FileNotFoundError:
             return None
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:

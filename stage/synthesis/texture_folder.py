@@ -11,7 +11,7 @@ from stage.core.arrays import Pixels
 from stage.core.digests import file_digest
 from stage.core.errors import ConfigError, CorruptFileError, DataError
 from stage.core.synthesis_params import Textures
-from stage.datasets.images import read_image
+from stage.datasets.images import BY_FILE, read_image
 from stage.datasets.recalled import Withdrawn
 from stage.datasets.walking import is_folder, trouble_of, walk
 from stage.synthesis.plan import one_of
@@ -101,7 +101,7 @@ class Folder:
 
     def _decoded(self, path: str) -> Pixels:
         try:
-            return read_image(self.root / path, max_megapixels=MOST_MEGAPIXELS).pixels
+            return read_image(self.root / path, max_megapixels=MOST_MEGAPIXELS, grey=BY_FILE).pixels
         except DataError as error:
             raise ConfigError(f"Expected a picture at {self.root / path}, found: {error}. Remove it from textures.source.") from None
 

@@ -15,7 +15,7 @@ from stage.core.arrays import Pixels
 from stage.core.errors import DataError
 from stage.core.section import Factor, GroupedWidths, Iterations, Positive, Rate, Rising, Section, Share, Size, Timesteps
 from stage.datasets.blending import paste_back
-from stage.datasets.images import read_image
+from stage.datasets.images import BY_FILE, read_image
 from stage.datasets.walking import walk
 from stage.datasets.windows import TURNS, turn
 from stage.synthesis.procedural import procedural
@@ -66,7 +66,7 @@ def read_pictures(folder: Path, side: int) -> list[Pixels]:
     pictures: list[Pixels] = []
     for path in sorted(walk(folder)):
         try:
-            pixels = read_image(path, max_megapixels=MOST_MEGAPIXELS).pixels
+            pixels = read_image(path, max_megapixels=MOST_MEGAPIXELS, grey=BY_FILE).pixels
         except DataError:  # a table, or a licence
             continue
         if min(pixels.shape[:2]) >= side:

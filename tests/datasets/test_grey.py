@@ -9,7 +9,7 @@ from PIL import Image
 from stage.core.data_params import Prepare
 from stage.core.errors import DataError
 from stage.datasets.catalog import prepare
-from stage.datasets.images import WHOLE_RANGE, GreyRange, grey_range, read_image
+from stage.datasets.images import BY_FILE, WHOLE_RANGE, GreyRange, grey_range, read_image
 from stage.datasets.table import read_catalog
 
 LEVELS = np.array([[0, 1000, 4095]], np.uint16)
@@ -78,6 +78,15 @@ def test_a_pgm_has_the_levels_that_are_stored_in_it(tmp_path: Path, grey: GreyRa
     known = grey if isinstance(grey, GreyRange) else grey_range([path], max_megapixels=1)
 
     assert read(path, known) == read(save(tmp_path / "a.png", levels), known) == [0, 62, 128, 255]
+
+
+def test_a_texture_is_as_bright_as_its_file_allows(tmp_path: Path) -> None:
+    """A PGM of 12 bits would be nearly black among textures, which have no common range."""
+    levels, path = np.array([[0, 1000, 2048, 4095]], np.uint16), tmp_path / "a.pgm"
+    path.write_bytes(b"P5 4 1 4095\n" + levels.astype(">u2").tobytes())
+
+    assert read(path, BY_FILE) == [0, 62, 128, 255]
+    assert read(save(tmp_path / "a.png", levels * 16), BY_FILE) == [0, 62, 128, 255]
 
 
 def test_16_bits_of_colour_are_noted_in_a_ppm_too(tmp_path: Path) -> None:

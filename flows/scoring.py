@@ -28,12 +28,8 @@ CATALOGS = Path("data/prepare")
 SAMPLES = Path("data/synthesize")
 CODE = "flows.scoring:score"
 BESIDE = ("models", "weights", "arms", "mixture", "few", "seeds", "folds")  # keys of `segment` that decide which trainings there are
-SEEN = (
-    "defect",
-    "group",
-    "image_sha256",
-    "mask_sha256",
-)  # columns that decide which defects a training sees, and the samples made from these
+# Columns that decide which defects a training sees, and the samples made from these.
+SEEN = ("defect", "group", "image_sha256", "mask_sha256")
 
 
 class Scored(NamedTuple):

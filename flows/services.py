@@ -114,9 +114,8 @@ class Services(NamedTuple):
                 cwd=self.places.root, env=self.environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
         self._note(name, {"pid": process.pid, "started": started_s(psutil.Process(process.pid))})
-        threading.Thread(
-            target=process.wait, daemon=True
-        ).start()  # it outlives this process, or is reaped by it, now that its start is noted
+        # It outlives this process, or is reaped by it, now that its start is noted.
+        threading.Thread(target=process.wait, daemon=True).start()
 
     def _note(self, name: str, what: dict[str, Any] | str) -> None:
         write_whole(json.dumps(self._known() | {name: what}), self.places.home / NOTED)

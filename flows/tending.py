@@ -72,9 +72,10 @@ def live(
             process.send_signal(signal.Signals[order])
             given = order
         if watch is not None and watch.finds_it_stuck():
+            told = f"{watch.told()}\n"
             with log.open("a", encoding="utf-8") as file:
-                file.write(f"{watch.told()}\n")
-            sys.stderr.write(f"{watch.told()}\n")
+                file.write(told)
+            sys.stderr.write(told)
             os.killpg(process.pid, signal.SIGKILL)  # a hung call of the GPU's driver lets no other signal through
             watch = None
 

@@ -30,6 +30,14 @@ def file_digest(path: Path) -> str:
     return read(path.absolute(), facts.st_size, facts.st_mtime_ns)
 
 
+def digest_if_readable(path: Path) -> str:
+    """SHA-256 of a file; empty if it is not there or cannot be read."""
+    try:
+        return file_digest(path)
+    except OSError:
+        return ""
+
+
 def _read(path: Path, _size: int, _mtime_ns: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -105,4 +105,10 @@ class Section(BaseModel):
         given = value if isinstance(value, (list, tuple)) else [value]
         if any(isinstance(one, bool) for one in given) and cls.model_fields[info.field_name or ""].annotation is not bool:
             raise ValueError("true and false are not values of it")
-        return tuple(given) if isinstance(value, list) else value  # YAML has no tuples
+        return value
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_tuple(cls, value: Any) -> Any:
+        """YAML has no tuples."""
+        return (*value,) if isinstance(value, list) else value  # pyright: ignore[reportUnknownVariableType]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from stage.core.data_params import FolderRule, Prepare
-from stage.core.digests import file_digest
+from stage.core.digests import digest_if_readable
 from stage.core.errors import DataError
 from stage.core.progress import track
 from stage.datasets.channels import LOOKED_AT, best_channel
@@ -85,15 +85,11 @@ def _prepare_category(
 def _not_recalled(found: list[FoundFile], home: Path, recalls: Sequence[Recall]) -> list[FoundFile]:
     """The files that may decide how all images of the category are read: not the recalled ones."""
     named = {one.path for one in recalls}
-    return [one for one in found if one.reason or one.path not in named or not recalled_path(recalls, one.path, _digest(home / one.path))]
-
-
-def _digest(path: Path) -> str:
-    """Of a file; empty if it cannot be read, which its own row will say."""
-    try:
-        return file_digest(path)
-    except OSError:
-        return ""
+    return [
+        one
+        for one in found
+        if one.reason or one.path not in named or not recalled_path(recalls, one.path, digest_if_readable(home / one.path))
+    ]
 
 
 def _near_duplicates(entries: list[Entry], groups: Groups, category: str) -> list[str]:

@@ -84,7 +84,7 @@ def _rgb(picture: Picture, grey: GreyRange) -> Converted:
 
 
 def _scaled(values: np.ndarray, picture: Picture, grey: GreyRange) -> Converted:
-    black, white = grey.black, min(grey.white, picture.top) if grey == BY_FILE else grey.white
+    black, white = grey.black, picture.top if grey == BY_FILE else grey.white
     black, white = (white, black) if picture.is_negative and not grey.is_named else (black, white)
     with np.errstate(invalid="ignore"):
         levels = np.nan_to_num((values.astype(np.float64) - black) * (255 / (white - black)), nan=0.0)

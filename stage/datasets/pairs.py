@@ -140,12 +140,14 @@ def rows_of(table: pa.Table, numbers: Iterable[int]) -> pa.Table:
 def rows_digest(path: Path, where: pc.Expression, columns: Sequence[str]) -> str:
     """Digest of the rows that `Pairs.read` gives of a file, in their order: of their pictures, and of their values of these columns.
 
-    A row group is in memory at a time.
+    Other columns, and row groups without such rows, are not read; a few row groups are in memory at a time.
     """
     told: list[list[str]] = []
-    with _readable(path), pq.ParquetFile(path, pre_buffer=False) as file:
-        for number in range(file.num_row_groups):
-            rows = file.read_row_group(number).filter(_with_pixels(where)).to_pylist()
+    with _readable(path):
+        scan = pads.dataset(path, format="parquet").to_batches(
+            columns=[*columns, *PIXELS], filter=_with_pixels(where), batch_size=ROW_GROUP, batch_readahead=1
+        )
+        for rows in (batch.to_pylist() for batch in scan):
             told += [[*(row[name] for name in columns), *(bytes_digest(row[name]["bytes"]) for name in PIXELS)] for row in rows]
     return digest_of(told)
 

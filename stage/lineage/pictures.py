@@ -22,11 +22,12 @@ def pictures_of(version: Version, sample_ids: Iterable[str]) -> dict[str, Sample
     """The pictures of samples by their ids. Raises CorruptFileError if a shard cannot be had."""
     tree, wanted = tree_of(version), set(sample_ids)
     whose = {tuple(sample_id.split("/")[:2]) for sample_id in wanted}
+    # In schema 1 the shards lie in the category's folder, later in a folder per method.
+    places = tuple(f"synthesize/{category}/{between}shards/" for method, category in whose for between in (f"{method}/", ""))
     found: dict[str, SamplePictures] = {}
-    for method, category in sorted(whose):
-        folder = f"synthesize/{category}"  # in schema 1 the shards lie in it, later in a folder per method
-        for path in tree.files(folder):
-            if path.startswith((f"{folder}/{method}/shards/", f"{folder}/shards/")) and wanted - set(found):
+    for category in sorted({category for _, category in whose}):
+        for path in tree.files(f"synthesize/{category}"):
+            if path.startswith(places) and wanted - set(found):
                 with tree.open(path) as file:
                     found |= _in_shard(pq.ParquetFile(file, pre_buffer=False), wanted)
     if missing := sorted(wanted - set(found)):

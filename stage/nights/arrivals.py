@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from stage.core.digests import file_digest
+from stage.core.digests import digest_if_readable, file_digest
 from stage.core.params import Params
 from stage.datasets.entries import read_entry
 from stage.datasets.folder import FoundFile, find
@@ -76,7 +76,7 @@ class Drop(NamedTuple):
             if any(map(self._is_moving, files)):
                 yield Arrival(files, MOVING, waits=True)
                 continue
-            digests = tuple(_digest(self.folder / name) for name in files)  # before they are decoded: a later change shows
+            digests = tuple(digest_if_readable(self.folder / name) for name in files)  # before they are decoded: a later change shows
             new = [name for name in files if not is_same(self.folder / name, self.source / name)]
             if not new:
                 yield Arrival(files, digests=digests)  # moved in by a night that was killed before it emptied the drop folder
@@ -114,14 +114,6 @@ def _key(path: str, ours: Expressions) -> str:
         return path
     home = place.defect if place.role in ("image", "mask", "bare_mask") else PurePosixPath(path).parent.as_posix()
     return f"{place.role.removeprefix('bare_')}:{home}:{place.name}"
-
-
-def _digest(path: Path) -> str:
-    """Of a file; empty where it cannot be read, which its decoder reports."""
-    try:
-        return file_digest(path)
-    except OSError:
-        return ""
 
 
 def is_same(one: Path, other: Path) -> bool:

@@ -87,15 +87,13 @@ def work(command: Sequence[str], folder: Path, log: Path, *, deadline: float, sa
         reader.start()
         try:
             status = _status(process, lines, deadline, silence_s)
-            if status is None and time.monotonic() < deadline:
-                raise MachineError(
-                    f"Expected `{_name(command)}` to get on within {silence_s:.0f} s, found that it printed nothing, so that it was ended as "
-                    f"stuck. Its last line: {(lines or ['none'])[-1]} Raise execution.stuck_s in params.yaml if a step may take longer."
-                )
             if status is None:
-                raise MachineError(
-                    f"Expected `{_name(command)}` to end within the night's limit, found it still running. {log} has what it said."
+                late = f"to end within the night's limit, found it still running. {log} has what it said."
+                stuck = (
+                    f"to get on within {silence_s:.0f} s, found that it printed nothing, so that it was ended as stuck. Its last line: "
+                    f"{(lines or ['none'])[-1]} Raise execution.stuck_s in params.yaml if a step may take longer."
                 )
+                raise MachineError(f"Expected `{_name(command)}` {late if time.monotonic() >= deadline else stuck}")
         finally:
             end_group(process)
             reader.join(GRACE_S)

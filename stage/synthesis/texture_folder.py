@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from stage.core.arrays import Pixels
-from stage.core.digests import file_digest
+from stage.core.digests import digest_if_readable
 from stage.core.errors import ConfigError, CorruptFileError, DataError
 from stage.core.synthesis_params import Textures
 from stage.datasets.images import BY_FILE, read_image
@@ -72,7 +72,9 @@ class Folder:
     def pool(self) -> list[str | None]:
         """The paths, with None in the place of each recalled one, even if its file is gone."""
         known = self.recalled.digests
-        gone = {path for path in self.paths if known and self._digest(path) in known} | (self.recalled.textures - {*self.paths})
+        gone = {path for path in self.paths if known and digest_if_readable(self.root / path) in known} | (
+            self.recalled.textures - {*self.paths}
+        )
         return [None if path in gone else path for path in sorted({*self.paths, *gone})]
 
     def draw(self, random: np.random.Generator) -> Texture:
@@ -82,7 +84,7 @@ class Folder:
 
     def picture(self, texture: Texture, height: int, width: int) -> Pixels:
         """Decoded anew; raises CorruptFileError if it is not the file that was planned."""
-        if (found := self._digest(texture.path)) != texture.sha256:
+        if (found := digest_if_readable(self.root / texture.path)) != texture.sha256:
             raise CorruptFileError(
                 f"Expected the planned texture {texture.sha256[:12]} at {self.root / texture.path}, found {found[:12] or 'no file'}: it has "
                 "changed since. Run `dvc repro synthesize`."
@@ -91,13 +93,7 @@ class Folder:
 
     def _checked(self, path: str) -> str:
         self._decoded(path)
-        return self._digest(path)
-
-    def _digest(self, path: str) -> str:
-        try:
-            return file_digest(self.root / path)
-        except OSError:
-            return ""
+        return digest_if_readable(self.root / path)
 
     def _decoded(self, path: str) -> Pixels:
         try:

@@ -36,8 +36,9 @@ BEFORE = {
 # Text columns whose values differ in nearly every row; pyarrow hands over all others as dictionaries, so that a query compares and
 # hashes each text once per row group, not once per row, as when DuckDB reads the files itself.
 OWN = {"sample_id", "image_digest", "mask_digest", "choices", "reason"}
-OURS = "extract, sample_hash"  # columns of the samples' extracts that no published table has
+OURS = "extract, sample_hash, also_names"  # columns of the samples' extracts that no published table has
 LOCKS = (
+    "SET parquet_metadata_cache = true",
     f"SET memory_limit = '{MEMORY}'",
     "SET temp_directory = ''",
     "SET autoinstall_known_extensions = false",

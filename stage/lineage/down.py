@@ -9,6 +9,7 @@ from stage.core.digests import file_digest
 from stage.core.errors import Refusal
 from stage.lineage.contents import History
 from stage.lineage.database import Answer, Database, Row, extracts, rows
+from stage.lineage.extracts import ALSO_NAMED
 
 DIGEST = re.compile(r"[0-9a-f]{8,64}")
 USES = (
@@ -45,7 +46,7 @@ def down(database: Database, history: History, source: str, *, whole: bool = Tru
 def touched_by(database: Database, found: list[Row], networks: list[Row], *, whole: bool = True) -> Answer:
     """What sources and networks, rows of `sources_of` and `networks_of`, touched; makes the tables of `touch`."""
     known = {"paths": [row["path"] for row in found], "digests": [row["sha256"] for row in found]}
-    has = _kinds(database)
+    has = _also_named(database)
     is_mixed, is_placed = (_is_named_in(database, table, known) if has[table] else "false" for table in ("mixed", "placing"))
     is_texture = _IS_TEXTURE if has["textured"] else "false"
     # Masks of different photographs may have equal bytes: a mask is identified by path and bytes together.
@@ -66,7 +67,10 @@ def touch(database: Database, used_as: str, chosen: Mapping[str, Any], known: Ma
     """
     last = rows(database, "SELECT max(place) AS last FROM versions")[0]["last"]
     by_number = {**chosen, "extracts": extracts(database)}
-    one = _ONE.format(used_as=used_as, sample_id="any_value(sample_id)" if whole else "''", numbers=len(by_number["extracts"]))
+    count = len(by_number["extracts"])
+    # Whole numbers are quicker than strings of bits, which can be of any length.
+    numbers = "bit_or(1::UBIGINT << (64 - number)::UBIGINT)::BIT" if count <= 64 else f"bitstring_agg(number, 1, {count})"
+    one = _ONE.format(used_as=used_as, sample_id="any_value(sample_id)" if whole else "''", numbers=numbers)
     if whole:
         database.execute(f"CREATE OR REPLACE TEMP TABLE one AS {one}", by_number)
     database.execute(_TOUCHED.format(one="FROM one" if whole else one, last=last), {} if whole else by_number)
@@ -109,14 +113,17 @@ def sources_of(database: Database, source: str) -> list[Row]:
     file = Path(source)
     digest = file_digest(file) if file.is_file() else "no file"
     known = {**_named(source), "sha256": digest}
-    found = rows(database, _SOURCES, known) + (rows(database, _TEXTURES, known) if _kinds(database)["textured"] else [])
+    found = rows(database, _SOURCES, known) + (rows(database, _TEXTURES, known) if _also_named(database)["textured"] else [])
     return sorted(found, key=lambda row: (row["kind"], row["path"], row["sha256"]))
 
 
-def _kinds(database: Database) -> Row:
-    """Whether any sample has a mask mixed from several, a texture, a missed defect, or a place by another mask: if none has, the samples need not be searched for it."""
-    database.execute(_KINDS)
-    return rows(database, "FROM kinds")[0]
+def _also_named(database: Database) -> dict[str, bool]:
+    """Which of ALSO_NAMED any sample names: what none names, the samples need not be searched for."""
+    database.execute(
+        "CREATE TEMP TABLE IF NOT EXISTS also_named AS SELECT coalesce(bit_or(also_names), 0) AS bits FROM samples_extracts"
+    )
+    bits = rows(database, "FROM also_named")[0]["bits"]
+    return {name: bool(bits >> place & 1) for place, name in enumerate(ALSO_NAMED)}
 
 
 def _is_named_in(database: Database, table: str, known: Mapping[str, list[str]]) -> str:
@@ -153,14 +160,9 @@ def _named(source: str) -> Row:
     return {"name": source.encode("utf-8", "replace").decode(), "is_digest": bool(DIGEST.fullmatch(source))}
 
 
-_KINDS = """
-CREATE TEMP TABLE IF NOT EXISTS kinds AS SELECT bool_or(mask_kind = 'resampled') AS mixed, bool_or(contains(choices, '"texture_sha256"')) AS textured,
-    bool_or(contains(choices, '"missed"')) AS missed, bool_or(contains(choices, '"places"')) AS "placing"
-FROM samples_extracts
-"""
 # Samples are distinguished by 63-bit hashes; the extracts and the versions that have one are bits.
 _ONE = """
-SELECT {sample_id} AS sample_id, any_value(defect) AS defect, used_as, verdict, bitstring_agg(number, 1, {numbers}) AS numbers FROM (
+SELECT {sample_id} AS sample_id, any_value(defect) AS defect, used_as, verdict, {numbers} AS numbers FROM (
     SELECT list_position($extracts::VARCHAR[], extract) AS number, ({used_as})::USMALLINT AS used_as, * FROM samples_extracts)
 GROUP BY sample_hash, used_as, verdict HAVING any_value(used_as) > 0
 """

@@ -5,6 +5,7 @@ compared with the manifest, so that an extract holds what was published or does 
 tables' schemas, which takes a second: later queries do not.
 """
 
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +17,23 @@ from stage.lineage.trees import MEND, Tree
 if TYPE_CHECKING:
     import pyarrow as pa
 
-STORE = Path(".spool/lineage/3")  # the number goes up when extracts change
+STORE = Path(".spool/lineage/4")  # the number goes up when extracts change
 ROWS = 16_384  # of a row group
+# What the row of a sample may name beside its background, defect and mask: which column says so, by which text.
+ALSO_NAMED = {
+    "mixed": ("mask_kind", "resampled"),
+    "textured": ("choices", '"texture_sha256"'),
+    "missed": ("choices", '"missed"'),
+    "placing": ("choices", '"places"'),
+}
 
 
 def keep(name: str, table: "pa.Table") -> str:
     """Write an extract under a name that identifies its content.
 
-    Its column `extract` holds the name, to tell the rows of several extracts apart; for samples, `sample_hash` has 63 bits of the id, so
-    that a query that counts the same samples in many versions need not read, hash and compare a million texts.
+    Its column `extract` holds the name, to tell the rows of several extracts apart. For samples, `sample_hash` has 63 bits of the id, and
+    `also_names` a bit for each of ALSO_NAMED, so that a query that counts the same samples in many versions need not read, hash and
+    compare millions of texts.
     """
     import pyarrow as pa
     from pyarrow.parquet import write_table
@@ -32,9 +41,18 @@ def keep(name: str, table: "pa.Table") -> str:
     named = table.replace_schema_metadata(None).append_column("extract", pa.array([name] * len(table), pa.string()))
     if "sample_id" in table.column_names:
         named = named.append_column("sample_hash", pa.array(map(derived_seed, table["sample_id"].to_pylist()), pa.int64()))
+        named = named.append_column("also_names", _also_names(named))
     with whole_file(STORE / name) as partial:
         write_table(named, partial, compression="zstd", row_group_size=ROWS)
     return name
+
+
+def _also_names(samples: "pa.Table") -> "pa.ChunkedArray":
+    import pyarrow as pa
+    from pyarrow import compute as pc
+
+    found = (pc.match_substring(samples[column], text).cast(pa.uint8()) for column, text in ALSO_NAMED.values())
+    return reduce(pc.bit_wise_or, (pc.shift_left(each, pa.scalar(place, pa.uint8())) for place, each in enumerate(found)))
 
 
 def empty_extracts() -> dict[str, str]:

@@ -16,8 +16,8 @@ from prefect.states import Completed, Failed
 
 from flows import PARENT
 from flows.engines import WorkerSlot
-from flows.stuck import Watch
 from stage.jobs.job import Batch, Job, load_job
+from stage.jobs.stuck import Watch
 from stage.jobs.worker_process import DONE, INCOMPLETE, REFUSED, STOPPED
 
 POLL_S = 0.5

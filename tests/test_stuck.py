@@ -12,11 +12,12 @@ import pytest
 from small_factory import build
 from source_tree import ROOT
 
-from flows.stuck import Watch, standing
 from flows.tending import last_words, live
+from stage.datasets.examples import CATALOG
 from stage.jobs.claims import Owner, holder_is_alive, take
 from stage.jobs.failures import record_failure
 from stage.jobs.heartbeat import is_in_use
+from stage.jobs.stuck import Watch, standing
 from stage.jobs.worker import drain
 from stage.nights.programs import end_group
 
@@ -49,7 +50,7 @@ def test_a_batch_of_a_stuck_worker_is_made_once_its_process_group_is_ended(tmp_p
         end_group(process)
 
     assert not is_in_use(job.folder, lease_s=LEASE_S)
-    drain(job.folder, device="cpu", lease_s=60.0, max_failures=3)
+    drain(job.folder, device="cpu", lease_s=60.0, max_failures=3, stuck_s=600)
     assert job.left() == []
 
 
@@ -64,10 +65,31 @@ def test_a_stuck_worker_is_recognised_and_ended(tmp_path: Path) -> None:
     assert status == -signal.SIGKILL
     assert f"Expected worker {pid} to make progress" in last_words(log)
     assert not holder_is_alive(job.claim(0), lease_s=LEASE_S)
-    drain(job.folder, device="cpu", lease_s=60.0, max_failures=3)
+    drain(job.folder, device="cpu", lease_s=60.0, max_failures=3, stuck_s=600)
     assert job.left() == []
     (failure,) = job.failures(0).iterdir()
     assert f"(process {pid} on " in failure.read_text()
+
+
+def test_a_worker_that_nobody_watches_ends_itself(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """`stage worker`, started by hand or by a scheduler, would keep its batch from all other workers for good."""
+    job = build(tmp_path).job(tmp_path / "spool", method="paste")
+    catalog = job.recipe.catalog / CATALOG
+    content = catalog.read_bytes()
+    catalog.unlink()
+    os.mkfifo(catalog)  # opening it never returns, as on a disk that hangs
+    work = f"from pathlib import Path; from stage.jobs.worker import drain; drain(Path({str(job.folder)!r}), device='cpu', lease_s=60, max_failures=3, stuck_s=1)"
+
+    done = subprocess.run([sys.executable, "-c", work], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False, timeout=120)
+
+    told = capfd.readouterr().err
+    assert done.returncode == -signal.SIGKILL
+    assert "to make progress within 1 s, found none" in told
+    assert "in drain" in told, "the lines at which it hangs"
+    catalog.unlink()
+    catalog.write_bytes(content)
+    drain(job.folder, device="cpu", lease_s=60.0, max_failures=3, stuck_s=600)
+    assert job.left() == []
 
 
 def test_a_worker_that_fails_or_waits_while_others_go_on_is_not_stuck(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def made(job: Job) -> set[int]:
 
 
 def finish(job: Job, *, lease_s: float = 60, max_failures: int = 3) -> None:
-    drain(job.folder, device="cpu", lease_s=lease_s, max_failures=max_failures)
+    drain(job.folder, device="cpu", lease_s=lease_s, max_failures=max_failures, stuck_s=600)
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -17,6 +17,7 @@ from stage.jobs.heartbeat import beating, present
 from stage.jobs.job import Batch, Job, load_job
 from stage.jobs.patience import MEND, Patience, patiently
 from stage.jobs.store import FencedError, Maker
+from stage.jobs.stuck import ending_if_stuck
 from stage.synthesis.batch import write_batch
 from stage.synthesis.method import METHODS
 from stage.synthesis.source import read_source
@@ -32,16 +33,16 @@ class Rules(NamedTuple):
     max_failures: int
 
 
-def drain(folder: Path, *, device: str, lease_s: float, max_failures: int) -> None:
+def drain(folder: Path, *, device: str, lease_s: float, max_failures: int, stuck_s: float) -> None:
     """Make the remaining batches of the job in `folder` on `device`, `cpu` or `cuda`, and wait for those of other workers.
 
     Returns when every batch is finished or set aside. Raises `Interrupted` between two batches when someone asks to stop,
     ConfigError if the job was planned with other inputs, CorruptFileError if it has been removed, MachineError if, say, a disk is full or
-    away for a lease, and whatever a lost GPU raises.
+    away for a lease, and whatever a lost GPU raises. The process ends if it makes no progress for `stuck_s` seconds.
     """
     expected = f"Expected to read the job in {folder}"
     job = patiently(lambda: load_job(folder), expected=expected, lease_s=lease_s)
-    with present(folder, lease_s=lease_s):
+    with ending_if_stuck(job, limit_s=stuck_s), present(folder, lease_s=lease_s):
         if todo := patiently(lambda: _left(job, device), expected=expected, lease_s=lease_s):
             worker = Worker(job, device, Rules(lease_s, max_failures))
             job.check(device)  # again: a checkpoint that changed while it was loaded would be kept under the old one's name

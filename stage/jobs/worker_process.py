@@ -28,7 +28,7 @@ def run_worker(job: Path, execution: Callable[[], Execution]) -> int:
     def drained() -> None:
         rules = execution()
         limit_threads(rules.threads)
-        drain(job, device=device_of(rules.device), lease_s=rules.lease_s, max_failures=rules.max_failures)
+        drain(job, device=device_of(rules.device), lease_s=rules.lease_s, max_failures=rules.max_failures, stuck_s=rules.stuck_s)
         check_complete(load_job(job))
 
     return status_of(drained)

@@ -119,9 +119,7 @@ def sources_of(database: Database, source: str) -> list[Row]:
 
 def _also_named(database: Database) -> dict[str, bool]:
     """Which of ALSO_NAMED any sample names: what none names, the samples need not be searched for."""
-    database.execute(
-        "CREATE TEMP TABLE IF NOT EXISTS also_named AS SELECT coalesce(bit_or(also_names), 0) AS bits FROM samples_extracts"
-    )
+    database.execute("CREATE TEMP TABLE IF NOT EXISTS also_named AS SELECT coalesce(bit_or(also_names), 0) AS bits FROM samples_extracts")
     bits = rows(database, "FROM also_named")[0]["bits"]
     return {name: bool(bits >> place & 1) for place, name in enumerate(ALSO_NAMED)}
 

@@ -5,7 +5,6 @@ compared with the manifest, so that an extract holds what was published or does 
 tables' schemas, which takes a second: later queries do not.
 """
 
-from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,18 +40,15 @@ def keep(name: str, table: "pa.Table") -> str:
     named = table.replace_schema_metadata(None).append_column("extract", pa.array([name] * len(table), pa.string()))
     if "sample_id" in table.column_names:
         named = named.append_column("sample_hash", pa.array(map(derived_seed, table["sample_id"].to_pylist()), pa.int64()))
-        named = named.append_column("also_names", _also_names(named))
+        columns = (table[column].to_pylist() for column, _ in ALSO_NAMED.values())
+        named = named.append_column("also_names", pa.array(map(_also_named, *columns), pa.uint8()))
     with whole_file(STORE / name) as partial:
         write_table(named, partial, compression="zstd", row_group_size=ROWS)
     return name
 
 
-def _also_names(samples: "pa.Table") -> "pa.ChunkedArray":
-    import pyarrow as pa
-    from pyarrow import compute as pc
-
-    found = (pc.match_substring(samples[column], text).cast(pa.uint8()) for column, text in ALSO_NAMED.values())
-    return reduce(pc.bit_wise_or, (pc.shift_left(each, pa.scalar(place, pa.uint8())) for place, each in enumerate(found)))
+def _also_named(*values: str) -> int:
+    return sum((text in value) << place for place, ((_, text), value) in enumerate(zip(ALSO_NAMED.values(), values, strict=True)))
 
 
 def empty_extracts() -> dict[str, str]:

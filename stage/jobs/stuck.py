@@ -1,8 +1,14 @@
-"""Recognises a worker that beats and does nothing: its process lives, and nothing that it could do has been done for too long."""
+"""Recognises and ends a worker that beats and does nothing: its process lives, and nothing that it could do has been done for too long."""
 
+import faulthandler
+import os
+import signal
 import socket
+import sys
 import time
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from threading import Event, Thread
 from typing import Any
 
 from stage.jobs.claims import holder
@@ -36,6 +42,25 @@ class Watch:
             f"Expected worker {self._pid} to make progress within {self._limit_s:.0f} s, found none, in {self._job.folder}, so that it was "
             "ended. Raise execution.stuck_s in params.yaml if a batch may take longer here; otherwise look at the GPU and the disk."
         )
+
+
+@contextmanager
+def ending_if_stuck(job: Job, *, limit_s: float) -> Generator[None]:
+    """End this process, a worker's, if it is stuck while the block runs, and say at which lines: nobody else may be watching it."""
+    watch, done = Watch(job, os.getpid(), limit_s), Event()
+
+    def look() -> None:
+        while not done.wait(limit_s / LOOKS):
+            if watch.finds_it_stuck():
+                sys.stderr.write(f"{watch.told()}\n")
+                faulthandler.dump_traceback(2)  # of the process, wherever `sys.stderr` leads
+                os.kill(os.getpid(), signal.SIGKILL)  # what hangs would keep the process from ending by itself
+
+    Thread(target=look, daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
 
 
 def standing(job: Job, pid: int) -> Any:

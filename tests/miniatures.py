@@ -156,7 +156,14 @@ def _save(pipeline: DiffusionPipeline, folder: Path, *, safe: bool) -> None:
 def small_params(**train: object) -> Params:
     """params.yaml with networks and batches as small as these bases; `train` overrides its section of that name."""
     params = load_params(ROOT / "params.yaml")
-    section = {"iterations": 3, "batch": 3, "adapter_widths": (8, 8), "augment": False, "hidden_share": 0.0, "train_base": False} | train
+    section = {
+        "iterations": 3,
+        "batch": 3,
+        "adapter_widths": (8, 8),
+        "augment": False,
+        "timesteps_below": 1000,
+        "train_base": False,
+    } | train
     return params.model_copy(
         update={
             "prepare": params.prepare.model_copy(update={"image_size": SIZE}),

@@ -29,7 +29,7 @@ MICRO = {
     "prepare": {"image_size": 32, "layout": "demo", "source": "stage/datasets/demo"},
     "base": {"source": "scratch", "image_size": 32},
     "pretrain": {"start": "none", "iterations": 24, "batch": 4, "widths": [16, 16], "text_width": 16},
-    "train": {"iterations": 4, "batch": 4, "adapter_widths": [16]},
+    "train": {"iterations": 4, "batch": 4, "adapter_widths": [16], "timesteps_below": 1000},
     "synthesize": {
         "count": 5,
         "attempts": 1,

@@ -651,7 +651,7 @@ def test_a_method_of_another_name_needs_no_change(copy: Path) -> None:
     assert {row["method"] for row in ask("diff", "v3", "workspace")["changes"] if row["cause"] == "new data set"} == {"glass"}
 
 
-@pytest.mark.parametrize(("name", "kind", "role"), [("masks", "resampled", "part of the mask"), ("places", "real", "place of the defect")])
+@pytest.mark.parametrize(("name", "kind", "role"), [("masks", "resampled", "part of the mask"), ("places", "real", "place or background")])
 def test_masks_that_a_row_names_among_its_choices_are_traced_both_ways(copy: Path, name: str, kind: str, role: str) -> None:
     """A photograph that must go would stay in the shapes or the places of samples, or its recall would change samples that nobody was told of."""
     masks = pd.read_parquet("data/prepare/" + CATEGORY + "/catalog.parquet").query("split == 'train' and defect != 'good'")

@@ -36,6 +36,8 @@ def defaults() -> dict[str, Any]:
         ("synthesize", "steps", 21, "at most synthesize.start_at, found 21 and 20"),
         ("pretrain", "low_noise_below", 1001, "at most base.timestep_count, found 1001"),
         ("synthesize", "start_at", 1001, "at most base.timestep_count, found 1001"),
+        ("synthesize", "start", "noise", "train.timesteps_below is .* at least the timestep .*; found 50, 1000 and 1000"),
+        ("train", "timesteps_below", 19, "found 19, 1000 and 20"),
         ("method", "alignment_threshold", 1000, "under base.timestep_count, found 1000"),
         ("segment", "normal", 12, "segment.normal is under segment.batch, found 12 and 12"),
         ("segment", "folds", 1, "segment.folds is 0, or 2 and more"),
@@ -177,7 +179,7 @@ NUMBERS = [
     *(("base", key) for key in ("image_size", "timestep_count")),
     *(("pretrain", key) for key in ("iterations", "batch", "learning_rate", "patch", "text_width", "balance_limit", "low_noise_below")),
     *(("method", key) for key in ("alignment_threshold", "token_count")),
-    *(("train", key) for key in ("iterations", "batch", "learning_rate", "balance_limit", "accumulate")),
+    *(("train", key) for key in ("iterations", "batch", "learning_rate", "balance_limit", "timesteps_below", "accumulate")),
     *(
         ("synthesize", key)
         for key in ("count", "attempts", "batch", "shard_rows", "start_at", "steps", "jump_length", "resamplings", "neighbours")

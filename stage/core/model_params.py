@@ -87,6 +87,7 @@ class Train(Section):
     residual: bool
     balance_limit: Limit
     augment: bool
+    timesteps_below: Timesteps
     hidden_share: Share
     train_base: bool
     accumulate: Positive

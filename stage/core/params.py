@@ -131,6 +131,11 @@ class Params(Section):
         if not walk.steps <= (first := walk.first_timestep(last)):
             limit = "synthesize.start_at" if walk.start == "defect" else "base.timestep_count"
             raise ValueError(f"synthesize.steps is at most {limit}, found {walk.steps} and {first}")
+        if not first <= self.train.timesteps_below <= last:
+            raise ValueError(
+                "train.timesteps_below is at most base.timestep_count, and at least the timestep that the sampler begins at, which is "
+                f"synthesize.start_at with start: defect; found {self.train.timesteps_below}, {last} and {first}"
+            )
         return self
 
     @model_validator(mode="after")

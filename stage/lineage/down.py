@@ -22,7 +22,7 @@ USES = (
     "base",
     "itself",
     "missed defect",
-    "place of the defect",
+    "place or background",
 )  # the bits of `used_as` in the table `touched`
 NETWORKS = 0b1100000  # the bits of adapters and base
 

@@ -77,7 +77,7 @@ class StageLoss:
         rows = torch.randint(len(self.data.latents), (self.train.batch,), generator=random)
         variants = torch.randint(self.data.latents.shape[1], (self.train.batch,), generator=random)
         x_0, mask = self.data.latents[rows, variants], self.data.masks[rows, variants]
-        t = torch.randint(self.timestep_count, (self.train.batch,), generator=random)
+        t = torch.randint(self.train.timesteps_below, (self.train.batch,), generator=random)
         shown = self._shown(x_0, mask, t, self.data.normals(rows, variants, random), random)
         noises = [torch.randn(x_0.shape, generator=random).to(self.device) for _ in BRANCHES]
         return Draws(self.data.types[rows], x_0, shown, mask, t, *noises)

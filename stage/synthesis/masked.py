@@ -11,9 +11,9 @@ from stage.datasets.windows import TURNS
 from stage.synthesis.backgrounds import Backgrounds
 from stage.synthesis.missed import MissedDefects, with_reason
 from stage.synthesis.placer import Placer
-from stage.synthesis.plan import DefectSource, background_pool, defect_pool, empty_row, one_of, row_seed
+from stage.synthesis.plan import DefectSource, background_pool, defect_of, defect_pool, empty_row, row_seed
 from stage.synthesis.recipe import Recipe
-from stage.synthesis.rows import Identity, PlanRow
+from stage.synthesis.rows import Identity, PlanRow, placed_by
 from stage.synthesis.shapes import NEW, ShapePlanner
 from stage.synthesis.source import Source
 
@@ -48,10 +48,14 @@ class MaskedPlanner(NamedTuple):
             return self.given._replace(**told, prompt="", source_path="", source_sha256="")
         random = np.random.default_rng(seed)
         missed = self.missed.drawn(identity, seed)
-        real, drawn = missed or one_of(self.defects[identity.defect], random), int(random.integers(TURNS))
+        real, drawn = missed or defect_of(self.defects[identity.defect], identity, self.recipe.seed), int(random.integers(TURNS))
         turned = drawn if kind == "augmented" else 0
         background = self.backgrounds.draw(real, turned, random, like=missed is not None)
         row = self._with_mask(empty_row(identity, self.recipe.name, seed, background), real, turned)
+        if (
+            not row.mask_path and self.recipe.synthesize.background == "nearest"
+        ):  # nothing else names the defect whose photograph it is like
+            row = placed_by(row, [real.mask])
         return with_reason(self.placer.placed(row, background.foreground_strategy), missed)
 
     def _with_mask(self, row: PlanRow, real: DefectSource, turned: int) -> PlanRow:

@@ -1,6 +1,7 @@
 """The records of a sample (plan row, verdict and origin, which are a shard's columns beside its pixels) and of a defect type."""
 
 import json
+from collections.abc import Iterable
 from typing import NamedTuple
 
 
@@ -17,7 +18,7 @@ def mixed_masks(choices: str) -> list[NamedMask]:
 
 
 def placing_masks(choices: str) -> list[NamedMask]:
-    """The real masks that decided where a pasted defect lies, without a pixel of it; `choices` is the row's column."""
+    """The real masks that decided where a defect lies or on which background, without a pixel of it; `choices` is the row's column."""
     return _named_masks(choices, "places")
 
 
@@ -160,3 +161,9 @@ class PlanRow(NamedTuple):
     def identity(self) -> Identity:
         """The parts of `sample_id`."""
         return Identity(self.method, self.category, self.defect, self.ordinal, self.attempt)
+
+
+def placed_by(row: PlanRow, masks: Iterable[NamedMask]) -> PlanRow:
+    """The row; its `choices` name these masks, whose recall would place it anew or on another background."""
+    told = [one._asdict() for one in (*placing_masks(row.choices), *masks)]
+    return row._replace(choices=json.dumps({**json.loads(row.choices or "{}"), "places": told})) if told else row

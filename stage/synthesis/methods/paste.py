@@ -5,7 +5,7 @@ H, W image size. Images are (H, W, 3) uint8, masks (H, W) uint8 in {0, 1}, 1 = d
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -25,9 +25,9 @@ from stage.synthesis.missed import MissedDefects, with_reason
 from stage.synthesis.motion import centre_of
 from stage.synthesis.parts import Carry, Parts, has_arrived
 from stage.synthesis.placement import check_mask, file_mask, part_of
-from stage.synthesis.plan import DefectSource, background_pool, defect_pool, empty_row, one_of, row_seed
+from stage.synthesis.plan import DefectSource, background_pool, defect_of, defect_pool, empty_row, one_of, row_seed
 from stage.synthesis.recipe import Recipe
-from stage.synthesis.rows import Identity, NamedMask, PlanRow, placing_masks
+from stage.synthesis.rows import Identity, NamedMask, PlanRow, placed_by, placing_masks
 from stage.synthesis.shapes import shape_of
 from stage.synthesis.source import Source
 from stage.synthesis.transplant import colour_matched, placed
@@ -69,7 +69,7 @@ class PastePlanner:
         params, seed = self.params, row_seed(self.recipe.seed, identity)
         random = np.random.default_rng(seed)
         missed = self.missed.drawn(identity, seed) if chosen is None else None
-        real = chosen or missed or one_of(self.defects[identity.defect], random)
+        real = chosen or missed or defect_of(self.defects[identity.defect], identity, self.recipe.seed)
         mirrored = MIRRORED * int(random.integers(2)) if params.mirror else 0
         background = self.backgrounds.draw(real, mirrored, random, like=missed is not None)
         choices = Choices(
@@ -98,7 +98,7 @@ class PastePlanner:
         shifted = self._placed(_carried(row, carry, strategy), carry, np.random.default_rng(derived_seed(row.seed, "place")))
         tries = (shifted, self._at(shifted, own, carry.centre))  # where a shift leads off the part: without one
         found = next((one for one in tries if has_arrived(file_mask(one, self.source), own, carry, part)), None)
-        return found or self._placed(_placed_by(row, placing_masks(shifted.choices)), None, random)
+        return found or self._placed(placed_by(row, placing_masks(shifted.choices)), None, random)
 
     def _carry(self, row: PlanRow) -> Carry | None:
         """The motion from the defect's part to the background's; None if `synthesize.placement` asks for none or a pose is unknown."""
@@ -111,7 +111,7 @@ class PastePlanner:
         own, other = shape_of(row, self.source), None
         if self.params.where == "type":
             other = one_of(self.defects[row.defect], random).mask
-            row = _placed_by(row, [other])
+            row = placed_by(row, [other])
         return self._at(row, own, self._target(row, own, carry, other, random))
 
     def _at(self, row: PlanRow, own: Pixels, target: NDArray[Any]) -> PlanRow:
@@ -137,12 +137,6 @@ class PastePlanner:
 
     def _centre(self, mask: NamedMask) -> NDArray[np.int64]:
         return centre_of(self.source.masks[mask].mask)
-
-
-def _placed_by(row: PlanRow, masks: Iterable[NamedMask]) -> PlanRow:
-    """The row; its `choices` name these masks, whose recall would place it anew."""
-    told = [one._asdict() for one in (*placing_masks(row.choices), *masks)]
-    return row._replace(choices=json.dumps({**json.loads(row.choices), "places": told})) if told else row
 
 
 def _carried(row: PlanRow, carry: Carry, strategy: str) -> PlanRow:

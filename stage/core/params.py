@@ -131,6 +131,12 @@ class Params(Section):
         if not walk.steps <= (first := walk.first_timestep(last)):
             limit = "synthesize.start_at" if walk.start == "defect" else "base.timestep_count"
             raise ValueError(f"synthesize.steps is at most {limit}, found {walk.steps} and {first}")
+        return self
+
+    @model_validator(mode="after")
+    def _training_sees_what_sampling_asks(self) -> Self:
+        last = self.base.timestep_count
+        first = self.synthesize.first_timestep(last)
         if not first <= self.train.timesteps_below <= last:
             raise ValueError(
                 "train.timesteps_below is at most base.timestep_count, and at least the timestep that the sampler begins at, which is "

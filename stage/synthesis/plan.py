@@ -4,6 +4,7 @@ The first round plans every sample; each later round plans the rejected ones aga
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import groupby
 from typing import NamedTuple, TypeVar
 
@@ -109,13 +110,17 @@ def one_of(some: Sequence[Item | None], random: np.random.Generator) -> Item:
 def defect_of(some: Sequence[DefectSource | None], identity: Identity, root_seed: int, use: str = "defect") -> DefectSource:
     """The real defect whose turn it is: every run of as many ordinals as there are defects takes each of them once, in an order of its own.
 
-    The order of a `use` is the same for all methods, so that samples of two methods differ by what these make of a defect, and none is
-    left out by chance. In the place of a recalled one, None, another is drawn, and no other sample changes.
+    The order of a `use` is the same for all methods and attempts, so that samples of two methods differ by what these make of a defect,
+    and none is left out by chance. In the place of a recalled one, None, another is drawn, and no other sample changes.
     """
     run, place = divmod(identity.ordinal, len(some))
-    order = np.random.default_rng(derived_seed(root_seed, use, identity.category, identity.defect, identity.attempt, run))
-    chosen = some[int(order.permutation(len(some))[place])]
+    chosen = some[_order(derived_seed(root_seed, use, identity.category, identity.defect, run), len(some))[place]]
     return chosen or one_of(some, np.random.default_rng(derived_seed(root_seed, use, *identity)))
+
+
+@lru_cache(64)
+def _order(seed: int, count: int) -> list[int]:
+    return np.random.default_rng(seed).permutation(count).tolist()
 
 
 def empty_row(identity: Identity, settings: str, seed: int, background: Background) -> PlanRow:

@@ -34,6 +34,7 @@ from small_factory import CATEGORY, build, small_params
 from source_tree import ROOT
 from versions_of_data import METHODS, METRIC, Project, ask, other_checkpoint, publish, shell, start, tag
 
+import stage.lineage.down
 from stage.chaos.damage import flipped
 from stage.cli.answers import print_answer
 from stage.core.digests import file_digest, folder_digest
@@ -199,9 +200,13 @@ def test_up_from_a_metric_of_a_mixture_reaches_every_method(here: Project) -> No
     assert sum(row["samples"] for row in found["every_photograph"] if row["role"] == "background") == made
 
 
+@pytest.mark.parametrize("as_numbers", [0, 64])  # as if there were many versions, and few
 @pytest.mark.parametrize("column", ["background", "mask"])
-def test_down_finds_every_sample_of_a_source_in_every_version(here: Project, column: str) -> None:
+def test_down_finds_every_sample_of_a_source_in_every_version(
+    here: Project, column: str, as_numbers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A photograph that must go would stay in samples that nobody found."""
+    monkeypatch.setattr(stage.lineage.down, "AS_NUMBERS", as_numbers)
     path = here.samples("v1", "paste").iloc[0][f"{column}_path"]
     expected = {
         (row.sample_id, version)
@@ -651,7 +656,7 @@ def test_a_method_of_another_name_needs_no_change(copy: Path) -> None:
     assert {row["method"] for row in ask("diff", "v3", "workspace")["changes"] if row["cause"] == "new data set"} == {"glass"}
 
 
-@pytest.mark.parametrize(("name", "kind", "role"), [("masks", "resampled", "part of the mask"), ("places", "real", "place or background")])
+@pytest.mark.parametrize(("name", "kind", "role"), [("masks", "resampled", "part of the mask"), ("places", "real", "place or likeness")])
 def test_masks_that_a_row_names_among_its_choices_are_traced_both_ways(copy: Path, name: str, kind: str, role: str) -> None:
     """A photograph that must go would stay in the shapes or the places of samples, or its recall would change samples that nobody was told of."""
     masks = pd.read_parquet("data/prepare/" + CATEGORY + "/catalog.parquet").query("split == 'train' and defect != 'good'")

@@ -38,6 +38,7 @@ def defaults() -> dict[str, Any]:
         ("synthesize", "start_at", 1001, "at most base.timestep_count, found 1001"),
         ("synthesize", "start", "noise", "train.timesteps_below is .* at least the timestep .*; found 50, 1000 and 1000"),
         ("train", "timesteps_below", 19, "found 19, 1000 and 20"),
+        ("train", "hidden_share", 0.5, "hides defects above that, found 0.5, 50 and 200"),
         ("method", "alignment_threshold", 1000, "under base.timestep_count, found 1000"),
         ("segment", "normal", 12, "segment.normal is under segment.batch, found 12 and 12"),
         ("segment", "folds", 1, "segment.folds is 0, or 2 and more"),

@@ -154,7 +154,7 @@ def test_the_next_plan_is_the_same_for_any_number_of_workers(factory: Factory, m
 def work(folder: Path, fault: str = "") -> None:
     """One worker, to its end or its fault."""
     os.environ["STAGE_FAULT"] = fault
-    drain(folder, device="cpu", lease_s=60.0, max_failures=3, stuck_s=600)
+    drain(folder, device="cpu", lease_s=60.0, max_failures=3)
 
 
 def plan_after(first: Job) -> tuple[str, dict[str, bytes]]:

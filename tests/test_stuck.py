@@ -50,7 +50,7 @@ def test_a_batch_of_a_stuck_worker_is_made_once_its_process_group_is_ended(tmp_p
         end_group(process)
 
     assert not is_in_use(job.folder, lease_s=LEASE_S)
-    drain(job.folder, device="cpu", lease_s=60.0, max_failures=3, stuck_s=600)
+    drain(job.folder, device="cpu", lease_s=60.0, max_failures=3)
     assert job.left() == []
 
 
@@ -65,7 +65,7 @@ def test_a_stuck_worker_is_recognised_and_ended(tmp_path: Path) -> None:
     assert status == -signal.SIGKILL
     assert f"Expected worker {pid} to make progress" in last_words(log)
     assert not holder_is_alive(job.claim(0), lease_s=LEASE_S)
-    drain(job.folder, device="cpu", lease_s=60.0, max_failures=3, stuck_s=600)
+    drain(job.folder, device="cpu", lease_s=60.0, max_failures=3)
     assert job.left() == []
     (failure,) = job.failures(0).iterdir()
     assert f"(process {pid} on " in failure.read_text()
@@ -88,7 +88,7 @@ def test_a_worker_that_nobody_watches_ends_itself(tmp_path: Path, capfd: pytest.
     assert "in drain" in told, "the lines at which it hangs"
     catalog.unlink()
     catalog.write_bytes(content)
-    drain(job.folder, device="cpu", lease_s=60.0, max_failures=3, stuck_s=600)
+    drain(job.folder, device="cpu", lease_s=60.0, max_failures=3)
     assert job.left() == []
 
 

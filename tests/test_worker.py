@@ -105,7 +105,7 @@ def begin(miniature: Miniature) -> Iterator[Begin]:
 
 def _serve(folder: Path, miniature: Miniature, fault: str) -> None:
     os.environ["STAGE_FAULT"] = fault
-    raise SystemExit(run_worker(folder, lambda: miniature.params.execution))
+    raise SystemExit(run_worker(folder, lambda: miniature.params.execution, is_watched=False))
 
 
 def halt(point: str) -> str:
@@ -117,7 +117,7 @@ def made(job: Job) -> set[int]:
 
 
 def finish(job: Job, *, lease_s: float = 60, max_failures: int = 3) -> None:
-    drain(job.folder, device="cpu", lease_s=lease_s, max_failures=max_failures, stuck_s=600)
+    drain(job.folder, device="cpu", lease_s=lease_s, max_failures=max_failures)
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -22,7 +22,7 @@ from stage.release.verification import verify
 from stage.synthesis.recipe import recipe_of
 from stage.synthesis.schema import SHARDS
 
-LEASE_S, MAX_FAILURES, STUCK_S = 2.0, 3, 600.0
+LEASE_S, MAX_FAILURES = 2.0, 3
 LOG = "log"
 OUTPUT = Path("data/published")
 
@@ -89,7 +89,7 @@ def plan(root: Path, source: Miniature) -> Path:
 
 def finish_trial(folder: Path, root: Path) -> None:
     """Make what is left, and publish."""
-    drain(folder, device="cpu", lease_s=LEASE_S, max_failures=MAX_FAILURES, stuck_s=STUCK_S)
+    drain(folder, device="cpu", lease_s=LEASE_S, max_failures=MAX_FAILURES)
     check_complete(load_job(folder))
     publish_job(folder, root)
 

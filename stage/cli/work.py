@@ -75,7 +75,7 @@ def worker(
         end_with(parent)
     from stage.jobs.worker_process import run_worker
 
-    raise typer.Exit(run_worker(job, lambda: load_params().execution))
+    raise typer.Exit(run_worker(job, lambda: load_params().execution, is_watched=parent is not None))
 
 
 @verbs.command()

@@ -142,6 +142,11 @@ class Params(Section):
                 "train.timesteps_below is at most base.timestep_count, and at least the timestep that the sampler begins at, which is "
                 f"synthesize.start_at with start: defect; found {self.train.timesteps_below}, {last} and {first}"
             )
+        if self.train.hidden_share and self.train.timesteps_below <= self.method.alignment_threshold:
+            raise ValueError(
+                "train.hidden_share is 0 where train.timesteps_below is at most method.alignment_threshold, since it hides defects above that, "
+                f"found {self.train.hidden_share}, {self.train.timesteps_below} and {self.method.alignment_threshold}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from threading import Event, Thread
-from typing import Any
+from typing import Any, NamedTuple
 
 from stage.jobs.claims import holder
 from stage.jobs.job import Job
@@ -22,8 +22,8 @@ class Watch:
 
     def __init__(self, job: Job, pid: int, limit_s: float) -> None:
         self._job, self._pid, self._limit_s = job, pid, limit_s
-        self._next_look = self._since = time.monotonic()  # which stands still while the machine sleeps
-        self._at: Any = None
+        self._next_look, self._still = time.monotonic(), 0  # looks are counted, since the time of a process that is paused goes on
+        self._at: Standing | None = None
 
     def finds_it_stuck(self) -> bool:
         """Whether the worker has made no progress for the limit. Costs nothing between two looks."""
@@ -31,10 +31,12 @@ class Watch:
         if now < self._next_look:
             return False
         self._next_look = now + self._limit_s / LOOKS
+        self._still += 1
         with suppress(OSError):  # the disk is away: the worker waits for it, or ends with the reason
             if (at := standing(self._job, self._pid)) != self._at:
-                self._at, self._since = at, now
-        return now - self._since >= self._limit_s
+                self._at, self._still = at, 0
+        # One that waits for another goes on once that one, if it is stuck, has been ended.
+        return self._still >= (LOOKS if self._at and self._at.own else 2 * LOOKS)
 
     def told(self) -> str:
         """Why the worker was ended."""
@@ -46,15 +48,20 @@ class Watch:
 
 @contextmanager
 def ending_if_stuck(job: Job, *, limit_s: float) -> Generator[None]:
-    """End this process, a worker's, if it is stuck while the block runs, and say at which lines: nobody else may be watching it."""
+    """End this process, a worker's, if it is stuck while the block runs, and say at which lines.
+
+    For workers that no other process watches. It looks from a thread of Python, so a call that lets none run is not noticed.
+    """
     watch, done = Watch(job, os.getpid(), limit_s), Event()
 
     def look() -> None:
         while not done.wait(limit_s / LOOKS):
             if watch.finds_it_stuck():
-                sys.stderr.write(f"{watch.told()}\n")
-                faulthandler.dump_traceback(2)  # of the process, wherever `sys.stderr` leads
-                os.kill(os.getpid(), signal.SIGKILL)  # what hangs would keep the process from ending by itself
+                try:
+                    sys.stderr.write(f"{watch.told()}\n")
+                    faulthandler.dump_traceback(2)  # of the process, wherever `sys.stderr` leads
+                finally:  # even if nobody reads that; what hangs would keep the process from ending by itself
+                    os.kill(os.getpid(), signal.SIGKILL)
 
     Thread(target=look, daemon=True).start()
     try:
@@ -63,12 +70,20 @@ def ending_if_stuck(job: Job, *, limit_s: float) -> Generator[None]:
         done.set()
 
 
-def standing(job: Job, pid: int) -> Any:
-    """What a worker of this machine is at: the batches that it holds, each with its failures so far.
+class Standing(NamedTuple):
+    """What a worker is at: the batches that it holds, by their failures so far; `others`, if it holds none: where all of them are.
 
-    One that holds none is loading, or waits for others: it is where all the others are.
+    One that holds none is loading, or waits for others.
     """
+
+    own: dict[int, int]
+    others: tuple[Any, ...]
+
+
+def standing(job: Job, pid: int) -> Standing:
+    """What the worker of this machine with that process id is at."""
     owners = {int(file.stem): holder(file) for file in (job.folder / "claims").glob("[0-9]*.json")}
     here = socket.gethostname()
     own = [number for number, owner in owners.items() if owner is not None and (owner.host, owner.pid) == (here, pid)]
-    return {number: len([*job.failures(number).glob("*")]) for number in own} or (owners, len(job.left()), len(job.set_aside()))
+    failures = {number: len([*job.failures(number).glob("*")]) for number in own}
+    return Standing(failures, () if own else (owners, len(job.left()), len(job.set_aside())))

@@ -5,7 +5,7 @@ It may be killed at any time: another worker takes over its claim, and at most o
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,16 +33,17 @@ class Rules(NamedTuple):
     max_failures: int
 
 
-def drain(folder: Path, *, device: str, lease_s: float, max_failures: int, stuck_s: float) -> None:
+def drain(folder: Path, *, device: str, lease_s: float, max_failures: int, stuck_s: float | None = None) -> None:
     """Make the remaining batches of the job in `folder` on `device`, `cpu` or `cuda`, and wait for those of other workers.
 
     Returns when every batch is finished or set aside. Raises `Interrupted` between two batches when someone asks to stop,
     ConfigError if the job was planned with other inputs, CorruptFileError if it has been removed, MachineError if, say, a disk is full or
-    away for a lease, and whatever a lost GPU raises. The process ends if it makes no progress for `stuck_s` seconds.
+    away for a lease, and whatever a lost GPU raises. With `stuck_s`, the process ends if it makes no
+    progress for so many seconds; None where another process watches it.
     """
     expected = f"Expected to read the job in {folder}"
     job = patiently(lambda: load_job(folder), expected=expected, lease_s=lease_s)
-    with ending_if_stuck(job, limit_s=stuck_s), present(folder, lease_s=lease_s):
+    with ending_if_stuck(job, limit_s=stuck_s) if stuck_s else nullcontext(), present(folder, lease_s=lease_s):
         if todo := patiently(lambda: _left(job, device), expected=expected, lease_s=lease_s):
             worker = Worker(job, device, Rules(lease_s, max_failures))
             job.check(device)  # again: a checkpoint that changed while it was loaded would be kept under the old one's name

@@ -18,8 +18,10 @@ from stage.jobs.worker import drain
 DONE, INCOMPLETE, REFUSED, STOPPED = 0, 3, 2, 130  # exit statuses; a worker that crashes has Python's 1 or its signal
 
 
-def run_worker(job: Path, execution: Callable[[], Execution]) -> int:
+def run_worker(job: Path, execution: Callable[[], Execution], *, is_watched: bool) -> int:
     """Drain a job by the rules that `execution` reads; SIGTERM or SIGINT let it finish its batch first, a second one does not.
+
+    Unless `is_watched` by another process, it ends itself if it gets stuck.
 
     Returns the exit status. DONE: nothing is left; INCOMPLETE: only batches that were set aside; STOPPED: on request; REFUSED: the job,
     its inputs, the parameters or this machine are unfit, for the printed reason.
@@ -28,7 +30,8 @@ def run_worker(job: Path, execution: Callable[[], Execution]) -> int:
     def drained() -> None:
         rules = execution()
         limit_threads(rules.threads)
-        drain(job, device=device_of(rules.device), lease_s=rules.lease_s, max_failures=rules.max_failures, stuck_s=rules.stuck_s)
+        stuck_s = None if is_watched else rules.stuck_s
+        drain(job, device=device_of(rules.device), lease_s=rules.lease_s, max_failures=rules.max_failures, stuck_s=stuck_s)
         check_complete(load_job(job))
 
     return status_of(drained)

@@ -63,7 +63,7 @@ CREATE VIEW {view} AS SELECT * EXCLUDE (mask), mask.path AS path, mask.sha256 AS
 """
 # The further masks that those of `resampled` samples were mixed with: a sample's row names only one mask.
 _MIXED = _NAMED_MASKS.format(view="mixed_masks", name="masks", condition="mask_kind = 'resampled'")
-# The masks that decided where a sample's defect lies, with `paste.where: type`.
+# The masks that decided where a sample's defect lies, or by whose photograph its background was chosen.
 _PLACING = _NAMED_MASKS.format(view="placing_masks", name="places", condition="contains(choices, '\"places\"')")
 # Photograph and mask of the missed defect that a sample is planned for, a row each.
 _MISSED = """

@@ -24,7 +24,7 @@ def made_from(sample: Mapping[str, Any]) -> list[SourceFile]:
     """
     named = [SourceFile(role, sample[f"{name}_path"], sample[f"{name}_sha256"]) for name, role in ROLES.items()]
     found = [one for one in named if one.sha256] + [SourceFile("part of the mask", *mask) for mask in mixed_masks(sample["choices"])]
-    found += [SourceFile("place or background", *mask) for mask in placing_masks(sample["choices"])]
+    found += [SourceFile("place or likeness", *mask) for mask in placing_masks(sample["choices"])]
     if texture := texture_file(sample["choices"]):
         found.append(SourceFile("texture", *texture))
     if missed := missed_defect(sample["choices"]):

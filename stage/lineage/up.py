@@ -112,7 +112,7 @@ used AS (
     UNION ALL SELECT 'defect', source_path, source_sha256, count(*) FROM made WHERE source_sha256 <> '' GROUP BY ALL
     UNION ALL SELECT 'mask', mask_path, mask_sha256, count(*) FROM made WHERE mask_sha256 <> '' GROUP BY ALL
     UNION ALL SELECT 'part of the mask', m.path, m.sha256, count(*) FROM mixed_masks m JOIN made USING (version, sample_id) GROUP BY ALL
-    UNION ALL SELECT 'place or background', m.path, m.sha256, count(*) FROM placing_masks m JOIN made USING (version, sample_id) GROUP BY ALL
+    UNION ALL SELECT 'place or likeness', m.path, m.sha256, count(*) FROM placing_masks m JOIN made USING (version, sample_id) GROUP BY ALL
     UNION ALL SELECT 'missed defect', m.path, m.sha256, count(*) FROM missed_defects m JOIN made USING (version, sample_id) GROUP BY ALL
     UNION ALL SELECT 'trained the ' || n.kind, known.path, n.sha256, NULL
         FROM (SELECT kind, unnest(sources) AS sha256 FROM networks) n LEFT JOIN known USING (sha256)

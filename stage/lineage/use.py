@@ -93,7 +93,7 @@ used AS (
     UNION ALL SELECT version, sample_id, method, category, 'defect', source_path, source_sha256 FROM samples WHERE source_sha256 <> ''
     UNION ALL SELECT version, sample_id, method, category, 'mask', mask_path, mask_sha256 FROM samples WHERE mask_sha256 <> ''
     UNION ALL SELECT version, sample_id, method, category, 'part of the mask', path, sha256 FROM mixed_masks
-    UNION ALL SELECT version, sample_id, method, category, 'place or background', path, sha256 FROM placing_masks
+    UNION ALL SELECT version, sample_id, method, category, 'place or likeness', path, sha256 FROM placing_masks
     UNION ALL SELECT version, sample_id, method, category, 'missed defect', path, sha256 FROM missed_defects
 )
 SELECT u.version, u.method, u.category, u.role, u.path, u.sha256, count(*) AS samples, min(sample_id) AS first_sample,

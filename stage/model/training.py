@@ -47,7 +47,7 @@ def train(base: Base, data: DefectImages, params: Params, *, state: Path) -> Tra
             adapters=params.method.adapters,
         ).to(where)
     cached = CachedLatents.encode(
-        base, data, params.method, augment=settings.augment, image_size=params.base.image_size, hides=_hides_any(params)
+        base, data, params.method, augment=settings.augment, image_size=params.base.image_size, hides=settings.hidden_share > 0
     )
     generator.codec.to("cpu")  # its work is done
     dtype = dtype_of(settings.precision, where)
@@ -61,10 +61,6 @@ def train(base: Base, data: DefectImages, params: Params, *, state: Path) -> Tra
     fit = Fit(label, modules, optimizer, settings.iterations, state, save_every_s, scaler=scaler, at_once=at_once)
     curve = fit.run_in_parts(loss)
     return Trained(generator.to("cpu"), cached.bounds, curve)
-
-
-def _hides_any(params: Params) -> bool:
-    return params.train.hidden_share > 0 and params.train.timesteps_below > params.method.alignment_threshold
 
 
 def _check(base: Base, params: Params) -> None:

@@ -91,7 +91,7 @@ def _masks_among(choices: Iterable[str]) -> Iterator[tuple[str, NamedMask]]:
     """The masks among the choices of samples, each with its role."""
     for told in choices:
         yield from (("part of the mask", one) for one in mixed_masks(told))
-        yield from (("the place or background", one) for one in placing_masks(told))
+        yield from (("the place or likeness", one) for one in placing_masks(told))
 
 
 def _image(path: str, digest: str, images: Sources, role: str) -> Use:

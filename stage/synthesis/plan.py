@@ -110,11 +110,12 @@ def one_of(some: Sequence[Item | None], random: np.random.Generator) -> Item:
 def defect_of(some: Sequence[DefectSource | None], identity: Identity, root_seed: int, use: str = "defect") -> DefectSource:
     """The real defect whose turn it is: every run of as many ordinals as there are defects takes each of them once, in an order of its own.
 
-    The order of a `use` is the same for all methods and attempts, so that samples of two methods differ by what these make of a defect,
-    and none is left out by chance. In the place of a recalled one, None, another is drawn, and no other sample changes.
+    The order of a `use` is the same for all methods, so that samples of two methods differ by what these make of a defect, and none is
+    left out by chance. The next attempt has another order, since a faint defect may fail again. In the place of a recalled one, None,
+    another is drawn, and no other sample changes.
     """
     run, place = divmod(identity.ordinal, len(some))
-    chosen = some[_order(derived_seed(root_seed, use, identity.category, identity.defect, run), len(some))[place]]
+    chosen = some[_order(derived_seed(root_seed, use, identity.category, identity.defect, identity.attempt, run), len(some))[place]]
     return chosen or one_of(some, np.random.default_rng(derived_seed(root_seed, use, *identity)))
 
 

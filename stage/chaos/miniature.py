@@ -27,10 +27,10 @@ DEFECTS = {"crack": 6, "spot": 3}  # images; a third of each is the generator's
 SIZE = 16  # px
 Scale = Mapping[str, Mapping[str, object]]
 SMALLEST: Scale = {
-    "base": {"image_size": SIZE},
+    "base": {"image_size": SIZE, "timestep_count": 1000},
     "pretrain": {"start": "none", "patch": 2, "widths": (16,), "text_width": 16},
     "method": {"token_count": 2},
-    "train": {"adapter_widths": (8,)},
+    "train": {"adapter_widths": (8,), "timesteps_below": 1000},
     "synthesize": {
         "count": 6,
         "attempts": 1,  # one job; another round would test nothing new

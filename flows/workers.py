@@ -58,8 +58,8 @@ def _drain(job: Job, where: str, execution: Execution) -> None:
 @task(cache_policy=NO_CACHE)
 def drain_here(folder: Path, execution: Execution) -> None:
     """Run one worker in this process."""
-    where, rules = device(execution.device), execution
-    drain(folder, device=where, lease_s=rules.lease_s, max_failures=rules.max_failures, stuck_s=rules.stuck_s)
+    where, stuck_s = device(execution.device), execution.stuck_s
+    drain(folder, device=where, lease_s=execution.lease_s, max_failures=execution.max_failures, stuck_s=stuck_s)
 
 
 def drain_elsewhere(job: Job, where: str, execution: Execution) -> None:

@@ -44,10 +44,8 @@ def beginning_with(start: str, steps: int) -> Params:
     """params.yaml's values, but for where the sampler begins, and in how many steps."""
     whole = load_params(ROOT / "params.yaml")
     below = whole.train.timesteps_below if start == "defect" else whole.base.timestep_count
-    train, synthesize = (
-        whole.train.model_copy(update={"timesteps_below": below}),
-        whole.synthesize.model_copy(update={"start": start, "steps": steps}),
-    )
+    train = whole.train.model_copy(update={"timesteps_below": below})
+    synthesize = whole.synthesize.model_copy(update={"start": start, "steps": steps})
     return whole.model_copy(update={"train": train, "synthesize": synthesize})
 
 

@@ -38,8 +38,8 @@ def drain(folder: Path, *, device: str, lease_s: float, max_failures: int, stuck
 
     Returns when every batch is finished or set aside. Raises `Interrupted` between two batches when someone asks to stop,
     ConfigError if the job was planned with other inputs, CorruptFileError if it has been removed, MachineError if, say, a disk is full or
-    away for a lease, and whatever a lost GPU raises. With `stuck_s`, the process ends if it makes no
-    progress for so many seconds; None where another process watches it.
+    away for a lease, and whatever a lost GPU raises.
+    `stuck_s`: seconds without progress after which the process ends itself; None where another process watches it.
     """
     expected = f"Expected to read the job in {folder}"
     job = patiently(lambda: load_job(folder), expected=expected, lease_s=lease_s)

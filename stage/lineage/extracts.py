@@ -41,13 +41,13 @@ def keep(name: str, table: "pa.Table") -> str:
     if "sample_id" in table.column_names:
         named = named.append_column("sample_hash", pa.array(map(derived_seed, table["sample_id"].to_pylist()), pa.int64()))
         columns = (table[column].to_pylist() for column, _ in ALSO_NAMED.values())
-        named = named.append_column("also_names", pa.array(map(_also_named, *columns), pa.uint8()))
+        named = named.append_column("also_names", pa.array(map(_bits_of, *columns), pa.uint8()))
     with whole_file(STORE / name) as partial:
         write_table(named, partial, compression="zstd", row_group_size=ROWS)
     return name
 
 
-def _also_named(*values: str) -> int:
+def _bits_of(*values: str) -> int:
     return sum((text in value) << place for place, ((_, text), value) in enumerate(zip(ALSO_NAMED.values(), values, strict=True)))
 
 

@@ -52,9 +52,8 @@ class MaskedPlanner(NamedTuple):
         turned = drawn if kind == "augmented" else 0
         background = self.backgrounds.draw(real, turned, random, like=missed is not None)
         row = self._with_mask(empty_row(identity, self.recipe.name, seed, background), real, turned)
-        if (
-            not row.mask_path and self.recipe.synthesize.background == "nearest"
-        ):  # nothing else names the defect whose photograph it is like
+        is_like = self.recipe.synthesize.background == "nearest"
+        if is_like and not row.mask_path:  # nothing else names the defect whose photograph the background is like
             row = placed_by(row, [real.mask])
         return with_reason(self.placer.placed(row, background.foreground_strategy), missed)
 

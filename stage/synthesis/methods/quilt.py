@@ -20,7 +20,7 @@ from stage.datasets.pairs import Pair
 from stage.synthesis.masked import MaskedPlanner
 from stage.synthesis.method import Planner, Rendered
 from stage.synthesis.placement import sample_mask
-from stage.synthesis.plan import DefectSource, defect_of, one_of
+from stage.synthesis.plan import defect_of, one_of
 from stage.synthesis.quilting import quilted
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import Identity, PlanRow
@@ -47,12 +47,10 @@ class QuiltPlanner(NamedTuple):
         """The plan row; the defect that gives the appearance is drawn independently of the one that gives the shape."""
         row = self.masked.row(identity)
         random = np.random.default_rng(derived_seed(row.seed, "appearance"))
-        real = self.masked.missed.drawn(identity, row.seed) or self._in_turn(identity)
+        defects, root_seed = self.masked.defects[identity.defect], self.masked.recipe.seed
+        real = self.masked.missed.drawn(identity, row.seed) or defect_of(defects, identity, root_seed, use="appearance")
         choices = {**json.loads(row.choices or "{}"), "blend": one_of(self.params.blends, random)}
         return row._replace(source_path=real.image_path, source_sha256=real.image_sha256, choices=json.dumps(choices))
-
-    def _in_turn(self, identity: Identity) -> DefectSource:
-        return defect_of(self.masked.defects[identity.defect], identity, self.masked.recipe.seed, use="appearance")
 
 
 class QuiltRenderer(NamedTuple):

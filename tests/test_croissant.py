@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import mlcroissant
 import pyarrow.parquet as pq
 import pytest
 from small_factory import publish
@@ -26,7 +27,6 @@ def metadata(folder: Path) -> dict[str, Any]:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the RDF library beneath it
 def test_the_reference_implementation_finds_no_error_and_reads_the_samples(folder: Path, tmp_path: Path) -> None:
     """A data set search, or a loader that knows Croissant alone, would find nothing of it, or other values than were published."""
-    mlcroissant = pytest.importorskip("mlcroissant", reason="the extra `croissant-test` is not installed")
     copy = shutil.copytree(folder, tmp_path / "moved")
 
     data = mlcroissant.Dataset(copy / "croissant.json")

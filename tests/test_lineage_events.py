@@ -17,16 +17,14 @@ from urllib.request import urlopen
 
 import pytest
 from jsonschema import Draft202012Validator
+from openlineage.client import facet_v2
+from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, RunEvent, RunState
 from ruamel.yaml import YAML
 from source_tree import ROOT, VERBS
 
 from flows.lineage_events import EVENTS, with_events
 from stage.core.errors import Refusal
 from stage.core.params import load_params
-
-pytest.importorskip("openlineage", reason="an environment from before openlineage-python was a dependency; run `make setup`")
-from openlineage.client import facet_v2
-from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, RunEvent, RunState
 
 WHOSE = {"category": "part", "method": "paste"}
 FACETS = {

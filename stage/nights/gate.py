@@ -1,7 +1,7 @@
 """The gate: whether a version of the data may be tagged. Every check is a row with what was found and what is allowed."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -105,14 +105,14 @@ def _fidelity(data: Path, params: Params, least: float) -> Iterator[Check]:
         yield Check("fidelity targets", str(where), f"{share:.3f}", f"at least {least:g}", bool(share >= least))
 
 
-def _change(row: dict[str, Any], metric: str, now: Results, before: Results) -> Change:
+def _change(row: Mapping[Hashable, Any], metric: str, now: Results, before: Results) -> Change:
     allowed = math.hypot(*(_half_width(one.differences, row, metric) for one in (now, before)))
     fall = row[f"{metric}_before"] - row[metric]
     told = {name: row[name] for name in KEYS} | {"metric": metric, "before": row[f"{metric}_before"], "now": row[metric]}
     return {**told, "allowed": allowed, "worse": bool(fall > allowed)}
 
 
-def _half_width(differences: pd.DataFrame, row: dict[str, Any], metric: str) -> float:
+def _half_width(differences: pd.DataFrame, row: Mapping[Hashable, Any], metric: str) -> float:
     """The distance from the difference to the lower end of its interval; 0 if a version has no interval, since then nothing excuses a fall."""
     there = rows_where(differences, category=row["category"], segmenter=row["segmenter"], metric=metric, real_per_type=0, against=0)
     own = there if row["arm"] == REAL_ONLY else rows_where(there, arm=row["arm"])

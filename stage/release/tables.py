@@ -5,7 +5,7 @@ again byte for byte, and nothing that depends on the samples is remade because a
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from heapq import merge
 from itertools import islice
 from pathlib import Path
@@ -107,7 +107,7 @@ def verdict_table(job: Job) -> pa.Table:
     return pa.Table.from_pylist([record._asdict() for record in job.judge.records] if job.judge else [], schema=VERDICT_SCHEMA)
 
 
-def _source_rows(entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _source_rows(entry: Mapping[Hashable, Any]) -> Iterator[dict[str, Any]]:
     told = {name: entry[name] for name in ("category", "defect", "split", "group", "licence")}
     trains, is_good = entry["split"] == "train", entry["defect"] == GOOD
     role = ("background" if is_good else "training") if trains else "test"

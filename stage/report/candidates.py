@@ -4,7 +4,7 @@ import base64
 import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -126,7 +126,7 @@ def _before_accepting(params: Prepare, name: str) -> str:
 
 def _accepted(path: Path) -> pd.DataFrame:
     catalog = read_catalog(path)
-    return cast("pd.DataFrame", catalog[catalog["status"] == "accepted"])
+    return catalog[catalog["status"] == "accepted"]
 
 
 def _clusters(path: Path, accepted: pd.DataFrame, groups: Mapping[str, str], least: float) -> list[Cluster]:

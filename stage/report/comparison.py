@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -105,9 +105,9 @@ def _spreads(scores: pd.DataFrame) -> Mapping[tuple[str, str, str], dict[str, fl
     """Standard deviations over seeds by category, segmenter and arm, of each metric; none of a single seed."""
     found: dict[tuple[str, str, str], dict[str, float]] = defaultdict(dict)
     shown = rows_where(scores, defect=ALL_TYPES, real_per_type=0)
-    for (category, segmenter, arm, metric), values in shown.groupby(["category", "segmenter", "arm", "metric"]).value:
-        if len(values) > 1:
-            found[category, segmenter, arm][metric] = float(values.std())
+    spreads = shown.groupby(["category", "segmenter", "arm", "metric"]).value.std().dropna().reset_index()
+    for row in spreads.to_dict("records"):
+        found[row["category"], row["segmenter"], row["arm"]][row["metric"]] = row["value"]
     return found
 
 
@@ -171,11 +171,11 @@ def metric_text(value: float | None, metric: str, spread: float | None = None) -
     return text if spread is None else f"{text} ± {metric_text(spread, metric)}"
 
 
-def _defined(row: Mapping[str, Any]) -> dict[str, float]:
+def _defined(row: Mapping[Hashable, Any]) -> dict[str, float]:
     return {metric: float(row[metric]) for metric in METRICS if metric in row and math.isfinite(row[metric])}
 
 
-def _differences(table: pd.DataFrame, row: Mapping[str, Any]) -> dict[str, Difference]:
+def _differences(table: pd.DataFrame, row: Mapping[Hashable, Any]) -> dict[str, Difference]:
     return _found(rows_where(table, **{name: row[name] for name in ("category", "segmenter", "real_per_type", "arm")}))
 
 

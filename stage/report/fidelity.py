@@ -1,8 +1,8 @@
 """How similar synthetic defects are to real ones: rows of a table, missed targets, and the terminal's table."""
 
 import math
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Hashable, Mapping
+from typing import Any, NamedTuple
 
 import pandas as pd
 from rich.table import Column, Table
@@ -169,7 +169,7 @@ def _misses(row: FidelityRow) -> list[str]:
     ]
 
 
-def _shown_kid(row: Mapping[str, float]) -> str:
+def _shown_kid(row: Mapping[Hashable, Any]) -> str:
     if math.isnan(row["value"]):
         return DASH
     error = "" if math.isnan(row["error"]) else f" ± {row['error']:.2f}"

@@ -7,7 +7,7 @@ of the category AVERAGE. `types`: the differences of each defect type with the w
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple
 
 import pandas as pd
 
@@ -121,13 +121,13 @@ def table_in(file: Path | BinaryIO, what: str, columns: Sequence[str], *, damage
 def rows_where(table: pd.DataFrame, **values: object) -> pd.DataFrame:
     """The rows whose columns have these values."""
     for name, value in values.items():
-        table = cast("pd.DataFrame", table[table[name] == value])
+        table = table[table[name] == value]
     return table
 
 
 def rows_among(table: pd.DataFrame, values: Collection[object], *columns: str) -> pd.DataFrame:
     """The rows that have one of the values in each of the columns."""
-    return cast("pd.DataFrame", table[table[list(columns)].isin(list(values)).all(axis=1)])
+    return table[table[list(columns)].isin(list(values)).all(axis=1)]
 
 
 def mean_over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
@@ -144,8 +144,8 @@ def headline(results: Results) -> dict[str, Any]:
     method, to fit 100 columns.
     """
     means = mean_over_seeds(results.scores)
-    means = rows_where(means, category=AVERAGE, real_per_type=0, segmenter=means.segmenter.iloc[0]).set_index("arm")
-    values = {arm: {metric: float(means.loc[arm, metric]) for metric in ("ap", "iou")} for arm in means.index}
+    means = rows_where(means, category=AVERAGE, real_per_type=0, segmenter=means.segmenter.iloc[0]).to_dict("records")
+    values = {row["arm"]: {metric: row[metric] for metric in ("ap", "iou")} for row in means}
     others = [arm for arm in values if arm != REAL_ONLY and not arm.endswith("perfect")]
     best = max(others, key=lambda arm: values[arm]["ap"], default="")
     found = {"best": {"arm": best.removeprefix(arm_name("")), **values[best]}} if best else {}

@@ -1,5 +1,6 @@
 """The trainings of a category side by side: the long table of metrics, and the differences between arms."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -133,5 +134,7 @@ def mean_metrics(results: Sequence[Path]) -> dict[str, float]:
 def means_by_arm(scores: pd.DataFrame, model: str) -> dict[str, dict[str, Any]]:
     """Each arm's metrics over all types with all of the real third, averaged over seeds, of one network."""
     shown = rows_where(scores, segmenter=model, real_per_type=0, defect=ALL_TYPES)
-    means = shown.groupby(["arm", "metric"], sort=False).value.mean()
-    return {arm: {metric: float(value) for (_, metric), value in of_arm.items()} for arm, of_arm in means.groupby(level=0, sort=False)}
+    found: dict[str, dict[str, Any]] = defaultdict(dict)
+    for row in shown.groupby(["arm", "metric"], sort=False).value.mean().reset_index().to_dict("records"):
+        found[row["arm"]][row["metric"]] = row["value"]
+    return found

@@ -95,7 +95,7 @@ def _record(rows: pd.DataFrame, sums: Values, normal_pass: float) -> TypeRecord:
     is_real = (rows.kind == "real").to_numpy()
     nothing, real = rows.loc[~is_real], rows.loc[is_real]
     by_fold = {fold: threshold_of(others, normal_pass) for fold in range(FOLDS) if len(others := nothing.score[nothing.fold != fold])}
-    passed = [row.score >= by_fold[row.fold] for row in nothing.itertuples() if row.fold in by_fold]
+    passed = [score >= by_fold[fold] for fold, score in zip(nothing.fold, nothing.score, strict=True) if fold in by_fold]
     below = sums.cumsum(1)
     level = int((below[rows.kind.isin(MATCHED).to_numpy()].mean(0) < TYPICAL).sum())
     return TypeRecord(

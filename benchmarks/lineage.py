@@ -2,7 +2,7 @@
 
 Run it with `python -m benchmarks.lineage` from the project's root: 10 versions of 100,000 samples, or what two numbers say, in each of which a
 tenth is made again. The tables are made as queries keep them, without pictures and DVC; so the time of the first query over a version, which
-reads its shards, is not measured here. pandas reads both these tables and, of one version, shards as published, but without pictures.
+reads its shards, is not measured here. pandas reads the shards of every version as published, but without pictures, and also these tables.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,7 +32,7 @@ from stage.synthesis.schema import CHECKPOINT_SCHEMA, SCHEMA, SOURCE_SCHEMA
 
 METHOD, CATEGORY, DEFECTS = "stage", "part", ("crack", "spot")
 BACKGROUNDS, MASKS = 200, 40
-SHARDS, SHARD_ROWS = Path("shards"), 512  # more rows than params.yaml has, so that pandas opens fewer files
+SHARDS, SHARD_ROWS = Path("shards"), 512  # a folder per version; more rows a file than params.yaml has, so that pandas opens fewer files
 PLAIN = pa.schema([one for one in SCHEMA if one.name not in ("image", "mask")])
 
 
@@ -123,14 +123,14 @@ def publish(version: int, count: int) -> None:
     manifest = {"category": CATEGORY, "method": METHOD, "digest": seal, "count": count, "accepted": count, "rejected": 0, "job": "made"}
     manifest |= {"inputs": {"seed": "0", "train": str(version)}, "rendering": [], "published": seal}
     keep_contents(Contents(version_of(f"v{version}"), entries, [manifest], []))
+    publish_shards(tables["samples"], SHARDS / f"{version:04d}")
 
 
-def publish_shards(count: int) -> None:
-    """Write the first version's samples in files and row groups as small as those of shards."""
-    SHARDS.mkdir()
-    table = pa.concat_tables([samples(0, defect, count // len(DEFECTS)) for defect in DEFECTS])
+def publish_shards(table: pa.Table, folder: Path) -> None:
+    """Write samples in files and row groups as small as those of shards."""
+    folder.mkdir(parents=True)
     for start in range(0, len(table), SHARD_ROWS):
-        pq.write_table(table.slice(start, SHARD_ROWS), SHARDS / f"{start:08d}.parquet", row_group_size=ROW_GROUP, compression="zstd")
+        pq.write_table(table.slice(start, SHARD_ROWS), folder / f"{start:08d}.parquet", row_group_size=ROW_GROUP, compression="zstd")
 
 
 def make(versions: int, count: int) -> None:
@@ -191,16 +191,17 @@ print(*min(told[1:]))
 """
 
 
-def by_pandas(source: str, count: int, columns: list[str] | None) -> Cost:
+def by_pandas(source: str, count: int, samples_of: Sequence[Path], columns: list[str] | None) -> Cost:
     """What pandas takes for the counts that `down` shows: of which samples a background is part, by its networks or itself, in which versions.
 
-    It reads every table of samples, all of it or these columns, one in memory at a time.
+    `samples_of`: each version's samples, a file or a folder of shards. It reads all of them, or these columns, one version in memory at a time.
     """
     wall, cpu = time.perf_counter(), time.process_time()
-    digests = {one for table in _tables("sources") for one in table.sha256[table.path == source]}
-    trained = {row.digest for table in _tables("checkpoints") for row in table.itertuples() if digests & set(row.sources)}
+    digests = {one for path in kept("sources") for table in [pd.read_parquet(path)] for one in table.sha256[table.path == source]}
+    trained = {row.digest for path in kept("checkpoints") for row in pd.read_parquet(path).itertuples() if digests & set(row.sources)}
     touched: list[Any] = []
-    for place, table in enumerate(_tables("samples", columns)):
+    for place, path in enumerate(samples_of):
+        table: Any = pd.read_parquet(path, columns=columns)
         table["used_as"] = table.background_sha256.isin(digests) + 2 * (table.checkpoint.isin(trained) | table.base.isin(trained))
         touched.append(table.loc[table.used_as > 0, [*KEYS, "used_as"]].assign(versions=1 << place))
     found: Any = pd.concat(touched)
@@ -210,19 +211,13 @@ def by_pandas(source: str, count: int, columns: list[str] | None) -> Cost:
     return Cost(time.perf_counter() - wall, time.process_time() - cpu, 0)
 
 
-def by_pandas_of_shards(columns: list[str] | None) -> Cost:
-    """What pandas takes to read the shards of one version, all columns or these, before it counts anything."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    pd.read_parquet(SHARDS, columns=columns)
-    return Cost(time.perf_counter() - wall, time.process_time() - cpu, 0)
-
-
 KEYS = ["sample_id", "method", "category", "defect", "verdict"]
 NEEDED = [*KEYS, "background_sha256", "checkpoint", "base"]
 
 
-def _tables(kind: str, columns: list[str] | None = None) -> Iterator[Any]:
-    return (pd.read_parquet(path, columns=columns) for path in sorted(STORE.glob(f"{kind}-*.parquet")))
+def kept(kind: str) -> list[Path]:
+    """The tables of a kind that queries keep."""
+    return sorted(STORE.glob(f"{kind}-*.parquet"))
 
 
 def main(versions: int, count: int) -> None:
@@ -246,10 +241,10 @@ def main(versions: int, count: int) -> None:
     shown |= {name: (command(*words), alone(*words)) for name, words in questions.items()}
     for name, (whole, part) in shown.items():
         table.add_row(name, _told(whole), _told(part) if part else "", f"{whole.peak:.0f}")
-    for name, columns in (("as down: pandas over all of these tables", None), ("the same, of the columns that it needs", NEEDED)):
-        table.add_row(name, "", _told(min(by_pandas(background, count, columns) for _ in range(4))), "")
-    for name, columns in (("pandas reads the shards of one version", None), ("the same, of the columns that it needs", NEEDED)):
-        table.add_row(name, "", _told(min(by_pandas_of_shards(columns) for _ in range(2))), "")
+    for what, samples_of, tries in (("published", sorted(SHARDS.iterdir()), 1), ("kept", kept("samples"), 4)):
+        for columns, of_which in ((None, "all columns"), (NEEDED, "those needed")):
+            least = min(by_pandas(background, count, samples_of, columns) for _ in range(tries))
+            table.add_row(f"as down, by pandas: {what} tables, {of_which}", "", _told(least), "")
     Console(width=130).print(f"{versions} versions of {count} samples, {os.cpu_count()} cores", table)
 
 
@@ -264,6 +259,5 @@ if __name__ == "__main__":
         os.chdir(folder)
         sizes = [int(word) for word in sys.argv[1:3]] or [10, 100_000]
         make(*sizes)
-        publish_shards(sizes[1])
         main(*sizes)
         os.chdir(home)

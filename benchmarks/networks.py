@@ -127,7 +127,10 @@ def with_values(params: Params, **sections: Mapping[str, object]) -> Params:
 def default_params() -> Params:
     """params.yaml's values, of a base from scratch and samples from noise: the whole way, in 50 steps."""
     params = load_params(Path(__file__).parents[1] / "params.yaml")
-    noise = {"train": {"timesteps_below": 1000, "hidden_share": 0.5}, "synthesize": {"start": "noise", "steps": 50}}
+    noise = {
+        "train": {"timesteps_below": 1000, "hidden_share": 0.5},
+        "synthesize": {"start": "noise", "known_region": "posterior", "steps": 50},
+    }
     return with_values(params, pretrain={"start": "none"}, **noise)
 
 

@@ -161,7 +161,14 @@ def spot_params(*, is_quick: bool) -> Params:
         prepare={"layout": "mvtec", "image_size": SIDE},
         pretrain={"iterations": 600, "widths": (32, 48, 48), "learning_rate": 2e-3},
         train={"iterations": 150, "adapter_widths": (48, 48)},
-        synthesize={"count": 16, "start": "noise", "steps": 50, "mask_source": "augmented", "placement": "as_is"},
+        synthesize={
+            "count": 16,
+            "start": "noise",
+            "known_region": "posterior",
+            "steps": 50,
+            "mask_source": "augmented",
+            "placement": "as_is",
+        },
     )
     if not is_quick:
         return params

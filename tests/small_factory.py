@@ -124,7 +124,15 @@ def small_params() -> Params:
         "base": {"image_size": SIZE},
         "method": {"token_count": 2},
         "train": {"adapter_widths": (8,), "timesteps_below": 1000},
-        "synthesize": {"count": 6, "batch": 4, "shard_rows": 5, "start": "noise", "steps": 4, "verdict": verdict(1.0)},
+        "synthesize": {
+            "count": 6,
+            "batch": 4,
+            "shard_rows": 5,
+            "start": "noise",
+            "known_region": "posterior",
+            "steps": 4,
+            "verdict": verdict(1.0),
+        },
     }
     sections = {name: getattr(params, name).model_copy(update=values) for name, values in changes.items() if isinstance(values, dict)}
     return params.model_copy(update={"categories": changes["categories"], **sections})

@@ -45,7 +45,8 @@ def beginning_with(start: str, steps: int) -> Params:
     whole = load_params(ROOT / "params.yaml")
     below = whole.train.timesteps_below if start == "defect" else whole.base.timestep_count
     train = whole.train.model_copy(update={"timesteps_below": below})
-    synthesize = whole.synthesize.model_copy(update={"start": start, "steps": steps})
+    known = "redrawn" if start == "defect" else "posterior"
+    synthesize = whole.synthesize.model_copy(update={"start": start, "steps": steps, "known_region": known})
     return whole.model_copy(update={"train": train, "synthesize": synthesize})
 
 
@@ -105,7 +106,6 @@ def test_steps_from_noise_are_those_of_the_main_run_if_it_begins_there(start: st
 @pytest.mark.parametrize(
     "switched_off",
     [
-        {"synthesize": {"known_region": "fresh"}},
         {"synthesize": {"graded_intervals": ()}},
         {"method": {"alignment": "binary"}},
     ],

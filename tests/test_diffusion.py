@@ -206,6 +206,14 @@ def test_perfect_network_gives_its_image_inside_and_the_background_outside(known
     assert torch.equal(found[..., 3:], background[..., 3:])
 
 
+def test_redrawn_surroundings_are_the_networks_too():
+    """Otherwise defects would be the only pixels that bear the network's trace, and a segmenter learn that."""
+    image, mask = constant(3), half_mask()
+    walk = {"moves": transitions([20, 13, 7]), "start": image}
+    found = sample(perfect(image), constant(-2), mask, rule=rule(known_region="redrawn"), draw=noise_source(2), **walk)
+    assert torch.allclose(found, image, atol=1e-9)
+
+
 @pytest.mark.parametrize("t", [0, 100, 500, 999])
 def test_preconditioned_velocity_has_variance_one_and_is_noise_in_other_words(t):
     """Otherwise channels that vary little would be learned last; of normal latents, the target's variance is known."""

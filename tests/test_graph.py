@@ -36,6 +36,7 @@ MICRO = {
         "batch": 4,
         "shard_rows": 4,
         "start": "noise",
+        "known_region": "posterior",
         "steps": 4,
         "jump_length": 2,
         "verdict": {"normal_pass": 1.0, "pastes": 4},

@@ -118,6 +118,17 @@ def test_a_resampling_that_never_goes_back_is_refused(tmp_path: Path, jump_lengt
         load_params(tmp_path / "params.yaml")
 
 
+def test_redrawn_surroundings_need_a_photograph_to_begin_with(tmp_path: Path) -> None:
+    """Whole windows would be drawn from noise, and their surroundings be no photograph's."""
+    yaml = YAML()
+    content = yaml.load(ROOT / "params.yaml")
+    content["synthesize"]["start"], content["train"]["timesteps_below"] = "noise", 1000
+    yaml.dump(content, tmp_path / "params.yaml")
+
+    with pytest.raises(ConfigError, match=r"synthesize.known_region is `redrawn` with start: defect alone"):
+        load_params(tmp_path / "params.yaml")
+
+
 @pytest.mark.parametrize(
     ("key", "names"),
     [

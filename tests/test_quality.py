@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from stage.datasets.pairs import Pair
+from stage.datasets.windows import Window
 from stage.synthesis.method import Rendered
 from stage.synthesis.quality import verdict_on
 from stage.synthesis.rows import Verdict
@@ -53,6 +54,16 @@ def test_a_seam_may_be_softened_as_far_as_its_method_reaches_and_no_farther(reac
     image[2, 2], mask[2, 2], image[2, 4] = 200, 1, 103
 
     assert verdict_of(Rendered(Pair(image, mask), reach=reach), background).verdict == verdict
+
+
+@pytest.mark.parametrize(("window", "verdict"), [(Window(1, 2, 3), "accepted"), (Window(1, 1, 3), "rejected")])
+def test_a_window_may_be_drawn_anew_and_nothing_beyond_it(window: Window, verdict: str) -> None:
+    """Every sample of a redrawn window would be rejected, or a change anywhere be excused by one. Here column 4 is changed."""
+    background = np.full((5, 5, 3), 100, np.uint8)
+    image, mask = background.copy(), np.zeros((5, 5), np.uint8)
+    image[2, 2], mask[2, 2], image[2, 4] = 200, 1, 103
+
+    assert verdict_of(Rendered(Pair(image, mask), redrawn=window), background).verdict == verdict
 
 
 def test_a_mask_that_covers_everything_leaves_no_outside() -> None:

@@ -50,7 +50,9 @@ def parameters(reduction: str, below: int) -> Params:
     params = small_params()
     crop = params.method.crop.model_copy(update={"below": below, "defect_share": 0.25, "smallest": 16})
     method = params.method.model_copy(update={"mask_reduction": reduction, "crop": crop, "adapters": False, "token_count": 1})
-    synthesize = params.synthesize.model_copy(update={"batch": 1, "start": "noise", "steps": 5, "clamp": False})
+    synthesize = params.synthesize.model_copy(
+        update={"batch": 1, "start": "noise", "known_region": "posterior", "steps": 5, "clamp": False}
+    )
     return params.model_copy(update={"method": method, "synthesize": synthesize})
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small_factory import CATEGORY, SIZE, Factory, build
 
-from stage.datasets.blending import paste_change
+from stage.datasets.blending import change_window, paste_change
 from stage.datasets.table import read_catalog
 from stage.datasets.windows import Window, cut
 from stage.model.checkpoints import load_checkpoint
@@ -65,7 +65,7 @@ def test_a_sample_is_one_of_paste_changed_inside_its_mask(factory: Factory) -> N
     rows, source = planned(factory, 8), factory.source()
     seams = 0
 
-    renderer = factory.renderer(start="defect", start_at=200)
+    renderer = factory.renderer(start="defect", start_at=200, known_region="posterior")
     for row in rows:
         made = renderer.render([row], source)[0]
         image, outside = begun(factory, row, source), made.pair.mask == 0
@@ -75,6 +75,22 @@ def test_a_sample_is_one_of_paste_changed_inside_its_mask(factory: Factory) -> N
         seams += not np.array_equal(image[outside], source.backgrounds[row.background_sha256].image[outside])
     assert 0 < seams < len(rows)
     assert {row.mask_turn for row in rows} == {0, MIRRORED}
+
+
+def test_redrawn_surroundings_change_in_the_window_alone(factory: Factory) -> None:
+    """Labelled pixels would be the only ones with the network's trace, or a photograph change where nobody said so."""
+    rows, source = planned(factory, 4), factory.source()
+    changes = {"start": "defect", "start_at": 200}
+    redrawn, kept = (factory.renderer(known_region=known, **changes).render(rows, source) for known in ("redrawn", "posterior"))
+
+    for row, made, other in zip(rows, redrawn, kept, strict=True):
+        image, window = begun(factory, row, source), np.zeros(made.pair.mask.shape, bool)
+        assert made.redrawn is not None
+        assert other.redrawn is None
+        window[made.redrawn.region] = True
+        assert np.array_equal(made.pair.image[~window], image[~window])
+        assert not np.array_equal(made.pair.image[window & (made.pair.mask == 0)], image[window & (made.pair.mask == 0)])
+        assert np.array_equal(made.pair.mask, other.pair.mask)
 
 
 def test_a_row_names_the_photograph_that_it_begins_with(factory: Factory) -> None:
@@ -119,6 +135,25 @@ def test_a_defect_larger_than_the_network_s_window_keeps_its_detail(tmp_path: Pa
         kept = np.corrcoef(detail(made.pair.image)[inside].ravel(), detail(image)[inside].ravel())[0, 1]
         assert kept > 0.8
         assert not np.array_equal(made.pair.image[inside], image[inside])
+
+
+@pytest.mark.parametrize("side", [32, 64, 96])
+def test_the_change_of_a_window_fades_towards_the_photograph_but_not_in_the_mask(side: int) -> None:
+    """A square would stand out in every sample, or the defect lose its change where its window ends."""
+    whole, mask, place = np.full((128, 128, 3), 100, np.uint8), np.zeros((128, 128), np.uint8), Window(8, 0, side)
+    mask[8:12, 12:14] = 1
+    before = cut(whole, place, 64)
+
+    changed = change_window(before, before + np.uint8(40), whole, mask, place).astype(int)[..., 0] - 100
+
+    outside = mask == 0
+    assert (changed[mask > 0] == 40).all()
+    assert (changed[:8] == 0).all()
+    assert (changed[:, side:] == 0).all()
+    assert changed[8 + side // 2, 0] == 40  # the photograph's own edge
+    assert (np.diff(changed[8 + side // 2, side - side // 8 : side + 1]) < 0).all()
+    assert 0 < changed[8, side // 2] <= 40 / (side // 8) + 1
+    assert (changed[outside] <= 40).all()
 
 
 def test_detail_finer_than_the_network_s_pixels_stays_the_defect_s() -> None:

@@ -63,7 +63,7 @@ def variants(params: Params, configurations: Sequence[Configuration]) -> list[tu
             raise ConfigError(
                 f"Expected different configurations, found {one.label!r} and {other.label!r} of {CONFIGURATIONS} to be the same with "
                 "params.yaml as it is. Switch on there what the ablation is to switch off: method.adapters true, method.alignment "
-                "scheduled, some synthesize.graded_intervals, and another synthesize.known_region than `fresh`."
+                "scheduled and some synthesize.graded_intervals."
             )
     return made
 

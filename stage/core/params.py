@@ -150,6 +150,12 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _photograph_is_kept(self) -> Self:
+        if self.synthesize.known_region == "redrawn" and self.synthesize.start == "noise":
+            raise ValueError("synthesize.known_region is `redrawn` with start: defect alone; from noise, nothing would keep the photograph")
+        return self
+
+    @model_validator(mode="after")
     def _missed_are_known(self) -> Self:
         if self.synthesize.missed_share and not self.segment.folds:
             raise ValueError(

@@ -63,7 +63,7 @@ class Synthesize(Section):
     steps: Timesteps
     spacing: Literal["uniform", "coarse_to_fine"]
     graded_intervals: Annotated[tuple[Annotated[tuple[int, int], Listed], ...], Field(max_length=100)]
-    known_region: Literal["posterior", "fresh", "fresh_resample"]
+    known_region: Literal["posterior", "fresh", "fresh_resample", "redrawn"]
     composition: Literal["algorithm_1", "equation_7", "released"]
     mask_noise: Literal["per_channel", "shared"]
     last_step: Literal["exact", "noisy"]
@@ -73,6 +73,11 @@ class Synthesize(Section):
     verdict: VerdictRule
     precision: Precision
     compiled: bool
+
+    @property
+    def redraws_surroundings(self) -> bool:
+        """Whether STAGE also changes the photograph around a defect, in the window that its network is shown."""
+        return self.start == "defect" and self.known_region == "redrawn"
 
     def first_timestep(self, timestep_count: int) -> int:
         """The timestep, counted from 1 as in the paper, that the sampler begins at."""

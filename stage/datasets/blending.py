@@ -3,6 +3,8 @@
 H, W image size, s side of the base's image. Images are (H, W, 3) uint8, masks (H, W) uint8 in {0, 1}, 1 = defect.
 """
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -48,8 +50,44 @@ def paste_change(
 
     The change from one to the other is enlarged and added, so what is finer than their pixels stays that of `begun`.
     """
-    change = cv2.resize(after.astype(np.float32) - before, (place.side, place.side), interpolation=cv2.INTER_CUBIC)
-    return _put(np.clip(np.rint(begun[place.region] + change), 0, 255).astype(np.uint8), begun, mask, place)
+    return _put(_added(_change(before, after, place), begun, place), begun, mask, place)
+
+
+def change_window(
+    before: NDArray[np.uint8],
+    after: NDArray[np.uint8],
+    begun: NDArray[np.uint8],
+    mask: NDArray[np.uint8],
+    place: Window,
+) -> NDArray[np.uint8]:
+    """As `paste_change`, with the change in the whole window, so that the defect's pixels are not the only ones that a network has touched.
+
+    It fades out towards those edges of the window that lie inside the photograph, over an eighth of its side, but not inside the mask.
+    """
+    weights = np.maximum(
+        np.outer(_fading(place.top, place.side, len(mask)), _fading(place.left, place.side, len(mask))), mask[place.region]
+    )
+    image = begun.copy()
+    image[place.region] = _added(weights[..., None] * _change(before, after, place), begun, place)
+    return image
+
+
+def _change(before: NDArray[np.uint8], after: NDArray[np.uint8], place: Window) -> NDArray[np.float32]:
+    """`after` less `before` in the window's pixels; reduced, the mean over each pixel's own area."""
+    how = cv2.INTER_CUBIC if place.side > len(before) else cv2.INTER_AREA
+    return np.asarray(cv2.resize(after.astype(np.float32) - before, (place.side, place.side), interpolation=how), np.float32)
+
+
+def _added(change: NDArray[np.floating[Any]], begun: NDArray[np.uint8], place: Window) -> NDArray[np.uint8]:
+    return np.clip(np.rint(begun[place.region] + change), 0, 255).astype(np.uint8)
+
+
+def _fading(first: int, side: int, length: int) -> NDArray[np.float64]:
+    """Weights (side,) of rows or columns of a window that begins at `first`: 1, and less towards an edge that is not the photograph's."""
+    ramp, at = max(side // 8, 1), np.arange(1, side + 1)
+    low = np.ones(side) if first == 0 else at / ramp
+    high = np.ones(side) if first + side == length else at[::-1] / ramp
+    return np.minimum(np.minimum(low, high), 1)
 
 
 def _put(window: NDArray[np.uint8], background: NDArray[np.uint8], mask: NDArray[np.uint8], place: Window) -> NDArray[np.uint8]:

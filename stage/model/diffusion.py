@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stage.model.schedule import Branch, NoiseSchedule, Transition, alignment_mask, branch_of
 
-KnownRegion = Literal["posterior", "fresh", "fresh_resample"]
+KnownRegion = Literal["posterior", "fresh", "fresh_resample", "redrawn"]
 Composition = Literal["algorithm_1", "equation_7", "released"]
 PredictNoise = Callable[[Tensor, int, Branch, Tensor], Tensor]
 """(x_t, t, branch, the branch's mask) -> eps, (B, C, h, w). One network call."""
@@ -151,6 +151,7 @@ def sample(
     """x_0 (B, C, h, w) of images that show a defect inside `defect_mask` and `x_back` elsewhere (Algorithm 1).
 
     `start` (B, C, h, w), not in the paper: the first x_t is that image with the noise of the first timestep (SDEdit, Meng et al. 2022).
+    With a known region that is `redrawn`, the surroundings are drawn from it too, and nearly those of `start`.
     """
     x_t = draw() if start is None else q_sample(start, moves[0].t, draw(), rule.schedule)
     for move in moves:
@@ -192,7 +193,7 @@ def graded_step(
     x_0_hat = _bounded(predict_x_0(x_t_p, eps, move.t, rule.schedule), rule)
     x_s_p = posterior(x_t_p, x_0_hat, move, rule.schedule).sample(draw())
     # 2. The background at the same noise level: its own trajectory, or, as in Algorithm 1, drawn anew.
-    if rule.known_region == "posterior":
+    if rule.known_region in ("posterior", "redrawn"):
         return compose(defect_mask, x_s_p, posterior(x_t, x_back, move, rule.schedule).sample(draw()))
     return compose(defect_mask, x_s_p, _fresh_background(x_back, move, rule, draw))
 
@@ -203,6 +204,8 @@ def aware_step(
     """x_s of the anomaly-aware branch (Eq. 7, second case) by Anomaly Inference (Eq. 3 to 6)."""
     # 1. Compose in x_0, then the posterior.
     x_0_hat = _bounded(predict_x_0(x_t, eps, move.t, rule.schedule), rule)
+    if rule.known_region == "redrawn":  # not in the paper: nothing of x_back is put into the image
+        return posterior(x_t, x_0_hat, move, rule.schedule).sample(draw())
     x_s = posterior(x_t, rule.fused(defect_mask, move, x_0_hat, x_back), move, rule.schedule).sample(draw())
     # 2. Algorithm 1 also pastes freshly noised background. With a soft mask, this averages two independent noises, whose
     #    level then falls below all that training has seen, so `posterior` leaves it out.

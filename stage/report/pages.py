@@ -104,6 +104,7 @@ def _axes(rows: list[comparison.ArmRow]) -> dict[str, float]:
 def _overview(data: Path, params: Params, results: Results) -> dict[str, Any]:
     return {
         "seams": soft_seams(params),
+        "redraws": "stage" in params.methods and params.synthesize.redraws_surroundings,
         "summary": artefacts.image_counts(data),
         "set_aside": artefacts.read_csv(data / "prepare" / "set_aside.csv", ["category", "path", "reason", "detail"]),
         "listed": LISTED,

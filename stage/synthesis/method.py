@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # every `dvc repro` asks which methods there are, and needs n
     from numpy.typing import NDArray
 
     from stage.datasets.pairs import Pair
+    from stage.datasets.windows import Window
     from stage.synthesis.recipe import Recipe
     from stage.synthesis.source import Source
 
@@ -29,12 +30,14 @@ class Rendered(NamedTuple):
     """A sample, and what the verdict must know about its rendering.
 
     `shown` (H, W): the defect pixels that the method was able to render; None for all. The method may change the photograph
-    within `reach` px outside the mask. A mean difference to the photograph inside the mask under `least_contrast`, of 255, is no defect.
+    within `reach` px outside the mask, and in the window `redrawn`. A mean difference to the photograph inside the mask under
+    `least_contrast`, of 255, is no defect.
     """
 
     pair: Pair
     shown: NDArray[np.bool_] | None = None
     reach: int = 0
+    redrawn: Window | None = None
     least_contrast: float = 0.0
 
 

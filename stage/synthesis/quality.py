@@ -16,12 +16,12 @@ from stage.synthesis.rows import Verdict
 def verdict_on(rendered: Rendered, background: NDArray[np.uint8], defect: str, judge: Judge | None) -> Verdict:
     """Accept a sample if none of its defects looks normal to the judge, if there is one, and the photograph is unchanged around them.
 
-    A method may also require a contrast. It may have softened the seam within `rendered.reach` px of the mask.
+    A method may also require a contrast. It may have softened the seam within `rendered.reach` px of the mask, and have drawn a window anew.
     """
     sample = rendered.pair
     are_held = _held(sample.mask, rendered.shown)
     seen = judge.looks(sample, background, defect) if judge else Judgement(np.zeros(len(are_held)), 0.0, "", 0.0)
-    contrast, outside = _contrast(sample, background), _largest_change(sample, background, rendered.reach)
+    contrast, outside = _contrast(sample, background), _largest_change(rendered, background)
     reasons = _reasons(are_held, seen.margins, outside)
     if are_held.size and contrast < rendered.least_contrast:
         reasons.append(f"hardly differs: {contrast:g} of 255 on average, under {rendered.least_contrast:g}")
@@ -54,8 +54,11 @@ def _held(mask: NDArray[np.uint8], shown: NDArray[np.bool_] | None) -> NDArray[n
     return 2 * kept >= sizes
 
 
-def _largest_change(sample: Pair, background: NDArray[np.uint8], reach: int) -> int:
-    changed = (sample.image != background).any(axis=-1) & (dilated(sample.mask, reach) == 0)
+def _largest_change(rendered: Rendered, background: NDArray[np.uint8]) -> int:
+    sample = rendered.pair
+    changed = (sample.image != background).any(axis=-1) & (dilated(sample.mask, rendered.reach) == 0)
+    if rendered.redrawn:
+        changed[rendered.redrawn.region] = False
     return int(np.abs(sample.image[changed].astype(np.int16) - background[changed]).max(initial=0))
 
 

@@ -263,7 +263,7 @@ def test_auto_sets_only_folds_that_a_method_can_be_chosen_by(parts: int, folds: 
 
 def test_auto_in_the_file_is_answered_with_what_to_run(project: Path) -> None:
     """Someone who wrote the one word would be told of a type error."""
-    (project / "params.yaml").write_text((project / "params.yaml").read_text().replace("methods: [stage, paste]", "methods: auto"))
+    (project / "params.yaml").write_text((project / "params.yaml").read_text().replace("methods: [stage, paste, draem]", "methods: auto"))
 
     assert "run `stage use-methods auto`" in refused("plan")
 

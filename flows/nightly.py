@@ -10,11 +10,15 @@ from datetime import datetime
 from html import escape
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId, FlowRunFilterExpectedStartTime
 from prefect.client.schemas.objects import State
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.runtime import deployment, flow_run
 from prefect.states import Cancelled, Completed, Failed
 
@@ -33,7 +37,7 @@ REPORT = "data/evaluate/report/index.html"  # in the worktree
 
 @flow(name="nightly", log_prints=False)
 def nightly() -> State[Any]:
-    """One night of the project in the working folder. It is cancelled if another night runs, or has run since it was due."""
+    """One night of the project in the working folder. It is cancelled if another night runs, or has run since one was last due."""
     root = Path.cwd()
     os.environ[PARENT] = str(flow_run.id)
     if deployment.id:
@@ -88,6 +92,24 @@ def as_task(name: str, action: Action) -> str:
     return done[0] if done else action()
 
 
+def last_due(schedule: UUID, own: datetime) -> datetime:
+    """When a night of a deployment was last due. With several late runs, the first stands for all: Prefect cancels those that meet it.
+
+    `own`: when this run was due, which is the answer if Prefect does not answer.
+    """
+    until_now = FlowRunFilter(
+        deployment_id=FlowRunFilterDeploymentId(any_=[schedule]),
+        expected_start_time=FlowRunFilterExpectedStartTime.model_validate({"before_": datetime.now().astimezone()}),
+    )
+    try:
+        with get_client(sync_client=True) as client:
+            runs = client.read_flow_runs(flow_run_filter=until_now, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=1)
+    except API_TROUBLE as trouble:
+        sys.stderr.write(f"Prefect did not answer and could not say when a night was last due: {trouble!r}\n")
+        return own
+    return max([own, *(one.expected_start_time for one in runs if one.expected_start_time)])
+
+
 def show_night(night: Night) -> None:
     """Make the run's artifacts: a summary, the metrics beside the last version's, the gate, and what changed."""
     record = night.record
@@ -122,10 +144,9 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in row.items()}
 
 
-def _due() -> datetime | None:
-    """When the run was scheduled; for a run that somebody started by hand, when it was started."""
-    due = flow_run.scheduled_start_time
-    return datetime.fromisoformat(str(due)) if due else None
+def _due() -> datetime:
+    own = datetime.fromisoformat(str(flow_run.scheduled_start_time))
+    return last_due(UUID(deployment.id), own) if deployment.id else own
 
 
 if __name__ == "__main__":

@@ -130,6 +130,25 @@ def test_bad_files_are_set_aside_with_the_reason(place: Place, spoil: object, re
     assert os.path.lexists(place.drop / "set-aside" / "2026-11-29" / IMAGE)
 
 
+def test_what_is_no_file_is_set_aside_and_not_opened(place: Place) -> None:
+    """To open a pipe waits for ever for a writer, and a link to a device is read without end: the night would hang, outside its limit."""
+    odd = [f"{CATEGORY}/test/crack/{name}.png" for name in ("901", "902")]
+    os.mkfifo(place.drop / odd[0])
+    (place.drop / odd[1]).symlink_to("/dev/zero")
+    os.mkfifo(place.drop / "pipe")
+    child = os.fork()
+    if not child:
+        signal.alarm(300)
+        place.take_in()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    assert place.gained() == {NORMAL, IMAGE, MASK}
+    told = reasons(place)
+    assert [told[name] for name in odd] == ["not a file", "a link that leaves the data folder: copy the file itself there"]
+    assert "pipe" in told
+
+
 def test_a_disk_that_does_not_take_what_is_set_aside_is_named(place: Place) -> None:
     """The night would end in a traceback, without the name of the file."""
     cut(place)

@@ -3,14 +3,20 @@
 import asyncio
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
+from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
+from prefect.client.orchestration import get_client
 from prefect.server.schemas.schedules import CronSchedule
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Scheduled
 from source_tree import ROOT
 
-from flows.nightly import summary
+from flows.nightly import last_due, summary
+from flows.server import find_or_start
 from stage.nights.record import Record, Step
 
 DEPLOYMENT = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"][0]
@@ -47,6 +53,21 @@ def test_a_name_from_data_is_no_html_in_the_summary() -> None:
     told = summary(record, ROOT / "nowhere")
 
     assert ("<img" in told, told.count("&lt;img")) == (False, 3)
+
+
+def test_a_late_night_was_due_when_the_newest_one_was(prefect_home: Path) -> None:
+    """After a missed week the oldest late run would find that a night had finished since it was due, when the newest is cancelled already."""
+    now = datetime.now().astimezone()
+    days = [timedelta(days=day) for day in (-6, -1, 1)]
+    with temporary_settings({PREFECT_API_URL: find_or_start(prefect_home)}), get_client(sync_client=True) as client:
+        scheduled = client.create_deployment(client.create_flow_from_name("late"), "nightly")
+        for day in days:
+            client.create_flow_run_from_deployment(scheduled, state=Scheduled(scheduled_time=now + day))
+
+        assert last_due(scheduled, now + days[0]) == now + days[1]
+        assert last_due(uuid4(), now + days[0]) == now + days[0]
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        assert last_due(scheduled, now + days[0]) == now + days[0]
 
 
 def test_a_night_that_meets_another_is_cancelled() -> None:

@@ -317,10 +317,15 @@ def test_status_shows_what_the_nights_did(refused: Town) -> None:
     """One would have to read the records."""
     told = json.loads(run_verb("status", "--json").output)
     shown = run_verb("status").output
+    (refused.places.home / "services.json").write_text("{}")
 
     assert [(one["outcome"], one["tag"]) for one in told] == [("refused", ""), ("published", TODAY)]
     assert "refused" in shown
     assert TODAY in shown
+    assert f"{sum(not one['holds'] for one in told[0]['gate'])} checks failed" in " ".join(shown.split())
+    assert "real_only" not in shown  # the checks themselves would fill a screen
+    assert "schedule: " not in shown
+    assert "schedule: no server and no worker of `make nightly-up` runs, so no night begins" in run_verb("status").output
 
 
 def test_a_person_may_accept_a_worse_metric_and_never_a_leak(accepted: Town) -> None:
@@ -412,8 +417,8 @@ def test_a_branch_that_has_moved_on_is_taken_in(town: Town) -> None:
     assert shell(town.bare, "git rev-parse nightly").strip() == shell(town.bare, f"git rev-parse {TODAY}.2^{{commit}}").strip()
 
 
-def test_a_version_killed_before_its_push_is_pushed_although_the_branch_has_moved_on(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every later night without a change would fail, and the version never leave this machine."""
+def be_killed_before_the_push(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A night with a new photograph that leaves its tag here."""
     bring(town)
     monkeypatch.setenv("STAGE_FAULT", "after tagged here")
     child = os.fork()
@@ -422,11 +427,26 @@ def test_a_version_killed_before_its_push_is_pushed_although_the_branch_has_move
         os._exit(0)
     os.waitpid(child, 0)
     monkeypatch.delenv("STAGE_FAULT")
-    push_another_commit(town)
+    assert town.tags() == [TODAY]
     await_another_name(town)
+
+
+def test_a_version_killed_before_its_push_is_pushed_although_the_branch_has_moved_on(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every later night without a change would fail, and the version never leave this machine."""
+    be_killed_before_the_push(town, monkeypatch)
+    push_another_commit(town)
 
     assert town.night().run().outcome == "nothing to do"
     assert town.tags() == [TODAY, f"{TODAY}.2"]
+
+
+def test_a_version_killed_before_its_push_is_pushed_with_the_next_one(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As soon as another photograph arrives, it would never leave this machine."""
+    be_killed_before_the_push(town, monkeypatch)
+    bring(town, f"{CATEGORY}/train/good/902.png")
+
+    assert town.night().run().tag == f"{TODAY}.3"
+    assert town.tags() == [TODAY, f"{TODAY}.2", f"{TODAY}.3"]
 
 
 def test_the_upstream_decides_everything_but_the_lock(town: Town) -> None:
@@ -514,6 +534,20 @@ def test_a_night_that_cannot_begin_is_told(bare: Places, told: list[dict[str, An
     with pytest.raises(ConfigError):
         Night.here(bare, print)
     assert (told[-1]["outcome"], "nightly.yaml" in told[-1]["message"]) == ("failed", True)
+
+
+def test_a_night_that_is_stopped_is_told_and_found(bare: Places, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that ends it every night would never have a version, and nobody know."""
+
+    def stop(_name: str, _action: Action) -> str:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Night.here(bare, print, stop).run()
+    monkeypatch.chdir(bare.root)
+
+    assert told[-1]["outcome"] == "interrupted"
+    assert "interrupted: stopped by someone" in doctor()[1]["look"]["last night"]
 
 
 def test_a_night_waits_for_what_is_no_night_and_says_what_it_is(
@@ -752,6 +786,20 @@ def test_the_doctor_says_what_will_fail(town: Town) -> None:
     ]
 
 
+def test_the_doctor_finds_a_commit_that_is_not_pushed(town: Town) -> None:
+    """The night would have nothing to do, and nobody know why."""
+    params = town.project / "params.yaml"
+    params.write_text(params.read_text().replace("missed_share: 0.0", "missed_share: 0.5"))
+    shell(town.project, "git commit --quiet --all --message mine")
+    told = {one["found"]: one["mend"] for one in json.loads(run_verb("doctor", "--json").output)}
+
+    mend = told["main is 1 commit ahead of origin; the night runs what is pushed"]
+    assert mend == "Run `git push origin main`."
+    assert [one for one in told if one.startswith("differs from the night's, of ")]
+    shell(town.project, mend.split("`")[1] + " --quiet")
+    assert {"git", "params.yaml"}.isdisjoint(doctor()[1]["look"])
+
+
 def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
@@ -794,9 +842,10 @@ def until(question: Callable[[], Any]) -> Any:
     return answer
 
 
-def begun(services: Services, deployment: dict[str, Any], key: str) -> str:
-    """A night that is due now; the id of its run."""
-    due = {"idempotency_key": key, "state": {"type": "SCHEDULED"}}
+def begun(services: Services, deployment: dict[str, Any], key: str, ago: timedelta = timedelta()) -> str:
+    """A night that is due now, or was due a while ago; the id of its run."""
+    at = (datetime.now().astimezone() - ago).isoformat()
+    due = {"idempotency_key": key, "state": {"type": "SCHEDULED", "state_details": {"scheduled_time": at}}}
     return api(services, f"deployments/{deployment['id']}/create_flow_run", due)["id"]
 
 
@@ -854,7 +903,10 @@ def end_both(services: Services) -> None:
 
 
 def outlive_the_machine(services: Services, town: Town, deployment: dict[str, Any]) -> None:
-    """A night that was killed with everything else does not keep its place: the next one runs."""
+    """A night that was killed with everything else does not keep its place: the next one runs.
+
+    It runs although it was due before the last night that finished, since another one, which met the killed one, was due after it.
+    """
     (town.root / "pid").unlink()
     (town.root / "go").unlink()
     services.up()
@@ -862,13 +914,15 @@ def outlive_the_machine(services: Services, town: Town, deployment: dict[str, An
     until(lambda: not api(services, "deployments/name/nightly/nightly")["global_concurrency_limit"]["active_slots"])
     begun(services, deployment, "four")
     until((town.root / "pid").exists)
+    assert end_of(services, begun(services, deployment, "five"))["state_type"] == "CANCELLED"
     kill(services)
     (town.root / "go").touch()
     services.up()
     let_leases_expire(services)
     until(lambda: not api(services, "deployments/name/nightly/nightly")["global_concurrency_limit"]["active_slots"])
-    assert end_of(services, begun(services, deployment, "five"))["state_name"] == "Refused"
+    assert end_of(services, begun(services, deployment, "six", timedelta(days=1)))["state_name"] == "Refused"
     assert [one.outcome for one in read_records(town.places.nights)[:2]] == ["refused", "killed"]
+    assert end_of(services, begun(services, deployment, "seven", timedelta(days=2)))["state_type"] == "CANCELLED"
 
 
 def test_nightly_up_schedules_a_night_that_the_worker_runs(services: Services, town: Town, tmp_path: Path) -> None:

@@ -42,9 +42,11 @@ def status(
 ) -> None:
     """Show what the last nights did, the newest first."""
     from stage.nights.record import read_records
+    from stage.nights.schedule import schedule
     from stage.nights.settings import Places
 
-    records = read_records(Places(Path.cwd()).nights)[:count]
+    places = Places(Path.cwd())
+    records = read_records(places.nights)[:count]
     if as_json:
         say_json([one.model_dump(mode="json") for one in records])
         return
@@ -53,6 +55,9 @@ def status(
         print_answer({name: getattr(one, name) for name in ("changes", "set_aside", "waiting") if getattr(one, name)})
         for warning in one.warnings:
             typer.echo(warning)
+    for one in schedule(places):
+        if one.level != "look":  # cron or systemd may start the nights
+            typer.echo(f"schedule: {one.found} {one.mend}".rstrip())
 
 
 @verbs.command()
@@ -92,8 +97,12 @@ def doctor(*, as_json: AsJson = False) -> None:
 def _night(record: "Record") -> dict[str, Any]:
     """A night as a row."""
     minutes = round((record.ended - record.began).total_seconds() / 60, 1) if record.ended else None
-    step = record.steps[-1].name if record.steps and record.outcome == "running" else ""
+    what = record.message.partition("\n")[0].rstrip(":")
+    if record.steps and record.outcome == "running":
+        what = record.steps[-1].name
+    elif record.outcome == "refused":
+        what = f"{counted(sum(not one['holds'] for one in record.gate), 'check')} failed"
     return {
         "night": record.id, "outcome": record.outcome, "version": record.tag, "minutes": minutes, "photographs": len(record.taken_in),
-        "aside": len(record.set_aside), "what": step or record.message,
+        "aside": len(record.set_aside), "what": what,
     }  # fmt: skip

@@ -76,7 +76,9 @@ class Drop(NamedTuple):
             if any(map(self._is_moving, files)):
                 yield Arrival(files, MOVING, waits=True)
                 continue
-            digests = tuple(digest_if_readable(self.folder / name) for name in files)  # before they are decoded: a later change shows
+            paths = [self.folder / name for name in files]
+            # Before they are decoded: a later change shows. To open a pipe or a device may last for ever.
+            digests = tuple(digest_if_readable(path) if path.is_file() else "" for path in paths)
             new = [name for name in files if not is_same(self.folder / name, self.source / name)]
             if not new:
                 yield Arrival(files, digests=digests)  # moved in by a night that was killed before it emptied the drop folder

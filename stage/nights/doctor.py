@@ -24,6 +24,7 @@ from stage.nights.repository import Repository
 from stage.nights.schedule import schedule
 from stage.nights.settings import SETTINGS, Nightly, Places, load_nightly
 from stage.nights.versions import LOCK, made_size
+from stage.nights.webhook import BAD_OUTCOMES
 
 # Other versions of these have broken a run or a night, visible only in a server's log (pyproject.toml has the reasons).
 BREAKING = ("fastapi", "sqlalchemy", "prefect", "dvc", "torch", "diffusers", "transformers", "numpy")
@@ -121,7 +122,14 @@ def _code(places: Places) -> Iterator[Finding]:
 
 def _branches(places: Places, settings: Nightly) -> Iterator[Finding]:
     repository = Repository(places, settings)
-    repository.upstream()
+    upstream = repository.upstream()
+    only_here = ["git", "rev-list", "--count", "--ignore-missing", f"refs/heads/{settings.upstream}", f"^{upstream}", "--"]
+    if ahead := int(output_of(only_here, places.root)):
+        found = f"{settings.upstream} is {counted(ahead, 'commit')} ahead of {settings.remote}; the night runs what is pushed"
+        yield Finding("look", "git", found, f"Run `git push {settings.remote} {settings.upstream}`.")
+    if output_of(["git", "diff", "--name-only", upstream, "--", "params.yaml"], places.root):
+        found = f"differs from the night's, of {upstream[:12]}; GPU, photographs and licence are looked at by the one here"
+        yield Finding("look", "params.yaml", found, f"Run `git diff {upstream[:12]} -- params.yaml`.")
     if not repository.has_remote():
         yield Finding(
             "look", "git remote", f"none called {settings.remote}; versions stay here", f"Run `git remote add {settings.remote} <address>`."
@@ -164,7 +172,7 @@ def _running(places: Places, settings: Nightly) -> Iterator[Finding]:
 
 def _night(places: Places, _settings: Nightly) -> Iterator[Finding]:
     last = next(iter(read_records(places.nights)), None)
-    if last and last.outcome in ("failed", "refused", "killed"):
+    if last and last.outcome in BAD_OUTCOMES:
         yield Finding("look", "last night", f"{last.id} {last.outcome}: {last.message.splitlines()[0]}", "Run `stage status`.")
     if not places.webhook.is_file():
         yield Finding(

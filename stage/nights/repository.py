@@ -130,14 +130,17 @@ class Repository(NamedTuple):
         self.git(*self._identity(), "tag", "--annotate", "--file", "-", name, "HEAD", stdin=message)
         return name
 
-    def push_tag(self, name: str) -> None:
-        """Push a tag, if there is a remote."""
-        if self.has_remote():
-            self.git("push", "--quiet", self.settings.remote, f"refs/tags/{name}")
+    def push_tags(self) -> None:
+        """Push the versions' tags that the remote lacks, among them those of nights that were killed before they could."""
+        if tags := self.unpushed():
+            self.git("push", "--quiet", self.settings.remote, *(f"refs/tags/{tag}" for tag in tags))
 
-    def unpushed(self, name: str) -> bool:
-        """Whether the remote lacks a tag of this repository."""
-        return self.has_remote() and not self.git("ls-remote", self.settings.remote, f"refs/tags/{name}")
+    def unpushed(self) -> list[str]:
+        """The versions' tags that the remote lacks, the oldest first; none without a remote."""
+        if not self.has_remote():
+            return []
+        there = self.git("ls-remote", self.settings.remote, f"refs/tags/{PREFIX}*").split()
+        return [tag for tag in self.tags() if f"refs/tags/{tag}" not in there]
 
     def tags(self) -> list[str]:
         """The versions' tags, the oldest first."""

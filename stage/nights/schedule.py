@@ -27,7 +27,7 @@ def service_runs(noted: Any, name: str) -> bool:
     return False
 
 
-def schedule(places: Places, _settings: Nightly) -> Iterator[Finding]:
+def schedule(places: Places, _settings: Nightly | None = None) -> Iterator[Finding]:
     """No schedule, or one whose server or worker has ended, as after a restart of the machine."""
     try:
         noted = noted_services(places)

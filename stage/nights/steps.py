@@ -94,19 +94,18 @@ class NightSteps:
         return f"{len(self.record.changes)} outputs differ from {last or 'nothing'}"
 
     def push_what_is_left(self) -> str:
-        """Push the last version if a night was killed before it could."""
-        tag = self._last_tag()
-        try:
-            is_left = bool(tag) and self.repository.unpushed(tag)
-        except ProgramError:  # the warning is already recorded
-            is_left = False
-        if is_left:
-            self.push_data()
-            with suppress(Moved):  # the tag brings the version's commits along, and the next version joins both branches
-                self.repository.push_branch()
-            self.repository.push_tag(tag)
-            return f"{tag} is the last version, and is now pushed"
-        return f"{tag or 'nothing'} is the last version"
+        """Push the versions of nights that were killed before they could."""
+        told = f"{self._last_tag() or 'nothing'} is the last version"
+        left: list[str] = []
+        with suppress(ProgramError):  # the warning is already recorded
+            left = self.repository.unpushed()
+        if not left:
+            return told
+        self.push_data()
+        with suppress(Moved):  # the tag brings the version's commits along, and the next version joins both branches
+            self.repository.push_branch()
+        self.repository.push_tags()
+        return f"{told}; now pushed: {', '.join(left)}"
 
     def gate(self) -> str:
         """Refuse a version with a leak, with too few accepted or too unlike samples, or with a metric worse than the last version's."""
@@ -152,10 +151,10 @@ class NightSteps:
         return self.settings.branch
 
     def tag(self) -> str:
-        """Tag the commit and push the tag."""
+        """Tag the commit and push the tag, with those that a killed night could not push."""
         self.record.tag = self.repository.tag(self.day, self._title())
         reached("after tagged here")
-        self.repository.push_tag(self.record.tag)
+        self.repository.push_tags()
         return f"{self.record.tag} is published"
 
     def _title(self) -> str:

@@ -1,4 +1,4 @@
-"""Tells a webhook that a night failed, was refused or was killed: JSON by POST to the address in `.nightly/webhook`."""
+"""Tells a webhook that a night failed, was refused, interrupted or killed: JSON by POST to the address in `.nightly/webhook`."""
 
 import json
 from http.client import HTTPException
@@ -8,7 +8,7 @@ from urllib.request import Request, urlopen
 from stage.nights.record import Record
 from stage.nights.settings import Places
 
-BAD_OUTCOMES = ("refused", "failed", "killed")
+BAD_OUTCOMES = ("refused", "failed", "interrupted", "killed")
 TIMEOUT_S = 10.0
 
 

@@ -120,6 +120,7 @@ def small_params() -> Params:
     params = load_params(Path(__file__).parents[1] / "params.yaml")
     changes = {
         "categories": (CATEGORY,),
+        "methods": ("stage", "paste"),
         "prepare": {"layout": "mvtec", "image_size": SIZE, "licence": "CC0-1.0"},
         "base": {"image_size": SIZE},
         "method": {"token_count": 2},
@@ -135,7 +136,7 @@ def small_params() -> Params:
         },
     }
     sections = {name: getattr(params, name).model_copy(update=values) for name, values in changes.items() if isinstance(values, dict)}
-    return params.model_copy(update={"categories": changes["categories"], **sections})
+    return params.model_copy(update={"categories": changes["categories"], "methods": changes["methods"], **sections})
 
 
 def build(root: Path, side: int = SIZE) -> Factory:

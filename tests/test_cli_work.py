@@ -33,7 +33,7 @@ OUTPUT = SAMPLES / "stage"
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose category is trained."""
     root = tmp_path_factory.mktemp("trained")
-    made = make_miniature(root / "data", load_params(ROOT / "params.yaml"))
+    made = make_miniature(root / "data", load_params(ROOT / "params.yaml").model_copy(update={"methods": ("stage", "paste")}))
     shutil.copytree(made.base, root / "data/pretrain/base")
     write_pointer(root / "data/pretrain/base", root / "data/pretrain", "small")
     (root / "params.yaml").write_text(yaml.safe_dump(made.params.model_dump(mode="json")))

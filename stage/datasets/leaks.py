@@ -50,7 +50,7 @@ def leaks(catalog: pd.DataFrame, uses: Iterable[Use]) -> list[Leak]:
     evaluated = catalog.loc[(catalog["status"] == "accepted") & (catalog["split"] == "test")]
     files, pixels = _by(evaluated, "image_sha256", "image_path"), _by(evaluated, "image_digest", "image_path")
     one = joined_groups(_members(catalog))
-    members = _by(evaluated.assign(group=evaluated["group"].map(lambda group: one.get(group, group))), "group", "image_path")
+    members = _by(evaluated.assign(group=evaluated["group"].map(one).fillna(evaluated["group"])), "group", "image_path")
     groups = {name: _all(catalog, name, "group") for name in ("image_path", "mask_path", "image_sha256", "image_digest")}
     found: list[Leak] = []
     for use in uses:

@@ -462,7 +462,7 @@ def test_a_query_without_end_is_ended_by_ctrl_c() -> None:
         (("up", "nothing"), "found 'nothing'"),
         (("up", f"{CATEGORY}/segformer/real_only/0/ap"), "segmenter: efficientnet_lite0"),
         (("down", "nowhere.png"), "which none of them knows"),
-        (("down", ""), "which none of them knows"),
+        (("down", ""), "found an empty text"),
         (("down", "\udcff"), "which none of them knows"),
         (("sql", "SELECT '\udcff' +"), "a query that DuckDB can run"),
         (("why", f"stage/{CATEGORY}/crack/009999/0", "v1", "v2"), "found none called"),
@@ -695,15 +695,28 @@ def test_a_texture_is_a_source(copy: Path) -> None:
 
     def textured(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         renamed = [row | {"method": "draem", "sample_id": f"draem{row['sample_id'].removeprefix('paste')}"} for row in rows]
-        return [row | {"choices": json.dumps(texture if k < 2 else {}), "mask_kind": "perlin"} for k, row in enumerate(renamed)]
+        drawn = {"texture_path": "", "texture_sha256": "", "texture_seed": 7}
+        return [row | {"choices": json.dumps(texture if k < 2 else drawn), "mask_kind": "perlin"} for k, row in enumerate(renamed)]
 
     rows = republish(copy, "draem", textured)
 
     assert ("texture", texture["texture_path"]) in {(row["role"], row["path"]) for row in ask("up", rows[0]["sample_id"])["made_from"]}
     for source in (texture["texture_path"], "7" * 12):
         found = ask("down", source)
-        assert [(row["path"], row["kind"]) for row in found["source"]] == [(texture["texture_path"], "texture")]
+        assert [(row["path"], row["kind"], row["versions"]) for row in found["source"]] == [(texture["texture_path"], "texture", ["workspace"])]
         assert {row["sample_id"]: row["used_as"] for row in found["every_sample"]} == {row["sample_id"]: ["texture"] for row in rows[:2]}
+
+
+def test_a_file_that_is_photograph_and_texture_is_both(copy: Path) -> None:
+    """A photograph of which a texture was drawn under its earlier bytes would end in a traceback, and textures without a file be blamed."""
+    background = republish(copy, "paste", lambda rows: rows)[0]["background_path"]
+    texture = {"texture_path": background, "texture_sha256": "7" * 64, "texture_seed": 0}
+    republish(copy, "paste", lambda rows: [row | {"choices": json.dumps(texture)} for row in rows])
+
+    done = run_verb("lineage", "down", background, "--rev", "workspace")
+
+    assert done.exit_code == 0
+    assert {row["kind"] for row in ask("down", background, "--rev", "workspace")["source"]} == {"image", "texture"}
 
 
 def test_another_attempt_is_a_cause(copy: Path) -> None:

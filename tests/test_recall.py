@@ -427,6 +427,7 @@ def test_recalls_at_the_same_time_are_all_recorded(tmp_path: Path) -> None:
     ("words", "told"),
     [
         (("nowhere.png", "--reason", "r"), "which none of them knows"),
+        (("", "--dry-run"), "found an empty text"),
         ((f"{GOOD}/000.png",), "found no --reason"),
         ((f"paste/{CATEGORY}/crack/009999/0", "--reason", "r"), "found none called"),
         (("{checkpoint}", "--reason", "r"), "found the network"),

@@ -33,6 +33,8 @@ def down(database: Database, history: History, source: str, *, whole: bool = Tru
 
     Unless `whole`, `every_sample` has as many rows as there are samples, but empty ones.
     """
+    if not source.strip():
+        raise Refusal("Expected a path below the data folder, a file, or a digest, found an empty text, as of a variable that is not set. Name one.")
     found = sources_of(database, source)
     networks = networks_of(database, source, found)
     if not found and not networks:
@@ -100,10 +102,10 @@ WHERE path = $name OR sha256 IN ($sha256, $name) OR (image_digest = $name AND $i
 GROUP BY ALL
 """
 _TEXTURES = """
-SELECT path, sha256, 'texture' AS kind, 'texture' AS role, '' AS defect, '' AS "group", list(DISTINCT version ORDER BY version) FROM (
+SELECT path, sha256, 'texture' AS kind, 'texture' AS role, '' AS defect, '' AS "group", list(DISTINCT version ORDER BY version) AS versions FROM (
     SELECT version, choices ->> 'texture_path' AS path, choices ->> 'texture_sha256' AS sha256
     FROM (SELECT DISTINCT version, CASE WHEN contains(choices, '"texture_sha256"') THEN choices END AS choices FROM samples) WHERE choices IS NOT NULL)
-WHERE (path = $name OR sha256 = $sha256 OR (starts_with(sha256, $name) AND $is_digest)) AND sha256 NOT IN (SELECT sha256 FROM sources)
+WHERE sha256 <> '' AND (path = $name OR sha256 = $sha256 OR (starts_with(sha256, $name) AND $is_digest)) AND sha256 NOT IN (SELECT sha256 FROM sources)
 GROUP BY ALL
 """
 

@@ -123,6 +123,21 @@ def test_dry_run_counts_what_it_touches_and_writes_nothing(here: Recalled) -> No
     }
 
 
+def test_the_recall_of_a_mask_touches_what_its_photograph_does(copy: Path) -> None:
+    """Samples and networks of the photograph, which is withdrawn too, would be made again without a word, and passed on by others as clean."""
+    catalog = pq.read_table(Path("data", "prepare", CATEGORY, "catalog.parquet"), columns=["image_path", "mask_path", "split"]).to_pylist()
+    defect = next(row for row in catalog if row["mask_path"] and row["split"] == "train")
+    tables = [json.loads(run_verb("recall", defect[name], "--dry-run", "--json").stdout) for name in ("image_path", "mask_path")]
+
+    for name in ("networks", "to_make_again", "tainted_versions", "evaluations", "every_sample"):
+        assert tables[0][name] == tables[1][name]
+    assert [row["path"] for row in tables[1]["withdrawn_with_it"]] == [defect["image_path"]]
+    assert run_verb("recall", defect["mask_path"], "--reason", "wrong").exit_code == 0
+    assert [one.kind for one in read_recalls()][1:] == ["mask"]
+    told = [row for row in ask("recalled")["tainted_versions"] if row["recalled"] == defect["mask_path"]]
+    assert [{**row, "recalled": ""} for row in told] == [{"recalled": "", **row} for row in tables[0]["tainted_versions"]]
+
+
 def test_a_base_from_scratch_is_named_before_anyone_waits_for_it(copy: Path, done: Recalled) -> None:
     """All networks would be trained again for days, and nobody would have said so."""
     for folder in (copy / "data" / "synthesize" / CATEGORY).glob("stage"):

@@ -33,6 +33,12 @@ def down(database: Database, history: History, source: str, *, whole: bool = Tru
 
     Unless `whole`, `every_sample` has as many rows as there are samples, but empty ones.
     """
+    found, networks = named(database, history, source)
+    return touched_by(database, found, networks, whole=whole)
+
+
+def named(database: Database, history: History, source: str) -> tuple[list[Row], list[Row]]:
+    """The sources of that name and the networks that they trained, or the network of that name; raises Refusal if there is none."""
     if not source.strip():
         raise Refusal("Expected a path below the data folder, a file, or a digest, found an empty text, as of a variable that is not set. Name one.")
     found = sources_of(database, source)
@@ -43,7 +49,7 @@ def down(database: Database, history: History, source: str, *, whole: bool = Tru
             f"Expected a photograph, a mask or a network of {history.names}: a path below the data folder, a file, or a digest, found {source!r}, "
             f"which none of them knows.{unread} `stage lineage sql --all 'SELECT DISTINCT path, sha256 FROM sources'` lists them."
         )
-    return touched_by(database, found, networks, whole=whole)
+    return found, networks
 
 
 def touched_by(database: Database, found: list[Row], networks: list[Row], *, whole: bool = True) -> Answer:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from stage.core.errors import Refusal
 from stage.lineage.contents import History
 from stage.lineage.database import Answer, Database, Row, rows
-from stage.lineage.down import NETWORKS, USES, down, networks_of, touch, touched_by
+from stage.lineage.down import NETWORKS, USES, named, networks_of, touch, touched_by
 from stage.lineage.layout import todays_id
 from stage.lineage.up import SAMPLE, unknown_sample
 from stage.lineage.versions import WORKSPACE
@@ -27,17 +27,20 @@ def impact(database: Database, history: History, source: str, *, whole: bool = T
     Unless `whole`, `every_sample` is as `down` gives it.
     """
     source = todays_id(source)
-    told = _of_sample(database, history, source) if SAMPLE.fullmatch(source) else down(database, history, source, whole=whole)
+    told = _of_sample(database, history, source) if SAMPLE.fullmatch(source) else _of_file(database, history, source, whole=whole)
     if not told["source"]:
         raise Refusal(
             f"Expected a photograph, a mask, a texture or a sample to recall, found the network {source}: recall what it should not have "
             "been trained on, or change params.yaml, and run `dvc repro`."
         )
+    photographs = told.get("withdrawn_with_it")
     has_base = any(row["kind"] == "base" for row in told["networks"])
     notes = [BASE] * has_base + [UNREAD] * bool(history.gaps)
     return {
         **({"note": [{"note": one} for one in notes]} if notes else {}),
-        **{name: told[name] for name in ("source", "networks")},
+        "source": told["source"],
+        **({"withdrawn_with_it": photographs} if photographs else {}),
+        "networks": told["networks"],
         "to_make_again": rows(database, _AGAIN, {"version": WORKSPACE}),
         "tainted_versions": _tainted(database, told["evaluations"]),
         **{name: told[name] for name in ("samples", "evaluations", "every_sample")},
@@ -59,9 +62,18 @@ def recalled(database: Database, history: History, recalls: "Sequence[Recall]") 
 
 
 def _files(one: "Recall") -> list[tuple[str, str]]:
-    """The paths and digests of the withdrawn files: a defect's photograph with its mask."""
-    own = [(one.path, one.sha256)]
-    return [*own, (one.mask_path, one.mask_sha256)] if one.kind == "image" and one.mask_sha256 else own
+    """The paths and digests of the withdrawn files: a defect's photograph with its mask, and a mask with its photograph."""
+    other = (one.mask_path, one.mask_sha256) if one.kind == "image" else (one.image_path, one.image_sha256)
+    return [(one.path, one.sha256), *([other] if other[1] else [])]
+
+
+def _of_file(database: Database, history: History, source: str, *, whole: bool) -> Answer:
+    """As `down`, together with the photographs of masks, which `prepare` withdraws with them."""
+    found, networks = named(database, history, source)
+    known = {"paths": [row["path"] for row in found], "digests": [row["sha256"] for row in found]}
+    photographs = rows(database, _PHOTOGRAPHS, known)
+    networks = networks_of(database, source, [*found, *photographs]) if photographs else networks
+    return {**touched_by(database, [*found, *photographs], networks, whole=whole), "source": found, "withdrawn_with_it": photographs}
 
 
 def _of_sample(database: Database, history: History, sample_id: str) -> Answer:
@@ -84,6 +96,11 @@ def _tainted(database: Database, evaluations: Iterable[Row]) -> list[Row]:
     return [row for row in counted if any(value for name, value in row.items() if name != "version")]
 
 
+_PHOTOGRAPHS = """
+WITH named AS (SELECT unnest($paths::VARCHAR[]) AS path, unnest($digests::VARCHAR[]) AS sha256)
+SELECT image_path AS path, image_sha256 AS sha256, list(DISTINCT version ORDER BY version) AS versions FROM catalog
+WHERE status = 'accepted' AND (mask_path, mask_sha256) IN (FROM named) AND (image_path, image_sha256) NOT IN (FROM named) GROUP BY ALL ORDER BY ALL
+"""
 _SAMPLE_ROWS = """
 SELECT sample_id AS path, image_digest AS sha256, 'sample' AS kind, verdict AS role, category, defect, list(version ORDER BY version) AS versions
 FROM samples WHERE sample_id = $id GROUP BY ALL ORDER BY ALL

@@ -151,7 +151,7 @@ def recalled(revisions: Revisions = None, *, as_json: AsJson = False) -> None:
     from stage.lineage.versions import versions_of
 
     versions, recalls = versions_of(revisions, every=not revisions), read_recalls()
-    _show(ask(versions, lambda database, history: question(database, history, recalls)), as_json=as_json)
+    _show(ask(versions, lambda database, history: question(database, history, recalls), needs_samples=False), as_json=as_json)
 
 
 @verbs.command()

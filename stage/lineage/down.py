@@ -40,7 +40,9 @@ def down(database: Database, history: History, source: str, *, whole: bool = Tru
 def named(database: Database, history: History, source: str) -> tuple[list[Row], list[Row]]:
     """The sources of that name and the networks that they trained, or the network of that name; raises Refusal if there is none."""
     if not source.strip():
-        raise Refusal("Expected a path below the data folder, a file, or a digest, found an empty text, as of a variable that is not set. Name one.")
+        raise Refusal(
+            "Expected a path below the data folder, a file, or a digest, found an empty text, as of a variable that is not set. Name one."
+        )
     found = sources_of(database, source)
     networks = networks_of(database, source, found)
     if not found and not networks:

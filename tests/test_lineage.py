@@ -381,6 +381,14 @@ def test_sql_reads_the_views(here: Project) -> None:
     assert counts == {version: len(here.samples(version)) for version in ("v1", "v2", "v3")} | {"workspace": len(here.samples("v3"))}
 
 
+@pytest.mark.usefixtures("here")
+def test_sql_s_answer_is_json_whatever_is_asked() -> None:
+    """A program that reads the answer would fail at a metric that is not a number, and a map by dates end in a traceback."""
+    done = run_verb("lineage", "sql", "SELECT MAP {DATE '2020-01-01': 1} AS map, 'nan'::DOUBLE AS a, ['-inf'::FLOAT, 1] AS b", "--json")
+
+    assert json.loads(done.stdout, parse_constant=pytest.fail)["rows"] == [{"map": {"2020-01-01": 1}, "a": None, "b": [None, 1.0]}]
+
+
 def test_sql_needs_no_proc(here: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """On macOS, no query could be asked."""
     monkeypatch.setattr("stage.lineage.sql.STATUS", Path("/no/such/status"))
@@ -420,6 +428,8 @@ def test_the_page_names_every_view(here: Project) -> None:
         "SELECT * FROM history",
         "SELECT list(r) FROM range(300_000_000) t(r)",
         "SELECT length(repeat(chr(120), 3_000_000_000))",
+        "SELECT repeat(chr(1), 500_000_000)",
+        "SELECT INTERVAL 10000000 YEAR",
         "SELEC 1",
         "",
     ],
@@ -703,7 +713,9 @@ def test_a_texture_is_a_source(copy: Path) -> None:
     assert ("texture", texture["texture_path"]) in {(row["role"], row["path"]) for row in ask("up", rows[0]["sample_id"])["made_from"]}
     for source in (texture["texture_path"], "7" * 12):
         found = ask("down", source)
-        assert [(row["path"], row["kind"], row["versions"]) for row in found["source"]] == [(texture["texture_path"], "texture", ["workspace"])]
+        assert [(row["path"], row["kind"], row["versions"]) for row in found["source"]] == [
+            (texture["texture_path"], "texture", ["workspace"])
+        ]
         assert {row["sample_id"]: row["used_as"] for row in found["every_sample"]} == {row["sample_id"]: ["texture"] for row in rows[:2]}
 
 

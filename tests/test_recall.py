@@ -138,6 +138,26 @@ def test_the_recall_of_a_mask_touches_what_its_photograph_does(copy: Path) -> No
     assert [{**row, "recalled": ""} for row in told] == [{"recalled": "", **row} for row in tables[0]["tainted_versions"]]
 
 
+def test_a_photograph_can_be_recalled_before_samples_are_published(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks would be trained on it for days, until there are samples to recall it by."""
+    (new := copy.parent / "new").mkdir()
+    shutil.copytree(copy / "data" / "prepare", new / "data" / "prepare")
+    shutil.copy(copy / "params.yaml", new)
+    monkeypatch.chdir(new)
+    catalog = pq.read_table(Path("data", "prepare", CATEGORY, "catalog.parquet"), columns=["image_path", "mask_path", "split"]).to_pylist()
+    defect = next(row for row in catalog if row["mask_path"] and row["split"] == "train")
+
+    done = run_verb("recall", defect["image_path"], "--reason", "not ours", "--json")
+
+    assert done.exit_code == 0
+    found = json.loads(done.stdout)
+    assert {row["path"]: row["role"] for row in found["source"]} == {defect["image_path"]: "training", defect["mask_path"]: "mask"}
+    assert "No samples are published yet" in found["note"][-1]["note"]
+    assert [(one.path, one.mask_path) for one in read_recalls()] == [(defect["image_path"], defect["mask_path"])]
+    assert [row["path"] for row in ask("recalled")["recalled"]] == [defect["image_path"]]
+    assert "none of them knows" in refused("recall", "nowhere.png", "--dry-run")
+
+
 def test_a_base_from_scratch_is_named_before_anyone_waits_for_it(copy: Path, done: Recalled) -> None:
     """All networks would be trained again for days, and nobody would have said so."""
     for folder in (copy / "data" / "synthesize" / CATEGORY).glob("stage"):

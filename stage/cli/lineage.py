@@ -151,7 +151,7 @@ def recalled(revisions: Revisions = None, *, as_json: AsJson = False) -> None:
     from stage.lineage.versions import versions_of
 
     versions, recalls = versions_of(revisions, every=not revisions), read_recalls()
-    _show(ask(versions, lambda database, history: question(database, history, recalls)), as_json=as_json)
+    _show(ask(versions, lambda database, history: question(database, history, recalls), needs_samples=False), as_json=as_json)
 
 
 @verbs.command()
@@ -165,11 +165,13 @@ def sql(
 ) -> None:
     """Ask in SQL (DuckDB); nothing can be written, and no other file be read."""
     from stage.lineage.asked import ask
+    from stage.lineage.sql import bounded
     from stage.lineage.sql import sql as question
     from stage.lineage.versions import versions_of
 
-    answer = ask(versions_of(revisions, every=every), lambda database, _: question(database, query, limit), is_foreign=True)
-    _show(answer, as_json=as_json, whole=True)
+    with bounded():
+        answer = ask(versions_of(revisions, every=every), lambda database, _: question(database, query, limit), is_foreign=True)
+        _show(answer, as_json=as_json, whole=True)
 
 
 def _show(answer: "Answer", *, as_json: bool, whole: bool = False) -> None:

@@ -45,7 +45,7 @@ def recall(
             found.extend(records(database, answer["source"], reason.strip(), DATA, load_params().synthesize))
         return answer
 
-    answer = ask(every_version(), question)
+    answer = ask(every_version(), question, needs_samples=False)
     if not dry_run:
         from stage.lineage.withdrawal import add
 

@@ -1,10 +1,11 @@
 """Shared by all verbs: where the data lies, options, and how values are printed."""
 
 import json
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -59,5 +60,18 @@ def console() -> Console:
 
 
 def say_json(value: Any) -> None:
-    """Print a value as JSON; paths become text."""
-    typer.echo(json.dumps(value, indent=2, default=str))
+    """Print a value as JSON; paths become text, and numbers that JSON lacks null."""
+    try:
+        told = json.dumps(value, indent=2, default=str, allow_nan=False)
+    except (TypeError, ValueError):
+        told = json.dumps(_plain(value), indent=2, default=str)
+    typer.echo(told)
+
+
+def _plain(value: Any) -> Any:
+    """The same with keys as text, and null for numbers that are not finite."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in cast("Sequence[Any]", value)]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -17,12 +17,14 @@ def ask(
     strict: bool = False,
     is_foreign: bool = False,
     is_bare: bool = False,
+    needs_samples: bool = True,
 ) -> Answer:
     """The answer to a question about versions. What cannot be read is listed in the first table; with a single version, or with `strict`, it is an error.
 
-    `is_foreign`: whether the question runs a query that is not ours; `is_bare`: whether it makes the views itself, if it needs them.
+    `is_foreign`: whether the question runs a query that is not ours; `is_bare`: whether it makes the views itself, if it needs them;
+    `needs_samples`: whether there is an answer only once samples are published, and not by the catalog alone.
     """
-    history = history_of(list(dict.fromkeys(versions)), strict=strict or len(versions) == 1)
+    history = history_of(list(dict.fromkeys(versions)), strict=strict or len(versions) == 1, needs_samples=needs_samples)
     with opened(history, is_foreign=is_foreign, is_bare=is_bare) as database:
         return {**unread(history.gaps), **question(database, history)}
 

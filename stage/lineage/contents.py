@@ -52,8 +52,8 @@ class History(NamedTuple):
         return ", ".join(contents.version.name for contents in self.contents)
 
 
-def history_of(versions: Sequence[Version], *, strict: bool) -> History:
-    """What the versions hold. Raises Refusal if none has samples, and with `strict` the first error of any of them.
+def history_of(versions: Sequence[Version], *, strict: bool, needs_samples: bool = True) -> History:
+    """What the versions hold. Raises Refusal if none has samples, or not even a catalog unless it `needs_samples`, and with `strict` the first error of any of them.
 
     Without it, a version that cannot be read is a gap, which every answer names: the data of old versions may be gone.
     """
@@ -64,7 +64,7 @@ def history_of(versions: Sequence[Version], *, strict: bool) -> History:
     if strict and (wrong := [why for contents in found for why in contents.gaps]):
         raise CorruptFileError(wrong[0])
     gaps = [Gap(contents.version.name, why) for contents in found for why in contents.gaps]
-    if not any(contents.manifests for contents in found):
+    if not any(contents.manifests or (not needs_samples and contents.entries) for contents in found):
         told = gaps[0].why if gaps else "none under data/synthesize. Run `dvc repro`, or name a version that has them."
         raise Refusal(f"Expected published samples in {', '.join(one.name for one in versions)}, found {told}")
     gaps += [Gap(one.version.name, "no samples were published in it") for one in found if not one.manifests and not one.gaps]

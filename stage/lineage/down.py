@@ -40,7 +40,9 @@ def down(database: Database, history: History, source: str, *, whole: bool = Tru
 def named(database: Database, history: History, source: str) -> tuple[list[Row], list[Row]]:
     """The sources of that name and the networks that they trained, or the network of that name; raises Refusal if there is none."""
     if not source.strip():
-        raise Refusal("Expected a path below the data folder, a file, or a digest, found an empty text, as of a variable that is not set. Name one.")
+        raise Refusal(
+            "Expected a path below the data folder, a file, or a digest, found an empty text, as of a variable that is not set. Name one."
+        )
     found = sources_of(database, source)
     networks = networks_of(database, source, found)
     if not found and not networks:
@@ -101,12 +103,20 @@ def _in_words(found: list[Row], names: list[str]) -> Iterator[Row]:
 
 
 _SOURCES = """
-SELECT path, sha256, kind, role, defect, "group", list(DISTINCT version ORDER BY version) AS versions FROM sources
+SELECT path, sha256, kind, role, defect, "group", list(DISTINCT version ORDER BY version) AS versions FROM {table}
 WHERE path = $name OR sha256 IN ($sha256, $name) OR (image_digest = $name AND $is_digest) OR (starts_with(sha256, $name) AND $is_digest)
     OR (path, version) IN (SELECT (mask_path, version) FROM catalog WHERE mask_path IS NOT NULL AND status = 'accepted' AND
         (image_path = $name OR image_sha256 IN ($sha256, $name) OR (starts_with(image_sha256, $name) AND $is_digest)))
 GROUP BY ALL
 """
+# The same of the catalog, as stage/release/tables.py publishes it: photographs that are prepared, and not published yet.
+_PREPARED = """(
+    SELECT version, image_path AS path, image_sha256 AS sha256, image_digest, 'image' AS kind, defect, "group",
+        CASE WHEN split = 'test' THEN 'test' WHEN defect = 'good' THEN 'background' ELSE 'training' END AS role
+    FROM catalog WHERE status = 'accepted'
+    UNION ALL SELECT version, mask_path, mask_sha256, '', 'mask', defect, "group", CASE WHEN split = 'test' THEN 'test' ELSE 'mask' END
+    FROM catalog WHERE status = 'accepted' AND mask_path IS NOT NULL
+)"""
 _TEXTURES = """
 SELECT path, sha256, 'texture' AS kind, 'texture' AS role, '' AS defect, '' AS "group", list(DISTINCT version ORDER BY version) AS versions FROM (
     SELECT version, choices ->> 'texture_path' AS path, choices ->> 'texture_sha256' AS sha256
@@ -117,11 +127,13 @@ GROUP BY ALL
 
 
 def sources_of(database: Database, source: str) -> list[Row]:
-    """The source in every version that knows it, with its mask if it is the photograph of a defect."""
+    """The source in every version that knows it, with its mask if it is the photograph of a defect; from the catalogs if no samples have it among theirs."""
     file = Path(source)
     digest = file_digest(file) if file.is_file() else "no file"
     known = {**_named(source), "sha256": digest}
-    found = rows(database, _SOURCES, known) + (rows(database, _TEXTURES, known) if _also_named(database)["textured"] else [])
+    found = rows(database, _SOURCES.format(table="sources"), known)
+    found += rows(database, _TEXTURES, known) if _also_named(database)["textured"] else []
+    found = found or rows(database, _SOURCES.format(table=_PREPARED), known)
     return sorted(found, key=lambda row: (row["kind"], row["path"], row["sha256"]))
 
 

@@ -18,6 +18,10 @@ BASE = (
     "The base, which `pretrain` trains on all images, has seen it: every network and every sample on that base is tainted, in all categories. "
     "The next `dvc repro` trains the base and all adapters again, which takes as long as the first time."
 )
+UNPUBLISHED = (
+    "No samples are published yet: networks that were trained on the prepared photographs are not listed here. "
+    "The next `dvc repro` trains again those that saw it."
+)
 UNREAD = "What a version holds that could not be read is not told here: see `not read`."
 
 
@@ -36,6 +40,7 @@ def impact(database: Database, history: History, source: str, *, whole: bool = T
     photographs = told.get("withdrawn_with_it")
     has_base = any(row["kind"] == "base" for row in told["networks"])
     notes = [BASE] * has_base + [UNREAD] * bool(history.gaps)
+    notes += [UNPUBLISHED] * (not any(contents.manifests for contents in history.contents))
     return {
         **({"note": [{"note": one} for one in notes]} if notes else {}),
         "source": told["source"],

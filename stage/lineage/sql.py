@@ -17,42 +17,57 @@ STATUS = Path("/proc/self/status")  # of Linux; elsewhere there is none
 
 
 def sql(database: Database, query: str, limit: int) -> Answer:
-    """The first `limit` rows of a SELECT. Raises Refusal for anything else, and for what DuckDB cannot run."""
+    """The first `limit` rows of a SELECT. Raises Refusal for anything else, and for what DuckDB cannot run. Call it in `bounded`."""
     query = query.encode("utf-8", "replace").decode()  # arguments may be any bytes
     try:
         statements = database.extract_statements(query)
         if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
             found = ", ".join(statement.type.name for statement in statements) or "nothing"
             raise Refusal(f"Expected one SELECT, found {found}. The tables can be read and nothing else; docs/lineage.md lists them.")
-        with _bounded(), _interruptible():
+        _bind()
+        with _interruptible():
             database.execute("BEGIN TRANSACTION READ ONLY")
             cursor = database.execute(statements[0])
             names = [str(column[0]) for column in cursor.description or ()]
             found = cursor.fetchmany(limit + 1)
-    except (duckdb.OutOfMemoryException, MemoryError):
-        raise Refusal(f"Expected a query that needs at most {MEMORY}, found one that needs more. Select fewer columns or rows.") from None
+    except duckdb.OutOfMemoryException:
+        raise _too_much() from None
     except duckdb.Error as error:
         raise Refusal(f"Expected a query that DuckDB can run on the views of docs/lineage.md, found: {error}") from None
+    except (OverflowError, TypeError, ValueError) as error:
+        raise Refusal(f"Expected values that Python can hold, found: {error}. Cast the column to VARCHAR.") from None
     more = {"not_shown": [{"rows": f"more than {limit}; --limit shows more"}]} if len(found) > limit else {}
     return {"rows": [dict(zip(_distinct(names), row, strict=True)) for row in found[:limit]], **more}
 
 
 @contextmanager
-def _bounded() -> Generator[None]:
-    """Let this process grow by 2 GiB at most: DuckDB's own limit does not count texts that a query makes, with `repeat` for example (DuckDB 2.0.0).
+def bounded() -> Generator[None]:
+    """Until its end, this process grows by 2 GiB at most from the beginning of a query: DuckDB's own limit counts neither texts that a query makes,
 
-    Where there is no /proc, as on macOS, whose kernel does not keep to RLIMIT_DATA either, DuckDB's own limit is the only one.
+    with `repeat` for example (DuckDB 2.0.0), nor what it takes to print them. Raises Refusal where that is not enough. Where there is no
+    /proc, as on macOS, whose kernel does not keep to RLIMIT_DATA either, DuckDB's own limit is the only one.
     """
-    if not STATUS.exists():
-        yield
-        return
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    limit = _data_bytes() + ROOM
-    resource.setrlimit(resource.RLIMIT_DATA, (limit if before[1] == resource.RLIM_INFINITY else min(limit, before[1]), before[1]))
     try:
         yield
+    except MemoryError:
+        raise _too_much() from None
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+def _bind() -> None:
+    """Set the limit of `bounded`."""
+    if STATUS.exists():
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        limit = _data_bytes() + ROOM
+        resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+
+
+def _too_much() -> Refusal:
+    return Refusal(
+        f"Expected a query that needs at most {MEMORY}, and 2 GiB with its texts, found one that needs more. Select fewer columns or rows."
+    )
 
 
 @contextmanager

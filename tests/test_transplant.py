@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small_factory import CATEGORY, SIZE, Factory, build
 
-from stage.datasets.blending import change_window, paste_change
+from stage.datasets.blending import paste_change
 from stage.datasets.table import read_catalog
 from stage.datasets.windows import Window, cut
 from stage.model.checkpoints import load_checkpoint
@@ -144,7 +144,7 @@ def test_the_change_of_a_window_fades_towards_the_photograph_but_not_in_the_mask
     mask[8:12, 12:14] = 1
     before = cut(whole, place, 64)
 
-    changed = change_window(before, before + np.uint8(40), whole, mask, place).astype(int)[..., 0] - 100
+    changed = paste_change(before, before + np.uint8(40), whole, mask, place, in_window=True).astype(int)[..., 0] - 100
 
     outside = mask == 0
     assert (changed[mask > 0] == 40).all()

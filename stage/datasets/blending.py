@@ -45,30 +45,22 @@ def paste_change(
     begun: NDArray[np.uint8],
     mask: NDArray[np.uint8],
     place: Window,
+    *,
+    in_window: bool = False,
 ) -> NDArray[np.uint8]:
     """`begun` (H, H, 3), a window of which was reduced to `before` and became `after`, (s, s, 3) each, with the change inside the mask.
 
     The change from one to the other is enlarged and added, so what is finer than their pixels stays that of `begun`.
+    `in_window`: it is added in the whole window, so that the defect's pixels are not the only ones that a network has touched. Outside the
+    mask it fades out towards those edges of the window that lie inside the photograph, over an eighth of its side.
     """
-    return _put(_added(_change(before, after, place), begun, place), begun, mask, place)
-
-
-def change_window(
-    before: NDArray[np.uint8],
-    after: NDArray[np.uint8],
-    begun: NDArray[np.uint8],
-    mask: NDArray[np.uint8],
-    place: Window,
-) -> NDArray[np.uint8]:
-    """As `paste_change`, with the change in the whole window, so that the defect's pixels are not the only ones that a network has touched.
-
-    It fades out towards those edges of the window that lie inside the photograph, over an eighth of its side, but not inside the mask.
-    """
-    weights = np.maximum(
-        np.outer(_fading(place.top, place.side, len(mask)), _fading(place.left, place.side, len(mask))), mask[place.region]
-    )
+    weights: NDArray[Any] = mask[place.region]
+    if in_window:
+        fading = (_fading(first, place.side, len(mask)) for first in (place.top, place.left))
+        weights = np.maximum(np.outer(*fading), weights)
+    change = weights[..., None] * _change(before, after, place)
     image = begun.copy()
-    image[place.region] = _added(weights[..., None] * _change(before, after, place), begun, place)
+    image[place.region] = np.clip(np.rint(begun[place.region] + change), 0, 255).astype(np.uint8)
     return image
 
 
@@ -76,10 +68,6 @@ def _change(before: NDArray[np.uint8], after: NDArray[np.uint8], place: Window) 
     """`after` less `before` in the window's pixels; reduced, the mean over each pixel's own area."""
     how = cv2.INTER_CUBIC if place.side > len(before) else cv2.INTER_AREA
     return np.asarray(cv2.resize(after.astype(np.float32) - before, (place.side, place.side), interpolation=how), np.float32)
-
-
-def _added(change: NDArray[np.floating[Any]], begun: NDArray[np.uint8], place: Window) -> NDArray[np.uint8]:
-    return np.clip(np.rint(begun[place.region] + change), 0, 255).astype(np.uint8)
 
 
 def _fading(first: int, side: int, length: int) -> NDArray[np.float64]:

@@ -53,9 +53,9 @@ class History(NamedTuple):
 
 
 def history_of(versions: Sequence[Version], *, strict: bool, needs_samples: bool = True) -> History:
-    """What the versions hold. Raises Refusal if none has samples, or not even a catalog unless it `needs_samples`, and with `strict` the first error of any of them.
+    """What the versions hold. Raises Refusal if none has samples, and with `strict` the first error of any of them.
 
-    Without it, a version that cannot be read is a gap, which every answer names: the data of old versions may be gone.
+    Unless the question `needs_samples`, a version with a catalog alone will do. Without `strict`, a version that cannot be read is a gap, which every answer names: the data of old versions may be gone.
     """
     known = {version: _kept(version) for version in versions}
     unread = [version for version, contents in known.items() if contents is None]

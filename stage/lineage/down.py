@@ -33,11 +33,11 @@ def down(database: Database, history: History, source: str, *, whole: bool = Tru
 
     Unless `whole`, `every_sample` has as many rows as there are samples, but empty ones.
     """
-    found, networks = named(database, history, source)
+    found, networks = known_by(database, history, source)
     return touched_by(database, found, networks, whole=whole)
 
 
-def named(database: Database, history: History, source: str) -> tuple[list[Row], list[Row]]:
+def known_by(database: Database, history: History, source: str) -> tuple[list[Row], list[Row]]:
     """The sources of that name and the networks that they trained, or the network of that name; raises Refusal if there is none."""
     if not source.strip():
         raise Refusal(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from stage.core.errors import Refusal
 from stage.lineage.contents import History
 from stage.lineage.database import Answer, Database, Row, rows
-from stage.lineage.down import NETWORKS, USES, named, networks_of, touch, touched_by
+from stage.lineage.down import NETWORKS, USES, known_by, networks_of, touch, touched_by
 from stage.lineage.layout import todays_id
 from stage.lineage.up import SAMPLE, unknown_sample
 from stage.lineage.versions import WORKSPACE
@@ -74,7 +74,7 @@ def _files(one: "Recall") -> list[tuple[str, str]]:
 
 def _of_file(database: Database, history: History, source: str, *, whole: bool) -> Answer:
     """As `down`, together with the photographs of masks, which `prepare` withdraws with them."""
-    found, networks = named(database, history, source)
+    found, networks = known_by(database, history, source)
     known = {"paths": [row["path"] for row in found], "digests": [row["sha256"] for row in found]}
     photographs = rows(database, _PHOTOGRAPHS, known)
     networks = networks_of(database, source, [*found, *photographs]) if photographs else networks

@@ -42,10 +42,10 @@ def sql(database: Database, query: str, limit: int) -> Answer:
 
 @contextmanager
 def bounded() -> Generator[None]:
-    """Until its end, this process grows by 2 GiB at most from the beginning of a query: DuckDB's own limit counts neither texts that a query makes,
+    """From the beginning of a query until this ends, let the process grow by 2 GiB at most. Raises Refusal where that is not enough.
 
-    with `repeat` for example (DuckDB 2.0.0), nor what it takes to print them. Raises Refusal where that is not enough. Where there is no
-    /proc, as on macOS, whose kernel does not keep to RLIMIT_DATA either, DuckDB's own limit is the only one.
+    DuckDB's own limit counts neither texts that a query makes, with `repeat` for example (DuckDB 2.0.0), nor what it takes to print them.
+    Where there is no /proc, as on macOS, whose kernel does not keep to RLIMIT_DATA either, it is the only one.
     """
     before = resource.getrlimit(resource.RLIMIT_DATA)
     try:

@@ -76,9 +76,7 @@ class Drop(NamedTuple):
             if any(map(self._is_moving, files)):
                 yield Arrival(files, MOVING, waits=True)
                 continue
-            paths = [self.folder / name for name in files]
-            # Before they are decoded: a later change shows. To open a pipe or a device may last for ever.
-            digests = tuple(digest_if_readable(path) if path.is_file() else "" for path in paths)
+            digests = tuple(digest_if_readable(self.folder / name) for name in files)  # before they are decoded: a later change shows
             new = [name for name in files if not is_same(self.folder / name, self.source / name)]
             if not new:
                 yield Arrival(files, digests=digests)  # moved in by a night that was killed before it emptied the drop folder

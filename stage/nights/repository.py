@@ -5,6 +5,7 @@ No merge can conflict, since the tree of every commit is made of these two. Ever
 
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
@@ -130,9 +131,9 @@ class Repository(NamedTuple):
         self.git(*self._identity(), "tag", "--annotate", "--file", "-", name, "HEAD", stdin=message)
         return name
 
-    def push_tags(self) -> None:
-        """Push the versions' tags that the remote lacks, among them those of nights that were killed before they could."""
-        if tags := self.unpushed():
+    def push_tags(self, tags: Sequence[str]) -> None:
+        """Push tags, if there are any."""
+        if tags:
             self.git("push", "--quiet", self.settings.remote, *(f"refs/tags/{tag}" for tag in tags))
 
     def unpushed(self) -> list[str]:

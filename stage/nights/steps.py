@@ -104,7 +104,7 @@ class NightSteps:
         self.push_data()
         with suppress(Moved):  # the tag brings the version's commits along, and the next version joins both branches
             self.repository.push_branch()
-        self.repository.push_tags()
+        self.repository.push_tags(left)
         return f"{told}; now pushed: {', '.join(left)}"
 
     def gate(self) -> str:
@@ -154,7 +154,7 @@ class NightSteps:
         """Tag the commit and push the tag, with those that a killed night could not push."""
         self.record.tag = self.repository.tag(self.day, self._title())
         reached("after tagged here")
-        self.repository.push_tags()
+        self.repository.push_tags(self.repository.unpushed())
         return f"{self.record.tag} is published"
 
     def _title(self) -> str:

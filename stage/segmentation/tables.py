@@ -1,6 +1,5 @@
 """The trainings of a category side by side: the long table of metrics, and the differences between arms."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -134,7 +133,7 @@ def mean_metrics(results: Sequence[Path]) -> dict[str, float]:
 def means_by_arm(scores: pd.DataFrame, model: str) -> dict[str, dict[str, Any]]:
     """Each arm's metrics over all types with all of the real third, averaged over seeds, of one network."""
     shown = rows_where(scores, segmenter=model, real_per_type=0, defect=ALL_TYPES)
-    found: dict[str, dict[str, Any]] = defaultdict(dict)
+    found: dict[str, dict[str, Any]] = {}
     for row in shown.groupby(["arm", "metric"], sort=False).value.mean().reset_index().to_dict("records"):
-        found[row["arm"]][row["metric"]] = row["value"]
+        found.setdefault(row["arm"], {})[row["metric"]] = row["value"]
     return found

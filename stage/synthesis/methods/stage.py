@@ -15,7 +15,7 @@ from stage.core.device import autocast, dtype_of
 from stage.core.errors import TrainingError
 from stage.core.model_params import Prompts, StageMethod
 from stage.core.synthesis_params import Paste, Synthesize
-from stage.datasets.blending import change_window, paste, paste_change
+from stage.datasets.blending import paste, paste_change
 from stage.datasets.pairs import Pair
 from stage.datasets.windows import Window, cut, shown_pixels, window
 from stage.model.base import pixels_to_tensor, tensor_to_pixels
@@ -149,13 +149,11 @@ class StageRenderer:
 
     def _changed(self, synthetic: Pixels, row: PlanRow, mask: Pixels, view: View, begun: Begun) -> Rendered:
         """A sample that began with a defect, whose seam outside the mask stays as it was pasted, or is changed with its surroundings."""
-        if self.params.redraws_surroundings:
-            image = change_window(begun.shown, synthetic, begun.image, mask, view.place)
-        elif view.place.side > self.image_size:
-            image = paste_change(begun.shown, synthetic, begun.image, mask, view.place)
+        redrawn = view.place if self.params.redraws_surroundings else None
+        if redrawn or view.place.side > self.image_size:
+            image = paste_change(begun.shown, synthetic, begun.image, mask, view.place, in_window=bool(redrawn))
         else:
             image = paste(synthetic, begun.image, mask, view.place)
-        redrawn = view.place if self.params.redraws_surroundings else None
         return Rendered(Pair(image, mask), _shown(mask, view), reach=reach_of(row, self.pasting), redrawn=redrawn)
 
     def _view(self, mask: NDArray[np.uint8]) -> View:

@@ -10,9 +10,11 @@ import pytest
 from rich.console import Console
 
 from stage.core.errors import CorruptFileError, Refusal
+from stage.segmentation.counts import probability_of
+from stage.segmentation.metrics import HALF
 from stage.segmentation.results import AVERAGE, DIFFERENCE_COLUMNS, Results, gather_results, headline, read_results, write_results
 from stage.segmentation.scores import ALL_TYPES, COLUMNS
-from stage.segmentation.verdicts import results_tables, verdict, worth
+from stage.segmentation.verdicts import results_tables, threshold_note, verdict, worth
 
 ARMS = {"bolt": {"real_only": 0.25, "real_and_paste": 0.5}, "nut": {"real_only": 0.75, "real_and_paste": 0.875}}
 DRAWS = {"bolt": [0.125, 0.25, 0.375], "nut": [0.0, 0.125, 0.25]}
@@ -253,6 +255,19 @@ def test_the_average_curve_has_only_what_all_categories_have(tmp_path: Path) -> 
 def test_without_a_learning_curve_nothing_is_said(results: Results) -> None:
     """A sentence would be made of nothing."""
     assert worth(results, "bolt", "paste") == ""
+
+
+@pytest.mark.parametrize(
+    ("nut", "told"), [(0.2, "IoU of bolt is at a threshold of one half"), (probability_of(HALF), "IoU is at a"), (None, "")]
+)
+def test_iou_at_one_half_is_not_taken_for_a_chosen_threshold(results: Results, nut: float | None, told: str) -> None:
+    """A gain in IoU would be credited to samples that only make a segmenter surer of itself."""
+    levels = {"bolt": probability_of(HALF) if nut else 0.3, "nut": nut or 0.2, AVERAGE: 0.3}
+    rows = [scores(name, {"real_only": 0}).assign(metric="threshold", value=level) for name, level in levels.items()]
+    note = threshold_note(Results(pd.concat([results.scores, *rows]), results.differences))
+
+    assert note.startswith(told)
+    assert bool(note) == bool(told)
 
 
 def test_results_that_are_not_there_or_damaged_are_named(tmp_path: Path) -> None:

@@ -149,8 +149,8 @@ def headline(results: Results, chosen: Mapping[str, str]) -> dict[str, Any]:
     means = rows_where(means, real_per_type=0, segmenter=means.segmenter.iloc[0])
     categories: list[str] = [name for name in means.category.unique() if name != AVERAGE]
     is_chosen = {*chosen} == {*categories}
-    first = next(arm for arm in means.arm.unique() if arm.startswith(arm_name("")))
-    arms = chosen if is_chosen else dict.fromkeys(categories, first)
+    sampled: list[str] = [arm for arm in means.arm.unique() if arm.startswith(arm_name(""))]
+    arms = chosen if is_chosen else dict.fromkeys(categories, sampled[0])
     names = {arm.removeprefix(arm_name("")) for arm in arms.values()}
     shown = {"arm": names.pop() if len(names) == 1 else "by category", **_average_of(means, arms)}
     return {REAL_ONLY: _average_of(means, dict.fromkeys(categories, REAL_ONLY)), "chosen" if is_chosen else "first": shown}

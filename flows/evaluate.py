@@ -12,6 +12,7 @@ from stage.core.progress import check_stop
 from stage.release.fidelity import measure_fidelity, write_fidelity
 from stage.release.uses import check_samples
 from stage.report.pages import write_report
+from stage.segmentation.choice import read_choices
 from stage.segmentation.results import gather_results, headline, write_loss_curves, write_results
 
 DATA = Path("data")
@@ -37,7 +38,8 @@ def all_results(categories: tuple[str, ...]) -> None:
     """Write the tables of all categories, and the numbers for `dvc metrics`."""
     results = gather_results(DATA, categories)
     write_results(results, OUTPUT)
-    (OUTPUT / "metrics.json").write_text(json.dumps(headline(results), indent=2) + "\n")
+    chosen = {category: choice.arm for category, choice in read_choices(DATA, categories).items()}
+    (OUTPUT / "metrics.json").write_text(json.dumps(headline(results, chosen), indent=2) + "\n")
 
 
 @task(cache_policy=NO_CACHE)

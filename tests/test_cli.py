@@ -19,6 +19,8 @@ from stage.core.errors import DataError
 from stage.core.params import load_params
 from stage.datasets.pairs import write_table
 from stage.datasets.table import COLUMNS
+from stage.segmentation.counts import probability_of
+from stage.segmentation.metrics import HALF
 from stage.segmentation.results import gather_results, write_results
 
 ROOT = Path(__file__).parents[1]
@@ -64,7 +66,8 @@ def metrics(project: Path) -> None:
     drawn = {arm: [arms[arm] - 0.25 + change for change in (-0.01, 0.01)] for arm in ("real_and_stage", "real_and_paste")}
     segmented = project / "data" / "segment" / "bolt"
     segmented.mkdir(parents=True)
-    scores("bolt", arms).to_parquet(segmented / "scores.parquet")
+    at_half = scores("bolt", arms).query("metric == 'iou'").assign(metric="threshold", value=probability_of(HALF))
+    pd.concat([scores("bolt", arms), at_half]).to_parquet(segmented / "scores.parquet")
     pd.concat([differences(draws, arm=arm) for arm, draws in drawn.items()]).to_parquet(segmented / "differences.parquet")
     write_results(gather_results(project / "data", ("bolt",)), project / "data" / "evaluate")
 
@@ -104,6 +107,7 @@ def test_results_for_people_are_a_table() -> None:
     assert "Samples of stage help: AP, which decides, +25.0" in output
     assert max(map(len, output.splitlines())) <= 100
     assert "Samples of paste harm" in output
+    assert "IoU is at a threshold of one half in every arm, which mixes calibration into it" in " ".join(output.split())
 
 
 @pytest.mark.usefixtures("metrics")

@@ -31,6 +31,8 @@ from stage.report.sheets import Panel, Specimen, contact_sheet, defect_box, stac
 from stage.report.specimens import synthetic_specimens
 from stage.report.typical import write_example
 from stage.report.worst import FALSE, HIT, MISSED, NORMAL, difference_picture, read_predictions
+from stage.segmentation.counts import probability_of
+from stage.segmentation.metrics import HALF
 from stage.segmentation.verdicts import WHOLE
 
 HOSTILE = ["<script>alert(1)</script>", "../../x", '"><img src=x onerror=alert(1)>', "Riß ✓"]
@@ -49,11 +51,12 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def other_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a report reads of one category, each arm of which was trained once, and on few defects, with a base from a hub; one known group."""
+    """What a report reads of one category, each arm of which was trained once, without folds, and on few defects, with a base from a hub; one known group."""
     data = tmp_path_factory.mktemp("other") / "data"
     publish(data, ["fabric"], ["hole"], few=(1, 2))
     scores, catalog = data / "evaluate/scores.parquet", data / "prepare/fabric/catalog.parquet"
-    pd.read_parquet(scores).query("seed == 0").to_parquet(scores)
+    rows = pd.read_parquet(scores).query("seed == 0")
+    rows.assign(value=rows.value.mask(rows.metric == "threshold", probability_of(HALF))).to_parquet(scores)
     pd.read_parquet(catalog).assign(group="one").to_parquet(catalog)
     (data / "pretrain/curve.csv").unlink()
     return data
@@ -231,6 +234,13 @@ def test_an_interval_of_one_seed_is_not_sold_as_more(report: Path, other_report:
     """Otherwise the chance of a training, which nobody measured, counts as certainty."""
     assert "Each arm was trained once" in Page(other_report / "index.html").text
     assert "Values are means over 2 seeds" in Page(report / "index.html").text
+
+
+def test_iou_at_one_half_is_marked_as_such(report: Path, other_report: Path) -> None:
+    """Differences in calibration would be read as differences in what is found."""
+    for page in ("index.html", "category-fabric.html"):
+        assert "IoU is at a threshold of one half in every arm" in Page(other_report / page).text
+        assert "at a threshold of one half" not in Page(report / page).text
 
 
 def test_several_networks_stand_apart(paste_report: Path) -> None:

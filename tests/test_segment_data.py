@@ -160,8 +160,17 @@ def test_a_type_differs_by_its_own_metrics_and_one_part_says_nothing(tmp_path: P
     assert set(side_by_side_table("part", results, dict.fromkeys(results, "digest"), single, seed=0).types.defect) == {"dent"}
 
 
+def test_without_folds_few_defects_are_compared_at_one_half_as_all_are(tmp_path: Path, params: Params) -> None:
+    """The IoU of a learning curve would be lost where no threshold was chosen."""
+    results = {one: place for one, place in scored(tmp_path, params).items() if one.fold < 0}
+    tables = side_by_side_table("part", results, dict.fromkeys(results, "digest"), TEST, seed=0)
+
+    assert means_of(tables.scores, "iou") == means_of(tables.scores, "iou_half")
+    assert {*tables.differences[tables.differences.real_per_type == 1].metric} == {"ap", "iou"}
+
+
 def test_the_tables_have_every_training_and_thresholds_of_the_folds(tmp_path: Path, params: Params) -> None:
-    """A number would be of another arm or seed, or a threshold be taken from the test part."""
+    """A number would be of another arm or seed, or a threshold be taken from the test part or from more defects than an arm may have."""
     results = scored(tmp_path, params)
     tables = side_by_side_table("part", results, dict.fromkeys(results, "digest"), TEST, seed=0)
     kept = [one for one in results if one.fold < 0]
@@ -171,6 +180,10 @@ def test_the_tables_have_every_training_and_thresholds_of_the_folds(tmp_path: Pa
     assert (tables.scores[tables.scores.metric == "threshold"].value > 0.8).all()
     means = tables.scores[tables.scores.defect == ALL_TYPES].groupby("metric").value.mean()
     assert means["iou"] < means["iou_half"]
+    few = tables.scores[tables.scores.real_per_type == 1]
+    assert {"ap", "f1", "iou_half", "acc_half"} <= {*few.metric}
+    assert not {"iou", "acc", "threshold", "false_alarm_images", "false_alarm_pixels"} & {*few.metric}
+    assert {*tables.differences[tables.differences.real_per_type == 1].metric} == {"ap"}
     told = tables.differences[tables.differences.draw == -1].drop_duplicates(["arm", "real_per_type", "against"])
     assert [*zip(told.arm, told.real_per_type, told.against, strict=True)] == [
         ("real_and_stage", *both) for both in ((0, 0), (1, 0), (1, 1))

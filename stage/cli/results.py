@@ -20,7 +20,7 @@ def results(*, as_json: AsJson = False) -> None:
     from stage.segmentation.arms import PERFECT, arm_name
     from stage.segmentation.choice import read_choices
     from stage.segmentation.results import AVERAGE, read_results
-    from stage.segmentation.verdicts import results_tables, verdict, worth
+    from stage.segmentation.verdicts import results_tables, threshold_note, verdict, worth
 
     found = read_results(DATA)
     if as_json:
@@ -30,6 +30,7 @@ def results(*, as_json: AsJson = False) -> None:
         console().print(table)
     sampled = [arm.removeprefix(arm_name("")) for arm in found.differences.arm.unique() if arm.startswith(arm_name(""))]
     told = [f"{verdict(found, method)} {worth(found, AVERAGE, method)}" for method in sampled if method != PERFECT]
+    told += [note] if (note := threshold_note(found)) else []
     told += [f"{category}: {choice.sentence}" for category, choice in read_choices(DATA, load_params().categories).items()]
     if changed := changed_parameters(Path(LOCK), Path("params.yaml")):
         told.append(f"These results are older than a change in params.yaml, of {', '.join(changed)}. Run `dvc repro` for new ones.")

@@ -25,7 +25,7 @@ from stage.report.worst import FALSE, HIT, MISSED, NORMAL
 from stage.segmentation.arms import arm_label, compared_arms
 from stage.segmentation.bootstrap import RESAMPLES
 from stage.segmentation.results import AVERAGE, Results, read_results
-from stage.segmentation.verdicts import SHOWN, verdict, with_interval, worth
+from stage.segmentation.verdicts import SHOWN, threshold_note, verdict, with_interval, worth
 
 LISTED = 200  # files set aside that are listed by name
 
@@ -93,6 +93,7 @@ def _shared(params: Params, results: Results, categories: list[CategoryView], ro
         "average": AVERAGE,
         "seeds": comparison.seeds(results),
         "draws": RESAMPLES,
+        "threshold_note": threshold_note(results),
         "colours": {"hit": HIT, "missed": MISSED, "false": FALSE, "normal": NORMAL},
     }
 

@@ -27,10 +27,10 @@ class EvaluationImage(NamedTuple):
 
 
 class AtThreshold(NamedTuple):
-    """The counts of a training on the defective test images, and its arm's threshold."""
+    """The counts of a training on the defective test images, and its arm's threshold; None: it has none, and so no IoU."""
 
     counts: Counts
-    level: int
+    level: int | None
 
 
 def resampled_differences(
@@ -41,7 +41,7 @@ def resampled_differences(
     *,
     seeds: int,
 ) -> list[pd.DataFrame]:
-    """For each pair of `compared`, AP and IoU of the first minus those of the second, as fractions: a row per metric and draw.
+    """For each pair of `compared`, AP and, if both have a threshold, IoU of the first minus those of the second, as fractions: a row per metric and draw.
 
     Draw -1 is the difference itself. `trained` gives each arm's trainings, one for each of the `seeds`, in the same order; each is read once, so
     an iterable may be lazy.
@@ -50,25 +50,17 @@ def resampled_differences(
     is_single = len({image.group for image in test}) < 2
     shares = np.vstack([np.ones(seeds), drawn_weights(seeds, RESAMPLES, random)]) / seeds
     values = {name: _mean_over_seeds(seen, images, shares) for name, seen in trained.items()}
-    draws = np.tile(np.arange(-1, RESAMPLES), len(COMPARED))
-    return [
-        pd.DataFrame(
-            {
-                "metric": np.repeat(COMPARED, 1 + RESAMPLES),
-                "draw": draws,
-                "difference": np.concatenate([_differences(values[one][metric], values[other][metric], is_single) for metric in COMPARED]),
-            }
-        )
-        for one, other in compared
-    ]
+    return [_differences(values[one], values[other], is_single) for one, other in compared]
 
 
-def _differences(one: Values, other: Values, is_single: bool) -> Values:
-    """The difference and its resamples. Of a single group they are all that is possible, -1 and 1 in turn: one part says nothing of others."""
-    found = one - other
+def _differences(one: Mapping[str, Values], other: Mapping[str, Values], is_single: bool) -> pd.DataFrame:
+    """The differences and their resamples. Of a single group they are all that is possible, -1 and 1 in turn: one part says nothing of others."""
+    metrics = [metric for metric in COMPARED if metric in one and metric in other]
+    found = np.array([one[metric] - other[metric] for metric in metrics])
     if is_single:
-        found[1::2], found[2::2] = -1.0, 1.0
-    return found
+        found[:, 1::2], found[:, 2::2] = -1.0, 1.0
+    draws = np.tile(np.arange(-1, RESAMPLES), len(metrics))
+    return pd.DataFrame({"metric": np.repeat(metrics, 1 + RESAMPLES), "draw": draws, "difference": found.ravel()})
 
 
 def image_weights(test: Sequence[EvaluationImage], resamples: int, random: np.random.Generator) -> Values:
@@ -110,29 +102,30 @@ def _strata(columns: Mapping[EvaluationImage, list[int]]) -> list[list[list[int]
 def _mean_over_seeds(trained: Iterable[AtThreshold], images: Values, shares: Values) -> dict[str, Values]:
     per_seed = [weighted_metrics(one, images) for one in trained]
     return {
-        metric: np.sum([weight * found[metric] for weight, found in zip(shares.T, per_seed, strict=True)], axis=0) for metric in COMPARED
+        metric: np.sum([weight * found[metric] for weight, found in zip(shares.T, per_seed, strict=True)], axis=0) for metric in per_seed[0]
     }
 
 
 def weighted_metrics(trained: AtThreshold, images: Values) -> dict[str, Values]:
-    """AP and IoU, as fractions (R,), under each row of weights of the images (R, N); 0 for images without a defect."""
+    """AP and, at a threshold, IoU, as fractions (R,), under each row of weights of the images (R, N); 0 for images without a defect."""
     pixels = trained.counts.levels[:, :2].reshape(len(trained.counts.levels), -1)
     parts = [
         _of_totals((images[at : at + AT_ONCE].astype(np.float32) @ pixels).astype(np.float64), trained.level)
         for at in range(0, len(images), AT_ONCE)
     ]
-    return {metric: np.concatenate([part[metric] for part in parts]) for metric in COMPARED}
+    return {metric: np.concatenate([part[metric] for part in parts]) for metric in parts[0]}
 
 
-def _of_totals(totals: Values, level: int) -> dict[str, Values]:
+def _of_totals(totals: Values, level: int | None) -> dict[str, Values]:
     """AP and IoU of `totals`, defect pixels and normal pixels by level, (R, 2 L)."""
     hits, alarms = (
         np.cumsum(totals[:, part][:, ::-1], axis=1) for part in (slice(0, LEVELS), slice(LEVELS, None))
     )  # from the top level down
     marked, positives = hits + alarms, hits[:, -1:]
     precision = np.divide(hits, marked, out=np.ones_like(marked), where=marked > 0)
-    at, pixels = LEVELS - 1 - level, np.maximum(positives[:, 0], 1)
-    return {
-        "ap": (np.diff(hits, axis=1, prepend=0.0) * precision).sum(axis=1) / pixels,
-        "iou": hits[:, at] / (pixels + alarms[:, at]),
-    }
+    pixels = np.maximum(positives[:, 0], 1)
+    ap = (np.diff(hits, axis=1, prepend=0.0) * precision).sum(axis=1) / pixels
+    if level is None:
+        return {"ap": ap}
+    at = LEVELS - 1 - level
+    return {"ap": ap, "iou": hits[:, at] / (pixels + alarms[:, at])}

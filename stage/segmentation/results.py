@@ -5,7 +5,7 @@ metric the difference to `against` real defects per type alone (0: the whole thi
 of the category AVERAGE. `types`: the differences of each defect type with the whole third. Values are fractions.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -137,19 +137,29 @@ def mean_over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
     return shown.pivot_table(index=keys, columns="metric", values="value", sort=False).reset_index()
 
 
-def headline(results: Results) -> dict[str, Any]:
-    """AP and IoU of the real third alone and of the other arm with the highest AP, averaged over categories; of the first segmenter.
+def headline(results: Results, chosen: Mapping[str, str]) -> dict[str, Any]:
+    """AP and IoU of the real third alone and of one other arm, averaged over categories; of the first segmenter.
 
+    That is `chosen`, the arm that the folds of each category chose; or that of the `first` method, unless every category has a choice: to take the
+    arm with the highest AP would be to choose on the test part.
     For `dvc metrics`, whose table has a column per value and must not grow with the number of methods; an arm with samples is called by its
     method, to fit 100 columns.
     """
     means = mean_over_seeds(results.scores)
-    means = rows_where(means, category=AVERAGE, real_per_type=0, segmenter=means.segmenter.iloc[0]).to_dict("records")
-    values = {row["arm"]: {metric: row[metric] for metric in ("ap", "iou")} for row in means}
-    others = [arm for arm in values if arm != REAL_ONLY and not arm.endswith("perfect")]
-    best = max(others, key=lambda arm: values[arm]["ap"], default="")
-    found = {"best": {"arm": best.removeprefix(arm_name("")), **values[best]}} if best else {}
-    return {REAL_ONLY: values[REAL_ONLY], **found}
+    means = rows_where(means, real_per_type=0, segmenter=means.segmenter.iloc[0])
+    categories: list[str] = [name for name in means.category.unique() if name != AVERAGE]
+    is_chosen = {*chosen} == {*categories}
+    sampled: list[str] = [arm for arm in means.arm.unique() if arm.startswith(arm_name(""))]
+    arms = chosen if is_chosen else dict.fromkeys(categories, sampled[0])
+    names = {arm.removeprefix(arm_name("")) for arm in arms.values()}
+    shown = {"arm": names.pop() if len(names) == 1 else "by category", **_average_of(means, arms)}
+    return {REAL_ONLY: _average_of(means, dict.fromkeys(categories, REAL_ONLY)), "chosen" if is_chosen else "first": shown}
+
+
+def _average_of(means: pd.DataFrame, arms: Mapping[str, str]) -> dict[str, float]:
+    """AP and IoU of an arm of each category, the mean over the categories."""
+    rows = pd.concat([rows_where(means, category=category, arm=arm) for category, arm in arms.items()])
+    return {metric: float(rows[metric].mean()) for metric in ("ap", "iou")}
 
 
 def write_loss_curves(data: Path, categories: Sequence[str], output: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stage.segmentation.arms import Training
-from stage.segmentation.counts import Counts, probability_of, summed
+from stage.segmentation.counts import Counts, Total, probability_of, summed
 from stage.segmentation.metrics import HALF, best_level, false_alarms, image_scores, pixel_scores, threshold_scores
 
 DEFECTIVE_FILE, GOOD_FILE = "defective.npz", "good.npz"  # in a training's result: the counts of the defective and of the good images
@@ -56,25 +56,28 @@ def threshold_on(folds: Iterable[Counts]) -> int:
     return best_level(total) if total.defect.any() else HALF
 
 
-def metrics_of(defective: Counts, good: Counts, level: int) -> dict[str, float]:
-    """Every metric, as fractions: IoU, Acc and false alarms at the threshold `level`, IoU and Acc also at one half, the rest at none.
+def metrics_of(defective: Counts, good: Counts, level: int | None) -> dict[str, float]:
+    """Every metric, as fractions: IoU, Acc and false alarms at the threshold `level`, if there is one, IoU and Acc also at one half, the rest at none.
 
     Per pixel over the defective images, per image over defective and good ones; mmsegmentation's mIoU is taken at one half, as there.
     """
     total = defective.total()
-    chosen, half = (threshold_scores(total, at) for at in (level, HALF))
+    half = threshold_scores(total, HALF)
     return {
-        **{name: chosen[name] for name in ("iou", "acc")},
+        **({} if level is None else _at_threshold(total, good, level)),
         **{f"{name}_half": half[name] for name in ("iou", "acc")},
         "miou_with_background": half["miou_with_background"],
         **pixel_scores(total),
         **image_scores(defective, good),
-        **false_alarms(good, level),
-        "threshold": probability_of(level),
     }
 
 
-def rows_of(category: str, measured: Measured, level: int, defects: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _at_threshold(total: Total, good: Counts, level: int) -> dict[str, float]:
+    found = threshold_scores(total, level)
+    return {"iou": found["iou"], "acc": found["acc"], **false_alarms(good, level), "threshold": probability_of(level)}
+
+
+def rows_of(category: str, measured: Measured, level: int | None, defects: Sequence[str]) -> Iterator[dict[str, Any]]:
     """The long table's rows of a training: over all defective test images, whose types are `defects`, and over those of each type."""
     model, arm, few = measured.compared
     of_type, defective, good = np.array(defects), measured.defective(), measured.good()

@@ -24,7 +24,8 @@ ArmKey = tuple[str, int]  # its name, and its real defects per type; 0: the whol
 class Tables(NamedTuple):
     """`scores`: every metric, a row each, with the columns of `scores.COLUMNS`.
 
-    `differences`: AP and IoU of each arm minus those of real defects alone, resampled, with the columns of DIFFERENCE_COLUMNS. `against` is the
+    `differences`: AP and IoU of each arm minus those of real defects alone, resampled, with the columns of DIFFERENCE_COLUMNS; of an arm without
+    a threshold AP alone. `against` is the
     number of real defects per type of the latter: as many (`real_per_type`) or more. Draw -1 is the difference itself.
     `types`: the same of each defect type alone, with the whole third, and its interval, with the columns of TYPE_COLUMNS.
     """
@@ -43,26 +44,31 @@ def side_by_side_table(
     """
     defects, levels = [image.defect for image in test], _thresholds(results)
     measured = [Measured(one, place, samples[one]) for one, place in results.items() if one.fold < 0]
-    rows = [row for one in measured for row in rows_of(category, one, levels[one.compared[:2]], defects)]
+    rows = [row for one in measured for row in rows_of(category, one, levels[one.compared], defects)]
     compared = Compared(measured, levels, test, derived_seed(seed, category))
     return Tables(pd.DataFrame(rows), compared.differences(), compared.type_differences())
 
 
-def _thresholds(results: Mapping[Training, Path]) -> dict[tuple[str, str], int]:
-    """The level of each network and arm, from its folds; an arm with fewer real defects has no folds, and takes the same arm's."""
-    folds: dict[tuple[str, str], list[Path]] = {}
+def _thresholds(results: Mapping[Training, Path]) -> dict[tuple[str, str, int], int | None]:
+    """The level of each network, arm, and number of real defects, from its folds; one half where nothing was held out.
+
+    None with few defects where others have folds: they are too few for folds of their own, and those of the third have defects that the arm must
+    not know.
+    """
+    folds: dict[tuple[str, str, int], list[Path]] = {}
     for one, place in results.items():
-        found = folds.setdefault((one.model, one.choice.name), [])
+        found = folds.setdefault((one.model, one.choice.name, one.choice.few), [])
         if one.fold >= 0:
             found.append(place / DEFECTIVE_FILE)
-    return {arm: threshold_on(map(Counts.read, files)) for arm, files in folds.items()}
+    is_chosen = any(folds.values())
+    return {arm: None if arm[2] and is_chosen else threshold_on(map(Counts.read, files)) for arm, files in folds.items()}
 
 
 class Compared(NamedTuple):
-    """The trainings whose arms are compared, the threshold of each network and arm, the test images, and the seed of the resamples."""
+    """The trainings whose arms are compared, the threshold of each if it has one, the test images, and the seed of the resamples."""
 
     measured: Sequence[Measured]
-    levels: Mapping[tuple[str, str], int]
+    levels: Mapping[tuple[str, str, int], int | None]
     test: Sequence[EvaluationImage]
     seed: int
 
@@ -109,7 +115,7 @@ class Compared(NamedTuple):
 
     def read(self, trainings: Sequence[Measured], rows: NDArray[np.bool_]) -> Iterator[AtThreshold]:
         """The counts of some of the images, one training at a time."""
-        return (AtThreshold(one.defective().of_images(rows), self.levels[one.compared[:2]]) for one in trainings)
+        return (AtThreshold(one.defective().of_images(rows), self.levels[one.compared]) for one in trainings)
 
 
 def _pairs(trained: Sequence[ArmKey]) -> list[tuple[ArmKey, ArmKey]]:

@@ -9,6 +9,8 @@ from rich.table import Column, Table
 
 from stage.core.wording import counted
 from stage.segmentation.arms import arm_label, arm_name
+from stage.segmentation.counts import probability_of
+from stage.segmentation.metrics import HALF
 from stage.segmentation.results import AVERAGE, Results, mean_over_seeds, rows_where
 
 WHOLE = 10**6  # stands for the whole third in a learning curve: larger than any number that can be asked for
@@ -26,6 +28,19 @@ def verdict(results: Results, method: str, category: str = AVERAGE) -> str:
     if ap.high < 0:
         return f"Samples of {method} harm, and real data alone is better: {told}."
     return f"These data cannot tell whether samples of {method} help: {told}."
+
+
+def threshold_note(results: Results) -> str:
+    """Which categories have no threshold chosen on folds, and what that means; empty if all have one."""
+    levels = rows_where(results.scores, metric="threshold", real_per_type=0)
+    levels = levels[levels.category != AVERAGE]
+    is_half = levels.value.sub(probability_of(HALF)).abs().lt(1e-6).groupby(levels.category, sort=False).all()
+    names = is_half[is_half].index
+    where = "" if len(names) == len(is_half) else f" of {', '.join(names)}"
+    told = (
+        f"IoU{where} is at a threshold of one half in every arm, which mixes calibration into it: with segment.folds each arm gets its own."
+    )
+    return told if len(names) else ""
 
 
 def with_interval(found: Any) -> str:

@@ -1,9 +1,11 @@
 """The weights that a segmenter starts from: an mmsegmentation checkpoint, given as a path or URL. Tensors only; pickled code never runs."""
 
+from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from pickle import UnpicklingError
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 import torch
 from rich.console import Console
@@ -11,11 +13,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from stage.core.digests import digest_of
+from stage.core.digests import digest_of, file_digest
+from stage.core.durable import whole_file
 from stage.core.errors import ConfigError
+from stage.core.progress import track
+from stage.core.proxies import users_proxies
 from stage.core.redaction import without_secrets
+from stage.core.segment_params import place_and_digest
 
 SHOWN = 6  # names of weights in a message
+TIMEOUT_S, BLOCK = 60, 2**20  # without an answer; bytes that are read at once
 NAME = 80  # last letters of a file's name in an address that its copy keeps
 ENCODERS = ("backbone.", "backbone.backbone.")  # where a network has its encoder; the latter is STDC's, inside its context path
 
@@ -62,22 +69,50 @@ def read_weights(weights: str) -> dict[str, Tensor]:
 
 
 def fetch_weights(weights: str) -> Path:
-    """The local file of a path or URL. Raises ConfigError if it cannot be fetched."""
-    if "://" not in weights:
-        return Path(weights)
+    """The local file of a path or URL, which has the digest that is given with it. Raises ConfigError if there is no such file to fetch."""
+    place, digest = place_and_digest(weights)
+    if "://" not in place:
+        path = Path(place)
+        if path.is_file():
+            _check(path, digest, place)
+        return path
     # The digest is of the whole address: two checkpoints may have one name.
-    name = PurePosixPath(urlsplit(weights).path).name[-NAME:] or "weights.pth"
-    path = Path(torch.hub.get_dir()) / "checkpoints" / f"{digest_of(weights, 8)}-{name}"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.hub.download_url_to_file(weights, str(path))
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"Expected to fetch segment.weights from {without_secrets(weights)}, found: {without_secrets(str(error))}. "
-                "Download it where there is a network, and give the file's path."
-            ) from None
+    name = PurePosixPath(urlsplit(place).path).name[-NAME:] or "weights.pth"
+    path = Path(torch.hub.get_dir()) / "checkpoints" / f"{digest_of(place, 8)}-{name}"
+    if not path.exists() or (digest and file_digest(path) != digest):
+        with whole_file(path) as partial:
+            _download(place, partial)
+            _check(partial, digest, place)
     return path
+
+
+def _download(address: str, path: Path) -> None:
+    """Write the file at an address to `path`. Raises ConfigError unless the whole of it came, which torch's own download does not ask."""
+    try:
+        with (
+            users_proxies(),
+            urlopen(Request(address, headers={"User-Agent": "stage"}), timeout=TIMEOUT_S) as answer,
+            path.open("wb") as file,
+        ):
+            size = int(answer.headers.get("Content-Length") or 0)
+            blocks = iter(lambda: answer.read(BLOCK), b"")
+            file.writelines(track(blocks, total=-(-size // BLOCK), label=f"{without_secrets(address)}, MiB") if size else blocks)
+            if size and file.tell() != size:
+                raise OSError(f"{file.tell()} of {size} bytes, then the end of the connection")
+    except (OSError, ValueError, HTTPException) as error:
+        raise ConfigError(
+            f"Expected to fetch segment.weights from {without_secrets(address)}, found: {without_secrets(str(error))}. "
+            "Download it where there is a network, and give the file's path."
+        ) from None
+
+
+def _check(path: Path, digest: str, place: str) -> None:
+    """Raise ConfigError unless a file has this digest, or none is asked for."""
+    if digest and (found := file_digest(path)) != digest:
+        raise ConfigError(
+            f"Expected segment.weights with SHA-256 {digest}, found {found} at {without_secrets(place)}. Get the file from where the digest "
+            "is from, or correct what follows #sha256= in params.yaml."
+        )
 
 
 def _names(names: list[str]) -> str:

@@ -223,17 +223,22 @@ def test_pretrained_weights_are_loaded_and_what_does_not_fit_is_named(tmp_path: 
     """A training would begin at random weights, and nobody would know."""
     with torch.random.fork_rng():
         given, model, again = (build_segmenter("segformer") for _ in range(3))
-    torch.save({"state_dict": {**given.state_dict(), "decode_head.conv_seg.bias": torch.zeros(150)}}, tmp_path / "ade20k.pth")
+    trained = {**given.state_dict(), "decode_head.conv_seg.bias": torch.zeros(150)}
+    del trained["decode_head.fusion_conv.conv.weight"]
+    trained |= {f"auxiliary_head.convs.{k}.weight": torch.zeros(1) for k in range(14)}
+    torch.save({"state_dict": trained}, tmp_path / "ade20k.pth")
     torch.save(given.backbone.state_dict(), tmp_path / "mit_b0.pth")  # pyright: ignore[reportAttributeAccessIssue]
 
     load_pretrained(model, str(tmp_path / "ade20k.pth"))
-    said = capsys.readouterr().err
+    said = " ".join(capsys.readouterr().err.split())
     load_pretrained(again, str(tmp_path / "mit_b0.pth"))
 
-    assert "at random: decode_head.conv_seg.bias" in " ".join(said.split())
-    assert all(
-        torch.equal(value, model.state_dict()[name]) for name, value in given.state_dict().items() if name != "decode_head.conv_seg.bias"
-    )
+    count = len(given.state_dict())
+    assert f"{count - 2} of {count} weights loaded; at random, not in the checkpoint: decode_head.fusion_conv.conv.weight; " in said
+    assert "; at random, of another shape: decode_head.conv_seg.bias expected (2,), found (150,); " in said
+    assert "; ignored, not in the network: auxiliary_head.* (14)" in said
+    left = {"decode_head.conv_seg.bias", "decode_head.fusion_conv.conv.weight"}
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in given.state_dict().items() if name not in left)
     assert torch.equal(
         again.backbone.state_dict()["layers.0.0.projection.weight"], given.backbone.state_dict()["layers.0.0.projection.weight"]
     )  # pyright: ignore[reportAttributeAccessIssue]
@@ -258,7 +263,7 @@ def test_an_encoder_inside_another_part_is_found(name: str, tmp_path: Path):
     [
         (None, "found none at"),
         (b"nonsense", "Expected a checkpoint of tensors"),
-        ({"x": torch.zeros(1)}, "found backbone.x in"),
+        ({"x": torch.zeros(1)}, "found none that fits in .*ignored, not in the network: x. Name"),
         (Path, "may run code"),
     ],
 )

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from pickle import UnpicklingError
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import Request, build_opener
 
 import torch
 from rich.console import Console
@@ -124,12 +124,10 @@ def fetch_weights(weights: str) -> Path:
 
 def _download(address: str, path: Path) -> None:
     """Write the file at an address to `path`. Raises ConfigError unless the whole of it came, which torch's own download does not ask."""
+    request = Request(address, headers={"User-Agent": "stage"})
     try:
-        with (
-            users_proxies(),
-            urlopen(Request(address, headers={"User-Agent": "stage"}), timeout=TIMEOUT_S) as answer,
-            path.open("wb") as file,
-        ):
+        # An opener of its own: `urlopen` keeps the proxies of its first call.
+        with users_proxies(), build_opener().open(request, timeout=TIMEOUT_S) as answer, path.open("wb") as file:
             size = int(answer.headers.get("Content-Length") or 0)
             blocks = iter(lambda: answer.read(BLOCK), b"")
             file.writelines(track(blocks, total=-(-size // BLOCK), label=f"{without_secrets(address)}, MiB") if size else blocks)

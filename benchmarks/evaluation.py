@@ -1,6 +1,6 @@
 """What the comparison costs beside its network: feeding batches, computing metrics, and memory over the number of test images.
 
-Run it with `python -m benchmarks.evaluation` from the project's root, on a machine that does nothing else; about two minutes on two cores.
+Run it with `python -m benchmarks.evaluation` from the project's root, on a machine that does nothing else; about five minutes on two cores.
 Each ratio is of two times from this one run.
 """
 

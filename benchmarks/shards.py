@@ -26,18 +26,15 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.published import BATCH, Rows, publish, rows_of
 from stage.core.digests import file_digest
 from stage.core.durable import sync
 from stage.datasets.pairs import Pair
 from stage.release.reader import read_samples
-from stage.release.shards import write_manifest, write_shards
-from stage.synthesis.rows import Origin, PlanRow, Verdict
-from stage.synthesis.schema import SCHEMA, SHARDS, sample_row
+from stage.synthesis.schema import SCHEMA, SHARDS
 
 PX, PHOTOGRAPHS, REPEATS = 256, 32, 7
 SAMPLES = 128  # written and read
-BATCH, SHARD_ROWS = 16, 1000
-Rows = list[dict[str, Any]]
 
 
 class Cost(NamedTuple):
@@ -64,7 +61,8 @@ def main() -> None:
 
 def made_rows(count: int) -> Rows:
     """Samples of 256 px whose PNGs weigh about what photographs' do, no two of the same bytes."""
-    first = _first_rows()
+    random = np.random.default_rng(0)
+    first = rows_of([_sample(random) for _ in range(PHOTOGRAPHS)])
     return [_renamed(first[k % PHOTOGRAPHS], k) for k in range(count)]
 
 
@@ -77,7 +75,7 @@ def samples() -> Table:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         writers = {
-            "written: shards, digested, on the disk": lambda: _write_shards(rows, root / "shards"),
+            "written: shards, digested, on the disk": lambda: publish(rows, root / "shards"),
             "written: datasets": lambda: _write_datasets(rows, root / "datasets"),
             "written: webdataset": lambda: _write_webdataset(rows, root / "tar"),
             "written: webdataset, digested, on the disk": lambda: _write_webdataset(rows, root / "tar", is_safe=True),
@@ -98,7 +96,7 @@ def storage(count: int) -> Table:
     """`dvc add`, `push` and `checkout` of shards, and of the same samples as PNG files with a table of their columns."""
     rows = made_rows(count)
     with tempfile.TemporaryDirectory() as name:
-        shards = _dvc(Path(name) / "shards", lambda folder: _write_shards(rows, folder))
+        shards = _dvc(Path(name) / "shards", lambda folder: publish(rows, folder))
         loose = _dvc(Path(name) / "loose", lambda folder: _write_loose(rows, folder))
     table = Table("dvc", "shards, s", "loose PNG, s", "ratio", title=f"{count} samples of {PX} px")
     for verb in shards:
@@ -117,13 +115,6 @@ def _in_turns(actions: dict[str, Callable[[], None]]) -> dict[str, Cost]:
             costs[name].append(Cost(time.perf_counter() - wall, time.process_time() - cpu))
     # Without the first turn, which warms up.
     return {name: Cost(*(median(values) for values in zip(*found[1:], strict=True))) for name, found in costs.items()}
-
-
-def _write_shards(rows: Rows, folder: Path) -> None:
-    """As they are published: by the batch, with their digests and synced to the disk."""
-    tables = (pa.Table.from_pylist(rows[k : k + BATCH], schema=SCHEMA) for k in range(0, len(rows), BATCH))
-    described = {"method": "none", "category": "none", "job": "none", "inputs": {}, "tables": {}}
-    write_manifest(folder, write_shards(tables, SHARD_ROWS, folder), **described)
 
 
 def _read_shards(folder: Path) -> None:
@@ -202,22 +193,6 @@ def _renamed(row: dict[str, Any], ordinal: int) -> dict[str, Any]:
     chunk = (len(text) - 4).to_bytes(4) + text + zlib.crc32(text).to_bytes(4)
     pixels = {name: {"bytes": row[name]["bytes"][:33] + chunk + row[name]["bytes"][33:], "path": None} for name in ("image", "mask")}
     return {**row, "ordinal": ordinal, "sample_id": f"stage/part/crack/{ordinal:06d}/0", **pixels}
-
-
-def _row() -> PlanRow:
-    """Values as long as real ones."""
-    digests = {"background_sha256": "b" * 64, "mask_sha256": "a" * 64, "mask_digest": "d" * 64}
-    of_others = {"source_path": "", "source_sha256": "", "choices": ""}  # columns that other methods fill
-    kinds = {str: "part/train/good/000.png", int: 7, float: 0.5}
-    values = {name: kinds[kind] for name, kind in PlanRow.__annotations__.items()}
-    return PlanRow(**{**values, **digests, **of_others, "method": "stage", "category": "part", "defect": "crack"})
-
-
-def _first_rows() -> Rows:
-    random = np.random.default_rng(0)
-    verdict = Verdict(31.5, 0, 1, 1, "accepted", "")
-    origin = Origin("k" * 32, "c" * 64, "b" * 64, "p" * 32, "o" * 32, tuple(range(999, 0, -20)), "torch 2.13.0, diffusers 0.42.1", "cpu")
-    return [sample_row(_row(), _sample(random), verdict, origin) for _ in range(PHOTOGRAPHS)]
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from stage.core.durable import write_whole
 from stage.core.errors import ConfigError, MachineError, Refusal
 from stage.core.params import Params, load_params
 from stage.core.redaction import for_terminal
+from stage.core.segment_params import place_and_digest
 from stage.core.work import PACKAGES
 from stage.datasets.found import NOTED, read_errors, write_found
 from stage.datasets.inventory import inventory
@@ -70,7 +71,7 @@ def start_digest(start: str) -> str:
 
 def weights_times(weights: Iterable[str]) -> dict[str, list[int]]:
     """Size and time of change of every file among `segment.weights`; URLs need none, since another file has another address."""
-    return {name: _times(Path(name)) for name in weights if Path(name).is_file()}
+    return {name: _times(Path(name)) for name, _ in map(place_and_digest, weights) if Path(name).is_file()}
 
 
 def _times(path: Path) -> list[int]:

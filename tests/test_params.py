@@ -44,6 +44,8 @@ def defaults() -> dict[str, Any]:
         ("segment", "folds", 1, "segment.folds is 0, or 2 and more"),
         ("segment", "models", ["stdc1", "stdc1"], "segment.models differ from each other, found stdc1, stdc1"),
         ("segment", "weights", {"unet": "unet.pth"}, r"segment.weights.unet.*: .*'segformer'"),
+        ("segment", "weights", {"segformer": "a.pth#sha256=abc"}, "expected #sha256= and the file's 64 .* found #sha256=abc"),
+        ("segment", "weights", {"segformer": "https://a/b.pth#sha512=" + "0" * 64}, "expected #sha256= .* found #sha512="),
         ("pretrain", "widths", [50, 100], "multiple of 16"),
         ("pretrain", "widths", [], "at least 1 item"),
         ("train", "adapter_widths", [], "at least 1 item"),

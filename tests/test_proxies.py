@@ -4,7 +4,10 @@ import os
 import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from unittest.mock import patch
 from urllib.request import getproxies, proxy_bypass
 
@@ -12,6 +15,7 @@ import pytest
 
 from stage.core.errors import ConfigError
 from stage.core.proxies import CERTIFICATES, PROXIES, drop_certificates, drop_proxies, users_certificates, users_proxies
+from stage.segmentation.pretrained import fetch_weights
 
 GIVEN = {
     "http_proxy": "http://proxy:1",
@@ -45,6 +49,23 @@ def test_no_proxy_is_used_and_the_users_own_come_back() -> None:
     with users_proxies():
         assert settings() == GIVEN
     assert {*getproxies()} == {"no"}
+
+
+def test_a_checkpoint_comes_through_the_users_proxy(tmp_path: Path) -> None:
+    """A flow behind a company's proxy could not fetch the weights of its segmenter."""
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(self.path.encode())
+
+    with HTTPServer(("127.0.0.1", 0), Proxy) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        os.environ |= {"http_proxy": f"http://127.0.0.1:{server.server_port}", "TORCH_HOME": str(tmp_path)}
+        drop_proxies()
+        fetched = fetch_weights("http://weights.invalid/w.pth")
+    assert fetched.read_text() == "http://weights.invalid/w.pth"
 
 
 def test_no_certificates_are_used_and_the_users_own_come_back() -> None:

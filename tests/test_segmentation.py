@@ -1,9 +1,12 @@
 import copy
+import hashlib
 import importlib.metadata
 import os
 import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, overload
 
@@ -30,7 +33,7 @@ from stage.segmentation.augmentation import Augmentation, crop_of
 from stage.segmentation.batches import BatchCounts, batch_at, composition
 from stage.segmentation.evaluation import Segmenter
 from stage.segmentation.metrics import HALF
-from stage.segmentation.pretrained import load_pretrained
+from stage.segmentation.pretrained import fetch_weights, load_pretrained
 from stage.segmentation.scores import metrics_of
 from stage.segmentation.segmenters import BUILDERS, build_segmenter, logits, losses
 from stage.segmentation.training import Ahead, train_segmenter
@@ -220,17 +223,22 @@ def test_pretrained_weights_are_loaded_and_what_does_not_fit_is_named(tmp_path: 
     """A training would begin at random weights, and nobody would know."""
     with torch.random.fork_rng():
         given, model, again = (build_segmenter("segformer") for _ in range(3))
-    torch.save({"state_dict": {**given.state_dict(), "decode_head.conv_seg.bias": torch.zeros(150)}}, tmp_path / "ade20k.pth")
+    trained = {**given.state_dict(), "decode_head.conv_seg.bias": torch.zeros(150)}
+    del trained["decode_head.fusion_conv.conv.weight"]
+    trained |= {f"auxiliary_head.convs.{k}.weight": torch.zeros(1) for k in range(14)}
+    torch.save({"state_dict": trained}, tmp_path / "ade20k.pth")
     torch.save(given.backbone.state_dict(), tmp_path / "mit_b0.pth")  # pyright: ignore[reportAttributeAccessIssue]
 
     load_pretrained(model, str(tmp_path / "ade20k.pth"))
-    said = capsys.readouterr().err
+    said = " ".join(capsys.readouterr().err.split())
     load_pretrained(again, str(tmp_path / "mit_b0.pth"))
 
-    assert "at random: decode_head.conv_seg.bias" in " ".join(said.split())
-    assert all(
-        torch.equal(value, model.state_dict()[name]) for name, value in given.state_dict().items() if name != "decode_head.conv_seg.bias"
-    )
+    count = len(given.state_dict())
+    assert f"{count - 2} of {count} weights loaded; at random, not in the checkpoint: decode_head.fusion_conv.conv.weight; " in said
+    assert "; at random, of another shape: decode_head.conv_seg.bias expected (2,), found (150,); " in said
+    assert "; ignored, not in the network: auxiliary_head.* (14)" in said
+    left = {"decode_head.conv_seg.bias", "decode_head.fusion_conv.conv.weight"}
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in given.state_dict().items() if name not in left)
     assert torch.equal(
         again.backbone.state_dict()["layers.0.0.projection.weight"], given.backbone.state_dict()["layers.0.0.projection.weight"]
     )  # pyright: ignore[reportAttributeAccessIssue]
@@ -255,7 +263,7 @@ def test_an_encoder_inside_another_part_is_found(name: str, tmp_path: Path):
     [
         (None, "found none at"),
         (b"nonsense", "Expected a checkpoint of tensors"),
-        ({"x": torch.zeros(1)}, "found backbone.x in"),
+        ({"x": torch.zeros(1)}, "found none that fits in .*ignored, not in the network: x. Name"),
         (Path, "may run code"),
     ],
 )
@@ -278,6 +286,40 @@ def test_a_changed_checkpoint_is_noticed(tmp_path: Path):
     path.write_bytes(b"afterwards")
     assert list(before) == [str(path)]
     assert weights_times([str(path)]) != before
+    assert weights_times([f"{path}#sha256={'0' * 64}"]) == weights_times([str(path)])
+
+
+@pytest.mark.parametrize("is_url", [True, False])
+def test_a_checkpoint_has_the_digest_that_is_given(is_url: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Figures would come from weights that somebody else has put at the address, or into the file."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    (path := tmp_path / "weights.pth").write_bytes(b"published")
+    place, digest = path.as_uri() if is_url else str(path), hashlib.sha256(b"published").hexdigest()
+    assert fetch_weights(f"{place}#sha256={digest.upper()}").read_bytes() == b"published"
+
+    path.write_bytes(b"changed")
+    with pytest.raises(ConfigError, match=f"with SHA-256 {'0' * 64}, found [0-9a-f]{{64}} at .*weights.pth"):
+        fetch_weights(f"{place}#sha256={'0' * 64}")
+    fetched = [*(tmp_path / "torch").rglob("*.*th")]
+    assert [one.read_bytes() for one in fetched] == ([b"published"] if is_url else [])  # and nothing of what was refused
+
+
+def test_half_a_checkpoint_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The half would be taken for the whole at every later run, until somebody finds it in the cache."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+
+    class Half(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "100")
+            self.end_headers()
+            self.wfile.write(b"x" * 50)
+
+    with HTTPServer(("127.0.0.1", 0), Half) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        with pytest.raises(ConfigError, match="found: 50 of 100 bytes"):
+            fetch_weights(f"http://127.0.0.1:{server.server_port}/weights.pth")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_arms_see_the_same_normal_images_and_as_many_real_defects():

@@ -1,8 +1,9 @@
 """The section of `params.yaml` on the segmenter and its training."""
 
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from stage.core.section import LARGEST, Iterations, OneLine, Positive, Rate, Section, Share
 
@@ -10,13 +11,31 @@ Side = Annotated[int, Field(ge=32, le=LARGEST, multiple_of=32)]  # px; the netwo
 
 
 Model = Literal["efficientnet_lite0", "segformer", "bisenetv2", "stdc1", "stdc2"]
+DIGEST = "#sha256="  # between the place of a checkpoint and its digest, as in pip's links
+
+
+def place_and_digest(weights: str) -> tuple[str, str]:
+    """The path or URL of a checkpoint, and the SHA-256 that its file must have; empty if none is given."""
+    place, _, digest = weights.partition(DIGEST)
+    return place, digest.lower()
+
+
+def _checkpoint(weights: str) -> str:
+    """A place that ends in a whole digest or in none: a mistyped one would leave the file unchecked."""
+    place, digest = place_and_digest(weights)
+    is_whole = re.fullmatch("[0-9a-f]{64}", digest) if DIGEST in weights else not ("://" in place and "#" in place)
+    if not is_whole:
+        raise ValueError(
+            f"expected {DIGEST} and the file's 64 hexadecimal digits at the end, or no digest, found #{weights.partition('#')[2]}"
+        )
+    return weights
 
 
 class Segment(Section):
     """The downstream segmenter, its arms and its batches; sizes in px of a prepared image."""
 
     models: Annotated[tuple[Model, ...], Field(min_length=1)]
-    weights: dict[Model, Annotated[str, Field(min_length=1, max_length=4_096), OneLine]]
+    weights: dict[Model, Annotated[str, Field(min_length=1, max_length=4_096), OneLine, AfterValidator(_checkpoint)]]
     arms: tuple[Literal["real_augmented", "synthetic_only", "perfect"], ...]
     mixture: dict[str, Annotated[float, Field(gt=0, le=1_000)]]
     few: tuple[Annotated[int, Field(ge=1, le=1_000)], ...]

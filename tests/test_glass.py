@@ -48,6 +48,16 @@ def test_a_small_object_is_met_after_a_few_draws() -> None:
     assert all(one.mask.any() and not (one.mask > disc).any() for one in found)
 
 
+def test_autocontrast_stretches_to_the_extremes_alone() -> None:
+    """GLASS takes torchvision's, without DRAEM's random cut-off, under which the levels of a ramp beyond it become one."""
+    ramp = np.broadcast_to(np.linspace(50, 200, 64).astype(np.uint8)[:, None], (64, 64, 3)).copy()
+
+    stretched = AUGMENTERS["autocontrast"](ramp, np.random.default_rng(0))
+
+    assert (stretched.min(), stretched.max()) == (0, 255)
+    assert len(np.unique(stretched)) == len(np.unique(ramp))
+
+
 def test_an_object_without_pixels_is_refused() -> None:
     """A run would hang for ever."""
     with pytest.raises(ValueError, match="found one without pixels"):

@@ -38,7 +38,13 @@ def judge(factory: Factory) -> Judge:
 
 @pytest.mark.parametrize(
     ("method", "start", "expected"),
-    [("paste", "noise", MATCHED), ("stage", "noise", NORMAL), ("stage", "defect", MATCHED), ("draem", "defect", NORMAL)],
+    [
+        ("paste", "noise", MATCHED),
+        ("quilt", "noise", MATCHED),
+        ("stage", "noise", NORMAL),
+        ("stage", "defect", MATCHED),
+        ("draem", "defect", NORMAL),
+    ],
 )
 def test_nothing_is_pasted_as_the_method_pastes(factory: Factory, method: str, start: str, expected: tuple[str, ...]) -> None:
     """Where photographs differ in light, nothing in its own colours is easily seen, and real defects of matched ones would be rejected."""

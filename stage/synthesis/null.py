@@ -39,8 +39,12 @@ MOTION = Paste(
 
 
 def nothing_of(recipe: Recipe) -> tuple[Kind, ...]:
-    """The kinds of nothing that a method's way of pasting could make; `paste` matches colours, and so does STAGE if it starts from a defect."""
-    is_matched = recipe.method == "paste" or (recipe.method == "stage" and recipe.synthesize.start == "defect")
+    """The kinds of nothing that a method's way of pasting could make.
+
+    `paste` and `quilt` match colours, and so does STAGE if it starts from a defect. DRAEM and GLASS do not, and are judged more strictly
+    than their blending asks for: what passes teaches more (docs/experiments.md).
+    """
+    is_matched = recipe.method in ("paste", "quilt") or (recipe.method == "stage" and recipe.synthesize.start == "defect")
     return MATCHED if is_matched else NORMAL
 
 

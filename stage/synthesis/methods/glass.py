@@ -12,11 +12,12 @@ import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
 from stage.core.arrays import Pixels, Random
 from stage.core.synthesis_params import Glass, Perlin
 from stage.synthesis import colour_jitter
-from stage.synthesis.augmenters import Augmenter, augmented, autocontrast, equalise, rotated
+from stage.synthesis.augmenters import Augmenter, augmented, equalise, rotated
 from stage.synthesis.method import Planner
 from stage.synthesis.methods.draem import PUBLISHED
 from stage.synthesis.perlin import perlin_mask
@@ -106,6 +107,11 @@ def _grey(picture: Pixels, random: Random) -> Pixels:
     return colour_jitter.grey(picture)
 
 
+def _autocontrast(picture: Pixels, random: Random) -> Pixels:
+    """Without the cut-off that DRAEM's has: GLASS takes torchvision's `RandomAutocontrast`."""
+    return np.array(ImageOps.autocontrast(Image.fromarray(picture)))
+
+
 def _rotate(picture: Pixels, random: Random) -> Pixels:
     return rotated(picture, random.uniform(-45, 45), cv2.INTER_NEAREST)
 
@@ -117,7 +123,7 @@ AUGMENTERS: dict[str, Augmenter] = {
     "mirror": _mirror,
     "flip": _flip,
     "grey": _grey,
-    "autocontrast": autocontrast,
+    "autocontrast": _autocontrast,
     "equalise": equalise,
     "rotate": _rotate,
 }

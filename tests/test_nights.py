@@ -1,5 +1,6 @@
 """A night in a real repository with real remotes of git and DVC, in folders. The graph is small; its stages copy published data."""
 
+import ctypes
 import json
 import os
 import re
@@ -242,6 +243,7 @@ def restored(town: Town, name: str, patch: pytest.MonkeyPatch) -> Town:
         if (town.root / name / folder.name).exists():
             shutil.copytree(town.root / name / folder.name, folder, symlinks=True)
     patch.chdir(town.project)
+    patch.setenv("PYTHONPATH", str(ROOT))  # of the programs that a night starts
     patch.setenv("DVC_SITE_CACHE_DIR", str(town.project / ".dvc/tmp/site"))  # DVC's own is by path, and knows the content of another test
     return town
 
@@ -607,6 +609,53 @@ def test_a_night_over_its_limit_is_ended_and_told(town: Town, told: list[dict[st
         town.night(limit_h=1e-9).run()
 
     assert read_records(town.places.nights)[0].outcome == told[-1]["outcome"] == "failed"
+
+
+def dead_folder(folder: Path) -> int:
+    """Mount at a folder what never answers, like a network folder whose server is away; to close what is returned is its end."""
+    try:
+        device = os.open("/dev/fuse", os.O_RDWR)
+    except OSError:
+        pytest.skip("A DEAD FOLDER IS NOT TESTED: this user may not open /dev/fuse")
+    folder.mkdir(parents=True, exist_ok=True)
+    options = f"fd={device},rootmode=40000,user_id=0,group_id=0"
+    if ctypes.CDLL(None).mount(b"dead", os.fsencode(folder), b"fuse", 0, options.encode()):
+        os.close(device)
+        pytest.skip("A DEAD FOLDER IS NOT TESTED: this user may mount none")
+    return device
+
+
+def test_a_drop_folder_that_does_not_answer_ends_the_night(town: Town, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The night would wait for it, and hold the place of every later one; and nobody be told."""
+    town.places.webhook.write_text(told[0]["address"])
+    drop = town.places.drop(town.settings)
+    device = dead_folder(drop)
+    try:
+        monkeypatch.setattr("stage.nights.steps.SILENCE_S", 10.0)
+        with pytest.raises(MachineError, match=r"Expected the intake to get on .*drop and .* answer"):
+            town.night().run()
+    finally:
+        os.close(device)
+        ctypes.CDLL(None).umount2(os.fsencode(drop), 2)
+
+    record = read_records(town.places.nights)[0]
+    assert (record.outcome, record.steps[-1].name, told[-1]["id"]) == ("failed", "take in photographs", record.id)
+    assert (town.places.nights / record.id / "intake.log").is_file()
+    await_another_name(town)
+    monkeypatch.setattr("stage.nights.steps.SILENCE_S", 600.0)
+    assert town.night().run().outcome == "nothing to do"
+
+
+def test_a_gate_that_hangs_ends_the_night(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads the last version's results from DVC's cache or remote, which may be a network folder as well."""
+    town.commit("variant.txt", "worse")
+    monkeypatch.setenv("STAGE_FAULT", f"inside examination:0:{signal.SIGSTOP:d}")
+    monkeypatch.setattr("stage.nights.programs.GRACE_S", 0.5)
+    monkeypatch.setattr("stage.nights.steps.SILENCE_S", 60.0)  # the intake has to load its modules meanwhile
+
+    with pytest.raises(MachineError, match=r"Expected the gate to get on .* `dvc status --cloud`"):
+        town.night().run()
+    assert read_records(town.places.nights)[0].steps[-1].name == "gate"
 
 
 def test_a_killed_night_of_another_host_is_closed_and_told(fresh: Town, told: list[dict[str, Any]]) -> None:

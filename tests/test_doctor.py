@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from stage.core.errors import Refusal
 from stage.core.params import Params, load_params
 from stage.core.processes import started_s
 from stage.nights.doctor import examine
+from stage.nights.git_locks import remove_abandoned
 from stage.nights.leftovers import leftovers
 from stage.nights.machine import LEAST_FREE, Finding, disks, gpu, proxies
 from stage.nights.remotes import _near, data_remotes
@@ -287,6 +289,25 @@ def test_what_was_left_behind_is_found_and_nothing_that_is_at_work(tmp_path: Pat
     assert "fails DVC lock: Expected YAML" in found
     assert f"Run `git -C {project} checkout HEAD dvc.lock`." in found
     assert "look data: 2 files" in found  # what comes after it is told as well
+
+
+def test_a_lock_of_git_that_ends_every_night_is_told_as_such(tmp_path: Path) -> None:
+    """It would be one of many things worth a look; or one be removed that a git at work holds."""
+    folder = tmp_path / ".git"
+    young, old, older, own = (
+        folder / name for name in ("refs/tags/a.lock", "refs/heads/b.lock", "packed-refs.lock", "worktrees/worktree/HEAD.lock")
+    )
+    for lock, changed in ((young, time.time()), (old, max(time.time() - 4000, psutil.boot_time() + 1)), (older, LONG_AGO), (own, LONG_AGO)):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        lock.touch()
+        os.utime(lock, (changed, changed))
+    found = told(leftovers(Places(tmp_path)))
+
+    assert f"look git lock: {young}; another git works, or was killed Where none works: `rm {young}`." in found
+    assert f"fails git lock: {old}, over an hour old" in found
+    assert f"look git lock: {older}, older than the machine's start; the next night removes it Or run `rm {older}`." in found
+    assert f"look git lock: {own}; " in found
+    assert remove_abandoned(folder) == [older]
 
 
 def test_every_file_left_behind_in_either_tree_is_in_the_command(tmp_path: Path) -> None:

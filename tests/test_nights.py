@@ -507,6 +507,18 @@ def test_a_lock_that_a_killed_git_left_is_no_network_that_is_away(town: Town) ->
         town.night().run()
 
 
+def test_a_lock_from_before_the_machines_start_is_removed(town: Town) -> None:
+    """After a power cut every night would fail, until somebody finds the file."""
+    town.commit("variant.txt", "good")
+    shell(town.project, "git update-ref refs/remotes/origin/main HEAD~1")
+    lock = town.project / ".git/refs/remotes/origin/main.lock"
+    lock.touch()
+    os.utime(lock, (psutil.boot_time() - 60,) * 2)
+
+    assert f"Removed {lock}" in town.night().run().warnings[0]
+    assert not lock.exists()
+
+
 def test_two_nights_do_not_run_at_once(town: Town) -> None:
     """Both would write into one worktree."""
     record = Record.here(datetime.now().astimezone())

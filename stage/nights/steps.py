@@ -64,6 +64,9 @@ class NightSteps:
 
     def take_in_code(self) -> str:
         """Fetch, and check out the upstream's code and parameters in the worktree; without the network, those known here."""
+        self.record.warnings += [
+            f"Removed {lock}, which a git left that was killed before the machine's start." for lock in self.repository.unlock()
+        ]
         try:
             self.repository.fetch()
         except ProgramError as error:

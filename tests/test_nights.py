@@ -41,6 +41,7 @@ from stage.core.errors import ConfigError, CorruptFileError, MachineError, Refus
 from stage.core.processes import is_running
 from stage.datasets.found import FILE as ERRORS
 from stage.datasets.found import FoundDefect, read_errors, write_found
+from stage.nights.history import forget
 from stage.nights.holder import held
 from stage.nights.night import Action, Night, NightIsRunning, Superseded
 from stage.nights.programs import ProgramError, work
@@ -586,6 +587,39 @@ def test_a_night_waits_for_what_is_no_night_and_says_what_it_is(
     assert (told[-1]["outcome"], "stage retain" in told[-1]["message"]) == ("failed", True)
 
 
+def test_old_records_and_logs_go_and_the_newest_stay(bare: Places) -> None:
+    """After years they would fill the disk; or the night that was killed last never be told."""
+    now, names = datetime.now().astimezone(), list[str]()
+    for days in range(5):
+        record = Record.here(now - timedelta(days=5 - days))
+        record.ended = None if days == 1 else now  # the second was killed, and no later night has told it
+        record.outcome = "killed" if days == 1 else "refused"
+        names.append(record.id)
+        bare.nights.mkdir(exist_ok=True)
+        record.write(bare.nights)
+        (bare.nights / record.id).mkdir()
+        (bare.nights / record.id / "dvc-repro.log").touch()
+    (bare.nights / "notes").mkdir()
+    settings = load_nightly(bare.root).model_copy(update={"keep_nights": 2, "keep_log_mb": 1})
+    log, line = bare.home / "worker.log", b"x" * 99 + b"\n"
+    (bare.home / "server.log").write_bytes(line)
+    with log.open("ab") as worker:  # at work all the time
+        worker.write(line * 11_000 + b"last\n")
+        worker.flush()
+        before = sorted(bare.home.rglob("*"))
+        assert forget(bare, settings, dry_run=True) == ([names[0], names[2]], ["worker.log"])
+        assert (sorted(bare.home.rglob("*")), log.stat().st_size) == (before, 1_100_005)
+
+        assert forget(bare, settings, dry_run=False) == ([names[0], names[2]], ["worker.log"])
+        worker.write(b"next\n")
+
+    assert {path.stem for path in bare.nights.iterdir()} == {names[1], *names[3:], "notes"}
+    assert len(log.read_bytes()) == 9_999 * 100 + len(b"last\nnext\n")
+    assert log.read_bytes().endswith(line + b"last\nnext\n")
+    assert log.read_bytes().startswith(line)
+    assert forget(bare, settings, dry_run=False) == ([], [])
+
+
 def test_a_missed_week_is_made_good_by_one_night_that_finds_nothing_to_do(town: Town) -> None:
     """Six more nights would run in the morning, one after the other; or every morning have a version, and nobody look at one."""
     now = datetime.now().astimezone()
@@ -791,9 +825,9 @@ def test_a_version_on_a_branch_keeps_its_data(accepted: Town) -> None:
     shell(town.project, f"git push --quiet origin {TODAY}^{{commit}}:refs/heads/theirs")
     shell(town.project, "git fetch --quiet origin")
     before = objects(town.store)
-    retain(town.places, town.settings.model_copy(update={"keep": 1}), cloud=True, dry_run=False)
+    found = retain(town.places, town.settings.model_copy(update={"keep": 1, "keep_nights": 1}), cloud=True, dry_run=False)
 
-    assert town.tags() == [f"{TODAY}.2"]
+    assert (town.tags(), found.nights) == ([f"{TODAY}.2"], [read_records(town.root / "published/project/.nightly/nights")[0].id])
     assert objects(town.store) == before
 
 

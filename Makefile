@@ -9,7 +9,7 @@ PYTHON ?= python3.11
 REPORT := data/evaluate/report/index.html
 PIN = $(shell sed -n 's/^ *"$(1)==\([^"]*\)".*/\1/p' pyproject.toml)
 PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet
-LOCK := requirements.lock
+LOCK := .ci/requirements.lock
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 
@@ -67,7 +67,7 @@ dvc repro $(1) | tee -i "$$log"; \
 grep '^Running stage' "$$log" | grep -vq "'environment'" || echo "Nothing has changed since the last run, so nothing was done."
 endef
 
-lock:  ## write requirements.lock from .venv, where `make test` has passed
+lock:  ## write .ci/requirements.lock from .venv, where `make test` has passed
 	@[ -e .venv/.ready-to-test ] || { echo "Expected .venv with what the tests need, found none. Run \`make test\`." >&2; exit 1; }
 	@{ grep '^#' $(LOCK); .venv/bin/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9]*$$//'; } > $(LOCK).new
 	@mv $(LOCK).new $(LOCK)

@@ -180,7 +180,7 @@ def canonical(name: str) -> str:
 
 def locked() -> dict[str, str]:
     """The version of every package in the lock, by its name."""
-    lines = [line for line in (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    lines = [line for line in (ROOT / ".ci/requirements.lock").read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     return {canonical(name): version for name, _, version in (line.partition("==") for line in lines)}
 
 

@@ -498,6 +498,41 @@ def test_a_remote_that_is_away_costs_a_push_and_no_work(town: Town) -> None:
     assert f"{TODAY}.2" in town.tags()
 
 
+def test_a_store_of_data_that_is_away_costs_a_push_and_no_work(town: Town) -> None:
+    """A version would be tagged whose data are on this machine alone; or the work be done again once the store is back."""
+    bring(town)
+    away = town.project / ".dvc/config.local"
+    away.write_text("['remote \"store\"']\n    url = http://127.0.0.1:9/store\n")
+    with pytest.raises(ProgramError, match="Expected `dvc push` to work"):
+        town.night().run()
+    record = read_records(town.places.nights)[0]
+    assert (record.outcome, record.steps[-1].name, record.tag, town.tags()) == ("failed", "dvc push", "", [TODAY])
+
+    away.unlink()
+    await_another_name(town)
+    made = (town.places.worktree / "data/evaluate/images.txt").stat().st_mtime_ns
+    assert town.night().run().tag == f"{TODAY}.2"
+    assert (town.places.worktree / "data/evaluate/images.txt").stat().st_mtime_ns == made
+    assert "901.png" in (town.fetched(f"{TODAY}.2") / "data/evaluate/images.txt").read_text()
+
+
+def test_branches_that_somebody_rewrote_are_taken_as_they_are(town: Town) -> None:
+    """A forced push would end every later night; or what it removed from the upstream come back; or its branch lose a version."""
+    town.commit("look.sh", "true # a mistake\n")
+    bring(town)
+
+    def rewrite() -> None:
+        (town.project / "look.sh").write_text("true # corrected\n")
+        shell(town.project, "git commit --quiet --all --amend --message corrected && git push --quiet --force origin main main:nightly")
+
+    record = town.night(around=during("push the branch", rewrite)).run()
+
+    assert (record.outcome, town.tags()) == ("published", [TODAY, f"{TODAY}.2"])
+    assert shell(town.bare, f"git show {TODAY}.2:look.sh") == "true # corrected\n"
+    assert shell(town.bare, "git rev-parse nightly") == shell(town.bare, f"git rev-parse {TODAY}.2^{{commit}}")
+    assert shell(town.bare, f"git merge-base --is-ancestor main nightly && git merge-base --is-ancestor {TODAY} nightly; echo $?") == "0\n"
+
+
 def test_a_lock_that_a_killed_git_left_is_no_network_that_is_away(town: Town) -> None:
     """Every later night would work with old code, and say that the network is away."""
     town.commit("variant.txt", "good")
@@ -849,6 +884,26 @@ def test_a_full_disk_ends_a_night_and_the_next_one_goes_on(fresh: Town) -> None:
         assert "./" in (fresh.fetched(TODAY) / "data/evaluate/images.txt").read_text()
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_full_disk_of_the_nights_own_ends_one_and_the_next_goes_on(fresh: Town, told: list[dict[str, Any]]) -> None:
+    """Its record could not say so, and nobody know; or the next night stumble over half a worktree."""
+    home = fresh.places.home
+    home.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(home)], check=False).returncode:
+        pytest.skip("A FULL DISK IS NOT TESTED: this user may mount none")
+    try:
+        fresh.places.webhook.write_text(told[0]["address"])
+        with pytest.raises((OSError, Refusal), match="No space left on device"):
+            fresh.night().run()
+        assert (told[-1]["outcome"], "No space left on device" in told[-1]["message"], fresh.tags()) == ("failed", True, [])
+
+        subprocess.run(["mount", "-o", "remount,size=64m", str(home)], check=True)
+        time.sleep(1)  # the last night may have left no record to be named after
+        assert fresh.night().run().tag == TODAY
+        assert "./" in (fresh.fetched(TODAY) / "data/evaluate/images.txt").read_text()
+    finally:
+        subprocess.run(["umount", str(home)], check=True)
 
 
 def doctor() -> tuple[int, dict[str, dict[str, str]]]:

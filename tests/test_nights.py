@@ -47,6 +47,7 @@ from stage.nights.night import Action, Night, NightIsRunning, Superseded
 from stage.nights.programs import ProgramError, work
 from stage.nights.record import Record, read_records, running_night
 from stage.nights.retention import retain
+from stage.nights.schedule import noted_services, schedule
 from stage.nights.settings import Nightly, Places, load_nightly
 from stage.release.fidelity import measure_fidelity, write_fidelity
 from stage.release.publication import publish_jobs
@@ -1013,12 +1014,26 @@ def take_picture(services: Services, run_id: str, folder: Path) -> None:
     assert (folder / "dashboard.png").stat().st_size > 20_000
 
 
+def outlive_the_worker(services: Services, town: Town) -> None:
+    """A worker that is killed alone, for want of memory for example, is told and started again; its night goes on, and the server stays."""
+    before = noted_services(town.places)
+    os.kill(before["worker"]["pid"], signal.SIGKILL)
+    until(lambda: not is_running(before["worker"]["pid"], before["worker"]["started"]))
+    assert [one.found.partition(" of ")[0] for one in schedule(town.places)] == ["no worker"]
+    services.up()
+    after = noted_services(town.places)
+    assert (after["server"], after["worker"] != before["worker"]) == (before["server"], True)
+    assert [one.level for one in schedule(town.places)] == ["fine"]
+    assert running_night(town.places.nights) is not None
+
+
 def outlive_the_server(services: Services, town: Town, deployment: dict[str, Any]) -> None:
     """A night whose server and worker are killed after it has begun comes to its own end, and nothing waits for them."""
     for name in ("go", "pid"):
         (town.root / name).unlink()
     begun(services, deployment, "three")
     until((town.root / "pid").exists)
+    outlive_the_worker(services, town)
     noted = json.loads((town.places.home / "services.json").read_text())
     for name in ("server", "worker"):
         os.kill(noted[name]["pid"], signal.SIGKILL)

@@ -2,13 +2,14 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data-given run ablation nightly-up nightly-down test lint format
+.PHONY: help setup demo data-given run ablation nightly-up nightly-down test lint format lock
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3.11
 REPORT := data/evaluate/report/index.html
 PIN = $(shell sed -n 's/^ *"$(1)==\([^"]*\)".*/\1/p' pyproject.toml)
 PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet
+LOCK := .ci/requirements.lock
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 
@@ -66,13 +67,18 @@ dvc repro $(1) | tee -i "$$log"; \
 grep '^Running stage' "$$log" | grep -vq "'environment'" || echo "Nothing has changed since the last run, so nothing was done."
 endef
 
+lock:  ## write .ci/requirements.lock from .venv, where `make test` has passed
+	@[ -e .venv/.ready-to-test ] || { echo "Expected .venv with what the tests need, found none. Run \`make test\`." >&2; exit 1; }
+	@{ grep '^#' $(LOCK); .venv/bin/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9]*$$//'; } > $(LOCK).new
+	@mv $(LOCK).new $(LOCK)
+
 # The stamp comes last: an interrupted installation is taken up again.
-.venv/.installed: pyproject.toml
+.venv/.installed: pyproject.toml $(LOCK)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { echo "Expected Python 3.11 as \`$(PYTHON)\`, found none. Install it, or run \`make $(MAKECMDGOALS) PYTHON=<path of a Python 3.11>\`." >&2; exit 1; }
 	@echo "Setting up .venv: 3 GB, a few minutes the first time."
 	@$(PYTHON) -m venv .venv
-	@$(PIP) install "torch==$(call PIN,torch)"
-	@$(PIP) install --editable '.[dev]'
+	@$(PIP) install --constraint $(LOCK) "torch==$(call PIN,torch)"
+	@$(PIP) install --constraint $(LOCK) --editable '.[dev]'
 	@# docs/decisions/0002: the same OpenCV without the system library libGL.
 	@$(PIP) install --no-deps --force-reinstall "opencv-python-headless==$(call PIN,opencv-python)"
 	@$(PIP) check
@@ -80,6 +86,6 @@ endef
 
 .venv/.ready-to-test: .venv/.installed
 	@echo "Adding Ray, Dask and a server that speaks S3 to .venv, for the tests of workers and storage."
-	@$(PIP) install --editable '.[dev,ray,dask,s3-test]'
+	@$(PIP) install --constraint $(LOCK) --editable '.[dev,ray,dask,s3-test]'
 	@$(PIP) check
 	@touch $@

@@ -4,8 +4,10 @@ import json
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -20,9 +22,10 @@ from stage.core.errors import Refusal
 from stage.core.params import Params, load_params
 from stage.core.processes import started_s
 from stage.nights.doctor import examine
+from stage.nights.git_locks import remove_abandoned
 from stage.nights.leftovers import leftovers
 from stage.nights.machine import LEAST_FREE, Finding, disks, gpu, proxies
-from stage.nights.remotes import _near, data_remotes
+from stage.nights.remotes import _near, code_remote, data_remotes
 from stage.nights.schedule import schedule
 from stage.nights.settings import Places, load_nightly
 
@@ -289,6 +292,25 @@ def test_what_was_left_behind_is_found_and_nothing_that_is_at_work(tmp_path: Pat
     assert "look data: 2 files" in found  # what comes after it is told as well
 
 
+def test_a_lock_of_git_that_ends_every_night_is_told_as_such(tmp_path: Path) -> None:
+    """It would be one of many things worth a look; or one be removed that a git at work holds."""
+    folder = tmp_path / ".git"
+    young, old, older, own = (
+        folder / name for name in ("refs/tags/a.lock", "refs/heads/b.lock", "packed-refs.lock", "worktrees/worktree/HEAD.lock")
+    )
+    for lock, changed in ((young, time.time()), (old, max(time.time() - 4000, psutil.boot_time() + 1)), (older, LONG_AGO), (own, LONG_AGO)):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        lock.touch()
+        os.utime(lock, (changed, changed))
+    found = told(leftovers(Places(tmp_path)))
+
+    assert f"look git lock: {young}; another git works, or was killed Where none works: `rm {young}`." in found
+    assert f"fails git lock: {old}, over an hour old" in found
+    assert f"look git lock: {older}, older than the machine's start; the next night removes it Or run `rm {older}`." in found
+    assert f"look git lock: {own}; " in found
+    assert remove_abandoned(folder) == [older]
+
+
 def test_every_file_left_behind_in_either_tree_is_in_the_command(tmp_path: Path) -> None:
     """Whoever ran the command would find the rest at the next look; and a space in a path must not make it remove another folder."""
     places = Places(tmp_path / "my project")
@@ -362,6 +384,59 @@ def test_a_folder_that_is_gone_or_a_file_is_no_remote(project: Path) -> None:
     store.rmdir()
 
 
+def test_a_remote_that_can_be_read_and_not_written_is_found(project: Path, tmp_path: Path) -> None:
+    """The night would work for hours, and fail at its push."""
+    places, settings, bare = Places(project), load_nightly(project), tmp_path / "bare.git"
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-c", "user.name=A", "-c", "user.email=a@b.c", *arguments], cwd=project, capture_output=True, check=True
+        )
+        return done.stdout.decode().strip()
+
+    git("init", "--quiet", "--bare", str(bare))
+    commit = git("commit-tree", git("mktree"), "-m", "first")
+    git("remote", "add", "origin", str(bare))
+    git("push", "--quiet", "origin", f"{commit}:refs/heads/main")
+    assert code_remote(places, settings, commit) == Finding("fine", "git remote", "origin answers and takes a push")
+
+    git("config", "remote.origin.receivepack", "false")  # as a server ends it that knows us as readers
+    found = code_remote(places, settings, commit)
+    assert (found.level, found.found.startswith("origin can be read, and takes no push: Expected `git push")) == ("fails", True)
+    git("config", "remote.origin.uploadpack", "false")
+    assert "git ls-remote" in code_remote(places, settings, commit).found
+    assert git("ls-remote", "--upload-pack=git-upload-pack", str(bare)).split()[1::2] == ["refs/heads/main"]
+    git("remote", "remove", "origin")
+
+
+def test_a_store_in_which_somebody_else_made_folders_is_found() -> None:
+    """The first object in such a folder would fail the push."""
+    store = Path("/tmp") / f"store-{os.getpid()}"  # the tests' own folder is closed to others
+    closed = store / "files/md5/4f"
+    closed.mkdir(parents=True)
+    for folder in (store, store / "files", store / "files/md5"):
+        folder.chmod(0o777)
+    closed.chmod(0o755 if not os.geteuid() else 0o500)
+    try:
+        found = as_nobody(lambda: told([_near(store)]))
+        assert found.startswith(f"fails DVC remote: {store}: {closed} may not be written, or entered Correct the permissions of all below ")
+    finally:
+        shutil.rmtree(store)
+
+
+def test_a_port_that_another_program_has_is_found(tmp_path: Path) -> None:
+    """`make nightly-up` would fail after a restart of the machine, and no night begin."""
+    places, settings = Places(tmp_path), load_nightly(ROOT)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        taken = settings.model_copy(update={"port": port})
+        assert told(schedule(places, taken)).splitlines()[1].startswith(f"look port: 127.0.0.1:{port} is taken by another program")
+        places.home.mkdir()
+        (places.home / "services.json").write_text("{}")
+        assert [one.level for one in schedule(places, taken)] == ["fails", "fails"]
+    assert "port" not in {one.what for one in schedule(places, taken)}
+
+
 def test_a_server_that_has_ended_is_found(tmp_path: Path) -> None:
     """After a restart of the machine no night would begin, and nothing say so."""
     places, own = Places(tmp_path), {"pid": os.getpid(), "started": started_s(psutil.Process())}
@@ -378,6 +453,7 @@ def test_a_server_that_has_ended_is_found(tmp_path: Path) -> None:
         "fails",
         "no worker of `make nightly-up` runs, so no night begins",
     )
+    assert found(json.dumps({"server": own, "worker": {**own, "boot": "of another start of the machine"}}))[0] == "fails"
     assert found("{")[0] == "fails"
 
 

@@ -1,5 +1,6 @@
 """A night in a real repository with real remotes of git and DVC, in folders. The graph is small; its stages copy published data."""
 
+import ctypes
 import json
 import os
 import re
@@ -40,11 +41,13 @@ from stage.core.errors import ConfigError, CorruptFileError, MachineError, Refus
 from stage.core.processes import is_running
 from stage.datasets.found import FILE as ERRORS
 from stage.datasets.found import FoundDefect, read_errors, write_found
+from stage.nights.history import forget
 from stage.nights.holder import held
 from stage.nights.night import Action, Night, NightIsRunning, Superseded
 from stage.nights.programs import ProgramError, work
 from stage.nights.record import Record, read_records, running_night
 from stage.nights.retention import retain
+from stage.nights.schedule import noted_services, schedule
 from stage.nights.settings import Nightly, Places, load_nightly
 from stage.release.fidelity import measure_fidelity, write_fidelity
 from stage.release.publication import publish_jobs
@@ -242,6 +245,7 @@ def restored(town: Town, name: str, patch: pytest.MonkeyPatch) -> Town:
         if (town.root / name / folder.name).exists():
             shutil.copytree(town.root / name / folder.name, folder, symlinks=True)
     patch.chdir(town.project)
+    patch.setenv("PYTHONPATH", str(ROOT))  # of the programs that a night starts
     patch.setenv("DVC_SITE_CACHE_DIR", str(town.project / ".dvc/tmp/site"))  # DVC's own is by path, and knows the content of another test
     return town
 
@@ -495,6 +499,41 @@ def test_a_remote_that_is_away_costs_a_push_and_no_work(town: Town) -> None:
     assert f"{TODAY}.2" in town.tags()
 
 
+def test_a_store_of_data_that_is_away_costs_a_push_and_no_work(town: Town) -> None:
+    """A version would be tagged whose data are on this machine alone; or the work be done again once the store is back."""
+    bring(town)
+    away = town.project / ".dvc/config.local"
+    away.write_text("['remote \"store\"']\n    url = http://127.0.0.1:9/store\n")
+    with pytest.raises(ProgramError, match="Expected `dvc push` to work"):
+        town.night().run()
+    record = read_records(town.places.nights)[0]
+    assert (record.outcome, record.steps[-1].name, record.tag, town.tags()) == ("failed", "dvc push", "", [TODAY])
+
+    away.unlink()
+    await_another_name(town)
+    made = (town.places.worktree / "data/evaluate/images.txt").stat().st_mtime_ns
+    assert town.night().run().tag == f"{TODAY}.2"
+    assert (town.places.worktree / "data/evaluate/images.txt").stat().st_mtime_ns == made
+    assert "901.png" in (town.fetched(f"{TODAY}.2") / "data/evaluate/images.txt").read_text()
+
+
+def test_branches_that_somebody_rewrote_are_taken_as_they_are(town: Town) -> None:
+    """A forced push would end every later night; or what it removed from the upstream come back; or its branch lose a version."""
+    town.commit("look.sh", "true # a mistake\n")
+    bring(town)
+
+    def rewrite() -> None:
+        (town.project / "look.sh").write_text("true # corrected\n")
+        shell(town.project, "git commit --quiet --all --amend --message corrected && git push --quiet --force origin main main:nightly")
+
+    record = town.night(around=during("push the branch", rewrite)).run()
+
+    assert (record.outcome, town.tags()) == ("published", [TODAY, f"{TODAY}.2"])
+    assert shell(town.bare, f"git show {TODAY}.2:look.sh") == "true # corrected\n"
+    assert shell(town.bare, "git rev-parse nightly") == shell(town.bare, f"git rev-parse {TODAY}.2^{{commit}}")
+    assert shell(town.bare, f"git merge-base --is-ancestor main nightly && git merge-base --is-ancestor {TODAY} nightly; echo $?") == "0\n"
+
+
 def test_a_lock_that_a_killed_git_left_is_no_network_that_is_away(town: Town) -> None:
     """Every later night would work with old code, and say that the network is away."""
     town.commit("variant.txt", "good")
@@ -503,6 +542,18 @@ def test_a_lock_that_a_killed_git_left_is_no_network_that_is_away(town: Town) ->
 
     with pytest.raises(ProgramError, match=r"main\.lock"):
         town.night().run()
+
+
+def test_a_lock_from_before_the_machines_start_is_removed(town: Town) -> None:
+    """After a power cut every night would fail, until somebody finds the file."""
+    town.commit("variant.txt", "good")
+    shell(town.project, "git update-ref refs/remotes/origin/main HEAD~1")
+    lock = town.project / ".git/refs/remotes/origin/main.lock"
+    lock.touch()
+    os.utime(lock, (psutil.boot_time() - 60,) * 2)
+
+    assert f"Removed {lock}" in town.night().run().warnings[0]
+    assert not lock.exists()
 
 
 def test_two_nights_do_not_run_at_once(town: Town) -> None:
@@ -572,6 +623,39 @@ def test_a_night_waits_for_what_is_no_night_and_says_what_it_is(
     assert (told[-1]["outcome"], "stage retain" in told[-1]["message"]) == ("failed", True)
 
 
+def test_old_records_and_logs_go_and_the_newest_stay(bare: Places) -> None:
+    """After years they would fill the disk; or the night that was killed last never be told."""
+    now, names = datetime.now().astimezone(), list[str]()
+    for days in range(5):
+        record = Record.here(now - timedelta(days=5 - days))
+        record.ended = None if days == 1 else now  # the second was killed, and no later night has told it
+        record.outcome = "killed" if days == 1 else "refused"
+        names.append(record.id)
+        bare.nights.mkdir(exist_ok=True)
+        record.write(bare.nights)
+        (bare.nights / record.id).mkdir()
+        (bare.nights / record.id / "dvc-repro.log").touch()
+    (bare.nights / "notes").mkdir()
+    settings = load_nightly(bare.root).model_copy(update={"keep_nights": 2, "keep_log_mb": 1})
+    log, line = bare.home / "worker.log", b"x" * 99 + b"\n"
+    (bare.home / "server.log").write_bytes(line)
+    with log.open("ab") as worker:  # at work all the time
+        worker.write(line * 11_000 + b"last\n")
+        worker.flush()
+        before = sorted(bare.home.rglob("*"))
+        assert forget(bare, settings, dry_run=True) == ([names[0], names[2]], ["worker.log"])
+        assert (sorted(bare.home.rglob("*")), log.stat().st_size) == (before, 1_100_005)
+
+        assert forget(bare, settings, dry_run=False) == ([names[0], names[2]], ["worker.log"])
+        worker.write(b"next\n")
+
+    assert {path.stem for path in bare.nights.iterdir()} == {names[1], *names[3:], "notes"}
+    assert len(log.read_bytes()) == 9_999 * 100 + len(b"last\nnext\n")
+    assert log.read_bytes().endswith(line + b"last\nnext\n")
+    assert log.read_bytes().startswith(line)
+    assert forget(bare, settings, dry_run=False) == ([], [])
+
+
 def test_a_missed_week_is_made_good_by_one_night_that_finds_nothing_to_do(town: Town) -> None:
     """Six more nights would run in the morning, one after the other; or every morning have a version, and nobody look at one."""
     now = datetime.now().astimezone()
@@ -607,6 +691,53 @@ def test_a_night_over_its_limit_is_ended_and_told(town: Town, told: list[dict[st
         town.night(limit_h=1e-9).run()
 
     assert read_records(town.places.nights)[0].outcome == told[-1]["outcome"] == "failed"
+
+
+def dead_folder(folder: Path) -> int:
+    """Mount at a folder what never answers, like a network folder whose server is away; to close what is returned is its end."""
+    try:
+        device = os.open("/dev/fuse", os.O_RDWR)
+    except OSError:
+        pytest.skip("A DEAD FOLDER IS NOT TESTED: this user may not open /dev/fuse")
+    folder.mkdir(parents=True, exist_ok=True)
+    options = f"fd={device},rootmode=40000,user_id=0,group_id=0"
+    if ctypes.CDLL(None).mount(b"dead", os.fsencode(folder), b"fuse", 0, options.encode()):
+        os.close(device)
+        pytest.skip("A DEAD FOLDER IS NOT TESTED: this user may mount none")
+    return device
+
+
+def test_a_drop_folder_that_does_not_answer_ends_the_night(town: Town, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The night would wait for it, and hold the place of every later one; and nobody be told."""
+    town.places.webhook.write_text(told[0]["address"])
+    drop = town.places.drop(town.settings)
+    device = dead_folder(drop)
+    try:
+        monkeypatch.setattr("stage.nights.steps.SILENCE_S", 10.0)
+        with pytest.raises(MachineError, match=r"Expected the intake to get on .*drop and .* answer"):
+            town.night().run()
+    finally:
+        os.close(device)
+        ctypes.CDLL(None).umount2(os.fsencode(drop), 2)
+
+    record = read_records(town.places.nights)[0]
+    assert (record.outcome, record.steps[-1].name, told[-1]["id"]) == ("failed", "take in photographs", record.id)
+    assert (town.places.nights / record.id / "intake.log").is_file()
+    await_another_name(town)
+    monkeypatch.setattr("stage.nights.steps.SILENCE_S", 600.0)
+    assert town.night().run().outcome == "nothing to do"
+
+
+def test_a_gate_that_hangs_ends_the_night(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads the last version's results from DVC's cache or remote, which may be a network folder as well."""
+    town.commit("variant.txt", "worse")
+    monkeypatch.setenv("STAGE_FAULT", f"inside examination:0:{signal.SIGSTOP:d}")
+    monkeypatch.setattr("stage.nights.programs.GRACE_S", 0.5)
+    monkeypatch.setattr("stage.nights.steps.SILENCE_S", 60.0)  # the intake has to load its modules meanwhile
+
+    with pytest.raises(MachineError, match=r"Expected the gate to get on .* `dvc status --cloud`"):
+        town.night().run()
+    assert read_records(town.places.nights)[0].steps[-1].name == "gate"
 
 
 def test_a_killed_night_of_another_host_is_closed_and_told(fresh: Town, told: list[dict[str, Any]]) -> None:
@@ -730,9 +861,9 @@ def test_a_version_on_a_branch_keeps_its_data(accepted: Town) -> None:
     shell(town.project, f"git push --quiet origin {TODAY}^{{commit}}:refs/heads/theirs")
     shell(town.project, "git fetch --quiet origin")
     before = objects(town.store)
-    retain(town.places, town.settings.model_copy(update={"keep": 1}), cloud=True, dry_run=False)
+    found = retain(town.places, town.settings.model_copy(update={"keep": 1, "keep_nights": 1}), cloud=True, dry_run=False)
 
-    assert town.tags() == [f"{TODAY}.2"]
+    assert (town.tags(), found.nights) == ([f"{TODAY}.2"], [read_records(town.root / "published/project/.nightly/nights")[0].id])
     assert objects(town.store) == before
 
 
@@ -754,6 +885,26 @@ def test_a_full_disk_ends_a_night_and_the_next_one_goes_on(fresh: Town) -> None:
         assert "./" in (fresh.fetched(TODAY) / "data/evaluate/images.txt").read_text()
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_full_disk_of_the_nights_own_ends_one_and_the_next_goes_on(fresh: Town, told: list[dict[str, Any]]) -> None:
+    """Its record could not say so, and nobody know; or the next night stumble over half a worktree."""
+    home = fresh.places.home
+    home.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(home)], check=False).returncode:
+        pytest.skip("A FULL DISK IS NOT TESTED: this user may mount none")
+    try:
+        fresh.places.webhook.write_text(told[0]["address"])
+        with pytest.raises((OSError, Refusal), match="No space left on device"):
+            fresh.night().run()
+        assert (told[-1]["outcome"], "No space left on device" in told[-1]["message"], fresh.tags()) == ("failed", True, [])
+
+        subprocess.run(["mount", "-o", "remount,size=64m", str(home)], check=True)
+        time.sleep(1)  # the last night may have left no record to be named after
+        assert fresh.night().run().tag == TODAY
+        assert "./" in (fresh.fetched(TODAY) / "data/evaluate/images.txt").read_text()
+    finally:
+        subprocess.run(["umount", str(home)], check=True)
 
 
 def doctor() -> tuple[int, dict[str, dict[str, str]]]:
@@ -863,12 +1014,26 @@ def take_picture(services: Services, run_id: str, folder: Path) -> None:
     assert (folder / "dashboard.png").stat().st_size > 20_000
 
 
+def outlive_the_worker(services: Services, town: Town) -> None:
+    """A worker that is killed alone, for want of memory for example, is told and started again; its night goes on, and the server stays."""
+    before = noted_services(town.places)
+    os.kill(before["worker"]["pid"], signal.SIGKILL)
+    until(lambda: not is_running(before["worker"]["pid"], before["worker"]["started"]))
+    assert [one.found.partition(" of ")[0] for one in schedule(town.places)] == ["no worker"]
+    services.up()
+    after = noted_services(town.places)
+    assert (after["server"], after["worker"] != before["worker"]) == (before["server"], True)
+    assert [one.level for one in schedule(town.places)] == ["fine"]
+    assert running_night(town.places.nights) is not None
+
+
 def outlive_the_server(services: Services, town: Town, deployment: dict[str, Any]) -> None:
     """A night whose server and worker are killed after it has begun comes to its own end, and nothing waits for them."""
     for name in ("go", "pid"):
         (town.root / name).unlink()
     begun(services, deployment, "three")
     until((town.root / "pid").exists)
+    outlive_the_worker(services, town)
     noted = json.loads((town.places.home / "services.json").read_text())
     for name in ("server", "worker"):
         os.kill(noted[name]["pid"], signal.SIGKILL)

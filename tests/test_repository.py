@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,38 @@ def distributions(paths: list[Path], ours: set[str]) -> set[str]:
 
 def pinned(dependencies: list[str]) -> set[str]:
     return {name.split("==")[0].split("[")[0].lower() for name in dependencies}
+
+
+def canonical(name: str) -> str:
+    """A package's name in the form in which names are compared."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def locked() -> dict[str, str]:
+    """The version of every package in the lock, by its name."""
+    lines = [line for line in (ROOT / ".ci/requirements.lock").read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    return {canonical(name): version for name, _, version in (line.partition("==") for line in lines)}
+
+
+def test_the_lock_has_every_pin() -> None:
+    """Pip would find no version that both allow, and no machine could be set up."""
+    extras = tomllib.loads(PYPROJECT)["project"]["optional-dependencies"]
+    wanted = [line for some in (tomllib.loads(PYPROJECT)["project"]["dependencies"], *extras.values()) for line in some if "==" in line]
+    pins = {canonical(name.partition("[")[0]): version for name, _, version in (line.partition("==") for line in wanted)}
+
+    assert {name: locked().get(name) for name in pins} == pins
+    assert locked()["opencv-python-headless"] == pins["opencv-python"]  # the Makefile's
+
+
+def test_what_is_installed_for_the_tests_is_what_is_locked() -> None:
+    """The image would have packages that no test has run with."""
+    if not (ROOT / ".venv/.ready-to-test").exists():
+        pytest.skip("THE LOCK IS NOT COMPARED: `make .venv/.ready-to-test` has not installed the packages")
+    ours = {"stage-factory", "pip", "setuptools", "wheel"}
+    installed = {canonical(one.name): one.version.partition("+")[0] for one in metadata.distributions()}
+    more = set() if "+cpu" in metadata.version("torch") else installed.keys() - locked()  # a torch with CUDA brings CUDA's packages
+
+    assert {name: version for name, version in installed.items() if name not in ours | more} == locked()
 
 
 def test_the_image_has_the_history_and_no_address_of_a_remote(tmp_path: Path) -> None:

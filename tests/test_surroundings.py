@@ -60,6 +60,8 @@ def test_make_fails_with_dvc_on_every_make(project: Path, flags: str) -> None:
     shutil.copy(ROOT / "Makefile", project)
     shutil.copy(ROOT / "params.yaml", project)
     (project / "pyproject.toml").touch()
+    (project / ".ci").mkdir()
+    (project / ".ci/requirements.lock").touch()
     (project / ".venv/bin").mkdir(parents=True)
     (project / ".venv/.installed").touch()
     (project / ".venv/bin/dvc").write_text("#!/bin/sh\necho Running stage 'prepare'\nexit 3\n")

@@ -67,7 +67,7 @@ def retain(
     cloud: Annotated[bool, typer.Option("--cloud", help="Also remove from DVC's remote; only if no other repository uses it.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Keep the newest versions, as many as nightly.yaml says, and remove the data that only older ones need."""
+    """Keep the newest versions, as many as nightly.yaml says, and remove the data that only older ones need, and old records and logs."""
     from stage.nights.retention import retain as retained
     from stage.nights.settings import Places, load_nightly
 
@@ -76,7 +76,14 @@ def retain(
     if as_json:
         say_json(found._asdict())
         return
-    typer.echo(f"{counted(len(found.kept), 'version')} kept. {'Would go' if dry_run else 'Gone'}: {', '.join(found.retired) or 'none'}.")
+    gone = "Would go" if dry_run else "Gone"
+    typer.echo(f"{counted(len(found.kept), 'version')} kept. {gone}: {', '.join(found.retired) or 'none'}.")
+    if found.nights:
+        typer.echo(
+            f"{gone} with their logs: the records of {counted(len(found.nights), 'night')}, {found.nights[0]} to {found.nights[-1]}."
+        )
+    if found.logs:
+        typer.echo(f"{gone}: the beginning of {' and of '.join(found.logs)}.")
     typer.echo(found.told)
 
 

@@ -1,5 +1,6 @@
 """Decides for every file in the drop folder: take it in, set it aside with a reason, or leave it for a later night. Changes nothing."""
 
+import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,7 @@ from stage.datasets.layouts import rule_of
 from stage.datasets.rules import Expressions, compile_rule
 from stage.datasets.walking import is_folder, shown, walk
 
+LOG = logging.getLogger(__name__)
 SET_ASIDE = "set-aside"  # folder in the drop folder
 HELD = ".taking"  # folder beside files that are being copied, where nobody replaces them
 INCOMPLETE = (
@@ -73,6 +75,7 @@ class Drop(NamedTuple):
             files = tuple(name for name in dict.fromkeys((one.image, *one.masks, *one.foregrounds)) if name in names)
             if not files:
                 continue
+            LOG.info("look at %s", shown(files[0]))
             if any(map(self._is_moving, files)):
                 yield Arrival(files, MOVING, waits=True)
                 continue

@@ -17,9 +17,9 @@ from stage.datasets.walking import is_folder
 from stage.nights.holder import holder_of
 from stage.nights.leftovers import leftovers
 from stage.nights.machine import Finding, disks, gpu, proxies, temporary
-from stage.nights.programs import DVC, ProgramError, output_of
+from stage.nights.programs import DVC, output_of
 from stage.nights.record import read_records
-from stage.nights.remotes import data_remotes
+from stage.nights.remotes import code_remote, data_remotes
 from stage.nights.repository import Repository
 from stage.nights.schedule import schedule
 from stage.nights.settings import SETTINGS, Nightly, Places, load_nightly
@@ -135,11 +135,7 @@ def _branches(places: Places, settings: Nightly) -> Iterator[Finding]:
             "look", "git remote", f"none called {settings.remote}; versions stay here", f"Run `git remote add {settings.remote} <address>`."
         )
         return
-    try:
-        output_of(["git", "ls-remote", "--heads", settings.remote], places.root)
-        yield Finding("fine", "git remote", f"{settings.remote} answers")
-    except ProgramError as error:
-        yield Finding("fails", "git remote", str(error), f"Run `git ls-remote {settings.remote}`.")
+    yield code_remote(places, settings, upstream)
 
 
 def _disks(places: Places, settings: Nightly) -> Iterator[Finding]:

@@ -1,5 +1,6 @@
 """The gate: whether a version of the data may be tagged. Every check is a row with what was found and what is allowed."""
 
+import logging
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from stage.core.errors import DataError, Refusal
+from stage.core.errors import CorruptFileError, DataError, Refusal
 from stage.core.params import Params
 from stage.core.wording import counted
 from stage.datasets.leaks import check_catalogs
@@ -22,6 +23,7 @@ from stage.segmentation.bootstrap import COMPARED
 from stage.segmentation.results import COMPARISON, DIFFERENCES, SCORES, Results, mean_over_seeds, read_results, rows_where, table_in
 from stage.segmentation.scores import COLUMNS as SCORE_COLUMNS
 
+LOG = logging.getLogger(__name__)
 KEYS = ("category", "segmenter", "arm")
 INTERVALS = ("category", *COMPARISON, "difference", "low", "high")  # columns of DIFFERENCES
 Change = dict[str, Any]
@@ -39,6 +41,27 @@ class Check(NamedTuple):
     found: str
     allowed: str
     holds: bool
+
+
+class Examination(NamedTuple):
+    """The checks of a version by itself, its metrics beside the last version's, and why these could not be compared, if they could not."""
+
+    checks: list[Check]
+    changes: list[Change]
+    problem: str = ""
+
+
+def examination(data: Path, params: Params, gate: Gate, last: str) -> Examination:
+    """What the gate judges a version by. `last`: the tag of the version before, if there is one."""
+    checks = published_checks(data, params, gate)
+    if not last:
+        return Examination(checks, [])
+    LOG.info("metrics of %s", last)
+    try:
+        before = results_of(last)
+    except CorruptFileError as error:
+        return Examination(checks, [], str(error))
+    return Examination(checks, metric_changes(results_here(data), before))
 
 
 def published_checks(data: Path, params: Params, gate: Gate) -> list[Check]:
@@ -81,6 +104,7 @@ def results_here(data: Path) -> Results:
 
 
 def _no_leak(data: Path, category: str, params: Params) -> Check:
+    LOG.info("leaks of %s", category)
     try:
         check_catalogs(data / "prepare", [category], share_base=False)
         check_samples(data / "prepare", category, [data / "synthesize" / category / method for method in params.methods])
@@ -92,6 +116,7 @@ def _no_leak(data: Path, category: str, params: Params) -> Check:
 def _accepted(data: Path, params: Params, least: float) -> Iterator[Check]:
     for category in params.categories:
         for method in params.methods:
+            LOG.info("samples of %s %s", category, method)
             verdicts = pd.Series([row["verdict"] for row in sample_rows(data / "synthesize" / category / method, ["verdict"])], dtype=str)
             share = float((verdicts == "accepted").mean()) if len(verdicts) else 0.0
             yield Check("accepted samples", f"{category} {method}", f"{share:.3f}", f"at least {least:g}", share >= least)

@@ -13,6 +13,7 @@ from stage.core.errors import ConfigError
 from stage.core.wording import counted
 from stage.core.work import SPOOL
 from stage.jobs.unused import STALE_S, left_behind
+from stage.nights.git_locks import is_abandoned, is_old, other_locks, shared_locks
 from stage.nights.machine import Finding
 from stage.nights.settings import Places
 from stage.nights.versions import LOCK, made_size
@@ -37,9 +38,17 @@ def leftovers(places: Places) -> Iterator[Finding]:
 
 
 def _git(folder: Path) -> Iterator[Finding]:
-    for lock in sorted([*folder.glob("*.lock"), *folder.glob("refs/**/*.lock")]):  # no reference can have such a name
-        mend = f"Where none works: `rm {shlex.quote(str(lock))}`."
-        yield Finding("look", "git lock", f"{lock}; another git works, or was killed", mend)
+    shared = shared_locks(folder)
+    for lock in [*shared, *other_locks(folder)]:
+        blocks, remove = lock in shared and is_old(lock), f"`rm {shlex.quote(str(lock))}`"
+        if blocks and is_abandoned(lock):
+            found = "older than the machine's start; the next night removes it"
+            yield Finding("look", "git lock", f"{lock}, {found}", f"Or run {remove}.")
+        elif blocks:
+            found = "over an hour old; a git that was killed has left it, and the night's refuses to work"
+            yield Finding("fails", "git lock", f"{lock}, {found}", f"Where `pgrep -a git` shows none: {remove}.")
+        else:
+            yield Finding("look", "git lock", f"{lock}; another git works, or was killed", f"Where none works: {remove}.")
     for name, (what, command) in UNFINISHED.items():
         if (folder / name).exists():
             yield Finding("look", "git", f"{what} is unfinished; the night runs what is committed", f"Finish it, or run `{command}`.")

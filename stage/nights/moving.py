@@ -1,6 +1,7 @@
 """Moves one photograph's files out of the drop folder, each to the source or to the files that were set aside; a kill loses none of them."""
 
 import csv
+import logging
 import os
 import shutil
 from collections.abc import Sequence
@@ -12,8 +13,10 @@ from stage.core.digests import file_digest
 from stage.core.durable import sync, whole_file
 from stage.core.errors import DataError
 from stage.core.processes import reached
+from stage.datasets.walking import shown
 from stage.nights.arrivals import HELD, SET_ASIDE, Arrival, is_same
 
+LOG = logging.getLogger(__name__)
 REASONS = "reasons.csv"  # beside the files that were set aside
 CHANGED = "changed while it was taken in, or the disk gave other bytes back"
 NEWER = "another file of that name came while it was taken in"
@@ -24,6 +27,7 @@ def move_in(one: Arrival, drop: Path, source: Path, day: date) -> None:
 
     What is not deleted is put back; after a kill the next night does so, and completes it.
     """
+    LOG.info("take in %s", shown(one.files[0]))
     try:
         held = _hold(one, drop)
         for path, name, digest in zip(held, one.files, one.digests, strict=True):

@@ -18,6 +18,7 @@ from stage.core.redaction import without_secrets
 
 ASK_S = 600.0  # after which a call of git that should take seconds has hung
 GRACE_S = 20.0  # for a flow to reach a consistent state; it needs ten at most
+LONGER = "Raise execution.stuck_s in params.yaml if a step may take longer."
 LAST_LINES = 12  # last lines of a failed program that a message shows
 DVC = (sys.executable, "-m", "dvc")
 # Replaces itself by the given program, which the kernel kills when the process with the given id is gone (prctl PR_SET_PDEATHSIG, Linux).
@@ -61,20 +62,31 @@ def output_of(command: Sequence[str], folder: Path, *, stdin: str = "", **variab
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise ProgramError(
-            f"Expected `{_name(command)}` to answer within {ASK_S:.0f} s, found it still running. Look at the network."
+            f"Expected {_name(command)} to answer within {ASK_S:.0f} s, found it still running. Look at the network."
         ) from None
     except FileNotFoundError:
         raise MachineError(f"Expected the program {command[0]}, found none. Install it.") from None
     if done.returncode:
-        raise _failed(command, folder, done.returncode, done.stdout + done.stderr)
+        raise _failed(_name(command), folder, done.returncode, done.stdout + done.stderr)
     return done.stdout
 
 
-def work(command: Sequence[str], folder: Path, log: Path, *, deadline: float, say: Say, silence_s: float = math.inf) -> str:
+def work(
+    command: Sequence[str],
+    folder: Path,
+    log: Path,
+    *,
+    deadline: float,
+    say: Say,
+    silence_s: float = math.inf,
+    name: str = "",
+    mend: str = LONGER,
+) -> str:
     """Run a long program; its lines go to `log` and to `say` as they come, and are returned.
 
     The program and all that it started are ended at `deadline`, a time of `time.monotonic()`, or once it has printed nothing for
-    `silence_s`: it is stuck then, if it prints a line whenever it gets on. Raises ProgramError if it fails, MachineError if it is ended.
+    `silence_s`: it is stuck then, if it prints a line whenever it gets on; `mend` says what to do. Messages call it `name`, or by its
+    command. Raises ProgramError if it fails, MachineError if it is ended.
     """
     lines = Lines()
     with log.open("a", encoding="utf-8") as file:
@@ -91,14 +103,14 @@ def work(command: Sequence[str], folder: Path, log: Path, *, deadline: float, sa
                 late = f"to end within the night's limit, found it still running. {log} has what it said."
                 stuck = (
                     f"to get on within {silence_s:.0f} s, found that it printed nothing, so that it was ended as stuck. Its last line: "
-                    f"{(lines or ['none'])[-1]} Raise execution.stuck_s in params.yaml if a step may take longer."
+                    f"{(lines or ['none'])[-1]} {mend}"
                 )
-                raise MachineError(f"Expected `{_name(command)}` {late if time.monotonic() >= deadline else stuck}")
+                raise MachineError(f"Expected {name or _name(command)} {late if time.monotonic() >= deadline else stuck}")
         finally:
             end_group(process)
             reader.join(GRACE_S)
     if status:
-        raise _failed(command, folder, status, "\n".join(lines))
+        raise _failed(name or _name(command), folder, status, "\n".join(lines))
     return "\n".join(lines)
 
 
@@ -141,14 +153,15 @@ def end_group(process: "subprocess.Popen[str]") -> None:
             process.wait(GRACE_S)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    with suppress(subprocess.TimeoutExpired):  # the kernel may keep it for as long as a network folder does not answer
+        process.wait(GRACE_S)
 
 
-def _failed(command: Sequence[str], folder: Path, status: int, output: str) -> ProgramError:
+def _failed(name: str, folder: Path, status: int, output: str) -> ProgramError:
     told = without_secrets("\n".join(deque(filter(str.strip, output.splitlines()), LAST_LINES)))
-    return ProgramError(f"Expected `{_name(command)}` to work in {folder}, found exit status {status}:\n{told}", without_secrets(output))
+    return ProgramError(f"Expected {name} to work in {folder}, found exit status {status}:\n{told}", without_secrets(output))
 
 
 def _name(command: Sequence[str]) -> str:
     words = command[2:] if tuple(command[:3]) == DVC else command
-    return without_secrets(" ".join(words))
+    return f"`{without_secrets(' '.join(words))}`"

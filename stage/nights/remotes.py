@@ -1,8 +1,9 @@
-"""Checks DVC's remotes for `stage doctor`, without using the network."""
+"""Checks the remotes of git and DVC for `stage doctor`; only git's over the network."""
 
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 from stage.core.paths import nearest
 from stage.core.redaction import without_secrets
 from stage.nights.machine import Finding
-from stage.nights.programs import DVC, output_of
+from stage.nights.programs import DVC, ProgramError, output_of
 from stage.nights.settings import Nightly, Places
 
 PACKAGES = {"s3": "dvc_s3", "gs": "dvc_gs", "azure": "dvc_azure", "ssh": "dvc_ssh", "oss": "dvc_oss", "hdfs": "dvc_hdfs"}  # by scheme
@@ -19,6 +20,29 @@ VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", 
 FILES = {"AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials", "AWS_CONFIG_FILE": "~/.aws/config"}
 URL = re.compile(r"remote\.(.+)\.url")
 OPTIONS = ("access_key_id", "profile", "credentialpath", "allow_anonymous_login")  # of a remote in DVC's configuration
+
+
+def code_remote(places: Places, settings: Nightly, commit: str) -> Finding:
+    """Whether git's remote answers and would take a push, which this only rehearses; `commit` is one that it has."""
+    remote, branch = settings.remote, f"{settings.branch}-rehearsed"
+    try:
+        output_of(["git", "push", "--quiet", "--dry-run", "--no-verify", remote, f"{commit}:refs/heads/{branch}"], places.root)
+    except ProgramError as error:
+        return _not_pushed(places, remote, error)
+    address = output_of(["git", "remote", "get-url", "--push", remote], places.root).strip()
+    folder = places.root / address.removeprefix("file://")
+    if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):  # a rehearsal writes nothing
+        return Finding("fails", "git remote", f"{folder} may not be written", f"Correct its permissions, or the address of {remote}.")
+    return Finding("fine", "git remote", f"{remote} answers and takes a push")
+
+
+def _not_pushed(places: Places, remote: str, error: ProgramError) -> Finding:
+    try:
+        output_of(["git", "ls-remote", "--heads", remote], places.root)
+    except ProgramError as away:
+        return Finding("fails", "git remote", str(away), f"Run `git ls-remote {remote}`.")
+    mend = f"Get the right to write there, or run `git remote set-url {remote} <address of an own one>`."
+    return Finding("fails", "git remote", f"{remote} can be read, and takes no push: {error}", mend)
 
 
 def data_remotes(places: Places, _settings: Nightly) -> Iterator[Finding]:
@@ -37,6 +61,10 @@ def data_remotes(places: Places, _settings: Nightly) -> Iterator[Finding]:
 
 def _near(folder: Path) -> Finding:
     home = nearest(folder)  # DVC makes what is missing
+    closed = next((place for place in _objects(folder) if not os.access(place, os.W_OK | os.X_OK)), None)
+    if closed:
+        mend = f"Correct the permissions of all below {folder / 'files'}, which somebody else may have made."
+        return Finding("fails", "DVC remote", f"{folder}: {closed} may not be written, or entered", mend)
     if not home.is_dir() or not os.access(home, os.W_OK | os.X_OK):
         found = "may not be written, or entered" if home.is_dir() else "is a file"
         return Finding(
@@ -46,6 +74,12 @@ def _near(folder: Path) -> Finding:
         mend = "Run `dvc push`, which makes it; or mount its disk, if it was there before."
         return Finding("look", "DVC remote", f"{folder} does not exist", mend)
     return Finding("fine", "DVC remote", str(folder))
+
+
+def _objects(folder: Path) -> Iterator[Path]:
+    """The folders, at most 258, in which DVC keeps its files by their digests."""
+    with suppress(PermissionError):
+        yield from (place for name in ("files", "files/md5", "files/md5/*") for place in folder.glob(name) if place.is_dir())
 
 
 def _distant(name: str, address: str, configured: set[str]) -> Finding:

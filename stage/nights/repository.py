@@ -15,6 +15,7 @@ from stage.core.durable import whole_file
 from stage.core.errors import ConfigError, Refusal
 from stage.core.yaml_files import read_yaml
 from stage.datasets.found import FILE
+from stage.nights.git_locks import remove_abandoned
 from stage.nights.programs import ProgramError, output_of
 from stage.nights.settings import Nightly, Places
 from stage.nights.versions import LOCK
@@ -65,6 +66,10 @@ class Repository(NamedTuple):
             remote = self.settings.remote
             versions = f"refs/tags/{PREFIX}*:refs/tags/{PREFIX}*"
             _git(self.places.root, "fetch", "--quiet", "--no-tags", remote, f"+refs/heads/*:refs/remotes/{remote}/*", versions)
+
+    def unlock(self) -> list[Path]:
+        """Remove the locks of a git that was killed before the machine's start, and that would keep the night's from its work; returns them."""
+        return remove_abandoned(Path(_git(self.places.root, "rev-parse", "--path-format=absolute", "--git-common-dir")))
 
     def answers(self) -> bool:
         """Whether the remote can be reached."""

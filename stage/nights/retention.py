@@ -1,4 +1,4 @@
-"""Keeps the newest versions, and removes the others' data from DVC's cache and, if asked, from its remote.
+"""Keeps the newest versions, and removes the others' data from DVC's cache and, if asked, from its remote; and old records and logs.
 
 A version that is no longer kept loses its tag; `refs/retired/<tag>` still names its commit, with its parameters and digests.
 DVC decides what is still needed, in a clone with every local and remote branch, and without the retired tags.
@@ -11,6 +11,7 @@ from typing import NamedTuple
 from filelock import Timeout
 
 from stage.core.errors import Refusal
+from stage.nights.history import forget
 from stage.nights.holder import held, holder_of
 from stage.nights.programs import DVC, output_of
 from stage.nights.repository import Repository, share_cache
@@ -20,11 +21,13 @@ RETIRED = "refs/retired"
 
 
 class Retention(NamedTuple):
-    """The tags that stay, those that go, and DVC's output on the objects."""
+    """The tags that stay, those that go, DVC's output on the objects, the nights whose records go, and the logs that lose their beginning."""
 
     kept: list[str]
     retired: list[str]
     told: str
+    nights: list[str]
+    logs: list[str]
 
 
 def retain(places: Places, settings: Nightly, *, cloud: bool, dry_run: bool) -> Retention:
@@ -45,8 +48,9 @@ def retain(places: Places, settings: Nightly, *, cloud: bool, dry_run: bool) -> 
             if not dry_run:
                 for tag in retired:
                     _retire(repository, tag)
+            nights, logs = forget(places, settings, dry_run=dry_run)
             told = _collect(places, settings, [tag for tag in _tags(places) if tag not in retired], cloud=cloud, dry_run=dry_run)
-            return Retention(kept, retired, told)
+            return Retention(kept, retired, told, nights, logs)
     except Timeout:
         raise Refusal(f"Expected no night at work, found {holder_of(places)}. Wait for its end.") from None
 

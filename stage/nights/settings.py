@@ -46,6 +46,8 @@ class Nightly(Section):
     limit_h: Annotated[float, Field(gt=0, le=168)]  # a week
     gate: Gate
     keep: Positive
+    keep_nights: Positive
+    keep_log_mb: Positive
     port: Annotated[int, Field(ge=1024, lt=65_536)]
 
 

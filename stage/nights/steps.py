@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
@@ -14,8 +15,9 @@ from stage.core.params import Params, load_params
 from stage.core.processes import reached
 from stage.core.wording import counted
 from stage.datasets.found import FILE, use_errors
+from stage.nights.apart import apart
 from stage.nights.completeness import complete_cache
-from stage.nights.gate import Change, metric_changes, metric_checks, published_checks, refusal, results_here, results_of
+from stage.nights.gate import examination, metric_checks, refusal
 from stage.nights.intake import take_in
 from stage.nights.programs import DVC, ProgramError, Say, work
 from stage.nights.record import Record
@@ -23,6 +25,7 @@ from stage.nights.repository import Moved, Repository, share_cache
 from stage.nights.settings import Nightly, Places
 from stage.nights.versions import LOCK, changed_outputs
 
+SILENCE_S = 1800.0  # without a line, after which the intake or the gate has hung; a file or a table takes seconds
 EVIDENCE = ("scores.csv", "differences.csv", "fidelity.csv")  # outputs of `evaluate` that a refused night keeps
 
 
@@ -61,6 +64,9 @@ class NightSteps:
 
     def take_in_code(self) -> str:
         """Fetch, and check out the upstream's code and parameters in the worktree; without the network, those known here."""
+        self.record.warnings += [
+            f"Removed {lock}, which a git left that was killed before the machine's start." for lock in self.repository.unlock()
+        ]
         try:
             self.repository.fetch()
         except ProgramError as error:
@@ -74,7 +80,11 @@ class NightSteps:
 
     def take_in_photographs(self) -> str:
         """Move what arrived in the drop folder into `prepare.source`."""
-        found = take_in(self.places.drop(self.settings), self.params(), self.settings.settle_s, self.day)
+        params, drop = self.params(), self.places.drop(self.settings)
+        if params.prepare.layout == "demo":
+            return "none, since code draws the demo's"
+        mend = f"Look whether {drop} and {params.prepare.source} answer: `ls` them."
+        found = apart(self._watched("intake", mend), take_in, drop, params, self.settings.settle_s, self.day)
         self.record.taken_in, self.record.set_aside, self.record.waiting = found.taken_in, [*found.set_aside], [*found.waiting]
         return f"{counted(len(found.taken_in), 'file')} taken in, {len(found.set_aside)} set aside, {len(found.waiting)} waiting"
 
@@ -110,8 +120,11 @@ class NightSteps:
     def gate(self) -> str:
         """Refuse a version with a leak, with too few accepted or too unlike samples, or with a metric worse than the last version's."""
         params, last = self.params(), self._last_tag()
-        checks = published_checks(self.data, params, self.settings.gate)
-        changes = self._changes_since(last) if last else []
+        run = self._watched("gate", "Look whether DVC's cache and remote answer: `dvc status --cloud`.")
+        checks, changes, problem = apart(run, examination, self.data, params, self.settings.gate, last)
+        if problem and not self.accept:
+            raise CorruptFileError(f"{problem} `stage nightly --once --accept` publishes without comparing the metrics.")
+        self.record.warnings += [f"The metrics were not compared. {problem}"] * bool(problem)
         compared = [] if self.accept else [*metric_checks(changes)]
         self.record.metrics = changes
         self.record.gate = [one._asdict() for one in (*checks, *compared)]
@@ -120,16 +133,6 @@ class NightSteps:
             self._keep_evidence()
             raise error
         return f"{len(self.record.gate)} checks hold" + ", metrics were not compared" * self.accept
-
-    def _changes_since(self, last: str) -> list[Change]:
-        try:
-            before = results_of(last)
-        except CorruptFileError as error:
-            if not self.accept:
-                raise CorruptFileError(f"{error} `stage nightly --once --accept` publishes without comparing the metrics.") from None
-            self.record.warnings.append(f"The metrics were not compared. {error}")
-            return []
-        return metric_changes(results_here(self.data), before)
 
     def push_data(self) -> str:
         """Push the outputs to DVC's remote, if there is one. Raises ProgramError if not all of them are in the cache."""
@@ -165,6 +168,24 @@ class NightSteps:
     def _dvc(self, *arguments: str, silence_s: float = math.inf) -> str:
         log = self.folder / f"dvc-{arguments[0]}.log"
         return work([*DVC, *arguments], self.places.worktree, log, deadline=self.deadline, say=self.say, silence_s=silence_s)
+
+    def _watched(self, name: str, mend: str) -> Callable[[Sequence[str]], str]:
+        """Runs a command of ours, which prints a line for every file that it is done with, to the log of that name."""
+
+        def run(command: Sequence[str]) -> str:
+            log = self.folder / f"{name}.log"
+            return work(
+                command,
+                self.places.root,
+                log,
+                deadline=self.deadline,
+                say=lambda _line: None,
+                silence_s=SILENCE_S,
+                name=f"the {name}",
+                mend=mend,
+            )
+
+        return run
 
     def params(self) -> Params:
         """The parameters of the code that was taken in."""

@@ -191,6 +191,43 @@ def test_up_from_a_metric_reaches_the_photographs(here: Project) -> None:
     assert tested == {*catalog[(catalog.status == "accepted") & (catalog.split == "test")].image_path}
 
 
+def test_up_from_a_metric_with_few_defects_names_candidates(copy: Path) -> None:
+    """All photographs of the third would pass for those that the segmenter saw, whereas it saw one of a type."""
+    path = copy / "data" / "segment" / CATEGORY / "scores.parquet"
+    scores = pd.read_parquet(path)
+    pd.concat([scores, scores.assign(real_per_type=1)]).to_parquet(path, index=False)
+
+    whole, few = (
+        Counter(row["role"] for row in ask("up", name)["every_photograph"]) for name in (METRIC, METRIC.replace("stage/0", "stage:1/0"))
+    )
+
+    catalog = pd.read_parquet(copy / "data" / "prepare" / CATEGORY / "catalog.parquet")
+    trained = catalog[(catalog.status == "accepted") & (catalog.split == "train")]
+    assert whole["trained the segmenter"] == len(trained)
+    assert few["trained the segmenter"] == (trained.defect == "good").sum()
+    assert few["candidate to train the segmenter"] == (trained.defect != "good").sum()
+    assert "are all that it drew from" in ask("up", METRIC.replace("stage/0", "stage:1/0"))["note"][0]["note"]
+    defect = trained[trained.defect != "good"].image_path.iloc[0]
+    told = {(row["arm"], row["real_per_type"]): row["touched_by"] for row in ask("down", defect, "--rev", "workspace")["evaluations"]}
+    assert (told["real_only", 0], told["real_only", 1]) == (["trained on it"], ["perhaps trained on it"])
+
+
+def test_up_from_a_metric_reaches_the_textures(copy: Path) -> None:
+    """A picture without a licence would be behind a number, and nobody be told."""
+    textures = [{"texture_path": "bank/a.png", "texture_sha256": "7" * 64}, {"texture_path": "", "texture_sha256": ""}]
+    rows = republish(copy, "paste", lambda rows: [row | {"choices": json.dumps(textures[k % 2])} for k, row in enumerate(rows)])
+    path = copy / "data" / "segment" / CATEGORY / "scores.parquet"
+    scores = pd.read_parquet(path)
+    digest = read_manifest(copy / "data" / "synthesize" / CATEGORY / "paste")["digest"]
+    scores.loc[scores.arm == "real_and_paste", "samples"] = digest
+    scores.to_parquet(path, index=False)
+
+    found = ask("up", METRIC.replace("stage", "paste"))["every_photograph"]
+
+    drawn = sum(row["verdict"] == "accepted" for row in rows[::2])
+    assert [(row["path"], row["samples"]) for row in found if row["role"] == "texture"] == [("bank/a.png", drawn)]
+
+
 def test_up_from_a_metric_of_a_mixture_reaches_every_method(here: Project) -> None:
     """The samples behind a number would be half told."""
     found = ask("up", METRIC.replace("stage", "mixture"), "--rev", "v1")

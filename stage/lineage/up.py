@@ -16,6 +16,10 @@ from stage.lineage.origin import origin_of
 
 SAMPLE = re.compile(r".+/.+/.+/\d{6,}/\d+")
 ALL_TYPES = "(all)"  # as in the scores
+FEW = (
+    "This arm was trained with a few real defects per type, and with no samples but those made from them. No published table says which: "
+    "candidates, samples and networks are all that it drew from. Normal and tested images are its own."
+)
 NOTATION = "`<category>/<segmenter>/<arm>/<seed>/<metric>`, as fabric/efficientnet_lite0/real_and_stage/0/ap"
 
 
@@ -85,10 +89,11 @@ def _metric(database: Database, history: History, name: str) -> Answer:
         raise Refusal(
             f"Expected the samples {score['samples']} of {name} among those of version {score['version']}, found others. Run `dvc repro segment`."
         )
-    photographs = rows(database, _PHOTOGRAPHS, {**chosen, "is_real": not score["arm"].startswith("only_")})
+    photographs = rows(database, _PHOTOGRAPHS, {**chosen, "is_real": not score["arm"].startswith("only_"), "few": metric.few})
     files = Counter(row["role"] for row in photographs)
     by_role = [{"role": role, "files": count} for role, count in files.items()]
     return {
+        **({"note": [{"note": FEW}]} if metric.few else {}),
         "metric": [told],
         "samples": data,
         "networks": rows(database, _BEHIND, chosen),
@@ -114,9 +119,11 @@ used AS (
     UNION ALL SELECT 'part of the mask', m.path, m.sha256, count(*) FROM mixed_masks m JOIN made USING (version, sample_id) GROUP BY ALL
     UNION ALL SELECT 'place or likeness', m.path, m.sha256, count(*) FROM placing_masks m JOIN made USING (version, sample_id) GROUP BY ALL
     UNION ALL SELECT 'missed defect', m.path, m.sha256, count(*) FROM missed_defects m JOIN made USING (version, sample_id) GROUP BY ALL
+    UNION ALL SELECT 'texture', t.path, t.sha256, count(*) FROM textures t JOIN made USING (version, sample_id) GROUP BY ALL
     UNION ALL SELECT 'trained the ' || n.kind, known.path, n.sha256, NULL
         FROM (SELECT kind, unnest(sources) AS sha256 FROM networks) n LEFT JOIN known USING (sha256)
-    UNION ALL SELECT CASE WHEN split = 'test' THEN 'tested on' ELSE 'trained the segmenter' END, image_path, image_sha256, NULL FROM catalog
+    UNION ALL SELECT CASE WHEN split = 'test' THEN 'tested on' WHEN defect = 'good' OR $few = 0 THEN 'trained the segmenter'
+        ELSE 'candidate to train the segmenter' END, image_path, image_sha256, NULL FROM catalog
         WHERE version = $version AND category = $category AND status = 'accepted' AND (split = 'test' OR defect = 'good' OR $is_real)
 )
 SELECT * FROM used ORDER BY role, samples DESC, path

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 from stage.core.durable import read_sealed, sealed_values, write_sealed
 from stage.core.errors import CorruptFileError, DataError, Refusal
-from stage.lineage.extracts import STORE, keep_samples, keep_table, keep_told
+from stage.lineage.extracts import STORE, is_kept, keep_samples, keep_table, keep_told
 from stage.lineage.layout import BESIDE, METHOD, TABLES, whose
-from stage.lineage.trees import DATA, MEND, Tree, tree_of
+from stage.lineage.trees import DATA, MEND, Tree, WorkingTree, tree_of
+from stage.lineage.unchanged import expect_published, is_as_last_seen, note_seen
 from stage.lineage.versions import Version
 
 DIFFERENCES = "differences.parquet"  # beside the scores
@@ -123,8 +124,14 @@ def _samples(tree: Tree, files: dict[str, str], manifests: list[ManifestValues])
             continue
         (category, method), folder = found_in, path.rpartition("/")[0]
         manifest = _manifest(tree, folder)
+        # In a commit, DVC names files by their content; in the working tree, a file may be damaged after its extract was made.
+        is_new = isinstance(tree, WorkingTree) and not is_as_last_seen(folder, files, manifest)
+        if is_new and is_kept(manifest):
+            expect_published(tree, folder, manifest)
         found = [("samples", keep_samples(tree, folder, manifest))]
         found += [(kind, keep_told(tree, folder, f"{kind}.parquet", manifest)) for kind in BESIDE[manifest["schema_version"]]]
+        if is_new:
+            note_seen(folder, files, manifest)
         yield from (PublishedTable(kind, category, method, name) for kind, name in found)
         manifests.append({"category": category, "method": method, **_in_short(manifest)})
 

@@ -127,7 +127,7 @@ def _samples(tree: Tree, files: dict[str, str], manifests: list[ManifestValues])
         # In a commit, DVC names files by their content; in the working tree, a file may be damaged after its extract was made.
         is_new = isinstance(tree, WorkingTree) and not is_as_last_seen(folder, files, manifest)
         if is_new and is_kept(manifest):
-            expect_published(tree, folder, manifest)
+            expect_published(folder, manifest)
         found = [("samples", keep_samples(tree, folder, manifest))]
         found += [(kind, keep_told(tree, folder, f"{kind}.parquet", manifest)) for kind in BESIDE[manifest["schema_version"]]]
         if is_new:

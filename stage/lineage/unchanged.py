@@ -3,15 +3,15 @@
 They are compared by their SHA-256 once, and again only if a file has another size, time or inode.
 """
 
-import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from stage.core.digests import digest_of
+from stage.core.digests import digest_if_readable, digest_of
 from stage.core.durable import write_whole
 from stage.core.errors import CorruptFileError
 from stage.lineage.extracts import STORE
-from stage.lineage.trees import MEND, Tree
+from stage.lineage.trees import DATA, MEND
 
 
 def is_as_last_seen(folder: str, files: Mapping[str, str], manifest: Mapping[str, Any]) -> bool:
@@ -25,15 +25,12 @@ def note_seen(folder: str, files: Mapping[str, str], manifest: Mapping[str, Any]
     write_whole(_state(folder, files, manifest), STORE / _note(manifest))
 
 
-def expect_published(tree: Tree, folder: str, manifest: Mapping[str, Any]) -> None:
+def expect_published(folder: str, manifest: Mapping[str, Any]) -> None:
     """Compare every file with its SHA-256 in the manifest; raises CorruptFileError, which names the first that differs."""
     for name, sha256 in _named(manifest).items():
-        with tree.open(f"{folder}/{name}") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != sha256:
-            raise CorruptFileError(
-                f"Expected SHA-256 {sha256[:16]}… of data/{folder}/{name} by its manifest, found {found[:16]}…: it was changed or cut off. {MEND}"
-            )
+        if (found := digest_if_readable(place := Path(DATA, folder, name))) != sha256:
+            told = f"{found[:16]}…: it was changed or cut off" if found else "no file that can be read"
+            raise CorruptFileError(f"Expected SHA-256 {sha256[:16]}… of {place} by its manifest, found {told}. {MEND}")
 
 
 def _named(manifest: Mapping[str, Any]) -> dict[str, str]:

@@ -9,13 +9,15 @@ from typing import NamedTuple
 from stage.core.errors import Refusal
 from stage.core.wording import counted
 from stage.lineage.contents import History
-from stage.lineage.database import Answer, Database, make_views, rows
+from stage.lineage.database import Answer, Database, Row, make_views, rows
 from stage.lineage.layout import todays_id
 from stage.lineage.marked import found_in
 from stage.lineage.origin import origin_of
+from stage.lineage.withdrawn import known_recalls, recalled_behind
 
 SAMPLE = re.compile(r".+/.+/.+/\d{6,}/\d+")
 ALL_TYPES = "(all)"  # as in the scores
+RECALLED = "recalled"  # the table of what was withdrawn
 FEW = (
     "This arm was trained with a few real defects per type, and with no samples but those made from them. No published table says which: "
     "candidates, samples and networks are all that it drew from. Normal and tested images are its own."
@@ -24,10 +26,19 @@ NOTATION = "`<category>/<segmenter>/<arm>/<seed>/<metric>`, as fabric/efficientn
 
 
 def up(database: Database, history: History, target: str) -> Answer:
-    """What a sample, by its id or its PNG, or a metric, by `category/segmenter/arm/seed/metric`, was made from.
+    """What a sample, by its id or its PNG, or a metric, by `category/segmenter/arm/seed/metric`, was made from; what of it was recalled, first.
 
     The last version that has it answers; for a PNG, the last one with its pixels, if there is one. The database may be without views.
     """
+    answer, recalls = _made_of(database, history, target), known_recalls()
+    samples = [row["sample_id"] for row in answer.get("sample", ())]
+    if recalls and "metric" in answer:
+        samples = [row["sample_id"] for row in rows(database, _SAMPLES, _chosen(answer["metric"][0]))]
+    found = recalled_behind(answer, recalls, samples)
+    return {**({RECALLED: found} if found else {}), **answer}
+
+
+def _made_of(database: Database, history: History, target: str) -> Answer:
     is_file = Path(target).is_file()
     target = target if is_file else todays_id(target)
     is_sample = bool(SAMPLE.fullmatch(target))
@@ -79,7 +90,7 @@ def _metric(database: Database, history: History, name: str) -> Answer:
         raise _unknown_metric(database, history, name)
     score = found[0]
     told = {key: score[key] for key in ("version", "category", "segmenter", "arm", "real_per_type", "seed", "metric", "value", "samples")}
-    chosen = {"version": score["version"], "category": score["category"], "digest": score["samples"]}
+    chosen = _chosen(score)
     data = rows(
         database,
         "SELECT * EXCLUDE (published) FROM datasets WHERE list_contains(string_split($digest, '+'), digest) AND category = $category AND version = $version",
@@ -102,14 +113,23 @@ def _metric(database: Database, history: History, name: str) -> Answer:
     }
 
 
+def _chosen(score: Row) -> Row:
+    """Which samples are behind a score, as parameters of queries."""
+    return {"version": score["version"], "category": score["category"], "digest": score["samples"]}
+
+
 _BEHIND = """
 SELECT DISTINCT c.kind, c.digest, len(c.sources) AS training_files FROM checkpoints c
 JOIN datasets d ON d.version = c.version AND d.category = c.of_category AND d.method = c.of_method
 WHERE d.version = $version AND d.category = $category AND list_contains(string_split($digest, '+'), d.digest) ORDER BY ALL
 """
-_PHOTOGRAPHS = f"""
+_MADE = """
 WITH data AS (FROM datasets WHERE version = $version AND category = $category AND list_contains(string_split($digest, '+'), digest)),
-made AS (SELECT s.* FROM samples s JOIN data USING (version, category, method) WHERE verdict = 'accepted'),
+made AS (SELECT s.* FROM samples s JOIN data USING (version, category, method) WHERE verdict = 'accepted')
+"""
+_SAMPLES = f"{_MADE} SELECT sample_id FROM made"
+_PHOTOGRAPHS = f"""
+{_MADE},
 networks AS ({_BEHIND.replace("c.kind, c.digest, len(c.sources) AS training_files", "c.kind, c.sources").replace("ORDER BY ALL", "")}),
 known AS (SELECT DISTINCT path, sha256 FROM sources WHERE version = $version),
 used AS (

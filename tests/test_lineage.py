@@ -508,6 +508,8 @@ def test_a_query_without_end_is_ended_by_ctrl_c() -> None:
         (("up", f"stage/{CATEGORY}/crack/009999/0"), f"as stage/{CATEGORY}/crack/000000/0 to "),
         (("up", "nothing"), "found 'nothing'"),
         (("up", f"{CATEGORY}/segformer/real_only/0/ap"), "segmenter: efficientnet_lite0"),
+        (("up", METRIC.replace(CATEGORY, "(average)")), f"Here these are: {METRIC}."),
+        (("up", f"{CATEGORY}/stage/kid"), "for fidelity for a sample of the method"),
         (("down", "nowhere.png"), "which none of them knows"),
         (("down", ""), "found an empty text"),
         (("down", "\udcff"), "which none of them knows"),

@@ -22,6 +22,11 @@ FEW = (
     "This arm was trained with a few real defects per type, and with no samples but those made from them. No published table says which: "
     "candidates, samples and networks are all that it drew from. Normal and tested images are its own."
 )
+AVERAGE = "(average)"  # a category, as in the results
+COMBINED = (
+    "An average over categories or seeds, a difference between arms, and a figure of fidelity are computed from others and name no samples: "
+    "ask for the metric of each category, arm and seed, and for fidelity for a sample of the method."
+)
 NOTATION = "`<category>/<segmenter>/<arm>/<seed>/<metric>`, as fabric/efficientnet_lite0/real_and_stage/0/ap"
 
 
@@ -87,7 +92,7 @@ def _metric(database: Database, history: History, name: str) -> Answer:
     """
     found = rows(database, query, {"all": ALL_TYPES, **metric._asdict()})
     if not found:
-        raise _unknown_metric(database, history, name)
+        raise _average(database, name) if metric.category == AVERAGE else _unknown_metric(database, history, name)
     score = found[0]
     told = {key: score[key] for key in ("version", "category", "segmenter", "arm", "real_per_type", "seed", "metric", "value", "samples")}
     chosen = _chosen(score)
@@ -156,9 +161,16 @@ def _parsed(name: str) -> MetricName:
     if len(parts) != 5 or not parts[3].isdecimal() or not (few or "0").isdecimal():
         raise Refusal(
             f"Expected a sample's id, `<method>/<category>/<defect>/<ordinal>/<attempt>`, or a metric, {NOTATION}; `<arm>:3` is the arm with "
-            f"three real defects per type; found {name!r}."
+            f"three real defects per type; found {name!r}. {COMBINED}"
         )
     return MetricName(parts[0], parts[1], arm, int(few or 0), int(parts[3]), parts[4])
+
+
+def _average(database: Database, name: str) -> Refusal:
+    own = [row["category"] + name.removeprefix(AVERAGE) for row in rows(database, "SELECT DISTINCT category FROM scores ORDER BY ALL")]
+    return Refusal(
+        f"Expected a metric of one category, found {name}. {COMBINED} Here these are: {', '.join(own) or 'none, without an evaluation'}."
+    )
 
 
 def _unknown_metric(database: Database, history: History, name: str) -> Refusal:
@@ -166,7 +178,7 @@ def _unknown_metric(database: Database, history: History, name: str) -> Refusal:
     for part in ("category", "segmenter", "arm", "metric"):
         known[part] = [row[part] for row in rows(database, f"SELECT DISTINCT {part} FROM scores ORDER BY ALL")]
     told = "; ".join(f"{part}: {', '.join(values)}" for part, values in known.items()) if known["arm"] else "no evaluation at all"
-    return Refusal(f"Expected a metric of {history.names}, {NOTATION}, found no {name}. There is {told}.{_unread(history)}")
+    return Refusal(f"Expected a metric of {history.names}, {NOTATION}, found no {name}. There is {told}.{_unread(history)} {COMBINED}")
 
 
 def _unread(history: History) -> str:

@@ -113,6 +113,24 @@ def test_up_from_a_sample_names_all_that_made_it(here: Project) -> None:
     assert [row["batch_key"] for row in found["run"]] == [sample.batch_key]
 
 
+def test_up_tells_what_was_drawn_for_a_sample(here: Project) -> None:
+    """A defect that was turned too far could not be told from one that was photographed so."""
+    sample = here.samples("v2", "paste").iloc[3]
+
+    found = ask("up", sample.sample_id, "--rev", "v2")
+
+    told = {row["name"]: row["value"] for row in found["planned"]}
+    assert {name: told[name] for name in ("mask_turn", "mask_shift_x", "foreground")} == {
+        name: str(sample[name]) for name in ("mask_turn", "mask_shift_x", "foreground")
+    }
+    choices = json.loads(sample.choices)
+    assert {name: told[name] for name in ("rotation", "scale", "blend")} == {
+        name: str(choices[name]) for name in ("rotation", "scale", "blend")
+    }
+    decides = {row["name"]: row["decides"] for row in found["parameters"]}
+    assert (decides["synthesize.count"], decides["paste.rotation"]) == ("plan", "rendering")
+
+
 def test_up_says_which_versions_have_the_same_pixels(here: Project) -> None:
     """A sample that was made again would pass for the one that a model was trained on."""
     sample_id = here.samples("v1", "stage").iloc[0].sample_id

@@ -692,15 +692,19 @@ def test_a_question_of_ours_reaches_its_extracts_and_no_other_file(here: Project
             database.execute("SET allowed_paths = ['params.yaml']")
 
 
-def republish(root: Path, method: str, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Publish the samples of `paste` in the working tree as `method`, with changed rows; returns those."""
+def republish(
+    root: Path, method: str, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]], **inputs: str
+) -> list[dict[str, Any]]:
+    """Publish the samples of `paste` in the working tree as `method`, with changed rows and more `inputs`; returns the rows."""
     home = root / "data" / "synthesize" / CATEGORY
     rows, told = change(pq.read_table(home / "paste" / "shards").to_pylist()), read_manifest(home / "paste")
     shutil.copytree(home / "paste", new := home / ".new", ignore=shutil.ignore_patterns("shards"))
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     pq.write_table(table.select(pq.read_schema(new / "plan.parquet").names), new / "plan.parquet")
     tables = {name: entry | {"sha256": file_digest(new / name)} for name, entry in told["tables"].items()}
-    write_manifest(new, write_shards([table], 5, new), method=method, category=CATEGORY, job="none", inputs=told["inputs"], tables=tables)
+    write_manifest(
+        new, write_shards([table], 5, new), method=method, category=CATEGORY, job="none", inputs=told["inputs"] | inputs, tables=tables
+    )
     shutil.rmtree(home / method, ignore_errors=True)
     new.rename(home / method)
     return rows
@@ -781,6 +785,42 @@ def test_a_texture_is_a_source(copy: Path) -> None:
             (texture["texture_path"], "texture", ["workspace"])
         ]
         assert {row["sample_id"]: row["used_as"] for row in found["every_sample"]} == {row["sample_id"]: ["texture"] for row in rows[:2]}
+
+
+@pytest.mark.parametrize("source", ["bank", "others"])
+def test_orphans_are_textures_too(copy: Path, source: str) -> None:
+    """Samples of a texture that nobody has any more, or a bank of which nothing is drawn, would stay unnoticed."""
+    (copy / "bank").mkdir()
+    for name in ("kept", "changed", "gone", "unused"):
+        (copy / "bank" / f"{name}.png").write_bytes(name.encode())
+    known = pd.read_parquet(f"data/prepare/{CATEGORY}/catalog.parquet").query("split == 'train'")[["image_path", "image_sha256"]].iloc[0]
+    files = {f"{name}.png": file_digest(copy / "bank" / f"{name}.png") for name in ("kept", "changed", "gone")}
+    drawn = [*files.items()] if source == "bank" else [*list(files.items())[1:], tuple(known)]
+    told = [json.dumps({"texture_path": path, "texture_sha256": sha256}) for path, sha256 in drawn]
+    rename = {"method": "draem"}
+    more = {"textures.source": json.dumps(source)}
+    republish(
+        copy,
+        "draem",
+        lambda rows: [
+            row | rename | {"choices": told[k % 3], "sample_id": f"draem{row['sample_id'].removeprefix('paste')}"}
+            for k, row in enumerate(rows)
+        ],
+        **more,
+    )
+    (copy / "bank" / "changed.png").write_bytes(b"other")
+    (copy / "bank" / "gone.png").unlink()
+
+    found = ask("orphans")
+
+    orphans = {row["path"]: row["why"] for row in found["samples_without_a_source"] if row["role"] == "texture"}
+    if source == "bank":
+        assert orphans == {"changed.png": "other bytes", "gone.png": "not in bank"}
+        told_of = [(row["folder"], row["textures"], row["without_a_sample"], row["first"]) for row in found["textures_without_a_sample"]]
+        assert told_of == [("bank", 3, 1, "unused.png")]
+    else:
+        assert orphans == dict.fromkeys(("changed.png", "gone.png"), "not in the catalog")
+        assert "textures_without_a_sample" not in found
 
 
 def test_a_file_that_is_photograph_and_texture_is_both(copy: Path) -> None:

@@ -561,6 +561,19 @@ def test_a_version_that_lies_nowhere_is_named(fresh: Path, project: Project) -> 
     assert {version for row in found["every_sample"] for version in row["versions"]} == {"workspace"}
 
 
+def test_a_version_that_cannot_be_read_is_tried_again_only_when_its_data_may_be_there(fresh: Path) -> None:
+    """Each question would take seconds for every version whose data are gone; or a version that was fetched would stay unread."""
+    cache, query = fresh / ".dvc" / "cache", ["lineage", "sql", "--all", "SELECT count(*) FROM samples"]
+    cache.rename(fresh / "away")
+    assert {row["version"] for row in ask(*query[1:])["not_read"]} == {"v1", "v2", "v3"}
+    code = f"import sys; from typer.testing import CliRunner; from stage.cli import app; CliRunner().invoke(app, {query}); print('dvc' in sys.modules)"
+
+    assert shell(fresh, f'python -c "{code}"') == "False\n"
+    shutil.rmtree(cache, ignore_errors=True)
+    (fresh / "away").rename(cache)
+    assert "not_read" not in ask(*query[1:])
+
+
 def test_an_unknown_schema_is_named(copy: Path) -> None:
     """Columns of another meaning would be read as today's."""
     manifest = copy / "data" / "synthesize" / CATEGORY / "stage" / "manifest.json"

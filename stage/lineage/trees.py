@@ -80,6 +80,11 @@ class CommitTree:
         self._version = version
         self._dvc: Any = DVCFileSystem(rev=version.commit)  # opens the commit at the first question
 
+    @property
+    def cache(self) -> str:
+        """The folder of DVC's cache."""
+        return str(self._dvc.repo.cache.local.path)
+
     def files(self, folder: str) -> dict[str, str]:
         """As `Tree.files`."""
         from dvc.exceptions import DvcException

@@ -43,6 +43,7 @@ from stage.datasets.catalog import prepare
 from stage.lineage.causes import Changed, in_words
 from stage.lineage.contents import history_of
 from stage.lineage.database import opened, rows
+from stage.lineage.down import PREPARED
 from stage.lineage.unused import remove_extracts
 from stage.lineage.versions import version_of
 from stage.release.reader import read_manifest
@@ -294,6 +295,19 @@ def test_down_finds_what_a_photograph_trained(here: Project) -> None:
         "real_and_stage": ["its samples", "trained on it"],
         "real_only": ["trained on it"],
     }
+
+
+@pytest.mark.usefixtures("here")
+def test_a_photograph_has_the_same_role_before_it_is_published_and_after() -> None:
+    """The recall of a photograph before the first samples would name another role, or miss a mask."""
+    with opened(history_of([version_of("v3")], strict=True)) as database:
+        prepared, published = (
+            rows(database, f'SELECT DISTINCT path, sha256, image_digest, kind, defect, "group", role FROM {one} ORDER BY ALL')
+            for one in (PREPARED, "sources")
+        )
+
+    assert prepared == published
+    assert {row["role"] for row in prepared} == {"background", "training", "mask", "test"}
 
 
 def test_down_knows_a_file_by_its_bytes(here: Project, tmp_path: Path) -> None:

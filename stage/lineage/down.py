@@ -109,8 +109,8 @@ WHERE path = $name OR sha256 IN ($sha256, $name) OR (image_digest = $name AND $i
         (image_path = $name OR image_sha256 IN ($sha256, $name) OR (starts_with(image_sha256, $name) AND $is_digest)))
 GROUP BY ALL
 """
-# The same of the catalog, as stage/release/tables.py publishes it: photographs that are prepared, and not published yet.
-_PREPARED = """(
+# The same of the catalog, as stage/release/tables.py publishes it, which a test compares: photographs that are prepared, and not published yet.
+PREPARED = """(
     SELECT version, image_path AS path, image_sha256 AS sha256, image_digest, 'image' AS kind, defect, "group",
         CASE WHEN split = 'test' THEN 'test' WHEN defect = 'good' THEN 'background' ELSE 'training' END AS role
     FROM catalog WHERE status = 'accepted'
@@ -131,7 +131,7 @@ def sources_of(database: Database, source: str) -> list[Row]:
     known = {**_named(source), "sha256": digest}
     found = rows(database, _SOURCES.format(table="sources"), known)
     found += rows(database, _TEXTURES, known) if _also_named(database)["textured"] else []
-    found = found or rows(database, _SOURCES.format(table=_PREPARED), known)
+    found = found or rows(database, _SOURCES.format(table=PREPARED), known)
     return sorted(found, key=lambda row: (row["kind"], row["path"], row["sha256"]))
 
 

@@ -9,10 +9,11 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import reduce
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
@@ -34,8 +35,8 @@ GUARDED = ("prepare", "segment", "evaluate")  # verbs that fail if an evaluation
 
 
 class Told(NamedTuple):
-    """What all events of a run share: the verb and its arguments by name, its id and its parent's, its node of the graph, and DVC's digest of
-    every output of the last runs, by path."""
+    """What all events of a run share: the verb and its arguments by name, its id and its parent's, its node of the graph, DVC's digest of
+    every output of the last runs, by path, and the smallest data sets of the graph, by which all runs name what they read and make."""
 
     verb: str
     arguments: Mapping[str, str]
@@ -43,6 +44,7 @@ class Told(NamedTuple):
     parent: str
     node: Mapping[str, Any]
     versions: Mapping[str, str]
+    smallest: Sequence[str]
 
     @property
     def job(self) -> str:
@@ -50,15 +52,38 @@ class Told(NamedTuple):
         return ".".join([self.verb, *self.arguments.values()])
 
     def paths(self, key: str) -> list[str]:
-        """The dependencies or outputs of the node, with the arguments filled in."""
-        given = [*self.arguments.values()]
-        filled = {"${item}": given[0] if given else "", **{f"${{item.{name}}}": value for name, value in self.arguments.items()}}
-        return [reduce(lambda text, one: text.replace(*one), filled.items(), path) for path in self.node.get(key, [])]
+        """The dependencies or outputs of the node, as the smallest data sets in them: one run may make a folder of which others read parts."""
+        named = _filled(self.node.get(key, []), self.arguments)
+        return [one for path in named for one in [name for name in self.smallest if _is_in(name, path)] or [path]]
+
+
+def _filled(paths: Sequence[str], arguments: Mapping[str, str]) -> list[str]:
+    """Paths of a node of the graph with its arguments filled in, by DVC's rules: `${item}` is the only one, or `${item.name}` one of several."""
+    filled = {"${item}": next(iter(arguments.values()), ""), **{f"${{item.{name}}}": value for name, value in arguments.items()}}
+    return [reduce(lambda text, one: text.replace(*one), filled.items(), path) for path in paths]
+
+
+def _is_in(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(f"{folder}/")
+
+
+def _smallest(nodes: Mapping[str, Any], params: Params) -> list[str]:
+    """The paths that the nodes of the graph name, without folders of which one of them names a part."""
+    items = {f"${{{name}}}": getattr(params, name) for name in ("categories", "methods")}
+    every: set[str] = set()
+    for node in nodes.values():
+        lists = {
+            name: items[told] for name, told in {**node.get("matrix", {}), **({"": node["foreach"]} if "foreach" in node else {})}.items()
+        }
+        paths = [path for key in ("deps", "outs") for path in node.get("do", node).get(key, [])]
+        for values in product(*lists.values()):
+            every |= {*_filled(paths, dict(zip(lists, values, strict=True)))}
+    return sorted(path for path in every if not any(_is_in(other, path) for other in every - {path}))
 
 
 def with_events(verb: str, arguments: Mapping[str, str], params: Params, work: Callable[[], int]) -> int:
     """Do the work and send an event at its start and one at its end: complete, failed, or aborted if interrupted. Returns its exit status."""
-    run = _quietly(lambda: _begun(verb, arguments)) if find_spec("openlineage") else None
+    run = _quietly(lambda: _begun(verb, arguments, params)) if find_spec("openlineage") else None
     _tell(run, "START", params)
     try:
         status = work()
@@ -86,14 +111,16 @@ def _quietly(work: Callable[[], Result]) -> Result | None:
         return None
 
 
-def _begun(verb: str, arguments: Mapping[str, str]) -> Told:
+def _begun(verb: str, arguments: Mapping[str, str], params: Params) -> Told:
     from openlineage.client.uuid import generate_new_uuid
 
     nodes: dict[str, Any] = {}
     for graph in filter(Path.is_file, map(Path, GRAPHS)):
         nodes |= read_yaml(graph, "a graph of DVC")["stages"]
     node = nodes.get(verb, {})
-    return Told(verb, arguments, str(generate_new_uuid()), os.environ.get(PARENT, ""), node.get("do", node), _versions())
+    return Told(
+        verb, arguments, str(generate_new_uuid()), os.environ.get(PARENT, ""), node.get("do", node), _versions(), _smallest(nodes, params)
+    )
 
 
 def _send(run: Told, state: str, params: Params, error: str) -> None:
@@ -186,7 +213,8 @@ def _dataset_facets(path: str, versions: Mapping[str, str]) -> dict[str, Any]:
 
     manifest = _manifest(Path(path))
     facets: dict[str, Any] = {}
-    if version := manifest.get("digest") or versions.get(path):
+    parts = (versions.get(one.as_posix()) for one in (Path(path), *Path(path).parents))  # a part has the version of what it was made with
+    if version := manifest.get("digest") or next(filter(None, parts), None):
         facets["version"] = dataset_version_dataset.DatasetVersionDatasetFacet(version)
     if manifest:
         told = {

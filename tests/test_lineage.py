@@ -43,6 +43,7 @@ from stage.datasets.catalog import prepare
 from stage.lineage.causes import Changed, in_words
 from stage.lineage.contents import history_of
 from stage.lineage.database import opened, rows
+from stage.lineage.down import PREPARED
 from stage.lineage.unused import remove_extracts
 from stage.lineage.versions import version_of
 from stage.release.reader import read_manifest
@@ -111,6 +112,24 @@ def test_up_from_a_sample_names_all_that_made_it(here: Project) -> None:
     assert {"synthesize.steps", "method.alignment_threshold"} <= {row["name"] for row in found["parameters"]}
     assert found["code"][0]["code"] == sample.code
     assert [row["batch_key"] for row in found["run"]] == [sample.batch_key]
+
+
+def test_up_tells_what_was_drawn_for_a_sample(here: Project) -> None:
+    """A defect that was turned too far could not be told from one that was photographed so."""
+    sample = here.samples("v2", "paste").iloc[3]
+
+    found = ask("up", sample.sample_id, "--rev", "v2")
+
+    told = {row["name"]: row["value"] for row in found["planned"]}
+    assert {name: told[name] for name in ("mask_turn", "mask_shift_x", "foreground")} == {
+        name: str(sample[name]) for name in ("mask_turn", "mask_shift_x", "foreground")
+    }
+    choices = json.loads(sample.choices)
+    assert {name: told[name] for name in ("rotation", "scale", "blend")} == {
+        name: str(choices[name]) for name in ("rotation", "scale", "blend")
+    }
+    decides = {row["name"]: row["decides"] for row in found["parameters"]}
+    assert (decides["synthesize.count"], decides["paste.rotation"]) == ("plan", "rendering")
 
 
 def test_up_says_which_versions_have_the_same_pixels(here: Project) -> None:
@@ -191,6 +210,43 @@ def test_up_from_a_metric_reaches_the_photographs(here: Project) -> None:
     assert tested == {*catalog[(catalog.status == "accepted") & (catalog.split == "test")].image_path}
 
 
+def test_up_from_a_metric_with_few_defects_names_candidates(copy: Path) -> None:
+    """All photographs of the third would pass for those that the segmenter saw, whereas it saw one of a type."""
+    path = copy / "data" / "segment" / CATEGORY / "scores.parquet"
+    scores = pd.read_parquet(path)
+    pd.concat([scores, scores.assign(real_per_type=1)]).to_parquet(path, index=False)
+
+    whole, few = (
+        Counter(row["role"] for row in ask("up", name)["every_photograph"]) for name in (METRIC, METRIC.replace("stage/0", "stage:1/0"))
+    )
+
+    catalog = pd.read_parquet(copy / "data" / "prepare" / CATEGORY / "catalog.parquet")
+    trained = catalog[(catalog.status == "accepted") & (catalog.split == "train")]
+    assert whole["trained the segmenter"] == len(trained)
+    assert few["trained the segmenter"] == (trained.defect == "good").sum()
+    assert few["candidate to train the segmenter"] == (trained.defect != "good").sum()
+    assert "are all that it drew from" in ask("up", METRIC.replace("stage/0", "stage:1/0"))["note"][0]["note"]
+    defect = trained[trained.defect != "good"].image_path.iloc[0]
+    told = {(row["arm"], row["real_per_type"]): row["touched_by"] for row in ask("down", defect, "--rev", "workspace")["evaluations"]}
+    assert (told["real_only", 0], told["real_only", 1]) == (["trained on it"], ["perhaps trained on it"])
+
+
+def test_up_from_a_metric_reaches_the_textures(copy: Path) -> None:
+    """A picture without a licence would be behind a number, and nobody be told."""
+    textures = [{"texture_path": "bank/a.png", "texture_sha256": "7" * 64}, {"texture_path": "", "texture_sha256": ""}]
+    rows = republish(copy, "paste", lambda rows: [row | {"choices": json.dumps(textures[k % 2])} for k, row in enumerate(rows)])
+    path = copy / "data" / "segment" / CATEGORY / "scores.parquet"
+    scores = pd.read_parquet(path)
+    digest = read_manifest(copy / "data" / "synthesize" / CATEGORY / "paste")["digest"]
+    scores.loc[scores.arm == "real_and_paste", "samples"] = digest
+    scores.to_parquet(path, index=False)
+
+    found = ask("up", METRIC.replace("stage", "paste"))["every_photograph"]
+
+    drawn = sum(row["verdict"] == "accepted" for row in rows[::2])
+    assert [(row["path"], row["samples"]) for row in found if row["role"] == "texture"] == [("bank/a.png", drawn)]
+
+
 def test_up_from_a_metric_of_a_mixture_reaches_every_method(here: Project) -> None:
     """The samples behind a number would be half told."""
     found = ask("up", METRIC.replace("stage", "mixture"), "--rev", "v1")
@@ -239,6 +295,19 @@ def test_down_finds_what_a_photograph_trained(here: Project) -> None:
         "real_and_stage": ["its samples", "trained on it"],
         "real_only": ["trained on it"],
     }
+
+
+@pytest.mark.usefixtures("here")
+def test_a_photograph_has_the_same_role_before_it_is_published_and_after() -> None:
+    """The recall of a photograph before the first samples would name another role, or miss a mask."""
+    with opened(history_of([version_of("v3")], strict=True)) as database:
+        prepared, published = (
+            rows(database, f'SELECT DISTINCT path, sha256, image_digest, kind, defect, "group", role FROM {one} ORDER BY ALL')
+            for one in (PREPARED, "sources")
+        )
+
+    assert prepared == published
+    assert {row["role"] for row in prepared} == {"background", "training", "mask", "test"}
 
 
 def test_down_knows_a_file_by_its_bytes(here: Project, tmp_path: Path) -> None:
@@ -471,6 +540,8 @@ def test_a_query_without_end_is_ended_by_ctrl_c() -> None:
         (("up", f"stage/{CATEGORY}/crack/009999/0"), f"as stage/{CATEGORY}/crack/000000/0 to "),
         (("up", "nothing"), "found 'nothing'"),
         (("up", f"{CATEGORY}/segformer/real_only/0/ap"), "segmenter: efficientnet_lite0"),
+        (("up", METRIC.replace(CATEGORY, "(average)")), f"Here these are: {METRIC}."),
+        (("up", f"{CATEGORY}/stage/kid"), "for fidelity for a sample of the method"),
         (("down", "nowhere.png"), "which none of them knows"),
         (("down", ""), "found an empty text"),
         (("down", "\udcff"), "which none of them knows"),
@@ -504,6 +575,19 @@ def test_a_version_that_lies_nowhere_is_named(fresh: Path, project: Project) -> 
     assert {version for row in found["every_sample"] for version in row["versions"]} == {"workspace"}
 
 
+def test_a_version_that_cannot_be_read_is_tried_again_only_when_its_data_may_be_there(fresh: Path) -> None:
+    """Each question would take seconds for every version whose data are gone; or a version that was fetched would stay unread."""
+    cache, query = fresh / ".dvc" / "cache", ["lineage", "sql", "--all", "SELECT count(*) FROM samples"]
+    cache.rename(fresh / "away")
+    assert {row["version"] for row in ask(*query[1:])["not_read"]} == {"v1", "v2", "v3"}
+    code = f"import sys; from typer.testing import CliRunner; from stage.cli import app; CliRunner().invoke(app, {query}); print('dvc' in sys.modules)"
+
+    assert shell(fresh, f'python -c "{code}"') == "False\n"
+    shutil.rmtree(cache, ignore_errors=True)
+    (fresh / "away").rename(cache)
+    assert "not_read" not in ask(*query[1:])
+
+
 def test_an_unknown_schema_is_named(copy: Path) -> None:
     """Columns of another meaning would be read as today's."""
     manifest = copy / "data" / "synthesize" / CATEGORY / "stage" / "manifest.json"
@@ -513,13 +597,20 @@ def test_an_unknown_schema_is_named(copy: Path) -> None:
     assert refused("lineage", "reuse").startswith(f"Expected schema version 1 or 2 or {SCHEMA_VERSION}, found '4'")
 
 
+@pytest.mark.parametrize("is_known", [False, True])
 @pytest.mark.parametrize("name", ["shards/*.parquet", "sources.parquet", "plan.parquet", "manifest.json"])
-def test_a_damaged_table_is_named(fresh: Path, name: str) -> None:
-    """An answer would be given from half a table, or a traceback."""
+def test_a_damaged_table_is_named(fresh: Path, name: str, is_known: bool) -> None:
+    """An answer would be given from half a table, or a traceback; or from the extracts, as if nothing had happened to the data."""
     path = next((fresh / "data" / "synthesize" / CATEGORY / "paste").glob(name))
+    if is_known:
+        ask("reuse")
+        path.touch()
+        assert ask("reuse")["use"]
     path.write_bytes(flipped(path.read_bytes(), 8 * path.stat().st_size - 400))
 
-    assert refused("lineage", "reuse").startswith("Expected ")
+    told = refused("lineage", "reuse")
+    assert told.startswith("Expected ")
+    assert f"synthesize/{CATEGORY}/paste" in told
 
 
 def test_a_damaged_extract_is_named(copy: Path) -> None:
@@ -628,15 +719,19 @@ def test_a_question_of_ours_reaches_its_extracts_and_no_other_file(here: Project
             database.execute("SET allowed_paths = ['params.yaml']")
 
 
-def republish(root: Path, method: str, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Publish the samples of `paste` in the working tree as `method`, with changed rows; returns those."""
+def republish(
+    root: Path, method: str, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]], **inputs: str
+) -> list[dict[str, Any]]:
+    """Publish the samples of `paste` in the working tree as `method`, with changed rows and more `inputs`; returns the rows."""
     home = root / "data" / "synthesize" / CATEGORY
     rows, told = change(pq.read_table(home / "paste" / "shards").to_pylist()), read_manifest(home / "paste")
     shutil.copytree(home / "paste", new := home / ".new", ignore=shutil.ignore_patterns("shards"))
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     pq.write_table(table.select(pq.read_schema(new / "plan.parquet").names), new / "plan.parquet")
     tables = {name: entry | {"sha256": file_digest(new / name)} for name, entry in told["tables"].items()}
-    write_manifest(new, write_shards([table], 5, new), method=method, category=CATEGORY, job="none", inputs=told["inputs"], tables=tables)
+    write_manifest(
+        new, write_shards([table], 5, new), method=method, category=CATEGORY, job="none", inputs=told["inputs"] | inputs, tables=tables
+    )
     shutil.rmtree(home / method, ignore_errors=True)
     new.rename(home / method)
     return rows
@@ -717,6 +812,42 @@ def test_a_texture_is_a_source(copy: Path) -> None:
             (texture["texture_path"], "texture", ["workspace"])
         ]
         assert {row["sample_id"]: row["used_as"] for row in found["every_sample"]} == {row["sample_id"]: ["texture"] for row in rows[:2]}
+
+
+@pytest.mark.parametrize("source", ["bank", "others"])
+def test_orphans_are_textures_too(copy: Path, source: str) -> None:
+    """Samples of a texture that nobody has any more, or a bank of which nothing is drawn, would stay unnoticed."""
+    (copy / "bank").mkdir()
+    for name in ("kept", "changed", "gone", "unused"):
+        (copy / "bank" / f"{name}.png").write_bytes(name.encode())
+    known = pd.read_parquet(f"data/prepare/{CATEGORY}/catalog.parquet").query("split == 'train'")[["image_path", "image_sha256"]].iloc[0]
+    files = {f"{name}.png": file_digest(copy / "bank" / f"{name}.png") for name in ("kept", "changed", "gone")}
+    drawn = [*files.items()] if source == "bank" else [*list(files.items())[1:], tuple(known)]
+    told = [json.dumps({"texture_path": path, "texture_sha256": sha256}) for path, sha256 in drawn]
+    rename = {"method": "draem"}
+    more = {"textures.source": json.dumps(source)}
+    republish(
+        copy,
+        "draem",
+        lambda rows: [
+            row | rename | {"choices": told[k % 3], "sample_id": f"draem{row['sample_id'].removeprefix('paste')}"}
+            for k, row in enumerate(rows)
+        ],
+        **more,
+    )
+    (copy / "bank" / "changed.png").write_bytes(b"other")
+    (copy / "bank" / "gone.png").unlink()
+
+    found = ask("orphans")
+
+    orphans = {row["path"]: row["why"] for row in found["samples_without_a_source"] if row["role"] == "texture"}
+    if source == "bank":
+        assert orphans == {"changed.png": "other bytes", "gone.png": "not in bank"}
+        told_of = [(row["folder"], row["textures"], row["without_a_sample"], row["first"]) for row in found["textures_without_a_sample"]]
+        assert told_of == [("bank", 3, 1, "unused.png")]
+    else:
+        assert orphans == dict.fromkeys(("changed.png", "gone.png"), "not in the catalog")
+        assert "textures_without_a_sample" not in found
 
 
 def test_a_file_that_is_photograph_and_texture_is_both(copy: Path) -> None:

@@ -20,12 +20,13 @@ from jsonschema import Draft202012Validator
 from openlineage.client import facet_v2
 from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, RunEvent, RunState
 from ruamel.yaml import YAML
-from source_tree import ROOT, VERBS
+from source_tree import ASIDE, ROOT, VERBS
 
 from flows.lineage_events import EVENTS, with_events
 from stage.core.errors import Refusal
 from stage.core.params import load_params
 
+SOURCES = {"ablation/configurations.yaml", "stage/report/templates"}  # which no run makes
 WHOSE = {"category": "part", "method": "paste"}
 FACETS = {
     name: kind
@@ -180,16 +181,36 @@ def test_an_event_says_what_a_run_read_and_made(project: Path) -> None:
     assert "execution" not in told_of
 
 
+def test_every_input_is_an_output_of_an_earlier_run(project: Path) -> None:
+    """A collector would draw runs that nothing connects, and nobody could follow a photograph to the number that it is behind."""
+    (project / "ablation").mkdir()
+    shutil.copy(ROOT / "ablation" / "dvc.yaml", project / "ablation")
+    params, made = load_params(), set[str]()
+    of_all, of_each = [dict[str, str]()], [{"category": name} for name in params.categories]
+    by_verb = {"synthesize": [one | {"method": method} for one in of_each for method in params.methods]}
+    by_verb |= dict.fromkeys(("train", "segment", "ablate"), of_each)
+    for verb in (*VERBS, *ASIDE):
+        for arguments in by_verb.get(verb, of_all):
+            with_events(verb, arguments, params, lambda: 0)
+
+    for event in events()[1::2]:  # those of the ends; the starts have the same names
+        named = {one["name"] for one in event["inputs"]}
+        assert {name for name in named - made if not name.startswith("data/environment/")} <= SOURCES, event["job"]["name"]
+        made |= {one["name"] for one in event["outputs"]}
+    assert {"data/prepare/fabric", "data/synthesize/washer/paste", "data/ablate/fabric"} <= made
+
+
 def test_the_version_of_an_input_is_dvc_s(project: Path) -> None:
     """Two runs on different data would look alike."""
     (project / "dvc.lock").write_text(
         "schema: '2.0'\nstages:\n  train@part:\n    outs:\n    - path: data/train/part\n      md5: 0123.dir\n"
+        "  prepare:\n    outs:\n    - path: data/prepare\n      md5: 4567.dir\n"
     )
 
     run()
 
-    (found,) = (one for one in events()[0]["inputs"] if one["name"] == "data/train/part")
-    assert found["facets"]["version"]["datasetVersion"] == "0123.dir"
+    found = {one["name"]: one["facets"]["version"]["datasetVersion"] for one in events()[0]["inputs"] if "version" in one["facets"]}
+    assert (found["data/train/part"], found["data/prepare/part"]) == ("0123.dir", "4567.dir")
 
 
 def test_our_own_facet_is_as_its_schema_says() -> None:

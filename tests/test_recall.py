@@ -17,7 +17,7 @@ from commands import run as run_verb
 from PIL import Image
 from ruamel.yaml import YAML
 from small_factory import CATEGORY, Factory, build
-from versions_of_data import Project, ask, other_checkpoint, publish, shell, start, tag
+from versions_of_data import METRIC, Project, ask, other_checkpoint, publish, shell, start, tag
 
 from stage.core.digests import file_digest
 from stage.core.durable import read_sealed, write_sealed
@@ -136,6 +136,37 @@ def test_the_recall_of_a_mask_touches_what_its_photograph_does(copy: Path) -> No
     assert [one.kind for one in read_recalls()][1:] == ["mask"]
     told = [row for row in ask("recalled")["tainted_versions"] if row["recalled"] == defect["mask_path"]]
     assert [{**row, "recalled": ""} for row in told] == [{"recalled": "", **row} for row in tables[0]["tainted_versions"]]
+
+
+def test_what_a_recall_has_not_reached_is_named(copy: Path, done: Recalled) -> None:
+    """Samples of a withdrawn photograph would be handed out, or pass for clean, until the next `dvc repro`."""
+    shutil.rmtree(copy / "data")
+    shutil.copytree(done.project.kept / "v1", copy / "data")
+    v1, methods = done.project.samples("v1"), len(done.factory.params.methods)
+    of_paste = v1[v1.method == "paste"]
+    gone = of_paste[of_paste.background_path == done.path]
+    told = f"{len(gone)} of {len(of_paste)} samples in data/synthesize/{CATEGORY}/paste"
+
+    assert told in (message := refused("export"))
+    assert f"1 photograph in data/prepare/{CATEGORY}" in message
+    assert not Path("build/export").exists()
+    assert told in run_verb("export", "--with-recalled").stderr
+    checked = run_verb("verify", "--json")
+    assert (checked.exit_code, told in checked.stderr) == (0, True)
+    assert {row["where"] for row in json.loads(checked.stdout)} == {"recalled.yaml"}
+    assert len(json.loads(checked.stdout)) == methods
+    assert [(row["path"], row["used_as"]) for row in ask("up", gone.sample_id.iloc[0])["recalled"]] == [(done.path, ["background"])]
+    assert "withdraws 1 source of part/" in run_verb("lineage", "up", METRIC).stderr
+    assert "recalled" not in ask("up", of_paste[of_paste.background_path != done.path].sample_id.iloc[0])
+
+
+def test_what_a_recall_has_reached_is_exported(here: Recalled, tmp_path: Path) -> None:
+    """After `dvc repro`, nothing could be exported any more."""
+    done = run_verb("export", "--output", str(tmp_path / "export"))
+
+    assert (done.exit_code, done.stderr.count("recalled.yaml")) == (0, 0)
+    assert run_verb("verify", "--json").stdout == "[]\n"
+    assert "recalled" not in ask("up", here.project.samples("v2").sample_id.iloc[0])
 
 
 def test_a_photograph_can_be_recalled_before_samples_are_published(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stage.cli.terminal import COLUMNS, DATA, AsJson, Categories, chosen, say_json, writable
+from stage.cli.terminal import COLUMNS, DATA, AsJson, Categories, chosen, say_json, say_recalled, writable
 from stage.core.errors import Refusal
 from stage.core.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from stage.core.params import Params
 
@@ -187,13 +187,16 @@ def export(
         bool,
         typer.Option("--chosen", help="Only what the last `dvc repro` found best to train on: real defects, and samples if they help."),
     ] = False,
+    with_recalled: Annotated[bool, typer.Option("--with-recalled", help="Also what `stage recall` has withdrawn since.")] = False,
 ) -> None:
-    """Write the published samples as PNG files in MVTec AD's layout."""
+    """Write the published samples as PNG files in MVTec AD's layout; refused where a recall waits for `dvc repro`."""
     from stage.core.params import load_params
     from stage.release.export import export_chosen, export_mvtec
 
     params = load_params()
-    for category in chosen(categories, params.categories):
+    wanted = chosen(categories, params.categories)
+    _expect_nothing_recalled(wanted, params.methods, with_recalled=with_recalled)
+    for category in wanted:
         if is_chosen:
             real, samples, sentence = export_chosen(DATA, category, params, writable(output / "chosen"))
             typer.echo(f"{counted(real, 'real defect')} and {counted(samples, 'sample')} of {category} in {output / 'chosen' / category}")
@@ -202,3 +205,17 @@ def export(
         for method in params.methods:
             count = export_mvtec(DATA, category, method, writable(output / method))
             typer.echo(f"{counted(count, 'sample')} of {category} by {method} in {output / method / category}")
+
+
+def _expect_nothing_recalled(categories: list[str], methods: "Sequence[str]", *, with_recalled: bool) -> None:
+    """Raise Refusal where what is exported comes from what was recalled; `with_recalled` makes that a warning."""
+    from stage.lineage.withdrawn import known_recalls, withdrawn_in
+
+    recalls = known_recalls()
+    if found := [told for category in categories for told in withdrawn_in(DATA, category, methods, recalls).values()]:
+        if not with_recalled:
+            raise Refusal(
+                f"Expected to export nothing that was recalled, found sources that recalled.yaml withdraws behind {', '.join(found)}. "
+                "Run `dvc repro`, which makes all without them, or export them with --with-recalled."
+            )
+        say_recalled(f"sources of {', '.join(found)}")

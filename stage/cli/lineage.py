@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stage.cli.answers import print_answer
-from stage.cli.terminal import AsJson, picture_file, say_json
+from stage.cli.terminal import AsJson, picture_file, say_json, say_recalled
+from stage.core.wording import counted
 
 if TYPE_CHECKING:
     from stage.lineage.database import Answer
@@ -31,11 +32,15 @@ def up(
 ) -> None:
     """Show what a sample or a metric was made from: photographs, masks, networks and what trained them, parameters, code, run."""
     from stage.lineage.asked import ask
+    from stage.lineage.up import RECALLED
     from stage.lineage.up import up as question
     from stage.lineage.versions import versions_of
 
     versions = versions_of(revisions, every=every)
-    _show(ask(versions, lambda database, history: question(database, history, target), is_bare=True), as_json=as_json)
+    answer = ask(versions, lambda database, history: question(database, history, target), is_bare=True)
+    _show(answer, as_json=as_json)
+    if gone := answer.get(RECALLED):
+        say_recalled(f"{counted(len(gone), 'source')} of {target}")
 
 
 @verbs.command()

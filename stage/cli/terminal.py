@@ -52,6 +52,14 @@ def published_folders(params: "Params", categories: Sequence[str] | None) -> lis
     return [DATA / "synthesize" / category / method for category in chosen(categories, params.categories) for method in params.methods]
 
 
+def say_recalled(found: str) -> None:
+    """Warn on stderr of what still comes from what was recalled."""
+    typer.echo(
+        f"Warning: recalled.yaml withdraws {found}. The next `dvc repro` makes the working tree without; published versions stay as they are.",
+        err=True,
+    )
+
+
 def console() -> Console:
     """The console for tables: as wide as the terminal, at most 100 columns; in a file or a pipe no cell is broken, unless COLUMNS says otherwise."""
     terminal = Console()

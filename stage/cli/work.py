@@ -5,13 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stage.cli.terminal import DATA, AsJson, Categories, chosen, console, published_folders, say_json, writable
+from stage.cli.terminal import DATA, AsJson, Categories, chosen, console, published_folders, say_json, say_recalled, writable
 from stage.core.errors import Refusal
 from stage.core.wording import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from stage.release.verification import Problem
 
+RECALLED = "recalled.yaml"
 verbs = typer.Typer()
 
 
@@ -87,10 +90,11 @@ def verify(
 ) -> None:
     """Check published samples against their manifest, digests and plan, without any model; exit status 1 if something is wrong.
 
-    A foreign file that no reader takes for samples is named, and is not a problem.
+    A foreign file that no reader takes for samples is named, and is not a problem; nor is a sample of a source that was recalled since.
     """
     from stage.core.params import load_params
     from stage.core.progress import track
+    from stage.lineage.withdrawn import known_recalls, withdrawn_samples
     from stage.release.verification import foreign_files, verify_runs
     from stage.release.verification import verify as problems_of
 
@@ -104,16 +108,25 @@ def verify(
         problems += found
         for name in foreign_files(place):
             typer.echo(f"{place / name}: a file that is not of the data set; it changes no sample.", err=True)
-    if as_json:
-        say_json([{"folder": place, **problem._asdict()} for place, problem in problems])
-    else:
-        for place, problem in problems:
-            typer.echo(f"{place / problem.where}: {problem.what}")
+    recalled = {} if folders or problems else withdrawn_samples(places, known_recalls())
+    _say_found(problems, recalled, as_json=as_json)
     if problems:
         mend = "Get the data set again from where it was published." if folders else _mend(places)
         raise Refusal(f"Expected published samples as they were made, found {counted(len(problems), 'problem')}. {mend}")
     if not as_json:
         typer.echo("Everything is as it was published.")
+
+
+def _say_found(problems: "Sequence[tuple[Path, Problem]]", recalled: "Mapping[Path, str]", *, as_json: bool) -> None:
+    """Say what is wrong, for people or for machines, and warn of folders with samples of recalled sources, which are as published."""
+    if as_json:
+        waiting = [{"folder": place, "where": RECALLED, "what": f"withdraws sources of {found}"} for place, found in recalled.items()]
+        say_json([*({"folder": place, **problem._asdict()} for place, problem in problems), *waiting])
+    else:
+        for place, problem in problems:
+            typer.echo(f"{place / problem.where}: {problem.what}")
+    if recalled:
+        say_recalled(f"sources of {', '.join(recalled.values())}")
 
 
 def _mend(places: list[Path]) -> str:

@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 
 from stage.core.durable import read_sealed, sealed_values, write_sealed
 from stage.core.errors import CorruptFileError, DataError, Refusal
-from stage.lineage.extracts import STORE, keep_samples, keep_table, keep_told
+from stage.lineage.arrivals import may_have_arrived, state_of
+from stage.lineage.extracts import STORE, is_kept, keep_samples, keep_table, keep_told
 from stage.lineage.layout import BESIDE, METHOD, TABLES, whose
-from stage.lineage.trees import DATA, MEND, Tree, tree_of
+from stage.lineage.trees import DATA, MEND, CommitTree, Tree, WorkingTree, tree_of
+from stage.lineage.unchanged import expect_published, is_as_last_seen, note_seen
 from stage.lineage.versions import Version
 
 DIFFERENCES = "differences.parquet"  # beside the scores
@@ -57,7 +59,7 @@ def history_of(versions: Sequence[Version], *, strict: bool, needs_samples: bool
 
     Unless the question `needs_samples`, a version with a catalog alone will do. Without `strict`, a version that cannot be read is a gap, which every answer names: the data of old versions may be gone.
     """
-    known = {version: _kept(version) for version in versions}
+    known = {version: _kept(version, strict=strict) for version in versions}
     unread = [version for version, contents in known.items() if contents is None]
     known |= {version: _read(version) for version in _shown(unread)}
     found = [contents for contents in known.values() if contents]
@@ -80,18 +82,24 @@ def _shown(unread: Sequence[Version]) -> Iterable[Version]:
     return track(unread, total=len(unread), label="read versions")
 
 
-def _kept(version: Version) -> Contents | None:
-    """What an earlier query found in a commit; None for the working tree, or if the record is missing or damaged or an extract is missing."""
+def _kept(version: Version, *, strict: bool) -> Contents | None:
+    """What an earlier query found in a commit; None for the working tree, or if the record is missing or damaged or an extract is missing.
+
+    A commit that could not be read whole is tried again if asked with `strict`, or once its data may have arrived.
+    """
     try:
         told = read_sealed(record_of(version))
     except (OSError, ValueError):
         return None
+    gaps = told.get("gaps", [])
+    if gaps and (strict or may_have_arrived(told["cache"], told["state"], record_of(version))):
+        return None
     entries = [PublishedTable(*entry) for entry in told["entries"]]
-    return Contents(version, entries, told["manifests"], []) if all((STORE / entry.file).is_file() for entry in entries) else None
+    return Contents(version, entries, told["manifests"], gaps) if all((STORE / entry.file).is_file() for entry in entries) else None
 
 
 def _read(version: Version) -> Contents:
-    """What a version holds; kept for a commit that could be read whole."""
+    """What a version holds; kept for a commit."""
     contents = Contents(version, [], [], [])
     tree = tree_of(version)
     for folder in ("synthesize", *TABLES):
@@ -101,14 +109,16 @@ def _read(version: Version) -> Contents:
                 contents.entries.append(entry)
         except (CorruptFileError, DataError) as error:
             contents.gaps.append(str(error))
-    if version.commit and not contents.gaps:
-        keep_contents(contents)
+    if isinstance(tree, CommitTree):
+        keep_contents(contents, tree.cache if contents.gaps else "")
     return contents
 
 
-def keep_contents(contents: Contents) -> None:
-    """Note what a commit holds, for later queries."""
-    write_sealed({"entries": contents.entries, "manifests": contents.manifests}, record_of(contents.version))
+def keep_contents(contents: Contents, cache: str = "") -> None:
+    """Note what a commit holds, for later queries; where it has gaps, also DVC's `cache`, from which they could be filled."""
+    told = {"entries": contents.entries, "manifests": contents.manifests}
+    told |= {"gaps": contents.gaps, "cache": cache, "state": state_of(cache)} if contents.gaps else {}
+    write_sealed(told, record_of(contents.version))
 
 
 def record_of(version: Version) -> Path:
@@ -123,8 +133,14 @@ def _samples(tree: Tree, files: dict[str, str], manifests: list[ManifestValues])
             continue
         (category, method), folder = found_in, path.rpartition("/")[0]
         manifest = _manifest(tree, folder)
+        # In a commit, DVC names files by their content; in the working tree, a file may be damaged after its extract was made.
+        is_new = isinstance(tree, WorkingTree) and not is_as_last_seen(folder, files, manifest)
+        if is_new and is_kept(manifest):
+            expect_published(folder, manifest)
         found = [("samples", keep_samples(tree, folder, manifest))]
         found += [(kind, keep_told(tree, folder, f"{kind}.parquet", manifest)) for kind in BESIDE[manifest["schema_version"]]]
+        if is_new:
+            note_seen(folder, files, manifest)
         yield from (PublishedTable(kind, category, method, name) for kind, name in found)
         manifests.append({"category": category, "method": method, **_in_short(manifest)})
 

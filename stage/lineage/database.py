@@ -72,6 +72,12 @@ CREATE VIEW missed_defects AS SELECT version, sample_id, method, category, defec
 FROM (SELECT version, sample_id, method, category, defect, CASE WHEN contains(choices, '"missed"') THEN choices END AS choices FROM samples)
 WHERE choices IS NOT NULL
 """
+# The files that samples' textures were drawn from; a computed one has none.
+_TEXTURES = """
+CREATE VIEW textures AS SELECT * EXCLUDE (choices), choices ->> 'texture_path' AS path, choices ->> 'texture_sha256' AS sha256
+FROM (SELECT version, sample_id, method, category, defect, CASE WHEN contains(choices, '"texture_sha256"') THEN choices END AS choices FROM samples)
+WHERE choices ->> 'texture_sha256' <> ''
+"""
 
 
 @contextmanager
@@ -140,10 +146,8 @@ def make_views(database: Database, contents: Sequence[Contents], *, is_foreign: 
             f"CREATE VIEW {kind} AS SELECT {before}, s.* EXCLUDE ({OURS if kind == 'samples' else 'extract'}) FROM {kind}_extracts s "
             f"JOIN tables t ON t.kind = '{kind}' AND t.extract = s.extract"
         )
-    database.execute(_MIXED)
-    database.execute(_PLACING)
-    database.execute(_MISSED)
-    database.execute(_PLACES)
+    for made in (_MIXED, _PLACING, _MISSED, _TEXTURES, _PLACES):
+        database.execute(made)
 
 
 def _dataset(files: Sequence[str]) -> "Dataset":

@@ -109,8 +109,8 @@ WHERE path = $name OR sha256 IN ($sha256, $name) OR (image_digest = $name AND $i
         (image_path = $name OR image_sha256 IN ($sha256, $name) OR (starts_with(image_sha256, $name) AND $is_digest)))
 GROUP BY ALL
 """
-# The same of the catalog, as stage/release/tables.py publishes it: photographs that are prepared, and not published yet.
-_PREPARED = """(
+# The same of the catalog, as stage/release/tables.py publishes it, which a test compares: photographs that are prepared, and not published yet.
+PREPARED = """(
     SELECT version, image_path AS path, image_sha256 AS sha256, image_digest, 'image' AS kind, defect, "group",
         CASE WHEN split = 'test' THEN 'test' WHEN defect = 'good' THEN 'background' ELSE 'training' END AS role
     FROM catalog WHERE status = 'accepted'
@@ -118,10 +118,8 @@ _PREPARED = """(
     FROM catalog WHERE status = 'accepted' AND mask_path IS NOT NULL
 )"""
 _TEXTURES = """
-SELECT path, sha256, 'texture' AS kind, 'texture' AS role, '' AS defect, '' AS "group", list(DISTINCT version ORDER BY version) AS versions FROM (
-    SELECT version, choices ->> 'texture_path' AS path, choices ->> 'texture_sha256' AS sha256
-    FROM (SELECT DISTINCT version, CASE WHEN contains(choices, '"texture_sha256"') THEN choices END AS choices FROM samples) WHERE choices IS NOT NULL)
-WHERE sha256 <> '' AND (path = $name OR sha256 = $sha256 OR (starts_with(sha256, $name) AND $is_digest)) AND sha256 NOT IN (SELECT sha256 FROM sources)
+SELECT path, sha256, 'texture' AS kind, 'texture' AS role, '' AS defect, '' AS "group", list(DISTINCT version ORDER BY version) AS versions FROM textures
+WHERE (path = $name OR sha256 = $sha256 OR (starts_with(sha256, $name) AND $is_digest)) AND sha256 NOT IN (SELECT sha256 FROM sources)
 GROUP BY ALL
 """
 
@@ -133,7 +131,7 @@ def sources_of(database: Database, source: str) -> list[Row]:
     known = {**_named(source), "sha256": digest}
     found = rows(database, _SOURCES.format(table="sources"), known)
     found += rows(database, _TEXTURES, known) if _also_named(database)["textured"] else []
-    found = found or rows(database, _SOURCES.format(table=_PREPARED), known)
+    found = found or rows(database, _SOURCES.format(table=PREPARED), known)
     return sorted(found, key=lambda row: (row["kind"], row["path"], row["sha256"]))
 
 
@@ -232,7 +230,9 @@ told AS (
         CASE WHEN EXISTS (FROM data WHERE (data.version, data.category) = (scores.version, scores.category)
             AND list_contains(string_split(samples, '+'), data.digest)) THEN 'its samples' END,
         CASE WHEN EXISTS (FROM own WHERE (own.version, own.category, own.split) = (scores.version, scores.category, 'train')
-            AND (is_good OR NOT starts_with(arm, 'only_'))) THEN 'trained on it' END,
+            AND (is_good OR real_per_type = 0 AND NOT starts_with(arm, 'only_'))) THEN 'trained on it'
+        WHEN EXISTS (FROM own WHERE (own.version, own.category, own.split) = (scores.version, scores.category, 'train')
+            AND real_per_type > 0) THEN 'perhaps trained on it' END,
         CASE WHEN EXISTS (FROM own WHERE (own.version, own.category, own.split) = (scores.version, scores.category, 'test')) THEN 'tested on it' END
     ], lambda one: one IS NOT NULL) AS touched_by FROM scores
 )

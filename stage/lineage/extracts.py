@@ -65,14 +65,22 @@ def empty_extracts() -> dict[str, str]:
     return names
 
 
+def is_kept(manifest: dict[str, Any]) -> bool:
+    """Whether the samples of a published folder were read before, and need not be read again."""
+    return (STORE / _samples_of(manifest)).is_file()
+
+
+def _samples_of(manifest: dict[str, Any]) -> str:
+    return f"samples-{manifest['seal']}.parquet"
+
+
 def keep_samples(tree: Tree, folder: str, manifest: dict[str, Any]) -> str:
     """The extract of a published folder's samples, with all columns but the pictures; raises CorruptFileError if they are not as published."""
-    name = f"samples-{manifest['seal']}.parquet"
-    if not (STORE / name).is_file():
+    if not is_kept(manifest):
         from stage.lineage.published import samples
 
-        keep(name, samples(tree, folder, manifest))
-    return name
+        keep(_samples_of(manifest), samples(tree, folder, manifest))
+    return _samples_of(manifest)
 
 
 def keep_table(tree: Tree, path: str, kind: str, content: str) -> str:

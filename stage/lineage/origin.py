@@ -13,7 +13,19 @@ from stage.model.base_pointer import told_origin
 PIXELS = ("extract", "image_digest", "mask_digest")
 OWN_COLUMNS = ("sample_id", "verdict", "reason", "contrast", "seed", "attempt", "image_digest", "licence")
 CODE = ("code", "parameters", "timesteps", "device", "settings")
-BEHIND = (*COLUMNS, *CODE, "method", "category", "checkpoint", "base", "batch_key", "versions")
+PLANNED = (  # of the plan's row, what is told of it beside the files, the seed and the attempt
+    "ordinal",
+    "prompt",
+    "foreground",
+    "mask_kind",
+    "mask_turn",
+    "mask_shift_y",
+    "mask_shift_x",
+    "mask_area",
+    "mask_seed",
+)
+NAMED_FILES = ("masks", "places", "missed")  # choices that name files, which `made_from` has
+BEHIND = (*dict.fromkeys((*PLANNED, *COLUMNS)), *CODE, "method", "category", "checkpoint", "base", "batch_key", "versions")
 
 
 def origin_of(database: Database, history: History, sample_id: str, preferred: Sequence[str] = ()) -> Answer:
@@ -47,16 +59,23 @@ def _behind(database: Database, contents: Contents, sample: Row) -> Answer:
         "made_from": _made_from(database, contents, sample),
         "networks": [{**row, "origin": told_origin(json.loads(row["origin"]))} for row in rows(database, _NETWORKS, networks)],
         "trained_on": rows(database, _TRAINED_ON, {**networks, "sources": files_of("sources", [contents])}),
+        "planned": _planned(sample),
         "parameters": [
-            {"name": name, "value": value}
+            {"name": name, "value": value, "decides": "rendering" if name in one["rendering"] else "plan"}
             for one in contents.manifests
             if whose.items() <= one.items()
             for name, value in sorted(one["inputs"].items())
-            if name in one["rendering"] and "." in name
+            if "." in name
         ],
         "code": [{name: sample[name] for name in CODE} | {"libraries": sample["versions"]}],
         "run": rows(database, "SELECT * EXCLUDE (extract) FROM read_parquet($files) WHERE batch_key = $key", runs),
     }
+
+
+def _planned(sample: Row) -> list[Row]:
+    """What was drawn for a sample: columns of its plan row, and the choices that only its method makes, such as a rotation."""
+    told = {name: sample[name] for name in PLANNED} | (json.loads(sample["choices"]) if sample["choices"] else {})
+    return [{"name": name, "value": str(value)} for name, value in told.items() if value != "" and name not in NAMED_FILES]
 
 
 _PIXELS = f"SELECT {', '.join(PIXELS)} FROM read_parquet($files) WHERE sample_id = $id"

@@ -3,6 +3,9 @@
 DVC is imported here and nowhere else in the factory, and only for a commit that no earlier query has read (docs/decisions/0014).
 """
 
+import os
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol, cast
 
@@ -43,12 +46,10 @@ class WorkingTree:
     def files(self, folder: str) -> dict[str, str]:
         """As `Tree.files`, without names that begin with a dot: those are still being written, or not ours."""
         found: dict[str, str] = {}
-        for path in sorted((self._root / folder).glob("**/*")):
-            name = path.relative_to(self._root)
-            if path.is_file() and not any(part.startswith(".") for part in name.parts):
-                facts = path.stat()
-                found[name.as_posix()] = digest_of([name.as_posix(), facts.st_size, facts.st_mtime_ns, facts.st_ino])
-        return found
+        for entry in _files_below(self._root / folder):
+            facts, name = entry.stat(), entry.path[len(f"{self._root}/") :]
+            found[name] = digest_of([name, facts.st_size, facts.st_mtime_ns, facts.st_ino])
+        return dict(sorted(found.items()))
 
     def open(self, path: str) -> BinaryIO:
         """As `Tree.open`."""
@@ -56,6 +57,18 @@ class WorkingTree:
             return (self._root / path).open("rb")
         except OSError as error:
             raise CorruptFileError(f"Expected {self._root / path}, found {error.strerror}. Run `dvc checkout` or `dvc repro`.") from None
+
+
+def _files_below(folder: str | Path) -> Iterator[os.DirEntry[str]]:
+    """Files below a folder, which need not exist. There are as many as shards, and `Path.glob` would take twice as long."""
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files_below(entry.path)
+            elif entry.is_file():
+                yield entry
 
 
 class CommitTree:
@@ -66,6 +79,11 @@ class CommitTree:
 
         self._version = version
         self._dvc: Any = DVCFileSystem(rev=version.commit)  # opens the commit at the first question
+
+    @property
+    def cache(self) -> str:
+        """The folder of DVC's cache."""
+        return str(self._dvc.repo.cache.local.path)
 
     def files(self, folder: str) -> dict[str, str]:
         """As `Tree.files`."""

@@ -9,21 +9,41 @@ from typing import NamedTuple
 from stage.core.errors import Refusal
 from stage.core.wording import counted
 from stage.lineage.contents import History
-from stage.lineage.database import Answer, Database, make_views, rows
+from stage.lineage.database import Answer, Database, Row, make_views, rows
 from stage.lineage.layout import todays_id
 from stage.lineage.marked import found_in
 from stage.lineage.origin import origin_of
+from stage.lineage.withdrawn import known_recalls, recalled_behind
 
 SAMPLE = re.compile(r".+/.+/.+/\d{6,}/\d+")
 ALL_TYPES = "(all)"  # as in the scores
+RECALLED = "recalled"  # the table of what was withdrawn
+FEW = (
+    "This arm was trained with a few real defects per type, and with no samples but those made from them. No published table says which: "
+    "candidates, samples and networks are all that it drew from. Normal and tested images are its own."
+)
+AVERAGE = "(average)"  # a category, as in the results
+COMBINED = (
+    "An average over categories or seeds, a difference between arms, and a figure of fidelity are computed from others and name no samples: "
+    "ask for the metric of each category, arm and seed, and for fidelity for a sample of the method."
+)
 NOTATION = "`<category>/<segmenter>/<arm>/<seed>/<metric>`, as fabric/efficientnet_lite0/real_and_stage/0/ap"
 
 
 def up(database: Database, history: History, target: str) -> Answer:
-    """What a sample, by its id or its PNG, or a metric, by `category/segmenter/arm/seed/metric`, was made from.
+    """What a sample, by its id or its PNG, or a metric, by `category/segmenter/arm/seed/metric`, was made from; what of it was recalled, first.
 
     The last version that has it answers; for a PNG, the last one with its pixels, if there is one. The database may be without views.
     """
+    answer, recalls = _made_of(database, history, target), known_recalls()
+    samples = [row["sample_id"] for row in answer.get("sample", ())]
+    if recalls and "metric" in answer:
+        samples = [row["sample_id"] for row in rows(database, _SAMPLES, _chosen(answer["metric"][0]))]
+    found = recalled_behind(answer, recalls, samples)
+    return {**({RECALLED: found} if found else {}), **answer}
+
+
+def _made_of(database: Database, history: History, target: str) -> Answer:
     is_file = Path(target).is_file()
     target = target if is_file else todays_id(target)
     is_sample = bool(SAMPLE.fullmatch(target))
@@ -72,10 +92,10 @@ def _metric(database: Database, history: History, name: str) -> Answer:
     """
     found = rows(database, query, {"all": ALL_TYPES, **metric._asdict()})
     if not found:
-        raise _unknown_metric(database, history, name)
+        raise _average(database, name) if metric.category == AVERAGE else _unknown_metric(database, history, name)
     score = found[0]
     told = {key: score[key] for key in ("version", "category", "segmenter", "arm", "real_per_type", "seed", "metric", "value", "samples")}
-    chosen = {"version": score["version"], "category": score["category"], "digest": score["samples"]}
+    chosen = _chosen(score)
     data = rows(
         database,
         "SELECT * EXCLUDE (published) FROM datasets WHERE list_contains(string_split($digest, '+'), digest) AND category = $category AND version = $version",
@@ -85,10 +105,11 @@ def _metric(database: Database, history: History, name: str) -> Answer:
         raise Refusal(
             f"Expected the samples {score['samples']} of {name} among those of version {score['version']}, found others. Run `dvc repro segment`."
         )
-    photographs = rows(database, _PHOTOGRAPHS, {**chosen, "is_real": not score["arm"].startswith("only_")})
+    photographs = rows(database, _PHOTOGRAPHS, {**chosen, "is_real": not score["arm"].startswith("only_"), "few": metric.few})
     files = Counter(row["role"] for row in photographs)
     by_role = [{"role": role, "files": count} for role, count in files.items()]
     return {
+        **({"note": [{"note": FEW}]} if metric.few else {}),
         "metric": [told],
         "samples": data,
         "networks": rows(database, _BEHIND, chosen),
@@ -97,14 +118,23 @@ def _metric(database: Database, history: History, name: str) -> Answer:
     }
 
 
+def _chosen(score: Row) -> Row:
+    """Which samples are behind a score, as parameters of queries."""
+    return {"version": score["version"], "category": score["category"], "digest": score["samples"]}
+
+
 _BEHIND = """
 SELECT DISTINCT c.kind, c.digest, len(c.sources) AS training_files FROM checkpoints c
 JOIN datasets d ON d.version = c.version AND d.category = c.of_category AND d.method = c.of_method
 WHERE d.version = $version AND d.category = $category AND list_contains(string_split($digest, '+'), d.digest) ORDER BY ALL
 """
-_PHOTOGRAPHS = f"""
+_MADE = """
 WITH data AS (FROM datasets WHERE version = $version AND category = $category AND list_contains(string_split($digest, '+'), digest)),
-made AS (SELECT s.* FROM samples s JOIN data USING (version, category, method) WHERE verdict = 'accepted'),
+made AS (SELECT s.* FROM samples s JOIN data USING (version, category, method) WHERE verdict = 'accepted')
+"""
+_SAMPLES = f"{_MADE} SELECT sample_id FROM made"
+_PHOTOGRAPHS = f"""
+{_MADE},
 networks AS ({_BEHIND.replace("c.kind, c.digest, len(c.sources) AS training_files", "c.kind, c.sources").replace("ORDER BY ALL", "")}),
 known AS (SELECT DISTINCT path, sha256 FROM sources WHERE version = $version),
 used AS (
@@ -114,9 +144,11 @@ used AS (
     UNION ALL SELECT 'part of the mask', m.path, m.sha256, count(*) FROM mixed_masks m JOIN made USING (version, sample_id) GROUP BY ALL
     UNION ALL SELECT 'place or likeness', m.path, m.sha256, count(*) FROM placing_masks m JOIN made USING (version, sample_id) GROUP BY ALL
     UNION ALL SELECT 'missed defect', m.path, m.sha256, count(*) FROM missed_defects m JOIN made USING (version, sample_id) GROUP BY ALL
+    UNION ALL SELECT 'texture', t.path, t.sha256, count(*) FROM textures t JOIN made USING (version, sample_id) GROUP BY ALL
     UNION ALL SELECT 'trained the ' || n.kind, known.path, n.sha256, NULL
         FROM (SELECT kind, unnest(sources) AS sha256 FROM networks) n LEFT JOIN known USING (sha256)
-    UNION ALL SELECT CASE WHEN split = 'test' THEN 'tested on' ELSE 'trained the segmenter' END, image_path, image_sha256, NULL FROM catalog
+    UNION ALL SELECT CASE WHEN split = 'test' THEN 'tested on' WHEN defect = 'good' OR $few = 0 THEN 'trained the segmenter'
+        ELSE 'candidate to train the segmenter' END, image_path, image_sha256, NULL FROM catalog
         WHERE version = $version AND category = $category AND status = 'accepted' AND (split = 'test' OR defect = 'good' OR $is_real)
 )
 SELECT * FROM used ORDER BY role, samples DESC, path
@@ -129,9 +161,16 @@ def _parsed(name: str) -> MetricName:
     if len(parts) != 5 or not parts[3].isdecimal() or not (few or "0").isdecimal():
         raise Refusal(
             f"Expected a sample's id, `<method>/<category>/<defect>/<ordinal>/<attempt>`, or a metric, {NOTATION}; `<arm>:3` is the arm with "
-            f"three real defects per type; found {name!r}."
+            f"three real defects per type; found {name!r}. {COMBINED}"
         )
     return MetricName(parts[0], parts[1], arm, int(few or 0), int(parts[3]), parts[4])
+
+
+def _average(database: Database, name: str) -> Refusal:
+    own = [row["category"] + name.removeprefix(AVERAGE) for row in rows(database, "SELECT DISTINCT category FROM scores ORDER BY ALL")]
+    return Refusal(
+        f"Expected a metric of one category, found {name}. {COMBINED} Here these are: {', '.join(own) or 'none, without an evaluation'}."
+    )
 
 
 def _unknown_metric(database: Database, history: History, name: str) -> Refusal:
@@ -139,7 +178,7 @@ def _unknown_metric(database: Database, history: History, name: str) -> Refusal:
     for part in ("category", "segmenter", "arm", "metric"):
         known[part] = [row[part] for row in rows(database, f"SELECT DISTINCT {part} FROM scores ORDER BY ALL")]
     told = "; ".join(f"{part}: {', '.join(values)}" for part, values in known.items()) if known["arm"] else "no evaluation at all"
-    return Refusal(f"Expected a metric of {history.names}, {NOTATION}, found no {name}. There is {told}.{_unread(history)}")
+    return Refusal(f"Expected a metric of {history.names}, {NOTATION}, found no {name}. There is {told}.{_unread(history)} {COMBINED}")
 
 
 def _unread(history: History) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stage.core.errors import Refusal
+from stage.lineage.bank import orphaned_textures
 from stage.lineage.contents import Contents, History, PublishedTable
 from stage.lineage.database import Answer, Database, Row, rows
 from stage.lineage.extracts import STORE
@@ -95,10 +96,13 @@ used AS (
     UNION ALL SELECT version, sample_id, method, category, 'part of the mask', path, sha256 FROM mixed_masks
     UNION ALL SELECT version, sample_id, method, category, 'place or likeness', path, sha256 FROM placing_masks
     UNION ALL SELECT version, sample_id, method, category, 'missed defect', path, sha256 FROM missed_defects
+    UNION ALL SELECT version, sample_id, method, category, 'texture', path, sha256 FROM textures JOIN inputs USING (version, category, method)
+        WHERE name = 'textures.source' AND value IN ('"own"', '"others"')
 )
 SELECT u.version, u.method, u.category, u.role, u.path, u.sha256, count(*) AS samples, min(sample_id) AS first_sample,
     CASE WHEN EXISTS (FROM known k WHERE (k.category, k.path) = (u.category, u.path)) THEN 'other bytes' ELSE 'not in the catalog' END AS why
-FROM used u WHERE u.version = $version AND NOT EXISTS (FROM known k WHERE (k.category, k.path, k.sha256) = (u.category, u.path, u.sha256))
+FROM used u WHERE u.version = $version AND NOT EXISTS (FROM known k
+    WHERE (k.path, k.sha256) = (u.path, u.sha256) AND (k.category = u.category OR u.role = 'texture')) -- which may be of another category
 GROUP BY ALL ORDER BY ALL
 """
 _RUNS = """
@@ -114,6 +118,7 @@ WHERE (made.v IS NULL OR ran.v IS NULL) AND list_contains($asked, version) GROUP
 def orphans(database: Database, history: History, asked: Sequence[str], catalog: str | None) -> Answer:
     """Samples whose sources are not in their version's catalog, or in that of the version `catalog`; batches without runs and runs without samples.
 
+    Textures from a folder are compared with it as it is now; the folder's files without a sample are counted.
     `asked` are the names of the versions whose samples are checked.
     """
     by_name = {contents.version.name: contents for contents in history.contents}
@@ -125,4 +130,6 @@ def orphans(database: Database, history: History, asked: Sequence[str], catalog:
                 if not any((entry.kind, entry.category) == ("catalog", category) for entry in against.entries):
                     raise no_catalog(against.version, category)
             found += rows(database, _ORPHANS, {"version": name, "catalog": against.version.name})
-    return {"samples_without_a_source": found, "batches_and_runs": rows(database, _RUNS, {"asked": list(asked)})}
+    gone, unused = orphaned_textures(database, asked)
+    told = {"samples_without_a_source": [*found, *gone], "batches_and_runs": rows(database, _RUNS, {"asked": list(asked)})}
+    return {**told, **({"textures_without_a_sample": unused} if unused else {})}

@@ -1,0 +1,91 @@
+"""What was recalled and is still in the working tree, as it is until the next `dvc repro`, or behind a sample or a metric of any version."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from stage.core.wording import counted
+from stage.lineage.made_from import COLUMNS, made_from
+
+if TYPE_CHECKING:
+    from stage.datasets.recalled import Recall
+    from stage.lineage.database import Answer, Row
+
+FILE = Path("recalled.yaml")
+
+
+class Withdrawn(NamedTuple):
+    """Photographs and textures by their bytes, masks by path and bytes, with those that are withdrawn with them; samples by id."""
+
+    digests: frozenset[str]
+    masks: frozenset[tuple[str, str]]
+    samples: frozenset[str]
+
+    @classmethod
+    def by(cls, recalls: "Sequence[Recall]") -> "Withdrawn":
+        """What these recalls withdraw."""
+        files = [one for one in recalls if one.kind != "sample"]
+        digests = frozenset(one.image_sha256 if one.kind == "mask" else one.sha256 for one in files) - {""}
+        masks = frozenset((one.path, one.sha256) if one.kind == "mask" else (one.mask_path, one.mask_sha256) for one in files)
+        return cls(digests, masks - {("", "")}, frozenset(one.path for one in recalls if one.kind == "sample"))
+
+    def has(self, path: str, sha256: str) -> bool:
+        """Whether a file is among them."""
+        return sha256 in self.digests or (path, sha256) in self.masks
+
+
+def known_recalls() -> "Sequence[Recall]":
+    """The withdrawals; where there is no such file, nothing is loaded to read one."""
+    if not FILE.is_file():
+        return ()
+    from stage.datasets.recalled import read_recalls
+
+    return read_recalls(FILE)
+
+
+def recalled_behind(answer: "Answer", recalls: "Sequence[Recall]", samples: Sequence[str]) -> "list[Row]":
+    """The withdrawals among the files of an answer of `up`, and among the `samples` behind it, with what each was used as."""
+    used = [(row["path"], row["sha256"], row["role"]) for name in ("made_from", "every_photograph") for row in answer.get(name, ())]
+    used += [(row["path"], row["sha256"], f"trained the {row['network']}") for row in answer.get("trained_on", ())]
+    found: list[Row] = []
+    for one in recalls:
+        gone = Withdrawn.by([one])
+        roles = ["sample"] if gone.samples & {*samples} else sorted({role for path, sha256, role in used if gone.has(path, sha256)})
+        if roles:
+            found.append({"path": one.path, "kind": one.kind, "used_as": roles, "date": one.date, "reason": one.reason})
+    return found
+
+
+def withdrawn_in(data: Path, category: str, methods: Sequence[str], recalls: "Sequence[Recall]") -> dict[Path, str]:
+    """What of a category's published samples and prepared training images would have to go, in words, by folder."""
+    found = withdrawn_samples([data / "synthesize" / category / method for method in methods], recalls)
+    gone, folder = Withdrawn.by(recalls), data / "prepare" / category
+    return found | ({folder: told} if recalls and (told := _photographs(folder, gone)) else {})
+
+
+def withdrawn_samples(folders: Sequence[Path], recalls: "Sequence[Recall]") -> dict[Path, str]:
+    """How many samples of published folders come from what was recalled, in words, by folder; without those that have none."""
+    gone = Withdrawn.by(recalls)
+    return {folder: told for folder in folders if recalls and (told := _samples(folder, gone))}
+
+
+def _samples(folder: Path, gone: Withdrawn) -> str:
+    """As `withdrawn_samples`. If a network saw what was recalled, all of them do: a folder has the networks of one job."""
+    from stage.release.reader import open_shard, read_manifest, sample_rows  # here, because it takes time, and mostly nothing was recalled
+
+    read_manifest(folder)
+    trained = {sha256 for some in open_shard(folder / "checkpoints.parquet").read(["sources"])["sources"].to_pylist() for sha256 in some}
+    is_trained = bool(trained & gone.digests)
+    found = [
+        is_trained or row["sample_id"] in gone.samples or any(gone.has(one.path, one.sha256) for one in made_from(row))
+        for row in sample_rows(folder, ["sample_id", *COLUMNS])
+    ]
+    return f"{sum(found)} of {counted(len(found), 'sample')} in {folder}" if any(found) else ""
+
+
+def _photographs(folder: Path, gone: Withdrawn) -> str:
+    from stage.datasets.table import read_catalog, training_part
+
+    rows = training_part(read_catalog(folder / "catalog.parquet"))
+    count = sum(map(gone.has, rows.image_path, rows.image_sha256))
+    return f"{counted(count, 'photograph')} in {folder}" if count else ""

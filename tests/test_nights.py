@@ -656,6 +656,10 @@ def test_old_records_and_logs_go_and_the_newest_stay(bare: Places) -> None:
     assert log.read_bytes().startswith(line)
     assert forget(bare, settings, dry_run=False) == ([], [])
 
+    log.write_bytes(b"a" * 100 + b"x" * 1_000_000)
+    forget(bare, settings, dry_run=False)
+    assert log.read_bytes() == b"x" * 1_000_000  # one line, as of a damaged disk
+
 
 def test_a_missed_week_is_made_good_by_one_night_that_finds_nothing_to_do(town: Town) -> None:
     """Six more nights would run in the morning, one after the other; or every morning have a version, and nobody look at one."""

@@ -165,11 +165,12 @@ class Services(NamedTuple):
 
 def main(arguments: Sequence[str]) -> None:
     """Run `up` or `down` for the project in the working folder."""
-    root = Path.cwd()
-    services = Services(Places(root), load_nightly(root).port)
+    places = Places(Path.cwd())
     if [*arguments] == ["down"]:
-        sys.stdout.write(f"Ended: {', '.join(services.down()) or 'nothing, since nothing ran'}.\n")
+        ended = Services(places, port=0).down()  # reads no nightly.yaml, which may be damaged, or older than its keys
+        sys.stdout.write(f"Ended: {', '.join(ended) or 'nothing, since nothing ran'}.\n")
     elif [*arguments] == ["up"]:
+        services = Services(places, load_nightly(places.root).port)
         services.up()
         sys.stdout.write(f"The night is scheduled as prefect.yaml says. Watch it: http://127.0.0.1:{services.port}\n")
     else:

@@ -453,6 +453,8 @@ def test_a_server_that_has_ended_is_found(tmp_path: Path) -> None:
         "fails",
         "no worker of `make nightly-up` runs, so no night begins",
     )
+    for damaged in ({**own, "pid": -1}, "x", []):
+        assert found(json.dumps({"server": own, "worker": damaged}))[1].startswith("no worker of")
     assert found(json.dumps({"server": own, "worker": {**own, "boot": "of another start of the machine"}}))[0] == "fails"
     assert found("{")[0] == "fails"
 

@@ -242,6 +242,19 @@ def test_what_a_killed_night_held_had_arrived(place: Place) -> None:
     assert not held.parent.exists()
 
 
+def test_every_file_that_is_moved_has_a_line(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """The night would end the intake as one that hangs, while it sets aside or puts back tens of thousands of files."""
+    held, foreign = place.drop / Path(NORMAL).parent / ".taking" / Path(NORMAL).name, "screw/train/good/1.png"
+    held.parent.mkdir()
+    (place.drop / NORMAL).rename(held)
+    place.bring(foreign, place.source / sorted(place.before)[0])
+    with caplog.at_level("INFO", "stage"):
+        place.take_in()
+
+    moved = [line for line in caplog.messages if not line.startswith("look at ")]
+    assert moved == [f"put back {NORMAL}", f"take in {IMAGE}", f"take in {NORMAL}", f"set aside {foreign}"]
+
+
 def test_a_source_that_another_folder_would_stand_for_is_refused(place: Place) -> None:
     """The night's worktree would read another folder, and find nothing in it."""
     params = place.params

@@ -57,6 +57,7 @@ def test_a_checkpoint_comes_through_the_users_proxy(tmp_path: Path) -> None:
     class Proxy(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
+            self.send_header("Content-Length", str(len(self.path)))
             self.end_headers()
             self.wfile.write(self.path.encode())
 

@@ -21,6 +21,7 @@ from source_tree import ROOT
 
 from flows.environment import weights_times
 from flows.scoring import CATALOGS, training_key
+from stage.core.durable import refusing_full_disks
 from stage.core.errors import ConfigError, CorruptFileError, MachineError, Refusal
 from stage.core.params import load_params
 from stage.core.progress import Interrupted, stop_on_signals
@@ -33,7 +34,7 @@ from stage.segmentation.augmentation import Augmentation, crop_of
 from stage.segmentation.batches import BatchCounts, batch_at, composition
 from stage.segmentation.evaluation import Segmenter
 from stage.segmentation.metrics import HALF
-from stage.segmentation.pretrained import fetch_weights, load_pretrained
+from stage.segmentation.pretrained import _download, fetch_weights, load_pretrained
 from stage.segmentation.scores import metrics_of
 from stage.segmentation.segmenters import BUILDERS, build_segmenter, logits, losses
 from stage.segmentation.training import Ahead, train_segmenter
@@ -304,22 +305,31 @@ def test_a_checkpoint_has_the_digest_that_is_given(is_url: bool, tmp_path: Path,
     assert [one.read_bytes() for one in fetched] == ([b"published"] if is_url else [])  # and nothing of what was refused
 
 
-def test_half_a_checkpoint_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(("length", "found"), [("100", "50 of 100 bytes"), (None, "an answer without its length")])
+def test_half_a_checkpoint_is_not_kept(length: str | None, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The half would be taken for the whole at every later run, until somebody finds it in the cache."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 
     class Half(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
-            self.send_header("Content-Length", "100")
+            if length:
+                self.send_header("Content-Length", length)
             self.end_headers()
             self.wfile.write(b"x" * 50)
 
     with HTTPServer(("127.0.0.1", 0), Half) as server:
         threading.Thread(target=server.handle_request, daemon=True).start()
-        with pytest.raises(ConfigError, match="found: 50 of 100 bytes"):
+        with pytest.raises(ConfigError, match=f"found: {found}"):
             fetch_weights(f"http://127.0.0.1:{server.server_port}/weights.pth")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_full_disk_is_not_told_as_a_network_that_is_away(tmp_path: Path):
+    """Whoever has no room for the weights would look for a network."""
+    (path := tmp_path / "weights.pth").write_bytes(b"published")
+    with pytest.raises(MachineError, match="room on the disk"), refusing_full_disks():
+        _download(path.as_uri(), Path("/dev/full"), is_known=False)
 
 
 def test_arms_see_the_same_normal_images_and_as_many_real_defects():

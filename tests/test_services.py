@@ -9,7 +9,8 @@ import psutil
 import pytest
 from filelock import FileLock
 
-from flows.services import Services
+from flows.services import Services, main
+from stage.core.errors import ConfigError
 from stage.core.processes import started_s
 from stage.nights.settings import Places
 
@@ -54,6 +55,19 @@ def test_down_waits_for_an_up_that_is_under_way(services: Services) -> None:
     down.join(60)
 
     assert ended == [[]]
+
+
+def test_an_older_nightly_yaml_is_mended_by_git_and_keeps_nothing_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who has changed the file, and takes newer code, would be sent to a page without it; and could not end the server."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nightly.yaml").write_text("port: 4200\n")
+    main(["down"])
+
+    assert capsys.readouterr().out == "Ended: nothing, since nothing ran.\n"
+    with pytest.raises(ConfigError, match=r"keep_log_mb: Field required (?s:.)*`git log --patch nightly\.yaml` shows"):
+        main(["up"])
 
 
 def test_a_project_without_nights_has_nothing_to_end(tmp_path: Path) -> None:

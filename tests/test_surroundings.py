@@ -1,5 +1,6 @@
 """Where a project lies, and what it is run with: refused before any work, or taken as it is."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -71,3 +72,22 @@ def test_make_fails_with_dvc_on_every_make(project: Path, flags: str) -> None:
 
     assert done.returncode
     assert "The report" not in done.stdout
+
+
+def test_the_lock_is_renewed_as_documented(project: Path) -> None:
+    """Nobody could renew it: an empty one fails its test. Or it had CUDA's packages, or everything were installed a second time."""
+    [goals] = re.findall(r"rm -r \.venv; make ([a-z ]+)`", (ROOT / "docs/nights.md").read_text(encoding="utf-8"))
+    shutil.copy(ROOT / "Makefile", project)
+    (project / "pyproject.toml").touch()
+    (project / ".ci").mkdir()
+    (lock := project / ".ci/requirements.lock").write_text("# Every package\n")
+    (project / ".venv/bin").mkdir(parents=True)
+    frozen = "torch==2.13.0+cu130\nnvidia-nccl-cu13==2.28.9\nnvidia_x==1\ncuda-bindings==13.0.3\ntriton==3.6.0\nzict==3.0.0"
+    script = f"case \"$*\" in *freeze*) echo '{frozen}';; *pytest*) grep -q == .ci/requirements.lock;; esac"
+    (project / ".venv/bin/python").write_text(f"#!/bin/sh\n{script}\n")
+    (project / ".venv/bin/python").chmod(0o755)
+    make = ["make", "PYTHON=.venv/bin/python"]
+    subprocess.run([*make, *goals.split()], check=True)
+
+    assert lock.read_text() == "# Every package\ntorch==2.13.0\nzict==3.0.0\n"
+    subprocess.run([*make, "--question", ".venv/.ready-to-test"], check=True)

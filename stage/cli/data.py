@@ -215,7 +215,7 @@ def _expect_nothing_recalled(categories: list[str], methods: "Sequence[str]", *,
     if found := [told for category in categories for told in withdrawn_in(DATA, category, methods, recalls).values()]:
         if not with_recalled:
             raise Refusal(
-                f"Expected to export nothing that was recalled, found sources that recalled.yaml withdraws behind {', '.join(found)}. "
+                f"Expected to export nothing that was recalled, found that recalled.yaml concerns {', '.join(found)}. "
                 "Run `dvc repro`, which makes all without them, or export them with --with-recalled."
             )
-        say_recalled(f"sources of {', '.join(found)}")
+        say_recalled(f"concerns {', '.join(found)}")

@@ -40,7 +40,7 @@ def up(
     answer = ask(versions, lambda database, history: question(database, history, target), is_bare=True)
     _show(answer, as_json=as_json)
     if gone := answer.get(RECALLED):
-        say_recalled(f"{counted(len(gone), 'source')} of {target}")
+        say_recalled(f"withdraws {counted(len(gone), 'source')} of {target}")
 
 
 @verbs.command()

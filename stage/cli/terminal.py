@@ -52,10 +52,10 @@ def published_folders(params: "Params", categories: Sequence[str] | None) -> lis
     return [DATA / "synthesize" / category / method for category in chosen(categories, params.categories) for method in params.methods]
 
 
-def say_recalled(found: str) -> None:
+def say_recalled(told: str) -> None:
     """Warn on stderr of what still comes from what was recalled."""
     typer.echo(
-        f"Warning: recalled.yaml withdraws {found}. The next `dvc repro` makes the working tree without; published versions stay as they are.",
+        f"Warning: recalled.yaml {told}. The next `dvc repro` makes the working tree without; published versions stay as they are.",
         err=True,
     )
 

@@ -126,7 +126,7 @@ def _say_found(problems: "Sequence[tuple[Path, Problem]]", recalled: "Mapping[Pa
         for place, problem in problems:
             typer.echo(f"{place / problem.where}: {problem.what}")
     if recalled:
-        say_recalled(f"sources of {', '.join(recalled.values())}")
+        say_recalled(f"withdraws sources of {', '.join(recalled.values())}")
 
 
 def _mend(places: list[Path]) -> str:

@@ -33,8 +33,10 @@ def apart(run: Callable[[Sequence[str]], object], function: Callable[P, R], *arg
 def main(folder: Path) -> None:
     """Call the function that is in a folder, and put its answer there."""
     logging.basicConfig(stream=sys.stdout, format="%(message)s")
-    logging.getLogger("stage").setLevel(logging.INFO)
+    log = logging.getLogger("stage")
+    log.setLevel(logging.INFO)
     function, arguments, named = pickle.loads((folder / CALL).read_bytes())
+    log.info("%s begins", function.__name__)  # so that who finds it ended as stuck knows that its modules were loaded
     reached(f"inside {function.__name__}")
     try:
         answer = function(*arguments, **named)

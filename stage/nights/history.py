@@ -41,8 +41,8 @@ def _shorten(log: Path, size: int) -> None:
     """Keep the last lines, in the same file, since a process has it open and appends; what it writes at this moment may be lost."""
     with log.open("rb+") as file:
         file.seek(-size, os.SEEK_END)
-        file.readline()
-        rest = file.read()
+        line = file.readline()
+        rest = file.read() or line  # the end of a line that is longer than what stays
         file.seek(0)
         file.write(rest)
         file.truncate()

@@ -79,6 +79,7 @@ def put_back(held: Sequence[Path], drop: Path, day: date) -> frozenset[str]:
     """Put back the held files that were not deleted, and return their names; one whose name is taken again is set aside."""
     there = {path.parent.parent / path.name: path for path in held if os.path.lexists(path)}
     for place, path in there.items():
+        LOG.info("put back %s", shown(place.relative_to(drop).as_posix()))
         if is_same(path, place):
             path.unlink()
         elif os.path.lexists(place):
@@ -93,6 +94,7 @@ def put_back(held: Sequence[Path], drop: Path, day: date) -> frozenset[str]:
 
 def set_aside(one: Arrival, drop: Path, day: date, *, held: bool = False) -> None:
     """Set the files aside; the reasons are written first, so that no file is ever there without one."""
+    LOG.info("set aside %s", shown(one.files[0]))
     folder = drop / SET_ASIDE / day.isoformat()
     places = [_free(folder / name) for name in one.files]
     folder.mkdir(parents=True, exist_ok=True)

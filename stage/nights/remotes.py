@@ -41,7 +41,7 @@ def _not_pushed(places: Places, remote: str, error: ProgramError) -> Finding:
         output_of(["git", "ls-remote", "--heads", remote], places.root)
     except ProgramError as away:
         return Finding("fails", "git remote", str(away), f"Run `git ls-remote {remote}`.")
-    mend = f"Get the right to write there, or run `git remote set-url {remote} <address of an own one>`."
+    mend = f"Get the right to write there, or run `git remote set-url {remote} <address of your own repository>`."
     return Finding("fails", "git remote", f"{remote} can be read, and takes no push: {error}", mend)
 
 

@@ -30,7 +30,7 @@ def boot() -> str:
 
 def service_runs(noted: Any, name: str) -> bool:
     """Whether the process that is noted under a name still runs. After a restart of the machine another may have its number and time of start."""
-    with suppress(KeyError, TypeError):
+    with suppress(LookupError, TypeError, AttributeError, ValueError):  # of what another program wrote
         return noted[name].get("boot", boot()) == boot() and is_running(noted[name]["pid"], noted[name]["started"])
     return False
 

@@ -93,4 +93,5 @@ class Places(NamedTuple):
 
 def load_nightly(root: Path) -> Nightly:
     """The settings of a project's nights. Raises ConfigError for a missing file, and for every unknown, missing or wrong key at once."""
-    return read_section(root / SETTINGS, Nightly, what="the settings of the night", example="docs/nights.md has the file as it comes")
+    example = f"`git log --patch {SETTINGS}` shows each line as it came"
+    return read_section(root / SETTINGS, Nightly, what="the settings of the night", example=example)

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from stage.core.digests import digest_of, file_digest
-from stage.core.durable import whole_file
+from stage.core.durable import FULL, whole_file
 from stage.core.errors import ConfigError
 from stage.core.progress import track
 from stage.core.proxies import users_proxies
@@ -117,23 +117,30 @@ def fetch_weights(weights: str) -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / f"{digest_of(place, 8)}-{name}"
     if not path.exists() or (digest and file_digest(path) != digest):
         with whole_file(path) as partial:
-            _download(place, partial)
+            _download(place, partial, is_known=bool(digest))
             _check(partial, digest, place)
     return path
 
 
-def _download(address: str, path: Path) -> None:
-    """Write the file at an address to `path`. Raises ConfigError unless the whole of it came, which torch's own download does not ask."""
+def _download(address: str, path: Path, *, is_known: bool) -> None:
+    """Write the file at an address to `path`. Raises ConfigError unless the whole of it came, which torch's own download does not ask.
+
+    An answer in chunks says when one is missing; any other needs a length, unless the file's digest is known.
+    """
     request = Request(address, headers={"User-Agent": "stage"})
     try:
         # An opener of its own: `urlopen` keeps the proxies of its first call.
         with users_proxies(), build_opener().open(request, timeout=TIMEOUT_S) as answer, path.open("wb") as file:
             size = int(answer.headers.get("Content-Length") or 0)
+            if not (size or is_known or answer.headers.get("Transfer-Encoding")):
+                raise OSError("an answer without its length, so that half of the file would look like the whole")
             blocks = iter(lambda: answer.read(BLOCK), b"")
             file.writelines(track(blocks, total=-(-size // BLOCK), label=f"{without_secrets(address)}, MiB") if size else blocks)
             if size and file.tell() != size:
                 raise OSError(f"{file.tell()} of {size} bytes, then the end of the connection")
     except (OSError, ValueError, HTTPException) as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise
         raise ConfigError(
             f"Expected to fetch segment.weights from {without_secrets(address)}, found: {without_secrets(str(error))}. "
             "Download it where there is a network, and give the file's path."

@@ -34,6 +34,7 @@ from stage.jobs.job import load_job
 from stage.jobs.planning import make_job
 from stage.jobs.store import BatchStore
 from stage.lineage.withdrawal import add, places_of
+from stage.lineage.withdrawn import withdrawn_in
 from stage.release.publication import publish_jobs
 from stage.release.verification import verify
 from stage.synthesis.method import METHODS
@@ -390,6 +391,35 @@ def test_a_corrected_photograph_under_the_same_name_comes_back(done: Recalled, s
     prepare(factory.params.prepare, factory.params.categories, raw, tmp_path / "prepare", recalls)
 
     assert set(read_catalog(tmp_path / "prepare" / CATEGORY / "catalog.parquet").status) == {"accepted"}
+
+
+@pytest.mark.parametrize(("corrected", "partner"), [("image_path", "mask_path"), ("mask_path", "image_path")])
+def test_a_correction_also_brings_back_what_went_with_it(copy: Path, done: Recalled, corrected: str, partner: str) -> None:
+    """Export would stay refused for ever, and its advice, `dvc repro`, would not help."""
+    folder, output, raw = copy / "data" / "prepare" / CATEGORY, copy / "data" / "synthesize" / CATEGORY / "paste", copy.parent / "raw"
+    photograph = f"{CATEGORY}/test/crack/000.png"
+    row = {
+        "image_path": photograph,
+        "mask_path": str(read_catalog(folder / "catalog.parquet").set_index("image_path").mask_path[photograph]),
+    }
+    assert run_verb("recall", row[corrected], "--reason", "wrong").exit_code == 0
+    recalls = read_recalls()
+    shutil.copytree(done.factory.data.parent / "raw", raw)
+    Image.fromarray(np.flipud(np.array(Image.open(raw / row[corrected])))).save(raw / row[corrected])
+    found = [withdrawn_in(Path("data"), CATEGORY, ["paste"], recalls)]
+
+    prepare(done.factory.params.prepare, done.factory.params.categories, raw, copy / "data" / "prepare", recalls)
+    found.append(withdrawn_in(Path("data"), CATEGORY, ["paste"], recalls))
+    published_samples(done.factory._replace(data=copy / "data"), folder, copy / "spool", output)
+    found.append(withdrawn_in(Path("data"), CATEGORY, ["paste"], recalls))
+
+    samples = Path("data/synthesize", CATEGORY, "paste")
+    assert [{*one} for one in found] == [{samples, Path("data/prepare", CATEGORY)}, {samples}, set()]
+    names = {"image_path": "source_path", "mask_path": "mask_path"}
+    plan = pq.read_table(output / "plan.parquet").to_pylist()
+    sample = next(one["sample_id"] for one in plan if one[names[partner]] == row[partner])
+    assert "recalled" not in ask("up", sample)
+    assert [one["path"] for one in ask("up", sample, "--rev", "v2")["recalled"]] == [row[corrected]]
 
 
 def test_a_withdrawn_sample_is_made_by_its_next_attempt(done: Recalled, tmp_path: Path) -> None:

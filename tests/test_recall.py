@@ -37,6 +37,7 @@ from stage.lineage.withdrawal import add, places_of
 from stage.lineage.withdrawn import withdrawn_in
 from stage.release.publication import publish_jobs
 from stage.release.verification import verify
+from stage.segmentation.choice import CHOICE, Choice, Gain
 from stage.synthesis.method import METHODS
 from stage.synthesis.plan import defects_of
 from stage.synthesis.rows import Identity, PlanRow
@@ -168,6 +169,19 @@ def test_what_a_recall_has_reached_is_exported(here: Recalled, tmp_path: Path) -
     assert (done.exit_code, done.stderr.count("recalled.yaml")) == (0, 0)
     assert run_verb("verify", "--json").stdout == "[]\n"
     assert "recalled" not in ask("up", here.project.samples("v2").sample_id.iloc[0])
+
+
+def test_a_recall_stops_only_the_export_of_what_it_touches(copy: Path) -> None:
+    """What was chosen could not be exported for the sake of a method that the export leaves out, or that was never published."""
+    sample = next(iter(pq.read_table(copy / "data/synthesize" / CATEGORY / "stage/plan.parquet")["sample_id"].to_pylist()))
+    assert run_verb("recall", sample, "--reason", "blurred").exit_code == 0
+    choice = copy / "data" / "segment" / CATEGORY / CHOICE
+
+    Choice("real_and_stage", {"real_and_stage": Gain(0.02, 0.005)}, []).write(choice)
+    assert "1 of " in refused("export", "--chosen")
+    Choice("real_and_paste", {"real_and_paste": Gain(0.02, 0.005)}, []).write(choice)
+    shutil.rmtree(copy / "data" / "synthesize" / CATEGORY / "stage")
+    assert run_verb("export", "--chosen").exit_code == 0
 
 
 def test_a_photograph_can_be_recalled_before_samples_are_published(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

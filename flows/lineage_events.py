@@ -10,10 +10,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import reduce
 from importlib.util import find_spec
 from itertools import product
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
@@ -53,7 +55,7 @@ class Told(NamedTuple):
 
     def paths(self, key: str) -> list[str]:
         """The dependencies or outputs of the node, as the smallest data sets in them: one run may make a folder of which others read parts."""
-        named = _filled(self.node.get(key, []), self.arguments)
+        named = _filled(_named(self.node, key), self.arguments)
         return [one for path in named for one in [name for name in self.smallest if _is_in(name, path)] or [path]]
 
 
@@ -67,18 +69,33 @@ def _is_in(path: str, folder: str) -> bool:
     return path == folder or path.startswith(f"{folder}/")
 
 
+def _named(node: Mapping[str, Any], key: str) -> list[str]:
+    """The dependencies or outputs of a node; one with options, such as `cache: false`, is a dictionary of its path."""
+    return [path for one in node.get(key, []) for path in ([one] if isinstance(one, str) else one)]
+
+
 def _smallest(nodes: Mapping[str, Any], params: Params) -> list[str]:
     """The paths that the nodes of the graph name, without folders of which one of them names a part."""
-    items = {f"${{{name}}}": getattr(params, name) for name in ("categories", "methods")}
     every: set[str] = set()
     for node in nodes.values():
-        lists = {
-            name: items[told] for name, told in {**node.get("matrix", {}), **({"": node["foreach"]} if "foreach" in node else {})}.items()
-        }
-        paths = [path for key in ("deps", "outs") for path in node.get("do", node).get(key, [])]
-        for values in product(*lists.values()):
-            every |= {*_filled(paths, dict(zip(lists, values, strict=True)))}
+        with suppress(AttributeError, TypeError, ValueError):  # DVC can express more than this reads; only that node's paths are missing
+            every |= _paths(node, params)
     return sorted(path for path in every if not any(_is_in(other, path) for other in every - {path}))
+
+
+def _paths(node: Mapping[str, Any], params: Params) -> set[str]:
+    told = {**node.get("matrix", {}), **({"": node["foreach"]} if "foreach" in node else {})}
+    lists = {name: _values(one, params) for name, one in told.items()}
+    named = [path for key in ("deps", "outs") for path in _named(node.get("do", node), key)]
+    return {path for values in product(*lists.values()) for path in _filled(named, dict(zip(lists, values, strict=True)))}
+
+
+def _values(told: Any, params: Params) -> list[str]:
+    """What a node is repeated for: a list, or one of params.yaml by its name, as `${segment.models}`. Raises ValueError for anything else."""
+    values = attrgetter(told.removeprefix("${").removesuffix("}"))(params) if isinstance(told, str) else told
+    if not isinstance(values, list | tuple) or any(isinstance(one, list | dict) for one in values):
+        raise ValueError(told)
+    return [*map(str, values)]
 
 
 def with_events(verb: str, arguments: Mapping[str, str], params: Params, work: Callable[[], int]) -> int:

@@ -613,6 +613,28 @@ def test_a_damaged_table_is_named(fresh: Path, name: str, is_known: bool) -> Non
     assert f"synthesize/{CATEGORY}/paste" in told
 
 
+def test_a_damaged_table_is_named_if_an_earlier_publication_had_the_same(fresh: Path) -> None:
+    """It would be noted as compared without having been opened, and pass for published ever after."""
+    ask("reuse")
+    for extract in [*Path(".spool/lineage").glob("*/samples-*"), *Path(".spool/lineage").glob("*/seen-*")]:
+        extract.unlink()
+    path = fresh / "data" / "synthesize" / CATEGORY / "paste" / "sources.parquet"
+    path.write_bytes(flipped(path.read_bytes(), 800))
+
+    for _ in range(2):
+        assert f"synthesize/{CATEGORY}/paste/sources.parquet" in refused("lineage", "reuse")
+
+
+def test_a_question_that_can_note_nothing_is_answered(fresh: Path) -> None:
+    """Whoever may read the spool and not write it, or whose disk is full, would get a traceback."""
+    ask("reuse")
+    for note in [*Path(".spool/lineage").glob("*/seen-*")]:
+        note.unlink()
+        note.mkdir()  # which no file replaces, even for root
+
+    assert ask("reuse")["use"]
+
+
 def test_a_damaged_extract_is_named(copy: Path) -> None:
     """After a full disk, every question would end in a traceback."""
     ask("reuse")

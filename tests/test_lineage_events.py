@@ -200,6 +200,24 @@ def test_every_input_is_an_output_of_an_earlier_run(project: Path) -> None:
     assert {"data/prepare/fabric", "data/synthesize/washer/paste", "data/ablate/fabric"} <= made
 
 
+def test_another_shape_of_a_node_takes_no_event_away(project: Path) -> None:
+    """Whoever adds a node to the graph, or an option to an output, would lose the events of every run."""
+    graph = YAML().load(project / "dvc.yaml")
+    stages = graph["stages"]
+    stages["synthesize"]["outs"] = [{path: {"persist": True}} for path in stages["synthesize"]["outs"]]
+    stages["literal"] = {"foreach": ["a", 1], "do": {"cmd": "true", "outs": ["data/train/part/${item}"]}}
+    stages["nested"] = {"matrix": {"model": "${segment.models}"}, "cmd": "true", "outs": ["data/environment/of/${item.model}"]}
+    stages["unknown"] = {"foreach": {"a": {"b": 1}}, "do": {"cmd": "true", "outs": ["data/other/${item.b}"]}}
+    stages["foreign"] = {"foreach": "${not.ours}", "do": {"cmd": "true", "outs": ["data/other/${item}"]}}
+    YAML().dump(graph, project / "dvc.yaml")
+
+    run()
+
+    end = events()[-1]
+    assert {"data/synthesize/part/paste", "data/runs/part/paste"} == {one["name"] for one in end["outputs"]}
+    assert {"data/train/part/a", "data/train/part/1"} <= {one["name"] for one in end["inputs"]}
+
+
 def test_the_version_of_an_input_is_dvc_s(project: Path) -> None:
     """Two runs on different data would look alike."""
     (project / "dvc.lock").write_text(

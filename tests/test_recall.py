@@ -34,8 +34,10 @@ from stage.jobs.job import load_job
 from stage.jobs.planning import make_job
 from stage.jobs.store import BatchStore
 from stage.lineage.withdrawal import add, places_of
+from stage.lineage.withdrawn import withdrawn_in
 from stage.release.publication import publish_jobs
 from stage.release.verification import verify
+from stage.segmentation.choice import CHOICE, Choice, Gain
 from stage.synthesis.method import METHODS
 from stage.synthesis.plan import defects_of
 from stage.synthesis.rows import Identity, PlanRow
@@ -167,6 +169,19 @@ def test_what_a_recall_has_reached_is_exported(here: Recalled, tmp_path: Path) -
     assert (done.exit_code, done.stderr.count("recalled.yaml")) == (0, 0)
     assert run_verb("verify", "--json").stdout == "[]\n"
     assert "recalled" not in ask("up", here.project.samples("v2").sample_id.iloc[0])
+
+
+def test_a_recall_stops_only_the_export_of_what_it_touches(copy: Path) -> None:
+    """What was chosen could not be exported for the sake of a method that the export leaves out, or that was never published."""
+    sample = next(iter(pq.read_table(copy / "data/synthesize" / CATEGORY / "stage/plan.parquet")["sample_id"].to_pylist()))
+    assert run_verb("recall", sample, "--reason", "blurred").exit_code == 0
+    choice = copy / "data" / "segment" / CATEGORY / CHOICE
+
+    Choice("real_and_stage", {"real_and_stage": Gain(0.02, 0.005)}, []).write(choice)
+    assert "1 of " in refused("export", "--chosen")
+    Choice("real_and_paste", {"real_and_paste": Gain(0.02, 0.005)}, []).write(choice)
+    shutil.rmtree(copy / "data" / "synthesize" / CATEGORY / "stage")
+    assert run_verb("export", "--chosen").exit_code == 0
 
 
 def test_a_photograph_can_be_recalled_before_samples_are_published(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,6 +405,35 @@ def test_a_corrected_photograph_under_the_same_name_comes_back(done: Recalled, s
     prepare(factory.params.prepare, factory.params.categories, raw, tmp_path / "prepare", recalls)
 
     assert set(read_catalog(tmp_path / "prepare" / CATEGORY / "catalog.parquet").status) == {"accepted"}
+
+
+@pytest.mark.parametrize(("corrected", "partner"), [("image_path", "mask_path"), ("mask_path", "image_path")])
+def test_a_correction_also_brings_back_what_went_with_it(copy: Path, done: Recalled, corrected: str, partner: str) -> None:
+    """Export would stay refused for ever, and its advice, `dvc repro`, would not help."""
+    folder, output, raw = copy / "data" / "prepare" / CATEGORY, copy / "data" / "synthesize" / CATEGORY / "paste", copy.parent / "raw"
+    photograph = f"{CATEGORY}/test/crack/000.png"
+    row = {
+        "image_path": photograph,
+        "mask_path": str(read_catalog(folder / "catalog.parquet").set_index("image_path").mask_path[photograph]),
+    }
+    assert run_verb("recall", row[corrected], "--reason", "wrong").exit_code == 0
+    recalls = read_recalls()
+    shutil.copytree(done.factory.data.parent / "raw", raw)
+    Image.fromarray(np.flipud(np.array(Image.open(raw / row[corrected])))).save(raw / row[corrected])
+    found = [withdrawn_in(Path("data"), CATEGORY, ["paste"], recalls)]
+
+    prepare(done.factory.params.prepare, done.factory.params.categories, raw, copy / "data" / "prepare", recalls)
+    found.append(withdrawn_in(Path("data"), CATEGORY, ["paste"], recalls))
+    published_samples(done.factory._replace(data=copy / "data"), folder, copy / "spool", output)
+    found.append(withdrawn_in(Path("data"), CATEGORY, ["paste"], recalls))
+
+    samples = Path("data/synthesize", CATEGORY, "paste")
+    assert [{*one} for one in found] == [{samples, Path("data/prepare", CATEGORY)}, {samples}, set()]
+    names = {"image_path": "source_path", "mask_path": "mask_path"}
+    plan = pq.read_table(output / "plan.parquet").to_pylist()
+    sample = next(one["sample_id"] for one in plan if one[names[partner]] == row[partner])
+    assert "recalled" not in ask("up", sample)
+    assert [one["path"] for one in ask("up", sample, "--rev", "v2")["recalled"]] == [row[corrected]]
 
 
 def test_a_withdrawn_sample_is_made_by_its_next_attempt(done: Recalled, tmp_path: Path) -> None:

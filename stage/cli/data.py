@@ -191,11 +191,12 @@ def export(
 ) -> None:
     """Write the published samples as PNG files in MVTec AD's layout; refused where a recall waits for `dvc repro`."""
     from stage.core.params import load_params
-    from stage.release.export import export_chosen, export_mvtec
+    from stage.release.export import chosen_methods, export_chosen, export_mvtec
 
     params = load_params()
     wanted = chosen(categories, params.categories)
-    _expect_nothing_recalled(wanted, params.methods, with_recalled=with_recalled)
+    methods = {category: chosen_methods(DATA, category, params) if is_chosen else params.methods for category in wanted}
+    _expect_nothing_recalled(methods, with_recalled=with_recalled)
     for category in wanted:
         if is_chosen:
             real, samples, sentence = export_chosen(DATA, category, params, writable(output / "chosen"))
@@ -207,12 +208,12 @@ def export(
             typer.echo(f"{counted(count, 'sample')} of {category} by {method} in {output / method / category}")
 
 
-def _expect_nothing_recalled(categories: list[str], methods: "Sequence[str]", *, with_recalled: bool) -> None:
-    """Raise Refusal where what is exported comes from what was recalled; `with_recalled` makes that a warning."""
+def _expect_nothing_recalled(methods: "Mapping[str, Sequence[str]]", *, with_recalled: bool) -> None:
+    """Raise Refusal where what is exported, of these methods by category, comes from what was recalled; `with_recalled` makes that a warning."""
     from stage.lineage.withdrawn import known_recalls, withdrawn_in
 
     recalls = known_recalls()
-    if found := [told for category in categories for told in withdrawn_in(DATA, category, methods, recalls).values()]:
+    if found := [told for category, some in methods.items() for told in withdrawn_in(DATA, category, some, recalls).values()]:
         if not with_recalled:
             raise Refusal(
                 f"Expected to export nothing that was recalled, found that recalled.yaml concerns {', '.join(found)}. "

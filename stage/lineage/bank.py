@@ -33,8 +33,10 @@ def orphaned_textures(database: Database, asked: Sequence[str]) -> tuple[list[Ro
 
 
 def _gone(folder: Path, drawn: Sequence[Row]) -> Iterator[Row]:
+    # Each file once, however many versions drew it.
+    digests = {path: digest_if_readable(folder / path) for path in {row["path"] for row in drawn}}
     for row in drawn:
-        if (found := digest_if_readable(folder / row["path"])) != row["sha256"]:
+        if (found := digests[row["path"]]) != row["sha256"]:
             yield {**row, "why": "other bytes" if found else f"not in {folder}"}
 
 

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 from stage.core.durable import read_sealed, sealed_values, write_sealed
 from stage.core.errors import CorruptFileError, DataError, Refusal
 from stage.lineage.arrivals import may_have_arrived, state_of
-from stage.lineage.extracts import STORE, is_kept, keep_samples, keep_table, keep_told
+from stage.lineage.extracts import STORE, keep_samples, keep_table, keep_told
 from stage.lineage.layout import BESIDE, METHOD, TABLES, whose
 from stage.lineage.trees import DATA, MEND, CommitTree, Tree, WorkingTree, tree_of
-from stage.lineage.unchanged import expect_published, is_as_last_seen, note_seen
+from stage.lineage.unchanged import expect_tables, is_as_last_seen, note_seen
 from stage.lineage.versions import Version
 
 DIFFERENCES = "differences.parquet"  # beside the scores
@@ -135,9 +135,9 @@ def _samples(tree: Tree, files: dict[str, str], manifests: list[ManifestValues])
         manifest = _manifest(tree, folder)
         # In a commit, DVC names files by their content; in the working tree, a file may be damaged after its extract was made.
         is_new = isinstance(tree, WorkingTree) and not is_as_last_seen(folder, files, manifest)
-        if is_new and is_kept(manifest):
-            expect_published(folder, manifest)
-        found = [("samples", keep_samples(tree, folder, manifest))]
+        if is_new:
+            expect_tables(folder, manifest)
+        found = [("samples", keep_samples(tree, folder, manifest, again=is_new))]
         found += [(kind, keep_told(tree, folder, f"{kind}.parquet", manifest)) for kind in BESIDE[manifest["schema_version"]]]
         if is_new:
             note_seen(folder, files, manifest)

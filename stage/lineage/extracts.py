@@ -65,22 +65,20 @@ def empty_extracts() -> dict[str, str]:
     return names
 
 
-def is_kept(manifest: dict[str, Any]) -> bool:
-    """Whether the samples of a published folder were read before, and need not be read again."""
-    return (STORE / _samples_of(manifest)).is_file()
+def keep_samples(tree: Tree, folder: str, manifest: dict[str, Any], *, again: bool = False) -> str:
+    """The extract of a published folder's samples, with all columns but the pictures; raises CorruptFileError if they are not as published.
 
-
-def _samples_of(manifest: dict[str, Any]) -> str:
-    return f"samples-{manifest['seal']}.parquet"
-
-
-def keep_samples(tree: Tree, folder: str, manifest: dict[str, Any]) -> str:
-    """The extract of a published folder's samples, with all columns but the pictures; raises CorruptFileError if they are not as published."""
-    if not is_kept(manifest):
+    With `again` they are read even if there is an extract.
+    """
+    name = f"samples-{manifest['seal']}.parquet"
+    is_kept = (STORE / name).is_file()
+    if again or not is_kept:
         from stage.lineage.published import samples
 
-        keep(_samples_of(manifest), samples(tree, folder, manifest))
-    return _samples_of(manifest)
+        table = samples(tree, folder, manifest)
+        if not is_kept:
+            keep(name, table)
+    return name
 
 
 def keep_table(tree: Tree, path: str, kind: str, content: str) -> str:

@@ -1,9 +1,11 @@
 """Whether the files of a published folder are still those that its manifest names, where an extract would answer without reading them.
 
-They are compared by their SHA-256 once, and again only if a file has another size, time or inode.
+They are read once, and again only if a file has another size, time or inode: the tables by their SHA-256 (`expect_tables`), the shards
+without their pictures (`keep_samples`), which are gigabytes and change no answer. `stage verify` reads the pictures too.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +24,21 @@ def is_as_last_seen(folder: str, files: Mapping[str, str], manifest: Mapping[str
 
 def note_seen(folder: str, files: Mapping[str, str], manifest: Mapping[str, Any]) -> None:
     """Note the state of the files that were compared with the manifest."""
-    write_whole(_state(folder, files, manifest), STORE / _note(manifest))
+    with suppress(OSError):  # of a spool that only others may write, or a full disk: the next query compares them again
+        write_whole(_state(folder, files, manifest), STORE / _note(manifest))
 
 
-def expect_published(folder: str, manifest: Mapping[str, Any]) -> None:
-    """Compare every file with its SHA-256 in the manifest; raises CorruptFileError, which names the first that differs."""
-    for name, sha256 in _named(manifest).items():
-        if (found := digest_if_readable(place := Path(DATA, folder, name))) != sha256:
+def expect_tables(folder: str, manifest: Mapping[str, Any]) -> None:
+    """Compare every table beside the shards with its SHA-256 in the manifest; raises CorruptFileError, which names the first that differs."""
+    for name, one in manifest["tables"].items():
+        if (found := digest_if_readable(place := Path(DATA, folder, name))) != (sha256 := one["sha256"]):
             told = f"{found[:16]}…: it was changed or cut off" if found else "no file that can be read"
             raise CorruptFileError(f"Expected SHA-256 {sha256[:16]}… of {place} by its manifest, found {told}. {MEND}")
 
 
-def _named(manifest: Mapping[str, Any]) -> dict[str, str]:
-    told = {shard["path"]: shard for shard in manifest["shards"]} | manifest["tables"]
-    return {name: one["sha256"] for name, one in told.items()}
-
-
 def _state(folder: str, files: Mapping[str, str], manifest: Mapping[str, Any]) -> str:
-    return digest_of([files.get(f"{folder}/{name}") for name in _named(manifest)])
+    names = [*(shard["path"] for shard in manifest["shards"]), *manifest["tables"]]
+    return digest_of([files.get(f"{folder}/{name}") for name in names])
 
 
 def _note(manifest: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from stage.core.errors import Refusal
 from stage.core.wording import counted
 from stage.lineage.contents import History
-from stage.lineage.database import Answer, Database, Row, make_views, rows
+from stage.lineage.database import Answer, Database, Row, files_of, make_views, rows
 from stage.lineage.layout import todays_id
 from stage.lineage.marked import found_in
 from stage.lineage.origin import origin_of
@@ -39,8 +39,20 @@ def up(database: Database, history: History, target: str) -> Answer:
     samples = [row["sample_id"] for row in answer.get("sample", ())]
     if recalls and "metric" in answer:
         samples = [row["sample_id"] for row in rows(database, _SAMPLES, _chosen(answer["metric"][0]))]
-    found = recalled_behind(answer, recalls, samples)
+    found = recalled_behind(answer, recalls, samples, _known(database, history, answer)) if recalls else []
     return {**({RECALLED: found} if found else {}), **answer}
+
+
+def _known(database: Database, history: History, answer: Answer) -> set[tuple[str, str]]:
+    """The photographs and masks that the methods behind an answer had in the version that gave it, by path and SHA-256."""
+    if "metric" in answer:
+        version, methods = answer["metric"][0]["version"], [row["method"] for row in answer["samples"]]
+    else:
+        version, methods = answer["sample"][0]["versions"][0], [answer["sample"][0]["sample_id"].split("/")[0]]
+    contents = [one for one in history.contents if one.version.name == version]
+    some = [{"method": method} for method in methods] or [{}]  # real defects alone are behind a metric without samples
+    files = sorted({file for whose in some for file in files_of("sources", contents, **whose)})
+    return {(row["path"], row["sha256"]) for row in rows(database, "SELECT path, sha256 FROM read_parquet($files)", {"files": files})}
 
 
 def _made_of(database: Database, history: History, target: str) -> Answer:

@@ -1,6 +1,6 @@
 """What was recalled and is still in the working tree, as it is until the next `dvc repro`, or behind a sample or a metric of any version."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,12 +22,16 @@ class Withdrawn(NamedTuple):
     samples: frozenset[str]
 
     @classmethod
-    def by(cls, recalls: "Sequence[Recall]") -> "Withdrawn":
-        """What these recalls withdraw."""
-        files = [one for one in recalls if one.kind != "sample"]
-        digests = frozenset(one.image_sha256 if one.kind == "mask" else one.sha256 for one in files) - {""}
-        masks = frozenset((one.path, one.sha256) if one.kind == "mask" else (one.mask_path, one.mask_sha256) for one in files)
-        return cls(digests, masks - {("", "")}, frozenset(one.path for one in recalls if one.kind == "sample"))
+    def by(cls, recalls: "Sequence[Recall]", there: Collection[tuple[str, str]]) -> "Withdrawn":
+        """What these recalls withdraw where the catalog had the files `there`, by path and SHA-256.
+
+        A mask goes with its photograph, and a photograph with its mask, only where the recalled one is: `prepare` reads both again once it
+        is corrected.
+        """
+        pairs = [one for one in recalls if (one.path, one.sha256) in there]
+        digests = {one.sha256 for one in recalls if one.kind in ("image", "texture")} | {one.image_sha256 for one in pairs}
+        masks = {(one.path, one.sha256) for one in recalls if one.kind == "mask"} | {(one.mask_path, one.mask_sha256) for one in pairs}
+        return cls(frozenset(digests - {""}), frozenset(masks - {("", "")}), frozenset(one.path for one in recalls if one.kind == "sample"))
 
     def has(self, path: str, sha256: str) -> bool:
         """Whether a file is among them."""
@@ -43,13 +47,15 @@ def known_recalls() -> "Sequence[Recall]":
     return read_recalls(FILE)
 
 
-def recalled_behind(answer: "Answer", recalls: "Sequence[Recall]", samples: Sequence[str]) -> "list[Row]":
-    """The withdrawals among the files of an answer of `up`, and among the `samples` behind it, with what each was used as."""
+def recalled_behind(
+    answer: "Answer", recalls: "Sequence[Recall]", samples: Sequence[str], there: Collection[tuple[str, str]]
+) -> "list[Row]":
+    """The withdrawals among the files of an answer of `up`, and among the `samples` behind it, with what each was used as; `there` as in `Withdrawn.by`."""
     used = [(row["path"], row["sha256"], row["role"]) for name in ("made_from", "every_photograph") for row in answer.get(name, ())]
     used += [(row["path"], row["sha256"], f"trained the {row['network']}") for row in answer.get("trained_on", ())]
     found: list[Row] = []
     for one in recalls:
-        gone = Withdrawn.by([one])
+        gone = Withdrawn.by([one], there)
         roles = ["sample"] if gone.samples & {*samples} else sorted({role for path, sha256, role in used if gone.has(path, sha256)})
         if roles:
             found.append({"path": one.path, "kind": one.kind, "used_as": roles, "date": one.date, "reason": one.reason})
@@ -59,21 +65,23 @@ def recalled_behind(answer: "Answer", recalls: "Sequence[Recall]", samples: Sequ
 def withdrawn_in(data: Path, category: str, methods: Sequence[str], recalls: "Sequence[Recall]") -> dict[Path, str]:
     """What of a category's published samples and prepared training images would have to go, in words, by folder."""
     found = withdrawn_samples([data / "synthesize" / category / method for method in methods], recalls)
-    gone, folder = Withdrawn.by(recalls), data / "prepare" / category
-    return found | ({folder: told} if recalls and (told := _photographs(folder, gone)) else {})
+    folder = data / "prepare" / category
+    return found | ({folder: told} if recalls and (told := _photographs(folder, recalls)) else {})
 
 
 def withdrawn_samples(folders: Sequence[Path], recalls: "Sequence[Recall]") -> dict[Path, str]:
     """How many samples of published folders come from what was recalled, in words, by folder; without those that have none."""
-    gone = Withdrawn.by(recalls)
-    return {folder: told for folder in folders if recalls and (told := _samples(folder, gone))}
+    return {folder: told for folder in folders if recalls and (told := _samples(folder, recalls))}
 
 
-def _samples(folder: Path, gone: Withdrawn) -> str:
+def _samples(folder: Path, recalls: "Sequence[Recall]") -> str:
     """As `withdrawn_samples`. If a network saw what was recalled, all of them do: a folder has the networks of one job."""
     from stage.release.reader import open_shard, read_manifest, sample_rows  # here, because it takes time, and mostly nothing was recalled
 
     read_manifest(folder)
+    # Of every category, since a base and textures may be of all.
+    tables = [open_shard(path).read(["path", "sha256"]) for path in folder.parents[1].glob(f"*/{folder.name}/sources.parquet")]
+    gone = Withdrawn.by(recalls, {(row["path"], row["sha256"]) for table in tables for row in table.to_pylist()})
     trained = {sha256 for some in open_shard(folder / "checkpoints.parquet").read(["sources"])["sources"].to_pylist() for sha256 in some}
     is_trained = bool(trained & gone.digests)
     found = [
@@ -83,9 +91,11 @@ def _samples(folder: Path, gone: Withdrawn) -> str:
     return f"{sum(found)} of {counted(len(found), 'sample')} in {folder}" if any(found) else ""
 
 
-def _photographs(folder: Path, gone: Withdrawn) -> str:
+def _photographs(folder: Path, recalls: "Sequence[Recall]") -> str:
     from stage.datasets.table import read_catalog, training_part
 
     rows = training_part(read_catalog(folder / "catalog.parquet"))
+    there = {pair for kind in ("image", "mask") for pair in zip(rows[f"{kind}_path"], rows[f"{kind}_sha256"], strict=True)}
+    gone = Withdrawn.by(recalls, there)
     count = sum(map(gone.has, rows.image_path, rows.image_sha256))
     return f"{counted(count, 'photograph')} in {folder}" if count else ""

@@ -62,6 +62,11 @@ def export_chosen(data: Path, category: str, params: Params, output: Path) -> Ch
     return Chosen(count, of_samples, choice.sentence)
 
 
+def chosen_methods(data: Path, category: str, params: Params) -> list[str]:
+    """The methods whose samples `export_chosen` writes; raises Refusal as it does."""
+    return [*shares_of(_chosen_arm(data, category, params)[1], params.segment.mixture)]
+
+
 def _chosen_arm(data: Path, category: str, params: Params) -> tuple[Choice, ArmChoice]:
     file = data / "segment" / category / CHOICE
     if (choice := Choice.read(file)) is None:

@@ -518,6 +518,30 @@ def test_a_store_of_data_that_is_away_costs_a_push_and_no_work(town: Town) -> No
     assert "901.png" in (town.fetched(f"{TODAY}.2") / "data/evaluate/images.txt").read_text()
 
 
+def test_lists_of_files_without_the_files_are_not_taken_for_a_pushed_version(town: Town) -> None:
+    """A push that was killed leaves them, and DVC would call everything up to date: a version would be tagged whose data are nowhere."""
+    bring(town)
+    kept = town.project / ".dvc/cache/files/md5"
+    lists: list[Path] = []
+
+    def kill_a_push() -> None:
+        for path in kept.glob("*/*.dir"):
+            if not (there := town.store / "files/md5" / path.relative_to(kept)).exists():
+                there.parent.mkdir(exist_ok=True)
+                shutil.copy(path, there)
+                lists.append(there)
+
+    with pytest.raises(ProgramError, match=r"Expected every output in DVC.s remote after `dvc push`, found .*data/evaluate/images\.txt"):
+        town.night(around=during("dvc push", kill_a_push)).run()
+    assert town.tags() == [TODAY]
+
+    for path in lists:
+        path.unlink()
+    await_another_name(town)
+    assert town.night().run().tag == f"{TODAY}.2"
+    assert "901.png" in (town.fetched(f"{TODAY}.2") / "data/evaluate/images.txt").read_text()
+
+
 def test_branches_that_somebody_rewrote_are_taken_as_they_are(town: Town) -> None:
     """A forced push would end every later night; or what it removed from the upstream come back; or its branch lose a version."""
     town.commit("look.sh", "true # a mistake\n")

@@ -1,10 +1,17 @@
-"""Whether DVC's cache holds every output. DVC 3.67 does not fail if it could not keep one, on a full disk, and pushes the rest."""
+"""Whether DVC's cache and its remote hold every output. DVC 3.67 does not say so by itself.
+
+It does not fail if it could not keep an output, on a full disk, and pushes the rest. And a push that is killed leaves a list of part of the
+outputs behind, by which every later one finds that all was pushed.
+"""
 
 import json
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from stage.nights.programs import DVC, ProgramError, output_of
+
+SHOWN = 5  # missing files in a message
 
 
 def complete_cache(tree: Path, dvc: Callable[..., str]) -> None:
@@ -24,5 +31,23 @@ def complete_cache(tree: Path, dvc: Callable[..., str]) -> None:
         )
 
 
+def complete_remote(tree: Path, push: Callable[[Sequence[str]], str]) -> None:
+    """Push the outputs of the working tree `tree`; `push` runs a command there. Raises ProgramError if the remote does not hold all of them."""
+    with tempfile.TemporaryDirectory() as lists:
+        push(["env", f"DVC_SITE_CACHE_DIR={lists}", *DVC, "push"])
+    # Without `--granular`, DVC takes a folder for whole once the remote has the list of its files.
+    if missing := _status(tree, "not_in_remote", "--not-in-remote", "--granular"):
+        more = f" and {len(missing) - SHOWN} more" * (len(missing) > SHOWN)
+        raise ProgramError(
+            f"Expected every output in DVC's remote after `dvc push`, found {', '.join(missing[:SHOWN])}{more} not there.\n"
+            "A push that was killed may have left folders' lists of files without the files, and DVC takes such a folder for pushed. "
+            "Delete those lists, the remote's files that end in .dir; the next night pushes what is missing."
+        )
+
+
 def _missing(tree: Path) -> list[str]:
-    return json.loads(output_of([*DVC, "data", "status", "--json"], tree)).get("not_in_cache", [])
+    return _status(tree, "not_in_cache")
+
+
+def _status(tree: Path, kind: str, *options: str) -> list[str]:
+    return json.loads(output_of([*DVC, "data", "status", "--json", *options], tree)).get(kind, [])

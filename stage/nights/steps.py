@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 from stage.core.durable import write_whole
@@ -16,7 +17,7 @@ from stage.core.processes import reached
 from stage.core.wording import counted
 from stage.datasets.found import FILE, use_errors
 from stage.nights.apart import apart
-from stage.nights.completeness import complete_cache
+from stage.nights.completeness import complete_cache, complete_remote
 from stage.nights.gate import examination, metric_checks, refusal
 from stage.nights.intake import take_in
 from stage.nights.programs import DVC, ProgramError, Say, work
@@ -135,12 +136,14 @@ class NightSteps:
         return f"{len(self.record.gate)} checks hold" + ", metrics were not compared" * self.accept
 
     def push_data(self) -> str:
-        """Push the outputs to DVC's remote, if there is one. Raises ProgramError if not all of them are in the cache."""
+        """Push the outputs to DVC's remote, if there is one. Raises ProgramError if not all of them are in the cache, or there in the end."""
         complete_cache(self.places.worktree, self._dvc)
         if not self.remotes:
             self.record.warnings.append("DVC has no remote, so the data are on this machine alone: `dvc remote add --default ...`.")
             return "no remote"
-        self._dvc("push")
+        log = self.folder / "dvc-push.log"
+        push = partial(work, folder=self.places.worktree, log=log, deadline=self.deadline, say=self.say, name="`dvc push`")
+        complete_remote(self.places.worktree, push)
         return "pushed"
 
     def commit(self) -> str:

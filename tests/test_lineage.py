@@ -510,7 +510,11 @@ def test_sql_neither_writes_nor_reads_other_files(here: Project, query: str) -> 
     extract = next(store.rglob("samples-*.parquet")).relative_to(here.root)
     before = folder_digest(store), sorted(path.name for path in here.root.iterdir())
 
-    assert refused("lineage", "sql", query.format(extract=extract)).startswith("Expected ")
+    told = refused("lineage", "sql", query.format(extract=extract))
+    assert told.startswith("Expected ")
+    assert "found: Expected" not in told
+    if query.startswith("COPY"):  # as in docs/lineage.md
+        assert told.strip() == "Expected one SELECT, found COPY. The tables can be read and nothing else; docs/lineage.md lists them."
     assert (folder_digest(store), sorted(path.name for path in here.root.iterdir())) == before
 
 

@@ -297,6 +297,20 @@ def test_down_finds_what_a_photograph_trained(here: Project) -> None:
     }
 
 
+def test_a_metric_of_samples_that_were_made_again_since_is_traced_both_ways(copy: Path) -> None:
+    """Metrics that still stand in the tables would be left out of a recall, and could not be traced."""
+    metric, samples = METRIC.replace("stage", "paste"), pq.read_table(copy / "data/synthesize" / CATEGORY / "paste/shards").to_pylist()
+    background = next(row["background_path"] for row in samples if row["verdict"] == "accepted")
+    digest = read_manifest(copy / "data/synthesize" / CATEGORY / "paste")["digest"]
+    republish(copy, "paste", lambda rows: [row for row in rows if row["background_path"] != background])
+
+    found = [row for row in ask("down", background)["evaluations"] if row["arm"] == "real_and_paste"]
+
+    assert [row["touched_by"] for row in found if "workspace" in row["versions"]] == [["its samples", "trained on it"]]
+    assert [(row["version"], row["samples"]) for row in ask("up", metric, "--all")["metric"]] == [("v3", digest)]
+    assert "in version workspace, found others. Run `dvc repro segment`, or name the version" in refused("lineage", "up", metric)
+
+
 @pytest.mark.usefixtures("here")
 def test_a_photograph_has_the_same_role_before_it_is_published_and_after() -> None:
     """The recall of a photograph before the first samples would name another role, or miss a mask."""

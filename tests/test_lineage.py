@@ -582,6 +582,14 @@ def test_versions_are_read_from_a_remote(fresh: Path) -> None:
     assert ask("sql", "--rev", "v1", "SELECT count(*) AS samples FROM samples")["rows"][0]["samples"]
 
 
+def test_a_version_is_read_from_a_remote_that_came_after_it(fresh: Path) -> None:
+    """Old versions would count as lost for whoever moved the data to another store."""
+    shutil.move(fresh / ".dvc" / "cache", fresh.parent / "later")
+    (fresh / ".dvc" / "config").write_text("[core]\n    remote = store\n['remote \"store\"']\n    url = ../../later\n")
+
+    assert ask("sql", "--rev", "v1", "SELECT count(*) AS samples FROM samples")["rows"][0]["samples"]
+
+
 def test_a_version_that_lies_nowhere_is_named(fresh: Path, project: Project) -> None:
     """Samples of a version that could not be read would pass for clean."""
     shutil.rmtree(fresh / ".dvc" / "cache")

@@ -702,6 +702,16 @@ def test_a_half_finished_run_can_be_asked(copy: Path) -> None:
     assert {row["what"] for row in ask("orphans")["batches_and_runs"]} == {"a batch without a run"}
 
 
+def test_what_is_missing_is_named(copy: Path) -> None:
+    """An answer without half of the samples, or without any evaluation, would pass for the whole."""
+    for file in (f"segment/{CATEGORY}/scores.parquet", f"prepare/{CATEGORY}/catalog.parquet"):
+        (copy / "data" / file).unlink()
+        assert f"data/{file}" in ask("reuse")["not_read"][0]["why"]
+
+    (copy / "data" / "synthesize" / CATEGORY / "paste" / "manifest.json").unlink()
+    assert f"Expected data/synthesize/{CATEGORY}/paste/manifest.json" in refused("lineage", "reuse")
+
+
 def test_dvc_s_own_interface_reads_the_tables(here: Project) -> None:
     """Whoever has DVC and not this project could read nothing."""
     for table in ("plan", "sources", "checkpoints", "verdict"):

@@ -707,6 +707,11 @@ def test_what_is_missing_is_named(copy: Path) -> None:
     for file in (f"segment/{CATEGORY}/scores.parquet", f"prepare/{CATEGORY}/catalog.parquet"):
         (copy / "data" / file).unlink()
         assert f"data/{file}" in ask("reuse")["not_read"][0]["why"]
+    lock = (copy / "dvc.lock").read_text()
+    (copy / "dvc.lock").write_text(
+        lock.replace("- path: data/segment", "- path: data/other").replace("    outs:", "    deps:\n    - path: data/segment\n    outs:")
+    )
+    assert "data/segment" not in ask("reuse")["not_read"][0]["why"]  # never made, although `evaluate` depends on the whole folder
 
     (copy / "data" / "synthesize" / CATEGORY / "paste" / "manifest.json").unlink()
     assert f"Expected data/synthesize/{CATEGORY}/paste/manifest.json" in refused("lineage", "reuse")

@@ -297,6 +297,20 @@ def test_down_finds_what_a_photograph_trained(here: Project) -> None:
     }
 
 
+def test_a_metric_of_samples_that_were_made_again_since_is_traced_both_ways(copy: Path) -> None:
+    """Metrics that still stand in the tables would be left out of a recall, and could not be traced."""
+    metric, samples = METRIC.replace("stage", "paste"), pq.read_table(copy / "data/synthesize" / CATEGORY / "paste/shards").to_pylist()
+    background = next(row["background_path"] for row in samples if row["verdict"] == "accepted")
+    digest = read_manifest(copy / "data/synthesize" / CATEGORY / "paste")["digest"]
+    republish(copy, "paste", lambda rows: [row for row in rows if row["background_path"] != background])
+
+    found = [row for row in ask("down", background)["evaluations"] if row["arm"] == "real_and_paste"]
+
+    assert [row["touched_by"] for row in found if "workspace" in row["versions"]] == [["its samples", "trained on it"]]
+    assert [(row["version"], row["samples"]) for row in ask("up", metric, "--all")["metric"]] == [("v3", digest)]
+    assert "in version workspace, found others. Run `dvc repro segment`, or name the version" in refused("lineage", "up", metric)
+
+
 @pytest.mark.usefixtures("here")
 def test_a_photograph_has_the_same_role_before_it_is_published_and_after() -> None:
     """The recall of a photograph before the first samples would name another role, or miss a mask."""
@@ -510,7 +524,11 @@ def test_sql_neither_writes_nor_reads_other_files(here: Project, query: str) -> 
     extract = next(store.rglob("samples-*.parquet")).relative_to(here.root)
     before = folder_digest(store), sorted(path.name for path in here.root.iterdir())
 
-    assert refused("lineage", "sql", query.format(extract=extract)).startswith("Expected ")
+    told = refused("lineage", "sql", query.format(extract=extract))
+    assert told.startswith("Expected ")
+    assert "found: Expected" not in told
+    if query.startswith("COPY"):  # as in docs/lineage.md
+        assert told.strip() == "Expected one SELECT, found COPY. The tables can be read and nothing else; docs/lineage.md lists them."
     assert (folder_digest(store), sorted(path.name for path in here.root.iterdir())) == before
 
 
@@ -560,6 +578,14 @@ def test_versions_are_read_from_a_remote(fresh: Path) -> None:
     shutil.move(fresh / ".dvc" / "cache", fresh.parent / "remote")
     (fresh / ".dvc" / "config.local").write_text(f"[core]\n    remote = store\n['remote \"store\"']\n    url = {fresh.parent / 'remote'}\n")
     shutil.rmtree(fresh / "data")
+
+    assert ask("sql", "--rev", "v1", "SELECT count(*) AS samples FROM samples")["rows"][0]["samples"]
+
+
+def test_a_version_is_read_from_a_remote_that_came_after_it(fresh: Path) -> None:
+    """Old versions would count as lost for whoever moved the data to another store."""
+    shutil.move(fresh / ".dvc" / "cache", fresh.parent / "later")
+    (fresh / ".dvc" / "config").write_text("[core]\n    remote = store\n['remote \"store\"']\n    url = ../../later\n")
 
     assert ask("sql", "--rev", "v1", "SELECT count(*) AS samples FROM samples")["rows"][0]["samples"]
 
@@ -674,6 +700,21 @@ def test_a_half_finished_run_can_be_asked(copy: Path) -> None:
     assert {row["method"] for row in ask("reuse")["use"]} == {"stage"}
     assert "There is no evaluation at all." in refused("lineage", "up", METRIC)
     assert {row["what"] for row in ask("orphans")["batches_and_runs"]} == {"a batch without a run"}
+
+
+def test_what_is_missing_is_named(copy: Path) -> None:
+    """An answer without half of the samples, or without any evaluation, would pass for the whole."""
+    for file in (f"segment/{CATEGORY}/scores.parquet", f"prepare/{CATEGORY}/catalog.parquet"):
+        (copy / "data" / file).unlink()
+        assert f"data/{file}" in ask("reuse")["not_read"][0]["why"]
+    lock = (copy / "dvc.lock").read_text()
+    (copy / "dvc.lock").write_text(
+        lock.replace("- path: data/segment", "- path: data/other").replace("    outs:", "    deps:\n    - path: data/segment\n    outs:")
+    )
+    assert "data/segment" not in ask("reuse")["not_read"][0]["why"]  # never made, although `evaluate` depends on the whole folder
+
+    (copy / "data" / "synthesize" / CATEGORY / "paste" / "manifest.json").unlink()
+    assert f"Expected data/synthesize/{CATEGORY}/paste/manifest.json" in refused("lineage", "reuse")
 
 
 def test_dvc_s_own_interface_reads_the_tables(here: Project) -> None:

@@ -9,6 +9,7 @@ from stage.core.errors import CorruptFileError, DataError, Refusal
 from stage.lineage.arrivals import may_have_arrived, state_of
 from stage.lineage.extracts import STORE, keep_samples, keep_table, keep_told
 from stage.lineage.layout import BESIDE, METHOD, TABLES, whose
+from stage.lineage.missing import missing_of
 from stage.lineage.trees import DATA, MEND, CommitTree, Tree, WorkingTree, tree_of
 from stage.lineage.unchanged import expect_tables, is_as_last_seen, note_seen
 from stage.lineage.versions import Version
@@ -70,7 +71,15 @@ def history_of(versions: Sequence[Version], *, strict: bool, needs_samples: bool
         told = gaps[0].why if gaps else "none under data/synthesize. Run `dvc repro`, or name a version that has them."
         raise Refusal(f"Expected published samples in {', '.join(one.name for one in versions)}, found {told}")
     gaps += [Gap(one.version.name, "no samples were published in it") for one in found if not one.manifests and not one.gaps]
-    return History([one for one in found if one.entries], gaps)
+    return History([one for one in found if one.entries], [*gaps, *_missing(found)])
+
+
+def _missing(found: Iterable[Contents]) -> Iterator[Gap]:
+    """What is missing in the working tree, which is no error even if nothing else is asked for: a run may be half finished."""
+    for contents in found:
+        categories = sorted({manifest["category"] for manifest in contents.manifests})
+        if not contents.version.commit and (files := missing_of(categories)):
+            yield Gap(contents.version.name, f"Expected {', '.join(files)}, which dvc.lock names, found no such file. {MEND}")
 
 
 def _shown(unread: Sequence[Version]) -> Iterable[Version]:
@@ -143,6 +152,12 @@ def _samples(tree: Tree, files: dict[str, str], manifests: list[ManifestValues])
             note_seen(folder, files, manifest)
         yield from (PublishedTable(kind, category, method, name) for kind, name in found)
         manifests.append({"category": category, "method": method, **_in_short(manifest)})
+    if bare := sorted(folder for folder in _with_shards(files) if f"{folder}/manifest.json" not in files):
+        raise CorruptFileError(f"Expected {DATA}/{bare[0]}/manifest.json, found shards without it. {MEND}")
+
+
+def _with_shards(files: Iterable[str]) -> set[str]:
+    return {path.rpartition("/shards/")[0] for path in files if "/shards/" in path}
 
 
 def _manifest(tree: Tree, folder: str) -> ManifestValues:

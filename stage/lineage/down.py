@@ -220,14 +220,14 @@ ORDER BY sample_id, versions DESC
 """
 _EVALUATIONS = """
 WITH hit AS (SELECT unnest($paths::VARCHAR[]) AS path, unnest($digests::VARCHAR[]) AS sha256),
-data AS (SELECT DISTINCT d.version, d.category, d.digest FROM touched_in t JOIN datasets d USING (version, category, method) WHERE t.verdict = 'accepted'),
+data AS (SELECT DISTINCT d.category, d.digest FROM touched_in t JOIN datasets d USING (version, category, method) WHERE t.verdict = 'accepted'),
 own AS (
     SELECT version, category, split, defect = 'good' AS is_good FROM catalog
     WHERE status = 'accepted' AND (image_sha256 IN (SELECT sha256 FROM hit) OR (mask_path, mask_sha256) IN (SELECT (path, sha256) FROM hit))
 ),
 told AS (
     SELECT DISTINCT version, category, segmenter, arm, real_per_type, seed, list_filter([
-        CASE WHEN EXISTS (FROM data WHERE (data.version, data.category) = (scores.version, scores.category)
+        CASE WHEN EXISTS (FROM data WHERE data.category = scores.category -- a version may keep the scores of an earlier one's samples
             AND list_contains(string_split(samples, '+'), data.digest)) THEN 'its samples' END,
         CASE WHEN EXISTS (FROM own WHERE (own.version, own.category, own.split) = (scores.version, scores.category, 'train')
             AND (is_good OR real_per_type = 0 AND NOT starts_with(arm, 'only_'))) THEN 'trained on it'

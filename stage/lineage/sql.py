@@ -34,6 +34,8 @@ def sql(database: Database, query: str, limit: int) -> Answer:
         raise _too_much() from None
     except duckdb.Error as error:
         raise Refusal(f"Expected a query that DuckDB can run on the views of docs/lineage.md, found: {error}") from None
+    except Refusal:  # a ValueError, too
+        raise
     except (OverflowError, TypeError, ValueError) as error:
         raise Refusal(f"Expected values that Python can hold, found: {error}. Cast the column to VARCHAR.") from None
     more = {"not_shown": [{"rows": f"more than {limit}; --limit shows more"}]} if len(found) > limit else {}

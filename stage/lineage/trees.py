@@ -14,6 +14,7 @@ from stage.core.errors import CorruptFileError
 from stage.lineage.versions import Version
 
 DATA = "data"
+TODAYS = "remote-of-the-working-tree"
 MEND = "Run `dvc checkout --force` for what was published last, or `dvc repro` to make it again."
 
 
@@ -78,7 +79,7 @@ class CommitTree:
         from dvc.api import DVCFileSystem  # pyright: ignore[reportPrivateUsage]  # dvc.api exports it under this name
 
         self._version = version
-        self._dvc: Any = DVCFileSystem(rev=version.commit)  # opens the commit at the first question
+        self._dvc: Any = DVCFileSystem(rev=version.commit, config=_todays_remote())  # opens the commit at the first question
 
     @property
     def cache(self) -> str:
@@ -111,3 +112,19 @@ class CommitTree:
             f"Expected {path} of version {self._version.name} in DVC's cache or a remote, found {str(error).splitlines()[0]}. "
             "Run `dvc fetch --all-tags`, or `dvc push` where it was made."
         )
+
+
+def _todays_remote() -> dict[str, dict[str, Any]] | None:
+    """The default remote of the working tree, as configuration for a commit, whose own may be older than the remote.
+
+    It has a name of its own here, since DVC would mix its settings with those that the commit has under the same name.
+    """
+    from dvc.config import Config
+    from dvc.exceptions import DvcException
+
+    try:
+        config: Any = Config.from_cwd(validate=False)  # which the commit's is validated with
+    except DvcException:  # the commit's own will do
+        return None
+    remote = config["remote"].get(config["core"].get("remote"))
+    return {"core": {"remote": TODAYS}, "remote": {TODAYS: remote}} if remote else None

@@ -105,18 +105,9 @@ def _metric(database: Database, history: History, name: str) -> Answer:
     found = rows(database, query, {"all": ALL_TYPES, **metric._asdict()})
     if not found:
         raise _average(database, name) if metric.category == AVERAGE else _unknown_metric(database, history, name)
-    score = found[0]
+    score, data = _evaluated(database, history, name, found)
     told = {key: score[key] for key in ("version", "category", "segmenter", "arm", "real_per_type", "seed", "metric", "value", "samples")}
     chosen = _chosen(score)
-    data = rows(
-        database,
-        "SELECT * EXCLUDE (published) FROM datasets WHERE list_contains(string_split($digest, '+'), digest) AND category = $category AND version = $version",
-        chosen,
-    )
-    if score["samples"] and not data:
-        raise Refusal(
-            f"Expected the samples {score['samples']} of {name} among those of version {score['version']}, found others. Run `dvc repro segment`."
-        )
     photographs = rows(database, _PHOTOGRAPHS, {**chosen, "is_real": not score["arm"].startswith("only_"), "few": metric.few})
     files = Counter(row["role"] for row in photographs)
     by_role = [{"role": role, "files": count} for role, count in files.items()]
@@ -130,11 +121,26 @@ def _metric(database: Database, history: History, name: str) -> Answer:
     }
 
 
+def _evaluated(database: Database, history: History, name: str, scores: Sequence[Row]) -> tuple[Row, list[Row]]:
+    """The first of the scores of which the version has all samples, and these: a version may keep the scores of an earlier one's samples."""
+    for score in scores:
+        data = rows(database, _DATA, _chosen(score))
+        if {row["digest"] for row in data} >= {*score["samples"].split("+")} - {""}:
+            return score, data
+    raise Refusal(
+        f"Expected the samples {scores[0]['samples']} of {name} in version {' or '.join(score['version'] for score in scores)}, found others. "
+        f"Run `dvc repro segment`, or name the version that has them with --rev, or --all.{_unread(history)}"
+    )
+
+
 def _chosen(score: Row) -> Row:
     """Which samples are behind a score, as parameters of queries."""
     return {"version": score["version"], "category": score["category"], "digest": score["samples"]}
 
 
+_DATA = """
+SELECT * EXCLUDE (published) FROM datasets WHERE list_contains(string_split($digest, '+'), digest) AND category = $category AND version = $version
+"""
 _BEHIND = """
 SELECT DISTINCT c.kind, c.digest, len(c.sources) AS training_files FROM checkpoints c
 JOIN datasets d ON d.version = c.version AND d.category = c.of_category AND d.method = c.of_method

@@ -22,10 +22,10 @@ from filelock import FileLock, Timeout
 from stage.core.digests import file_digest
 from stage.core.durable import write_whole
 from stage.core.errors import MachineError, Refusal
-from stage.core.processes import started_s
+from stage.core.processes import boot_id, started_s
 from stage.core.redaction import for_terminal
 from stage.nights.programs import output_of
-from stage.nights.schedule import NOTED, boot, noted_services, service_runs
+from stage.nights.schedule import NOTED, noted_services, service_runs
 from stage.nights.settings import Places, load_nightly
 
 POOL = "stage-nightly"
@@ -113,7 +113,7 @@ class Services(NamedTuple):
                 [*PREFECT, *arguments],
                 cwd=self.places.root, env=self.environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
-        self._note(name, {"pid": process.pid, "started": started_s(psutil.Process(process.pid)), "boot": boot()})
+        self._note(name, {"pid": process.pid, "started": started_s(psutil.Process(process.pid)), "boot": boot_id()})
         # It outlives this process, or is reaped by it, now that its start is noted.
         threading.Thread(target=process.wait, daemon=True).start()
 

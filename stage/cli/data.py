@@ -203,7 +203,7 @@ def export(
             typer.echo(f"{counted(real, 'real defect')} and {counted(samples, 'sample')} of {category} in {output / 'chosen' / category}")
             typer.echo(fill(sentence, COLUMNS, break_long_words=False, break_on_hyphens=False))
             continue
-        for method in params.methods:
+        for method in methods[category]:
             count = export_mvtec(DATA, category, method, writable(output / method))
             typer.echo(f"{counted(count, 'sample')} of {category} by {method} in {output / method / category}")
 

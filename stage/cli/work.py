@@ -7,6 +7,7 @@ import typer
 
 from stage.cli.terminal import DATA, AsJson, Categories, chosen, console, published_folders, say_json, say_recalled, writable
 from stage.core.errors import Refusal
+from stage.core.paths import WITHDRAWALS
 from stage.core.wording import counted
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
     from stage.release.verification import Problem
 
-RECALLED = "recalled.yaml"
 verbs = typer.Typer()
 
 
@@ -120,7 +120,7 @@ def verify(
 def _say_found(problems: "Sequence[tuple[Path, Problem]]", recalled: "Mapping[Path, str]", *, as_json: bool) -> None:
     """Say what is wrong, for people or for machines, and warn of folders with samples of recalled sources, which are as published."""
     if as_json:
-        waiting = [{"folder": place, "where": RECALLED, "what": f"withdraws sources of {found}"} for place, found in recalled.items()]
+        waiting = [{"folder": place, "where": WITHDRAWALS, "what": f"withdraws sources of {found}"} for place, found in recalled.items()]
         say_json([*({"folder": place, **problem._asdict()} for place, problem in problems), *waiting])
     else:
         for place, problem in problems:

@@ -1,7 +1,9 @@
-"""Where a path that need not exist would lie."""
+"""Files of a project by name, and where a path that need not exist would lie."""
 
 from contextlib import suppress
 from pathlib import Path
+
+WITHDRAWALS = Path("recalled.yaml")  # here, because what reads it takes a tenth of a second to load, and mostly nothing was recalled
 
 
 def nearest(path: Path) -> Path:

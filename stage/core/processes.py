@@ -6,9 +6,11 @@ import os
 import signal
 import sys
 from collections import Counter
+from pathlib import Path
 
 import psutil
 
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3)
 
@@ -16,6 +18,11 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3)
 def started_s(process: psutil.Process) -> float:
     """Seconds from the machine's start to the process's, which do not change when someone sets the clock. Raises psutil.Error."""
     return process.create_time() - psutil.boot_time()
+
+
+def boot_id() -> str:
+    """The machine's start, distinct from all others; empty where the system does not tell."""
+    return BOOT_ID.read_text(encoding="utf-8").strip() if BOOT_ID.exists() else ""
 
 
 def is_running(pid: int, started: float) -> bool:

@@ -13,11 +13,11 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from stage.core.durable import write_whole
 from stage.core.errors import ConfigError, CorruptFileError
+from stage.core.paths import WITHDRAWALS
 from stage.core.section import OneLine, Section, Text
 from stage.core.wording import counted
 from stage.core.yaml_files import read_yaml
 
-WITHDRAWALS = Path("recalled.yaml")
 BESIDE = "recalled.json"  # what a category's planners must know, beside its catalog; absent if nothing is recalled
 
 

@@ -18,9 +18,9 @@ from typing import NamedTuple, Self
 import psutil
 from filelock import FileLock
 
-from stage.core.processes import is_running, started_s
+from stage.core.processes import boot_id, is_running, started_s
 
-BOOT_ID, PROCESSES = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+PROCESSES = Path("/proc/self/ns/pid")
 
 
 class Owner(NamedTuple):
@@ -38,7 +38,7 @@ class Owner(NamedTuple):
     @classmethod
     def here(cls) -> Self:
         """The process that asks, with a token of its own."""
-        boot = BOOT_ID.read_text().strip() if BOOT_ID.exists() else str(psutil.boot_time())
+        boot = boot_id() or str(psutil.boot_time())
         world = f"{boot} {PROCESSES.readlink()}" if PROCESSES.exists() else boot
         return cls(socket.gethostname(), world, os.getpid(), started_s(psutil.Process()), secrets.token_hex(8))
 

@@ -15,8 +15,9 @@ from ruamel.yaml import YAML
 
 from stage.core.durable import whole_file
 from stage.core.errors import Refusal
+from stage.core.paths import WITHDRAWALS
 from stage.core.synthesis_params import Synthesize
-from stage.datasets.recalled import WITHDRAWALS, Recall, place_key, read_recalls
+from stage.datasets.recalled import Recall, place_key, read_recalls
 from stage.datasets.table import read_catalog
 from stage.datasets.windows import TURNS
 from stage.lineage.database import Database, Row, rows

@@ -4,14 +4,13 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from stage.core.paths import WITHDRAWALS
 from stage.core.wording import counted
 from stage.lineage.made_from import COLUMNS, made_from
 
 if TYPE_CHECKING:
     from stage.datasets.recalled import Recall
     from stage.lineage.database import Answer, Row
-
-FILE = Path("recalled.yaml")
 
 
 class Withdrawn(NamedTuple):
@@ -40,11 +39,11 @@ class Withdrawn(NamedTuple):
 
 def known_recalls() -> "Sequence[Recall]":
     """The withdrawals; where there is no such file, nothing is loaded to read one."""
-    if not FILE.is_file():
+    if not WITHDRAWALS.is_file():
         return ()
     from stage.datasets.recalled import read_recalls
 
-    return read_recalls(FILE)
+    return read_recalls()
 
 
 def recalled_behind(

@@ -6,7 +6,7 @@ outputs behind, by which every later one finds that all was pushed.
 
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from stage.nights.programs import DVC, ProgramError, output_of
@@ -15,7 +15,7 @@ SHOWN = 5  # missing files in a message
 
 
 def complete_cache(tree: Path, dvc: Callable[..., str]) -> None:
-    """Keep what a run could not keep; `dvc` runs a DVC command in the working tree `tree`, and returns its output.
+    """Keep what a run could not keep; `dvc` runs a DVC command in the working tree `tree`, with variables, and returns its output.
 
     `dvc repro` would not do it: it finds the right outputs in the working tree, and skips the stage.
     Raises ProgramError if an output is still not whole in the cache.
@@ -31,10 +31,10 @@ def complete_cache(tree: Path, dvc: Callable[..., str]) -> None:
         )
 
 
-def complete_remote(tree: Path, push: Callable[[Sequence[str]], str]) -> None:
-    """Push the outputs of the working tree `tree`; `push` runs a command there. Raises ProgramError if the remote does not hold all of them."""
+def complete_remote(tree: Path, dvc: Callable[..., str]) -> None:
+    """Push the outputs; arguments as of `complete_cache`. Raises ProgramError if the remote does not hold all of them then."""
     with tempfile.TemporaryDirectory() as lists:
-        push(["env", f"DVC_SITE_CACHE_DIR={lists}", *DVC, "push"])
+        dvc("push", DVC_SITE_CACHE_DIR=lists)
     # Without `--granular`, DVC takes a folder for whole once the remote has the list of its files.
     if missing := _status(tree, "not_in_remote", "--not-in-remote", "--granular"):
         more = f" and {len(missing) - SHOWN} more" * (len(missing) > SHOWN)

@@ -81,8 +81,9 @@ def work(
     silence_s: float = math.inf,
     name: str = "",
     mend: str = LONGER,
+    **variables: str,
 ) -> str:
-    """Run a long program; its lines go to `log` and to `say` as they come, and are returned.
+    """Run a long program, with more `variables` in its environment; its lines go to `log` and to `say` as they come, and are returned.
 
     The program and all that it started are ended at `deadline`, a time of `time.monotonic()`, or once it has printed nothing for
     `silence_s`: it is stuck then, if it prints a line whenever it gets on; `mend` says what to do. Messages call it `name`, or by its
@@ -92,7 +93,7 @@ def work(
     with log.open("a", encoding="utf-8") as file:
         process = subprocess.Popen(
             [sys.executable, "-I", "-c", ENDS_WITH_PARENT, str(os.getpid()), *command],
-            cwd=folder, env=program_variables(folder), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            cwd=folder, env={**program_variables(folder), **variables}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, errors="replace", start_new_session=True,
         )  # fmt: skip
         reader = threading.Thread(target=_relay, args=(process, lines, file, say), daemon=True)

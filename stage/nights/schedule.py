@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from stage.core.processes import is_running
-from stage.jobs.claims import BOOT_ID
+from stage.core.processes import boot_id, is_running
 from stage.nights.machine import HOST, Finding
 from stage.nights.settings import Nightly, Places
 
@@ -23,15 +22,10 @@ def noted_services(places: Places) -> Any:
     return {}
 
 
-def boot() -> str:
-    """The machine's start, distinct from all others; empty where the system does not tell."""
-    return BOOT_ID.read_text(encoding="utf-8").strip() if BOOT_ID.exists() else ""
-
-
 def service_runs(noted: Any, name: str) -> bool:
     """Whether the process that is noted under a name still runs. After a restart of the machine another may have its number and time of start."""
     with suppress(LookupError, TypeError, AttributeError, ValueError):  # of what another program wrote
-        return noted[name].get("boot", boot()) == boot() and is_running(noted[name]["pid"], noted[name]["started"])
+        return noted[name].get("boot", boot_id()) == boot_id() and is_running(noted[name]["pid"], noted[name]["started"])
     return False
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
-from functools import partial
 from pathlib import Path
 
 from stage.core.durable import write_whole
@@ -141,9 +140,7 @@ class NightSteps:
         if not self.remotes:
             self.record.warnings.append("DVC has no remote, so the data are on this machine alone: `dvc remote add --default ...`.")
             return "no remote"
-        log = self.folder / "dvc-push.log"
-        push = partial(work, folder=self.places.worktree, log=log, deadline=self.deadline, say=self.say, name="`dvc push`")
-        complete_remote(self.places.worktree, push)
+        complete_remote(self.places.worktree, self._dvc)
         return "pushed"
 
     def commit(self) -> str:
@@ -168,9 +165,9 @@ class NightSteps:
         photographs = f"Taken in: {counted(len(self.record.taken_in), 'file')}.\n" if self.record.taken_in else ""
         return f"Data of {self.day.isoformat()}\n\n{photographs}" + "\n".join(lines) + f"\n\nNight {self.record.id}, {self.record.host}\n"
 
-    def _dvc(self, *arguments: str, silence_s: float = math.inf) -> str:
+    def _dvc(self, *arguments: str, silence_s: float = math.inf, **variables: str) -> str:
         log = self.folder / f"dvc-{arguments[0]}.log"
-        return work([*DVC, *arguments], self.places.worktree, log, deadline=self.deadline, say=self.say, silence_s=silence_s)
+        return work([*DVC, *arguments], self.places.worktree, log, deadline=self.deadline, say=self.say, silence_s=silence_s, **variables)
 
     def _watched(self, name: str, mend: str) -> Callable[[Sequence[str]], str]:
         """Runs a command of ours, which prints a line for every file that it is done with, to the log of that name."""

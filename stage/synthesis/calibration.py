@@ -5,16 +5,19 @@ m pastes, n defects in all of them, F features, N training defects. No test imag
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from stage.core.arrays import Values
 from stage.datasets.table import training_part
 from stage.synthesis.copies import PatchArray, nearest, patch
 from stage.synthesis.judge import PLACES, Discriminant, Judge, standardised
-from stage.synthesis.null import MATCHED, Paster, nothing_of
+from stage.synthesis.null import KINDS, MATCHED, Paster, nothing_of
 from stage.synthesis.paste_descriptions import SUMS, Described, described_draws
 from stage.synthesis.recipe import Recipe
 from stage.synthesis.rows import TypeRecord
 from stage.synthesis.source import Source
+
+Folds = NDArray[np.intp]
 
 FOLDS = 4
 STRENGTH = 1.0  # of the ridge, for standardised features
@@ -26,25 +29,20 @@ TYPICAL = 0.5  # of nothing's pixels differ from the background by no more than 
 def calibrate(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Judge:
     """The measure of a category, the same for the same training part, seed and `synthesize.verdict`.
 
-    One draw of pastes fits it, and another sets its thresholds, by nothing as the recipe's method would paste it: of pastes that it was
-    fitted to, it would think too well.
+    All pastes fit it. Its thresholds are set by nothing as the recipe's method would paste it, each paste scored by a discriminant that
+    was fitted without its background: of pastes that it was fitted to, it would think too well.
     """
     asked, group, kinds = recipe.synthesize.verdict, _groups(catalog), ("real", *nothing_of(recipe))
-    known, fresh = described_draws(Paster(recipe, catalog, source), asked.pastes)
-    final = fit_discriminant(known.at("real"), known.at("nothing"))
-    facts = fresh.facts.assign(
-        score=fresh.faintest(final.scores(fresh.features)), fold=pd.factorize(fresh.facts.onto, sort=True)[0] % FOLDS
-    )
-    unseen = known.facts.assign(score=_unseen(known, group))
+    made = described_draws(Paster(recipe, catalog, source), asked.pastes)
+    final = fit_discriminant(made.at("real"), made.at("nothing"))
+    fold = _by_background(made.facts)
+    facts = made.facts.assign(fold=fold, score=_held_out(made, fold), unseen=_held_out(made, _by_part(made.facts, group)))
     photographs = sorted(source.photographs)
     patches = np.stack([patch(*source.photographs[sha256]) for sha256 in photographs])
     copy_distance = _copy_distance(patches, [group[sha256] for sha256 in photographs])
     records = (
-        _record(rows, fresh.sums[rows.index], asked.normal_pass)._replace(
-            unseen_pass=_real_pass(unseen.loc[(unseen.defect == defect) & unseen.kind.isin(kinds)], asked.normal_pass),
-            copy_distance=copy_distance,
-        )
-        for defect, rows in facts.loc[facts.kind.isin(kinds)].groupby("defect", sort=True)
+        _record(rows, made.sums[rows.index], asked.normal_pass)._replace(copy_distance=copy_distance)
+        for _, rows in facts.loc[facts.kind.isin(kinds)].groupby("defect", sort=True)
     )
     return Judge(final, tuple(records), patches, tuple(photographs))
 
@@ -69,13 +67,22 @@ def _ridge(x: Values, y: Values) -> Values:
     return np.asarray(np.linalg.solve(x.T @ x + STRENGTH * np.eye(columns), x.T @ y), np.float64)
 
 
-def _unseen(made: Described, group: dict[str, str]) -> Values:
-    """The score (m,) of every paste by a discriminant that knew no photograph of its part, or, of nothing, none on its background."""
-    is_real = (made.facts.kind == "real").to_numpy()
-    parts = {one: number for number, one in enumerate(sorted({group[sha256] for sha256 in made.facts.photograph[is_real]}))}
-    onto = pd.factorize(made.facts.onto, sort=True)[0]
-    told = zip(made.facts.photograph, is_real, onto, strict=True)
-    fold = np.array([parts[group[sha256]] if real else number for sha256, real, number in told]) % FOLDS
+def _by_background(facts: pd.DataFrame) -> Folds:
+    """The fold (m,) of every paste, which has all of its background; where there are fewer backgrounds than folds, those of an identity."""
+    onto = pd.factorize(facts.onto, sort=True)[0]
+    return (onto if onto.max(initial=0) >= FOLDS - 1 else np.arange(len(facts)) // len(KINDS)) % FOLDS
+
+
+def _by_part(facts: pd.DataFrame, group: dict[str, str]) -> Folds:
+    """The fold (m,) of every paste: of real defects all photographs of a part, of nothing all of a background."""
+    is_real = (facts.kind == "real").to_numpy()
+    parts = {one: number for number, one in enumerate(sorted({group[sha256] for sha256 in facts.photograph[is_real]}))}
+    told = zip(facts.photograph, is_real, pd.factorize(facts.onto, sort=True)[0], strict=True)
+    return np.array([parts[group[sha256]] if real else number for sha256, real, number in told]) % FOLDS
+
+
+def _held_out(made: Described, fold: Folds) -> Values:
+    """The score (m,) of every paste by a discriminant that was fitted without its fold."""
     scores = np.zeros(len(made.owner))
     for number in range(FOLDS):
         others, own = made.part(fold != number), (fold == number)[made.owner]
@@ -84,14 +91,14 @@ def _unseen(made: Described, group: dict[str, str]) -> Values:
     return made.faintest(scores)
 
 
-def _real_pass(rows: pd.DataFrame, normal_pass: float) -> float:
+def _real_pass(rows: pd.DataFrame, scores: pd.Series, normal_pass: float) -> float:
     """The share of real pastes whose score nothing reaches, of one type."""
     is_real = rows.kind == "real"
-    return round(float((rows.score[is_real] >= threshold_of(rows.score[~is_real], normal_pass)).mean()), 4)
+    return round(float((scores[is_real] >= threshold_of(scores[~is_real], normal_pass)).mean()), 4)
 
 
 def _record(rows: pd.DataFrame, sums: Values, normal_pass: float) -> TypeRecord:
-    """What holds of one type; `rows` and `sums` are its fresh pastes'."""
+    """What holds of one type; `rows` and `sums` are its pastes'."""
     is_real = (rows.kind == "real").to_numpy()
     nothing, real = rows.loc[~is_real], rows.loc[is_real]
     by_fold = {fold: threshold_of(others, normal_pass) for fold in range(FOLDS) if len(others := nothing.score[nothing.fold != fold])}
@@ -105,8 +112,8 @@ def _record(rows: pd.DataFrame, sums: Values, normal_pass: float) -> TypeRecord:
         normal_pastes=len(nothing),
         threshold=threshold_of(nothing.score, normal_pass),
         normal_pass=round(float(np.mean(passed)), 4) if passed else 0.0,
-        real_pass=_real_pass(rows, normal_pass),
-        unseen_pass=0.0,
+        real_pass=_real_pass(rows, rows.score, normal_pass),
+        unseen_pass=_real_pass(rows, rows.unseen, normal_pass),
         normal_difference=level / 3,
         real_looks_normal=round(float(below[is_real, min(level, SUMS - 1)].mean()), 4),
         copy_distance=0.0,

@@ -23,6 +23,7 @@ from stage.synthesis.transplant import placed
 
 Kind = Literal["real", "other", "like", "turned"]
 NORMAL: tuple[Kind, ...] = ("other", "like", "turned")
+KINDS: tuple[Kind, ...] = ("real", *NORMAL)  # of the pastes that one identity gives
 MATCHED: tuple[Kind, ...] = ("other", "like")  # pasted with colours matched to the background
 # As in params.yaml, but fixed: otherwise another way of pasting would be judged by another measure.
 NEIGHBOURS = 5

@@ -5,7 +5,6 @@ m pastes, n defects in all of them, F features.
 
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from itertools import chain, islice
 from typing import Literal, NamedTuple, Self
 
 import numpy as np
@@ -20,7 +19,7 @@ from stage.synthesis.appearance import described, encoder
 from stage.synthesis.judge import difference_sums
 from stage.synthesis.null import Pasted, Paster
 
-FIT, RANK = 0, 1  # draws of pastes
+DRAWS = 2  # of pastes: twice as many as `synthesize.verdict.pastes` of each type
 SUMS = 3 * 255 + 1  # possible sums of a pixel's absolute differences over the channels
 Rows = NDArray[np.bool_]
 
@@ -51,14 +50,13 @@ class Described(NamedTuple):
         return np.where(np.isfinite(least), least, 0)
 
 
-def described_draws(paster: Paster, least: int) -> list[Described]:
-    """The pastes of both draws; two at once where there are threads for it."""
-    draws = [paster.drawn(draw, least) for draw in (FIT, RANK)]
+def described_draws(paster: Paster, least: int) -> Described:
+    """The pastes of all draws; two at once where there are threads for it."""
+    drawn = [one for draw in range(DRAWS) for one in paster.drawn(draw, least)]
     encoder()  # read once, before two threads would
     with two_at_once() if has_spare_threads("cpu") else nullcontext(map) as each:
-        made = each(lambda one: describe(paster.pastes(one)), [*chain(*draws)])
-        parts = track(made, total=sum(map(len, draws)), label=f"calibrate the verdict of {paster.planner.recipe.category}")
-        return [_joined([*islice(parts, len(draw))]) for draw in draws]
+        made = each(lambda one: describe(paster.pastes(one)), drawn)
+        return _joined([*track(made, total=len(drawn), label=f"calibrate the verdict of {paster.planner.recipe.category}")])
 
 
 def describe(pastes: Iterable[Pasted]) -> Described:

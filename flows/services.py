@@ -24,6 +24,7 @@ from stage.core.durable import write_whole
 from stage.core.errors import MachineError, Refusal
 from stage.core.processes import boot_id, started_s
 from stage.core.redaction import for_terminal
+from stage.nights.machine import HOST
 from stage.nights.programs import output_of
 from stage.nights.schedule import NOTED, noted_services, service_runs
 from stage.nights.settings import Places, load_nightly
@@ -44,7 +45,7 @@ class Services(NamedTuple):
     @property
     def url(self) -> str:
         """The address of the API."""
-        return f"http://127.0.0.1:{self.port}/api"
+        return f"http://{HOST}:{self.port}/api"
 
     def up(self) -> None:
         """Start what does not run, and deploy. Raises MachineError if the server does not answer, or another Prefect server has its port."""
@@ -55,7 +56,7 @@ class Services(NamedTuple):
                     raise MachineError(
                         f"Expected nobody at 127.0.0.1:{self.port}, found another Prefect server there. End it, or set another port in nightly.yaml."
                     )
-                self._start("server", "server", "start", "--host", "127.0.0.1", "--port", str(self.port))
+                self._start("server", "server", "start", "--host", HOST, "--port", str(self.port))
             self._wait("server", "health")
             if not self._runs("worker"):
                 self._start("worker", "worker", "start", "--pool", POOL, "--type", "process")
@@ -96,6 +97,9 @@ class Services(NamedTuple):
             # By default a server's memory holds which run has the place of the one night: killed with a night, it would cancel all later ones.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         }
+        # No proxy stands between them, but the night's other addresses keep the user's; clients read the name in either case.
+        direct = ",".join(filter(None, [os.environ.get("no_proxy", os.environ.get("NO_PROXY")), HOST]))
+        own |= {"no_proxy": direct, "NO_PROXY": direct}
         return {**os.environ, **own, "PYTHONPATH": os.pathsep.join(filter(None, [str(self.places.root), os.environ.get("PYTHONPATH", "")]))}
 
     def _known(self) -> dict[str, Any]:

@@ -142,10 +142,10 @@ def opened(page: Path | str, profile: Path) -> Iterator[Window]:
     command = [str(CHROMIUM), *FLAGS, near, f"--user-data-dir={profile}", "--remote-debugging-port=0", "--window-size=1280,900"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        with connect(_address(profile), max_size=None) as connection:
+        with connect(_address(profile), max_size=None, proxy=None) as connection:
             browser = Window(connection)
             target = browser.call("Target.createTarget", url="about:blank")["targetId"]
-            with connect(f"{_address(profile).partition('/devtools')[0]}/devtools/page/{target}", max_size=None) as to_page:
+            with connect(f"{_address(profile).partition('/devtools')[0]}/devtools/page/{target}", max_size=None, proxy=None) as to_page:
                 window = Window(to_page)
                 window.go(address)
                 yield window

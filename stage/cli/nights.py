@@ -84,7 +84,8 @@ def retain(
         )
     if found.logs:
         typer.echo(f"{gone}: the beginning of {' and of '.join(found.logs)}.")
-    typer.echo(found.told)
+    remote = f", {found.from_remote} from its remote" if cloud else ""
+    typer.echo(f"{gone} from DVC's cache: {counted(found.from_cache, 'object')}{remote}.")
 
 
 @verbs.command()

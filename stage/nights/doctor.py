@@ -2,6 +2,7 @@
 
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -28,6 +29,7 @@ from stage.nights.webhook import BAD_OUTCOMES
 
 # Other versions of these have broken a run or a night, visible only in a server's log (pyproject.toml has the reasons).
 BREAKING = ("fastapi", "sqlalchemy", "prefect", "dvc", "torch", "diffusers", "transformers", "numpy")
+ANSWER_S = 90.0  # for a check
 PIN = re.compile(r"([\w.-]+)==([\w.]+)")
 
 
@@ -35,22 +37,36 @@ def examine(root: Path) -> list[Finding]:
     """Every finding about a project, in the order in which to mend them."""
     places = Places(root)
     first = {"packages": _packages, "proxy": proxies, "params.yaml": lambda: _parameters(root), "git": lambda: _code(places)}
-    found = [one for what, look in first.items() for one in _guarded(what, look)]
+    found = [one for what, look in first.items() for one in guarded(what, look)]
     try:
         settings = load_nightly(root)
     except Refusal as error:
         return [*found, Finding("fails", SETTINGS.name, str(error), f"Run `git checkout {SETTINGS}`.")]
     night = (_branches, data_remotes, _disks, _left, _running, _night, schedule)
-    return [*found, *(one for look in night for one in _guarded(look.__name__.strip("_"), lambda look=look: look(places, settings)))]
+    return [*found, *(one for look in night for one in guarded(look.__name__.strip("_"), lambda look=look: look(places, settings)))]
 
 
-def _guarded(what: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
-    """The findings of a check, and the refusal that ended it."""
-    found: list[Finding] = []
-    try:
-        for one in look():
-            found.append(one)  # noqa: PERF402  # findings before a refusal are kept
-    except Refusal as error:
+def guarded(what: str, look: Callable[[], Iterator[Finding]], limit_s: float = ANSWER_S) -> list[Finding]:
+    """The findings of a check, and the refusal or the silence that ended it."""
+    found, errors = list[Finding](), list[Exception]()
+
+    def check() -> None:
+        try:
+            for one in look():
+                found.append(one)  # findings before a refusal are kept
+        except Exception as error:  # noqa: BLE001  # raised again below
+            errors.append(error)
+
+    # A thread of its own, which ends with the process: whoever asks a file system whose server is gone waits for ever.
+    checking = threading.Thread(target=check, daemon=True)
+    checking.start()
+    checking.join(limit_s)
+    if checking.is_alive():
+        mend = "Run `df` in the folders that nightly.yaml and `.dvc/config` name: it stops at the file system that does not answer."
+        return [*found, Finding("fails", what, f"no answer within {limit_s:g} s", mend)]
+    for error in errors:
+        if not isinstance(error, Refusal):
+            raise error
         found.append(Finding("fails", what, str(error), "The message says what to do."))
     return found
 

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
-from urllib.request import getproxies_environment, proxy_bypass
+from urllib.request import getproxies_environment
 
 from stage.core.params import Params
 from stage.core.paths import nearest
@@ -20,7 +20,6 @@ LEAST_FREE = 2**30  # bytes, if the size of a version is unknown
 LEAST_FILES = 10_000  # that a disk must have room for; DVC keeps a copy of each file
 NEARLY_FULL = 0.95  # of a disk
 HOST = "127.0.0.1"  # of the night's own Prefect server
-PROXIES = ("http", "all")  # that catch an address of HOST
 READ = ("http", "https", "all")  # whose variables httpx reads, in either case; it reads an address without a scheme as http
 TAKEN = ("http", "https", "socks5", "socks5h")  # schemes that httpx accepts
 DRIVER = ("nvidia-smi", "--query-gpu=name,driver_version,memory.total,memory.free", "--format=csv,noheader,nounits")
@@ -51,14 +50,8 @@ class Gpu(NamedTuple):
 
 
 def proxies() -> Iterator[Finding]:
-    """Proxies between a worker and the server on its machine, or that Python's clients cannot use, and missing certificates."""
+    """Proxies that Python's clients cannot use, and missing certificates."""
     given = {name: address for name, address in getproxies_environment().items() if name in READ}
-    own = [name for name in PROXIES if name in given]
-    if own and not proxy_bypass(HOST):
-        yield Finding(
-            "fails", "proxy", f"{' and '.join(f'{name}_proxy' for name in own)} would catch {HOST}, where the night's Prefect server is",
-            f"Run `export no_proxy={HOST},localhost NO_PROXY={HOST},localhost` (with what they have now), also where the night is started.",
-        )  # fmt: skip
     for name, address in given.items():
         kind = urlsplit(address).scheme if "://" in address else "http"
         if kind not in TAKEN:

@@ -4,6 +4,7 @@ A version that is no longer kept loses its tag; `refs/retired/<tag>` still names
 DVC decides what is still needed, in a clone with every local and remote branch, and without the retired tags.
 """
 
+import re
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -20,12 +21,16 @@ from stage.nights.settings import Nightly, Places
 RETIRED = "refs/retired"
 
 
+REMOVED = re.compile(r"Removed (\d+) objects from (?:\S+ cache|(remote))\.")  # DVC's words, also with --dry
+
+
 class Retention(NamedTuple):
-    """The tags that stay, those that go, DVC's output on the objects, the nights whose records go, and the logs that lose their beginning."""
+    """The tags that stay, those that go, how many of DVC's objects go from the cache and from the remote, the nights whose records go, and the logs that lose their beginning."""
 
     kept: list[str]
     retired: list[str]
-    told: str
+    from_cache: int
+    from_remote: int
     nights: list[str]
     logs: list[str]
 
@@ -50,7 +55,7 @@ def retain(places: Places, settings: Nightly, *, cloud: bool, dry_run: bool) -> 
                     _retire(repository, tag)
             nights, logs = forget(places, settings, dry_run=dry_run)
             told = _collect(places, settings, [tag for tag in _tags(places) if tag not in retired], cloud=cloud, dry_run=dry_run)
-            return Retention(kept, retired, told, nights, logs)
+            return Retention(kept, retired, *_removed(told), nights, logs)
     except Timeout:
         raise Refusal(f"Expected no night at work, found {holder_of(places)}. Wait for its end.") from None
 
@@ -62,6 +67,12 @@ def _retire(repository: Repository, tag: str) -> None:
     if repository.has_remote():
         output_of(["git", "push", "--quiet", repository.settings.remote, f"{RETIRED}/{tag}", f":refs/tags/{tag}"], root)
     output_of(["git", "tag", "--delete", tag], root)
+
+
+def _removed(told: str) -> tuple[int, int]:
+    """The numbers of objects that DVC says it removes from the cache and from the remote."""
+    counts = [(int(number), bool(remote)) for number, remote in REMOVED.findall(told)]
+    return sum(number for number, remote in counts if not remote), sum(number for number, remote in counts if remote)
 
 
 def _collect(places: Places, settings: Nightly, tags: list[str], *, cloud: bool, dry_run: bool) -> str:

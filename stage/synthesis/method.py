@@ -55,6 +55,7 @@ class Method(NamedTuple):
     module: str
     parameters: tuple[str, ...]  # sections of params.yaml that decide its pixels, beside `synthesize`
     begun_by: tuple[str, ...] = ()  # more of them, where `synthesize.start` is `defect`
+    nominal: bool = False  # whether it ignores defect types: its samples bear a type's name, and need not resemble its defects
 
     def planner(self, recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Planner:
         """A function from an identity to its plan row: every choice is drawn from the row's own seed."""
@@ -87,8 +88,8 @@ class Method(NamedTuple):
 METHODS = {
     "stage": Method("stage.synthesis.methods.stage", parameters=("method", "base"), begun_by=("paste",)),
     "paste": Method("stage.synthesis.methods.paste", parameters=("paste",)),
-    "cutpaste": Method("stage.synthesis.methods.cutpaste", parameters=("cutpaste",)),
-    "draem": Method("stage.synthesis.methods.draem", parameters=("draem", "textures")),
-    "glass": Method("stage.synthesis.methods.glass", parameters=("glass", "textures")),
+    "cutpaste": Method("stage.synthesis.methods.cutpaste", parameters=("cutpaste",), nominal=True),
+    "draem": Method("stage.synthesis.methods.draem", parameters=("draem", "textures"), nominal=True),
+    "glass": Method("stage.synthesis.methods.glass", parameters=("glass", "textures"), nominal=True),
     "quilt": Method("stage.synthesis.methods.quilt", parameters=("quilt",)),
 }

@@ -30,6 +30,7 @@ from stage.synthesis.schema import MANIFEST
 Result = TypeVar("Result")
 EVENTS = SPOOL / "openlineage.jsonl"
 NAMESPACE = "stage-factory"
+NIGHT = "nightly"  # the job of a night, whose run is the parent of all runs in it
 GRAPHS = ("dvc.yaml", "ablation/dvc.yaml")
 PRODUCER = "urn:stage-factory"  # events require a URI; the project has no address of its own
 FACET = f"{PRODUCER}:flows/facets/1-0-0/StageManifestDatasetFacet.json#/$defs/StageManifestDatasetFacet"  # the schema of our own facet
@@ -100,7 +101,7 @@ def _values(told: Any, params: Params) -> list[str]:
 
 def with_events(verb: str, arguments: Mapping[str, str], params: Params, work: Callable[[], int]) -> int:
     """Do the work and send an event at its start and one at its end: complete, failed, or aborted if interrupted. Returns its exit status."""
-    run = _quietly(lambda: _begun(verb, arguments, params)) if find_spec("openlineage") else None
+    run = quietly(lambda: _begun(verb, arguments, params))
     _tell(run, "START", params)
     try:
         status = work()
@@ -116,11 +117,13 @@ def with_events(verb: str, arguments: Mapping[str, str], params: Params, work: C
 
 def _tell(run: Told | None, state: str, params: Params, error: str = "") -> None:
     if run is not None:
-        _quietly(lambda: _send(run, state, params, error))
+        quietly(lambda: _send(run, state, params, error))
 
 
-def _quietly(work: Callable[[], Result]) -> Result | None:
-    """The result of the work; None, with a line on stderr, if it fails: somebody else's server must not end a run."""
+def quietly(work: Callable[[], Result]) -> Result | None:
+    """The result of the work; None without the package, or, with a line on stderr, if it fails: somebody else's server must not end a run."""
+    if find_spec("openlineage") is None:
+        return None
     try:
         return work()
     except Exception as error:  # noqa: BLE001  # each transport raises its own
@@ -160,10 +163,11 @@ def _send(run: Told, state: str, params: Params, error: str) -> None:
             for path in run.paths("outs")
         ],
     )
-    _client().emit(event)
+    event_client().emit(event)
 
 
-def _client() -> Any:
+def event_client() -> Any:
+    """OpenLineage's client, configured by its own rules; without a configuration, it writes to EVENTS."""
     from openlineage.client import OpenLineageClient
     from openlineage.client.transport.file import FileConfig, FileTransport
 
@@ -182,7 +186,7 @@ def _run_facets(run: Told, params: Params, state: str, error: str) -> dict[str, 
     told = [execution_parameters_run.ExecutionParameter(name, value=without_secrets(json.dumps(value))) for name, value in values.items()]
     facets: dict[str, Any] = {"executionParameters": execution_parameters_run.ExecutionParametersRunFacet(parameters=told)}
     if run.parent:
-        facets["parent"] = parent_run.ParentRunFacet(parent_run.Run(run.parent), parent_run.Job(NAMESPACE, "parent flow"))
+        facets["parent"] = parent_run.ParentRunFacet(parent_run.Run(run.parent), parent_run.Job(NAMESPACE, NIGHT))
     if state == "FAIL":
         facets["errorMessage"] = error_message_run.ErrorMessageRunFacet(message=without_secrets(error), programmingLanguage="python")
     if state == "COMPLETE" and run.verb in GUARDED:
@@ -192,13 +196,20 @@ def _run_facets(run: Told, params: Params, state: str, error: str) -> dict[str, 
 
 
 def _job_facets(run: Told) -> dict[str, Any]:
-    from openlineage.client.facet_v2 import job_type_job, source_code_location_job
+    from openlineage.client.facet_v2 import job_type_job
 
-    facets: dict[str, Any] = {"jobType": job_type_job.JobTypeJobFacet(processingType="BATCH", integration="DVC", jobType="STAGE")}
-    if commit := _git("rev-parse", "HEAD"):
-        remote, path = _git("remote", "get-url", "origin") or ".", f"flows/{run.verb}.py"
-        facets["sourceCodeLocation"] = source_code_location_job.SourceCodeLocationJobFacet("git", _uri(remote), path=path, version=commit)
-    return facets
+    kind = job_type_job.JobTypeJobFacet(processingType="BATCH", integration="DVC", jobType="STAGE")
+    return {"jobType": kind, **source_code(f"flows/{run.verb}.py")}
+
+
+def source_code(path: str) -> dict[str, Any]:
+    """The facet of where a job's code lies, by its name; none outside a git repository."""
+    from openlineage.client.facet_v2 import source_code_location_job
+
+    commit = _git("rev-parse", "HEAD")
+    remote = _git("remote", "get-url", "origin") or "."
+    told = source_code_location_job.SourceCodeLocationJobFacet("git", _uri(remote), path=path, version=commit)
+    return {"sourceCodeLocation": told} if commit else {}
 
 
 def _uri(remote: str) -> str:

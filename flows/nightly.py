@@ -23,6 +23,7 @@ from prefect.runtime import deployment, flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from flows import PARENT
+from flows.night_events import night_begins, night_ends
 from flows.runtime import API_TROUBLE
 from stage.core.errors import Refusal
 from stage.core.wording import counted
@@ -47,6 +48,7 @@ def nightly() -> State[Any]:
     except Refusal as error:
         return Failed(message=str(error))
     try:
+        night_begins(str(flow_run.id), night.record)
         night.run(due=_due())
         return Completed(message=f"{night.record.outcome}: {night.record.message}")
     except (NightIsRunning, Superseded) as error:
@@ -54,6 +56,7 @@ def nightly() -> State[Any]:
     except Refusal as error:
         return Failed(message=str(error), name="Refused" if isinstance(error, NotPublished) else "Failed")
     finally:
+        night_ends(str(flow_run.id), night.record)
         if night.record.steps:
             show_night(night)
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import datetime
 from enum import Enum
 from functools import cache
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -23,8 +24,10 @@ from ruamel.yaml import YAML
 from source_tree import ASIDE, ROOT, VERBS
 
 from flows.lineage_events import EVENTS, with_events
+from flows.night_events import night_begins, night_ends
 from stage.core.errors import Refusal
 from stage.core.params import load_params
+from stage.nights.record import Outcome, Record
 
 SOURCES = {"ablation/configurations.yaml", "stage/report/templates"}  # which no run makes
 WHOSE = {"category": "part", "method": "paste"}
@@ -157,9 +160,26 @@ def test_every_event_is_as_the_published_schemas_say(verb: str, monkeypatch: pyt
     with pytest.raises(Refusal):
         with_events("synthesize", WHOSE, load_params(), fails)
 
+    check_schemas()
+
+
+def check_schemas() -> None:
+    """Compare every event with the published schemas."""
     for value, address in (one for event in events() for one in schemas_named(event)):
         validator = Draft202012Validator(schema_at(address), format_checker=Draft202012Validator.FORMAT_CHECKER)
         assert [error.message for error in validator.iter_errors(value)] == [], address
+
+
+@pytest.mark.parametrize("outcome", ["published", "refused", "interrupted"])
+def test_the_events_of_a_night_are_as_the_published_schemas_say(outcome: Outcome) -> None:
+    """A collector that validates would refuse them."""
+    commit("git@host.example:team/stage.git")
+    record = Record.here(datetime.now().astimezone())
+    night_begins(PARENT, record)
+    record.outcome, record.message = outcome, "worse"
+    night_ends(PARENT, record)
+
+    check_schemas()
 
 
 def test_an_event_says_what_a_run_read_and_made(project: Path) -> None:
@@ -284,6 +304,34 @@ def test_a_run_that_does_not_complete_says_so(error: BaseException, state: str) 
     assert [one["eventType"] for one in events()] == ["START", state]
     assert run(status=130) == 130
     assert events()[-1]["eventType"] == "ABORT"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state"),
+    [("published", "COMPLETE"), ("nothing to do", "COMPLETE"), ("refused", "FAIL"), ("failed", "FAIL"), ("running", "ABORT")],
+)
+def test_a_night_is_the_parent_of_its_stages_and_says_how_it_ended(
+    project: Path, monkeypatch: pytest.MonkeyPatch, outcome: Outcome, state: str
+) -> None:
+    """A collector would show stages of a parent that nobody knows, or a refused night as one that still runs."""
+    commit("git@example.com:team/parts.git")
+    monkeypatch.setenv("STAGE_PARENT_FLOW_RUN", PARENT)
+    record = Record.here(datetime.now().astimezone())
+    night_begins(PARENT, record)
+    run()
+    record.outcome, record.message = outcome, "no images at https://me:word@example.com"
+    record.tag, record.commit = ("data-2026-12-01", "0" * 40) if outcome == "published" else ("", "")
+    night_ends(PARENT, record)
+
+    start, stage, _, end = events()
+    assert [rebuilt(one).eventType for one in (start, end)] == [RunState.START, RunState[state]]
+    parent = stage["run"]["facets"]["parent"]
+    for one in (start, end):
+        assert (one["run"]["runId"], one["job"]["name"]) == (parent["run"]["runId"], parent["job"]["name"])
+        assert one["job"]["facets"]["sourceCodeLocation"]["path"] == "flows/nightly.py"
+    told = {one["key"]: one["value"] for one in end["run"]["facets"]["tags"]["tags"]}
+    assert (told["outcome"], told.get("tag")) == (outcome, record.tag or None)
+    assert ("errorMessage" in end["run"]["facets"], "me:word" in json.dumps(end)) == (state == "FAIL", False)
 
 
 def test_no_event_has_a_secret(project: Path) -> None:

@@ -386,6 +386,30 @@ def test_a_night_that_is_killed_after_a_step_is_finished_and_told_by_a_later_one
     assert sorted(one["id"] for one in told[1:] if one["outcome"] == "killed") == sorted(one.id for one in records[1:])
 
 
+def test_a_night_that_is_killed_inside_dvc_push_leaves_no_version_without_its_files(fresh: Town) -> None:
+    """DVC takes a folder for pushed once its list of files has arrived, so a version could be tagged whose files are nowhere."""
+    many, count = fresh.made / "many", 600
+    shutil.copytree(fresh.made / "good", many, dirs_exist_ok=True)
+    (many / "evaluate/many").mkdir(exist_ok=True)
+    for number in range(count):
+        (many / f"evaluate/many/{number}.txt").write_text(f"{number}\n")
+    fresh.commit("variant.txt", "many")
+    child = os.fork()
+    if not child:
+        os.setsid()
+        fresh.night().run()
+        os._exit(0)
+    until(lambda: any(one.endswith(".dir") for one in objects(fresh.store)), pause_s=0.001)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert len(objects(fresh.store)) < count  # in the middle of the push: a list of files has arrived, and few of its files
+    assert not fresh.tags()
+    await_another_name(fresh)
+
+    fresh.night().run()
+    assert len([*(fresh.fetched(TODAY) / "data/evaluate/many").iterdir()]) == count
+
+
 def await_another_name(town: Town) -> None:
     """Nights are named by the second in which they begin."""
     while Record.here(datetime.now().astimezone()).id == read_records(town.places.nights)[0].id:
@@ -1011,12 +1035,12 @@ def api(services: Services, path: str, body: dict[str, Any] | None = None) -> An
             time.sleep(1)
 
 
-def until(question: Callable[[], Any]) -> Any:
+def until(question: Callable[[], Any], pause_s: float = 0.5) -> Any:
     """The first answer that holds."""
     deadline = time.monotonic() + 900
     while not (answer := question()):
         assert time.monotonic() < deadline
-        time.sleep(0.5)
+        time.sleep(pause_s)
     return answer
 
 

@@ -139,6 +139,10 @@ def test_the_recall_of_a_mask_touches_what_its_photograph_does(copy: Path) -> No
     told = [row for row in ask("recalled")["tainted_versions"] if row["recalled"] == defect["mask_path"]]
     assert [{**row, "recalled": ""} for row in told] == [{"recalled": "", **row} for row in tables[0]["tainted_versions"]]
 
+    withdrawals = Path("recalled.yaml")  # as if the wrong mask was another file, which was corrected before these versions
+    withdrawals.write_text(withdrawals.read_text().replace(read_recalls()[1].sha256, "f" * 64))
+    assert defect["mask_path"] not in {row["recalled"] for row in ask("recalled")["tainted_versions"]}
+
 
 def test_what_a_recall_has_not_reached_is_named(copy: Path, done: Recalled) -> None:
     """Samples of a withdrawn photograph would be handed out, or pass for clean, until the next `dvc repro`."""

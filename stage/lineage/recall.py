@@ -58,12 +58,20 @@ def recalled(database: Database, history: History, recalls: "Sequence[Recall]") 
     for one in recalls:
         if one.kind == "sample":
             told = _touch_sample(database, one.path)
+            tainted = _tainted(database, told["evaluations"])
         else:
-            sources = [{"path": path, "sha256": sha256} for path, sha256 in _files(one)]
-            told = touched_by(database, sources, networks_of(database, one.sha256, sources), whole=False)
-        found += [{"recalled": one.path, **row} for row in _tainted(database, told["evaluations"])]
+            # The other file of the pair is clean again where the recalled one was corrected.
+            holding = {row["version"] for row in rows(database, _HOLDING, {"path": one.path, "sha256": one.sha256})}
+            tainted = [row for row in _tainted_by(database, one.sha256, _files(one)) if row["version"] in holding]
+            tainted += [row for row in _tainted_by(database, one.sha256, _files(one)[:1]) if row["version"] not in holding]
+        found += [{"recalled": one.path, **row} for row in tainted]
     listed = [{**{name: getattr(one, name) for name in ("path", "kind", "date", "reason", "sha256")}} for one in recalls]
     return {"recalled": listed, "tainted_versions": found}
+
+
+def _tainted_by(database: Database, sha256: str, files: Sequence[tuple[str, str]]) -> list[Row]:
+    sources = [{"path": path, "sha256": digest} for path, digest in files]
+    return _tainted(database, touched_by(database, sources, networks_of(database, sha256, sources), whole=False)["evaluations"])
 
 
 def _files(one: "Recall") -> list[tuple[str, str]]:
@@ -101,6 +109,10 @@ def _tainted(database: Database, evaluations: Iterable[Row]) -> list[Row]:
     return [row for row in counted if any(value for name, value in row.items() if name != "version")]
 
 
+_HOLDING = """
+SELECT version FROM sources WHERE path = $path AND sha256 = $sha256 UNION SELECT version FROM catalog
+WHERE status = 'accepted' AND ((image_path = $path AND image_sha256 = $sha256) OR (mask_path = $path AND mask_sha256 = $sha256))
+"""
 _PHOTOGRAPHS = """
 WITH named AS (SELECT unnest($paths::VARCHAR[]) AS path, unnest($digests::VARCHAR[]) AS sha256)
 SELECT image_path AS path, image_sha256 AS sha256, list(DISTINCT version ORDER BY version) AS versions FROM catalog

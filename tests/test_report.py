@@ -24,9 +24,8 @@ from stage.report.charts import draw_curves, draw_learning_curve
 from stage.report.comparison import ArmRow, Difference, metric_text, reach, whisker
 from stage.report.gallery import encoded
 from stage.report.lineage import NAMED, SamplesMade, read_lineage
-from stage.report.pages import write_report
+from stage.report.pages import soft_seams, write_report
 from stage.report.photographs import write_photographs
-from stage.report.seams import soft_seams
 from stage.report.sheets import Panel, Specimen, contact_sheet, defect_box, stacked
 from stage.report.specimens import synthetic_specimens
 from stage.report.typical import write_example

@@ -6,7 +6,7 @@ from pathlib import Path
 WITHDRAWALS = Path("recalled.yaml")  # here, because what reads it takes a tenth of a second to load, and mostly nothing was recalled
 
 
-def nearest(path: Path) -> Path:
+def nearest_existing(path: Path) -> Path:
     """The path if there is something, else its nearest parent that is there; below a folder that may not be entered, that folder."""
     for place in (path.absolute(), *path.absolute().parents):
         with suppress(PermissionError):

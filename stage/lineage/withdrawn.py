@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from stage.lineage.database import Answer, Row
 
 
-class Withdrawn(NamedTuple):
+class WithdrawnFiles(NamedTuple):
     """Photographs and textures by their bytes, masks by path and bytes, with those that are withdrawn with them; samples by id."""
 
     digests: frozenset[str]
@@ -21,7 +21,7 @@ class Withdrawn(NamedTuple):
     samples: frozenset[str]
 
     @classmethod
-    def by(cls, recalls: "Sequence[Recall]", there: Collection[tuple[str, str]]) -> "Withdrawn":
+    def by(cls, recalls: "Sequence[Recall]", there: Collection[tuple[str, str]]) -> "WithdrawnFiles":
         """What these recalls withdraw where the catalog had the files `there`, by path and SHA-256.
 
         A mask goes with its photograph, and a photograph with its mask, only where the recalled one is: `prepare` reads both again once it
@@ -49,12 +49,12 @@ def known_recalls() -> "Sequence[Recall]":
 def recalled_behind(
     answer: "Answer", recalls: "Sequence[Recall]", samples: Sequence[str], there: Collection[tuple[str, str]]
 ) -> "list[Row]":
-    """The withdrawals among the files of an answer of `up`, and among the `samples` behind it, with what each was used as; `there` as in `Withdrawn.by`."""
+    """The withdrawals among the files of an answer of `up`, and among the `samples` behind it, with what each was used as; `there` as in `WithdrawnFiles.by`."""
     used = [(row["path"], row["sha256"], row["role"]) for name in ("made_from", "every_photograph") for row in answer.get(name, ())]
     used += [(row["path"], row["sha256"], f"trained the {row['network']}") for row in answer.get("trained_on", ())]
     found: list[Row] = []
     for one in recalls:
-        gone = Withdrawn.by([one], there)
+        gone = WithdrawnFiles.by([one], there)
         roles = ["sample"] if gone.samples & {*samples} else sorted({role for path, sha256, role in used if gone.has(path, sha256)})
         if roles:
             found.append({"path": one.path, "kind": one.kind, "used_as": roles, "date": one.date, "reason": one.reason})
@@ -80,7 +80,7 @@ def _samples(folder: Path, recalls: "Sequence[Recall]") -> str:
     read_manifest(folder)
     # Of every category, since a base and textures may be of all.
     tables = [open_shard(path).read(["path", "sha256"]) for path in folder.parents[1].glob(f"*/{folder.name}/sources.parquet")]
-    gone = Withdrawn.by(recalls, {(row["path"], row["sha256"]) for table in tables for row in table.to_pylist()})
+    gone = WithdrawnFiles.by(recalls, {(row["path"], row["sha256"]) for table in tables for row in table.to_pylist()})
     trained = {sha256 for some in open_shard(folder / "checkpoints.parquet").read(["sources"])["sources"].to_pylist() for sha256 in some}
     is_trained = bool(trained & gone.digests)
     found = [
@@ -95,6 +95,6 @@ def _photographs(folder: Path, recalls: "Sequence[Recall]") -> str:
 
     rows = training_part(read_catalog(folder / "catalog.parquet"))
     there = {pair for kind in ("image", "mask") for pair in zip(rows[f"{kind}_path"], rows[f"{kind}_sha256"], strict=True)}
-    gone = Withdrawn.by(recalls, there)
+    gone = WithdrawnFiles.by(recalls, there)
     count = sum(map(gone.has, rows.image_path, rows.image_sha256))
     return f"{counted(count, 'photograph')} in {folder}" if count else ""

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies_environment
 
 from stage.core.params import Params
-from stage.core.paths import nearest
+from stage.core.paths import nearest_existing
 from stage.core.wording import counted
 
 LEAST_FREE = 2**30  # bytes, if the size of a version is unknown
@@ -102,7 +102,7 @@ def disks(places: Mapping[str, Path], wanted: Mapping[str, int]) -> Iterator[Fin
     """
     found = dict[int, tuple[str, Path, int]]()
     for name, place in places.items():
-        there = nearest(place.resolve())
+        there = nearest_existing(place.resolve())
         number = there.stat().st_dev
         first, where, size = found.get(number, (name, there, 0))
         found[number] = first, where, size + wanted.get(name, 0)

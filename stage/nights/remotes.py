@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from stage.core.paths import nearest
+from stage.core.paths import nearest_existing
 from stage.core.redaction import without_secrets
 from stage.nights.machine import Finding
 from stage.nights.programs import DVC, ProgramError, output_of
@@ -60,7 +60,7 @@ def data_remotes(places: Places, _settings: Nightly) -> Iterator[Finding]:
 
 
 def _near(folder: Path) -> Finding:
-    home = nearest(folder)  # DVC makes what is missing
+    home = nearest_existing(folder)  # DVC makes what is missing
     closed = next((place for place in _objects(folder) if not os.access(place, os.W_OK | os.X_OK)), None)
     if closed:
         mend = f"Correct the permissions of all below {folder / 'files'}, which somebody else may have made."

@@ -16,7 +16,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def apart(run: Callable[[Sequence[str]], object], function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+def in_own_process(run: Callable[[Sequence[str]], object], function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
     """What a function returns in another process, or its Refusal. `run` runs a command, and may end it.
 
     What the function logs is what the process prints.

@@ -54,7 +54,7 @@ class Services(NamedTuple):
             if not self._runs("server"):
                 if self._answers("health"):
                     raise MachineError(
-                        f"Expected nobody at 127.0.0.1:{self.port}, found another Prefect server there. End it, or set another port in nightly.yaml."
+                        f"Expected no server at 127.0.0.1:{self.port}, found another Prefect server there. End it, or set another port in nightly.yaml."
                     )
                 self._start("server", "server", "start", "--host", HOST, "--port", str(self.port))
             self._wait("server", "health")
@@ -136,7 +136,7 @@ class Services(NamedTuple):
         while not self._answers(path):
             if time.monotonic() > deadline or not self._runs(name):
                 raise MachineError(
-                    f"Expected the {name} to bring about {self.url}/{path}, found no answer. {self.places.home / f'{name}.log'} says why."
+                    f"Expected the {name} to serve {self.url}/{path}, found no answer. {self.places.home / f'{name}.log'} says why."
                 )
             time.sleep(0.2)
 

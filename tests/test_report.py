@@ -257,7 +257,7 @@ def test_a_learning_curve_is_drawn_and_told_where_there_is_one(report: Path, oth
     assert "real and paste" in drawn
     for page in ("index.html", "category-fabric.html"):
         assert (
-            "With samples of stage, 1 photograph of each defect does what all of the third did without: the difference in AP is +25.0"
+            "With samples of stage, 1 photograph of each defect does as well as all of the third without samples: the difference in AP is +25.0"
             in Page(other_report / page).text
         )
     assert Page(other_report / "category-fabric.html").tables["learning"] == [

@@ -53,9 +53,9 @@ def published_folders(params: "Params", categories: Sequence[str] | None) -> lis
 
 
 def say_recalled(told: str) -> None:
-    """Warn on stderr of what still comes from what was recalled."""
+    """Warn on stderr of published data that come from recalled sources."""
     typer.echo(
-        f"Warning: recalled.yaml {told}. The next `dvc repro` makes the working tree without; published versions stay as they are.",
+        f"Warning: recalled.yaml {told}. The next `dvc repro` makes the working tree again without it; published versions stay as they are.",
         err=True,
     )
 

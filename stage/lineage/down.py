@@ -70,11 +70,11 @@ def touched_by(database: Database, found: list[Row], networks: list[Row], *, who
 
 
 def touch(database: Database, used_as: str, chosen: Mapping[str, Any], known: Mapping[str, list[str]], *, whole: bool) -> Answer:
-    """All samples for which the expression `used_as`, with the parameters `chosen`, is not 0, and the evaluations that they or the sources
+    """All samples for which the expression `used_as`, with the parameters `chosen`, is not 0, and the evaluations touched.
 
-    with the `known` paths and digests touched. Makes `touched`, a row per kind of sample with their number, and the view `touched_in`, the
-    same with a row per version. Extracts are compared by their numbers in `places`, which takes a fraction of the time and memory of
-    texts.
+    Those are evaluations of these samples, or of the sources with the `known` paths and digests. Makes `touched`, a row per kind of
+    sample with their number, and the view `touched_in`, the same with a row per version. Extracts are compared by their numbers in
+    `places`, which takes a fraction of the time and memory of texts.
     """
     last = rows(database, "SELECT max(place) AS last FROM versions")[0]["last"]
     by_number = {**chosen, "extracts": extracts(database)}

@@ -22,7 +22,7 @@ UNPUBLISHED = (
     "No samples are published yet: networks that were trained on the prepared photographs are not listed here. "
     "The next `dvc repro` trains again those that saw it."
 )
-UNREAD = "What a version holds that could not be read is not told here: see `not read`."
+UNREAD = "Versions that could not be read are left out here: see `not read`."
 
 
 def impact(database: Database, history: History, source: str, *, whole: bool = True) -> Answer:

@@ -1,4 +1,4 @@
-"""What was recalled and is still in the working tree, as it is until the next `dvc repro`, or behind a sample or a metric of any version."""
+"""Recalled sources that are still in use: in the working tree until the next `dvc repro`, or behind a sample or a metric of any version."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class WithdrawnFiles(NamedTuple):
-    """Photographs and textures by their bytes, masks by path and bytes, with those that are withdrawn with them; samples by id."""
+    """Photographs and textures by their bytes, masks by path and bytes, each with the files withdrawn with it; samples by id."""
 
     digests: frozenset[str]
     masks: frozenset[tuple[str, str]]
@@ -38,7 +38,7 @@ class WithdrawnFiles(NamedTuple):
 
 
 def known_recalls() -> "Sequence[Recall]":
-    """The withdrawals; where there is no such file, nothing is loaded to read one."""
+    """All withdrawals; without a file of them, no reader is imported."""
     if not WITHDRAWALS.is_file():
         return ()
     from stage.datasets.recalled import read_recalls
@@ -62,7 +62,7 @@ def recalled_behind(
 
 
 def withdrawn_in(data: Path, category: str, methods: Sequence[str], recalls: "Sequence[Recall]") -> dict[Path, str]:
-    """What of a category's published samples and prepared training images would have to go, in words, by folder."""
+    """Which published samples and prepared training images of a category must go, a sentence for each folder."""
     found = withdrawn_samples([data / "synthesize" / category / method for method in methods], recalls)
     folder = data / "prepare" / category
     return found | ({folder: told} if recalls and (told := _photographs(folder, recalls)) else {})

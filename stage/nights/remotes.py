@@ -42,7 +42,7 @@ def _not_pushed(places: Places, remote: str, error: ProgramError) -> Finding:
     except ProgramError as away:
         return Finding("fails", "git remote", str(away), f"Run `git ls-remote {remote}`.")
     mend = f"Get the right to write there, or run `git remote set-url {remote} <address of your own repository>`."
-    return Finding("fails", "git remote", f"{remote} can be read, and takes no push: {error}", mend)
+    return Finding("fails", "git remote", f"{remote} can be read, but takes no push: {error}", mend)
 
 
 def data_remotes(places: Places, _settings: Nightly) -> Iterator[Finding]:
@@ -93,7 +93,7 @@ def _distant(name: str, address: str, configured: set[str]) -> Finding:
             "look", "DVC remote", f"{told}: no credentials in the environment, ~/.aws or DVC's configuration; a role of the machine is not asked for",
             f"Run `dvc remote modify --local {name} profile <profile>`, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
         )  # fmt: skip
-    return Finding("look", "DVC remote", f"{told} was not reached, since that takes the network", "Run `dvc push`.")
+    return Finding("look", "DVC remote", f"{told} was not checked, since that needs the network", "Run `dvc push`.")
 
 
 def _has_credentials(name: str, configured: set[str]) -> bool:

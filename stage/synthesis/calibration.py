@@ -30,7 +30,7 @@ def calibrate(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Judge:
     """The measure of a category, the same for the same training part, seed and `synthesize.verdict`.
 
     All pastes fit it. Its thresholds are set by nothing as the recipe's method would paste it, each paste scored by a discriminant that
-    was fitted without its background: it would score pastes that it was fitted to too favourably.
+    was fitted without its background: a discriminant scores the pastes that it was fitted to too favourably.
     """
     asked, group, kinds = recipe.synthesize.verdict, _groups(catalog), ("real", *nothing_of(recipe))
     made = described_draws(Paster(recipe, catalog, source), asked.pastes)

@@ -60,7 +60,7 @@ def train_in_turn(category: str, numbers: Sequence[int], place: WorkerSlot, orde
 
 
 class Told:
-    """Passes on what trainings under way say, now and then: someone who watches, as a night does, sees that they get on."""
+    """Prints the last log line of each running training now and then, so that a person or a night sees that it makes progress."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._sizes, self._next = folder, dict[Path, int](), time.monotonic() + RELAY_EVERY_S

@@ -37,7 +37,7 @@ FACET = f"{PRODUCER}:flows/facets/1-0-0/StageManifestDatasetFacet.json#/$defs/St
 GUARDED = ("prepare", "segment", "evaluate")  # verbs that fail if an evaluation image is among the sources
 
 
-class Told(NamedTuple):
+class RunFacts(NamedTuple):
     """What all events of a run share: the verb and its arguments by name, its id and its parent's, its node of the graph, DVC's digest of
     every output of the last runs, by path, and the smallest data sets of the graph, by which all runs name what they read and make."""
 
@@ -115,7 +115,7 @@ def with_events(verb: str, arguments: Mapping[str, str], params: Params, work: C
     return status
 
 
-def _tell(run: Told | None, state: str, params: Params, error: str = "") -> None:
+def _tell(run: RunFacts | None, state: str, params: Params, error: str = "") -> None:
     if run is not None:
         quietly(lambda: _send(run, state, params, error))
 
@@ -131,19 +131,19 @@ def quietly(work: Callable[[], Result]) -> Result | None:
         return None
 
 
-def _begun(verb: str, arguments: Mapping[str, str], params: Params) -> Told:
+def _begun(verb: str, arguments: Mapping[str, str], params: Params) -> RunFacts:
     from openlineage.client.uuid import generate_new_uuid
 
     nodes: dict[str, Any] = {}
     for graph in filter(Path.is_file, map(Path, GRAPHS)):
         nodes |= read_yaml(graph, "a graph of DVC")["stages"]
     node = nodes.get(verb, {})
-    return Told(
+    return RunFacts(
         verb, arguments, str(generate_new_uuid()), os.environ.get(PARENT, ""), node.get("do", node), _versions(), _smallest(nodes, params)
     )
 
 
-def _send(run: Told, state: str, params: Params, error: str) -> None:
+def _send(run: RunFacts, state: str, params: Params, error: str) -> None:
     from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, RunEvent, RunState
     from openlineage.client.generated.base import set_producer
 
@@ -178,7 +178,7 @@ def event_client() -> Any:
     return OpenLineageClient(transport=FileTransport(FileConfig(log_file_path=str(EVENTS), append=True)))
 
 
-def _run_facets(run: Told, params: Params, state: str, error: str) -> dict[str, Any]:
+def _run_facets(run: RunFacts, params: Params, state: str, error: str) -> dict[str, Any]:
     from openlineage.client.facet_v2 import error_message_run, execution_parameters_run, parent_run, test_run
 
     read = [name.split(".")[0] for name in run.node.get("params", [])]
@@ -195,7 +195,7 @@ def _run_facets(run: Told, params: Params, state: str, error: str) -> dict[str, 
     return facets
 
 
-def _job_facets(run: Told) -> dict[str, Any]:
+def _job_facets(run: RunFacts) -> dict[str, Any]:
     from openlineage.client.facet_v2 import job_type_job
 
     kind = job_type_job.JobTypeJobFacet(processingType="BATCH", integration="DVC", jobType="STAGE")

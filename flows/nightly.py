@@ -1,6 +1,7 @@
-"""The night as a Prefect flow: each step a task, its lines in the log of the run, tables as artifacts. `stage nightly --once` is the same without
+"""The night as a Prefect flow: each step a task, its lines in the log of the run, tables as artifacts.
 
-Prefect. The server is not needed once a night has begun: without it, the night goes on, and only `.nightly/nights` has its record.
+`stage nightly --once` is the same without Prefect. The server is not needed once a night has begun: without it, the night goes on, and only
+`.nightly/nights` has its record.
 """
 
 import os

@@ -69,7 +69,7 @@ def _healthy_address(home: Path) -> str | None:
 
 def _start(home: Path) -> str:
     if not (home / "prefect.db").exists() and not any("DATABASE_CONNECTION_URL" in name for name in os.environ):  # unless it is elsewhere
-        sys.stderr.write("Prefect makes its database, once; that takes up to half a minute.\n")
+        sys.stderr.write("Prefect creates its database once; this takes up to half a minute.\n")
     own = {"PREFECT_HOME": str(home), "PREFECT_API_SSL_CERT_FILE": ""}  # a user's certificates are for a distant server
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"} | own
     with (home / "server.log").open("wb") as log:

@@ -54,7 +54,7 @@ class Services(NamedTuple):
             if not self._runs("server"):
                 if self._answers("health"):
                     raise MachineError(
-                        f"Expected nobody at 127.0.0.1:{self.port}, found another Prefect server there. End it, or set another port in nightly.yaml."
+                        f"Expected no server at 127.0.0.1:{self.port}, found another Prefect server there. End it, or set another port in nightly.yaml."
                     )
                 self._start("server", "server", "start", "--host", HOST, "--port", str(self.port))
             self._wait("server", "health")
@@ -94,10 +94,10 @@ class Services(NamedTuple):
             "PREFECT_HOME": str(self.places.home / "prefect"),
             "PREFECT_API_URL": self.url,
             "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO",
-            # By default a server's memory holds which run has the place of the one night: killed with a night, it would cancel all later ones.
+            # By default a server keeps in memory which run is the one night: if both were killed, it would cancel all later nights.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         }
-        # No proxy stands between them, but the night's other addresses keep the user's; clients read the name in either case.
+        # These processes reach each other without a proxy; the night's other addresses keep the user's. Clients read the name in either case.
         direct = ",".join(filter(None, [os.environ.get("no_proxy", os.environ.get("NO_PROXY")), HOST]))
         own |= {"no_proxy": direct, "NO_PROXY": direct}
         return {**os.environ, **own, "PYTHONPATH": os.pathsep.join(filter(None, [str(self.places.root), os.environ.get("PYTHONPATH", "")]))}
@@ -136,7 +136,7 @@ class Services(NamedTuple):
         while not self._answers(path):
             if time.monotonic() > deadline or not self._runs(name):
                 raise MachineError(
-                    f"Expected the {name} to bring about {self.url}/{path}, found no answer. {self.places.home / f'{name}.log'} says why."
+                    f"Expected the {name} to serve {self.url}/{path}, found no answer. {self.places.home / f'{name}.log'} says why."
                 )
             time.sleep(0.2)
 

@@ -12,7 +12,7 @@ from small_hub import NAME, serving
 
 from stage.core.errors import ConfigError
 from stage.model.base import load_base
-from stage.model.base_pointer import follow_pointer, note_start, start_of, told_origin, write_pointer
+from stage.model.base_pointer import follow_pointer, note_start, origin_in_words, start_of, write_pointer
 from stage.model.base_source import locate, wanted_weights
 from stage.model.files import base_digest
 
@@ -237,13 +237,13 @@ def test_a_base_says_what_its_training_began_with(tmp_path, checkpoint, monkeypa
     output = tmp_path / "pretrain"
     shutil.copytree(checkpoint, output / "base")
     write_pointer(output / "base", output, "scratch")
-    assert told_origin({"base": "scratch"} | start_of(output / "base")) == "scratch"
+    assert origin_in_words({"base": "scratch"} | start_of(output / "base")) == "scratch"
 
     note_start(output, "checkpoint")
 
     digest = base_digest(checkpoint)
     assert start_of(output / "base") == {"start": "checkpoint", "start_digest": digest}
-    assert told_origin({"base": "scratch"} | start_of(output / "base")) == f"scratch, begun with checkpoint ({digest[:8]})"
+    assert origin_in_words({"base": "scratch"} | start_of(output / "base")) == f"scratch, begun with checkpoint ({digest[:8]})"
     assert follow_pointer(output) == output / "base"
     assert start_of(output / "another") == start_of(tmp_path / "nowhere" / "base") == {}
 

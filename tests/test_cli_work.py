@@ -239,7 +239,7 @@ def test_a_data_set_from_elsewhere_is_verified(tmp_path: Path) -> None:
 
 
 def test_a_file_of_the_finder_is_named_and_is_no_damage(tmp_path: Path) -> None:
-    """Every copy that a Mac has looked at would count as damaged; or a file that is not of the data set would stay unnoticed."""
+    """Every copy that a Mac has looked at would count as damaged; or a file that does not belong to the data set would stay unnoticed."""
     published()
     shutil.copytree(OUTPUT, tmp_path / "received")
     (tmp_path / "received" / ".DS_Store").write_bytes(b"x")
@@ -247,7 +247,7 @@ def test_a_file_of_the_finder_is_named_and_is_no_damage(tmp_path: Path) -> None:
     result = run("verify", str(tmp_path / "received"))
 
     assert (result.exit_code, result.stdout) == (0, "Everything is as it was published.\n")
-    assert f"{tmp_path}/received/.DS_Store: a file that is not of the data set; it changes no sample." in result.stderr
+    assert f"{tmp_path}/received/.DS_Store: a file that does not belong to the data set; it changes no sample." in result.stderr
 
 
 def test_who_made_the_samples_is_verified_too() -> None:

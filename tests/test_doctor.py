@@ -113,7 +113,7 @@ def params(device: str) -> Params:
     [
         ("cpu", "fails", None, ""),
         ("auto", "fails", None, ""),
-        ("cuda", "fails", None, "fails GPU: execution.device is cuda, and no driver answers"),
+        ("cuda", "fails", None, "fails GPU: execution.device is cuda, but no driver answers"),
         ("cuda", "answers", "", "fails GPU: CUDA_VISIBLE_DEVICES is '', which hides every GPU Run `unset CUDA_VISIBLE_DEVICES`"),
         ("auto", "answers", "-1", "look GPU: CUDA_VISIBLE_DEVICES is '-1', which hides every GPU"),
         ("cuda", "answers", "0,7", "fails GPU: CUDA_VISIBLE_DEVICES is '0,7', and '7' names none of this machine's GPUs (1)"),
@@ -141,7 +141,7 @@ def test_a_driver_without_a_gpu_that_torch_sees_is_found(tmp_path: Path, monkeyp
     if torch.cuda.is_available():
         pytest.skip("torch sees a GPU here")
 
-    assert told(gpu(params("cuda"))).startswith("fails GPU: driver 570.86.15 answers, and torch sees none: ")
+    assert told(gpu(params("cuda"))).startswith("fails GPU: driver 570.86.15 answers, but torch sees none: ")
     assert told(gpu(params("auto"))).startswith("look GPU: ")
 
 
@@ -153,7 +153,7 @@ def test_a_torch_without_cuda_is_not_blamed_on_the_driver(tmp_path: Path, monkey
 
     found = told(gpu(params("cuda")))
 
-    assert found.startswith("fails GPU: driver 580.95.05 answers, and torch sees none: torch ")
+    assert found.startswith("fails GPU: driver 580.95.05 answers, but torch sees none: torch ")
     assert "built with CUDA" in found
     assert "Update the driver" not in found
 
@@ -163,7 +163,7 @@ def test_a_torch_without_cuda_is_not_blamed_on_the_driver(tmp_path: Path, monkey
     [
         ("answers", "fine GPU: NVIDIA H200, driver 570.86.15, 136.7 of 140.4 GiB are free "),
         ("is busy", "look GPU: NVIDIA H200, driver 570.86.15, 1.0 of 140.4 GiB are free Run `nvidia-smi`, which says who has the rest."),
-        ("tells no memory", "fine GPU: NVIDIA GB10, driver 580.95.05, which does not tell its memory "),
+        ("tells no memory", "fine GPU: NVIDIA GB10, driver 580.95.05, which does not report its memory "),
     ],
 )
 def test_the_memory_of_a_gpu_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, driver: str, expected: str) -> None:
@@ -400,7 +400,7 @@ def test_a_remote_that_can_be_read_and_not_written_is_found(project: Path, tmp_p
 
     git("config", "remote.origin.receivepack", "false")  # as a server ends it that knows us as readers
     found = code_remote(places, settings, commit)
-    assert (found.level, found.found.startswith("origin can be read, and takes no push: Expected `git push")) == ("fails", True)
+    assert (found.level, found.found.startswith("origin can be read, but takes no push: Expected `git push")) == ("fails", True)
     git("config", "remote.origin.uploadpack", "false")
     assert "git ls-remote" in code_remote(places, settings, commit).found
     assert git("ls-remote", "--upload-pack=git-upload-pack", str(bare)).split()[1::2] == ["refs/heads/main"]

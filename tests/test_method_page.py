@@ -14,7 +14,7 @@ PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 INTERVALS = ((800, 1000), (300, 400))
 WALKS = re.findall(r"^\| `(uniform|coarse_to_fine)`, (\d+) \| (.+) \| (.+) \|$", PAGE, flags=re.MULTILINE)
 ABLATIONS = PAGE.split("## Ablations")[1].split("\n## ")[0]
-PARTING = PAGE.split("## Where paper and released code part")[1].split("\n### ")[0]
+PARTING = PAGE.split("## Where paper and released code differ")[1].split("\n### ")[0]
 
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"`([a-z_]+\.[A-Za-z_0-9]+)`", PAGE))))

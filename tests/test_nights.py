@@ -713,7 +713,7 @@ def test_a_missed_week_is_made_good_by_one_night_that_finds_nothing_to_do(town: 
     """Six more nights would run in the morning, one after the other; or every morning have a version, and nobody look at one."""
     now = datetime.now().astimezone()
     here, there = (shell(folder, "git for-each-ref") for folder in (town.project, town.bare))
-    with pytest.raises(Superseded, match="came to its end"):
+    with pytest.raises(Superseded, match="which has finished"):
         town.night().run(due=now - timedelta(days=3))
     assert len(read_records(town.places.nights)) == 1
 

@@ -15,7 +15,7 @@ from stage.chaos.damage import flipped
 from stage.core.errors import CorruptFileError, IncompleteRunError
 from stage.datasets.table import read_catalog
 from stage.jobs.job import Job
-from stage.model.base_pointer import note_start, told_origin, write_pointer
+from stage.model.base_pointer import note_start, origin_in_words, write_pointer
 from stage.release.publication import publish_jobs, publish_runs
 from stage.release.tables import checkpoints
 from stage.release.verification import verify, verify_runs
@@ -197,8 +197,8 @@ def test_the_networks_say_what_their_base_began_with(tmp_path: Path) -> None:
     digest = job.inputs["base"]
     for old, new in zip(before.to_pylist(), after.to_pylist(), strict=True):
         assert json.loads(new["facts"]) == json.loads(old["facts"]) | {"start": start, "start_digest": digest}
-        assert told_origin(json.loads(new["facts"])) == f"base, begun with {start} ({digest[:8]})"
-        assert told_origin(json.loads(old["facts"])) == "base"
+        assert origin_in_words(json.loads(new["facts"])) == f"base, begun with {start} ({digest[:8]})"
+        assert origin_in_words(json.loads(old["facts"])) == "base"
 
 
 def test_who_made_it_stands_beside_the_samples(factory: Factory, job: Job, tmp_path: Path) -> None:

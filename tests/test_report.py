@@ -24,9 +24,8 @@ from stage.report.charts import draw_curves, draw_learning_curve
 from stage.report.comparison import ArmRow, Difference, metric_text, reach, whisker
 from stage.report.gallery import encoded
 from stage.report.lineage import NAMED, SamplesMade, read_lineage
-from stage.report.pages import write_report
+from stage.report.pages import soft_seams, write_report
 from stage.report.photographs import write_photographs
-from stage.report.seams import soft_seams
 from stage.report.sheets import Panel, Specimen, contact_sheet, defect_box, stacked
 from stage.report.specimens import synthetic_specimens
 from stage.report.typical import write_example
@@ -258,7 +257,7 @@ def test_a_learning_curve_is_drawn_and_told_where_there_is_one(report: Path, oth
     assert "real and paste" in drawn
     for page in ("index.html", "category-fabric.html"):
         assert (
-            "With samples of stage, 1 photograph of each defect does what all of the third did without: the difference in AP is +25.0"
+            "With samples of stage, 1 photograph of each defect does as well as all of the third without samples: the difference in AP is +25.0"
             in Page(other_report / page).text
         )
     assert Page(other_report / "category-fabric.html").tables["learning"] == [

@@ -201,29 +201,29 @@ def learning(folder: Path, paste: dict[int, float], width: float = 0.01) -> None
         (
             {1: 0.55, 2: 0.7, 4: 0.8, 0: 0.9},
             0.02,
-            "With samples of paste, 1 photograph of each defect does what 4 did without: the difference in AP is +10.0 (+8.1 to +11.9) points.",
+            "With samples of paste, 1 photograph of each defect does as well as 4 without samples: the difference in AP is +10.0 (+8.1 to +11.9) points.",
         ),
         (  # more than 4 did, but 2 did more than that
             {1: 0.47, 2: 0.49, 4: 0.8, 0: 0.9},
             0.02,
-            "With samples of paste, 4 photographs of each defect do what all of the third did without: the difference in AP is "
+            "With samples of paste, 4 photographs of each defect do as well as all of the third without samples: the difference in AP is "
             "+5.0 (+3.1 to +6.9) points.",
         ),
         (  # the curves do not cross
             {1: 0.3, 2: 0.4, 4: 0.4, 0: 0.7},
             0.01,
-            "With samples of paste, no number of real defects does what a larger one did without.",
+            "With samples of paste, no number of real defects does as well as a larger number without samples.",
         ),
         (  # they rise apart, yet never by a whole step
             {1: 0.45, 2: 0.49, 4: 0.6, 0: 0.9},
             0.01,
-            "With samples of paste, no number of real defects does what a larger one did without.",
+            "With samples of paste, no number of real defects does as well as a larger number without samples.",
         ),
         (
             {1: 0.55, 2: 0.7, 4: 0.8, 0: 0.9},
             0.5,
             "These data cannot tell how many real defects samples of paste are worth: with 1 photograph of each defect and samples "
-            "the difference in AP to 4 without is +10.0 (−37.5 to +57.5) points, but to 1 without it is +15.0 (−32.5 to +62.5).",
+            "the difference in AP to 4 without them is +10.0 (−37.5 to +57.5) points, but to 1 without them it is +15.0 (−32.5 to +62.5).",
         ),
     ],
 )

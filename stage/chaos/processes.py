@@ -67,7 +67,7 @@ def await_that(process: BaseProcess, is_so: Callable[[], bool], what: str) -> No
     try:
         while not is_so():
             if time.monotonic() > until:
-                raise HangError(f"expected {what} within {PATIENCE_S:g} s, found that it did not come to that")
+                raise HangError(f"expected {what} within {PATIENCE_S:g} s, found that it did not happen")
             if process.exitcode is not None:
                 raise HangError(f"expected {what}, found that it ended first, with exit code {process.exitcode}")
             time.sleep(0.01)

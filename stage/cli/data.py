@@ -209,7 +209,7 @@ def export(
 
 
 def _expect_nothing_recalled(methods: "Mapping[str, Sequence[str]]", *, with_recalled: bool) -> None:
-    """Raise Refusal where what is exported, of these methods by category, comes from what was recalled; `with_recalled` makes that a warning."""
+    """Raise Refusal if what is exported comes from recalled sources, or only warn if `with_recalled`. `methods`: by category."""
     from stage.lineage.withdrawn import known_recalls, withdrawn_in
 
     recalls = known_recalls()

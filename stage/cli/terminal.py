@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from stage.core.errors import Refusal
-from stage.core.paths import nearest
+from stage.core.paths import nearest_existing
 from stage.datasets.walking import SUFFIXES
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def chosen(asked: Sequence[str] | None, known: Sequence[str], place: Path = Path
 
 def writable(path: Path) -> Path:
     """The same path. Raises Refusal if its nearest existing parent is not a writable folder."""
-    home = nearest(path.absolute().parent)
+    home = nearest_existing(path.absolute().parent)
     if not home.is_dir() or not os.access(home, os.W_OK | os.X_OK):
         found = "a folder that may not be written, or entered" if home.is_dir() else "a file"
         raise Refusal(f"Expected a folder to write {path} in, found that {home} is {found}. Name another place.")
@@ -53,9 +53,9 @@ def published_folders(params: "Params", categories: Sequence[str] | None) -> lis
 
 
 def say_recalled(told: str) -> None:
-    """Warn on stderr of what still comes from what was recalled."""
+    """Warn on stderr of published data that come from recalled sources."""
     typer.echo(
-        f"Warning: recalled.yaml {told}. The next `dvc repro` makes the working tree without; published versions stay as they are.",
+        f"Warning: recalled.yaml {told}. The next `dvc repro` makes the working tree again without it; published versions stay as they are.",
         err=True,
     )
 

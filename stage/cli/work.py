@@ -90,7 +90,7 @@ def verify(
 ) -> None:
     """Check published samples against their manifest, digests and plan, without any model; exit status 1 if something is wrong.
 
-    A foreign file that no reader takes for samples is named, and is not a problem; nor is a sample of a source that was recalled since.
+    Foreign files that no reader takes for samples are named, but are no problem; neither are samples of sources that were recalled since.
     """
     from stage.core.params import load_params
     from stage.core.progress import track
@@ -107,7 +107,7 @@ def verify(
             found = [(runs, problem) for problem in verify_runs(runs)]
         problems += found
         for name in foreign_files(place):
-            typer.echo(f"{place / name}: a file that is not of the data set; it changes no sample.", err=True)
+            typer.echo(f"{place / name}: a file that does not belong to the data set; it changes no sample.", err=True)
     recalled = {} if folders or problems else withdrawn_samples(places, known_recalls())
     _say_found(problems, recalled, as_json=as_json)
     if problems:

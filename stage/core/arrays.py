@@ -1,4 +1,4 @@
-"""Names of the arrays that most wings pass around. Shapes and ranges stand in the docstring of whatever takes or gives one."""
+"""Names of the arrays that most wings pass around. The docstrings of functions give shapes and ranges."""
 
 import numpy as np
 from numpy.typing import NDArray

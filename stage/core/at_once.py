@@ -33,7 +33,7 @@ def two_at_once() -> Generator[Each]:
     threads = torch.get_num_threads()
     half = max(1, threads // 2)
     torch.set_num_threads(half)
-    # Each thread has a number of its own, which is else that of the machine's cores.
+    # Torch counts its threads for each thread of Python; the default is the machine's number of cores.
     pool = ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(half,))
     try:
         yield pool.map

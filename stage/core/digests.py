@@ -31,7 +31,7 @@ def file_digest(path: Path) -> str:
 
 
 def digest_if_readable(path: Path) -> str:
-    """SHA-256 of a file; empty if it is not there or cannot be read. A pipe or a device is not opened, which may last for ever."""
+    """SHA-256 of a file; empty if it is not there or cannot be read. Pipes and devices are not opened, since that may block for ever."""
     try:
         return file_digest(path) if path.is_file() else ""
     except OSError:

@@ -1,4 +1,4 @@
-"""Files and folders that are absent or complete at any time; files and copied folders are also on the disk once they are there. JSON under a seal."""
+"""Files and folders that are absent or complete at any time. Files and copied folders are synced before they appear. JSON with a seal."""
 
 import errno
 import json
@@ -61,7 +61,7 @@ def write_whole(text: str, path: Path, *, make_folder: bool = True) -> None:
 def replace_folder(new: Path, output: Path) -> None:
     """Rename the complete folder `new` to `output`, replacing what is there. No kill leaves half a folder under that name.
 
-    The power may fail, too, if what is in the folder was synced before, by `sync_folder` for example.
+    Neither does a power failure, if the folder's content was synced before, by `sync_folder` for example.
     """
     old = output.with_name(f".{output.name}.leaving")
     shutil.rmtree(old, ignore_errors=True)
@@ -74,7 +74,7 @@ def replace_folder(new: Path, output: Path) -> None:
 
 
 def refuse_foreign(folder: Path, files: Collection[str], what: str) -> None:
-    """Raise Refusal unless `folder` may be replaced: it is absent, or holds nothing but `files`, the paths below it of an earlier `what`."""
+    """Raise Refusal unless `folder` may be replaced: it is absent, or holds only the `files` (paths below it) of an earlier `what`."""
     known = {str(path) for file in files for path in (PurePosixPath(file), *PurePosixPath(file).parents)}
     entries = (Path(place, name) for place, folders, names in os.walk(folder) for name in (*folders, *names))
     foreign = sorted({path.relative_to(folder).as_posix() for path in entries} - known)
@@ -97,7 +97,7 @@ def copy_folder(folder: Path, output: Path, files: Iterable[str]) -> None:
 
 @contextmanager
 def refusing_full_disks() -> Generator[None]:
-    """Turn the error of a full disk into a MachineError that says what to do; every other error passes as it is."""
+    """Turn the error of a full disk into a MachineError that says what to do; pass on every other error."""
     try:
         yield
     except Refusal:

@@ -1,4 +1,4 @@
-"""Errors that are messages to the user: shown as they are, without a traceback. Everything else that is raised is a fault of ours.
+"""Errors that are messages to the user: shown as they are, without a traceback. Any other exception is a bug of ours.
 
 Refusal
 ├── ConfigError         a value in params.yaml, or a combination of them
@@ -42,4 +42,4 @@ class IncompleteRunError(Refusal):
 
 
 class MachineError(Refusal):
-    """A fault of this machine, for which no batch is to blame."""
+    """A fault of this machine; it does not count as a failure of a batch."""

@@ -31,7 +31,7 @@ class Prompts(Section):
 
 
 class BaseModelSource(Section):
-    """Which latent diffusion model everything stands on."""
+    """Which latent diffusion model is the base."""
 
     source: Annotated[str, Field(min_length=1, max_length=4_096), OneLine]
     image_size: Size

@@ -35,7 +35,7 @@ class Execution(Section):
     engine: Literal["local", "ray", "dask"]
     workers: Annotated[int, Field(ge=0, le=MOST_PROCESSES)]
     trainings: Annotated[int, Field(ge=0, le=MOST_PROCESSES)]
-    max_failures: Annotated[int, Field(gt=0, le=100)]  # what fails so often fails always
+    max_failures: Annotated[int, Field(gt=0, le=100)]  # a batch that fails this often always fails
     lease_s: Seconds
     stuck_s: Seconds
 

@@ -16,17 +16,17 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3)
 
 
 def started_s(process: psutil.Process) -> float:
-    """Seconds from the machine's start to the process's, which do not change when someone sets the clock. Raises psutil.Error."""
+    """When a process started, in seconds after the machine's start; setting the clock does not change it. Raises psutil.Error."""
     return process.create_time() - psutil.boot_time()
 
 
 def boot_id() -> str:
-    """The machine's start, distinct from all others; empty where the system does not tell."""
+    """An identifier of the machine's last start; empty where the system does not give one."""
     return BOOT_ID.read_text(encoding="utf-8").strip() if BOOT_ID.exists() else ""
 
 
 def is_running(pid: int, started: float) -> bool:
-    """Whether the process of that id is alive and is still the one that `started_s` was asked about."""
+    """Whether a process with this id and this `started_s` is alive; another one may have the same id later."""
     try:
         process = psutil.Process(pid)
         # Less than a second apart: the two times that the kernel gives are rounded, each in its own way.
@@ -36,8 +36,8 @@ def is_running(pid: int, started: float) -> bool:
 
 
 def collect_rarely() -> None:
-    """Collect garbage in this process after 5,000 new objects instead of 700. Nearly all objects that imports make stay, and
-    scanning them again and again takes a fifth of the imports' time. With 50,000, memory would grow during work.
+    """Collect garbage in this process after 5,000 new objects instead of 700. Nearly all objects that imports create stay alive,
+    and scanning them repeatedly takes a fifth of the imports' time. With 50,000, memory would grow during work.
     """
     gc.set_threshold(5_000)
 
@@ -46,7 +46,7 @@ def keep_memory() -> None:
     """Have this process keep the memory that it frees, for what it needs next; without effect where the C library is not glibc.
 
     Otherwise every tensor of a few MiB goes back to the kernel, which clears its pages anew for the next one: a sixth of a training's
-    time on the CPU or more (`python -m benchmarks.segmenter`). What the process held at its peak, it holds until it ends.
+    time on the CPU or more (`python -m benchmarks.segmenter`). The process keeps its peak memory until it ends.
     """
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         mallopt(M_MMAP_MAX, 0)  # from the heap, however large
@@ -54,7 +54,7 @@ def keep_memory() -> None:
 
 
 def end_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent, the process of that id, is gone; at once where it is gone already.
+    """Have the kernel kill this process when its parent, the process of that id, is gone; immediately if the parent is already gone.
 
     For the kernel, the parent is the thread that started this process. Only Linux can do this: elsewhere the workers of a killed
     parent go on.
@@ -70,7 +70,7 @@ _reached: Counter[str] = Counter()
 
 
 def reached(point: str) -> None:
-    """Send this process a signal, SIGKILL if no other is told, where the environment variable STAGE_FAULT names `point`."""
+    """Send this process a signal if the environment variable STAGE_FAULT names `point`: the one it names, else SIGKILL."""
     name, _, more = os.environ.get(FAULT, "").partition(":")
     if name == point:
         passes, _, number = more.partition(":")

@@ -1,4 +1,4 @@
-"""Progress with an ETA for long loops; the loops stop here, between two steps, when someone asks."""
+"""Progress displays with an ETA for long loops, which stop between two steps when asked to."""
 
 import signal
 import sys
@@ -15,7 +15,7 @@ _stop = {"requested": False}
 
 
 class Interrupted(Exception):
-    """Someone asked a loop to stop; it did so between two of its steps, so its state is consistent."""
+    """A loop was asked to stop and stopped between two steps, so its state is consistent."""
 
 
 def stop_on_signals() -> None:
@@ -41,7 +41,7 @@ def track(items: Iterable[Item], *, total: int, label: str, done: int = 0) -> It
 
 
 def check_stop() -> None:
-    """Raise `Interrupted` where someone has asked for it; for places between two steps that no loop covers."""
+    """Raise `Interrupted` if a stop was requested; for places between two steps that no loop covers."""
     if _stop["requested"]:
         _stop["requested"] = False
         raise Interrupted

@@ -2,7 +2,7 @@
 
 Python's clients read the variables when they are made, some even when they are imported. They refuse a proxy that they cannot use
 (SOCKS without its package, a mistyped address) and a file of certificates that is gone, even for an address that needs neither, so
-a list of exceptions would not do.
+a list of exceptions would not suffice.
 """
 
 import json

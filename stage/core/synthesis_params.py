@@ -49,7 +49,7 @@ class Synthesize(Section):
     """How many samples, and how the sampler walks."""
 
     count: SampleCount
-    attempts: Annotated[int, Field(gt=0, le=100)]  # what fails so often fails always
+    attempts: Annotated[int, Field(gt=0, le=100)]  # a sample that fails this often always fails
     batch: Positive
     shard_rows: SampleCount
     mask_source: Literal["real", "augmented", "perlin", "crack", "scratch", "pit", "warped", "resampled"]

@@ -9,7 +9,7 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 
 
 def first_of(names: Sequence[str], most: int, between: str = ", ") -> str:
-    """The first names, `most` at most, and how many more there are: `a, b and 3 more`."""
+    """Up to `most` of the names, and how many more there are: `a, b and 3 more`."""
     return between.join(names[:most]) + f" and {len(names) - most} more" * (len(names) > most)
 
 
@@ -19,7 +19,7 @@ def printable(text: str) -> str:
 
 
 def apart(one: float, other: float, digits: int) -> tuple[str, str]:
-    """Two different numbers with as many decimals as tell them apart, `digits` or more."""
+    """Two different numbers as texts that differ, with `digits` decimals or as many more as that takes."""
     while f"{one:.{digits}f}" == f"{other:.{digits}f}" and one != other:
         digits += 1
     return f"{one:.{digits}f}", f"{other:.{digits}f}"

@@ -55,7 +55,7 @@ class Work(NamedTuple):
             return all(file_digest(self.result / name) == digest for name, digest in self._finished().items())
         except (*NO_FILE, ValueError, LookupError):
             return False
-        except OSError as error:  # called unfinished, it would be made again, for hours
+        except OSError as error:  # an unfinished work would be made again, which may take hours
             raise MachineError(
                 f"Expected to read the result in {self.folder}, found {error}. Nothing is lost: mend the disk, and run the same command."
             ) from None

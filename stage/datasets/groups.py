@@ -68,7 +68,7 @@ def read_groups(root: Path, path: str, images: Sequence[str]) -> Groups:
 
 
 def _is_there(file: Path) -> bool:
-    """Whether there is a groups file. Raises DataError for a slip in its name or a broken link, which would silently leave all images ungrouped."""
+    """Whether there is a groups file. Raises DataError for a misspelled name or a broken link, since all images would silently be ungrouped."""
     try:
         if not S_ISREG(file.stat().st_mode):
             raise DataError(f"Expected a table at {file}, found something that is no file. Move it away.")

@@ -1,7 +1,7 @@
 """The content of a folder of images as text: a line per file with the digest of its bytes, whatever its name or kind.
 
-DVC compares this text instead of reading the folder itself, where it would stop at a broken link, at a name that is not UTF-8 and at a
-`.dvcignore`, and wait for ever at a pipe.
+DVC compares this text instead of reading the folder itself: it would fail at a broken link, at a name that is not UTF-8 and at a
+`.dvcignore`, and block for ever at a pipe.
 """
 
 import json

@@ -1,7 +1,6 @@
 """What was withdrawn: photographs, masks, textures and samples by name, in `recalled.yaml`, which git tracks and `stage recall` extends.
 
-A recalled photograph keeps its place in every pool that photographs are drawn from. A sample that draws it draws again, and no other
-sample does, so that a recall changes only the samples that were made from it.
+A recalled photograph keeps its place in every pool that photographs are drawn from. Only a sample that draws it draws again, so a recall changes only the samples that were made from it.
 """
 
 import json

@@ -24,9 +24,9 @@ PROCESSES = Path("/proc/self/ns/pid")
 
 
 class Owner(NamedTuple):
-    """A process, distinct from all others that ever had its number. `started`: seconds from its machine's start to its own.
+    """A process, distinguished from others that had the same process id. `started`: seconds from its machine's start to its own.
 
-    `world`: the run of the kernel and the container in which its number is unique.
+    `world`: the run of the kernel and the container in which its process id is unique.
     """
 
     host: str
@@ -37,7 +37,7 @@ class Owner(NamedTuple):
 
     @classmethod
     def here(cls) -> Self:
-        """The process that asks, with a token of its own."""
+        """The calling process, with a new token."""
         boot = boot_id() or str(psutil.boot_time())
         world = f"{boot} {PROCESSES.readlink()}" if PROCESSES.exists() else boot
         return cls(socket.gethostname(), world, os.getpid(), started_s(psutil.Process()), secrets.token_hex(8))

@@ -103,7 +103,7 @@ def _batches(spool: BatchStore) -> dict[str, Garbage]:
 
 
 def _orphans(spool: BatchStore, batches: Mapping[str, Garbage], gone: set[Path]) -> list[Garbage]:
-    """The batches that only the jobs that are `gone` use."""
+    """The batches that no job uses except those in `gone`."""
     kept = {key for folder in _jobs(spool) if folder not in gone for key in _keys(folder)}
     return [garbage for key, garbage in batches.items() if key not in kept]
 

@@ -112,7 +112,7 @@ def parameters_digest(inputs: Mapping[str, str]) -> str:
 
 
 def refuse_differences(planned: Mapping[str, str], found: Mapping[str, str], folder: Path) -> None:
-    """A ConfigError that names every input that is not as it was planned."""
+    """Raise a ConfigError that names every input that differs from the planned one, if any does."""
     names = [name for name in sorted({*planned, *found}) if planned.get(name) != found.get(name)]
     if names:
         told = "; ".join(f"{name}: {planned.get(name, 'nothing')}, now {found.get(name, 'nothing')}" for name in names)

@@ -86,7 +86,7 @@ def _told(recipe: Recipe) -> str:
 
 
 def _whole(folder: Path) -> Job | None:
-    """The job in a folder; None if there is none or a disk or a killed removal has spoiled it, so that it is planned again."""
+    """The job in a folder; None if there is none, or if a disk or a killed removal has damaged it. It is then planned again."""
     try:
         return load_job(folder)
     except CorruptFileError:

@@ -90,7 +90,7 @@ class BatchStore(NamedTuple):
             path.unlink(missing_ok=True)
 
     def hide(self, key: str) -> list["Hidden"]:
-        """Take a batch's files out of sight, its digest first, so that it counts as missing."""
+        """Rename a batch's files, its digest first, so that it counts as missing."""
         return [hidden for path in (_sidecar(self.file(key)), self.file(key)) if (hidden := Hidden.of(path)) is not None]
 
     def _told(self, key: str) -> dict[str, Any]:

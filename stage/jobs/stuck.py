@@ -1,4 +1,4 @@
-"""Recognises and ends a worker that beats and does nothing: its process lives, and nothing that it could do has been done for too long."""
+"""Recognises and ends a stuck worker: its process lives and sends heartbeats, but has made no progress for too long."""
 
 import faulthandler
 import os
@@ -22,7 +22,7 @@ class Watch:
 
     def __init__(self, job: Job, pid: int, limit_s: float) -> None:
         self._job, self._pid, self._limit_s = job, pid, limit_s
-        self._next_look, self._still = time.monotonic(), 0  # looks are counted, since the time of a process that is paused goes on
+        self._next_look, self._still = time.monotonic(), 0  # counts looks and not seconds, which also pass while the process is paused
         self._at: Standing | None = None
 
     def finds_it_stuck(self) -> bool:
@@ -50,7 +50,7 @@ class Watch:
 def ending_if_stuck(job: Job, *, limit_s: float) -> Generator[None]:
     """End this process, a worker's, if it is stuck while the block runs, and say at which lines.
 
-    For workers that no other process watches. It looks from a thread of Python, so a call that lets none run is not noticed.
+    For workers that no other process watches. It looks from a Python thread, so it misses a call that keeps other threads from running.
     """
     watch, done = Watch(job, os.getpid(), limit_s), Event()
 
@@ -60,7 +60,7 @@ def ending_if_stuck(job: Job, *, limit_s: float) -> Generator[None]:
                 try:
                     sys.stderr.write(f"{watch.told()}\n")
                     faulthandler.dump_traceback(2)  # of the process, wherever `sys.stderr` leads
-                finally:  # even if nobody reads that; what hangs would keep the process from ending by itself
+                finally:  # even if the message could not be written; the call that hangs would prevent a normal exit
                     os.kill(os.getpid(), signal.SIGKILL)
 
     Thread(target=look, daemon=True).start()
@@ -71,9 +71,9 @@ def ending_if_stuck(job: Job, *, limit_s: float) -> Generator[None]:
 
 
 class Standing(NamedTuple):
-    """What a worker is at: the batches that it holds, by their failures so far; `others`, if it holds none: where all of them are.
+    """A worker's position: the number of failures of each batch that it holds; `others`, if it holds none: the position of all workers.
 
-    One that holds none is loading, or waits for others.
+    A worker that holds none is loading, or waits for others.
     """
 
     own: dict[int, int]
@@ -81,7 +81,7 @@ class Standing(NamedTuple):
 
 
 def standing(job: Job, pid: int) -> Standing:
-    """What the worker of this machine with that process id is at."""
+    """The position of this machine's worker with that process id."""
     owners = {int(file.stem): holder(file) for file in (job.folder / "claims").glob("[0-9]*.json")}
     here = socket.gethostname()
     own = [number for number, owner in owners.items() if owner is not None and (owner.host, owner.pid) == (here, pid)]

@@ -106,7 +106,7 @@ class Worker:
         return settled
 
     def _wait(self, batch: Batch, error: OSError) -> None:
-        """Wait a moment for the disk; a Refusal if it stays away, or if the job has been removed."""
+        """Wait a moment for the disk. Raises Refusal if it stays away, or if the job has been removed."""
         if isinstance(error, FileNotFoundError):
             with suppress(OSError):
                 load_job(self.job.folder)  # a CorruptFileError where the disk answers, and the job is gone

@@ -6,10 +6,9 @@ from typing import Any, NamedTuple
 
 from stage.core.durable import read_sealed, sealed_values, write_sealed
 from stage.core.errors import CorruptFileError, DataError, Refusal
-from stage.lineage.arrivals import may_have_arrived, state_of
-from stage.lineage.extracts import STORE, keep_samples, keep_table, keep_told
+from stage.lineage.absent import may_have_arrived, missing_of, state_of
+from stage.lineage.extracts import STORE, keep_beside, keep_samples, keep_table
 from stage.lineage.layout import BESIDE, METHOD, TABLES, whose
-from stage.lineage.missing import missing_of
 from stage.lineage.trees import DATA, MEND, CommitTree, Tree, WorkingTree, tree_of
 from stage.lineage.unchanged import expect_tables, is_as_last_seen, note_seen
 from stage.lineage.versions import Version
@@ -147,7 +146,7 @@ def _samples(tree: Tree, files: dict[str, str], manifests: list[ManifestValues])
         if is_new:
             expect_tables(folder, manifest)
         found = [("samples", keep_samples(tree, folder, manifest, again=is_new))]
-        found += [(kind, keep_told(tree, folder, f"{kind}.parquet", manifest)) for kind in BESIDE[manifest["schema_version"]]]
+        found += [(kind, keep_beside(tree, folder, f"{kind}.parquet", manifest)) for kind in BESIDE[manifest["schema_version"]]]
         if is_new:
             note_seen(folder, files, manifest)
         yield from (PublishedTable(kind, category, method, name) for kind, name in found)

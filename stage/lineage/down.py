@@ -44,7 +44,7 @@ def known_by(database: Database, history: History, source: str) -> tuple[list[Ro
             "Expected a path below the data folder, a file, or a digest, found an empty text, as of a variable that is not set. Name one."
         )
     found = sources_of(database, source)
-    networks = networks_of(database, source, found)
+    networks = networks_known_by(database, source, found)
     if not found and not networks:
         unread = f" Not read: {', '.join(gap.version for gap in history.gaps)}." if history.gaps else ""
         raise Refusal(
@@ -55,7 +55,7 @@ def known_by(database: Database, history: History, source: str) -> tuple[list[Ro
 
 
 def touched_by(database: Database, found: list[Row], networks: list[Row], *, whole: bool = True) -> Answer:
-    """What sources and networks, rows of `sources_of` and `networks_of`, touched; makes the tables of `touch`."""
+    """What sources and networks, rows of `sources_of` and `networks_known_by`, touched; makes the tables of `touch`."""
     known = {"paths": [row["path"] for row in found], "digests": [row["sha256"] for row in found]}
     has = _also_named(database)
     is_mixed, is_placed = (_is_named_in(database, table, known) if has[table] else "false" for table in ("mixed", "placing"))
@@ -70,11 +70,11 @@ def touched_by(database: Database, found: list[Row], networks: list[Row], *, who
 
 
 def touch(database: Database, used_as: str, chosen: Mapping[str, Any], known: Mapping[str, list[str]], *, whole: bool) -> Answer:
-    """All samples for which the expression `used_as`, with the parameters `chosen`, is not 0, and the evaluations that they or the sources
+    """All samples for which the expression `used_as`, with the parameters `chosen`, is not 0, and the evaluations touched.
 
-    with the `known` paths and digests touched. Makes `touched`, a row per kind of sample with their number, and the view `touched_in`, the
-    same with a row per version. Extracts are compared by their numbers in `places`, which takes a fraction of the time and memory of
-    texts.
+    Those are evaluations of these samples, or of the sources with the `known` paths and digests. Makes `touched`, a row per kind of
+    sample with their number, and the view `touched_in`, the same with a row per version. Extracts are compared by their numbers in
+    `places`, which takes a fraction of the time and memory of texts.
     """
     last = rows(database, "SELECT max(place) AS last FROM versions")[0]["last"]
     by_number = {**chosen, "extracts": extracts(database)}
@@ -159,7 +159,7 @@ def _is_missed(count: int) -> str:
     return f"""contains(choices, '"missed"') AND ({" OR ".join(is_file) or "false"})"""
 
 
-def networks_of(database: Database, source: str, found: list[Row]) -> list[Row]:
+def networks_known_by(database: Database, source: str, found: list[Row]) -> list[Row]:
     """The networks that a source trained, bases with the adapters on them, or the network that `source` itself names."""
     query = """
         WITH hit AS (SELECT DISTINCT digest FROM checkpoints

@@ -91,7 +91,7 @@ def keep_table(tree: Tree, path: str, kind: str, content: str) -> str:
     return name
 
 
-def keep_told(tree: Tree, folder: str, file: str, manifest: dict[str, Any]) -> str:
+def keep_beside(tree: Tree, folder: str, file: str, manifest: dict[str, Any]) -> str:
     """The extract of a table beside the shards, compared with its SHA-256 in the manifest."""
     kind = file.partition(".")[0]
     told = manifest["tables"].get(file)

@@ -7,7 +7,7 @@ from stage.lineage.contents import Contents, History
 from stage.lineage.database import Answer, Database, Row, files_of, rows
 from stage.lineage.extracts import STORE
 from stage.lineage.made_from import COLUMNS, made_from
-from stage.model.base_pointer import told_origin
+from stage.model.base_pointer import origin_in_words
 
 # Columns of a sample: where it is and its pixels, what is told of it, and what leads on. Others take time to read.
 PIXELS = ("extract", "image_digest", "mask_digest")
@@ -28,7 +28,7 @@ NAMED_FILES = ("masks", "places", "missed")  # choices that name files, which `m
 BEHIND = (*dict.fromkeys((*PLANNED, *COLUMNS)), *CODE, "method", "category", "checkpoint", "base", "batch_key", "versions")
 
 
-def origin_of(database: Database, history: History, sample_id: str, preferred: Sequence[str] = ()) -> Answer:
+def sources_behind(database: Database, history: History, sample_id: str, preferred: Sequence[str] = ()) -> Answer:
     """What a sample was made from; empty if no version has it. Reads only extracts in which it can be, and of the version that answers."""
     method, category = sample_id.split("/")[:2]
     files = files_of("samples", history.contents, method=method, category=category)
@@ -57,7 +57,7 @@ def _behind(database: Database, contents: Contents, sample: Row) -> Answer:
     runs = {"files": files_of("runs", [contents], **whose), "key": sample["batch_key"]}
     return {
         "made_from": _made_from(database, contents, sample),
-        "networks": [{**row, "origin": told_origin(json.loads(row["origin"]))} for row in rows(database, _NETWORKS, networks)],
+        "networks": [{**row, "origin": origin_in_words(json.loads(row["origin"]))} for row in rows(database, _NETWORKS, networks)],
         "trained_on": rows(database, _TRAINED_ON, {**networks, "sources": files_of("sources", [contents])}),
         "planned": _planned(sample),
         "parameters": [

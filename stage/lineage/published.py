@@ -30,7 +30,7 @@ def samples(tree: Tree, folder: str, manifest: dict[str, Any]) -> pa.Table:
     version = manifest["schema_version"]
     more = pa.schema([field for field in SCHEMA if field.name not in (*PLAN_SCHEMA.names, "image", "mask")])
     told = manifest["tables"].get(PLAN, {})
-    plan = table_told(tree, f"{folder}/{PLAN}", told.get("sha256", ""))
+    plan = table_of_sha256(tree, f"{folder}/{PLAN}", told.get("sha256", ""))
     columns = pa.schema([SCHEMA.field("sample_id"), *more])
     parts = [_shard(tree, folder, shard, columns.names) for shard in manifest["shards"]]
     if version in EARLIER:
@@ -59,11 +59,11 @@ def _shard(tree: Tree, folder: str, shard: dict[str, Any], columns: Iterable[str
 
 def beside(tree: Tree, path: str, sha256: str, kind: str, version: str) -> pa.Table:
     """A table beside the shards, compared with its SHA-256."""
-    table = table_told(tree, path, sha256)
+    table = table_of_sha256(tree, path, sha256)
     return completed(table, schemas()[kind]) if version in EARLIER else table
 
 
-def table_told(tree: Tree, path: str, sha256: str) -> pa.Table:
+def table_of_sha256(tree: Tree, path: str, sha256: str) -> pa.Table:
     """A table of this SHA-256; raises CorruptFileError for any other."""
     with tree.open(path) as file:
         content = file.read()

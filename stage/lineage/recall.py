@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from stage.core.errors import Refusal
 from stage.lineage.contents import History
 from stage.lineage.database import Answer, Database, Row, rows
-from stage.lineage.down import NETWORKS, USES, known_by, networks_of, touch, touched_by
+from stage.lineage.down import NETWORKS, USES, known_by, networks_known_by, touch, touched_by
 from stage.lineage.layout import todays_id
 from stage.lineage.up import SAMPLE, unknown_sample
 from stage.lineage.versions import WORKSPACE
@@ -22,7 +22,7 @@ UNPUBLISHED = (
     "No samples are published yet: networks that were trained on the prepared photographs are not listed here. "
     "The next `dvc repro` trains again those that saw it."
 )
-UNREAD = "What a version holds that could not be read is not told here: see `not read`."
+UNREAD = "Versions that could not be read are left out here: see `not read`."
 
 
 def impact(database: Database, history: History, source: str, *, whole: bool = True) -> Answer:
@@ -71,7 +71,7 @@ def recalled(database: Database, history: History, recalls: "Sequence[Recall]") 
 
 def _tainted_by(database: Database, sha256: str, files: Sequence[tuple[str, str]]) -> list[Row]:
     sources = [{"path": path, "sha256": digest} for path, digest in files]
-    return _tainted(database, touched_by(database, sources, networks_of(database, sha256, sources), whole=False)["evaluations"])
+    return _tainted(database, touched_by(database, sources, networks_known_by(database, sha256, sources), whole=False)["evaluations"])
 
 
 def _files(one: "Recall") -> list[tuple[str, str]]:
@@ -85,7 +85,7 @@ def _of_file(database: Database, history: History, source: str, *, whole: bool) 
     found, networks = known_by(database, history, source)
     known = {"paths": [row["path"] for row in found], "digests": [row["sha256"] for row in found]}
     photographs = rows(database, _PHOTOGRAPHS, known)
-    networks = networks_of(database, source, [*found, *photographs]) if photographs else networks
+    networks = networks_known_by(database, source, [*found, *photographs]) if photographs else networks
     return {**touched_by(database, [*found, *photographs], networks, whole=whole), "source": found, "withdrawn_with_it": photographs}
 
 

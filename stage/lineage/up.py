@@ -12,7 +12,7 @@ from stage.lineage.contents import History
 from stage.lineage.database import Answer, Database, Row, files_of, make_views, rows
 from stage.lineage.layout import todays_id
 from stage.lineage.marked import found_in
-from stage.lineage.origin import origin_of
+from stage.lineage.origin import sources_behind
 from stage.lineage.withdrawn import known_recalls, recalled_behind
 
 SAMPLE = re.compile(r".+/.+/.+/\d{6,}/\d+")
@@ -59,12 +59,12 @@ def _made_of(database: Database, history: History, target: str) -> Answer:
     is_file = Path(target).is_file()
     target = target if is_file else todays_id(target)
     is_sample = bool(SAMPLE.fullmatch(target))
-    if is_sample and not is_file and (answer := origin_of(database, history, target)):
+    if is_sample and not is_file and (answer := sources_behind(database, history, target)):
         return answer
     make_views(database, history.contents)
     if is_file:
         sample_id, told = found_in(database, history, Path(target))
-        return {"file": [told], **origin_of(database, history, sample_id, told["in_versions"])}
+        return {"file": [told], **sources_behind(database, history, sample_id, told["in_versions"])}
     if is_sample:
         raise unknown_sample(database, history, target)
     return _metric(database, history, target)

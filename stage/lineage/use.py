@@ -81,7 +81,7 @@ def _file(entries: list[PublishedTable], kind: str, method: str) -> Path:
 def no_catalog(version: Version, category: str) -> Refusal:
     """The error for samples whose version has no catalog of their category."""
     return Refusal(
-        f"Expected the catalog of {category} in version {version.name}, found none, so that nobody can say what is tested. "
+        f"Expected the catalog of {category} in version {version.name}, found none, so it is unknown which images are tested. "
         "Run `dvc repro prepare`, or name another version with --rev."
     )
 

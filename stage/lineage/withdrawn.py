@@ -1,4 +1,4 @@
-"""What was recalled and is still in the working tree, as it is until the next `dvc repro`, or behind a sample or a metric of any version."""
+"""Recalled sources that are still in use: in the working tree until the next `dvc repro`, or behind a sample or a metric of any version."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from stage.lineage.database import Answer, Row
 
 
-class Withdrawn(NamedTuple):
-    """Photographs and textures by their bytes, masks by path and bytes, with those that are withdrawn with them; samples by id."""
+class WithdrawnFiles(NamedTuple):
+    """Photographs and textures by their bytes, masks by path and bytes, each with the files withdrawn with it; samples by id."""
 
     digests: frozenset[str]
     masks: frozenset[tuple[str, str]]
     samples: frozenset[str]
 
     @classmethod
-    def by(cls, recalls: "Sequence[Recall]", there: Collection[tuple[str, str]]) -> "Withdrawn":
+    def by(cls, recalls: "Sequence[Recall]", there: Collection[tuple[str, str]]) -> "WithdrawnFiles":
         """What these recalls withdraw where the catalog had the files `there`, by path and SHA-256.
 
         A mask goes with its photograph, and a photograph with its mask, only where the recalled one is: `prepare` reads both again once it
@@ -38,7 +38,7 @@ class Withdrawn(NamedTuple):
 
 
 def known_recalls() -> "Sequence[Recall]":
-    """The withdrawals; where there is no such file, nothing is loaded to read one."""
+    """All withdrawals; without a file of them, no reader is imported."""
     if not WITHDRAWALS.is_file():
         return ()
     from stage.datasets.recalled import read_recalls
@@ -49,12 +49,12 @@ def known_recalls() -> "Sequence[Recall]":
 def recalled_behind(
     answer: "Answer", recalls: "Sequence[Recall]", samples: Sequence[str], there: Collection[tuple[str, str]]
 ) -> "list[Row]":
-    """The withdrawals among the files of an answer of `up`, and among the `samples` behind it, with what each was used as; `there` as in `Withdrawn.by`."""
+    """The withdrawals among the files of an answer of `up`, and among the `samples` behind it, with what each was used as; `there` as in `WithdrawnFiles.by`."""
     used = [(row["path"], row["sha256"], row["role"]) for name in ("made_from", "every_photograph") for row in answer.get(name, ())]
     used += [(row["path"], row["sha256"], f"trained the {row['network']}") for row in answer.get("trained_on", ())]
     found: list[Row] = []
     for one in recalls:
-        gone = Withdrawn.by([one], there)
+        gone = WithdrawnFiles.by([one], there)
         roles = ["sample"] if gone.samples & {*samples} else sorted({role for path, sha256, role in used if gone.has(path, sha256)})
         if roles:
             found.append({"path": one.path, "kind": one.kind, "used_as": roles, "date": one.date, "reason": one.reason})
@@ -62,7 +62,7 @@ def recalled_behind(
 
 
 def withdrawn_in(data: Path, category: str, methods: Sequence[str], recalls: "Sequence[Recall]") -> dict[Path, str]:
-    """What of a category's published samples and prepared training images would have to go, in words, by folder."""
+    """Which published samples and prepared training images of a category must go, a sentence for each folder."""
     found = withdrawn_samples([data / "synthesize" / category / method for method in methods], recalls)
     folder = data / "prepare" / category
     return found | ({folder: told} if recalls and (told := _photographs(folder, recalls)) else {})
@@ -80,7 +80,7 @@ def _samples(folder: Path, recalls: "Sequence[Recall]") -> str:
     read_manifest(folder)
     # Of every category, since a base and textures may be of all.
     tables = [open_shard(path).read(["path", "sha256"]) for path in folder.parents[1].glob(f"*/{folder.name}/sources.parquet")]
-    gone = Withdrawn.by(recalls, {(row["path"], row["sha256"]) for table in tables for row in table.to_pylist()})
+    gone = WithdrawnFiles.by(recalls, {(row["path"], row["sha256"]) for table in tables for row in table.to_pylist()})
     trained = {sha256 for some in open_shard(folder / "checkpoints.parquet").read(["sources"])["sources"].to_pylist() for sha256 in some}
     is_trained = bool(trained & gone.digests)
     found = [
@@ -95,6 +95,6 @@ def _photographs(folder: Path, recalls: "Sequence[Recall]") -> str:
 
     rows = training_part(read_catalog(folder / "catalog.parquet"))
     there = {pair for kind in ("image", "mask") for pair in zip(rows[f"{kind}_path"], rows[f"{kind}_sha256"], strict=True)}
-    gone = Withdrawn.by(recalls, there)
+    gone = WithdrawnFiles.by(recalls, there)
     count = sum(map(gone.has, rows.image_path, rows.image_sha256))
     return f"{counted(count, 'photograph')} in {folder}" if count else ""

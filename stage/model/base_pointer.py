@@ -46,7 +46,7 @@ def start_of(base: Path) -> dict[str, str]:
         return {}
 
 
-def told_origin(facts: Mapping[str, str]) -> str:
+def origin_in_words(facts: Mapping[str, str]) -> str:
     """Where a base comes from, in words: `scratch, begun with bases/textures (1a2b3c4d)`.
 
     `facts` as in `checkpoints.parquet`; without a start, as in tables that were published before it was recorded, `base.source` alone.

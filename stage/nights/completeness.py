@@ -1,7 +1,7 @@
 """Whether DVC's cache and its remote hold every output. DVC 3.67 does not say so by itself.
 
-It does not fail if it could not keep an output, on a full disk, and pushes the rest. And a push that is killed leaves a list of part of the
-outputs behind, by which every later one finds that all was pushed.
+If a full disk kept DVC from storing an output, it does not fail, and pushes the rest. A killed push leaves behind a list of some of the
+outputs, from which every later push concludes that everything was pushed.
 """
 
 import json
@@ -15,7 +15,7 @@ SHOWN = 5  # missing files in a message
 
 
 def complete_cache(tree: Path, dvc: Callable[..., str]) -> None:
-    """Keep what a run could not keep; `dvc` runs a DVC command in the working tree `tree`, with variables, and returns its output.
+    """Put into DVC's cache the outputs that a run could not keep; `dvc` runs a DVC command in the working tree `tree`, with variables, and returns its output.
 
     `dvc repro` would not do it: it finds the right outputs in the working tree, and skips the stage.
     Raises ProgramError if an output is still not whole in the cache.

@@ -47,7 +47,7 @@ def examine(root: Path) -> list[Finding]:
 
 
 def guarded(what: str, look: Callable[[], Iterator[Finding]], limit_s: float = ANSWER_S) -> list[Finding]:
-    """The findings of a check, and the refusal or the silence that ended it."""
+    """The findings of a check, and one more if it was refused or did not answer in time."""
     found, errors = list[Finding](), list[Exception]()
 
     def check() -> None:
@@ -57,7 +57,7 @@ def guarded(what: str, look: Callable[[], Iterator[Finding]], limit_s: float = A
         except Exception as error:  # noqa: BLE001  # raised again below
             errors.append(error)
 
-    # A thread of its own, which ends with the process: whoever asks a file system whose server is gone waits for ever.
+    # In a daemon thread, since a call to a file system whose server is gone never returns.
     checking = threading.Thread(target=check, daemon=True)
     checking.start()
     checking.join(limit_s)
@@ -144,7 +144,7 @@ def _branches(places: Places, settings: Nightly) -> Iterator[Finding]:
         found = f"{settings.upstream} is {counted(ahead, 'commit')} ahead of {settings.remote}; the night runs what is pushed"
         yield Finding("look", "git", found, f"Run `git push {settings.remote} {settings.upstream}`.")
     if output_of(["git", "diff", "--name-only", upstream, "--", "params.yaml"], places.root):
-        found = f"differs from the night's, of {upstream[:12]}; GPU, photographs and licence are looked at by the one here"
+        found = f"differs from the night's, of {upstream[:12]}; the checks of GPU, photographs and licence read the one here"
         yield Finding("look", "params.yaml", found, f"Run `git diff {upstream[:12]} -- params.yaml`.")
     if not repository.has_remote():
         yield Finding(
@@ -157,7 +157,7 @@ def _branches(places: Places, settings: Nightly) -> Iterator[Finding]:
 def _disks(places: Places, settings: Nightly) -> Iterator[Finding]:
     """Room for a version in the worktree, the spool and the cache; on a disk without reflinks each is a copy."""
     size = 0
-    with suppress(ConfigError):  # `leftovers` tells a damaged lock, and how to mend it
+    with suppress(ConfigError):  # `leftovers` reports a damaged lock, and how to mend it
         size = made_size(places.worktree / LOCK)
     cache = Path(output_of([*DVC, "cache", "dir"], places.root).strip())
     source = Path(load_params(places.root / "params.yaml").prepare.source)
@@ -188,5 +188,5 @@ def _night(places: Places, _settings: Nightly) -> Iterator[Finding]:
         yield Finding("look", "last night", f"{last.id} {last.outcome}: {last.message.splitlines()[0]}", "Run `stage status`.")
     if not places.webhook.is_file():
         yield Finding(
-            "look", "webhook", f"no address in {places.webhook}; a failure is told to nobody", "Write one there (docs/nights.md)."
+            "look", "webhook", f"no address in {places.webhook}; nobody is told of a failure", "Write one there (docs/nights.md)."
         )

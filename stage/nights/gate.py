@@ -134,7 +134,7 @@ def _accepted(data: Path, params: Params, least: float) -> Iterator[Check]:
 
 
 def _fidelity(data: Path, params: Params, least: float) -> Iterator[Check]:
-    """Of the methods that show a type's real defects; the others need not resemble them."""
+    """The fidelity checks of the methods that show a type's real defects; samples of the others need not resemble them."""
     table = read_fidelity(data)
     judged = rows_among(rows_among(table, ["met", "missed"], "target"), params.categories, "category")
     judged = rows_among(judged, [name for name in params.methods if not METHODS[name].nominal], "made_by")

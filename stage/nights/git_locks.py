@@ -5,7 +5,7 @@ from time import time
 
 import psutil
 
-# No reference can have a name that ends so. A night's git stumbles over those of the first four; the index is that of somebody's checkout.
+# No name of a reference can end in `.lock`. The first four kinds stop a night's git; the index's lock belongs to somebody's checkout.
 SHARED = ("packed-refs.lock", "config.lock", "shallow.lock", "refs/**/*.lock")
 OTHERS = ("*.lock", "worktrees/*/*.lock")
 OLD_S = 3600.0  # no call of git on another machine that shares the folder holds such a lock for so long
@@ -22,7 +22,7 @@ def other_locks(folder: Path) -> list[Path]:
 
 
 def is_old(lock: Path) -> bool:
-    """Whether no git at work can still need it; false if it is gone."""
+    """Whether it is too old for a running git to need it; false if it is gone."""
     try:
         return time() - lock.stat().st_mtime > OLD_S
     except FileNotFoundError:

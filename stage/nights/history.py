@@ -1,4 +1,4 @@
-"""What nights left behind them: records, logs and evidence of each, and the logs of the server and the worker. Removes the oldest of it."""
+"""Removes the oldest of what nights leave behind: records, logs and evidence of each, and the logs of the server and the worker."""
 
 import os
 import re
@@ -25,7 +25,7 @@ def long_logs(home: Path, size: int) -> list[Path]:
 
 
 def forget(places: Places, settings: Nightly, *, dry_run: bool) -> tuple[list[str], list[str]]:
-    """Remove what `settings` does not keep; returns the names of the nights, and of the logs of which the end stays. `dry_run`: change nothing."""
+    """Remove what `settings` does not keep; returns the names of the nights, and of the logs that are shortened. `dry_run`: change nothing."""
     size = round(settings.keep_log_mb * 1e6)
     nights, logs = old_nights(places.nights, settings.keep_nights), long_logs(places.home, size)
     if not dry_run:

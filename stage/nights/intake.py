@@ -58,7 +58,7 @@ def take_in(drop: Path, params: Params, settle_s: float, day: date) -> Intake:
 
 @contextmanager
 def _on_disk(deed: str, drop: Path) -> Generator[None]:
-    """What the disk does not let us do, as a MachineError."""
+    """Turn an error of the disk into a MachineError; `deed` says what was expected."""
     try:
         yield
     except OSError as error:

@@ -45,7 +45,7 @@ def _git(folder: Path) -> Iterator[Finding]:
             found = "older than the machine's start; the next night removes it"
             yield Finding("look", "git lock", f"{lock}, {found}", f"Or run {remove}.")
         elif blocks:
-            found = "over an hour old; a git that was killed has left it, and the night's refuses to work"
+            found = "over an hour old; a killed git left it, and the night's git refuses to work"
             yield Finding("fails", "git lock", f"{lock}, {found}", f"Where `pgrep -a git` shows none: {remove}.")
         else:
             yield Finding("look", "git lock", f"{lock}; another git works, or was killed", f"Where none works: {remove}.")

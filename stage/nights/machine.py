@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies_environment
 
 from stage.core.params import Params
-from stage.core.paths import nearest
+from stage.core.paths import nearest_existing
 from stage.core.wording import counted
 
 LEAST_FREE = 2**30  # bytes, if the size of a version is unknown
@@ -75,21 +75,21 @@ def gpu(params: Params) -> Iterator[Finding]:
     found = _gpus()
     if not found:
         if asked == "cuda":
-            yield Finding("fails", "GPU", "execution.device is cuda, and no driver answers", "Set execution.device to auto in params.yaml.")
+            yield Finding("fails", "GPU", "execution.device is cuda, but no driver answers", "Set execution.device to auto in params.yaml.")
         return
     if hidden := _hidden(len(found)):
         yield Finding(level, "GPU", f"CUDA_VISIBLE_DEVICES {hidden}", f"Run `unset CUDA_VISIBLE_DEVICES`. {without}")
         return
     if problem := _torch_problem():
         told, mend = problem
-        yield Finding(level, "GPU", f"driver {found[0].driver} answers, and torch sees none: {told}", f"{mend} {without}")
+        yield Finding(level, "GPU", f"driver {found[0].driver} answers, but torch sees none: {told}", f"{mend} {without}")
         return
     yield from map(_memory, found)
 
 
 def _memory(one: Gpu) -> Finding:
     if one.total is None or one.free is None:
-        return Finding("fine", "GPU", f"{one.name}, driver {one.driver}, which does not tell its memory")
+        return Finding("fine", "GPU", f"{one.name}, driver {one.driver}, which does not report its memory")
     told = f"{one.name}, driver {one.driver}, {one.free / 1024:.1f} of {one.total / 1024:.1f} GiB are free"
     is_taken = one.free < one.total / 2
     return Finding("look" if is_taken else "fine", "GPU", told, "Run `nvidia-smi`, which says who has the rest." * is_taken)
@@ -102,7 +102,7 @@ def disks(places: Mapping[str, Path], wanted: Mapping[str, int]) -> Iterator[Fin
     """
     found = dict[int, tuple[str, Path, int]]()
     for name, place in places.items():
-        there = nearest(place.resolve())
+        there = nearest_existing(place.resolve())
         number = there.stat().st_dev
         first, where, size = found.get(number, (name, there, 0))
         found[number] = first, where, size + wanted.get(name, 0)

@@ -33,7 +33,7 @@ def move_in(one: Arrival, drop: Path, source: Path, day: date) -> None:
         for path, name, digest in zip(held, one.files, one.digests, strict=True):
             _copy(path, source / name, digest)
         for path, digest in zip(held, one.digests, strict=True):
-            _expect([path], [digest])  # whoever had it open may have written on
+            _expect([path], [digest])  # a program that had it open may have written more
             path.unlink()
             reached("a photograph's file")
     finally:

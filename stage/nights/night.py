@@ -159,7 +159,7 @@ class Night:
         later = [one for one in read_records(self.places.nights) if due and one.began >= due and one.outcome in DONE]
         if later:
             raise Superseded(
-                f"Expected to be the first night since {due}, found {later[0].id}, which came to its end. Nothing is to be done."
+                f"Expected to be the first night since {due}, found {later[0].id}, which has finished. Nothing needs to be done."
             )
 
     def _close_killed(self) -> None:

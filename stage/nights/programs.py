@@ -141,7 +141,7 @@ def _relay(process: "subprocess.Popen[str]", lines: Lines, file: TextIO, say: Sa
             with suppress(OSError, ValueError):  # a full disk or a closed log must not stall the program
                 file.write(f"{told}\n")
                 file.flush()
-            with suppress(OSError, ValueError):  # neither must what follows the night
+            with suppress(OSError, ValueError):  # neither must a reader of the night's lines
                 say(told)
 
 

@@ -67,7 +67,7 @@ class Record(BaseModel):
         return self.killed()
 
     def killed(self) -> Self:
-        """The record of a night that was killed, which could not say so itself."""
+        """The record of a killed night, which could not write this itself."""
         last = self.steps[-1].name if self.steps else "the start"
         return self.model_copy(
             update={"outcome": "killed", "message": f"ended without a word in {last}; the next night goes on from there"}

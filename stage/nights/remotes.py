@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from stage.core.paths import nearest
+from stage.core.paths import nearest_existing
 from stage.core.redaction import without_secrets
 from stage.nights.machine import Finding
 from stage.nights.programs import DVC, ProgramError, output_of
@@ -42,7 +42,7 @@ def _not_pushed(places: Places, remote: str, error: ProgramError) -> Finding:
     except ProgramError as away:
         return Finding("fails", "git remote", str(away), f"Run `git ls-remote {remote}`.")
     mend = f"Get the right to write there, or run `git remote set-url {remote} <address of your own repository>`."
-    return Finding("fails", "git remote", f"{remote} can be read, and takes no push: {error}", mend)
+    return Finding("fails", "git remote", f"{remote} can be read, but takes no push: {error}", mend)
 
 
 def data_remotes(places: Places, _settings: Nightly) -> Iterator[Finding]:
@@ -60,7 +60,7 @@ def data_remotes(places: Places, _settings: Nightly) -> Iterator[Finding]:
 
 
 def _near(folder: Path) -> Finding:
-    home = nearest(folder)  # DVC makes what is missing
+    home = nearest_existing(folder)  # DVC makes what is missing
     closed = next((place for place in _objects(folder) if not os.access(place, os.W_OK | os.X_OK)), None)
     if closed:
         mend = f"Correct the permissions of all below {folder / 'files'}, which somebody else may have made."
@@ -93,7 +93,7 @@ def _distant(name: str, address: str, configured: set[str]) -> Finding:
             "look", "DVC remote", f"{told}: no credentials in the environment, ~/.aws or DVC's configuration; a role of the machine is not asked for",
             f"Run `dvc remote modify --local {name} profile <profile>`, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
         )  # fmt: skip
-    return Finding("look", "DVC remote", f"{told} was not reached, since that takes the network", "Run `dvc push`.")
+    return Finding("look", "DVC remote", f"{told} was not checked, since that needs the network", "Run `dvc push`.")
 
 
 def _has_credentials(name: str, configured: set[str]) -> bool:

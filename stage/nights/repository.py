@@ -68,7 +68,7 @@ class Repository(NamedTuple):
             _git(self.places.root, "fetch", "--quiet", "--no-tags", remote, f"+refs/heads/*:refs/remotes/{remote}/*", versions)
 
     def unlock(self) -> list[Path]:
-        """Remove the locks of a git that was killed before the machine's start, and that would keep the night's from its work; returns them."""
+        """Remove locks that would stop the night's git, left by a git that was killed before the machine's last start; returns them."""
         return remove_abandoned(Path(_git(self.places.root, "rev-parse", "--path-format=absolute", "--git-common-dir")))
 
     def answers(self) -> bool:

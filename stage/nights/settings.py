@@ -78,7 +78,7 @@ class Places(NamedTuple):
 
     @property
     def holder(self) -> Path:
-        """A file in which whoever else holds the lock notes itself."""
+        """A file that names a holder of the lock that is not a night."""
         return self.home / "holder"
 
     @property

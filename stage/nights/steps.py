@@ -15,10 +15,10 @@ from stage.core.params import Params, load_params
 from stage.core.processes import reached
 from stage.core.wording import counted
 from stage.datasets.found import FILE, use_errors
-from stage.nights.apart import apart
 from stage.nights.completeness import complete_cache, complete_remote
 from stage.nights.gate import examination, metric_checks, refusal
 from stage.nights.intake import take_in
+from stage.nights.own_process import in_own_process
 from stage.nights.programs import DVC, ProgramError, Say, work
 from stage.nights.record import Record
 from stage.nights.repository import Moved, Repository, share_cache
@@ -84,7 +84,7 @@ class NightSteps:
         if params.prepare.layout == "demo":
             return "none, since code draws the demo's"
         mend = f"Look whether {drop} and {params.prepare.source} answer: `ls` them."
-        found = apart(self._watched("intake", mend), take_in, drop, params, self.settings.settle_s, self.day)
+        found = in_own_process(self._watched("intake", mend), take_in, drop, params, self.settings.settle_s, self.day)
         self.record.taken_in, self.record.set_aside, self.record.waiting = found.taken_in, [*found.set_aside], [*found.waiting]
         return f"{counted(len(found.taken_in), 'file')} taken in, {len(found.set_aside)} set aside, {len(found.waiting)} waiting"
 
@@ -121,7 +121,7 @@ class NightSteps:
         """Refuse a version with a leak, with too few accepted or too unlike samples, or with a metric worse than the last version's."""
         params, last = self.params(), self._last_tag()
         run = self._watched("gate", "Look whether DVC's cache and remote answer: `dvc status --cloud`.")
-        checks, changes, problem = apart(run, examination, self.data, params, self.settings.gate, last)
+        checks, changes, problem = in_own_process(run, examination, self.data, params, self.settings.gate, last)
         if problem and not self.accept:
             raise CorruptFileError(f"{problem} `stage nightly --once --accept` publishes without comparing the metrics.")
         self.record.warnings += [f"The metrics were not compared. {problem}"] * bool(problem)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stage.lineage.made_from import COLUMNS, SourceFile, made_from
-from stage.model.base_pointer import told_origin
+from stage.model.base_pointer import origin_in_words
 from stage.release.reader import shard_paths
 from stage.report.artefacts import Row, query_rows, stream_rows
 from stage.report.photographs import Photograph
@@ -142,6 +142,6 @@ def _networks(data: Path, category: str, methods: Sequence[str], photographs: li
     for number, (digest, row) in enumerate(rows.items()):
         known = frozenset(row["sources"])
         own = [one for one in photographs if one.sha256 in known]
-        origin = told_origin(json.loads(row["facts"]))
+        origin = origin_in_words(json.loads(row["facts"]))
         found[digest] = Network(f"n{number}", row["kind"], digest, row["base"], origin, own, known)
     return found

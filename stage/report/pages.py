@@ -12,7 +12,7 @@ from jinja2 import Environment
 
 from stage.core.durable import replace_folder
 from stage.core.params import Params
-from stage.model.base_pointer import TRAINED_HERE, start_of, told_origin
+from stage.model.base_pointer import TRAINED_HERE, origin_in_words, start_of
 from stage.report import artefacts, comparison, provenance
 from stage.report.candidates import pictured
 from stage.report.cards import slug, templates
@@ -20,7 +20,6 @@ from stage.report.category import CategoryView, draw_losses, view_category
 from stage.report.fidelity import HEADS, MASK_HEADS, targets
 from stage.report.lineage import trained_elsewhere
 from stage.report.same_inputs import shares_mask, shown_methods, write_same_inputs
-from stage.report.seams import soft_seams
 from stage.report.worst import FALSE, HIT, MISSED, NORMAL
 from stage.segmentation.arms import arm_label, compared_arms
 from stage.segmentation.bootstrap import RESAMPLES
@@ -71,7 +70,7 @@ def _write_pages(data: Path, root: Path, params: Params) -> None:
     own_masks = [name for name in methods if not shares_mask(name, params)]
     _render(environment, "methods", root / "methods.html", shared | {"alike": alike, "methods": methods, "own_masks": own_masks})
     base = draw_losses(data / "pretrain" / "curve.csv", root, Path("pictures/base.svg"), ["loss"])
-    origin = told_origin({"base": params.base.source} | start_of(data / "pretrain" / TRAINED_HERE))
+    origin = origin_in_words({"base": params.base.source} | start_of(data / "pretrain" / TRAINED_HERE))
     made = {
         "base_curve": base,
         "base_origin": origin,
@@ -113,6 +112,14 @@ def _overview(data: Path, params: Params, results: Results) -> dict[str, Any]:
             (verdict(results, method), worth(results, AVERAGE, method)) for method in compared_arms(params.methods, params.segment.mixture)
         ],
     }
+
+
+def soft_seams(params: Params) -> dict[str, int]:
+    """How far from the mask a soft seam may reach, px, by method; none for methods that change nothing outside the mask."""
+    blending = {"paste": params.paste, "quilt": params.quilt}
+    if params.synthesize.start == "defect":  # its samples begin with those of paste, and keep their seam
+        blending["stage"] = params.paste
+    return {name: blending[name].reach for name in params.methods if name in blending and {*blending[name].blends} != {"hard"}}
 
 
 def _environment() -> Environment:

@@ -139,9 +139,9 @@ def beside_the_paper(results: Results, paper: Paper) -> list[Table]:
 
 
 def ours_first(lines: list[PaperRow]) -> list[PaperRow]:
-    """The segmenters and categories that we measured before the others, and in each our lines before the paper's: a few lines of ours
+    """The segmenters and categories that we measured before the others, and in each our lines before the paper's.
 
-    would not be found among more than a hundred of the paper's.
+    Otherwise our few lines would be lost among more than a hundred of the paper's.
     """
     measured = {line[:2] for line in lines if line.has_ours}
     places = {pair: place for place, pair in enumerate(dict.fromkeys(line[:2] for line in lines))}

@@ -1,7 +1,7 @@
 """How sure the difference between two arms is: a bootstrap over test images and seeds, paired, since both arms share them.
 
-Of n one draws n - 1, each counting n / (n - 1) times (Rao and Wu, JASA 1988): the variance of a plain bootstrap of n is too small by
-(n - 1) / n, half of it with two. What is left too narrow with a handful is the normal shape of its tails.
+A resample of n draws n - 1, each counting n / (n - 1) times (Rao and Wu, JASA 1988): the variance of a plain bootstrap of n is too small by
+(n - 1) / n, half of it with two. With a handful, intervals stay somewhat too narrow, because their tails are those of a normal distribution.
 """
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""How often each score occurs, image by image: all that pixel metrics need, in a memory that does not grow with the image size.
+"""How often each score occurs, image by image: all that pixel metrics need, in memory that does not grow with the image size.
 
 A score is the difference of a pixel's two logits, defect minus normal, quantised to LEVELS steps between -RANGE and RANGE.
 Metrics of the counts are exact for the quantised scores. Shapes: N images, L = LEVELS.

@@ -8,7 +8,7 @@ from stage.datasets.pairs import Pair
 
 
 class Mixture(Sequence[Pair]):
-    """Pairs of each part by its share, as many as no part runs short of, spread evenly over the part.
+    """Pairs of each part by its share, as many as the scarcest part allows, spread evenly over the part.
 
     Samples are ordered by type, so every type is thinned alike. Nothing is copied.
     """

@@ -64,7 +64,7 @@ def learning_curve(results: Results, category: str) -> pd.DataFrame:
 def worth(results: Results, category: str, method: str) -> str:
     """How many real defects a method's samples are worth, from the learning curve; empty where `segment.few` asked for none.
 
-    It names the smallest number that does with samples what a larger one did without, where the interval says that samples help.
+    It names the smallest number that does as well with samples as a larger one without, where the interval says that samples help.
     """
     curve = learning_curve(results, category)
     if len(curve) == 1:
@@ -78,13 +78,13 @@ def worth(results: Results, category: str, method: str) -> str:
         difference, gain = gains[count, reached], gains[count, count]
         photographs = f"{counted(count, 'photograph')} of each defect"
         if gain.low > 0:
-            told = f"{photographs} do{'es' if count == 1 else ''} what {many} did without"
+            told = f"{photographs} do{'es' if count == 1 else ''} as well as {many} without samples"
             return f"With samples of {method}, {told}: the difference in AP is {with_interval(difference)} points."
         unsure = unsure or (
             f"These data cannot tell how many real defects samples of {method} are worth: with {photographs} and samples the difference in AP "
-            f"to {many} without is {with_interval(difference)} points, but to {count} without it is {with_interval(gain)}."
+            f"to {many} without them is {with_interval(difference)} points, but to {count} without them it is {with_interval(gain)}."
         )
-    return unsure or f"With samples of {method}, no number of real defects does what a larger one did without."
+    return unsure or f"With samples of {method}, no number of real defects does as well as a larger number without samples."
 
 
 def _gains(results: Results, category: str, method: str) -> dict[tuple[int, int], Any]:

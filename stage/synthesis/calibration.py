@@ -22,7 +22,7 @@ Folds = NDArray[np.intp]
 FOLDS = 4
 STRENGTH = 1.0  # of the ridge, for standardised features
 LEAST_DEVIATION = 1e-3
-COPY_SHARE = 0.05  # of the training defects, which are so near to another photograph's; what is nearer is called a near-copy
+COPY_SHARE = 0.05  # of the training defects lie this near to one of another part; a nearer sample is a near-copy
 TYPICAL = 0.5  # of nothing's pixels differ from the background by no more than a pixel that looks normal
 
 
@@ -30,7 +30,7 @@ def calibrate(recipe: Recipe, catalog: pd.DataFrame, source: Source) -> Judge:
     """The measure of a category, the same for the same training part, seed and `synthesize.verdict`.
 
     All pastes fit it. Its thresholds are set by nothing as the recipe's method would paste it, each paste scored by a discriminant that
-    was fitted without its background: of pastes that it was fitted to, it would think too well.
+    was fitted without its background: a discriminant scores the pastes that it was fitted to too favourably.
     """
     asked, group, kinds = recipe.synthesize.verdict, _groups(catalog), ("real", *nothing_of(recipe))
     made = described_draws(Paster(recipe, catalog, source), asked.pastes)
@@ -92,13 +92,13 @@ def _held_out(made: Described, fold: Folds) -> Values:
 
 
 def _real_pass(rows: pd.DataFrame, scores: pd.Series, normal_pass: float) -> float:
-    """The share of real pastes whose score nothing reaches, of one type."""
+    """The share of one type's real pastes that reach the threshold that nothing sets."""
     is_real = rows.kind == "real"
     return round(float((scores[is_real] >= threshold_of(scores[~is_real], normal_pass)).mean()), 4)
 
 
 def _record(rows: pd.DataFrame, sums: Values, normal_pass: float) -> TypeRecord:
-    """What holds of one type; `rows` and `sums` are its pastes'."""
+    """The findings of one type; `rows` and `sums` are those of its pastes."""
     is_real = (rows.kind == "real").to_numpy()
     nothing, real = rows.loc[~is_real], rows.loc[is_real]
     by_fold = {fold: threshold_of(others, normal_pass) for fold in range(FOLDS) if len(others := nothing.score[nothing.fold != fold])}
@@ -128,7 +128,7 @@ def threshold_of(scores: pd.Series, share: float) -> float:
 
 
 def _copy_distance(patches: PatchArray, groups: list[str]) -> float:
-    """What a twentieth of the training defects are nearer than to their nearest of another part; 0 where there is no other."""
+    """The distance below which a twentieth of the training defects have their nearest one of another part; 0 if there is no other part."""
     others = [[k for k, other in enumerate(groups) if other != group] for group in groups]
     distances = [nearest(one, patches[other]).distance for one, other in zip(patches, others, strict=True) if other]
     return round(float(np.quantile(distances, COPY_SHARE)), 3) if distances else 0.0

@@ -32,7 +32,7 @@ class ShapePlanner:
     """Plans masks of new shapes for the types of a category, in the sizes of their real masks."""
 
     def __init__(self, catalog: pd.DataFrame) -> None:
-        """The sizes are those of the catalog, which has them of recalled masks too: without these, every draw would change."""
+        """The sizes are from the catalog, which also has those of recalled masks: without these, every draw would change."""
         pool = training_pool(catalog)
         by_type = pool.loc[pool.defect != GOOD].groupby("defect").prepared_area
         self.areas = {str(defect): (int(areas.min()), int(areas.max())) for defect, areas in by_type if areas.notna().any()}

@@ -1,4 +1,4 @@
-"""Runs a function in a process of its own, which a night can give up: no thread can be ended that waits for a network folder."""
+"""Runs a function in its own process, which a night can end; a thread that waits for a network folder cannot be ended."""
 
 import logging
 import pickle
@@ -16,10 +16,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def apart(run: Callable[[Sequence[str]], object], function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
-    """What a function returns in another process, or its Refusal. `run` runs a command, and may end it.
+def in_own_process(run: Callable[[Sequence[str]], object], function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+    """The function's result in another process; raises its Refusal. `run` runs a command, and may end it.
 
-    What the function logs is what the process prints.
+    The process prints what the function logs.
     """
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / CALL).write_bytes(pickle.dumps((function, arguments, named)))
@@ -31,12 +31,12 @@ def apart(run: Callable[[Sequence[str]], object], function: Callable[P, R], *arg
 
 
 def main(folder: Path) -> None:
-    """Call the function that is in a folder, and put its answer there."""
+    """Call the function that is pickled in a folder, and write its result there."""
     logging.basicConfig(stream=sys.stdout, format="%(message)s")
     log = logging.getLogger("stage")
     log.setLevel(logging.INFO)
     function, arguments, named = pickle.loads((folder / CALL).read_bytes())
-    log.info("%s begins", function.__name__)  # so that who finds it ended as stuck knows that its modules were loaded
+    log.info("%s begins", function.__name__)  # if it is ended as stuck, the log shows that its modules were loaded
     reached(f"inside {function.__name__}")
     try:
         answer = function(*arguments, **named)

@@ -1005,6 +1005,20 @@ def test_the_doctor_finds_a_commit_that_is_not_pushed(town: Town) -> None:
     assert {"git", "params.yaml"}.isdisjoint(doctor()[1]["look"])
 
 
+def test_the_doctor_names_a_mount_that_does_not_answer(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would hang for ever itself, or leave it to the user to find out what it waits for."""
+    drop = town.places.drop(town.settings)
+    device = dead_folder(drop)
+    monkeypatch.setattr("stage.nights.silence.WITH_SILENT_S", 5.0)
+    try:
+        found = doctor()[1]["fails"]
+    finally:
+        os.close(device)
+        ctypes.CDLL(None).umount2(os.fsencode(drop), 2)
+
+    assert found["disks"] == f"no answer within 5 s; {drop} cannot be reached"
+
+
 def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))

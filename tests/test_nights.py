@@ -130,6 +130,8 @@ def make_data(made: Path, root: Path) -> None:
     results = gather_results(factory.data, (CATEGORY,))
     write_results(results, factory.data / "evaluate")
     write_fidelity(measure_fidelity(factory.data, (CATEGORY,), ("paste",), 0), factory.data / "evaluate")
+    (factory.data / "evaluate/report").mkdir()
+    (factory.data / "evaluate/report/index.html").touch()
     for name in ("good", "worse", "leaky"):
         for folder in ("prepare", "synthesize", "evaluate"):
             shutil.copytree(factory.data / folder, made / name / folder)
@@ -357,7 +359,11 @@ def test_a_person_may_accept_what_cannot_be_compared(town: Town) -> None:
     assert record.tag in town.tags()
 
 
-STEPS = ("take in photographs", "dvc repro", "dvc push", "commit", "push the branch", "tagged here")
+PUSHES_WHAT_IS_LEFT = "nothing to do"
+STEPS = (
+    *("take in code", "take in photographs", "dvc repro", "gate", "dvc push", "commit", "push the branch", "tagged here"),
+    PUSHES_WHAT_IS_LEFT,
+)
 
 
 def test_a_night_that_is_killed_after_a_step_is_finished_and_told_by_a_later_one(
@@ -373,7 +379,7 @@ def test_a_night_that_is_killed_after_a_step_is_finished_and_told_by_a_later_one
             fresh.night().run()
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL, step
-        assert not fresh.tags()
+        assert fresh.tags() == [TODAY] * (step == PUSHES_WHAT_IS_LEFT)
         await_another_name(fresh)
     monkeypatch.delenv("STAGE_FAULT")
 
@@ -1084,6 +1090,18 @@ def take_picture(services: Services, run_id: str, folder: Path) -> None:
     assert (folder / "dashboard.png").stat().st_size > 20_000
 
 
+def shows_the_night(services: Services, town: Town, run_id: str) -> None:
+    """The artifacts of the run: what fell since the last version, which outputs changed, and where the report is."""
+    found = api(services, "artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run_id]}}})
+    kept = {one["key"]: one["data"] for one in found}
+    tables = {name: json.loads(kept[f"nightly-{name}"]) for name in ("metrics", "changes", "gate")}
+    fallen = [(one["before"], one["now"], one["worse"]) for one in tables["metrics"] if (one["arm"], one["metric"]) == ("real_only", "ap")]
+    assert {*fallen} == {(0.5, 0.05, True)}
+    assert "data/evaluate" in [one["output"] for one in tables["changes"]]
+    assert False in [one["holds"] for one in tables["gate"]]
+    assert f"file://{town.places.worktree}/data/evaluate/report/index.html" in kept["nightly-summary"]
+
+
 def outlive_the_worker(services: Services, town: Town) -> None:
     """A worker that is killed alone, for want of memory for example, is told and started again; its night goes on, and the server stays."""
     before = noted_services(town.places)
@@ -1095,6 +1113,19 @@ def outlive_the_worker(services: Services, town: Town) -> None:
     assert (after["server"], after["worker"] != before["worker"]) == (before["server"], True)
     assert [one.level for one in schedule(town.places)] == ["fine"]
     assert running_night(town.places.nights) is not None
+
+
+def be_killed_alone(services: Services, town: Town, deployment: dict[str, Any]) -> None:
+    """The server learns of a night whose own process is killed, and gives its place to the next one."""
+    for name in ("go", "pid"):
+        (town.root / name).unlink()
+    run_id = begun(services, deployment, "killed")
+    until((town.root / "pid").exists)
+    night = running_night(town.places.nights)
+    assert night
+    os.kill(night.pid, signal.SIGKILL)
+    assert end_of(services, run_id)["state_type"] == "CRASHED"
+    (town.root / "go").touch()
 
 
 def outlive_the_server(services: Services, town: Town, deployment: dict[str, Any]) -> None:
@@ -1110,7 +1141,8 @@ def outlive_the_server(services: Services, town: Town, deployment: dict[str, Any
     (town.root / "go").touch()
     until(lambda: running_night(town.places.nights) is None)
     last, *before = read_records(town.places.nights)
-    assert (last.outcome, "is not worse than" in last.message, len(before)) == ("refused", True, 2)
+    assert (last.outcome, "is not worse than" in last.message) == ("refused", True)
+    assert [one.outcome for one in before] == ["killed", "refused", "published"]
 
 
 def kill_all(*roots: psutil.Process) -> None:
@@ -1191,13 +1223,13 @@ def test_nightly_up_schedules_a_night_that_the_worker_runs(services: Services, t
     ended = end_of(services, run_id)
     assert ended["state_name"] == "Refused"
     assert "is not worse than" in ended["state"]["message"]
-    kept = api(services, "artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run_id]}}})
-    assert {"nightly-summary", "nightly-metrics", "nightly-gate"} <= {one["key"] for one in kept}
+    shows_the_night(services, town, run_id)
     lines = api(services, "logs/filter", {"logs": {"flow_run_id": {"any_": [run_id]}}})
     assert any("dvc repro" in one["message"] for one in lines)
     assert [one.outcome for one in read_records(town.places.nights)] == ["refused", "published"]
     if CHROMIUM:
         take_picture(services, run_id, tmp_path)
+    be_killed_alone(services, town, deployment)
     outlive_the_server(services, town, deployment)
     outlive_the_machine(services, town, deployment)
 

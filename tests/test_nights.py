@@ -901,10 +901,16 @@ def test_versions_that_are_not_kept_lose_their_data_and_no_other_does(accepted: 
     size = sum(path.stat().st_size for path in (cache / "files/md5").glob("*/*"))
     planned = retain(town.places, settings, cloud=True, dry_run=True)
     assert (planned.kept, planned.retired) == ([f"{TODAY}.2"], [TODAY])
+    (town.project / "nightly.yaml").write_text((town.project / "nightly.yaml").read_text().replace("keep: 30", "keep: 1 "))
+    told = run_verb("retain", "--dry-run", "--cloud").output
     assert (objects(cache), objects(town.store), town.tags()) == before
 
     gone = retain(town.places, settings, cloud=True, dry_run=False)
     assert planned == gone
+    assert told.endswith(
+        f"1 version kept. Would go: {TODAY}.\nWould go from DVC's cache: {gone.from_cache} objects, {gone.cache_bytes / 1e6:,.2f} MB; "
+        f"{gone.from_remote} objects from its remote.\n"
+    )
     assert gone.cache_bytes == size - sum(path.stat().st_size for path in (cache / "files/md5").glob("*/*")) > 0
     assert (gone.from_cache, gone.from_remote) == (len(before[0] - objects(cache)), len(before[1] - objects(town.store)))
     assert town.tags() == [f"{TODAY}.2"]
@@ -1102,6 +1108,22 @@ def shows_the_night(services: Services, town: Town, run_id: str) -> None:
     assert f"file://{town.places.worktree}/data/evaluate/report/index.html" in kept["nightly-summary"]
 
 
+def idle_services_are_told(services: Services, town: Town, deployment: dict[str, Any]) -> None:
+    """A server or a worker that hangs still runs: nights would be left out, and `stage status` call all well."""
+    noted = noted_services(town.places)
+    assert [one.found for one in schedule(town.places)] == ["server and worker run"]
+    os.kill(noted["worker"]["pid"], signal.SIGSTOP)
+    late = begun(services, deployment, "late", timedelta(hours=1))
+    assert [one.found.partition(" since ")[0] for one in schedule(town.places)] == ["a night has been due"]
+    os.kill(noted["server"]["pid"], signal.SIGSTOP)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stage.nights.schedule.BUSY_S", 1.0)
+        assert [one.found.partition(" at ")[0] for one in schedule(town.places)] == ["the server gives no answer"]
+    os.kill(noted["server"]["pid"], signal.SIGCONT)
+    api(services, f"flow_runs/{late}/set_state", {"state": {"type": "CANCELLED"}, "force": True})
+    os.kill(noted["worker"]["pid"], signal.SIGCONT)
+
+
 def outlive_the_worker(services: Services, town: Town) -> None:
     """A worker that is killed alone, for want of memory for example, is told and started again; its night goes on, and the server stays."""
     before = noted_services(town.places)
@@ -1229,6 +1251,7 @@ def test_nightly_up_schedules_a_night_that_the_worker_runs(services: Services, t
     assert [one.outcome for one in read_records(town.places.nights)] == ["refused", "published"]
     if CHROMIUM:
         take_picture(services, run_id, tmp_path)
+    idle_services_are_told(services, town, deployment)
     be_killed_alone(services, town, deployment)
     outlive_the_server(services, town, deployment)
     outlive_the_machine(services, town, deployment)

@@ -64,6 +64,13 @@ stages:
     deps: [data/environment/images.txt, variant.txt]
     outs: [data/prepare, data/synthesize, data/evaluate]
 """
+ABLATION = """
+stages:
+  ablate:
+    wdir: ..
+    cmd: "false"
+    outs: [data/ablate]
+"""  # which nobody has run; a pull of everything would ask for its output
 FIRST = f"{CATEGORY}/train/good/900.png"  # the photograph that arrives before the first night
 TODAY = f"data-{datetime.now().astimezone().date().isoformat()}"
 QUIET_S = 20.0  # time to load modules; a test sees by the last line that they were loaded
@@ -101,7 +108,7 @@ class Town:
         shutil.rmtree(place, ignore_errors=True)
         shell(self.root, f"git clone --quiet --branch {tag} {self.bare} {place}")
         name_remote(place / ".dvc/config", self.store)
-        shell(place, "python -m dvc pull --quiet")
+        shell(place, "python -m dvc pull --quiet dvc.yaml")
         return place
 
 
@@ -164,6 +171,8 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Town:
     (town.project / "dvc.yaml").write_text(GRAPH.format(raw=town.raw, made=town.made))
     (town.project / "variant.txt").write_text("good\n")
     (town.project / "look.sh").write_text("true\n")
+    (town.project / "ablation").mkdir()
+    (town.project / "ablation/dvc.yaml").write_text(ABLATION)
     shell(town.project, "git init --quiet --initial-branch main && python -m dvc init --quiet")
     name_remote(town.project / ".dvc/config", "../../store")
     shell(town.project, "git config user.email a@b.c && git config user.name A")

@@ -117,7 +117,7 @@ class Services(NamedTuple):
                 [*PREFECT, *arguments],
                 cwd=self.places.root, env=self.environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
-        self._note(name, {"pid": process.pid, "started": started_s(psutil.Process(process.pid)), "boot": boot_id()})
+        self._note(name, {"pid": process.pid, "started": started_s(psutil.Process(process.pid)), "boot": boot_id(), "port": self.port})
         # It outlives this process, or is reaped by it, now that its start is noted.
         threading.Thread(target=process.wait, daemon=True).start()
 

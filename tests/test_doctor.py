@@ -21,13 +21,14 @@ from stage.cli.terminal import writable
 from stage.core.errors import Refusal
 from stage.core.params import Params, load_params
 from stage.core.processes import started_s
-from stage.nights.doctor import examine, guarded
+from stage.nights.doctor import examine
 from stage.nights.git_locks import remove_abandoned
 from stage.nights.leftovers import leftovers
 from stage.nights.machine import LEAST_FREE, Finding, disks, gpu, proxies
 from stage.nights.remotes import _near, code_remote, data_remotes
 from stage.nights.schedule import schedule
 from stage.nights.settings import Places, load_nightly
+from stage.nights.silence import answers
 
 LONG_AGO = 1_000_000_000.0  # s
 PROXY_NAMES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -488,7 +489,7 @@ def test_a_file_system_that_does_not_answer_is_reported(tmp_path: Path) -> None:
         (tmp_path / "dead").read_bytes()  # until somebody writes to it, and nobody does
         yield Finding("fine", "disk", "the second has room")
 
-    assert [one.found for one in guarded("disk", look, 0.5)] == ["the first has room", "no answer within 0.5 s"]
+    assert [one.found for one in answers("disk", look, [], 0.5)] == ["the first has room", "no answer within 0.5 s"]
     with (tmp_path / "dead").open("w"):
         pass  # lets the thread end
 
@@ -501,7 +502,7 @@ def test_a_fault_of_a_check_is_no_finding() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        guarded("disk", look, 5.0)
+        answers("disk", look, [], 60.0)
 
 
 def test_the_verb_says_all_of_it_as_json_and_ends_with_one(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,18 @@
 
 import io
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
+from published import demo_params
+from source_tree import ROOT
 from test_results import differences, scores
 
 from stage.core.errors import CorruptFileError
-from stage.nights.gate import Check, metric_changes, metric_checks, refusal
+from stage.nights.gate import Check, _fidelity, metric_changes, metric_checks, refusal
+from stage.nights.settings import load_nightly
+from stage.release.fidelity import COLUMNS, write_fidelity
 from stage.segmentation.results import Results, _with_intervals, table_in
 
 
@@ -46,6 +51,17 @@ def test_without_intervals_nothing_excuses_a_fall() -> None:
     changes = metric_changes(results(0.5, 0.74, WIDE)._replace(differences=none), BEFORE._replace(differences=none))
 
     assert {one["arm"] for one in changes if one["worse"]} == {"real_and_paste"}
+
+
+def test_fidelity_is_asked_of_methods_that_show_real_defects(tmp_path: Path) -> None:
+    """The demo's `draem`, whose textures resemble no defect, would stop every night; or samples that resemble none be published."""
+    (tmp_path / "evaluate").mkdir()
+    told = {"paste": ("met",) * 4 + ("missed",) * 2 + ("",), "quilt": ("met", "missed", "missed"), "draem": ("missed",), "stage": ("",)}
+    rows = [("bolt", "bent", method, "grain", None, 9, 1.0, 0.1, 1.0, target) for method, targets in told.items() for target in targets]
+    write_fidelity(pd.DataFrame(rows, columns=list(COLUMNS)), tmp_path / "evaluate")
+
+    checks = [*_fidelity(tmp_path, demo_params(["bolt"], tuple(told)), load_nightly(ROOT).gate.fidelity)]
+    assert [(one.where, one.found, one.holds) for one in checks] == [("bolt paste", "0.667", True), ("bolt quilt", "0.333", False)]
 
 
 def test_an_arm_that_only_one_version_has_is_not_compared() -> None:

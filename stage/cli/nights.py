@@ -84,8 +84,8 @@ def retain(
         )
     if found.logs:
         typer.echo(f"{gone}: the beginning of {' and of '.join(found.logs)}.")
-    remote = f", {found.from_remote} from its remote" if cloud else ""
-    typer.echo(f"{gone} from DVC's cache: {counted(found.from_cache, 'object')}{remote}.")
+    remote = f"; {counted(found.from_remote, 'object')} from its remote" if cloud else ""
+    typer.echo(f"{gone} from DVC's cache: {counted(found.from_cache, 'object')}, {found.cache_bytes / 1e6:,.2f} MB{remote}.")
 
 
 @verbs.command()

@@ -15,7 +15,7 @@ from stage.lineage.versions import Version
 
 DATA = "data"
 TODAYS = "remote-of-the-working-tree"
-MEND = "Run `dvc checkout --force` for what was published last, or `dvc repro` to make it again."
+MEND = "Run `dvc checkout --force dvc.yaml` for what was published last, or `dvc repro` to make it again."
 
 
 class Tree(Protocol):
@@ -57,7 +57,7 @@ class WorkingTree:
         try:
             return (self._root / path).open("rb")
         except OSError as error:
-            raise CorruptFileError(f"Expected {self._root / path}, found {error.strerror}. Run `dvc checkout` or `dvc repro`.") from None
+            raise CorruptFileError(f"Expected {self._root / path}, found {error.strerror}. {MEND}") from None
 
 
 def _files_below(folder: str | Path) -> Iterator[os.DirEntry[str]]:

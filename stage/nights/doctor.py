@@ -2,9 +2,9 @@
 
 import os
 import re
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
@@ -24,50 +24,27 @@ from stage.nights.remotes import code_remote, data_remotes
 from stage.nights.repository import Repository
 from stage.nights.schedule import schedule
 from stage.nights.settings import SETTINGS, Nightly, Places, load_nightly
+from stage.nights.silence import answers, silent_mounts
 from stage.nights.versions import LOCK, made_size
 from stage.nights.webhook import BAD_OUTCOMES
 
 # Other versions of these have broken a run or a night, visible only in a server's log (pyproject.toml has the reasons).
 BREAKING = ("fastapi", "sqlalchemy", "prefect", "dvc", "torch", "diffusers", "transformers", "numpy")
-ANSWER_S = 90.0  # for a check
 PIN = re.compile(r"([\w.-]+)==([\w.]+)")
 
 
 def examine(root: Path) -> list[Finding]:
     """Every finding about a project, in the order in which to mend them."""
-    places = Places(root)
-    first = {"packages": _packages, "proxy": proxies, "params.yaml": lambda: _parameters(root), "git": lambda: _code(places)}
-    found = [one for what, look in first.items() for one in guarded(what, look)]
+    places, ask = Places(root), partial(answers, silent=silent_mounts())
+    first = {"packages": _packages, "proxy": proxies, "params.yaml": partial(_parameters, root), "git": partial(_code, places)}
+    found = [one for what, look in first.items() for one in ask(what, look)]
     try:
         settings = load_nightly(root)
     except Refusal as error:
         return [*found, Finding("fails", SETTINGS.name, str(error), f"Run `git checkout {SETTINGS}`.")]
     night = (_branches, data_remotes, _disks, _left, _running, _night, schedule)
-    return [*found, *(one for look in night for one in guarded(look.__name__.strip("_"), lambda look=look: look(places, settings)))]
-
-
-def guarded(what: str, look: Callable[[], Iterator[Finding]], limit_s: float = ANSWER_S) -> list[Finding]:
-    """The findings of a check, and one more if it was refused or did not answer in time."""
-    found, errors = list[Finding](), list[Exception]()
-
-    def check() -> None:
-        try:
-            for one in look():
-                found.append(one)  # findings before a refusal are kept
-        except Exception as error:  # noqa: BLE001  # raised again below
-            errors.append(error)
-
-    # In a daemon thread, since a call to a file system whose server is gone never returns.
-    checking = threading.Thread(target=check, daemon=True)
-    checking.start()
-    checking.join(limit_s)
-    if checking.is_alive():
-        mend = "Run `df` in the folders that nightly.yaml and `.dvc/config` name: it stops at the file system that does not answer."
-        return [*found, Finding("fails", what, f"no answer within {limit_s:g} s", mend)]
-    for error in errors:
-        if not isinstance(error, Refusal):
-            raise error
-        found.append(Finding("fails", what, str(error), "The message says what to do."))
+    for look in night:
+        found += ask(look.__name__.strip("_"), partial(look, places, settings))
     return found
 
 

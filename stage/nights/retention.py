@@ -19,17 +19,17 @@ from stage.nights.repository import Repository, share_cache
 from stage.nights.settings import Nightly, Places
 
 RETIRED = "refs/retired"
-
-
 REMOVED = re.compile(r"Removed (\d+) objects from (?:\S+ cache|(remote))\.")  # DVC's words, also with --dry
+REMOVING = re.compile(r"Removing (.+)")  # only with --dry: the path of an object
 
 
 class Retention(NamedTuple):
-    """The tags that stay, those that go, how many of DVC's objects go from the cache and from the remote, the nights whose records go, and the logs that lose their beginning."""
+    """The tags that stay, and what goes: tags, DVC's objects in the cache with their bytes and in the remote, nights' records, beginnings of logs."""
 
     kept: list[str]
     retired: list[str]
     from_cache: int
+    cache_bytes: int
     from_remote: int
     nights: list[str]
     logs: list[str]
@@ -54,8 +54,12 @@ def retain(places: Places, settings: Nightly, *, cloud: bool, dry_run: bool) -> 
                 for tag in retired:
                     _retire(repository, tag)
             nights, logs = forget(places, settings, dry_run=dry_run)
+            cache = Path(output_of([*DVC, "cache", "dir"], places.root).strip()).resolve()
+            before = _size(cache)
             told = _collect(places, settings, [tag for tag in _tags(places) if tag not in retired], cloud=cloud, dry_run=dry_run)
-            return Retention(kept, retired, *_removed(told), nights, logs)
+            from_cache, from_remote = _removed(told)
+            size = _size_of_listed(told, cache) if dry_run else before - _size(cache)
+            return Retention(kept, retired, from_cache, size, from_remote, nights, logs)
     except Timeout:
         raise Refusal(f"Expected no night at work, found {holder_of(places)}. Wait for its end.") from None
 
@@ -73,6 +77,17 @@ def _removed(told: str) -> tuple[int, int]:
     """The numbers of objects that DVC says it removes from the cache and from the remote."""
     counts = [(int(number), bool(remote)) for number, remote in REMOVED.findall(told)]
     return sum(number for number, remote in counts if not remote), sum(number for number, remote in counts if remote)
+
+
+def _size(cache: Path) -> int:
+    """Bytes of DVC's objects in a cache."""
+    return sum(path.stat().st_size for path in cache.glob("files/md5/*/*") if path.is_file())
+
+
+def _size_of_listed(told: str, cache: Path) -> int:
+    """Bytes of the objects of a cache that DVC says it would remove."""
+    paths = (Path(line).resolve() for line in REMOVING.findall(told))
+    return sum(path.stat().st_size for path in paths if path.is_relative_to(cache))
 
 
 def _collect(places: Places, settings: Nightly, tags: list[str], *, cloud: bool, dry_run: bool) -> str:

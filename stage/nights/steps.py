@@ -101,7 +101,7 @@ class NightSteps:
         lock = (self.places.worktree / LOCK).read_text(encoding="utf-8")
         last = self._last_tag()
         self.record.changes = [*changed_outputs(self.repository.lock_of(last) if last else "", lock)]
-        return f"{len(self.record.changes)} outputs differ from {last or 'nothing'}"
+        return f"{counted(len(self.record.changes), 'changed output')} since {last or 'the beginning'}"
 
     def push_what_is_left(self) -> str:
         """Push the versions of nights that were killed before they could."""

@@ -1,38 +1,26 @@
 """Tells other tools what a DVC stage read and made: OpenLineage events (https://openlineage.io/spec/2-0-2/OpenLineage.json).
 
-They go to `.spool/openlineage.jsonl`, a line per event, or where OpenLineage's own configuration (`OPENLINEAGE_URL`,
-`OPENLINEAGE_CONFIG` or `openlineage.yml`) says. An event that cannot be sent stops no run; without the package, there are no events.
+stage/core/openlineage.py says where they go.
 """
 
 import json
 import os
-import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import reduce
-from importlib.util import find_spec
 from itertools import product
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
-from urllib.parse import quote
+from typing import Any, NamedTuple
 
-from flows import PARENT
+from stage.core.openlineage import NAMESPACE, NIGHT, PARENT, PRODUCER, event_client, quietly, source_code
 from stage.core.params import Params
 from stage.core.redaction import without_secrets
-from stage.core.work import SPOOL
 from stage.core.yaml_files import read_yaml
 from stage.synthesis.schema import MANIFEST
 
-Result = TypeVar("Result")
-EVENTS = SPOOL / "openlineage.jsonl"
-NAMESPACE = "stage-factory"
-NIGHT = "nightly"  # the job of a night, whose run is the parent of all runs in it
 GRAPHS = ("dvc.yaml", "ablation/dvc.yaml")
-PRODUCER = "urn:stage-factory"  # events require a URI; the project has no address of its own
 FACET = f"{PRODUCER}:flows/facets/1-0-0/StageManifestDatasetFacet.json#/$defs/StageManifestDatasetFacet"  # the schema of our own facet
 GUARDED = ("prepare", "segment", "evaluate")  # verbs that fail if an evaluation image is among the sources
 
@@ -120,17 +108,6 @@ def _tell(run: Told | None, state: str, params: Params, error: str = "") -> None
         quietly(lambda: _send(run, state, params, error))
 
 
-def quietly(work: Callable[[], Result]) -> Result | None:
-    """The result of the work; None without the package, or, with a line on stderr, if it fails: somebody else's server must not end a run."""
-    if find_spec("openlineage") is None:
-        return None
-    try:
-        return work()
-    except Exception as error:  # noqa: BLE001  # each transport raises its own
-        sys.stderr.write(f"OpenLineage: an event was not sent: {error!r}. The run goes on.\n")
-        return None
-
-
 def _begun(verb: str, arguments: Mapping[str, str], params: Params) -> Told:
     from openlineage.client.uuid import generate_new_uuid
 
@@ -166,18 +143,6 @@ def _send(run: Told, state: str, params: Params, error: str) -> None:
     event_client().emit(event)
 
 
-def event_client() -> Any:
-    """OpenLineage's client, configured by its own rules; without a configuration, it writes to EVENTS."""
-    from openlineage.client import OpenLineageClient
-    from openlineage.client.transport.file import FileConfig, FileTransport
-
-    is_configured = any(name.startswith("OPENLINEAGE") for name in os.environ) or Path("openlineage.yml").is_file()
-    if is_configured:
-        return OpenLineageClient()
-    EVENTS.parent.mkdir(exist_ok=True)
-    return OpenLineageClient(transport=FileTransport(FileConfig(log_file_path=str(EVENTS), append=True)))
-
-
 def _run_facets(run: Told, params: Params, state: str, error: str) -> dict[str, Any]:
     from openlineage.client.facet_v2 import error_message_run, execution_parameters_run, parent_run, test_run
 
@@ -200,29 +165,6 @@ def _job_facets(run: Told) -> dict[str, Any]:
 
     kind = job_type_job.JobTypeJobFacet(processingType="BATCH", integration="DVC", jobType="STAGE")
     return {"jobType": kind, **source_code(f"flows/{run.verb}.py")}
-
-
-def source_code(path: str) -> dict[str, Any]:
-    """The facet of where a job's code lies, by its name; none outside a git repository."""
-    from openlineage.client.facet_v2 import source_code_location_job
-
-    commit = _git("rev-parse", "HEAD")
-    remote = _git("remote", "get-url", "origin") or "."
-    told = source_code_location_job.SourceCodeLocationJobFacet("git", _uri(remote), path=path, version=commit)
-    return {"sourceCodeLocation": told} if commit else {}
-
-
-def _uri(remote: str) -> str:
-    """The address of a git remote as the URI that the facet requires, without a password; a path and `git@host:folder` are converted."""
-    if "://" in remote:
-        return re.sub("(?<=://)[^/]*@", "", remote)
-    host, colon, folder = remote.partition(":")
-    return f"ssh://{host}/{quote(folder.lstrip('/'), safe='/%')}" if colon and "/" not in host else Path(remote).resolve().as_uri()
-
-
-def _git(*words: str) -> str:
-    done = subprocess.run(["git", *words], capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _versions() -> dict[str, str]:

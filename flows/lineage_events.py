@@ -14,6 +14,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from stage.core.digests import dvc_digest
 from stage.core.openlineage import NAMESPACE, NIGHT, PARENT, PRODUCER, event_client, quietly, source_code
 from stage.core.params import Params
 from stage.core.redaction import without_secrets
@@ -126,6 +127,7 @@ def _send(run: Told, state: str, params: Params, error: str) -> None:
 
     set_producer(PRODUCER)  # of the facets
     is_made = state == "COMPLETE"
+    made = _made(run) if is_made else {}
     event = RunEvent(
         eventTime=datetime.now(UTC).isoformat(),
         producer=PRODUCER,
@@ -134,7 +136,7 @@ def _send(run: Told, state: str, params: Params, error: str) -> None:
         job=Job(NAMESPACE, run.job, _job_facets(run)),
         inputs=[InputDataset(NAMESPACE, path, facets=_dataset_facets(path, run.versions)) for path in run.paths("deps")],
         outputs=[
-            OutputDataset(NAMESPACE, path, facets=_dataset_facets(path, {}), outputFacets=_statistics(Path(path)))
+            OutputDataset(NAMESPACE, path, facets=_dataset_facets(path, made), outputFacets=_statistics(Path(path)))
             if is_made
             else OutputDataset(NAMESPACE, path)
             for path in run.paths("outs")
@@ -174,6 +176,12 @@ def _versions() -> dict[str, str]:
         for node in read_yaml(lock, "what DVC noted")["stages"].values():
             found |= {out["path"]: out["md5"] for out in node.get("outs", []) if "md5" in out}
     return found
+
+
+def _made(run: Told) -> dict[str, str]:
+    """The digests that DVC will give the outputs once the run has ended, by path; without those that have one in their manifest."""
+    outputs = map(Path, _filled(_named(run.node, "outs"), run.arguments))
+    return {one.as_posix(): dvc_digest(one) for one in outputs if one.exists() and "digest" not in _manifest(one)}
 
 
 def _dataset_facets(path: str, versions: Mapping[str, str]) -> dict[str, Any]:

@@ -47,10 +47,9 @@ def known_by(database: Database, history: History, source: str) -> tuple[list[Ro
     found = sources_of(database, source)
     networks = networks_of(database, source, found)
     if not found and not networks:
-        unread = f" Not read: {', '.join(gap.version for gap in history.gaps)}." if history.gaps else ""
         raise Refusal(
             f"Expected a photograph, a mask or a network of {history.names}: a path below the data folder, a file, or a digest, found {source!r}, "
-            f"which none of them knows.{unread} `stage lineage sql --all 'SELECT DISTINCT path, sha256 FROM sources'` lists them."
+            f"which none of them knows.{history.unread} `stage lineage sql --all 'SELECT DISTINCT path, sha256 FROM sources'` lists them."
         )
     return found, networks
 

@@ -27,8 +27,11 @@ GUARDED = ("prepare", "segment", "evaluate")  # verbs that fail if an evaluation
 
 
 class Told(NamedTuple):
-    """What all events of a run share: the verb and its arguments by name, its id and its parent's, its node of the graph, DVC's digest of
-    every output of the last runs, by path, and the smallest data sets of the graph, by which all runs name what they read and make."""
+    """What all events of a run share: the verb and its arguments by name, its id and its parent's, and its node of the graph.
+
+    `versions`: DVC's digest of every output of the last runs, and of the sources that this one reads, by path. `smallest`: the smallest data
+    sets of the graph, by which all runs name what they read and make.
+    """
 
     verb: str
     arguments: Mapping[str, str]
@@ -116,9 +119,12 @@ def _begun(verb: str, arguments: Mapping[str, str], params: Params) -> Told:
     for graph in filter(Path.is_file, map(Path, GRAPHS)):
         nodes |= read_yaml(graph, "a graph of DVC")["stages"]
     node = nodes.get(verb, {})
-    return Told(
-        verb, arguments, str(generate_new_uuid()), os.environ.get(PARENT, ""), node.get("do", node), _versions(), _smallest(nodes, params)
-    )
+    versions, run_id, parent = _versions(), str(generate_new_uuid()), os.environ.get(PARENT, "")
+    run = Told(verb, arguments, run_id, parent, node.get("do", node), versions, _smallest(nodes, params))
+    sources = [
+        path for path in run.paths("deps") if not _is_in(path, "data") and Path(path).exists()
+    ]  # git keeps them, and no run makes them
+    return run._replace(versions={**versions, **{path: dvc_digest(Path(path)) for path in sources}})
 
 
 def _send(run: Told, state: str, params: Params, error: str) -> None:
@@ -191,8 +197,7 @@ def _dataset_facets(path: str, versions: Mapping[str, str]) -> dict[str, Any]:
 
     manifest = _manifest(Path(path))
     facets: dict[str, Any] = {}
-    parts = (versions.get(one.as_posix()) for one in (Path(path), *Path(path).parents))  # a part has the version of what it was made with
-    if version := manifest.get("digest") or next(filter(None, parts), None):
+    if version := manifest.get("digest") or _version(path, versions):
         facets["version"] = dataset_version_dataset.DatasetVersionDatasetFacet(version)
     if manifest:
         told = {
@@ -203,6 +208,11 @@ def _dataset_facets(path: str, versions: Mapping[str, str]) -> dict[str, Any]:
         facets["stage_manifest"] = facet = DatasetFacet().with_additional_properties(**told)
         facet._schemaURL = FACET  # pyright: ignore[reportPrivateUsage]  # "_schemaURL" is private, and the class sets it to its own schema
     return facets
+
+
+def _version(path: str, versions: Mapping[str, str]) -> str | None:
+    """The version of a path, or of what it was made as a part of."""
+    return next((versions[one.as_posix()] for one in (Path(path), *Path(path).parents) if one.as_posix() in versions), None)
 
 
 def _statistics(path: Path) -> dict[str, Any]:

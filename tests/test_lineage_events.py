@@ -252,18 +252,21 @@ def test_the_version_of_an_input_is_dvc_s(project: Path) -> None:
     assert (found["data/train/part"], found["data/prepare/part"]) == ("0123.dir", "4567.dir")
 
 
-@pytest.mark.parametrize(("verb", "output"), [("segment", "data/segment/part"), ("synthesize", "data/runs/part/paste")])
-def test_the_version_of_an_output_is_the_one_that_dvc_gives_it(verb: str, output: str) -> None:
+@pytest.mark.parametrize(
+    ("verb", "path"), [("segment", "data/segment/part"), ("synthesize", "data/runs/part/paste"), ("evaluate", "stage/report/templates")]
+)
+def test_the_version_of_an_output_or_a_source_is_the_one_that_dvc_gives_it(verb: str, path: str) -> None:
     """The next run names that as the version it read: nothing would say that it is what this one made."""
-    (Path(output) / "ä b").mkdir()
-    (Path(output) / "ä b" / "a.txt").write_bytes(b"one\r\n")
+    (Path(path) / "ä b").mkdir(parents=True)
+    (Path(path) / "ä b" / "a.txt").write_bytes(b"one\r\n")
     run(verb)
 
-    found = {one["name"]: one["facets"]["version"]["datasetVersion"] for one in events()[-1]["outputs"]}
-    shutil.copytree(output, "copy")  # DVC adds nothing that is an output already
+    told = [*events()[-1]["inputs"], *events()[-1]["outputs"]]
+    found = {one["name"]: one["facets"]["version"]["datasetVersion"] for one in told if "version" in one["facets"]}
+    shutil.copytree(path, "copy")  # DVC adds nothing that is an output already
     subprocess.run("git init --quiet && python -m dvc init --quiet && python -m dvc add --quiet copy", shell=True, check=True)
-    (told,) = YAML().load(Path("copy.dvc"))["outs"]
-    assert found[output] == told["md5"]
+    (added,) = YAML().load(Path("copy.dvc"))["outs"]
+    assert found[path] == added["md5"]
 
 
 def test_our_own_facet_is_as_its_schema_says() -> None:

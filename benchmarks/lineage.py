@@ -25,8 +25,9 @@ from rich.console import Console
 from rich.table import Table
 
 from stage.datasets.pairs import ROW_GROUP
-from stage.lineage.contents import Contents, PublishedTable, keep_contents
+from stage.lineage.contents import Contents, keep_contents
 from stage.lineage.extracts import STORE, empty_extracts, keep
+from stage.lineage.folders import PublishedTable
 from stage.lineage.versions import version_of
 from stage.synthesis.schema import CHECKPOINT_SCHEMA, SCHEMA, SOURCE_SCHEMA
 

@@ -13,7 +13,6 @@ from stage.core.proxies import drop_certificates
 RESUME_NOTE = "Interrupted. Finished work is kept in .spool; run the same command to continue."
 INTERRUPTED = 130  # exit status
 ROOT = Path(__file__).resolve().parent.parent
-PARENT = "STAGE_PARENT_FLOW_RUN"  # environment variable; names the flow run that started this process
 PROFILES = Path(os.environ.get("HOME", "/")) / ".prefect" / "profiles.toml"
 
 SETTINGS = {

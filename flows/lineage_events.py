@@ -1,45 +1,37 @@
 """Tells other tools what a DVC stage read and made: OpenLineage events (https://openlineage.io/spec/2-0-2/OpenLineage.json).
 
-They go to `.spool/openlineage.jsonl`, a line per event, or where OpenLineage's own configuration (`OPENLINEAGE_URL`,
-`OPENLINEAGE_CONFIG` or `openlineage.yml`) says. An event that cannot be sent stops no run; without the package, there are no events.
+stage/core/openlineage.py says where they go.
 """
 
 import json
 import os
-import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import reduce
-from importlib.util import find_spec
 from itertools import product
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
-from urllib.parse import quote
+from typing import Any, NamedTuple
 
-from flows import PARENT
+from stage.core.digests import dvc_digest
+from stage.core.openlineage import NAMESPACE, NIGHT, PARENT, PRODUCER, event_client, quietly, source_code
 from stage.core.params import Params
 from stage.core.redaction import without_secrets
-from stage.core.work import SPOOL
 from stage.core.yaml_files import read_yaml
 from stage.synthesis.schema import MANIFEST
 
-Result = TypeVar("Result")
-EVENTS = SPOOL / "openlineage.jsonl"
-NAMESPACE = "stage-factory"
-NIGHT = "nightly"  # the job of a night, whose run is the parent of all runs in it
 GRAPHS = ("dvc.yaml", "ablation/dvc.yaml")
-PRODUCER = "urn:stage-factory"  # events require a URI; the project has no address of its own
 FACET = f"{PRODUCER}:flows/facets/1-0-0/StageManifestDatasetFacet.json#/$defs/StageManifestDatasetFacet"  # the schema of our own facet
 GUARDED = ("prepare", "segment", "evaluate")  # verbs that fail if an evaluation image is among the sources
 
 
 class RunFacts(NamedTuple):
-    """What all events of a run share: the verb and its arguments by name, its id and its parent's, its node of the graph, DVC's digest of
-    every output of the last runs, by path, and the smallest data sets of the graph, by which all runs name what they read and make."""
+    """What all events of a run share: the verb and its arguments by name, its id and its parent's, and its node of the graph.
+
+    `versions`: DVC's digest of every output of the last runs, and of the sources that this one reads, by path. `smallest`: the smallest data
+    sets of the graph, by which all runs name what they read and make.
+    """
 
     verb: str
     arguments: Mapping[str, str]
@@ -120,17 +112,6 @@ def _tell(run: RunFacts | None, state: str, params: Params, error: str = "") -> 
         quietly(lambda: _send(run, state, params, error))
 
 
-def quietly(work: Callable[[], Result]) -> Result | None:
-    """The result of the work; None without the package, or, with a line on stderr, if it fails: somebody else's server must not end a run."""
-    if find_spec("openlineage") is None:
-        return None
-    try:
-        return work()
-    except Exception as error:  # noqa: BLE001  # each transport raises its own
-        sys.stderr.write(f"OpenLineage: an event was not sent: {error!r}. The run goes on.\n")
-        return None
-
-
 def _begun(verb: str, arguments: Mapping[str, str], params: Params) -> RunFacts:
     from openlineage.client.uuid import generate_new_uuid
 
@@ -138,9 +119,10 @@ def _begun(verb: str, arguments: Mapping[str, str], params: Params) -> RunFacts:
     for graph in filter(Path.is_file, map(Path, GRAPHS)):
         nodes |= read_yaml(graph, "a graph of DVC")["stages"]
     node = nodes.get(verb, {})
-    return RunFacts(
-        verb, arguments, str(generate_new_uuid()), os.environ.get(PARENT, ""), node.get("do", node), _versions(), _smallest(nodes, params)
-    )
+    versions, run_id, parent = _versions(), str(generate_new_uuid()), os.environ.get(PARENT, "")
+    run = RunFacts(verb, arguments, run_id, parent, node.get("do", node), versions, _smallest(nodes, params))
+    sources = [path for path in run.paths("deps") if not _is_in(path, "data") and Path(path).exists()]
+    return run._replace(versions={**versions, **{path: dvc_digest(Path(path)) for path in sources}})  # git keeps them, and no run makes them
 
 
 def _send(run: RunFacts, state: str, params: Params, error: str) -> None:
@@ -149,6 +131,7 @@ def _send(run: RunFacts, state: str, params: Params, error: str) -> None:
 
     set_producer(PRODUCER)  # of the facets
     is_made = state == "COMPLETE"
+    made = _made(run) if is_made else {}
     event = RunEvent(
         eventTime=datetime.now(UTC).isoformat(),
         producer=PRODUCER,
@@ -157,25 +140,13 @@ def _send(run: RunFacts, state: str, params: Params, error: str) -> None:
         job=Job(NAMESPACE, run.job, _job_facets(run)),
         inputs=[InputDataset(NAMESPACE, path, facets=_dataset_facets(path, run.versions)) for path in run.paths("deps")],
         outputs=[
-            OutputDataset(NAMESPACE, path, facets=_dataset_facets(path, {}), outputFacets=_statistics(Path(path)))
+            OutputDataset(NAMESPACE, path, facets=_dataset_facets(path, made), outputFacets=_statistics(Path(path)))
             if is_made
             else OutputDataset(NAMESPACE, path)
             for path in run.paths("outs")
         ],
     )
     event_client().emit(event)
-
-
-def event_client() -> Any:
-    """OpenLineage's client, configured by its own rules; without a configuration, it writes to EVENTS."""
-    from openlineage.client import OpenLineageClient
-    from openlineage.client.transport.file import FileConfig, FileTransport
-
-    is_configured = any(name.startswith("OPENLINEAGE") for name in os.environ) or Path("openlineage.yml").is_file()
-    if is_configured:
-        return OpenLineageClient()
-    EVENTS.parent.mkdir(exist_ok=True)
-    return OpenLineageClient(transport=FileTransport(FileConfig(log_file_path=str(EVENTS), append=True)))
 
 
 def _run_facets(run: RunFacts, params: Params, state: str, error: str) -> dict[str, Any]:
@@ -202,29 +173,6 @@ def _job_facets(run: RunFacts) -> dict[str, Any]:
     return {"jobType": kind, **source_code(f"flows/{run.verb}.py")}
 
 
-def source_code(path: str) -> dict[str, Any]:
-    """The facet of where a job's code lies, by its name; none outside a git repository."""
-    from openlineage.client.facet_v2 import source_code_location_job
-
-    commit = _git("rev-parse", "HEAD")
-    remote = _git("remote", "get-url", "origin") or "."
-    told = source_code_location_job.SourceCodeLocationJobFacet("git", _uri(remote), path=path, version=commit)
-    return {"sourceCodeLocation": told} if commit else {}
-
-
-def _uri(remote: str) -> str:
-    """The address of a git remote as the URI that the facet requires, without a password; a path and `git@host:folder` are converted."""
-    if "://" in remote:
-        return re.sub("(?<=://)[^/]*@", "", remote)
-    host, colon, folder = remote.partition(":")
-    return f"ssh://{host}/{quote(folder.lstrip('/'), safe='/%')}" if colon and "/" not in host else Path(remote).resolve().as_uri()
-
-
-def _git(*words: str) -> str:
-    done = subprocess.run(["git", *words], capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
 def _versions() -> dict[str, str]:
     """DVC's digest of every output of the last runs, by path."""
     found: dict[str, str] = {}
@@ -234,6 +182,12 @@ def _versions() -> dict[str, str]:
     return found
 
 
+def _made(run: RunFacts) -> dict[str, str]:
+    """The digests that DVC will give the outputs once the run has ended, by path; without those that have one in their manifest."""
+    outputs = map(Path, _filled(_named(run.node, "outs"), run.arguments))
+    return {one.as_posix(): dvc_digest(one) for one in outputs if one.exists() and "digest" not in _manifest(one)}
+
+
 def _dataset_facets(path: str, versions: Mapping[str, str]) -> dict[str, Any]:
     """The version of a data set, which is the digest of its samples if it has a manifest, else DVC's; and where its manifest lies."""
     from openlineage.client.facet_v2 import dataset_version_dataset
@@ -241,8 +195,7 @@ def _dataset_facets(path: str, versions: Mapping[str, str]) -> dict[str, Any]:
 
     manifest = _manifest(Path(path))
     facets: dict[str, Any] = {}
-    parts = (versions.get(one.as_posix()) for one in (Path(path), *Path(path).parents))  # a part has the version of what it was made with
-    if version := manifest.get("digest") or next(filter(None, parts), None):
+    if version := manifest.get("digest") or _version(path, versions):
         facets["version"] = dataset_version_dataset.DatasetVersionDatasetFacet(version)
     if manifest:
         told = {
@@ -253,6 +206,11 @@ def _dataset_facets(path: str, versions: Mapping[str, str]) -> dict[str, Any]:
         facets["stage_manifest"] = facet = DatasetFacet().with_additional_properties(**told)
         facet._schemaURL = FACET  # pyright: ignore[reportPrivateUsage]  # "_schemaURL" is private, and the class sets it to its own schema
     return facets
+
+
+def _version(path: str, versions: Mapping[str, str]) -> str | None:
+    """The version of a path, or of what it was made as a part of."""
+    return next((versions[one.as_posix()] for one in (Path(path), *Path(path).parents) if one.as_posix() in versions), None)
 
 
 def _statistics(path: Path) -> dict[str, Any]:

@@ -23,8 +23,6 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.runtime import deployment, flow_run
 from prefect.states import Cancelled, Completed, Failed
 
-from flows import PARENT
-from flows.night_events import night_begins, night_ends
 from flows.runtime import API_TROUBLE
 from stage.core.errors import Refusal
 from stage.core.wording import counted
@@ -41,15 +39,13 @@ REPORT = "data/evaluate/report/index.html"  # in the worktree
 def nightly() -> State[Any]:
     """One night of the project in the working folder. It is cancelled if another night runs, or has run since one was last due."""
     root = Path.cwd()
-    os.environ[PARENT] = str(flow_run.id)
     if deployment.id:
         outlive_the_worker(Places(root).home / "worker.log")
     try:
-        night = Night.here(Places(root), get_run_logger().info, as_task)
+        night = Night.here(Places(root), get_run_logger().info, as_task, run_id=str(flow_run.id))
     except Refusal as error:
         return Failed(message=str(error))
     try:
-        night_begins(str(flow_run.id), night.record)
         night.run(due=_due())
         return Completed(message=f"{night.record.outcome}: {night.record.message}")
     except (NightIsRunning, Superseded) as error:
@@ -57,7 +53,6 @@ def nightly() -> State[Any]:
     except Refusal as error:
         return Failed(message=str(error), name="Refused" if isinstance(error, NotPublished) else "Failed")
     finally:
-        night_ends(str(flow_run.id), night.record)
         if night.record.steps:
             show_night(night)
 

@@ -27,12 +27,13 @@ from prefect.settings import (
 )
 from prefect.states import Cancelled, Failed
 
-from flows import INTERRUPTED, PARENT, RESUME_NOTE, finished, server
+from flows import INTERRUPTED, RESUME_NOTE, finished, server
 from flows.lineage_events import with_events
 from flows.owner import end_with_owner
 from stage.core.device import limit_threads
 from stage.core.durable import refusing_full_disks
 from stage.core.errors import Refusal
+from stage.core.openlineage import PARENT
 from stage.core.params import Params, load_params
 from stage.core.progress import Interrupted, stop_on_signals
 from stage.core.proxies import drop_proxies, users_certificates

@@ -14,8 +14,8 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from flows import PARENT
 from flows.engines import WorkerSlot
+from stage.core.openlineage import PARENT
 from stage.jobs.job import Batch, Job, load_job
 from stage.jobs.stuck import Watch
 from stage.jobs.worker_process import DONE, INCOMPLETE, REFUSED, STOPPED

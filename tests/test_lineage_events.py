@@ -23,10 +23,11 @@ from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, R
 from ruamel.yaml import YAML
 from source_tree import ASIDE, ROOT, VERBS
 
-from flows.lineage_events import EVENTS, with_events
-from flows.night_events import night_begins, night_ends
+from flows.lineage_events import with_events
 from stage.core.errors import Refusal
+from stage.core.openlineage import EVENTS, variables_for_runs
 from stage.core.params import load_params
+from stage.nights.events import night_begins, night_ends
 from stage.nights.record import Outcome, Record
 
 SOURCES = {"ablation/configurations.yaml", "stage/report/templates"}  # which no run makes
@@ -174,10 +175,10 @@ def check_schemas() -> None:
 def test_the_events_of_a_night_are_as_the_published_schemas_say(outcome: Outcome) -> None:
     """A collector that validates would refuse them."""
     commit("git@host.example:team/stage.git")
-    record = Record.here(datetime.now().astimezone())
-    night_begins(PARENT, record)
+    record = Record.here(datetime.now().astimezone(), PARENT)
+    night_begins(record)
     record.outcome, record.message = outcome, "worse"
-    night_ends(PARENT, record)
+    night_ends(record)
 
     check_schemas()
 
@@ -251,6 +252,23 @@ def test_the_version_of_an_input_is_dvc_s(project: Path) -> None:
     assert (found["data/train/part"], found["data/prepare/part"]) == ("0123.dir", "4567.dir")
 
 
+@pytest.mark.parametrize(
+    ("verb", "path"), [("segment", "data/segment/part"), ("synthesize", "data/runs/part/paste"), ("evaluate", "stage/report/templates")]
+)
+def test_the_version_of_an_output_or_a_source_is_the_one_that_dvc_gives_it(verb: str, path: str) -> None:
+    """The next run names that as the version it read: nothing would say that it is what this one made."""
+    (Path(path) / "ä b").mkdir(parents=True)
+    (Path(path) / "ä b" / "a.txt").write_bytes(b"one\r\n")
+    run(verb)
+
+    told = [*events()[-1]["inputs"], *events()[-1]["outputs"]]
+    found = {one["name"]: one["facets"]["version"]["datasetVersion"] for one in told if "version" in one["facets"]}
+    shutil.copytree(path, "copy")  # DVC adds nothing that is an output already
+    subprocess.run("git init --quiet && python -m dvc init --quiet && python -m dvc add --quiet copy", shell=True, check=True)
+    (added,) = YAML().load(Path("copy.dvc"))["outs"]
+    assert found[path] == added["md5"]
+
+
 def test_our_own_facet_is_as_its_schema_says() -> None:
     """A collector would look in vain for what `stage_manifest` means, or find another facet there."""
     run()
@@ -316,19 +334,19 @@ def test_a_night_is_the_parent_of_its_stages_and_says_how_it_ended(
     """A collector would show stages of a parent that nobody knows, or a refused night as one that still runs."""
     commit("git@example.com:team/parts.git")
     monkeypatch.setenv("STAGE_PARENT_FLOW_RUN", PARENT)
-    record = Record.here(datetime.now().astimezone())
-    night_begins(PARENT, record)
+    record = Record.here(datetime.now().astimezone(), PARENT)
+    night_begins(record)
     run()
     record.outcome, record.message = outcome, "no images at https://me:word@example.com"
     record.tag, record.commit = ("data-2026-12-01", "0" * 40) if outcome == "published" else ("", "")
-    night_ends(PARENT, record)
+    night_ends(record)
 
     start, stage, _, end = events()
     assert [rebuilt(one).eventType for one in (start, end)] == [RunState.START, RunState[state]]
     parent = stage["run"]["facets"]["parent"]
     for one in (start, end):
         assert (one["run"]["runId"], one["job"]["name"]) == (parent["run"]["runId"], parent["job"]["name"])
-        assert one["job"]["facets"]["sourceCodeLocation"]["path"] == "flows/nightly.py"
+        assert one["job"]["facets"]["sourceCodeLocation"]["path"] == "stage/nights/night.py"
     told = {one["key"]: one["value"] for one in end["run"]["facets"]["tags"]["tags"]}
     assert (told["outcome"], told.get("tag")) == (outcome, record.tag or None)
     assert ("errorMessage" in end["run"]["facets"], "me:word" in json.dumps(end)) == (state == "FAIL", False)
@@ -376,6 +394,24 @@ def test_openlineage_s_own_configuration_sends_them_elsewhere(server: list[dict[
     run()
 
     assert [one["eventType"] for one in server] == ["START", "COMPLETE"]
+    assert not EVENTS.exists()
+
+
+def test_the_stages_of_a_night_follow_the_project_s_configuration(
+    server: list[dict[str, Any]], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A night works in a worktree, which has no file that git does not track: its stages' events would go elsewhere."""
+    (project / "openlineage.yml").write_text(f"transport:\n  type: http\n  url: {os.environ['OPENLINEAGE_URL']}\n")
+    monkeypatch.delenv("OPENLINEAGE_URL")
+    variables = variables_for_runs(PARENT)
+    shutil.copytree(project, project.parent / "worktree", ignore=shutil.ignore_patterns("openlineage.yml"))
+    monkeypatch.chdir(project.parent / "worktree")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    run()
+
+    assert [one["run"]["facets"]["parent"]["run"]["runId"] for one in server] == [PARENT] * 2
     assert not EVENTS.exists()
 
 

@@ -38,6 +38,7 @@ from source_tree import ROOT
 from flows.services import Services
 from stage.chaos.miniature import CATEGORY, DEFECTS
 from stage.core.errors import ConfigError, CorruptFileError, MachineError, Refusal
+from stage.core.openlineage import EVENTS
 from stage.core.processes import is_running
 from stage.datasets.found import FILE as ERRORS
 from stage.datasets.found import FoundDefect, read_errors, write_found
@@ -286,6 +287,11 @@ def accepted(accepting: Town, monkeypatch: pytest.MonkeyPatch) -> Town:
     return restored(accepting, "accepted", monkeypatch)
 
 
+def events() -> list[dict[str, Any]]:
+    """OpenLineage's events of the project in the working folder."""
+    return [json.loads(line) for line in EVENTS.read_text(encoding="utf-8").splitlines()]
+
+
 def bring(town: Town, name: str = f"{CATEGORY}/train/good/901.png") -> str:
     """A new photograph into the drop folder; its name."""
     target = town.project / ".nightly" / "drop" / name
@@ -312,6 +318,20 @@ def test_new_code_that_changes_no_data_makes_no_version(town: Town) -> None:
 
     assert town.night().run().outcome == "nothing to do"
     assert town.tags() == [TODAY]
+
+
+def test_the_events_of_a_night_and_of_its_stages_are_in_one_file(town: Town) -> None:
+    """Whoever reads them would find stages of a parent that is nowhere, or a night without stages."""
+    work = "from flows.lineage_events import with_events; from stage.core.params import load_params"
+    town.commit("look.sh", f"python -c '{work}; with_events(\"prepare\", {{}}, load_params(), lambda: 0)'\n")
+
+    record = town.night().run()
+
+    start, *stages, end = events()[-4:]
+    assert [one["job"]["name"] for one in (start, *stages, end)] == ["nightly", "prepare", "prepare", "nightly"]
+    assert (start["eventType"], end["eventType"]) == ("START", "COMPLETE")
+    runs = [start["run"], end["run"], *(one["run"]["facets"]["parent"]["run"] for one in stages)]
+    assert {one["runId"] for one in runs} == {record.run_id}
 
 
 def test_a_worse_version_is_refused_with_its_reasons(refused: Town) -> None:
@@ -632,8 +652,9 @@ def test_two_nights_do_not_run_at_once(town: Town) -> None:
 
 
 @pytest.fixture
-def bare(tmp_path: Path, told: list[dict[str, Any]]) -> Places:
-    """A project with a webhook and nothing else."""
+def bare(tmp_path: Path, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Places:
+    """A project with a webhook and nothing else, as the working folder."""
+    monkeypatch.chdir(tmp_path)
     places = Places(tmp_path)
     places.home.mkdir()
     places.webhook.write_text(told[0]["address"])
@@ -652,9 +673,10 @@ def test_a_night_that_cannot_begin_is_told(bare: Places, told: list[dict[str, An
     with pytest.raises(ConfigError):
         Night.here(bare, print)
     assert (told[-1]["outcome"], "nightly.yaml" in told[-1]["message"]) == ("failed", True)
+    assert [one["eventType"] for one in events()] == ["START", "FAIL"] * 2
 
 
-def test_a_night_that_is_stopped_is_told_and_found(bare: Places, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_night_that_is_stopped_is_told_and_found(bare: Places, told: list[dict[str, Any]]) -> None:
     """A machine that ends it every night would never have a version, and nobody know."""
 
     def stop(_name: str, _action: Action) -> str:
@@ -662,7 +684,6 @@ def test_a_night_that_is_stopped_is_told_and_found(bare: Places, told: list[dict
 
     with pytest.raises(KeyboardInterrupt):
         Night.here(bare, print, stop).run()
-    monkeypatch.chdir(bare.root)
 
     assert told[-1]["outcome"] == "interrupted"
     assert "interrupted: stopped by someone" in doctor()[1]["look"]["last night"]
@@ -822,6 +843,7 @@ def test_a_killed_night_of_another_host_is_closed_and_told(fresh: Town, told: li
 
     assert read_records(fresh.places.nights)[-1].outcome == "killed"
     assert [one["outcome"] for one in told if one.get("id") == gone.id] == ["killed"]
+    assert [one["eventType"] for one in events() if one["run"]["runId"] == gone.run_id] == ["ABORT"]
 
 
 def test_a_program_at_its_limit_is_ended_with_all_that_it_started(tmp_path: Path) -> None:

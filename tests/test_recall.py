@@ -438,6 +438,11 @@ def test_a_correction_also_brings_back_what_went_with_it(copy: Path, done: Recal
     sample = next(one["sample_id"] for one in plan if one[names[partner]] == row[partner])
     assert "recalled" not in ask("up", sample)
     assert [one["path"] for one in ask("up", sample, "--rev", "v2")["recalled"]] == [row[corrected]]
+    (here,) = (one for one in ask("recalled", "--rev", "workspace")["tainted_versions"] if one["recalled"] == row[corrected])
+    unmade = pq.read_table(copy / "data/synthesize" / CATEGORY / "stage/plan.parquet").to_pylist()  # `stage` is as it was
+    assert here["made_from_it"] == sum(row["mask_path"] == one["mask_path"] for one in unmade)
+    assert here["made_by_its_networks"] == len(unmade)
+    assert here["evaluations"] == 2  # of the arms `real_and_stage` and `real_and_mixture`
 
 
 def test_a_withdrawn_sample_is_made_by_its_next_attempt(done: Recalled, tmp_path: Path) -> None:

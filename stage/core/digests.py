@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,20 @@ def file_digest(path: Path) -> str:
     facts = path.stat()
     read = _remembered if facts.st_size >= LARGE else _read
     return read(path.absolute(), facts.st_size, facts.st_mtime_ns)
+
+
+def dvc_digest(path: Path) -> str:
+    """The MD5 by which DVC will name a file or folder in `dvc.lock`: of the file, or of its list of a folder's files, with `.dir` at its end."""
+    if path.is_file():
+        return _md5(path)
+    found = ((one.relative_to(path).as_posix(), one) for one in path.rglob("*") if one.is_file())
+    told = [{"md5": _md5(one), "relpath": name} for name, one in sorted(found)]
+    return hashlib.md5(json.dumps(told).encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def _md5(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
 
 
 def digest_if_readable(path: Path) -> str:

@@ -1,7 +1,7 @@
 """From a photograph, a mask or a network down to every sample, network and evaluation that it touched, in every version asked for."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from stage.lineage.database import Answer, Database, Row, extracts, rows
 from stage.lineage.extracts import ALSO_NAMED
 
 DIGEST = re.compile(r"[0-9a-f]{8,64}")
+PARAMETER = re.compile(r"\$[a-z]\w*")  # of a query; a `$` before a dot begins a path in JSON
 USES = (
     "background",
     "defect",
@@ -46,19 +47,26 @@ def known_by(database: Database, history: History, source: str) -> tuple[list[Ro
     found = sources_of(database, source)
     networks = networks_known_by(database, source, found)
     if not found and not networks:
-        unread = f" Not read: {', '.join(gap.version for gap in history.gaps)}." if history.gaps else ""
         raise Refusal(
             f"Expected a photograph, a mask or a network of {history.names}: a path below the data folder, a file, or a digest, found {source!r}, "
-            f"which none of them knows.{unread} `stage lineage sql --all 'SELECT DISTINCT path, sha256 FROM sources'` lists them."
+            f"which none of them knows.{history.unread} `stage lineage sql --all 'SELECT DISTINCT path, sha256 FROM sources'` lists them."
         )
     return found, networks
 
 
 def touched_by(database: Database, found: list[Row], networks: list[Row], *, whole: bool = True) -> Answer:
     """What sources and networks, rows of `sources_of` and `networks_known_by`, touched; makes the tables of `touch`."""
-    known = {"paths": [row["path"] for row in found], "digests": [row["sha256"] for row in found]}
-    has = _also_named(database)
-    is_mixed, is_placed = (_is_named_in(database, table, known) if has[table] else "false" for table in ("mixed", "placing"))
+    used_as, chosen = uses_of(database, found, networks)
+    return {"source": found, "networks": networks, **touch(database, used_as, chosen, _names(found), whole=whole)}
+
+
+def uses_of(database: Database, found: Sequence[Row], networks: Sequence[Row], suffix: str = "") -> tuple[str, Row]:
+    """The expression of what a sample uses of these sources and networks, with a bit for each of USES, and its parameters.
+
+    Names of parameters and temporary tables end in `suffix`, so that one query may have several such expressions.
+    """
+    known, has = _names(found), _also_named(database)
+    is_mixed, is_placed = (_is_named_in(database, table, known, suffix) if has[table] else "false" for table in ("mixed", "placing"))
     is_texture = _IS_TEXTURE if has["textured"] else "false"
     # Masks of different photographs may have equal bytes: a mask is identified by path and bytes together.
     pairs = {f"{name}_{number}": row[key] for number, row in enumerate(found) for name, key in (("path", "path"), ("digest", "sha256"))}
@@ -66,7 +74,11 @@ def touched_by(database: Database, found: list[Row], networks: list[Row], *, who
     is_missed = _is_missed(len(found)) if has["missed"] else "false"
     chosen = {"digests": known["digests"], "networks": [row["digest"] for row in networks], **pairs}
     used_as = _USED.format(is_mask=is_mask, is_mixed=is_mixed, is_texture=is_texture, is_missed=is_missed, is_placed=is_placed)
-    return {"source": found, "networks": networks, **touch(database, used_as, chosen, known, whole=whole)}
+    return PARAMETER.sub(rf"\g<0>{suffix}", used_as), {f"{name}{suffix}": value for name, value in chosen.items()}
+
+
+def _names(found: Sequence[Row]) -> dict[str, list[str]]:
+    return {"paths": [row["path"] for row in found], "digests": [row["sha256"] for row in found]}
 
 
 def touch(database: Database, used_as: str, chosen: Mapping[str, Any], known: Mapping[str, list[str]], *, whole: bool) -> Answer:
@@ -142,10 +154,10 @@ def _also_named(database: Database) -> dict[str, bool]:
     return {name: bool(bits >> place & 1) for place, name in enumerate(ALSO_NAMED)}
 
 
-def _is_named_in(database: Database, table: str, known: Mapping[str, list[str]]) -> str:
+def _is_named_in(database: Database, table: str, known: Mapping[str, list[str]], suffix: str) -> str:
     """The condition that one of the masks with the `known` paths and digests is among a sample's `mixed` masks, or its `placing` ones."""
-    database.execute(_NAMED_IN.format(table=table), known)
-    return f"(extract, sample_id) IN (FROM named_{table})"
+    database.execute(_NAMED_IN.format(table=table, suffix=suffix), known)
+    return f"(extract, sample_id) IN (FROM named_{table}{suffix})"
 
 
 def _is_missed(count: int) -> str:
@@ -209,7 +221,7 @@ CASE WHEN list_contains($digests::VARCHAR[], background_sha256) THEN 1 ELSE 0 EN
 """
 _IS_TEXTURE = """contains(choices, '"texture_sha256"') AND list_contains($digests::VARCHAR[], nullif(choices, '') ->> 'texture_sha256')"""
 _NAMED_IN = """
-CREATE OR REPLACE TEMP TABLE named_{table} AS SELECT DISTINCT t.extract, m.sample_id FROM {table}_masks m JOIN tables t
+CREATE OR REPLACE TEMP TABLE named_{table}{suffix} AS SELECT DISTINCT t.extract, m.sample_id FROM {table}_masks m JOIN tables t
     ON t.kind = 'samples' AND t.version = m.version AND t.category = m.category AND t.method = m.method
 WHERE (m.path, m.sha256) IN (SELECT (unnest($paths::VARCHAR[]), unnest($digests::VARCHAR[])))
 """

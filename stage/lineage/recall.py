@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from stage.core.errors import Refusal
 from stage.lineage.contents import History
 from stage.lineage.database import Answer, Database, Row, rows
-from stage.lineage.down import NETWORKS, USES, known_by, networks_known_by, touch, touched_by
+from stage.lineage.down import NETWORKS, USES, known_by, networks_known_by, touch, touched_by, uses_of
 from stage.lineage.layout import todays_id
 from stage.lineage.up import SAMPLE, unknown_sample
 from stage.lineage.versions import WORKSPACE
@@ -56,22 +56,26 @@ def recalled(database: Database, history: History, recalls: "Sequence[Recall]") 
     """Every withdrawal, and the versions that it taints: the numbers of samples tainted directly or by their networks, and of evaluations."""
     found: list[Row] = []
     for one in recalls:
-        if one.kind == "sample":
-            told = _touch_sample(database, one.path)
-            tainted = _tainted(database, told["evaluations"])
-        else:
-            # The other file of the pair is clean again where the recalled one was corrected.
-            holding = {row["version"] for row in rows(database, _HOLDING, {"path": one.path, "sha256": one.sha256})}
-            tainted = [row for row in _tainted_by(database, one.sha256, _files(one)) if row["version"] in holding]
-            tainted += [row for row in _tainted_by(database, one.sha256, _files(one)[:1]) if row["version"] not in holding]
-        found += [{"recalled": one.path, **row} for row in tainted]
+        told = _touch_sample(database, one.path) if one.kind == "sample" else _touch_files(database, one)
+        found += [{"recalled": one.path, **row} for row in _tainted(database, told["evaluations"])]
     listed = [{**{name: getattr(one, name) for name in ("path", "kind", "date", "reason", "sha256")}} for one in recalls]
     return {"recalled": listed, "tainted_versions": found}
 
 
-def _tainted_by(database: Database, sha256: str, files: Sequence[tuple[str, str]]) -> list[Row]:
-    sources = [{"path": path, "sha256": digest} for path, digest in files]
-    return _tainted(database, touched_by(database, sources, networks_known_by(database, sha256, sources), whole=False)["evaluations"])
+def _touch_files(database: Database, one: "Recall") -> Answer:
+    """What a withdrawn file touched; and what the other file of its pair did, in those samples alone whose method still had the withdrawn one.
+
+    Once the withdrawn file is corrected, the other one is in order again. A version may have samples from before and after.
+    """
+    files = [{"path": path, "sha256": sha256} for path, sha256 in _files(one)]
+    (alone, of_alone), (pair, of_pair) = (
+        uses_of(database, some, networks_known_by(database, one.sha256, some), suffix)
+        for some, suffix in ((files[:1], "_alone"), (files, "_pair"))
+    )
+    holding = [row["extract"] for row in rows(database, _HOLDING, files[0])]
+    used_as = f"CASE WHEN list_contains($holding::VARCHAR[], extract) THEN {pair} ELSE {alone} END"
+    known = {"paths": [one.path], "digests": [one.sha256]}
+    return touch(database, used_as, {**of_alone, **of_pair, "holding": holding}, known, whole=False)
 
 
 def _files(one: "Recall") -> list[tuple[str, str]]:
@@ -110,8 +114,7 @@ def _tainted(database: Database, evaluations: Iterable[Row]) -> list[Row]:
 
 
 _HOLDING = """
-SELECT version FROM sources WHERE path = $path AND sha256 = $sha256 UNION SELECT version FROM catalog
-WHERE status = 'accepted' AND ((image_path = $path AND image_sha256 = $sha256) OR (mask_path = $path AND mask_sha256 = $sha256))
+SELECT DISTINCT t.extract FROM tables t JOIN sources s USING (version, method) WHERE t.kind = 'samples' AND s.path = $path AND s.sha256 = $sha256
 """
 _PHOTOGRAPHS = """
 WITH named AS (SELECT unnest($paths::VARCHAR[]) AS path, unnest($digests::VARCHAR[]) AS sha256)

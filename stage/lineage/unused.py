@@ -8,8 +8,9 @@ from pathlib import Path
 from stage.core.durable import read_sealed
 from stage.jobs.removal import remove
 from stage.jobs.unused import STALE_S, Garbage, size_of
-from stage.lineage.contents import TABLES, record_of
+from stage.lineage.contents import record_of
 from stage.lineage.extracts import STORE
+from stage.lineage.layout import TABLES
 from stage.lineage.trees import DATA, WorkingTree
 from stage.lineage.versions import every_version
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from stage.core.errors import Refusal
 from stage.lineage.bank import orphaned_textures
-from stage.lineage.contents import Contents, History, PublishedTable
+from stage.lineage.contents import Contents, History
 from stage.lineage.database import Answer, Database, Row, rows
 from stage.lineage.extracts import STORE
+from stage.lineage.folders import PublishedTable
 from stage.lineage.versions import Version
 
 SURE = 4.0  # standard deviations above even use; more is not chance, even among thousands of sources

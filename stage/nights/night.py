@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from stage.core.errors import MachineError, Refusal
 from stage.core.processes import reached
 from stage.core.redaction import without_secrets
+from stage.nights.events import night_begins, night_ends
 from stage.nights.gate import NotPublished
 from stage.nights.holder import holder_of
 from stage.nights.programs import ProgramError, Say
@@ -41,36 +42,50 @@ class Superseded(Refusal):
 
 @dataclass
 class Night:
-    """A night of a project. `accept`: publish although a metric fell. `say` gets every line that programs print."""
+    """A night of a project. `accept`: publish although a metric fell. `say` gets every line that programs print.
+
+    `run_id` names the run in OpenLineage's events; a new one unless Prefect gives it.
+    """
 
     places: Places
     settings: Nightly
     say: Say
     around: Around = lambda _name, action: action()
     accept: bool = False
+    run_id: str = ""
     record: Record = field(init=False)
     steps: NightSteps = field(init=False)
 
     def __post_init__(self) -> None:
-        self.record = Record.here(datetime.now().astimezone())
+        self.record = Record.here(datetime.now().astimezone(), self.run_id)
         deadline = time.monotonic() + self.settings.limit_h * 3600
         self.steps = NightSteps(self.places, self.settings, self.say, self.record, deadline, self.accept)
 
     @classmethod
-    def here(cls, places: Places, say: Say, around: Around | None = None, *, accept: bool = False) -> Self:
+    def here(cls, places: Places, say: Say, around: Around | None = None, *, accept: bool = False, run_id: str = "") -> Self:
         """A night with the settings of `nightly.yaml`. Raises ConfigError, after recording and reporting it."""
         try:
             settings = load_nightly(places.root)
         except Refusal as error:
-            end(Record.here(datetime.now().astimezone()), "failed", str(error), places)
+            record = Record.here(datetime.now().astimezone(), run_id)
+            night_begins(record)
+            end(record, "failed", str(error), places)
+            night_ends(record)
             raise
-        return cls(places, settings, say, around or cls.around, accept)
+        return cls(places, settings, say, around or cls.around, accept, run_id)
 
     def run(self, due: datetime | None = None) -> Record:
         """Run the whole night. Raises what a step raises, after recording and reporting it; NightIsRunning and Superseded record nothing.
 
         `due`: when it should have begun. A night that has finished since then makes it superfluous.
         """
+        night_begins(self.record)
+        try:
+            return self._run(due)
+        finally:
+            night_ends(self.record)
+
+    def _run(self, due: datetime | None) -> Record:
         with ExitStack() as held:
             try:
                 self.places.nights.mkdir(parents=True, exist_ok=True)
@@ -171,6 +186,7 @@ class Night:
             killed.ended = self.record.began
             killed.warnings += notify(self.places, killed)
             killed.write(self.places.nights)
+            night_ends(killed)
 
 
 def end(record: Record, outcome: Outcome, message: str, places: Places) -> None:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Self
+from uuid import uuid4
 
 import psutil
 from pydantic import BaseModel, ValidationError
@@ -32,6 +33,7 @@ class Record(BaseModel):
     """A night. `changes`, `gate` and `metrics` are tables for people; `message` gives the outcome in one line."""
 
     id: str
+    run_id: str = ""  # of OpenLineage's events; under Prefect also its flow run's
     began: datetime
     ended: datetime | None = None
     host: str
@@ -51,10 +53,17 @@ class Record(BaseModel):
     warnings: list[str] = []
 
     @classmethod
-    def here(cls, began: datetime) -> Self:
-        """The record of a night of this process."""
+    def here(cls, began: datetime, run_id: str = "") -> Self:
+        """The record of a night of this process; its run gets a new id unless it has one."""
         name = began.strftime("%Y-%m-%dT%H-%M-%S")
-        return cls(id=name, began=began, host=socket.gethostname(), pid=os.getpid(), started=started_s(psutil.Process()))
+        return cls(
+            id=name,
+            run_id=run_id or str(uuid4()),
+            began=began,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started=started_s(psutil.Process()),
+        )
 
     def write(self, nights: Path) -> None:
         """Write the record; a kill leaves the earlier text."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from stage.core.durable import write_whole
 from stage.core.errors import CorruptFileError
+from stage.core.openlineage import variables_for_runs
 from stage.core.params import Params, load_params
 from stage.core.processes import reached
 from stage.core.wording import counted
@@ -97,7 +98,7 @@ class NightSteps:
     def repro(self) -> str:
         """Run `dvc repro`, and record which outputs differ from the last version's."""
         # Longer than a stuck worker has: it is ended first, and another makes its batch.
-        self._dvc("repro", silence_s=3 * self.params().execution.stuck_s)
+        self._dvc("repro", silence_s=3 * self.params().execution.stuck_s, **variables_for_runs(self.record.run_id))
         lock = (self.places.worktree / LOCK).read_text(encoding="utf-8")
         last = self._last_tag()
         self.record.changes = [*changed_outputs(self.repository.lock_of(last) if last else "", lock)]

@@ -3,36 +3,36 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from flows.lineage_events import NAMESPACE, NIGHT, PRODUCER, event_client, quietly, source_code
+from stage.core.openlineage import NAMESPACE, NIGHT, PRODUCER, event_client, quietly, source_code
 from stage.core.redaction import without_secrets
 from stage.nights.record import Record
 
 ENDS = {"published": "COMPLETE", "nothing to do": "COMPLETE", "refused": "FAIL", "failed": "FAIL"}  # other nights were stopped
 
 
-def night_begins(run_id: str, record: Record) -> None:
+def night_begins(record: Record) -> None:
     """Send the event of a night's start. A collector that is away ends no night."""
-    quietly(lambda: _send(run_id, record, "START"))
+    quietly(lambda: _send(record, "START"))
 
 
-def night_ends(run_id: str, record: Record) -> None:
+def night_ends(record: Record) -> None:
     """Send the event of a night's end: complete, failed, or aborted if it was stopped or another night made it superfluous."""
-    quietly(lambda: _send(run_id, record, ENDS.get(record.outcome, "ABORT")))
+    quietly(lambda: _send(record, ENDS.get(record.outcome, "ABORT")))
 
 
-def _send(run_id: str, record: Record, state: str) -> None:
+def _send(record: Record, state: str) -> None:
     from openlineage.client.event_v2 import Job, Run, RunEvent, RunState
     from openlineage.client.facet_v2 import job_type_job
     from openlineage.client.generated.base import set_producer
 
     set_producer(PRODUCER)  # of the facets
-    kind = job_type_job.JobTypeJobFacet(processingType="BATCH", integration="PREFECT", jobType="FLOW")
+    kind = job_type_job.JobTypeJobFacet(processingType="BATCH", integration="STAGE", jobType="WORKFLOW")
     event = RunEvent(
         eventTime=datetime.now(UTC).isoformat(),
         producer=PRODUCER,
         eventType=RunState[state],
-        run=Run(run_id, _facets(record, state)),
-        job=Job(NAMESPACE, NIGHT, {"jobType": kind, **source_code("flows/nightly.py")}),
+        run=Run(record.run_id, _facets(record, state)),
+        job=Job(NAMESPACE, NIGHT, {"jobType": kind, **source_code("stage/nights/night.py")}),
     )
     event_client().emit(event)
 

@@ -122,9 +122,8 @@ def _begun(verb: str, arguments: Mapping[str, str], params: Params) -> RunFacts:
     versions, run_id, parent = _versions(), str(generate_new_uuid()), os.environ.get(PARENT, "")
     run = RunFacts(verb, arguments, run_id, parent, node.get("do", node), versions, _smallest(nodes, params))
     sources = [path for path in run.paths("deps") if not _is_in(path, "data") and Path(path).exists()]
-    return run._replace(
-        versions={**versions, **{path: dvc_digest(Path(path)) for path in sources}}
-    )  # git keeps them, and no run makes them
+    # Git keeps these, and no run makes them, so dvc.lock has no digest of them as outputs.
+    return run._replace(versions={**versions, **{path: dvc_digest(Path(path)) for path in sources}})
 
 
 def _send(run: RunFacts, state: str, params: Params, error: str) -> None:

@@ -713,6 +713,13 @@ def test_what_is_missing_is_named(copy: Path) -> None:
     )
     assert "data/segment" not in ask("reuse")["not_read"][0]["why"]  # never made, although `evaluate` depends on the whole folder
 
+    made = "".join(f"    - path: data/synthesize/{CATEGORY}/{method}\n      md5: 1.dir\n" for method in (*METHODS, "quilt"))
+    (copy / "dvc.lock").write_text(f"{lock}  synthesize:\n    cmd: 'true'\n    outs:\n{made}")
+    (copy / "params.yaml").write_text(f"categories: [{CATEGORY}]\nmethods: [stage, paste]\n")  # quilt was removed from it
+    shutil.rmtree(copy / "data" / "synthesize" / CATEGORY / "stage")
+    assert ask("reuse")["not_read"][0]["why"].count("data/synthesize") == 1
+    assert f"data/synthesize/{CATEGORY}/stage/manifest.json" in ask("reuse")["not_read"][0]["why"]
+
     (copy / "data" / "synthesize" / CATEGORY / "paste" / "manifest.json").unlink()
     assert f"Expected data/synthesize/{CATEGORY}/paste/manifest.json" in refused("lineage", "reuse")
 

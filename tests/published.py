@@ -109,7 +109,7 @@ def sample_rows(category: str, defect: str, method: str) -> list[dict]:
             looks_normal=0.25, nearest_sha256="0" * 64, nearest_distance=9.0
         )
         if number == 3:
-            verdict = verdict._replace(verdict="rejected", reason="looks normal: 1 of 1 defects, 0.1 under what nothing reaches")
+            verdict = verdict._replace(verdict="rejected", reason="looks normal: 1 of 1 defects, 0.1 below the threshold")
         networks = {} if method == "stage" else {"checkpoint": "", "base": ""}
         rows.append(sample_row(row, sample, verdict, origin(**networks)))
     return rows

@@ -12,9 +12,9 @@ from stage.segmentation.choice import Choice, Gain, HeldOut, flattered_arms, hel
 from stage.segmentation.counts import Counts
 from stage.segmentation.metrics import pixel_scores
 
-MOST, PASSED_OVER = "it helps most", "a trained method gains more, but by less than a standard error"
-OF_WHAT_IS_CERTAIN = "it helps most of what helps by more than two standard errors"
-LESS_SURELY = "it gains most, though by less than two standard errors, as a trained method does not"
+MOST, PASSED_OVER = "it gains most", "a trained method gains more, but less than a standard error more"
+OF_WHAT_IS_CERTAIN = "it gains most of what gains more than two standard errors"
+LESS_SURELY = "it gains most, if not by two standard errors, and a trained method gains more than two"
 FLATTERED = flattered_arms(["stage", "paste"])
 IMAGES = [EvaluationImage("crack", f"c{number}") for number in range(8)] + [EvaluationImage("dent", f"d{number}") for number in range(8)]
 
@@ -69,7 +69,7 @@ def test_a_trained_network_must_lead_by_an_error(gains: dict[str, tuple[float, f
     choice = Choice.among({arm: Gain(*gain) for arm, gain in gains.items()}, FLATTERED)
 
     assert choice.arm == expected
-    assert f": {why} (" in choice.sentence
+    assert f": {why}. Gains on" in choice.advice
 
 
 def test_a_choice_of_before_is_read(tmp_path: Path) -> None:
@@ -159,18 +159,18 @@ def test_without_folds_nothing_is_chosen(tmp_path: Path) -> None:
     assert Choice.read(tmp_path / "choice.json") is None
 
 
-def test_the_sentence_says_what_to_do_and_why(tmp_path: Path) -> None:
+def test_the_advice_says_what_to_do_and_why(tmp_path: Path) -> None:
     """A user would have to read a table to know which weights to take."""
     choice = chosen(real_only=1.0, real_and_stage=0.9, real_and_paste=1.5)
     choice.write(tmp_path / "choice.json")
     read = Choice.read(tmp_path / "choice.json")
 
     assert read == choice
-    assert choice.sentence.startswith("Train on real and paste: it helps most (on held-out images")
-    assert "which flatters it" in choice.sentence
-    assert "flatters" not in chosen(real_only=1.0, real_and_paste=1.5).sentence
-    assert chosen(real_only=1.0, real_and_paste=0.5).sentence.startswith(
-        "Train on real defects alone: nothing helps by more than two standard errors"
+    assert choice.advice.startswith("Train on real and paste: it gains most. Gains on held-out images")
+    assert "which flatters it" in choice.advice
+    assert "flatters" not in chosen(real_only=1.0, real_and_paste=1.5).advice
+    assert chosen(real_only=1.0, real_and_paste=0.5).advice.startswith(
+        "Train on real defects alone: nothing gains more than two standard errors"
     )
 
 

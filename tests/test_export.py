@@ -116,7 +116,7 @@ def test_what_was_chosen_is_exported_and_no_more(factory: Factory, data: Path, t
     assert {*kept.values()} == ({pair.image.tobytes() for pair in trained} if real else set())
     assert all(path.name.startswith("real-") for path in kept)
     assert len(files(tmp_path / "export" / CATEGORY / "ground_truth")) == len(test)
-    assert found.sentence.startswith(f"Train on {'real defects alone' if arm == 'real_only' else arm.replace('_', ' ')}: ")
+    assert found.advice.startswith(f"Train on {'real defects alone' if arm == 'real_only' else arm.replace('_', ' ')}: ")
 
 
 def test_without_a_choice_nothing_is_exported(factory: Factory, data: Path, tmp_path: Path) -> None:

@@ -199,9 +199,9 @@ def export(
     _expect_nothing_recalled(methods, with_recalled=with_recalled)
     for category in wanted:
         if is_chosen:
-            real, samples, sentence = export_chosen(DATA, category, params, writable(output / "chosen"))
+            real, samples, advice = export_chosen(DATA, category, params, writable(output / "chosen"))
             typer.echo(f"{counted(real, 'real defect')} and {counted(samples, 'sample')} of {category} in {output / 'chosen' / category}")
-            typer.echo(fill(sentence, COLUMNS, break_long_words=False, break_on_hyphens=False))
+            typer.echo(fill(advice, COLUMNS, break_long_words=False, break_on_hyphens=False))
             continue
         for method in methods[category]:
             count = export_mvtec(DATA, category, method, writable(output / method))

@@ -31,7 +31,7 @@ def results(*, as_json: AsJson = False) -> None:
     sampled = [arm.removeprefix(arm_name("")) for arm in found.differences.arm.unique() if arm.startswith(arm_name(""))]
     told = [f"{verdict(found, method)} {worth(found, AVERAGE, method)}" for method in sampled if method != PERFECT]
     told += [note] if (note := threshold_note(found)) else []
-    told += [f"{category}: {choice.sentence}" for category, choice in read_choices(DATA, load_params().categories).items()]
+    told += [f"{category}: {choice.advice}" for category, choice in read_choices(DATA, load_params().categories).items()]
     if changed := changed_parameters(Path(LOCK), Path("params.yaml")):
         told.append(f"These results are older than a change in params.yaml, of {', '.join(changed)}. Run `dvc repro` for new ones.")
     for sentence in told:

@@ -39,7 +39,7 @@ class Chosen(NamedTuple):
 
     real: int
     samples: int
-    sentence: str
+    advice: str
 
 
 def export_chosen(data: Path, category: str, params: Params, output: Path) -> Chosen:
@@ -59,7 +59,7 @@ def export_chosen(data: Path, category: str, params: Params, output: Path) -> Ch
     count, of_samples = (len(real) if arm.is_real else 0), sum(map(len, kept))
     defective = chain(_real(real, folders) if count else (), samples)
     _export(normal, defective, count + of_samples, folders.values(), output / category, f"export chosen {category}")
-    return Chosen(count, of_samples, choice.sentence)
+    return Chosen(count, of_samples, choice.advice)
 
 
 def chosen_methods(data: Path, category: str, params: Params) -> list[str]:

@@ -121,7 +121,7 @@ def view_category(data: Path, root: Path, name: str, params: Params, results: Re
         page=f"category-{slug(name)}.html",
         tested=tested,
         scarce=artefacts.scarce_types(data, name, FEW),
-        choice=choice.sentence if (choice := Choice.read(data / "segment" / name / CHOICE)) else "",
+        choice=choice.advice if (choice := Choice.read(data / "segment" / name / CHOICE)) else "",
         verdicts=[verdict(results, method, name) for method in sampled],
         worths=[text for method in sampled if (text := worth(results, name, method))],
         made=made,

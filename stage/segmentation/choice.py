@@ -82,23 +82,29 @@ class Choice(NamedTuple):
         return cls(best, gains, [arm for arm in gains if arm in flattered])
 
     @property
-    def sentence(self) -> str:
-        """A sentence on what to train on, and why."""
+    def advice(self) -> str:
+        """What to train on, why, and the gains, in sentences."""
         told = ", ".join(f"{arm_label(arm)} {100 * gain.ap:+.1f} ± {100 * gain.error:.1f}" for arm, gain in self.gains.items())
-        told = f"on held-out images of the training part, points of AP against real defects alone, the mean of the defect types, ± standard error: {told or 'no other arm'}"
-        flattered = "; a method that is trained has seen those images, which flatters it" if self.flattered else ""
-        told += ", which do not count the chance of a training"
+        measured = (
+            f" Gains on held-out images of the training part, in points of AP over real defects alone (mean of the defect types ± standard error, "
+            f"which leaves out the chance of a training): {told or 'no other arm'}."
+        )
+        flattered = " A trained method has seen those images, which flatters it." if self.flattered else ""
+        arm = "real defects alone" if self.arm == REAL_ONLY else arm_label(self.arm)
+        return f"Train on {arm}: {self._reason}.{measured}{flattered}"
+
+    @property
+    def _reason(self) -> str:
         if self.arm == REAL_ONLY:
-            return f"Train on real defects alone: nothing helps by more than two standard errors ({told}{flattered})."
+            return "nothing gains more than two standard errors"
         above = [gain for gain in self.gains.values() if gain.ap > self.gains[self.arm].ap]
-        why = "it helps most"
         if any(gain.is_certain for gain in above):
-            why = "a trained method gains more, but by less than a standard error"
-        elif above:
-            why = "it helps most of what helps by more than two standard errors"
-        elif not self.gains[self.arm].is_certain:
-            why = "it gains most, though by less than two standard errors, as a trained method does not"
-        return f"Train on {arm_label(self.arm)}: {why} ({told}{flattered})."
+            return "a trained method gains more, but less than a standard error more"
+        if above:
+            return "it gains most of what gains more than two standard errors"
+        if self.gains[self.arm].is_certain:
+            return "it gains most"
+        return "it gains most, if not by two standard errors, and a trained method gains more than two"
 
     def write(self, path: Path) -> None:
         """Write the choice as JSON."""

@@ -70,5 +70,5 @@ def _reasons(are_held: NDArray[np.bool_], margins: NDArray[np.float64], outside:
     normal = margins[are_held & (margins < 0)]
     reasons = [f"{lost} of {count} defects have no cell on the latent grid"] if lost else []
     if len(normal):
-        reasons += [f"looks normal: {len(normal)} of {count} defects, {-normal.min():g} under what nothing reaches"]
+        reasons += [f"looks normal: {len(normal)} of {count} defects, {-normal.min():g} below the threshold"]
     return reasons + ([f"background changed by up to {outside} of 255"] if outside else [])

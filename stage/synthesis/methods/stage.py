@@ -102,7 +102,7 @@ class StageRenderer:
             self.conditions = self.generator.conditions(templates)
         self.moves = moves(params, self.generator.base.schedule.timestep_count)
         self.rule = sampling_rule(method, params, checkpoint, device)
-        _hasten(self.generator.base.unet, self.dtype, compiled=params.compiled)
+        _accelerate(self.generator.base.unet, self.dtype, compiled=params.compiled)
 
     @torch.inference_mode()
     def render(self, rows: Sequence[PlanRow], source: Source) -> list[Rendered]:
@@ -207,7 +207,7 @@ def sampling_rule(method: StageMethod, params: Synthesize, checkpoint: Checkpoin
     )
 
 
-def _hasten(unet: nn.Module, dtype: torch.dtype, *, compiled: bool) -> None:
+def _accelerate(unet: nn.Module, dtype: torch.dtype, *, compiled: bool) -> None:
     """Convert the network's weights to `dtype`, as autocast would otherwise do at every call; compile it if asked."""
     unet.to(dtype)
     if compiled:

@@ -1127,8 +1127,8 @@ def take_picture(services: Services, run_id: str, folder: Path) -> None:
     assert (folder / "dashboard.png").stat().st_size > 20_000
 
 
-def shows_the_night(services: Services, town: Town, run_id: str) -> None:
-    """The artifacts of the run: what fell since the last version, which outputs changed, and where the report is."""
+def shows_the_night(services: Services, town: Town, run_id: str, folder: Path) -> None:
+    """The artifacts of the run: what fell since the last version, which outputs changed, and where the report is; and its page."""
     found = api(services, "artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run_id]}}})
     kept = {one["key"]: one["data"] for one in found}
     tables = {name: json.loads(kept[f"nightly-{name}"]) for name in ("metrics", "changes", "gate")}
@@ -1137,6 +1137,8 @@ def shows_the_night(services: Services, town: Town, run_id: str) -> None:
     assert "data/evaluate" in [one["output"] for one in tables["changes"]]
     assert False in [one["holds"] for one in tables["gate"]]
     assert f"file://{town.places.worktree}/data/evaluate/report/index.html" in kept["nightly-summary"]
+    if CHROMIUM:
+        take_picture(services, run_id, folder)
 
 
 def idle_services_are_told(services: Services, town: Town, deployment: dict[str, Any]) -> None:
@@ -1250,6 +1252,42 @@ def outlive_the_machine(services: Services, town: Town, deployment: dict[str, An
     assert end_of(services, begun(services, deployment, "seven", timedelta(days=2)))["state_type"] == "CANCELLED"
 
 
+def outlive_what_is_around(services: Services, town: Town, deployment: dict[str, Any]) -> None:
+    """A remote of git that is away, a branch that moved on meanwhile, a store of data that is away and a full disk cost a night at most."""
+
+    def outcome(key: str) -> tuple[str, str]:
+        ended = end_of(services, begun(services, deployment, key))
+        return ended["state_type"], ended["state"]["message"]
+
+    town.commit("look.sh", "true\n")
+    town.commit("variant.txt", "good\n")
+    town.commit("nightly.yaml", re.sub(r"settle_s: \d+", "settle_s: 0.001", (town.project / "nightly.yaml").read_text()))
+    bring(town)
+    town.bare.rename(town.root / "away.git")
+    kind, message = outcome("no remote")
+    assert (kind, "Expected `git push" in message) == ("FAILED", True)
+    (town.root / "away.git").rename(town.bare)
+    push_another_commit(town)
+    assert outcome("moved on")[0] == "COMPLETED"
+    assert "theirs" in shell(town.bare, f"git log --format=%s {TODAY}.2")
+
+    bring(town, f"{CATEGORY}/train/good/902.png")
+    local, small = town.project / ".dvc/config.local", town.root / "small"
+    local.write_text("['remote \"store\"']\n    url = http://127.0.0.1:9/store\n")
+    kind, message = outcome("no store")
+    assert (kind, "Expected `dvc push` to work" in message) == ("FAILED", True)
+    local.unlink()
+    small.mkdir(exist_ok=True)
+    if not os.geteuid() and not subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "none", str(small)], check=False).returncode:
+        local.write_text(f"[cache]\n    dir = {small}/cache\n")
+        kind, message = outcome("full disk")
+        local.unlink()
+        subprocess.run(["umount", str(small)], check=True)
+        assert (kind, "No space left on device" in message) == ("FAILED", True)
+    assert outcome("all well")[0] == "COMPLETED"
+    assert "902.png" in (town.fetched(f"{TODAY}.3") / "data/evaluate/images.txt").read_text()
+
+
 def test_nightly_up_schedules_a_night_that_the_worker_runs(services: Services, town: Town, tmp_path: Path) -> None:
     """Nothing would happen at night. With another SQLAlchemy, no schedule makes a run, and only the server's log says so.
 
@@ -1276,16 +1314,15 @@ def test_nightly_up_schedules_a_night_that_the_worker_runs(services: Services, t
     ended = end_of(services, run_id)
     assert ended["state_name"] == "Refused"
     assert "is not worse than" in ended["state"]["message"]
-    shows_the_night(services, town, run_id)
+    shows_the_night(services, town, run_id, tmp_path)
     lines = api(services, "logs/filter", {"logs": {"flow_run_id": {"any_": [run_id]}}})
     assert any("dvc repro" in one["message"] for one in lines)
     assert [one.outcome for one in read_records(town.places.nights)] == ["refused", "published"]
-    if CHROMIUM:
-        take_picture(services, run_id, tmp_path)
     idle_services_are_told(services, town, deployment)
     be_killed_alone(services, town, deployment)
     outlive_the_server(services, town, deployment)
     outlive_the_machine(services, town, deployment)
+    outlive_what_is_around(services, town, deployment)
 
     end_both(services)
 

@@ -34,7 +34,7 @@ from small_factory import CATEGORY, build, small_params
 from source_tree import ROOT
 from versions_of_data import METHODS, METRIC, Project, ask, other_checkpoint, publish, shell, start, tag
 
-import stage.lineage.down
+import stage.lineage.touched
 from stage.chaos.damage import flipped
 from stage.cli.answers import print_answer
 from stage.core.digests import file_digest, folder_digest
@@ -43,7 +43,7 @@ from stage.datasets.catalog import prepare
 from stage.lineage.causes import Changed, in_words
 from stage.lineage.contents import history_of
 from stage.lineage.database import opened, rows
-from stage.lineage.down import PREPARED
+from stage.lineage.lookup import PREPARED
 from stage.lineage.unused import remove_extracts
 from stage.lineage.versions import version_of
 from stage.release.reader import read_manifest
@@ -262,7 +262,7 @@ def test_down_finds_every_sample_of_a_source_in_every_version(
     here: Project, column: str, as_numbers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A photograph that must go would stay in samples that nobody found."""
-    monkeypatch.setattr(stage.lineage.down, "AS_NUMBERS", as_numbers)
+    monkeypatch.setattr(stage.lineage.touched, "AS_NUMBERS", as_numbers)
     path = here.samples("v1", "paste").iloc[0][f"{column}_path"]
     expected = {
         (row.sample_id, version)

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 from stage.core.errors import Refusal
 from stage.lineage.contents import History
 from stage.lineage.database import Answer, Database, Row, rows
-from stage.lineage.down import NETWORKS, USES, known_by, networks_known_by, touch, touched_by, uses_of
+from stage.lineage.down import known_by, touched_by, uses_of
 from stage.lineage.layout import todays_id
+from stage.lineage.lookup import networks_known_by
+from stage.lineage.touched import NETWORKS, USES, touch
 from stage.lineage.up import SAMPLE, unknown_sample
 from stage.lineage.versions import WORKSPACE
 

@@ -46,7 +46,7 @@ nightly-down:  ## end that server and that worker, and no other
 	@python -m flows.services down
 
 test: .venv/.ready-to-test  ## run every test, two files at a time; those that need Chromium or a GPU skip themselves and say so
-	@OMP_NUM_THREADS=1 python -m pytest -rs -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@OMP_NUM_THREADS=1 python -m pytest -rs -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup  ## check style and types
 	@ruff check .

@@ -45,7 +45,7 @@ nightly-up: setup  ## start a local Prefect server and a worker, and schedule th
 nightly-down:  ## end that server and that worker, and no other
 	@python -m flows.services down
 
-test: .venv/.ready-to-test  ## run every test, two files at a time; those that need Chromium or a GPU skip themselves and say so
+test: .venv/.ready-to-test  ## run every test, three files at a time; those that need Chromium or a GPU skip themselves and say so
 	@OMP_NUM_THREADS=1 python -m pytest -rs -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup  ## check style and types

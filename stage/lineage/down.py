@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from stage.core.errors import Refusal
 from stage.lineage.contents import History
 from stage.lineage.database import Answer, Database, Row
-from stage.lineage.lookup import also_named, networks_known_by, sources_of
+from stage.lineage.lookup import also_named, names_of, networks_known_by, sources_of
 from stage.lineage.touched import touch
 
 PARAMETER = re.compile(r"\$[a-z]\w*")  # of a query; a `$` before a dot begins a path in JSON
@@ -40,7 +40,7 @@ def known_by(database: Database, history: History, source: str) -> tuple[list[Ro
 def touched_by(database: Database, found: list[Row], networks: list[Row], *, whole: bool = True) -> Answer:
     """What sources and networks, rows of `sources_of` and `networks_known_by`, touched; makes the tables of `touch`."""
     used_as, chosen = uses_of(database, found, networks)
-    return {"source": found, "networks": networks, **touch(database, used_as, chosen, _names(found), whole=whole)}
+    return {"source": found, "networks": networks, **touch(database, used_as, chosen, names_of(found), whole=whole)}
 
 
 def uses_of(database: Database, found: Sequence[Row], networks: Sequence[Row], suffix: str = "") -> tuple[str, Row]:
@@ -48,7 +48,7 @@ def uses_of(database: Database, found: Sequence[Row], networks: Sequence[Row], s
 
     Names of parameters and temporary tables end in `suffix`, so that one query may have several such expressions.
     """
-    known, has = _names(found), also_named(database)
+    known, has = names_of(found), also_named(database)
     is_mixed, is_placed = (_is_named_in(database, table, known, suffix) if has[table] else "false" for table in ("mixed", "placing"))
     is_texture = _IS_TEXTURE if has["textured"] else "false"
     # Masks of different photographs may have equal bytes: a mask is identified by path and bytes together.
@@ -58,10 +58,6 @@ def uses_of(database: Database, found: Sequence[Row], networks: Sequence[Row], s
     chosen = {"digests": known["digests"], "networks": [row["digest"] for row in networks], **pairs}
     used_as = _USED.format(is_mask=is_mask, is_mixed=is_mixed, is_texture=is_texture, is_missed=is_missed, is_placed=is_placed)
     return PARAMETER.sub(rf"\g<0>{suffix}", used_as), {f"{name}{suffix}": value for name, value in chosen.items()}
-
-
-def _names(found: Sequence[Row]) -> dict[str, list[str]]:
-    return {"paths": [row["path"] for row in found], "digests": [row["sha256"] for row in found]}
 
 
 def _is_named_in(database: Database, table: str, known: Mapping[str, list[str]], suffix: str) -> str:

@@ -1,6 +1,7 @@
 """Finds photographs, masks, textures and networks by a path below the data folder, by a file, or by a digest or its beginning."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from stage.core.digests import file_digest
@@ -39,6 +40,11 @@ def sources_of(database: Database, source: str) -> list[Row]:
     found += rows(database, _TEXTURES, known) if also_named(database)["textured"] else []
     found = found or rows(database, _SOURCES.format(table=PREPARED), known)
     return sorted(found, key=lambda row: (row["kind"], row["path"], row["sha256"]))
+
+
+def names_of(found: Sequence[Row]) -> dict[str, list[str]]:
+    """The paths and the digests of sources, as queries name them."""
+    return {"paths": [row["path"] for row in found], "digests": [row["sha256"] for row in found]}
 
 
 def also_named(database: Database) -> dict[str, bool]:

@@ -8,7 +8,7 @@ from stage.lineage.contents import History
 from stage.lineage.database import Answer, Database, Row, rows
 from stage.lineage.down import known_by, touched_by, uses_of
 from stage.lineage.layout import todays_id
-from stage.lineage.lookup import networks_known_by
+from stage.lineage.lookup import names_of, networks_known_by
 from stage.lineage.touched import NETWORKS, USES, touch
 from stage.lineage.up import SAMPLE, unknown_sample
 from stage.lineage.versions import WORKSPACE
@@ -76,8 +76,7 @@ def _touch_files(database: Database, one: "Recall") -> Answer:
     )
     holding = [row["extract"] for row in rows(database, _HOLDING, files[0])]
     used_as = f"CASE WHEN list_contains($holding::VARCHAR[], extract) THEN {pair} ELSE {alone} END"
-    known = {"paths": [one.path], "digests": [one.sha256]}
-    return touch(database, used_as, {**of_alone, **of_pair, "holding": holding}, known, whole=False)
+    return touch(database, used_as, {**of_alone, **of_pair, "holding": holding}, names_of(files[:1]), whole=False)
 
 
 def _files(one: "Recall") -> list[tuple[str, str]]:
@@ -89,8 +88,7 @@ def _files(one: "Recall") -> list[tuple[str, str]]:
 def _of_file(database: Database, history: History, source: str, *, whole: bool) -> Answer:
     """As `down`, together with the photographs of masks, which `prepare` withdraws with them."""
     found, networks = known_by(database, history, source)
-    known = {"paths": [row["path"] for row in found], "digests": [row["sha256"] for row in found]}
-    photographs = rows(database, _PHOTOGRAPHS, known)
+    photographs = rows(database, _PHOTOGRAPHS, names_of(found))
     networks = networks_known_by(database, source, [*found, *photographs]) if photographs else networks
     return {**touched_by(database, [*found, *photographs], networks, whole=whole), "source": found, "withdrawn_with_it": photographs}
 
@@ -104,7 +102,7 @@ def _of_sample(database: Database, history: History, sample_id: str) -> Answer:
 
 def _touch_sample(database: Database, sample_id: str) -> Answer:
     is_itself = f"CASE WHEN sample_id = $id THEN {1 << USES.index('itself')} ELSE 0 END"
-    return touch(database, is_itself, {"id": sample_id}, {"paths": [], "digests": []}, whole=True)
+    return touch(database, is_itself, {"id": sample_id}, names_of([]), whole=True)
 
 
 def _tainted(database: Database, evaluations: Iterable[Row]) -> list[Row]:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import psutil
 import pytest
 from commands import run
+from small_disk import small_disk
 from source_tree import ROOT
 
 from stage.cli.terminal import writable
@@ -189,26 +190,19 @@ def test_each_disk_is_looked_at_once_and_says_what_may_go(tmp_path: Path) -> Non
 
 def test_a_disk_without_room_for_more_files_is_found(tmp_path: Path) -> None:
     """It has gigabytes, and takes no file: DVC keeps one for each of ours."""
-    if (
-        os.geteuid()
-        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2g,nr_inodes=64", "none", str(tmp_path)], check=False).returncode
-    ):
-        pytest.skip("A FULL DISK IS NOT TESTED: this user may mount none")
-    try:
+    with small_disk(tmp_path, "size=2g,nr_inodes=64") as is_mounted:
+        if not is_mounted:
+            pytest.skip("A FULL DISK IS NOT TESTED: this user may mount none")
         assert "room for 6" in told(disks({"DVC cache": tmp_path / "cache"}, {}))
-    finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)
 
 
 def test_a_cache_on_a_disk_of_its_own_needs_room_for_a_version(tmp_path: Path) -> None:
     """Asked for the least, it would be full in the middle of a night."""
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64g", "none", str(tmp_path)], check=False).returncode:
-        pytest.skip("A DISK OF ITS OWN IS NOT TESTED: this user may mount none")
-    try:
+    with small_disk(tmp_path, "size=64g") as is_mounted:
+        if not is_mounted:
+            pytest.skip("A DISK OF ITS OWN IS NOT TESTED: this user may mount none")
         places = {"disk": ROOT, "worktree": tmp_path / "worktree", "DVC cache": tmp_path / "cache"}
         assert "a night may need 80.0 (" in told(disks(places, {"worktree": 4 * 10**10, "DVC cache": 4 * 10**10}))
-    finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)
 
 
 def test_a_disk_that_is_nearly_full_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

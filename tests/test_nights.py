@@ -32,6 +32,7 @@ from commands import run as run_verb
 from filelock import FileLock
 from published import write_scores
 from ruamel.yaml import YAML
+from small_disk import small_disk
 from small_factory import build
 from source_tree import ROOT
 
@@ -968,9 +969,9 @@ def test_a_full_disk_ends_a_night_and_the_next_one_goes_on(fresh: Town) -> None:
     """Half a version would be tagged, or every later night would stumble over what the full disk left."""
     small = fresh.root / "small"
     small.mkdir(exist_ok=True)
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "none", str(small)], check=False).returncode:
-        pytest.skip("A FULL DISK IS NOT TESTED: this user may mount none")
-    try:
+    with small_disk(small, "size=16k") as is_mounted:
+        if not is_mounted:
+            pytest.skip("A FULL DISK IS NOT TESTED: this user may mount none")
         (fresh.project / ".dvc/config.local").write_text(f"[cache]\n    dir = {small}/cache\n")
         with pytest.raises(ProgramError, match="No space left on device"):
             fresh.night().run()
@@ -980,17 +981,15 @@ def test_a_full_disk_ends_a_night_and_the_next_one_goes_on(fresh: Town) -> None:
         subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True)
         assert fresh.night().run().tag == TODAY
         assert "./" in (fresh.fetched(TODAY) / "data/evaluate/images.txt").read_text()
-    finally:
-        subprocess.run(["umount", str(small)], check=True)
 
 
 def test_a_full_disk_of_the_nights_own_ends_one_and_the_next_goes_on(fresh: Town, told: list[dict[str, Any]]) -> None:
     """Its record could not say so, and nobody know; or the next night stumble over half a worktree."""
     home = fresh.places.home
     home.mkdir()
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(home)], check=False).returncode:
-        pytest.skip("A FULL DISK IS NOT TESTED: this user may mount none")
-    try:
+    with small_disk(home, "size=64k") as is_mounted:
+        if not is_mounted:
+            pytest.skip("A FULL DISK IS NOT TESTED: this user may mount none")
         fresh.places.webhook.write_text(told[0]["address"])
         with pytest.raises((OSError, Refusal), match="No space left on device"):
             fresh.night().run()
@@ -1000,8 +999,6 @@ def test_a_full_disk_of_the_nights_own_ends_one_and_the_next_goes_on(fresh: Town
         time.sleep(1)  # the last night may have left no record to be named after
         assert fresh.night().run().tag == TODAY
         assert "./" in (fresh.fetched(TODAY) / "data/evaluate/images.txt").read_text()
-    finally:
-        subprocess.run(["umount", str(home)], check=True)
 
 
 def doctor() -> tuple[int, dict[str, dict[str, str]]]:
@@ -1278,12 +1275,12 @@ def outlive_what_is_around(services: Services, town: Town, deployment: dict[str,
     assert (kind, "Expected `dvc push` to work" in message) == ("FAILED", True)
     local.unlink()
     small.mkdir(exist_ok=True)
-    if not os.geteuid() and not subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "none", str(small)], check=False).returncode:
-        local.write_text(f"[cache]\n    dir = {small}/cache\n")
-        kind, message = outcome("full disk")
-        local.unlink()
-        subprocess.run(["umount", str(small)], check=True)
-        assert (kind, "No space left on device" in message) == ("FAILED", True)
+    with small_disk(small, "size=16k") as is_mounted:
+        if is_mounted:
+            local.write_text(f"[cache]\n    dir = {small}/cache\n")
+            kind, message = outcome("full disk")
+            local.unlink()
+            assert (kind, "No space left on device" in message) == ("FAILED", True)
     assert outcome("all well")[0] == "COMPLETED"
     assert "902.png" in (town.fetched(f"{TODAY}.3") / "data/evaluate/images.txt").read_text()
 
